@@ -1,0 +1,23 @@
+/* The matrix products' library, held to one thread: parallel work is ours. */
+#ifndef FFKV_BLAS_H
+#define FFKV_BLAS_H
+
+#include <stddef.h>
+
+/* Call before the first product, from the main thread. */
+void blas_start(void);
+
+/* Library, version and kernel: what a result's last bits depend on. Static storage. */
+const char *blas_name(void);
+
+/*
+ * c (rows x columns, rows c_step apart) = a (rows x inner) . b^T + keep * c, where b
+ * is columns x inner.
+ */
+void product_transposed(size_t rows, size_t columns, size_t inner, const float *a, const float *b,
+                        float keep, float *c, size_t c_step);
+
+/* c (rows x columns) = a (rows x inner) . b (inner x columns) */
+void product(size_t rows, size_t columns, size_t inner, const float *a, const float *b, float *c);
+
+#endif

@@ -1,0 +1,88 @@
+/*
+ * The command line, the same in every tool: a table of options from which
+ * both the parser and --help are made, so that the two cannot disagree.
+ */
+#ifndef FFKV_CLI_H
+#define FFKV_CLI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum option_kind {
+    OPTION_FLAG,   /* value: bool *                                         */
+    OPTION_NUMBER, /* value: uint64_t *, between least and most             */
+    OPTION_TEXT,   /* value: const char **                                  */
+    OPTION_CHOICE, /* value: int *, the index of one word of choices        */
+    OPTION_CHOICES /* value: unsigned *, a bit for each word of choices;
+                      the argument is a comma-separated list of them        */
+};
+
+/* OpenBLAS keeps buffers for at most this many callers. */
+enum { CLI_MOST_THREADS = 64 };
+
+/* Bound of OPTION_NUMBER when the table leaves most at 0. */
+#define OPTION_NO_LIMIT UINT64_MAX
+
+struct option_spec {
+    char letter;           /* or 0 */
+    const char *name;      /* without the dashes; NULL ends the table */
+    const char *argument;  /* how --help calls the argument; NULL: none */
+    const char *help;
+    enum option_kind kind;
+    void *value;
+    uint64_t least, most;
+    const char *const *choices; /* NULL-terminated */
+};
+
+struct tool {
+    const char *name;
+    const char *summary;   /* one line, for --help */
+    const char *operands;  /* "[FILE]" */
+    const struct option_spec *options;
+    size_t most_operands;
+};
+
+/* Rows that tools share. */
+#define OPTION_OUTPUT(pointer) \
+    {'o', "output", "FILE", "write FILE, which appears only when complete, instead of standard output", \
+     OPTION_TEXT, pointer, 0, 0, NULL}
+#define OPTION_GZIP(pointer) \
+    {'z', "gzip", NULL, "compress the output", OPTION_FLAG, pointer, 0, 0, NULL}
+#define OPTION_MODEL(pointer) \
+    {'m', "model", "DIR", "model directory: config.json, model.safetensors, dict.txt", \
+     OPTION_TEXT, pointer, 0, 0, NULL}
+#define OPTION_THREADS(pointer) \
+    {0, "threads", "N", "threads (default: the processors at hand); results do not depend on it", \
+     OPTION_NUMBER, pointer, 1, CLI_MOST_THREADS, NULL}
+#define OPTION_LAYERS(pointer, verb) \
+    {0, "layers", "LIST", verb " only these layers, counted from 0: 0-3,7 (default: all)", \
+     OPTION_TEXT, pointer, 0, 0, NULL}
+#define OPTION_CELLS(pointer, verb) \
+    {0, "cells", "LIST", verb " only these cells of each layer, counted from 0 (default: all)", \
+     OPTION_TEXT, pointer, 0, 0, NULL}
+#define OPTION_SEED(pointer) \
+    {0, "seed", "N", "seed of every random choice (default 1)", OPTION_NUMBER, pointer, 0, 0, NULL}
+#define OPTION_END {0, NULL, NULL, NULL, OPTION_FLAG, NULL, 0, 0, NULL}
+
+/*
+ * Parses the command line into the options' values. --help and --version are
+ * answered here and end the program; wrong usage ends it with status 2.
+ * Returns the index in argv of the first operand.
+ */
+int cli_parse(const struct tool *tool, int argc, char **argv);
+
+/* The single operand, or NULL for standard input ("-" or nothing). */
+const char *cli_input(int argc, char **argv, int first);
+
+/* The default of --threads: the processors that this process may run on. */
+uint64_t cli_threads(void);
+
+/*
+ * A list such as "0-3,7" as a sorted array of different numbers below bound;
+ * what names them in messages. NULL text means all: 0 .. bound-1.
+ * The caller frees it.
+ */
+size_t *cli_list(const char *text, size_t bound, const char *what, size_t *count);
+
+#endif

@@ -1,0 +1,117 @@
+#include "dictionary.h"
+
+#include "hash.h"
+#include "messages.h"
+#include "text.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+
+static const char *const special_symbols[] = {"<s>", "<pad>", "</s>", "<unk>"};
+
+struct dictionary_entry {
+    const char *word;
+    uint32_t token;
+    UT_hash_handle hh;
+};
+
+static void add_word(struct dictionary *dictionary, const char *word, size_t length, size_t vocabulary,
+                     const char *path, uint64_t line)
+{
+    struct dictionary_entry *entry;
+    HASH_FIND(hh, dictionary->index, word, length, entry);
+    if (entry)
+        die("%s: line %llu: the word '%.*s' stands here a second time", path, (unsigned long long)line,
+            (int)length, word);
+    if (dictionary->size == vocabulary)
+        die("%s: line %llu: more words than the model's vocabulary of %zu", path, (unsigned long long)line,
+            vocabulary);
+    char *copy = new_array(length + 1, 1);
+    memcpy(copy, word, length);
+    dictionary->words[dictionary->size] = copy;
+    entry = new_array(1, sizeof *entry);
+    entry->word = copy;
+    entry->token = (uint32_t)dictionary->size++;
+    HASH_ADD_KEYPTR(hh, dictionary->index, entry->word, length, entry);
+}
+
+/* The word of a line "word count"; its length, or 0 when the line is not so. */
+static size_t word_length(const char *line, size_t length)
+{
+    while (length && (line[length - 1] == '\r' || line[length - 1] == ' '))
+        length--;
+    size_t digits = 0;
+    while (digits < length && line[length - 1 - digits] >= '0' && line[length - 1 - digits] <= '9')
+        digits++;
+    if (!digits || digits + 2 > length || line[length - 1 - digits] != ' ')
+        return 0;
+    return length - 1 - digits;
+}
+
+struct dictionary *dictionary_read(const struct model_config *config)
+{
+    struct dictionary *dictionary = new_array(1, sizeof *dictionary);
+    char *path = format_string("%s/dict.txt", config->directory);
+    struct text_reader *text = text_open(path, TEXT_LINES);
+    struct hash *hash = hash_new();
+    struct span line;
+    dictionary->words = new_array(config->vocabulary, sizeof *dictionary->words);
+    dictionary->unknown = config->unknown;
+    for (size_t i = 0; i < sizeof special_symbols / sizeof *special_symbols; i++)
+        add_word(dictionary, special_symbols[i], strlen(special_symbols[i]), config->vocabulary, path, 0);
+    while (text_next(text, &line)) {
+        size_t length = word_length(line.bytes, line.length);
+        if (!length)
+            die("%s: line %llu: 'word count' is expected", path, (unsigned long long)text_line(text));
+        add_word(dictionary, line.bytes, length, config->vocabulary, path, text_line(text));
+        hash_add(hash, line.bytes, line.length);
+        hash_add(hash, "\n", 1);
+    }
+    text_close(text);
+    hash_finish(hash, dictionary->id);
+    if (dictionary->unknown >= dictionary->size)
+        die("%s: unk_token_id %u is not in the dictionary of %zu words", path, dictionary->unknown,
+            dictionary->size);
+    free(path);
+    return dictionary;
+}
+
+void dictionary_free(struct dictionary *dictionary)
+{
+    struct dictionary_entry *entry, *next;
+    HASH_ITER(hh, dictionary->index, entry, next) {
+        HASH_DEL(dictionary->index, entry);
+        free(entry);
+    }
+    for (size_t i = 0; i < dictionary->size; i++)
+        free(dictionary->words[i]);
+    free(dictionary->words);
+    free(dictionary);
+}
+
+uint32_t dictionary_find(const struct dictionary *dictionary, const char *word, size_t length)
+{
+    struct dictionary_entry *entry;
+    HASH_FIND(hh, dictionary->index, word, length, entry);
+    return entry ? entry->token : dictionary->unknown;
+}
+
+const char *dictionary_word(const struct dictionary *dictionary, uint32_t token, char buffer[32])
+{
+    if (token < dictionary->size)
+        return dictionary->words[token];
+    snprintf(buffer, 32, "<token %u>", token);
+    return buffer;
+}
+
+void dictionary_check(const struct dictionary *dictionary, const struct model_config *config,
+                      const struct stream_reader *reader)
+{
+    const char *id = header_text(reader, "tokenizer", "id");
+    if (strcmp(id, dictionary->id) || header_number(reader, "tokenizer", "bos", UINT32_MAX) != config->bos
+        || header_number(reader, "tokenizer", "vocabulary", UINT32_MAX) != config->vocabulary)
+        stream_fail(reader, "made with another dictionary or BOS (id %s) than that of %s (id %s)", id,
+                    config->directory, dictionary->id);
+}

@@ -1,0 +1,31 @@
+/* Bytes in: a file or standard input, plain or gzip-compressed. */
+#ifndef FFKV_INPUT_H
+#define FFKV_INPUT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct input;
+
+/* Opens path, or standard input for NULL. Ends the program when it cannot. */
+struct input *input_open(const char *path);
+
+/*
+ * Reads up to size bytes. Returns how many, 0 only at the end. A read error and
+ * compressed data that are damaged or cut end the program with a message.
+ */
+size_t input_read(struct input *input, void *buffer, size_t size);
+
+/* Path or "standard input", for messages. */
+const char *input_name(const struct input *input);
+
+/*
+ * Counts units of work ("tokens") that came from this input. On a terminal this
+ * shows progress, rate and time left, where the input is a regular file: only
+ * then is its size known, and in a pipeline only the first stage speaks.
+ */
+void input_count(struct input *input, uint64_t count, const char *unit);
+
+void input_close(struct input *input);
+
+#endif

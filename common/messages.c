@@ -1,0 +1,112 @@
+#include "messages.h"
+
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Written once before any thread starts, read by every message. */
+static const char *the_program_name = "ffkv";
+
+void set_program_name(const char *name)
+{
+    the_program_name = name;
+}
+
+const char *program_name(void)
+{
+    return the_program_name;
+}
+
+static void say(const char *format, va_list arguments)
+{
+    /* One write, so that the messages of a pipeline's stages do not mix. */
+    char line[4096];
+    int used = snprintf(line, sizeof line, "%s: ", the_program_name);
+    vsnprintf(line + used, sizeof line - (size_t)used - 1, format, arguments);
+    strcat(line, "\n");
+    fputs(line, stderr);
+}
+
+void warn(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    say(format, arguments);
+    va_end(arguments);
+}
+
+void die(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    say(format, arguments);
+    va_end(arguments);
+    exit(STATUS_FAILED);
+}
+
+void die_usage(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    say(format, arguments);
+    va_end(arguments);
+    exit(STATUS_USAGE);
+}
+
+void die_quietly(void)
+{
+    exit(STATUS_FAILED);
+}
+
+void *new_array(size_t count, size_t size)
+{
+    void *array = calloc(count ? count : 1, size ? size : 1);
+    if (!array)
+        die("out of memory (%zu items of %zu bytes)", count, size);
+    return array;
+}
+
+void *grow_array(void *array, size_t count, size_t size)
+{
+    if (size && count > SIZE_MAX / size)
+        die("out of memory (%zu items of %zu bytes)", count, size);
+    void *grown = realloc(array, count && size ? count * size : 1);
+    if (!grown)
+        die("out of memory (%zu items of %zu bytes)", count, size);
+    return grown;
+}
+
+char *copy_string(const char *string)
+{
+    return format_string("%s", string);
+}
+
+char *format_string(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(NULL, 0, format, arguments);
+    va_end(arguments);
+    if (length < 0)
+        die("cannot format a string");
+    char *string = new_array((size_t)length + 1, 1);
+    va_start(arguments, format);
+    vsnprintf(string, (size_t)length + 1, format, arguments);
+    va_end(arguments);
+    return string;
+}
+
+float *new_floats(size_t count)
+{
+    enum { ALIGNMENT = 64 };
+    if (count > SIZE_MAX / sizeof(float) - ALIGNMENT)
+        die("out of memory (%zu floats)", count);
+    size_t bytes = (count * sizeof(float) + ALIGNMENT) / ALIGNMENT * ALIGNMENT;
+    float *floats = aligned_alloc(ALIGNMENT, bytes);
+    if (!floats)
+        die("out of memory (%zu floats)", count);
+    memset(floats, 0, bytes);
+    return floats;
+}

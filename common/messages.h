@@ -1,0 +1,44 @@
+/*
+ * What every program says and how it ends: diagnostics, exit statuses,
+ * allocation that cannot fail silently.
+ */
+#ifndef FFKV_MESSAGES_H
+#define FFKV_MESSAGES_H
+
+#include <stddef.h>
+
+enum exit_status {
+    STATUS_DONE = 0,
+    STATUS_FAILED = 1,
+    STATUS_USAGE = 2,
+};
+
+/* Name put before every message; set once, by cli_parse. */
+void set_program_name(const char *name);
+const char *program_name(void);
+
+/* "TOOL: message" on standard error. */
+void warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* The message, then exit 1. Unfinished output files are removed. */
+_Noreturn void die(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* The message, then exit 2. */
+_Noreturn void die_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* No message, exit 1: somebody downstream has gone. */
+_Noreturn void die_quietly(void);
+
+/*
+ * Allocation. Each ends the program when there is no memory or when
+ * count * size overflows. new_array zeroes; grow_array does not.
+ */
+void *new_array(size_t count, size_t size);
+void *grow_array(void *array, size_t count, size_t size);
+char *copy_string(const char *string);
+char *format_string(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Zeroed, 64-byte aligned, for the vector loops; free with free(). */
+float *new_floats(size_t count);
+
+#endif

@@ -1,0 +1,228 @@
+#include "records.h"
+
+#include "messages.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- tokens ---- */
+
+struct batch batch_read(const struct record *record, size_t vocabulary)
+{
+    struct batch batch = {.id = record_number(record, "id", INT64_MAX)};
+    batch.length = record_array(record, "len", sizeof *batch.length, &batch.sentences);
+    batch.token = record_array(record, "tok", sizeof *batch.token, &batch.tokens);
+    if (batch.sentences == 0)
+        stream_fail(record->reader, "a batch without a sentence");
+    size_t tokens = 0;
+    for (size_t i = 0; i < batch.sentences; i++) {
+        if (batch.length[i] < 1 || batch.length[i] > MOST_SENTENCE_TOKENS)
+            stream_fail(record->reader, "sentence %llu has %u tokens; 1 to %d are possible",
+                        (unsigned long long)(batch.id + i), batch.length[i], MOST_SENTENCE_TOKENS);
+        tokens += batch.length[i];
+    }
+    if (tokens != batch.tokens)
+        stream_fail(record->reader, "the sentences' lengths add up to %zu, but there are %zu tokens", tokens,
+                    batch.tokens);
+    for (size_t i = 0; i < batch.tokens; i++)
+        if (batch.token[i] >= vocabulary)
+            stream_fail(record->reader, "token %u is outside of the vocabulary of %zu", batch.token[i],
+                        vocabulary);
+    return batch;
+}
+
+void batch_free(struct batch *batch)
+{
+    free(batch->length);
+    free(batch->token);
+}
+
+void batch_pack(msgpack_sbuffer *buffer, const struct batch *batch)
+{
+    pack_number(buffer, "id", batch->id);
+    pack_array(buffer, "len", batch->length, batch->sentences, sizeof *batch->length);
+    pack_array(buffer, "tok", batch->token, batch->tokens, sizeof *batch->token);
+}
+
+/* ---- the model in a header ---- */
+
+struct model_shape shape_read(const struct stream_reader *reader)
+{
+    enum { MOST = 1 << 26 }; /* keeps products of two far from overflow */
+    struct model_shape shape = {
+        .layers = (size_t)header_number(reader, "model", "layers", MOST),
+        .d_model = (size_t)header_number(reader, "model", "d_model", MOST),
+        .d_ff = (size_t)header_number(reader, "model", "d_ff", MOST),
+        .vocabulary = (size_t)header_number(reader, "model", "vocabulary", MOST),
+    };
+    if (!shape.layers || !shape.d_model || !shape.d_ff || !shape.vocabulary)
+        stream_fail(reader, "the header's model has a size of 0");
+    return shape;
+}
+
+void header_set_model(json_t *header, const struct model *model)
+{
+    const struct model_config *config = &model->config;
+    json_put(header, "model",
+             json_make("{s:s, s:s, s:I, s:I, s:I, s:I, s:s}", "id", model->id, "architecture",
+                       config->architecture, "layers", (json_int_t)config->layers, "d_model",
+                       (json_int_t)config->d_model, "d_ff", (json_int_t)config->d_ff, "vocabulary",
+                       (json_int_t)config->vocabulary, "activation", config->activation));
+}
+
+void header_check_model(const struct stream_reader *reader, const struct model *model)
+{
+    const char *id = header_text(reader, "model", "id");
+    if (strcmp(id, model->id))
+        stream_fail(reader, "made with another model (id %s) than %s (id %s)", id, model->config.directory,
+                    model->id);
+    struct model_shape shape = shape_read(reader);
+    if (shape.layers != model->config.layers || shape.d_model != model->config.d_model
+        || shape.d_ff != model->config.d_ff || shape.vocabulary != model->config.vocabulary)
+        stream_fail(reader, "the header's model has the id of %s, but another shape", model->config.directory);
+}
+
+/* ---- triggers ---- */
+
+static void check_triggers(const struct record *record, const struct key_triggers *key,
+                           const struct model_shape *shape)
+{
+    size_t prefix_tokens = 0;
+    for (size_t i = 0; i < key->count; i++) {
+        if (!isfinite(key->coefficient[i]) || key->sentence[i] > INT64_MAX
+            || key->position[i] >= MOST_SENTENCE_TOKENS || key->next[i] >= shape->vocabulary)
+            stream_fail(record->reader, "trigger %zu of layer %zu cell %zu is out of range", i, key->layer,
+                        key->cell);
+        prefix_tokens += key->position[i];
+    }
+    if (prefix_tokens != key->prefix_tokens)
+        stream_fail(record->reader, "the prefixes of layer %zu cell %zu should have %zu tokens, not %zu",
+                    key->layer, key->cell, prefix_tokens, key->prefix_tokens);
+    for (size_t i = 0; i < key->prefix_tokens; i++)
+        if (key->prefix[i] >= shape->vocabulary)
+            stream_fail(record->reader, "token %u is outside of the vocabulary of %zu", key->prefix[i],
+                        shape->vocabulary);
+}
+
+static void check_projection(const struct record *record, const struct key_triggers *key,
+                             const struct model_shape *shape)
+{
+    bool right = key->tops > 0;
+    for (size_t i = 0; i < key->tops; i++)
+        right = right && key->top[i] < shape->vocabulary && key->top_probability[i] >= 0;
+    for (size_t i = 0; i < key->count; i++)
+        right = right && key->next_rank[i] >= 1 && key->next_rank[i] <= shape->vocabulary
+             && key->last_rank[i] >= 1 && key->last_rank[i] <= shape->vocabulary
+             && key->next_probability[i] >= 0 && key->last_probability[i] >= 0;
+    if (!right)
+        stream_fail(record->reader, "a rank, token or probability of layer %zu cell %zu is out of range",
+                    key->layer, key->cell);
+}
+
+/* An array of exactly count elements. */
+static void *array_of(const struct record *record, const char *name, size_t count, size_t size)
+{
+    size_t found;
+    void *elements = record_array(record, name, size, &found);
+    if (found != count)
+        stream_fail(record->reader, "'%s' has %zu elements, %zu are expected", name, found, count);
+    return elements;
+}
+
+struct key_triggers key_triggers_read(const struct record *record, const struct model_shape *shape)
+{
+    struct key_triggers key = {
+        .layer = (size_t)record_number(record, "layer", shape->layers - 1),
+        .cell = (size_t)record_number(record, "cell", shape->d_ff - 1),
+    };
+    key.coefficient = record_array(record, "coef", sizeof *key.coefficient, &key.count);
+    key.sentence = array_of(record, "sentence", key.count, sizeof *key.sentence);
+    key.position = array_of(record, "position", key.count, sizeof *key.position);
+    key.next = array_of(record, "next", key.count, sizeof *key.next);
+    key.prefix = record_array(record, "prefix", sizeof *key.prefix, &key.prefix_tokens);
+    check_triggers(record, &key, shape);
+    if (record_has(record, "top")) {
+        key.top = record_array(record, "top", sizeof *key.top, &key.tops);
+        key.top_probability = array_of(record, "top_p", key.tops, sizeof *key.top_probability);
+        key.next_rank = array_of(record, "next_rank", key.count, sizeof *key.next_rank);
+        key.next_probability = array_of(record, "next_p", key.count, sizeof *key.next_probability);
+        key.last_rank = array_of(record, "last_rank", key.count, sizeof *key.last_rank);
+        key.last_probability = array_of(record, "last_p", key.count, sizeof *key.last_probability);
+        check_projection(record, &key, shape);
+    }
+    return key;
+}
+
+void key_triggers_pack(msgpack_sbuffer *buffer, const struct key_triggers *key)
+{
+    pack_map(buffer, key->top ? 13 : 7);
+    pack_number(buffer, "layer", key->layer);
+    pack_number(buffer, "cell", key->cell);
+    pack_array(buffer, "coef", key->coefficient, key->count, sizeof *key->coefficient);
+    pack_array(buffer, "sentence", key->sentence, key->count, sizeof *key->sentence);
+    pack_array(buffer, "position", key->position, key->count, sizeof *key->position);
+    pack_array(buffer, "next", key->next, key->count, sizeof *key->next);
+    pack_array(buffer, "prefix", key->prefix, key->prefix_tokens, sizeof *key->prefix);
+    if (!key->top)
+        return;
+    pack_array(buffer, "top", key->top, key->tops, sizeof *key->top);
+    pack_array(buffer, "top_p", key->top_probability, key->tops, sizeof *key->top_probability);
+    pack_array(buffer, "next_rank", key->next_rank, key->count, sizeof *key->next_rank);
+    pack_array(buffer, "next_p", key->next_probability, key->count, sizeof *key->next_probability);
+    pack_array(buffer, "last_rank", key->last_rank, key->count, sizeof *key->last_rank);
+    pack_array(buffer, "last_p", key->last_probability, key->count, sizeof *key->last_probability);
+}
+
+void key_triggers_free(struct key_triggers *key)
+{
+    free(key->coefficient);
+    free(key->sentence);
+    free(key->position);
+    free(key->next);
+    free(key->prefix);
+    free(key->top);
+    free(key->top_probability);
+    free(key->next_rank);
+    free(key->next_probability);
+    free(key->last_rank);
+    free(key->last_probability);
+}
+
+void header_declare_triggers(json_t *header, bool projected)
+{
+    header_declare(header, "coef", "float32", json_make("[s]", "triggers"));
+    header_declare(header, "sentence", "uint64", json_make("[s]", "triggers"));
+    header_declare(header, "position", "uint32", json_make("[s]", "triggers"));
+    header_declare(header, "next", "uint32", json_make("[s]", "triggers"));
+    header_declare(header, "prefix", "uint32", json_make("[s]", "prefix tokens"));
+    header_declare(header, "token_counts", "uint64", json_make("[s]", "vocabulary"));
+    if (!projected)
+        return;
+    header_declare(header, "top", "uint32", json_make("[s]", "tops"));
+    header_declare(header, "top_p", "float32", json_make("[s]", "tops"));
+    header_declare(header, "next_rank", "uint32", json_make("[s]", "triggers"));
+    header_declare(header, "next_p", "float32", json_make("[s]", "triggers"));
+    header_declare(header, "last_rank", "uint32", json_make("[s]", "triggers"));
+    header_declare(header, "last_p", "float32", json_make("[s]", "triggers"));
+}
+
+/* ---- how often each token occurs ---- */
+
+static const char TOKEN_COUNTS[] = "token_counts";
+
+bool record_is_token_counts(const struct record *record)
+{
+    return record_has(record, TOKEN_COUNTS);
+}
+
+void token_counts_read(const struct record *record, uint64_t *counts, size_t vocabulary)
+{
+    record_copy(record, TOKEN_COUNTS, counts, vocabulary, sizeof *counts);
+}
+
+void token_counts_pack(msgpack_sbuffer *buffer, const uint64_t *counts, size_t vocabulary)
+{
+    pack_map(buffer, 1);
+    pack_array(buffer, TOKEN_COUNTS, counts, vocabulary, sizeof *counts);
+}

@@ -1,0 +1,73 @@
+/* The records of each kind of stream; ffkv-stream(5) defines them. */
+#ifndef FFKV_RECORDS_H
+#define FFKV_RECORDS_H
+
+#include "model.h"
+#include "stream.h"
+
+/* argmax is a 16-bit number. */
+enum { MOST_SENTENCE_TOKENS = 65535 };
+
+/* Consecutive sentences: the unit of work. */
+struct batch {
+    uint64_t id;      /* of the first sentence: its place in the corpus, from 0 */
+    size_t sentences, tokens;
+    uint32_t *length; /* sentences: tokens of each, at least 1 */
+    uint32_t *token;  /* tokens: w_1 .. w_n of all sentences in a row, without BOS */
+};
+
+/* Unpacks and checks a tokens record; token ids must be below vocabulary. */
+struct batch batch_read(const struct record *record, size_t vocabulary);
+void batch_free(struct batch *batch);
+
+/* The three members of a tokens record, into a map that the caller has begun. */
+enum { BATCH_MEMBERS = 3 };
+void batch_pack(msgpack_sbuffer *buffer, const struct batch *batch);
+
+/* What a header says of the model, for readers that are not given the model. */
+struct model_shape {
+    size_t layers, d_model, d_ff, vocabulary;
+};
+
+struct model_shape shape_read(const struct stream_reader *reader);
+
+/* Adds the model to a header. */
+void header_set_model(json_t *header, const struct model *model);
+
+/* Ends the program unless the stream was made with this model. */
+void header_check_model(const struct stream_reader *reader, const struct model *model);
+
+/* A key with its triggers: prefixes, best first. */
+struct key_triggers {
+    size_t layer, cell;
+    size_t count;
+    float *coefficient; /* count */
+    uint64_t *sentence; /* count */
+    uint32_t *position; /* count: tokens of the prefix */
+    uint32_t *next;     /* count: the token behind the prefix */
+    uint32_t *prefix;   /* sum of position: the prefixes' tokens in a row */
+    size_t prefix_tokens;
+
+    /* What project-values adds; top NULL before that. */
+    size_t tops;
+    uint32_t *top;           /* tops: the value's most probable tokens, best first */
+    float *top_probability;  /* tops */
+    uint32_t *next_rank;     /* count: of the next token in the value's distribution, from 1 */
+    float *next_probability; /* count */
+    uint32_t *last_rank;     /* count: of the prefix's last token (BOS for an empty prefix) */
+    float *last_probability; /* count */
+};
+
+struct key_triggers key_triggers_read(const struct record *record, const struct model_shape *shape);
+void key_triggers_pack(msgpack_sbuffer *buffer, const struct key_triggers *key);
+void key_triggers_free(struct key_triggers *key);
+
+/* Declares in a header the arrays that key_triggers_pack writes. */
+void header_declare_triggers(json_t *header, bool projected);
+
+/* Whether this is the record behind the last key: how often each token occurs. */
+bool record_is_token_counts(const struct record *record);
+void token_counts_read(const struct record *record, uint64_t *counts, size_t vocabulary);
+void token_counts_pack(msgpack_sbuffer *buffer, const uint64_t *counts, size_t vocabulary);
+
+#endif

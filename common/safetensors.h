@@ -1,0 +1,34 @@
+/*
+ * Reads the safetensors format: 8 bytes of header length, a JSON header, data.
+ * Everything that the header says is checked against the file before it is used.
+ */
+#ifndef FFKV_SAFETENSORS_H
+#define FFKV_SAFETENSORS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct safetensors;
+
+/*
+ * Maps the file at path. Ends the program when its header is not valid: sizes
+ * beyond the file, data that overlap or leave holes, unknown types.
+ */
+struct safetensors *safetensors_open(const char *path);
+
+bool safetensors_has(const struct safetensors *file, const char *name);
+
+/*
+ * Converts the tensor called name, which must have rows x columns elements
+ * (columns 0: a vector of rows), to 32-bit floats at values. A missing tensor,
+ * another shape, or an element that is not finite ends the program.
+ */
+void safetensors_read(const struct safetensors *file, const char *name, size_t rows, size_t columns,
+                      float *values);
+
+/* The whole file, for its hash. */
+const void *safetensors_bytes(const struct safetensors *file, size_t *size);
+
+void safetensors_close(struct safetensors *file);
+
+#endif

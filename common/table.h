@@ -1,0 +1,20 @@
+/* CSV tables out, as RFC 4180 has them but for line ends: one \n. */
+#ifndef FFKV_TABLE_H
+#define FFKV_TABLE_H
+
+#include <stdint.h>
+
+struct table;
+
+/* Opens path (NULL: standard output) and writes the columns' names, NULL-terminated. */
+struct table *table_open(const char *path, const char *const *columns);
+
+/* The next field of a row; after the last column the next row begins. */
+void table_number(struct table *table, uint64_t number);
+void table_real(struct table *table, double real); /* NaN, "not defined", is an empty field */
+void table_text(struct table *table, const char *text);
+
+/* Completes the file. Frees table. */
+void table_finish(struct table *table);
+
+#endif

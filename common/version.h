@@ -1,0 +1,10 @@
+/* The suite's version and those of the libraries it was built with. */
+#ifndef FFKV_VERSION_H
+#define FFKV_VERSION_H
+
+#define FFKV_VERSION "0.1.0"
+
+/* Prints the answer to --version on standard output. */
+void print_version(const char *tool);
+
+#endif

@@ -1,0 +1,394 @@
+"""An independent implementation of what the tools compute, in plain NumPy.
+
+It shares no code with the tools and prefers the shortest statement of each
+definition over speed.  Arithmetic is float64 unless the model is loaded with
+another dtype.  Layers and cells count from 0, except in the rows of CSV files.
+
+Sources: Geva et al. 2021 (the experiments), Baevski and Auli 2019 (adaptive
+input and softmax), Vaswani et al. 2017 (the block), and fairseq's modules,
+where the papers leave a choice.
+
+Shapes: n tokens of a sentence, d model width, m cells a layer, L layers,
+V vocabulary.
+"""
+
+import collections
+import itertools
+import json
+import pathlib
+import struct
+
+import numpy as np
+
+Model = collections.namedtuple("Model", "config tensors dtype")
+Activations = collections.namedtuple("Activations", "resid coef ffn out final")
+
+SPECIAL_SYMBOLS = ("<s>", "<pad>", "</s>", "<unk>")  # ids 0 to 3 in fairseq
+
+
+# ---------------------------------------------------------------- the model
+
+def load_safetensors(path, dtype=np.float64):
+    """Returns {name: array of dtype}; F16, BF16, F32 and F64 tensors.
+
+    File: uint64 length, that many bytes of JSON {name: {dtype, shape,
+    data_offsets}}, then the tensors; offsets count from the end of the JSON.
+    """
+    data = pathlib.Path(path).read_bytes()
+    (length,) = struct.unpack_from("<Q", data)
+    header = json.loads(data[8:8 + length])
+    header.pop("__metadata__", None)
+    stored = {"F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8"}
+    tensors = {}
+    for name, entry in header.items():
+        begin, end = entry["data_offsets"]
+        values = np.frombuffer(data[8 + length + begin:8 + length + end],
+                               stored[entry["dtype"]])
+        if entry["dtype"] == "BF16":  # the upper half of a float32
+            values = (values.astype("<u4") << 16).view("<f4")
+        tensors[name] = values.astype(dtype).reshape(entry["shape"])
+    return tensors
+
+
+def load_model(directory, dtype=np.float64):
+    """Reads config.json and model.safetensors; all arithmetic is in dtype."""
+    directory = pathlib.Path(directory)
+    config = json.loads((directory / "config.json").read_text())
+    if config["activation_function"] != "relu" or not config["normalize_before"]:
+        raise ValueError("only pre-norm models with ReLU")
+    return Model(config, load_safetensors(directory / "model.safetensors", dtype),
+                 np.dtype(dtype))
+
+
+def load_dictionary(directory):
+    """Returns {word: id}: the special symbols, then dict.txt in its order."""
+    words = {word: i for i, word in enumerate(SPECIAL_SYMBOLS)}
+    with open(pathlib.Path(directory) / "dict.txt", encoding="utf-8", newline="\n") as lines:
+        for line in lines:
+            words[line.rstrip("\n").rsplit(" ", 1)[0]] = len(words)
+    return words
+
+
+def encode(words, line):
+    """Ids of a line's words, separated by white space."""
+    return [words.get(word, words["<unk>"]) for word in line.split()]
+
+
+def clusters(config):
+    """[(first id, end id)] of the head and of each tail."""
+    edges = [0] + list(config["adaptive_softmax_cutoffs"])
+    if edges[-1] < config["vocab_size"]:
+        edges.append(config["vocab_size"])
+    return list(zip(edges[:-1], edges[1:]))
+
+
+# --------------------------------------------------------- the forward pass
+
+def embed(model, ids):
+    """ids (n) -> (n, d): words' embeddings, scaled, without positions.
+
+    Adaptive input: cluster i has its own width, and a projection to d, the
+    head's included (fairseq AdaptiveInput).
+    """
+    config, tensors = model.config, model.tensors
+    ids = np.asarray(ids, dtype=np.int64)
+    rows = np.empty((len(ids), config["hidden_size"]), model.dtype)
+    for i, (first, end) in enumerate(clusters(config)):
+        prefix = f"decoder.embed_tokens.embeddings.{i}."
+        here = (first <= ids) & (ids < end)
+        rows[here] = (tensors[prefix + "0.weight"][ids[here] - first]
+                      @ tensors[prefix + "1.weight"].T)
+    return model.dtype.type(config["embed_scale"]) * rows
+
+
+def positions(count, width, offset, dtype=np.float64):
+    """(count, width): sines in the first half, cosines in the second, of
+    (offset + j) exp(-k log(10000) / (half - 1)); an odd width ends with zeros
+    (fairseq SinusoidalPositionalEmbedding).  Width is at least 4."""
+    half = width // 2
+    frequency = np.exp(-np.log(10000.0) / (half - 1) * np.arange(half))
+    angle = (offset + np.arange(count))[:, None] * frequency
+    table = np.zeros((count, width))
+    table[:, :half] = np.sin(angle)
+    table[:, half:2 * half] = np.cos(angle)
+    return table.astype(dtype)
+
+
+def layer_norm(x, weight, bias, eps):
+    """(n, d) -> (n, d), with the biased variance."""
+    centred = x - x.mean(axis=-1, keepdims=True)
+    variance = (centred ** 2).mean(axis=-1, keepdims=True)
+    return centred / np.sqrt(variance + x.dtype.type(eps)) * weight + bias
+
+
+def attention(model, prefix, x):
+    """Causal self-attention (n, d) -> (n, d), head after head."""
+    n, d = x.shape
+    width = d // model.config["num_attention_heads"]
+
+    def linear(name, rows):
+        return (rows @ model.tensors[f"{prefix}{name}.weight"].T
+                + model.tensors[f"{prefix}{name}.bias"])
+
+    query, key, value = (linear(name, x) for name in ("q_proj", "k_proj", "v_proj"))
+    future = np.triu(np.ones((n, n), bool), 1)
+    mixed = np.empty_like(x)
+    for first in range(0, d, width):
+        head = slice(first, first + width)
+        score = query[:, head] @ key[:, head].T / np.sqrt(x.dtype.type(width))
+        score[future] = -np.inf
+        mixed[:, head] = np.exp(log_softmax(score)) @ value[:, head]
+    return linear("out_proj", mixed)
+
+
+def forward(model, tokens):
+    """One sentence w_1..w_n; the model reads BOS, w_1, .., w_{n-1}.
+
+    Returns resid (L, n, d): r^l, what enters the feed-forward block;
+    coef (L, n, m): memory coefficients; ffn (L, n, d): y^l = sum_i m_i v_i + b2;
+    out (L, n, d): o^l = r^l + y^l; final (n, d): what the softmax sees.
+    """
+    config, tensors = model.config, model.tensors
+    eps, d = config["layer_norm_eps"], config["hidden_size"]
+    ids = [config["bos_token_id"]] + list(tokens)[:-1]
+    h = embed(model, ids) + positions(len(ids), d, config["position_offset"], model.dtype)
+    layers = []
+    for layer in range(config["num_hidden_layers"]):
+        prefix = f"decoder.layers.{layer}."
+
+        def get(name):
+            return tensors[prefix + name]
+
+        x = layer_norm(h, get("self_attn_layer_norm.weight"),
+                       get("self_attn_layer_norm.bias"), eps)
+        resid = h + attention(model, prefix + "self_attn.", x)
+        x = layer_norm(resid, get("final_layer_norm.weight"),
+                       get("final_layer_norm.bias"), eps)
+        coef = np.maximum(x @ get("fc1.weight").T + get("fc1.bias"), 0)
+        ffn = coef @ get("fc2.weight").T + get("fc2.bias")
+        h = resid + ffn
+        layers.append((resid, coef, ffn, h))
+    final = h
+    if config["final_norm"]:
+        final = layer_norm(h, tensors["decoder.layer_norm.weight"],
+                           tensors["decoder.layer_norm.bias"], eps)
+    return Activations(*(np.stack(arrays) for arrays in zip(*layers)), final)
+
+
+# --------------------------------------------------------------- vocabulary
+
+def log_softmax(x):
+    """Over the last axis."""
+    x = x - x.max(axis=-1, keepdims=True)
+    return x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
+
+
+def log_probs(model, vectors):
+    """(rows, d) -> (rows, V): the whole log-softmax; rows x V numbers.
+
+    The head is a softmax over its words and one class a tail; a tail's word
+    has log p(class) + log p(word | class) (Baevski and Auli; fairseq
+    AdaptiveSoftmax.get_log_prob).  Words and projections are the input
+    embedding's; the head does not use its projection.
+    """
+    tensors = model.tensors
+    vectors = np.asarray(vectors, model.dtype)
+    (_, head_end), *tails = clusters(model.config)
+    words = tensors["decoder.embed_tokens.embeddings.0.0.weight"]
+    if words.shape[1] != model.config["hidden_size"]:
+        raise ValueError("a head narrower than the model needs a projection of its own")
+    if tails:
+        classes = tensors["decoder.adaptive_softmax.head.class_proj.weight"]
+        words = np.concatenate([words, classes])
+    head = log_softmax(vectors @ words.T)
+    parts = [head[:, :head_end]]
+    for i in range(1, len(tails) + 1):
+        prefix = f"decoder.embed_tokens.embeddings.{i}."
+        narrow = vectors @ tensors[prefix + "1.weight"]
+        parts.append(head[:, head_end + i - 1, None]
+                     + log_softmax(narrow @ tensors[prefix + "0.weight"].T))
+    return np.concatenate(parts, axis=1)
+
+
+def value_vectors(model, layer):
+    """(m, d): row i is v_i of the layer, a column of fairseq's fc2."""
+    return model.tensors[f"decoder.layers.{layer}.fc2.weight"].T
+
+
+def top(log_p, k):
+    """(V) -> ids of the k largest, ties to the lower id."""
+    return np.argsort(-log_p, kind="stable")[:k]
+
+
+def rank(log_p, token):
+    """Rank of token in (V), from 1; equals rank by lower id first."""
+    mine = log_p[token]
+    return 1 + int((log_p > mine).sum()) + int((log_p[:token] == mine).sum())
+
+
+# ----------------------------------------------------------------- triggers
+
+def sentence_max(coef, first=1):
+    """(L, n, m) of one sentence -> max (L, m), argmax (L, m) over positions
+    first..n-1; ties to the lower position, -inf and 0 without a position."""
+    layers, n, cells = coef.shape
+    if n <= first:
+        return (np.full((layers, cells), -np.inf, coef.dtype),
+                np.zeros((layers, cells), np.int64))
+    return coef[:, first:].max(axis=1), coef[:, first:].argmax(axis=1) + first
+
+
+def triggers(coefs, t=25, every=False, first=1):
+    """Trigger examples (Geva et al. section 3).
+
+    coefs: for each sentence (from 0) its coefficients (L, n, m), compared as
+    float32, like the stream's: sentences that begin alike then tie, although
+    products of different shapes differ in their last bits.
+    every: every prefix competes, not only each sentence's best.
+    Returns {(layer, cell): [(coef, sentence, position)]}, at most t (None: all),
+    largest first, ties to the lower sentence, then the lower position; only
+    coefficients > 0.  Holds all candidates: pass few layers for large corpora.
+    """
+    coef, sentence, position = [], [], []  # candidates: (L, m), scalar, (L, m)
+    for number, array in enumerate(coefs):
+        array = np.asarray(array, np.float32)
+        layers, n, cells = array.shape
+        if every:
+            for j in range(first, n):
+                coef.append(array[:, j])
+                sentence.append(number)
+                position.append(np.full((layers, cells), j))
+        elif n > first:
+            largest, where = sentence_max(array, first)
+            coef.append(largest)
+            sentence.append(number)
+            position.append(where)
+    if not coef:
+        return {}
+    coef, sentence, position = np.array(coef), np.array(sentence), np.array(position)
+    result = {}
+    for layer in range(coef.shape[1]):
+        for cell in range(coef.shape[2]):
+            c, p = coef[:, layer, cell], position[:, layer, cell]
+            order = [i for i in np.lexsort((p, sentence, -c))[:t] if c[i] > 0]
+            result[layer, cell] = [(float(c[i]), int(sentence[i]), int(p[i])) for i in order]
+    return result
+
+
+def trigger_differences(found, everything, t, tolerance):
+    """Keys whose triggers are not the t largest, but for ties.
+
+    found: {(layer, cell): [(coef, sentence, position)]} to check; everything:
+    triggers(..., t=None).  Arithmetic in another order swaps coefficients that
+    are nearly equal, so that position in the list and, at its end, membership
+    may differ: what must hold is that the i-th coefficient is right, and that
+    each trigger, named once, has the coefficient it is said to have.
+    Returns [((layer, cell), found, expected)], empty when all is well.
+    """
+    different = []
+    for key in sorted(found.keys() | everything.keys()):
+        mine, all_items = found.get(key, []), everything.get(key, [])
+        expected = all_items[:t]
+        actual = {(s, p): c for c, s, p in all_items}
+        # A coefficient near 0 may be missing on one side.
+        pairs = itertools.zip_longest(mine, expected, fillvalue=(0.0, 0, 0))
+        if (len(mine) > t or len({item[1:] for item in mine}) < len(mine)
+                or any(not abs(a[0] - b[0]) <= tolerance for a, b in pairs)
+                or any(not abs(actual.get((s, p), 0.0) - c) <= tolerance for c, s, p in mine)):
+            different.append((key, mine, expected))
+    return different
+
+
+def trigger_records(found, sentences, layers=None, cells=None):
+    """Triggers as the records of a triggers stream, ordered by layer and cell.
+
+    sentences: tokens w_1..w_n of each.  layers and cells: the numbers of those
+    that the coefficients held, when they were a selection.
+    """
+    records = []
+    for (layer, cell), items in sorted(found.items()):
+        prefixes = [list(sentences[s][:p]) for _, s, p in items]
+        records.append({
+            "layer": layers[layer] if layers is not None else layer,
+            "cell": cells[cell] if cells is not None else cell,
+            "coef": np.array([c for c, _, _ in items]),
+            "sentence": np.array([s for _, s, _ in items], np.int64),
+            "position": np.array([p for _, _, p in items], np.int64),
+            "next": np.array([sentences[s][p] for _, s, p in items], np.int64),
+            "prefix": np.array(sum(prefixes, []), np.int64),
+        })
+    return records
+
+
+def token_counts(sentences, vocabulary):
+    """(V): how often each token occurs; BOS that the model reads not counted."""
+    counts = np.zeros(vocabulary, np.int64)
+    for tokens in sentences:
+        np.add.at(counts, np.asarray(tokens, np.int64), 1)
+    return counts
+
+
+# ---------------------------------------------------------------- agreement
+
+def last_tokens(record, bos):
+    """Each trigger's last token of the prefix; BOS for an empty prefix."""
+    ends = np.cumsum(record["position"], dtype=np.int64)
+    return [int(record["prefix"][end - 1]) if length else bos
+            for end, length in zip(ends, record["position"])]
+
+
+def project_values(model, records, k=10):
+    """Yields copies of the records with the fields of project-values: top,
+    top_p, and rank and probability of each trigger's next and last token in
+    p = softmax(v E) (Geva et al. section 4)."""
+    bos = model.config["bos_token_id"]
+    for record in records:
+        value = value_vectors(model, record["layer"])[record["cell"]]
+        log_p = log_probs(model, value[None])[0]
+        best = top(log_p, k)
+        new = dict(record, top=best, top_p=np.exp(log_p[best]))
+        for name, tokens in ("next", record["next"]), ("last", last_tokens(record, bos)):
+            tokens = np.asarray(tokens, np.int64)
+            new[name + "_rank"] = np.array([rank(log_p, i) for i in tokens], np.int64)
+            new[name + "_p"] = np.exp(log_p[tokens])
+        yield new
+
+
+def agreement(records, counts, bos=2):
+    """Rows of agreement.csv (figure 4), layers from 1.
+
+    records need next, prefix, position and top; a key is live when it has a
+    trigger, and shares are of live keys, by the first trigger.  The vocabulary
+    is len(counts); the most frequent token is the lowest id among equals.
+    """
+    frequent = int(np.argmax(counts))
+    rows = []
+    for layer in sorted({record["layer"] for record in records}):
+        here = [record for record in records if record["layer"] == layer]
+        live = [record for record in here if len(record["next"])]
+
+        def share(hits):
+            return sum(hits) / len(live) if live else float("nan")
+
+        rows.append({
+            "layer": layer + 1, "keys": len(here), "live_keys": len(live),
+            "agree_next": share([r["top"][0] == r["next"][0] for r in live]),
+            "agree_last": share([r["top"][0] == last_tokens(r, bos)[0] for r in live]),
+            "random": 1 / len(counts),
+            "frequent": share([r["next"][0] == frequent for r in live]),
+        })
+    return rows
+
+
+def rank_quantiles(records, percentages=(10, 25, 50, 75, 90)):
+    """Rows of rank.csv (figure 5), layers from 1: quantiles, interpolated
+    linearly, of the rank of each live key's first trigger's next token."""
+    rows = []
+    for layer in sorted({record["layer"] for record in records}):
+        ranks = [int(r["next_rank"][0]) for r in records
+                 if r["layer"] == layer and len(r["next_rank"])]
+        row = {"layer": layer + 1, "live_keys": len(ranks)}
+        for q in percentages:
+            row[f"p{q}"] = float(np.percentile(ranks, q)) if ranks else float("nan")
+        rows.append(row)
+    return rows

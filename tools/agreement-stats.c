@@ -1,0 +1,396 @@
+/*
+ * agreement-stats: triggers with projected values in, the tables of the paper's
+ * section 4 out: agreement rate (figure 4), rank of the next token (figure 5),
+ * agreement against confidence (figure 6), the most confident values (table 2).
+ *
+ * A live key has at least one trigger; agree_next is the share of live keys whose
+ * value's most probable token is the next token of the key's first trigger,
+ * agree_last the same with the last token of the trigger's prefix. Layers count
+ * from 1 here, and from 0 in streams.
+ */
+#include "cli.h"
+#include "dictionary.h"
+#include "messages.h"
+#include "records.h"
+#include "stream.h"
+#include "table.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_CONFIDENT = 100, AGREEING_TRIGGERS = 50, MOST_EDGES = 1000 };
+
+struct options {
+    const char *model, *output, *rank, *confidence, *top_values, *edges;
+    uint64_t bins;
+};
+
+/* What the tables need to know of one key. */
+struct key_summary {
+    size_t layer, cell;
+    float confidence;     /* the value's largest probability */
+    bool live, agree_next, agree_last;
+    uint32_t first_next;  /* of the first trigger: its next token */
+    uint32_t first_rank;  /* and that token's rank in the value's distribution */
+};
+
+struct stats {
+    struct key_summary *keys;
+    size_t key_count, key_capacity;
+    struct model_shape shape;
+    uint32_t bos;
+    bool keep_confident;
+    struct key_triggers confident[MOST_CONFIDENT]; /* most confident first */
+    size_t confident_count;
+    uint64_t *token_counts; /* vocabulary; NULL when the stream has none */
+};
+
+/* ---- reading ---- */
+
+/* Puts the key among the most confident or frees it. Equal ones: the earlier key. */
+static void keep_if_confident(struct stats *stats, struct key_triggers *key)
+{
+    size_t place = stats->confident_count;
+    if (!stats->keep_confident) {
+        key_triggers_free(key);
+        return;
+    }
+    while (place && key->top_probability[0] > stats->confident[place - 1].top_probability[0])
+        place--;
+    if (place == MOST_CONFIDENT) {
+        key_triggers_free(key);
+        return;
+    }
+    if (stats->confident_count == MOST_CONFIDENT)
+        key_triggers_free(&stats->confident[MOST_CONFIDENT - 1]);
+    else
+        stats->confident_count++;
+    memmove(&stats->confident[place + 1], &stats->confident[place],
+            (stats->confident_count - 1 - place) * sizeof *key);
+    stats->confident[place] = *key;
+}
+
+static struct key_summary summarize(const struct key_triggers *key, uint32_t bos)
+{
+    struct key_summary summary = {key->layer, key->cell, key->top_probability[0], key->count > 0,
+                                  false, false, 0, 0};
+    if (summary.live) {
+        uint32_t last = key->position[0] ? key->prefix[key->position[0] - 1] : bos;
+        summary.agree_next = key->top[0] == key->next[0];
+        summary.agree_last = key->top[0] == last;
+        summary.first_next = key->next[0];
+        summary.first_rank = key->next_rank[0];
+    }
+    return summary;
+}
+
+static void read_keys(struct stats *stats, struct stream_reader *reader)
+{
+    struct record record;
+    while (stream_next(reader, &record)) {
+        if (record_is_token_counts(&record)) {
+            if (!stats->token_counts)
+                stats->token_counts = new_array(stats->shape.vocabulary, sizeof *stats->token_counts);
+            token_counts_read(&record, stats->token_counts, stats->shape.vocabulary);
+            continue;
+        }
+        struct key_triggers key = key_triggers_read(&record, &stats->shape);
+        if (!key.top)
+            stream_fail(reader, "triggers without projected values: run project-values first");
+        if (stats->key_count == stats->key_capacity) {
+            stats->key_capacity = stats->key_capacity ? 2 * stats->key_capacity : 1024;
+            stats->keys = grow_array(stats->keys, stats->key_capacity, sizeof *stats->keys);
+        }
+        stats->keys[stats->key_count++] = summarize(&key, stats->bos);
+        keep_if_confident(stats, &key);
+        input_count(stream_input(reader), 1, "keys");
+    }
+    if (stats->key_count == 0)
+        die("%s: there is no key in it", input_name(stream_input(reader)));
+}
+
+/* ---- tables ---- */
+
+static double share(size_t part, size_t whole)
+{
+    return whole ? (double)part / (double)whole : (double)NAN;
+}
+
+/* The corpus' most frequent token; equal ones: the lower. */
+static uint32_t most_frequent(const struct stats *stats)
+{
+    uint32_t best = 0;
+    for (uint32_t token = 1; token < stats->shape.vocabulary; token++)
+        if (stats->token_counts[token] > stats->token_counts[best])
+            best = token;
+    return best;
+}
+
+/* Figure 4. */
+static void write_agreement(const struct stats *stats, const char *path)
+{
+    static const char *const columns[] = {"layer", "keys", "live_keys", "agree_next", "agree_last",
+                                          "random", "frequent", NULL};
+    struct table *table = table_open(path, columns);
+    uint32_t frequent_token = stats->token_counts ? most_frequent(stats) : 0;
+    for (size_t layer = 0; layer < stats->shape.layers; layer++) {
+        size_t keys = 0, live = 0, next = 0, last = 0, frequent = 0;
+        for (size_t i = 0; i < stats->key_count; i++) {
+            const struct key_summary *key = &stats->keys[i];
+            if (key->layer != layer)
+                continue;
+            keys++;
+            live += key->live;
+            next += key->agree_next;
+            last += key->agree_last;
+            frequent += key->live && key->first_next == frequent_token;
+        }
+        if (!keys)
+            continue;
+        table_number(table, layer + 1);
+        table_number(table, keys);
+        table_number(table, live);
+        table_real(table, share(next, live));
+        table_real(table, share(last, live));
+        table_real(table, 1.0 / (double)stats->shape.vocabulary);
+        table_real(table, stats->token_counts ? share(frequent, live) : (double)NAN);
+    }
+    table_finish(table);
+}
+
+static int by_rank(const void *a, const void *b)
+{
+    uint32_t left = *(const uint32_t *)a, right = *(const uint32_t *)b;
+    return left < right ? -1 : left > right;
+}
+
+/* Of sorted numbers, between the two nearest by linear interpolation. */
+static double quantile(const uint32_t *sorted, size_t count, double q)
+{
+    if (!count)
+        return (double)NAN;
+    double place = q * (double)(count - 1);
+    size_t below = (size_t)place;
+    size_t above = below + 1 < count ? below + 1 : below;
+    return sorted[below] + (place - (double)below) * ((double)sorted[above] - sorted[below]);
+}
+
+/* Figure 5. */
+static void write_rank(const struct stats *stats, const char *path)
+{
+    static const char *const columns[] = {"layer", "live_keys", "p10", "p25", "p50", "p75", "p90", NULL};
+    static const double quantiles[] = {0.10, 0.25, 0.50, 0.75, 0.90};
+    struct table *table = table_open(path, columns);
+    uint32_t *ranks = new_array(stats->key_count, sizeof *ranks);
+    for (size_t layer = 0; layer < stats->shape.layers; layer++) {
+        size_t keys = 0, live = 0;
+        for (size_t i = 0; i < stats->key_count; i++) {
+            keys += stats->keys[i].layer == layer;
+            if (stats->keys[i].layer == layer && stats->keys[i].live)
+                ranks[live++] = stats->keys[i].first_rank;
+        }
+        if (!keys)
+            continue;
+        qsort(ranks, live, sizeof *ranks, by_rank);
+        table_number(table, layer + 1);
+        table_number(table, live);
+        for (size_t q = 0; q < sizeof quantiles / sizeof *quantiles; q++)
+            table_real(table, quantile(ranks, live, quantiles[q]));
+    }
+    free(ranks);
+    table_finish(table);
+}
+
+/* Rising; equal ones by layer and cell, that is by address. */
+static int by_confidence(const void *a, const void *b)
+{
+    const struct key_summary *left = *(const struct key_summary *const *)a;
+    const struct key_summary *right = *(const struct key_summary *const *)b;
+    if (left->confidence != right->confidence)
+        return left->confidence < right->confidence ? -1 : 1;
+    return left < right ? -1 : left > right;
+}
+
+static void write_bin(struct table *table, const struct key_summary *const *keys, size_t count, double low,
+                      double high)
+{
+    size_t live = 0, next = 0;
+    for (size_t i = 0; i < count; i++) {
+        live += keys[i]->live;
+        next += keys[i]->agree_next;
+    }
+    table_real(table, low);
+    table_real(table, high);
+    table_number(table, count);
+    table_real(table, share(next, live));
+    table_number(table, live);
+}
+
+/* "0,0.2,0.5,1": rising numbers, the bounds of bins. */
+static size_t parse_edges(const char *text, double *edges)
+{
+    size_t count = 0;
+    for (const char *at = text;; at++) {
+        char *end;
+        double edge = strtod(at, &end);
+        if (end == at || !isfinite(edge) || (*end && *end != ',') || count == MOST_EDGES
+            || (count && edge <= edges[count - 1]))
+            die_usage("--edges takes rising numbers, such as 0,0.2,0.5,1, not '%s'", text);
+        edges[count++] = edge;
+        at = end;
+        if (!*at)
+            break;
+    }
+    if (count < 2)
+        die_usage("--edges needs at least two numbers, not '%s'", text);
+    return count;
+}
+
+/* Figure 6: bins of equally many values, or between given edges (the last bin has its upper one). */
+static void write_confidence(const struct stats *stats, const struct options *options, const char *path)
+{
+    static const char *const columns[] = {"low", "high", "values", "agree_next", "live_keys", NULL};
+    struct table *table = table_open(path, columns);
+    size_t count = stats->key_count;
+    const struct key_summary **sorted = new_array(count, sizeof *sorted);
+    for (size_t i = 0; i < count; i++)
+        sorted[i] = &stats->keys[i];
+    qsort(sorted, count, sizeof *sorted, by_confidence);
+    if (options->edges) {
+        double edges[MOST_EDGES];
+        size_t edge_count = parse_edges(options->edges, edges);
+        size_t start = 0;
+        while (start < count && (double)sorted[start]->confidence < edges[0])
+            start++;
+        for (size_t e = 0; e + 1 < edge_count; e++) {
+            bool last = e + 2 == edge_count;
+            size_t end = start;
+            while (end < count && ((double)sorted[end]->confidence < edges[e + 1]
+                                   || (last && (double)sorted[end]->confidence == edges[e + 1])))
+                end++;
+            write_bin(table, sorted + start, end - start, edges[e], edges[e + 1]);
+            start = end;
+        }
+    } else {
+        size_t bins = options->bins < count ? (size_t)options->bins : count;
+        for (size_t b = 0; b < bins; b++) {
+            size_t start = b * count / bins, end = (b + 1) * count / bins;
+            write_bin(table, sorted + start, end - start, (double)sorted[start]->confidence,
+                      (double)sorted[end - 1]->confidence);
+        }
+    }
+    free(sorted);
+    table_finish(table);
+}
+
+/* A trigger's prefix as words. The caller frees it. */
+static char *prefix_text(const struct key_triggers *key, size_t trigger, const struct dictionary *dictionary)
+{
+    const uint32_t *token = key->prefix;
+    for (size_t i = 0; i < trigger; i++)
+        token += key->position[i];
+    size_t length = 0, capacity = 64;
+    char *text = grow_array(NULL, capacity, 1);
+    for (size_t j = 0; j < key->position[trigger]; j++) {
+        char number[32];
+        const char *word = dictionary_word(dictionary, token[j], number);
+        size_t word_length = strlen(word);
+        while (length + word_length + 2 > capacity)
+            text = grow_array(text, capacity *= 2, 1);
+        if (j)
+            text[length++] = ' ';
+        memcpy(text + length, word, word_length);
+        length += word_length;
+    }
+    text[length] = '\0';
+    return text;
+}
+
+/* Table 2: the example is the best trigger that agrees, else the first one. */
+static void write_top_values(const struct stats *stats, const struct dictionary *dictionary, const char *path)
+{
+    static const char *const columns[] = {"layer", "cell", "probability", "token", "agree_in_50", "example",
+                                          "example_next", NULL};
+    struct table *table = table_open(path, columns);
+    for (size_t i = 0; i < stats->confident_count; i++) {
+        const struct key_triggers *key = &stats->confident[i];
+        size_t agree = 0, example = 0;
+        for (size_t j = key->count < AGREEING_TRIGGERS ? key->count : AGREEING_TRIGGERS; j-- > 0;)
+            if (key->next[j] == key->top[0]) {
+                agree++;
+                example = j;
+            }
+        char number[32];
+        char *text = key->count ? prefix_text(key, example, dictionary) : copy_string("");
+        table_number(table, key->layer + 1);
+        table_number(table, key->cell);
+        table_real(table, (double)key->top_probability[0]);
+        table_text(table, dictionary_word(dictionary, key->top[0], number));
+        table_number(table, agree);
+        table_text(table, text);
+        table_text(table, key->count ? dictionary_word(dictionary, key->next[example], number) : "");
+        free(text);
+    }
+    table_finish(table);
+}
+
+int main(int argc, char **argv)
+{
+    struct options options = {.bins = 10};
+    const struct option_spec specs[] = {
+        OPTION_MODEL(&options.model),
+        {'o', "output", "FILE", "write agreement.csv's table to FILE instead of standard output", OPTION_TEXT,
+         &options.output, 0, 0, NULL},
+        {0, "rank", "FILE", "write the quantiles of the next token's rank to FILE", OPTION_TEXT, &options.rank, 0, 0, NULL},
+        {0, "confidence", "FILE", "write agreement by the values' largest probability to FILE", OPTION_TEXT,
+         &options.confidence, 0, 0, NULL},
+        {0, "bins", "N", "of --confidence: N bins of equally many values (default 10)", OPTION_NUMBER,
+         &options.bins, 1, 1 << 20, NULL},
+        {0, "edges", "LIST", "of --confidence: bins between these probabilities, such as 0,0.2,0.5,1", OPTION_TEXT,
+         &options.edges, 0, 0, NULL},
+        {0, "top-values", "FILE", "write the 100 most confident values to FILE; needs --model and 50 triggers a key",
+         OPTION_TEXT, &options.top_values, 0, 0, NULL},
+        OPTION_END,
+    };
+    const struct tool tool = {"agreement-stats",
+                              "Tells how often values predict what follows their keys' triggers.",
+                              "[FILE]", specs, 1};
+    int first = cli_parse(&tool, argc, argv);
+    if (options.top_values && !options.model)
+        die_usage("--top-values needs --model DIR for the words");
+    if (options.edges)
+        parse_edges(options.edges, (double[MOST_EDGES]){0});
+
+    struct stream_reader *reader = stream_open(cli_input(argc, argv, first), "triggers");
+    struct stats stats = {.shape = shape_read(reader), .keep_confident = options.top_values};
+    stats.bos = (uint32_t)header_number(reader, "tokenizer", "bos", stats.shape.vocabulary - 1);
+    if (options.top_values && header_number(reader, NULL, "top", UINT32_MAX) < AGREEING_TRIGGERS)
+        stream_fail(reader, "fewer than %d triggers a key: --top-values needs topk-keys -t %d", AGREEING_TRIGGERS,
+                    AGREEING_TRIGGERS);
+    struct dictionary *dictionary = NULL;
+    if (options.top_values) {
+        struct model_config config = model_config_read(options.model);
+        dictionary = dictionary_read(&config);
+        dictionary_check(dictionary, &config, reader);
+        model_config_free(&config);
+    }
+    read_keys(&stats, reader);
+
+    if (options.rank)
+        write_rank(&stats, options.rank);
+    if (options.confidence)
+        write_confidence(&stats, &options, options.confidence);
+    if (options.top_values)
+        write_top_values(&stats, dictionary, options.top_values);
+    write_agreement(&stats, options.output);
+
+    for (size_t i = 0; i < stats.confident_count; i++)
+        key_triggers_free(&stats.confident[i]);
+    if (dictionary)
+        dictionary_free(dictionary);
+    stream_close(reader);
+    free(stats.keys);
+    free(stats.token_counts);
+    return STATUS_DONE;
+}

@@ -1,0 +1,467 @@
+/*
+ * forward-dump: token batches in, activations out.
+ *
+ * A thread takes a whole batch, computes it layer by layer, and writes each
+ * layer's record at once when it is the batch's turn, else into a buffer of
+ * bounded size. Layers above the last one that is asked for are not computed,
+ * nor the second half of that one.
+ */
+#include "blas.h"
+#include "cli.h"
+#include "dictionary.h"
+#include "forward.h"
+#include "messages.h"
+#include "projection.h"
+#include "records.h"
+#include "stream.h"
+#include "turns.h"
+#include "vector.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What --emit can name, in this order. */
+enum { EMIT_MAX = 1, EMIT_COEF = 2, EMIT_RESID = 4, EMIT_FFN = 8, EMIT_PREDICTION = 16 };
+static const char *const emit_words[] = {"max", "coef", "resid", "ffn", "prediction", NULL};
+enum { EMIT_ROWS = EMIT_COEF | EMIT_RESID | EMIT_FFN | EMIT_PREDICTION };
+static const char *const position_words[] = {"all", "random", NULL};
+enum { POSITIONS_ALL, POSITIONS_RANDOM };
+
+/* A thread that is ahead of its turn waits when this much is in its buffer. */
+enum { MOST_BUFFERED = 32 << 20 };
+
+struct options {
+    const char *model, *output, *layers, *cells;
+    bool gzip, with_bos;
+    unsigned emit;
+    int positions;
+    uint64_t seed, threads;
+};
+
+/* What all threads share. */
+struct dump {
+    const struct options *options;
+    const struct model *model;
+    size_t *layers, layer_count; /* that are written, rising */
+    size_t *cells, cell_count;   /* of each layer */
+    bool all_cells;
+    size_t product_rows;
+    struct stream_writer *writer;
+    struct turns *turns;
+    pthread_mutex_t input_lock;
+    struct stream_reader *reader;
+    uint64_t batches;            /* read so far: the next one's ticket */
+};
+
+/* What one thread has. */
+struct worker {
+    struct dump *dump;
+    struct forward *forward;
+    struct projection *projection;
+    msgpack_sbuffer buffer;
+    uint64_t ticket, buffered; /* records in buffer */
+    struct batch batch;
+    size_t rows;               /* positions that are written one by one */
+    uint32_t *row_sentence, *row_position, *row_place; /* place: the row of the batch's matrix */
+    float *selected;           /* rows x what is written, where that is not the whole matrix */
+    float *max;                /* sentences x cells */
+    uint16_t *argmax;
+    float *cell_max;           /* d_ff: of one sentence */
+    uint32_t *cell_argmax;
+    float *vectors, *log_probabilities; /* PROJECTION_ROWS x d_model, x vocabulary */
+};
+
+/* ---- which rows ---- */
+
+static uint32_t first_position(const struct options *options)
+{
+    return options->with_bos ? 0 : 1;
+}
+
+/* One position of the sentence, a function of seed and sentence id only. */
+static uint32_t random_position(const struct options *options, uint64_t sentence, uint32_t length)
+{
+    uint32_t first = first_position(options);
+    return first + (uint32_t)(random_number(options->seed, sentence, 0) % (length - first));
+}
+
+static void choose_rows(struct worker *worker)
+{
+    const struct options *options = worker->dump->options;
+    const struct batch *batch = &worker->batch;
+    size_t bytes = batch->tokens * sizeof(uint32_t);
+    worker->row_sentence = grow_array(worker->row_sentence, bytes, 1);
+    worker->row_position = grow_array(worker->row_position, bytes, 1);
+    worker->row_place = grow_array(worker->row_place, bytes, 1);
+    worker->rows = 0;
+    uint32_t start = 0;
+    for (uint32_t s = 0; s < batch->sentences; start += batch->length[s], s++) {
+        uint32_t from = 0, to = batch->length[s];
+        if (options->positions == POSITIONS_RANDOM) {
+            if (to <= first_position(options))
+                continue; /* no prefix in it */
+            from = random_position(options, batch->id + s, to);
+            to = from + 1;
+        }
+        for (uint32_t j = from; j < to; j++, worker->rows++) {
+            worker->row_sentence[worker->rows] = s;
+            worker->row_position[worker->rows] = j;
+            worker->row_place[worker->rows] = start + j;
+        }
+    }
+}
+
+/* ---- what is written ---- */
+
+/* The chosen rows of a matrix, and of them the chosen cells where cells is not NULL. */
+static const float *select_rows(struct worker *worker, const float *matrix, size_t width,
+                                const size_t *cells, size_t cell_count)
+{
+    if (!cells && worker->rows == worker->batch.tokens)
+        return matrix;
+    size_t columns = cells ? cell_count : width;
+    worker->selected = grow_array(worker->selected, worker->rows * columns, sizeof(float));
+    for (size_t r = 0; r < worker->rows; r++) {
+        const float *from = matrix + worker->row_place[r] * width;
+        float *to = worker->selected + r * columns;
+        if (!cells)
+            memcpy(to, from, width * sizeof *to);
+        else
+            for (size_t i = 0; i < cell_count; i++)
+                to[i] = from[cells[i]];
+    }
+    return worker->selected;
+}
+
+static void pack_rows(struct worker *worker, const char *name, const float *matrix, size_t width)
+{
+    pack_array(&worker->buffer, name, select_rows(worker, matrix, width, NULL, 0), worker->rows * width,
+               sizeof(float));
+}
+
+/* max and argmax over rows of each column; equal ones: the first row. */
+KERNEL static void column_maxima(const float *matrix, size_t rows, size_t width, uint32_t first,
+                                 float *restrict max, uint32_t *restrict argmax)
+{
+    for (size_t i = 0; i < width; i++) {
+        max[i] = -INFINITY;
+        argmax[i] = 0;
+    }
+    for (uint32_t r = first; r < rows; r++)
+        for (size_t i = 0; i < width; i++) {
+            float value = matrix[r * width + i];
+            bool more = value > max[i];
+            max[i] = more ? value : max[i];
+            argmax[i] = more ? r : argmax[i];
+        }
+}
+
+/* Per sentence and cell the largest coefficient and its position. */
+static void pack_maxima(struct worker *worker)
+{
+    const struct dump *dump = worker->dump;
+    const struct batch *batch = &worker->batch;
+    size_t d_ff = dump->model->config.d_ff, count = batch->sentences * dump->cell_count;
+    worker->max = grow_array(worker->max, count, sizeof *worker->max);
+    worker->argmax = grow_array(worker->argmax, count, sizeof *worker->argmax);
+    const float *coefficients = worker->forward->coefficient;
+    size_t at = 0;
+    for (size_t s = 0; s < batch->sentences; coefficients += batch->length[s] * d_ff, s++) {
+        column_maxima(coefficients, batch->length[s], d_ff, first_position(dump->options), worker->cell_max,
+                      worker->cell_argmax);
+        for (size_t i = 0; i < dump->cell_count; i++, at++) {
+            worker->max[at] = worker->cell_max[dump->cells[i]];
+            worker->argmax[at] = (uint16_t)worker->cell_argmax[dump->cells[i]];
+        }
+    }
+    pack_array(&worker->buffer, "max", worker->max, count, sizeof *worker->max);
+    pack_array(&worker->buffer, "argmax", worker->argmax, count, sizeof *worker->argmax);
+}
+
+static void pack_layer(struct worker *worker, size_t layer)
+{
+    const struct dump *dump = worker->dump;
+    const struct forward *forward = worker->forward;
+    unsigned emit = dump->options->emit;
+    size_t d_model = dump->model->config.d_model, d_ff = dump->model->config.d_ff;
+    pack_map(&worker->buffer, 1u + (emit & EMIT_MAX ? 2 : 0) + (emit & EMIT_COEF ? 1 : 0)
+                              + (emit & EMIT_RESID ? 1 : 0) + (emit & EMIT_FFN ? 1 : 0));
+    pack_number(&worker->buffer, "layer", layer);
+    if (emit & EMIT_MAX)
+        pack_maxima(worker);
+    if (emit & EMIT_COEF)
+        pack_array(&worker->buffer, "coef",
+                   select_rows(worker, forward->coefficient, d_ff, dump->all_cells ? NULL : dump->cells,
+                               dump->cell_count),
+                   worker->rows * dump->cell_count, sizeof(float));
+    if (emit & EMIT_RESID)
+        pack_rows(worker, "resid", forward->residual, d_model);
+    if (emit & EMIT_FFN)
+        pack_rows(worker, "ffn", forward->ffn, d_model);
+}
+
+/* The model's own predictions: its most probable token, and what the next one got. */
+static void pack_prediction(struct worker *worker)
+{
+    const struct model_config *config = &worker->dump->model->config;
+    size_t d_model = config->d_model;
+    const float *outputs = select_rows(worker, worker->forward->residual, d_model, NULL, 0);
+    uint32_t *top = new_array(worker->rows, sizeof *top);
+    float *top_logp = new_array(worker->rows, sizeof *top_logp);
+    float *next_logp = new_array(worker->rows, sizeof *next_logp);
+    for (size_t start = 0; start < worker->rows; start += PROJECTION_ROWS) {
+        size_t count = worker->rows - start < PROJECTION_ROWS ? worker->rows - start : PROJECTION_ROWS;
+        memcpy(worker->vectors, outputs + start * d_model, count * d_model * sizeof(float));
+        projection_run(worker->projection, worker->vectors, worker->log_probabilities);
+        for (size_t r = start; r < start + count; r++) {
+            const float *row = worker->log_probabilities + (r - start) * config->vocabulary;
+            top[r] = (uint32_t)projection_top(row, config->vocabulary);
+            top_logp[r] = row[top[r]];
+            next_logp[r] = row[worker->batch.token[worker->row_place[r]]]; /* w_{j+1} stands at place j */
+        }
+    }
+    pack_map(&worker->buffer, 3);
+    pack_array(&worker->buffer, "next_logp", next_logp, worker->rows, sizeof *next_logp);
+    pack_array(&worker->buffer, "top", top, worker->rows, sizeof *top);
+    pack_array(&worker->buffer, "top_logp", top_logp, worker->rows, sizeof *top_logp);
+    free(top);
+    free(top_logp);
+    free(next_logp);
+}
+
+/* ---- one batch ---- */
+
+/* Writes the buffer if it is this batch's turn, or if it may grow no more. */
+static void record_done(struct worker *worker)
+{
+    struct dump *dump = worker->dump;
+    worker->buffered++;
+    if (worker->buffer.size >= MOST_BUFFERED)
+        turns_wait(dump->turns, worker->ticket);
+    else if (!turns_is_mine(dump->turns, worker->ticket))
+        return;
+    stream_append(dump->writer, &worker->buffer, worker->buffered);
+    worker->buffered = 0;
+}
+
+static void pack_tokens(struct worker *worker)
+{
+    bool rows = worker->dump->options->emit & EMIT_ROWS;
+    pack_map(&worker->buffer, BATCH_MEMBERS + (rows ? 2 : 0));
+    batch_pack(&worker->buffer, &worker->batch);
+    if (!rows)
+        return;
+    choose_rows(worker);
+    pack_array(&worker->buffer, "row_sentence", worker->row_sentence, worker->rows, sizeof(uint32_t));
+    pack_array(&worker->buffer, "row_position", worker->row_position, worker->rows, sizeof(uint32_t));
+}
+
+static void compute_batch(struct worker *worker)
+{
+    const struct dump *dump = worker->dump;
+    bool prediction = dump->options->emit & EMIT_PREDICTION;
+    size_t last = prediction ? dump->model->config.layers - 1 : dump->layers[dump->layer_count - 1];
+    bool last_ffn = dump->options->emit & (EMIT_FFN | EMIT_PREDICTION);
+    bool any_layer = dump->options->emit & ~(unsigned)EMIT_PREDICTION;
+    pack_tokens(worker);
+    record_done(worker);
+    forward_begin(worker->forward, &worker->batch);
+    for (size_t layer = 0, wanted = 0; layer <= last; layer++) {
+        forward_layer(worker->forward, layer, layer < last || last_ffn);
+        if (any_layer && wanted < dump->layer_count && dump->layers[wanted] == layer) {
+            wanted++;
+            pack_layer(worker, layer);
+            record_done(worker);
+        }
+    }
+    if (prediction) {
+        forward_output(worker->forward);
+        pack_prediction(worker);
+        record_done(worker);
+    }
+    turns_wait(dump->turns, worker->ticket);
+    stream_append(dump->writer, &worker->buffer, worker->buffered);
+    worker->buffered = 0;
+    turns_pass(dump->turns);
+}
+
+static bool take_batch(struct worker *worker)
+{
+    struct dump *dump = worker->dump;
+    struct record record;
+    pthread_mutex_lock(&dump->input_lock);
+    bool taken = stream_next(dump->reader, &record);
+    if (taken) {
+        worker->batch = batch_read(&record, dump->model->config.vocabulary);
+        worker->ticket = dump->batches++;
+        input_count(stream_input(dump->reader), worker->batch.tokens, "tokens");
+    }
+    pthread_mutex_unlock(&dump->input_lock);
+    return taken;
+}
+
+static void work(void *shared)
+{
+    struct dump *dump = shared;
+    const struct model_config *config = &dump->model->config;
+    struct worker worker = {.dump = dump, .forward = forward_new(dump->model, dump->product_rows)};
+    msgpack_sbuffer_init(&worker.buffer);
+    worker.cell_max = new_floats(config->d_ff);
+    worker.cell_argmax = new_array(config->d_ff, sizeof *worker.cell_argmax);
+    if (dump->options->emit & EMIT_PREDICTION) {
+        worker.projection = projection_new(dump->model);
+        worker.vectors = new_floats(PROJECTION_ROWS * config->d_model);
+        worker.log_probabilities = new_floats(PROJECTION_ROWS * config->vocabulary);
+    }
+    while (take_batch(&worker)) {
+        compute_batch(&worker);
+        batch_free(&worker.batch);
+    }
+    if (worker.projection)
+        projection_free(worker.projection);
+    forward_free(worker.forward);
+    msgpack_sbuffer_destroy(&worker.buffer);
+    free(worker.row_sentence);
+    free(worker.row_position);
+    free(worker.row_place);
+    free(worker.selected);
+    free(worker.max);
+    free(worker.argmax);
+    free(worker.cell_max);
+    free(worker.cell_argmax);
+    free(worker.vectors);
+    free(worker.log_probabilities);
+}
+
+/* ---- header and main ---- */
+
+static json_t *list_as_json(const size_t *list, size_t count)
+{
+    json_t *json = json_make("[]");
+    for (size_t i = 0; i < count; i++)
+        if (json_array_append_new(json, json_integer((json_int_t)list[i])) != 0)
+            die("out of memory");
+    return json;
+}
+
+static json_t *words_as_json(unsigned bits, const char *const *words)
+{
+    json_t *json = json_make("[]");
+    for (unsigned i = 0; words[i]; i++)
+        if (bits & 1u << i && json_array_append_new(json, json_string(words[i])) != 0)
+            die("out of memory");
+    return json;
+}
+
+static void declare_arrays(json_t *header, const struct dump *dump)
+{
+    unsigned emit = dump->options->emit;
+    json_int_t cells = (json_int_t)dump->cell_count, d_model = (json_int_t)dump->model->config.d_model;
+    if (emit & EMIT_ROWS) {
+        header_declare(header, "row_sentence", "uint32", json_make("[s]", "rows"));
+        header_declare(header, "row_position", "uint32", json_make("[s]", "rows"));
+    }
+    if (emit & EMIT_MAX) {
+        header_declare(header, "max", "float32", json_make("[s, I]", "sentences", cells));
+        header_declare(header, "argmax", "uint16", json_make("[s, I]", "sentences", cells));
+    }
+    if (emit & EMIT_COEF)
+        header_declare(header, "coef", "float32", json_make("[s, I]", "rows", cells));
+    if (emit & EMIT_RESID)
+        header_declare(header, "resid", "float32", json_make("[s, I]", "rows", d_model));
+    if (emit & EMIT_FFN)
+        header_declare(header, "ffn", "float32", json_make("[s, I]", "rows", d_model));
+    if (emit & EMIT_PREDICTION) {
+        header_declare(header, "next_logp", "float32", json_make("[s]", "rows"));
+        header_declare(header, "top", "uint32", json_make("[s]", "rows"));
+        header_declare(header, "top_logp", "float32", json_make("[s]", "rows"));
+    }
+}
+
+static json_t *make_header(const struct dump *dump)
+{
+    const struct options *options = dump->options;
+    json_t *header = header_new("activations", stream_header(dump->reader));
+    json_t *values = json_make("{s:o, s:s, s:b}", "emit", words_as_json(options->emit, emit_words),
+                               "positions", position_words[options->positions], "with_bos",
+                               (int)options->with_bos);
+    if (options->positions == POSITIONS_RANDOM)
+        json_put(values, "seed", json_integer((json_int_t)options->seed));
+    json_put(values, "blas", json_string(blas_name()));
+    header_set_model(header, dump->model);
+    json_put(header, "layers", list_as_json(dump->layers, dump->layer_count));
+    json_put(header, "cells", dump->all_cells ? json_null() : list_as_json(dump->cells, dump->cell_count));
+    json_put(header, "positions", json_string(position_words[options->positions]));
+    json_put(header, "first", json_integer(first_position(options)));
+    declare_arrays(header, dump);
+    header_add_stage(header, "forward-dump", values);
+    return header;
+}
+
+/* The tokens must have been made with this model's dictionary. */
+static void check_tokens(const struct stream_reader *reader, const struct model *model)
+{
+    struct dictionary *dictionary = dictionary_read(&model->config);
+    dictionary_check(dictionary, &model->config, reader);
+    dictionary_free(dictionary);
+}
+
+static void dump_all(struct dump *dump)
+{
+    json_t *header = make_header(dump);
+    dump->writer = stream_create(dump->options->output, dump->options->gzip, header);
+    dump->turns = turns_new();
+    if (pthread_mutex_init(&dump->input_lock, NULL) != 0)
+        die("cannot make a lock");
+    run_threads((size_t)dump->options->threads, work, dump);
+    stream_finish(dump->writer, stream_trailer(dump->reader));
+    pthread_mutex_destroy(&dump->input_lock);
+    turns_free(dump->turns);
+    json_decref(header);
+}
+
+int main(int argc, char **argv)
+{
+    struct options options = {.emit = EMIT_MAX, .seed = 1, .threads = cli_threads()};
+    const struct option_spec specs[] = {
+        OPTION_MODEL(&options.model),
+        {0, "emit", "LIST", "of max (default: each sentence's largest coefficient and its position), coef, resid, ffn, prediction",
+         OPTION_CHOICES, &options.emit, 0, 0, emit_words},
+        OPTION_LAYERS(&options.layers, "compute"),
+        OPTION_CELLS(&options.cells, "write"),
+        {0, "positions", "WHICH", "all (default), or one random position a sentence, for coef, resid, ffn, prediction",
+         OPTION_CHOICE, &options.positions, 0, 0, position_words},
+        OPTION_SEED(&options.seed),
+        {0, "with-bos", NULL, "let the empty prefix, BOS alone, be a maximum or a random position",
+         OPTION_FLAG, &options.with_bos, 0, 0, NULL},
+        OPTION_THREADS(&options.threads),
+        OPTION_OUTPUT(&options.output),
+        OPTION_GZIP(&options.gzip),
+        OPTION_END,
+    };
+    const struct tool tool = {"forward-dump", "Runs the model over token batches and writes activations.",
+                              "[FILE]", specs, 1};
+    int first = cli_parse(&tool, argc, argv);
+    if (!options.model)
+        die_usage("--model DIR is needed");
+
+    blas_start();
+    struct model *model = model_load(options.model);
+    struct dump dump = {.options = &options, .model = model, .all_cells = !options.cells};
+    dump.layers = cli_list(options.layers, model->config.layers, "layers", &dump.layer_count);
+    dump.cells = cli_list(options.cells, model->config.d_ff, "cells", &dump.cell_count);
+    dump.reader = stream_open(cli_input(argc, argv, first), "tokens");
+    check_tokens(dump.reader, model);
+    dump.product_rows = (size_t)header_number(dump.reader, "batch", "positions", 1 << 20);
+    if (!dump.product_rows)
+        stream_fail(dump.reader, "the header's batch.positions is 0");
+
+    dump_all(&dump);
+
+    stream_close(dump.reader);
+    free(dump.layers);
+    free(dump.cells);
+    model_free(model);
+    return STATUS_DONE;
+}

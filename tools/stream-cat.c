@@ -1,0 +1,60 @@
+/*
+ * stream-cat: any stream as JSON lines, one object a line: header, records,
+ * trailer. Numeric arrays are printed by the types that the header declares.
+ */
+#include "cli.h"
+#include "messages.h"
+#include "output.h"
+#include "stream.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void print_json(struct output *output, const json_t *json)
+{
+    /* 9 digits tell 32-bit floats apart. */
+    char *line = json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(9));
+    if (!line)
+        die("out of memory");
+    output_write(output, line, strlen(line));
+    output_write(output, "\n", 1);
+    free(line);
+}
+
+int main(int argc, char **argv)
+{
+    const char *path = NULL;
+    bool header_only = false, verify = false;
+    uint64_t most = OPTION_NO_LIMIT;
+    const struct option_spec specs[] = {
+        {0, "header", NULL, "print the header only", OPTION_FLAG, &header_only, 0, 0, NULL},
+        {'n', "records", "N", "print the header and the first N records only", OPTION_NUMBER, &most, 0, 0, NULL},
+        {0, "verify", NULL, "print nothing; read everything and say by the exit status whether it is right",
+         OPTION_FLAG, &verify, 0, 0, NULL},
+        OPTION_OUTPUT(&path),
+        OPTION_END,
+    };
+    const struct tool tool = {"stream-cat", "Shows a stream as JSON lines.", "[FILE]", specs, 1};
+    int first = cli_parse(&tool, argc, argv);
+    struct stream_reader *reader = stream_open(cli_input(argc, argv, first), NULL);
+    struct output *output = output_open(path, OUTPUT_TEXT);
+    struct record record;
+    if (header_only)
+        most = 0;
+    if (verify)
+        most = OPTION_NO_LIMIT;
+    else
+        print_json(output, stream_header(reader));
+    for (uint64_t printed = 0; printed < most && stream_next(reader, &record); printed++) {
+        json_t *json = record_json(&record); /* which checks the arrays, also when nothing is printed */
+        if (!verify)
+            print_json(output, json);
+        json_decref(json);
+        input_count(stream_input(reader), 1, "records");
+    }
+    if (stream_trailer(reader) && !verify)
+        print_json(output, stream_trailer(reader));
+    output_finish(output);
+    stream_close(reader);
+    return STATUS_DONE;
+}

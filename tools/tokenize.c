@@ -1,0 +1,228 @@
+/*
+ * tokenize: text in, a stream of token batches out.
+ *
+ * Sentences are packed into batches in the order of the corpus, up to a budget
+ * of positions: a sentence of n tokens takes n (BOS and all but the last token).
+ * Batches are the unit of everything that follows, so a shard takes whole ones,
+ * and what a shard gives is what the whole run gives for these batches.
+ */
+#include "cli.h"
+#include "dictionary.h"
+#include "messages.h"
+#include "records.h"
+#include "stream.h"
+#include "text.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unicode/uvernum.h>
+
+enum long_sentences { LONG_ERROR, LONG_TRUNCATE, LONG_SKIP };
+static const char *const long_words[] = {"error", "truncate", "skip", NULL};
+static const char *const mode_words[] = {"lines", "wikitext", "raw", NULL};
+
+struct options {
+    const char *model, *output, *name, *shard;
+    bool gzip;
+    int mode, long_sentences;
+    uint64_t batch, max_length, limit, from, to;
+};
+
+/* What the trailer counts; of one batch, and of all batches taken. */
+struct counts {
+    uint64_t sentences, tokens, unknown, truncated, skipped;
+};
+
+struct tokenizer {
+    const struct options *options;
+    const struct dictionary *dictionary;
+    struct stream_writer *writer;
+    msgpack_sbuffer buffer;
+    struct batch batch;             /* being filled */
+    size_t sentence_capacity, token_capacity;
+    struct counts in_batch, taken;
+    uint64_t batches;               /* so far, taken or not */
+    uint64_t shard, shards;
+    uint64_t sentences;             /* of the corpus so far */
+};
+
+/* Whether --shard and --from, --to give this batch to this run. */
+static bool is_taken(const struct tokenizer *tokenizer)
+{
+    const struct options *options = tokenizer->options;
+    return tokenizer->batches % tokenizer->shards == tokenizer->shard
+        && tokenizer->batch.id >= options->from && tokenizer->batch.id < options->to;
+}
+
+static void flush_batch(struct tokenizer *tokenizer)
+{
+    struct batch *batch = &tokenizer->batch;
+    if (batch->sentences == 0)
+        return;
+    if (is_taken(tokenizer)) {
+        struct counts *taken = &tokenizer->taken;
+        const struct counts *more = &tokenizer->in_batch;
+        pack_map(&tokenizer->buffer, BATCH_MEMBERS);
+        batch_pack(&tokenizer->buffer, batch);
+        stream_append(tokenizer->writer, &tokenizer->buffer, 1);
+        *taken = (struct counts){taken->sentences + batch->sentences, taken->tokens + batch->tokens,
+                                 taken->unknown + more->unknown, taken->truncated + more->truncated,
+                                 taken->skipped + more->skipped};
+    }
+    tokenizer->batches++;
+    tokenizer->in_batch = (struct counts){0};
+    batch->id += batch->sentences;
+    batch->sentences = batch->tokens = 0;
+}
+
+/* The length that --long leaves of a sentence of count words: 0 for none. */
+static size_t allowed_length(struct tokenizer *tokenizer, const struct text_reader *text, size_t count)
+{
+    const struct options *options = tokenizer->options;
+    if (count <= options->max_length)
+        return count;
+    switch ((enum long_sentences)options->long_sentences) {
+    case LONG_TRUNCATE:
+        return (size_t)options->max_length;
+    case LONG_SKIP:
+        return 0;
+    case LONG_ERROR:
+        break;
+    }
+    die("%s: line %llu: a sentence of %zu tokens, more than --max-length %llu; raise it, or say --long truncate or --long skip",
+        input_name(text_input(text)), (unsigned long long)text_line(text), count, (unsigned long long)options->max_length);
+}
+
+static void add_sentence(struct tokenizer *tokenizer, const struct text_reader *text,
+                         const struct span *words, size_t count)
+{
+    struct batch *batch = &tokenizer->batch;
+    size_t length = allowed_length(tokenizer, text, count);
+    if (length == 0) {
+        tokenizer->in_batch.skipped++;
+        return;
+    }
+    if (batch->tokens + length > tokenizer->options->batch)
+        flush_batch(tokenizer);
+    if (batch->sentences == tokenizer->sentence_capacity) {
+        tokenizer->sentence_capacity = 2 * tokenizer->sentence_capacity + 64;
+        batch->length = grow_array(batch->length, tokenizer->sentence_capacity, sizeof *batch->length);
+    }
+    if (batch->tokens + length > tokenizer->token_capacity) {
+        tokenizer->token_capacity = 2 * (batch->tokens + length);
+        batch->token = grow_array(batch->token, tokenizer->token_capacity, sizeof *batch->token);
+    }
+    for (size_t i = 0; i < length; i++) {
+        uint32_t token = dictionary_find(tokenizer->dictionary, words[i].bytes, words[i].length);
+        batch->token[batch->tokens++] = token;
+        tokenizer->in_batch.unknown += token == tokenizer->dictionary->unknown;
+    }
+    tokenizer->in_batch.truncated += length < count;
+    batch->length[batch->sentences++] = (uint32_t)length;
+    tokenizer->sentences++;
+}
+
+static void tokenize(struct tokenizer *tokenizer, struct text_reader *text)
+{
+    struct span sentence;
+    while (tokenizer->sentences < tokenizer->options->limit
+           && tokenizer->batch.id < tokenizer->options->to && text_next(text, &sentence)) {
+        size_t count;
+        const struct span *words = text_words(text, sentence, &count);
+        if (count)
+            add_sentence(tokenizer, text, words, count);
+        input_count(text_input(text), count, "tokens");
+    }
+    flush_batch(tokenizer);
+    if (tokenizer->sentences == 0)
+        die("%s: there is no sentence in it", input_name(text_input(text)));
+}
+
+static json_t *make_header(const struct options *options, const struct dictionary *dictionary,
+                           const struct model_config *config)
+{
+    json_t *header = header_new("tokens", NULL);
+    json_t *values = json_make(
+        "{s:s, s:I, s:I, s:s}", "mode", mode_words[options->mode], "batch", (json_int_t)options->batch,
+        "max_length", (json_int_t)options->max_length, "long", long_words[options->long_sentences]);
+    if (options->limit != OPTION_NO_LIMIT)
+        json_put(values, "limit", json_integer((json_int_t)options->limit));
+    if (options->mode == TEXT_RAW) /* whose rules shape the sentences */
+        json_put(values, "icu", json_string(U_ICU_VERSION));
+    json_put(header, "corpus", json_make("{s:s}", "name", options->name));
+    json_put(header, "tokenizer",
+             json_make("{s:s, s:I, s:I}", "id", dictionary->id, "vocabulary", (json_int_t)config->vocabulary,
+                       "bos", (json_int_t)config->bos));
+    json_put(header, "batch", json_make("{s:I}", "positions", (json_int_t)options->batch));
+    header_declare(header, "len", "uint32", json_make("[s]", "sentences"));
+    header_declare(header, "tok", "uint32", json_make("[s]", "tokens"));
+    header_add_stage(header, "tokenize", values);
+    return header;
+}
+
+/* "I/N" with I from 0 to N-1 */
+static void parse_shard(struct tokenizer *tokenizer, const char *text)
+{
+    unsigned shard = 0, shards = 1;
+    int used = 0;
+    if (text && (sscanf(text, "%u/%u%n", &shard, &shards, &used) != 2 || text[used] || text[0] == '-'
+                 || shard >= shards))
+        die_usage("--shard takes I/N with I from 0 to N-1, not '%s'", text);
+    tokenizer->shard = shard;
+    tokenizer->shards = shards;
+}
+
+int main(int argc, char **argv)
+{
+    struct options options = {.name = "text", .batch = 512, .max_length = 4096,
+                              .limit = OPTION_NO_LIMIT, .to = OPTION_NO_LIMIT};
+    const struct option_spec specs[] = {
+        OPTION_MODEL(&options.model),
+        {0, "mode", "MODE", "lines: a sentence a line (default); wikitext; raw: any plain text",
+         OPTION_CHOICE, &options.mode, 0, 0, mode_words},
+        {0, "name", "NAME", "the corpus' name, for the stream's header (default: text)", OPTION_TEXT, &options.name, 0, 0, NULL},
+        {0, "batch", "N", "positions in a batch (default 512)", OPTION_NUMBER, &options.batch, 1, 1 << 20, NULL},
+        {0, "max-length", "N", "tokens that a sentence may have (default 4096)", OPTION_NUMBER,
+         &options.max_length, 1, MOST_SENTENCE_TOKENS, NULL},
+        {0, "long", "WHAT", "longer sentences: error (default), truncate or skip; the trailer counts them",
+         OPTION_CHOICE, &options.long_sentences, 0, 0, long_words},
+        {0, "limit", "N", "stop after N sentences", OPTION_NUMBER, &options.limit, 1, INT64_MAX, NULL},
+        {0, "from", "N", "take only batches that begin at sentence N (from 0) or later", OPTION_NUMBER,
+         &options.from, 0, 0, NULL},
+        {0, "to", "N", "take only batches that begin before sentence N", OPTION_NUMBER, &options.to, 0, 0, NULL},
+        {0, "shard", "I/N", "take every Nth batch, from the Ith (from 0) on", OPTION_TEXT, &options.shard, 0, 0, NULL},
+        OPTION_OUTPUT(&options.output),
+        OPTION_GZIP(&options.gzip),
+        OPTION_END,
+    };
+    const struct tool tool = {"tokenize", "Turns text into a stream of token batches.", "[FILE]", specs, 1};
+    int first = cli_parse(&tool, argc, argv);
+    struct tokenizer tokenizer = {.options = &options};
+    parse_shard(&tokenizer, options.shard);
+    if (!options.model)
+        die_usage("--model DIR is needed: it has the dictionary");
+
+    struct model_config config = model_config_read(options.model);
+    struct dictionary *dictionary = dictionary_read(&config);
+    struct text_reader *text = text_open(cli_input(argc, argv, first), (enum text_mode)options.mode);
+    json_t *header = make_header(&options, dictionary, &config);
+    tokenizer.dictionary = dictionary;
+    tokenizer.writer = stream_create(options.output, options.gzip, header);
+    msgpack_sbuffer_init(&tokenizer.buffer);
+
+    tokenize(&tokenizer, text);
+
+    const struct counts *taken = &tokenizer.taken;
+    json_t *counts = json_make("{s:I, s:I, s:I, s:I, s:I}", "sentences", (json_int_t)taken->sentences, "tokens",
+                               (json_int_t)taken->tokens, "unknown", (json_int_t)taken->unknown, "truncated",
+                               (json_int_t)taken->truncated, "skipped", (json_int_t)taken->skipped);
+    stream_finish(tokenizer.writer, counts);
+    json_decref(counts);
+    json_decref(header);
+    msgpack_sbuffer_destroy(&tokenizer.buffer);
+    batch_free(&tokenizer.batch);
+    text_close(text);
+    dictionary_free(dictionary);
+    model_config_free(&config);
+    return STATUS_DONE;
+}

@@ -1,0 +1,471 @@
+/*
+ * topk-keys: activations in, the trigger examples of every key out.
+ *
+ * Keeps for each key the t prefixes with the largest positive coefficient
+ * (paper, section 3.1), in memory that does not grow with the corpus. --merge
+ * joins the outputs of shards into the bytes that one run would have given.
+ */
+#include "cli.h"
+#include "hash.h"
+#include "messages.h"
+#include "records.h"
+#include "stream.h"
+#include "topk.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const prefixes_words[] = {"sentence", "every", NULL};
+enum { PREFIXES_SENTENCE, PREFIXES_EVERY };
+
+struct options {
+    const char *output, *layers, *cells;
+    bool gzip, merge;
+    int prefixes;
+    uint64_t top, sample, seed;
+};
+
+struct key {
+    size_t layer, cell;
+    size_t column; /* of the activations' arrays */
+};
+
+struct search {
+    const struct options *options;
+    struct stream_reader *reader;
+    struct model_shape shape;
+    size_t *layers, layer_count;  /* of the stream, in the order of its records */
+    size_t *cells, cell_count;    /* of the stream's arrays, by column */
+    struct key *keys;             /* chosen, by layer, then cell */
+    size_t key_count;
+    uint32_t first;               /* lowest position that can be a trigger */
+    struct topk *topk;
+    uint64_t *token_counts;       /* vocabulary */
+    struct batch batch;
+    size_t layers_seen;           /* of the batch */
+    struct topk_sentence **texts; /* of the batch's sentences; NULL where no key wanted one yet */
+    float *coefficient;           /* sentences or rows x cells: of the record at hand */
+    uint16_t *argmax;             /* sentences x cells */
+    uint32_t *row_sentence, *row_position; /* rows */
+    size_t rows;
+};
+
+/* ---- which keys ---- */
+
+struct drawn {
+    uint64_t number;
+    size_t index;
+};
+
+static int by_number(const void *a, const void *b)
+{
+    const struct drawn *left = a, *right = b;
+    if (left->number != right->number)
+        return left->number < right->number ? -1 : 1;
+    return left->index < right->index ? -1 : left->index > right->index;
+}
+
+/* Marks the count cells of a layer that draw the lowest random numbers. */
+static void draw_cells(const struct options *options, size_t layer, const size_t *cells, size_t cell_count,
+                       bool *chosen)
+{
+    struct drawn *drawn = new_array(cell_count, sizeof *drawn);
+    for (size_t i = 0; i < cell_count; i++)
+        drawn[i] = (struct drawn){random_number(options->seed, layer, cells[i]), i};
+    qsort(drawn, cell_count, sizeof *drawn, by_number);
+    for (size_t i = 0; i < cell_count; i++)
+        chosen[drawn[i].index] = !options->sample || i < options->sample;
+    free(drawn);
+}
+
+/* Where number stands in a rising list of the stream; it must be there. */
+static size_t find_in_stream(const struct search *search, const size_t *list, size_t count, size_t number,
+                             const char *what)
+{
+    for (size_t i = 0; i < count; i++)
+        if (list[i] == number)
+            return i;
+    stream_fail(search->reader, "%s %zu is asked for but is not in the stream", what, number);
+}
+
+static void choose_keys(struct search *search)
+{
+    const struct options *options = search->options;
+    size_t layer_count = search->layer_count, cell_count = search->cell_count;
+    size_t *layers = options->layers ? cli_list(options->layers, search->shape.layers, "layers", &layer_count)
+                                     : search->layers;
+    size_t *cells = options->cells ? cli_list(options->cells, search->shape.d_ff, "cells", &cell_count)
+                                   : search->cells;
+    bool *chosen = new_array(cell_count, sizeof *chosen);
+    search->keys = new_array(layer_count * cell_count, sizeof *search->keys);
+    for (size_t l = 0; l < layer_count; l++) {
+        find_in_stream(search, search->layers, search->layer_count, layers[l], "layer");
+        draw_cells(options, layers[l], cells, cell_count, chosen);
+        for (size_t c = 0; c < cell_count; c++)
+            if (chosen[c])
+                search->keys[search->key_count++] = (struct key){layers[l], cells[c],
+                    find_in_stream(search, search->cells, search->cell_count, cells[c], "cell")};
+    }
+    free(chosen);
+    if (layers != search->layers)
+        free(layers);
+    if (cells != search->cells)
+        free(cells);
+}
+
+/* ---- the search ---- */
+
+static void end_batch(struct search *search)
+{
+    if (search->batch.sentences == 0)
+        return;
+    if (search->layers_seen != search->layer_count)
+        stream_fail(search->reader, "the batch of sentence %llu has %zu layers, the header promises %zu",
+                    (unsigned long long)search->batch.id, search->layers_seen, search->layer_count);
+    for (size_t s = 0; s < search->batch.sentences; s++)
+        topk_release(&search->texts[s]);
+    free(search->texts);
+    batch_free(&search->batch);
+    search->batch.sentences = 0;
+}
+
+static void begin_batch(struct search *search, const struct record *record)
+{
+    end_batch(search);
+    search->batch = batch_read(record, search->shape.vocabulary);
+    search->layers_seen = 0;
+    search->texts = new_array(search->batch.sentences, sizeof *search->texts);
+    for (size_t i = 0; i < search->batch.tokens; i++)
+        search->token_counts[search->batch.token[i]]++;
+    if (!record_has(record, "row_sentence"))
+        return;
+    free(search->row_sentence);
+    free(search->row_position);
+    search->row_sentence = record_array(record, "row_sentence", sizeof(uint32_t), &search->rows);
+    search->row_position = new_array(search->rows, sizeof(uint32_t));
+    record_copy(record, "row_position", search->row_position, search->rows, sizeof(uint32_t));
+    for (size_t r = 0; r < search->rows; r++) {
+        uint32_t s = search->row_sentence[r];
+        if (s >= search->batch.sentences || search->row_position[r] >= search->batch.length[s]
+            || (r && s < search->row_sentence[r - 1]))
+            stream_fail(search->reader, "row %zu is not a position of a sentence of the batch, in order", r);
+    }
+    input_count(stream_input(search->reader), search->batch.sentences, "sentences");
+}
+
+/* Offers one sentence's prefix to a key. tokens: of the sentence. */
+static void offer(struct search *search, size_t key, float coefficient, size_t sentence, uint32_t position,
+                  const uint32_t *tokens)
+{
+    if (position >= search->batch.length[sentence])
+        stream_fail(search->reader, "position %u lies outside of sentence %llu", position,
+                    (unsigned long long)(search->batch.id + sentence));
+    topk_offer(search->topk, key, coefficient, search->batch.id + sentence, position, tokens,
+               search->batch.length[sentence], &search->texts[sentence]);
+}
+
+/* One prefix a sentence, from each sentence's maximum. */
+static void search_maxima(struct search *search, const struct record *record, size_t key, size_t end)
+{
+    size_t cells = search->cell_count, count = search->batch.sentences * cells;
+    search->coefficient = grow_array(search->coefficient, count, sizeof(float));
+    search->argmax = grow_array(search->argmax, count, sizeof(uint16_t));
+    record_copy(record, "max", search->coefficient, count, sizeof(float));
+    record_copy(record, "argmax", search->argmax, count, sizeof(uint16_t));
+    const uint32_t *tokens = search->batch.token;
+    for (size_t s = 0; s < search->batch.sentences; tokens += search->batch.length[s], s++)
+        for (size_t k = key; k < end; k++) {
+            size_t at = s * cells + search->keys[k].column;
+            if (topk_wants(search->topk, k, search->coefficient[at]))
+                offer(search, k, search->coefficient[at], s, search->argmax[at], tokens);
+        }
+}
+
+/* From the coefficients of single positions: every prefix, or each sentence's largest. */
+static void search_rows(struct search *search, const struct record *record, size_t key, size_t end)
+{
+    size_t cells = search->cell_count, count = search->rows * cells;
+    bool every = search->options->prefixes == PREFIXES_EVERY;
+    search->coefficient = grow_array(search->coefficient, count, sizeof(float));
+    record_copy(record, "coef", search->coefficient, count, sizeof(float));
+    const uint32_t *tokens = search->batch.token;
+    for (size_t s = 0, row = 0, next; s < search->batch.sentences; tokens += search->batch.length[s], s++, row = next) {
+        for (next = row; next < search->rows && search->row_sentence[next] == s;)
+            next++;
+        for (size_t k = key; k < end; k++) {
+            size_t best = next;
+            for (size_t r = row; r < next; r++) {
+                float value = search->coefficient[r * cells + search->keys[k].column];
+                if (search->row_position[r] < search->first || !topk_wants(search->topk, k, value))
+                    continue;
+                if (every)
+                    offer(search, k, value, s, search->row_position[r], tokens);
+                else if (best == next || value > search->coefficient[best * cells + search->keys[k].column])
+                    best = r;
+            }
+            if (best < next)
+                offer(search, k, search->coefficient[best * cells + search->keys[k].column], s,
+                      search->row_position[best], tokens);
+        }
+    }
+}
+
+static void search_layer(struct search *search, const struct record *record)
+{
+    size_t layer = (size_t)record_number(record, "layer", search->shape.layers - 1);
+    if (search->batch.sentences == 0 || search->layers_seen == search->layer_count
+        || search->layers[search->layers_seen] != layer)
+        stream_fail(search->reader, "layer %zu is out of order", layer);
+    search->layers_seen++;
+    size_t key = 0, end;
+    while (key < search->key_count && search->keys[key].layer < layer)
+        key++;
+    for (end = key; end < search->key_count && search->keys[end].layer == layer;)
+        end++;
+    if (key == end)
+        return;
+    if (search->options->prefixes == PREFIXES_SENTENCE && record_has(record, "max"))
+        search_maxima(search, record, key, end);
+    else if (record_has(record, "coef") && search->row_sentence)
+        search_rows(search, record, key, end);
+    else
+        stream_fail(search->reader, "the record has no %s; forward-dump --emit %s gives it",
+                    search->options->prefixes == PREFIXES_EVERY ? "coef" : "max",
+                    search->options->prefixes == PREFIXES_EVERY ? "coef" : "max");
+}
+
+static void search_all(struct search *search)
+{
+    struct record record;
+    search->token_counts = new_array(search->shape.vocabulary, sizeof *search->token_counts);
+    search->topk = topk_new(search->key_count, (size_t)search->options->top);
+    while (stream_next(search->reader, &record)) {
+        if (record_has(&record, "tok"))
+            begin_batch(search, &record);
+        else if (record_has(&record, "layer"))
+            search_layer(search, &record);
+    }
+    end_batch(search);
+}
+
+/* ---- output, of a search and of a merge ---- */
+
+/* No sentence (with --prefixes every: no prefix) can be twice among a key's triggers. */
+static void check_different(const struct key_triggers *key, bool every)
+{
+    for (size_t i = 1; i < key->count; i++)
+        for (size_t j = 0; j < i; j++)
+            if (key->sentence[i] == key->sentence[j] && (!every || key->position[i] == key->position[j]))
+                die("sentence %llu is in two of the inputs: their shards overlap",
+                    (unsigned long long)key->sentence[i]);
+}
+
+static void write_triggers(const struct options *options, const json_t *header, struct topk *topk,
+                           const struct key *keys, size_t key_count, const uint64_t *token_counts,
+                           size_t vocabulary, const json_t *counts, bool every)
+{
+    struct stream_writer *writer = stream_create(options->output, options->gzip, header);
+    msgpack_sbuffer buffer;
+    msgpack_sbuffer_init(&buffer);
+    for (size_t k = 0; k < key_count; k++) {
+        struct key_triggers triggers = topk_take(topk, k, keys[k].layer, keys[k].cell);
+        if (options->merge)
+            check_different(&triggers, every);
+        key_triggers_pack(&buffer, &triggers);
+        stream_append(writer, &buffer, 1);
+        key_triggers_free(&triggers);
+    }
+    token_counts_pack(&buffer, token_counts, vocabulary);
+    stream_append(writer, &buffer, 1);
+    stream_finish(writer, counts);
+    msgpack_sbuffer_destroy(&buffer);
+}
+
+static json_t *make_header(const struct search *search)
+{
+    const struct options *options = search->options;
+    json_t *header = header_new("triggers", stream_header(search->reader));
+    json_t *values = json_make("{s:I, s:s}", "top", (json_int_t)options->top, "prefixes",
+                               prefixes_words[options->prefixes]);
+    json_t *layers = json_make("[]"), *cells = options->cells ? json_make("[]") : NULL;
+    if (options->sample) {
+        json_put(values, "sample", json_integer((json_int_t)options->sample));
+        json_put(values, "seed", json_integer((json_int_t)options->seed));
+    }
+    for (size_t k = 0; k < search->key_count; k++) {
+        const struct key *key = &search->keys[k];
+        if (k == 0 || key->layer != search->keys[k - 1].layer)
+            json_array_append_new(layers, json_integer((json_int_t)key->layer));
+        if (cells && !options->sample && key->layer == search->keys[0].layer)
+            json_array_append_new(cells, json_integer((json_int_t)key->cell));
+    }
+    json_put(header, "layers", layers);
+    if (cells)
+        json_put(header, "cells", cells);
+    json_put(header, "keys", json_integer((json_int_t)search->key_count));
+    json_put(header, "top", json_integer((json_int_t)options->top));
+    json_put(header, "prefixes", json_string(prefixes_words[options->prefixes]));
+    json_put(header, "arrays", json_object());
+    header_declare_triggers(header, false);
+    header_add_stage(header, "topk-keys", values);
+    return header;
+}
+
+static void run_search(const struct options *options, const char *path)
+{
+    struct search search = {.options = options, .reader = stream_open(path, "activations")};
+    search.shape = shape_read(search.reader);
+    search.layers = header_list(search.reader, "layers", search.shape.layers, &search.layer_count);
+    search.cells = header_list(search.reader, "cells", search.shape.d_ff, &search.cell_count);
+    search.first = (uint32_t)header_number(search.reader, NULL, "first", 1);
+    choose_keys(&search);
+    search_all(&search);
+
+    json_t *header = make_header(&search);
+    write_triggers(options, header, search.topk, search.keys, search.key_count, search.token_counts,
+                   search.shape.vocabulary, stream_trailer(search.reader), false);
+    json_decref(header);
+    topk_free(search.topk);
+    stream_close(search.reader);
+    free(search.layers);
+    free(search.cells);
+    free(search.keys);
+    free(search.token_counts);
+    free(search.coefficient);
+    free(search.argmax);
+    free(search.row_sentence);
+    free(search.row_position);
+}
+
+/* ---- merging ---- */
+
+struct merge {
+    json_t *header;              /* of the first input, which all others must equal */
+    struct model_shape shape;
+    struct topk *topk;
+    struct key *keys;            /* of the first input */
+    size_t key_count;
+    uint64_t *token_counts, *more_counts; /* vocabulary */
+    json_t *counts;
+};
+
+static void begin_merge(struct merge *merge, const struct stream_reader *reader)
+{
+    if (merge->header) {
+        if (!json_equal(merge->header, stream_header(reader)))
+            stream_fail(reader, "made with another model, corpus or options than the first input");
+        return;
+    }
+    enum { MOST_KEYS = 1 << 30 };
+    merge->header = json_deep_copy(stream_header(reader));
+    merge->shape = shape_read(reader);
+    merge->key_count = (size_t)header_number(reader, NULL, "keys", MOST_KEYS);
+    if (merge->key_count > merge->shape.layers * merge->shape.d_ff || !merge->header)
+        stream_fail(reader, "the header promises more keys than the model has");
+    merge->topk = topk_new(merge->key_count, (size_t)header_number(reader, NULL, "top", MOST_KEYS));
+    merge->keys = new_array(merge->key_count, sizeof *merge->keys);
+    merge->token_counts = new_array(merge->shape.vocabulary, sizeof *merge->token_counts);
+    merge->more_counts = new_array(merge->shape.vocabulary, sizeof *merge->more_counts);
+    merge->counts = json_make("{}");
+}
+
+/* Offers the triggers of key number index again; first: the input that names the keys. */
+static void merge_key(struct merge *merge, const struct record *record, size_t index, bool first)
+{
+    struct key_triggers triggers = key_triggers_read(record, &merge->shape);
+    if (triggers.top)
+        stream_fail(record->reader, "triggers with projected values: merge before project-values");
+    if (index >= merge->key_count)
+        stream_fail(record->reader, "more keys than the header's %zu", merge->key_count);
+    struct key *key = &merge->keys[index];
+    if (first)
+        *key = (struct key){triggers.layer, triggers.cell, 0};
+    if (key->layer != triggers.layer || key->cell != triggers.cell)
+        stream_fail(record->reader, "layer %zu cell %zu stands where the first input has layer %zu cell %zu",
+                    triggers.layer, triggers.cell, key->layer, key->cell);
+    const uint32_t *prefix = triggers.prefix;
+    for (size_t i = 0; i < triggers.count; prefix += triggers.position[i], i++) {
+        size_t position = triggers.position[i];
+        struct topk_sentence *text = NULL;
+        uint32_t *tokens = new_array(position + 1, sizeof *tokens);
+        if (position)
+            memcpy(tokens, prefix, position * sizeof *tokens);
+        tokens[position] = triggers.next[i];
+        topk_offer(merge->topk, index, triggers.coefficient[i], triggers.sentence[i], triggers.position[i],
+                   tokens, position + 1, &text);
+        if (text)
+            topk_release(&text);
+        free(tokens);
+    }
+    key_triggers_free(&triggers);
+}
+
+static void merge_input(struct merge *merge, const char *path, bool first)
+{
+    struct stream_reader *reader = stream_open(path, "triggers");
+    struct record record;
+    size_t index = 0;
+    begin_merge(merge, reader);
+    while (stream_next(reader, &record)) {
+        if (!record_is_token_counts(&record)) {
+            merge_key(merge, &record, index++, first);
+            continue;
+        }
+        token_counts_read(&record, merge->more_counts, merge->shape.vocabulary);
+        for (size_t i = 0; i < merge->shape.vocabulary; i++)
+            merge->token_counts[i] += merge->more_counts[i];
+    }
+    if (index != merge->key_count)
+        stream_fail(reader, "%zu keys, the header promises %zu", index, merge->key_count);
+    counts_add(merge->counts, stream_trailer(reader));
+    stream_close(reader);
+}
+
+static void run_merge(const struct options *options, char **paths, size_t count)
+{
+    struct merge merge = {0};
+    for (size_t i = 0; i < count; i++)
+        merge_input(&merge, strcmp(paths[i], "-") ? paths[i] : NULL, i == 0);
+    const char *prefixes = json_string_value(json_object_get(merge.header, "prefixes"));
+    write_triggers(options, merge.header, merge.topk, merge.keys, merge.key_count, merge.token_counts,
+                   merge.shape.vocabulary, merge.counts, prefixes && !strcmp(prefixes, "every"));
+    json_decref(merge.header);
+    json_decref(merge.counts);
+    topk_free(merge.topk);
+    free(merge.keys);
+    free(merge.token_counts);
+    free(merge.more_counts);
+}
+
+int main(int argc, char **argv)
+{
+    struct options options = {.top = 25, .seed = 1};
+    const struct option_spec specs[] = {
+        {'t', "top", "N", "triggers kept of each key (default 25)", OPTION_NUMBER, &options.top, 1, 1 << 24, NULL},
+        {0, "prefixes", "WHICH", "one prefix a sentence (default: sentence), or every prefix, which needs coef",
+         OPTION_CHOICE, &options.prefixes, 0, 0, prefixes_words},
+        OPTION_LAYERS(&options.layers, "keys of"),
+        OPTION_CELLS(&options.cells, "keys of"),
+        {0, "sample", "N", "only N random keys of each layer (default: all)", OPTION_NUMBER, &options.sample, 1, 0, NULL},
+        OPTION_SEED(&options.seed),
+        {0, "merge", NULL, "join the outputs of several shards, FILE..., into that of one run", OPTION_FLAG,
+         &options.merge, 0, 0, NULL},
+        OPTION_OUTPUT(&options.output),
+        OPTION_GZIP(&options.gzip),
+        OPTION_END,
+    };
+    const struct tool tool = {"topk-keys", "Finds the trigger examples of each key.",
+                              "[FILE] | --merge FILE...", specs, SIZE_MAX};
+    int first = cli_parse(&tool, argc, argv);
+    if (!options.merge && argc - first > 1)
+        die_usage("more than one input; --merge joins the outputs of several runs");
+    if (options.merge && (options.layers || options.cells || options.sample))
+        die_usage("--merge keeps the keys that its inputs have: --layers, --cells and --sample do not go with it");
+    if (options.merge && first == argc)
+        die_usage("--merge needs the names of its inputs");
+    if (options.merge)
+        run_merge(&options, argv + first, (size_t)(argc - first));
+    else
+        run_search(&options, cli_input(argc, argv, first));
+    return STATUS_DONE;
+}
