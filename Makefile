@@ -1,6 +1,5 @@
-# ffkv: see 'make help'.
+# ffkv. 'make help' lists the targets.
 
-VERSION_FILE = common/version.h
 PREFIX ?= /usr/local
 DESTDIR ?=
 CC = gcc
@@ -15,27 +14,85 @@ WARNINGS = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
 CFLAGS_release = -O3 -g
 CFLAGS_sanitize = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 PACKAGES = msgpack jansson zlib icu-uc libxxhash openblas
-CPPFLAGS += -Icommon -D_POSIX_C_SOURCE=200809L $(shell pkg-config --cflags $(PACKAGES))
+ALL_CPPFLAGS = -Icommon -D_POSIX_C_SOURCE=200809L $(shell pkg-config --cflags $(PACKAGES)) $(CPPFLAGS)
 ALL_CFLAGS = -std=c11 $(WARNINGS) -ffp-contract=off -fno-math-errno $(CFLAGS_$(BUILD)) $(CFLAGS)
 ALL_LDFLAGS = $(CFLAGS_$(BUILD)) -pthread -Wl,--as-needed $(LDFLAGS)
 LIBRARIES = $(shell pkg-config --libs $(PACKAGES)) -lcsv -lm
 
 TOOLS = agreement-stats forward-dump project-values stream-cat tokenize topk-keys
 COMMON = $(patsubst common/%.c,$(DIR)/common/%.o,$(sort $(wildcard common/*.c)))
-PROGRAMS = $(TOOLS:%=$(DIR)/%)
+UNIT_TESTS = $(patsubst tests/%.c,$(DIR)/tests/%,$(sort $(wildcard tests/unit_*.c)))
+MANUALS = $(sort $(wildcard tools/*.[17] common/*.5))
 
-all: $(PROGRAMS)
+# What 'make run' runs on. MODEL: a directory, or its name in data/. CORPUS: brown, or a file;
+# MODE: how tokenize reads it.
+MODEL ?= brown-lm
+CORPUS ?= brown
+MODEL_DIR = $(firstword $(wildcard data/$(MODEL)) $(MODEL))
+ifeq ($(CORPUS),brown)
+TEXT = data/corpora/brown-train.txt
+MODE ?= lines
+OUT ?= out/$(notdir $(MODEL_DIR))
+else
+TEXT = $(CORPUS)
+MODE ?= $(if $(filter wiki.%.tokens,$(notdir $(CORPUS))),wikitext,raw)
+OUT ?= out/$(notdir $(MODEL_DIR))-$(basename $(notdir $(CORPUS)))
+endif
+
+all: $(TOOLS:%=$(DIR)/%) ## build the tools (default); BUILD=sanitize, CC=clang
+
+run: ## set up, build, fetch the corpus, run the experiment; MODEL=dir CORPUS=file MODE=raw OUT=dir
+	@./setup.sh run
+	@$(MAKE) --no-print-directory all
+	@$(if $(filter brown,$(CORPUS)),./data/brown.sh,true)
+	@PATH="$(CURDIR)/$(DIR):$$PATH" ./pipelines/agreement.sh "$(MODEL_DIR)" "$(TEXT)" "$(OUT)" \
+		--mode $(MODE) --name "$(basename $(notdir $(TEXT)))"
+
+test: ## set up, build with gcc, clang and the sanitizers, run all tests
+	@./setup.sh test
+	@./data/brown.sh
+	@$(MAKE) --no-print-directory all unit-tests bench-program
+	@$(MAKE) --no-print-directory all unit-tests bench-program CC=clang
+	@$(MAKE) --no-print-directory all unit-tests BUILD=sanitize
+	@$(PYTHON) -m pytest -q -p no:cacheprovider tests
+
+bench: ## forward-dump's arithmetic beside plain matrix products, at the paper's layer shapes
+	@./setup.sh run
+	@$(MAKE) --no-print-directory bench-program
+	@$(DIR)/tests/bench-forward $(BENCH_OPTIONS)
+
+unit-tests: $(UNIT_TESTS)
+bench-program: $(DIR)/tests/bench-forward
+
+install: all ## install tools and manual pages; PREFIX, DESTDIR
+	install -d "$(DESTDIR)$(PREFIX)/bin" $(foreach n,1 5 7,"$(DESTDIR)$(PREFIX)/share/man/man$(n)")
+	install $(TOOLS:%=$(DIR)/%) "$(DESTDIR)$(PREFIX)/bin"
+	$(foreach page,$(MANUALS),install -m 644 $(page) "$(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(page)))" &&) true
+
+uninstall: ## remove what install installed
+	rm -f $(TOOLS:%="$(DESTDIR)$(PREFIX)/bin/%")
+	rm -f $(foreach page,$(MANUALS),"$(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page))")
+
+clean: ## remove what was built (not corpora, not results)
+	rm -rf build
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 $(DIR)/%: $(DIR)/tools/%.o $(DIR)/libffkv.a
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBRARIES)
 
+$(DIR)/tests/%: $(DIR)/tests/%.o $(DIR)/libffkv.a
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBRARIES) $(if $(filter unit_%,$*),-lcmocka)
+
 $(DIR)/libffkv.a: $(COMMON)
-	rm -f $@
+	@rm -f $@
 	$(AR) rc $@ $^
 
 $(DIR)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 -include $(wildcard $(DIR)/*/*.d)
 .SECONDARY:
+.PHONY: all run test bench unit-tests bench-program install uninstall clean help

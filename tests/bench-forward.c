@@ -1,0 +1,219 @@
+/*
+ * bench-forward: how near the forward pass comes to the plain matrix products.
+ *
+ * Builds a random model of any shape in memory and runs two things in turn, each
+ * in all threads: the forward pass over full batches of random tokens, and
+ * cblas_sgemm alone, on matrices of the shapes that the pass multiplies. Counted
+ * are the products' operations only, so that all else that the pass does
+ * (attention, norms, activation) shows as loss. The rates are those of the same
+ * run, round by round; a machine's noise hits both.
+ */
+#include "blas.h"
+#include "cli.h"
+#include "forward.h"
+#include "hash.h"
+#include "messages.h"
+#include "turns.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+struct options {
+    uint64_t layers, d_model, d_ff, heads, vocabulary, batch, sentence, rounds, threads;
+};
+
+struct bench {
+    const struct options *options;
+    struct model model;
+    struct batch batch;
+    bool products_only;
+    size_t repetitions;
+};
+
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+/* Uniform, with the variance 1 / inner that keeps activations near 1. */
+static float *random_matrix(size_t rows, size_t inner, uint64_t seed)
+{
+    float *values = new_floats(rows * inner);
+    double width = sqrt(12.0 / (double)inner);
+    for (size_t i = 0; i < rows * inner; i++)
+        values[i] = (float)(width * ((double)(random_number(seed, i, 0) >> 11) * 0x1p-53 - 0.5));
+    return values;
+}
+
+static float *constant(size_t count, float value)
+{
+    float *values = new_floats(count);
+    for (size_t i = 0; i < count; i++)
+        values[i] = value;
+    return values;
+}
+
+static struct model_layer random_layer(const struct model_config *config, uint64_t seed)
+{
+    size_t d_model = config->d_model, d_ff = config->d_ff;
+    return (struct model_layer){
+        .attention_norm_gain = constant(d_model, 1), .attention_norm_bias = constant(d_model, 0),
+        .query_key_value = random_matrix(3 * d_model, d_model, seed),
+        .query_key_value_bias = constant(3 * d_model, 0),
+        .attention_output = random_matrix(d_model, d_model, seed + 1),
+        .attention_output_bias = constant(d_model, 0),
+        .ffn_norm_gain = constant(d_model, 1), .ffn_norm_bias = constant(d_model, 0),
+        .keys = random_matrix(d_ff, d_model, seed + 2), .keys_bias = constant(d_ff, 0),
+        .values = random_matrix(d_model, d_ff, seed + 3), .values_bias = constant(d_model, 0),
+    };
+}
+
+/* One cluster that has all words, d_model wide: no projection to the vocabulary is measured. */
+static void make_model(struct bench *bench)
+{
+    const struct options *options = bench->options;
+    struct model_config *config = &bench->model.config;
+    *config = (struct model_config){
+        .layers = (size_t)options->layers, .d_model = (size_t)options->d_model, .d_ff = (size_t)options->d_ff,
+        .heads = (size_t)options->heads, .vocabulary = (size_t)options->vocabulary, .position_offset = 2,
+        .embed_scale = 1, .norm_epsilon = 1e-5f, .clusters = 1,
+    };
+    bench->model.cluster = new_array(1, sizeof *bench->model.cluster);
+    bench->model.cluster[0] = (struct model_cluster){
+        .size = config->vocabulary, .width = config->d_model,
+        .words = random_matrix(config->vocabulary, config->d_model, 1),
+        .projection = random_matrix(config->d_model, config->d_model, 2),
+    };
+    bench->model.layer = new_array(config->layers, sizeof *bench->model.layer);
+    for (size_t i = 0; i < config->layers; i++)
+        bench->model.layer[i] = random_layer(config, 10 * (i + 1));
+}
+
+/* A full batch of sentences of equal length, the last one shorter where they do not fit. */
+static void make_batch(struct bench *bench)
+{
+    const struct options *options = bench->options;
+    struct batch *batch = &bench->batch;
+    batch->tokens = (size_t)options->batch;
+    batch->sentences = (batch->tokens + (size_t)options->sentence - 1) / (size_t)options->sentence;
+    batch->length = new_array(batch->sentences, sizeof *batch->length);
+    batch->token = new_array(batch->tokens, sizeof *batch->token);
+    size_t left = batch->tokens;
+    for (size_t i = 0; i < batch->sentences; i++) {
+        batch->length[i] = (uint32_t)(left < options->sentence ? left : options->sentence);
+        left -= batch->length[i];
+    }
+    for (size_t i = 0; i < batch->tokens; i++)
+        batch->token[i] = (uint32_t)(random_number(3, i, 0) % options->vocabulary);
+}
+
+/* Multiplications and additions of one batch's products. */
+static double operations(const struct options *options)
+{
+    double d_model = (double)options->d_model, d_ff = (double)options->d_ff;
+    return 2.0 * (double)options->batch * d_model
+         * ((double)options->layers * (4 * d_model + 2 * d_ff) + d_model /* of the embedding */);
+}
+
+static void run_products(const struct bench *bench)
+{
+    const struct model_config *config = &bench->model.config;
+    size_t rows = bench->batch.tokens, d_model = config->d_model, d_ff = config->d_ff;
+    float *narrow = new_floats(rows * d_model), *wide = new_floats(rows * (d_ff > 3 * d_model ? d_ff : 3 * d_model));
+    for (size_t r = 0; r < bench->repetitions; r++) {
+        product_transposed(rows, d_model, d_model, wide, bench->model.cluster[0].projection, 0, narrow, d_model);
+        for (size_t l = 0; l < config->layers; l++) {
+            const struct model_layer *layer = &bench->model.layer[l];
+            product_transposed(rows, 3 * d_model, d_model, narrow, layer->query_key_value, 0, wide, 3 * d_model);
+            product_transposed(rows, d_model, d_model, wide, layer->attention_output, 0, narrow, d_model);
+            product_transposed(rows, d_ff, d_model, narrow, layer->keys, 0, wide, d_ff);
+            product_transposed(rows, d_model, d_ff, wide, layer->values, 0, narrow, d_model);
+        }
+    }
+    free(narrow);
+    free(wide);
+}
+
+static void run_forward(const struct bench *bench)
+{
+    struct forward *forward = forward_new(&bench->model, bench->batch.tokens);
+    for (size_t r = 0; r < bench->repetitions; r++) {
+        forward_begin(forward, &bench->batch);
+        for (size_t l = 0; l < bench->model.config.layers; l++)
+            forward_layer(forward, l, true);
+    }
+    forward_free(forward);
+}
+
+static void work(void *shared)
+{
+    const struct bench *bench = shared;
+    if (bench->products_only)
+        run_products(bench);
+    else
+        run_forward(bench);
+}
+
+/* Rate of one round in 10^9 operations a second, all threads together. */
+static double measure(struct bench *bench, bool products_only)
+{
+    bench->products_only = products_only;
+    double start = now();
+    run_threads((size_t)bench->options->threads, work, bench);
+    return 1e-9 * operations(bench->options) * (double)bench->repetitions * (double)bench->options->threads
+         / (now() - start);
+}
+
+static int by_size(const void *a, const void *b)
+{
+    double left = *(const double *)a, right = *(const double *)b;
+    return left < right ? -1 : left > right;
+}
+
+int main(int argc, char **argv)
+{
+    struct options options = {4, 1024, 4096, 8, 10000, 512, 25, 5, cli_threads()};
+    const struct option_spec specs[] = {
+        {0, "layers", "N", "layers (default 4)", OPTION_NUMBER, &options.layers, 1, 4096, NULL},
+        {0, "d-model", "N", "width (default 1024, the paper's)", OPTION_NUMBER, &options.d_model, 2, 1 << 16, NULL},
+        {0, "d-ff", "N", "memory cells of a layer (default 4096, the paper's)", OPTION_NUMBER, &options.d_ff, 1, 1 << 18, NULL},
+        {0, "heads", "N", "attention heads (default 8)", OPTION_NUMBER, &options.heads, 1, 1 << 16, NULL},
+        {0, "vocabulary", "N", "words (default 10000)", OPTION_NUMBER, &options.vocabulary, 2, 1 << 20, NULL},
+        {0, "batch", "N", "positions in a batch (default 512)", OPTION_NUMBER, &options.batch, 1, 1 << 16, NULL},
+        {0, "sentence", "N", "tokens in a sentence (default 25)", OPTION_NUMBER, &options.sentence, 1, 1 << 16, NULL},
+        {0, "rounds", "N", "rounds of both (default 5)", OPTION_NUMBER, &options.rounds, 1, 1000, NULL},
+        OPTION_THREADS(&options.threads),
+        OPTION_END,
+    };
+    const struct tool tool = {"bench-forward", "Compares the forward pass with plain matrix products.", "", specs, 0};
+    cli_parse(&tool, argc, argv);
+    if (options.d_model % options.heads)
+        die_usage("--d-model %llu is not a multiple of --heads %llu", (unsigned long long)options.d_model,
+                  (unsigned long long)options.heads);
+
+    struct bench bench = {.options = &options, .repetitions = 1};
+    double *ratios = new_array((size_t)options.rounds, sizeof *ratios);
+    blas_start();
+    make_model(&bench);
+    make_batch(&bench);
+    /* The first round, which is not counted, also tells how many batches take about a second. */
+    double rate = measure(&bench, true);
+    bench.repetitions = 1 + (size_t)(1e9 * rate / operations(&options) / (double)options.threads);
+    printf("%s, %llu threads, %llu layers, d_model %llu, d_ff %llu, batches of %llu positions\n", blas_name(),
+           (unsigned long long)options.threads, (unsigned long long)options.layers,
+           (unsigned long long)options.d_model, (unsigned long long)options.d_ff,
+           (unsigned long long)options.batch);
+    for (size_t i = 0; i < options.rounds; i++) {
+        double products = measure(&bench, true), forward = measure(&bench, false);
+        ratios[i] = forward / products;
+        printf("round %zu: cblas_sgemm %.1f GFLOP/s, forward pass %.1f GFLOP/s: %.0f %%\n", i + 1, products,
+               forward, 100 * ratios[i]);
+    }
+    qsort(ratios, (size_t)options.rounds, sizeof *ratios, by_size);
+    printf("median: the forward pass runs at %.0f %% of cblas_sgemm\n", 100 * ratios[options.rounds / 2]);
+    return fflush(stdout) == 0 ? STATUS_DONE : STATUS_FAILED;
+}

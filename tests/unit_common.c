@@ -1,0 +1,196 @@
+/*
+ * Unit tests of common/ where a tool's output would not show the fault, or
+ * would show it late. Expected values are worked out here or by libm.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "cli.h"
+#include "projection.h"
+#include "topk.h"
+#include "turns.h"
+#include "vector.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+/* ---- vector.h ---- */
+
+static void exponential_is_that_of_libm_to_2_units(void **state)
+{
+    (void)state;
+    for (float x = -86.9f; x < 87.9f; x += 0.00137f) {
+        double exact = exp((double)x);
+        float below = nextafterf((float)exact, 0), unit = (float)exact - below;
+        if (fabs((double)exponential(x) - exact) > 2 * (double)unit)
+            fail_msg("exponential(%g) is %.9g, not %.9g", (double)x, (double)exponential(x), exact);
+    }
+    assert_true(exponential(0) == 1.0f);
+    assert_true(exponential(-INFINITY) == 0.0f);
+    assert_true(exponential(-88.0f) == 0.0f);
+}
+
+/* ---- cli.h ---- */
+
+static void list_is_sorted_and_without_repetition(void **state)
+{
+    (void)state;
+    const size_t expected[] = {0, 1, 2, 3, 7};
+    size_t count;
+    size_t *list = cli_list("7,0-3,2", 8, "layers", &count);
+    assert_int_equal(count, 5);
+    assert_memory_equal(list, expected, sizeof expected);
+    free(list);
+}
+
+static void no_list_means_all(void **state)
+{
+    (void)state;
+    size_t count;
+    size_t *list = cli_list(NULL, 3, "layers", &count);
+    assert_int_equal(count, 3);
+    assert_int_equal(list[2], 2);
+    free(list);
+}
+
+/* ---- projection.h ---- */
+
+static const float some_log_probabilities[] = {-3, -1, -2, -1, -5, -2};
+enum { VOCABULARY = sizeof some_log_probabilities / sizeof *some_log_probabilities };
+
+static void tops_and_ranks_take_the_lower_of_equal_tokens_first(void **state)
+{
+    (void)state;
+    const uint32_t order[VOCABULARY] = {1, 3, 2, 5, 0, 4};
+    for (size_t count = 1; count <= VOCABULARY; count++) {
+        uint32_t tops[VOCABULARY];
+        projection_tops(some_log_probabilities, VOCABULARY, count, tops);
+        assert_memory_equal(tops, order, count * sizeof *order);
+    }
+    for (uint32_t rank = 1; rank <= VOCABULARY; rank++)
+        assert_int_equal(projection_rank(some_log_probabilities, VOCABULARY, order[rank - 1]), rank);
+    assert_int_equal(projection_top(some_log_probabilities, VOCABULARY), 1);
+}
+
+static void top_is_found_at_every_place_of_a_long_row(void **state)
+{
+    (void)state;
+    enum { LENGTH = 3 * LANES + 5 };
+    for (size_t place = 0; place < LENGTH; place++) {
+        float row[LENGTH];
+        for (size_t i = 0; i < LENGTH; i++)
+            row[i] = i == place ? -1.0f : -2.0f - (float)i;
+        assert_int_equal(projection_top(row, LENGTH), place);
+        assert_int_equal(projection_rank(row, LENGTH, place), 1);
+    }
+}
+
+/* ---- topk.h ---- */
+
+static void offer(struct topk *topk, float coefficient, uint64_t sentence, uint32_t position)
+{
+    const uint32_t tokens[] = {10, 11, 12, 13};
+    struct topk_sentence *text = NULL;
+    topk_offer(topk, 0, coefficient, sentence, position, tokens, 4, &text);
+    if (text)
+        topk_release(&text);
+}
+
+static void best_prefixes_do_not_depend_on_the_order_of_offers(void **state)
+{
+    (void)state;
+    /* best first: larger coefficient, lower sentence, lower position */
+    const struct { float coefficient; uint64_t sentence; uint32_t position; } prefix[] = {
+        {3, 5, 1}, {2, 1, 2}, {2, 1, 3}, {2, 4, 1}, {1, 0, 1}, {0.5f, 9, 3},
+    };
+    enum { PREFIXES = 6, KEPT = 4 };
+    for (unsigned step = 1; step <= 5; step += 4) /* 1 and 5: both visit all of 6, in other orders */
+        for (unsigned start = 0; start < PREFIXES; start++) {
+            struct topk *topk = topk_new(1, KEPT);
+            for (unsigned i = 0; i < PREFIXES; i++) {
+                unsigned j = (start + step * i) % PREFIXES;
+                offer(topk, prefix[j].coefficient, prefix[j].sentence, prefix[j].position);
+            }
+            struct key_triggers best = topk_take(topk, 0, 2, 3);
+            assert_int_equal(best.count, KEPT);
+            for (size_t i = 0; i < KEPT; i++) {
+                assert_int_equal(best.sentence[i], prefix[i].sentence);
+                assert_int_equal(best.position[i], prefix[i].position);
+                assert_int_equal(best.next[i], 10 + prefix[i].position);
+            }
+            assert_int_equal(best.prefix_tokens, 1 + 2 + 3 + 1);
+            key_triggers_free(&best);
+            topk_free(topk);
+        }
+}
+
+static void a_key_that_never_fires_has_no_triggers(void **state)
+{
+    (void)state;
+    struct topk *topk = topk_new(1, 3);
+    offer(topk, 0, 1, 1);
+    offer(topk, -1, 2, 1);
+    offer(topk, -INFINITY, 3, 1);
+    offer(topk, NAN, 4, 1);
+    struct key_triggers none = topk_take(topk, 0, 0, 0);
+    assert_int_equal(none.count, 0);
+    key_triggers_free(&none);
+    topk_free(topk);
+}
+
+/* ---- turns.h ---- */
+
+enum { TICKETS = 200 };
+
+struct shared_work {
+    struct turns *turns;
+    uint64_t next; /* written in its own ticket's turn only */
+    uint64_t order[TICKETS];
+    pthread_mutex_t lock;
+    uint64_t tickets;
+};
+
+static void take_tickets(void *argument)
+{
+    struct shared_work *work = argument;
+    for (;;) {
+        pthread_mutex_lock(&work->lock);
+        uint64_t ticket = work->tickets++;
+        pthread_mutex_unlock(&work->lock);
+        if (ticket >= TICKETS)
+            return;
+        turns_wait(work->turns, ticket);
+        work->order[work->next++] = ticket;
+        turns_pass(work->turns);
+    }
+}
+
+static void threads_write_in_the_order_of_tickets(void **state)
+{
+    (void)state;
+    struct shared_work work = {.turns = turns_new(), .lock = PTHREAD_MUTEX_INITIALIZER};
+    run_threads(4, take_tickets, &work);
+    for (uint64_t i = 0; i < TICKETS; i++)
+        assert_int_equal(work.order[i], i);
+    turns_free(work.turns);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(exponential_is_that_of_libm_to_2_units),
+        cmocka_unit_test(list_is_sorted_and_without_repetition),
+        cmocka_unit_test(no_list_means_all),
+        cmocka_unit_test(tops_and_ranks_take_the_lower_of_equal_tokens_first),
+        cmocka_unit_test(top_is_found_at_every_place_of_a_long_row),
+        cmocka_unit_test(best_prefixes_do_not_depend_on_the_order_of_offers),
+        cmocka_unit_test(a_key_that_never_fires_has_no_triggers),
+        cmocka_unit_test(threads_write_in_the_order_of_tickets),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
