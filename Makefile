@@ -47,7 +47,7 @@ all: $(TOOLS:%=$(DIR)/%) ## build the tools (default); BUILD=sanitize, CC=clang,
 
 run: ## set up, build, fetch the corpus, run the experiment; MODEL=dir CORPUS=file MODE=raw OUT=dir
 	@./setup.sh run
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory -s all
 	@$(if $(filter brown,$(CORPUS)),./data/brown.sh,true)
 	@PATH="$(CURDIR)/$(DIR):$$PATH" ./pipelines/agreement.sh "$(MODEL_DIR)" "$(TEXT)" "$(OUT)" \
 		--mode $(MODE) --name "$(basename $(notdir $(TEXT)))"
@@ -55,14 +55,14 @@ run: ## set up, build, fetch the corpus, run the experiment; MODEL=dir CORPUS=fi
 test: ## set up, build with gcc, clang and the sanitizers, run all tests
 	@./setup.sh test
 	@./data/brown.sh
-	@$(MAKE) --no-print-directory all unit-tests bench-program
-	@$(MAKE) --no-print-directory all unit-tests bench-program CC=clang
-	@$(MAKE) --no-print-directory all unit-tests BUILD=sanitize
+	@$(MAKE) --no-print-directory -s all unit-tests bench-program
+	@$(MAKE) --no-print-directory -s all unit-tests bench-program CC=clang
+	@$(MAKE) --no-print-directory -s all unit-tests BUILD=sanitize
 	@$(PYTHON) -m pytest -q -p no:cacheprovider tests
 
 bench: ## forward-dump's arithmetic beside plain matrix products, at the paper's layer shapes
 	@./setup.sh run
-	@$(MAKE) --no-print-directory bench-program
+	@$(MAKE) --no-print-directory -s bench-program
 	@$(DIR)/tests/bench-forward $(BENCH_OPTIONS)
 
 unit-tests: $(UNIT_TESTS)

@@ -96,6 +96,14 @@ static void set_option(const struct option_spec *option, const char *text)
     }
 }
 
+/* A long option that is not known or takes no argument, or an unknown letter, perhaps among others. */
+static _Noreturn void unknown_option(const struct tool *tool, const char *letters, const char *word)
+{
+    char letter[3] = {'-', (char)optopt, '\0'};
+    bool is_letter = optopt > 0 && optopt < LETTERLESS && !strchr(letters, optopt);
+    die_usage("unknown option '%s'; try '%s --help'", is_letter ? letter : word, tool->name);
+}
+
 int cli_parse(const struct tool *tool, int argc, char **argv)
 {
     struct option parsed[MOST_OPTIONS + 3];
@@ -132,7 +140,7 @@ int cli_parse(const struct tool *tool, int argc, char **argv)
         if (code == ':')
             die_usage("option '%s' needs an argument; try '%s --help'", argv[optind - 1], tool->name);
         if (code == '?')
-            die_usage("unknown option '%s'; try '%s --help'", argv[optind - 1], tool->name);
+            unknown_option(tool, letters, argv[optind - 1]);
         const struct option_spec *option = tool->options;
         while (code >= LETTERLESS ? option - tool->options != code - LETTERLESS : option->letter != code)
             option++;

@@ -164,7 +164,9 @@ KERNEL static void layer_norm(const float *x, const float *gain, const float *bi
                 partial[k] += (x[i + k] - mean) * (x[i + k] - mean);
         for (size_t i = whole; i < width; i++)
             partial[i - whole] += (x[i] - mean) * (x[i] - mean);
-        float scale = 1.0f / sqrtf(add_lanes(partial) / (float)width + epsilon);
+        float variance = add_lanes(partial) / (float)width;
+        /* One that overflows would pass as a scale of 0: NaN goes on, to be found. */
+        float scale = variance < INFINITY ? 1.0f / sqrtf(variance + epsilon) : NAN;
 
         for (size_t i = 0; i < width; i++)
             out[i] = (x[i] - mean) * scale * gain[i] + bias[i];

@@ -1,10 +1,12 @@
 #include "messages.h"
 
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Written once before any thread starts, read by every message. */
 static const char *the_program_name = "ffkv";
@@ -25,6 +27,10 @@ static void say(const char *format, va_list arguments)
     char line[4096];
     int used = snprintf(line, sizeof line, "%s: ", the_program_name);
     vsnprintf(line + used, sizeof line - (size_t)used - 1, format, arguments);
+    /* What a file says goes into messages: it must not make lines or steer the terminal. */
+    for (char *character = line; *character; character++)
+        if ((unsigned char)*character < ' ' || *character == 0x7f)
+            *character = '?';
     strcat(line, "\n");
     fputs(line, stderr);
 }
@@ -37,9 +43,19 @@ void warn(const char *format, ...)
     va_end(arguments);
 }
 
+/* The first thread that ends the program speaks; any other waits for the end. */
+static void be_the_last(void)
+{
+    static atomic_flag ending = ATOMIC_FLAG_INIT;
+    if (atomic_flag_test_and_set(&ending))
+        for (;;)
+            pause();
+}
+
 void die(const char *format, ...)
 {
     va_list arguments;
+    be_the_last();
     va_start(arguments, format);
     say(format, arguments);
     va_end(arguments);
@@ -49,6 +65,7 @@ void die(const char *format, ...)
 void die_usage(const char *format, ...)
 {
     va_list arguments;
+    be_the_last();
     va_start(arguments, format);
     say(format, arguments);
     va_end(arguments);
@@ -57,6 +74,7 @@ void die_usage(const char *format, ...)
 
 void die_quietly(void)
 {
+    be_the_last();
     exit(STATUS_FAILED);
 }
 

@@ -218,6 +218,19 @@ static void read_layer(const struct safetensors *file, const struct architecture
     }
 }
 
+/* A config with too few layers would give results, but of another model. */
+static void refuse_further_layers(const struct safetensors *file, const char *path,
+                                  const struct architecture *architecture, const struct model_config *config)
+{
+    for (const struct tensor_row *row = architecture->tensors; row->name; row++) {
+        char name[128];
+        snprintf(name, sizeof name, row->name, config->layers);
+        if (safetensors_has(file, name))
+            die("%s: there is a tensor '%s', but config.json has num_hidden_layers %zu, counted from 0", path, name,
+                config->layers);
+    }
+}
+
 static void read_clusters(const struct safetensors *file, const struct architecture *architecture,
                           struct model *model)
 {
@@ -268,6 +281,7 @@ struct model *model_load(const char *directory)
     model->layer = new_array(model->config.layers, sizeof *model->layer);
     for (size_t i = 0; i < model->config.layers; i++)
         read_layer(file, architecture, &model->config, i, &model->layer[i]);
+    refuse_further_layers(file, tensors_path, architecture, &model->config);
     safetensors_close(file);
     free(tensors_path);
     free(config_path);

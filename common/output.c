@@ -85,6 +85,8 @@ struct output *output_open(const char *path, enum output_form form)
 {
     struct output *output = new_array(1, sizeof *output);
     struct stat status;
+    if (path && !strcmp(path, "-"))
+        path = NULL;
     output->name = copy_string(path ? path : "standard output");
     if (!path) {
         output->descriptor = STDOUT_FILENO;

@@ -17,7 +17,7 @@ enum output_form {
     OUTPUT_GZIP,       /* binary, compressed */
 };
 
-/* Opens path, or standard output for NULL. Ends the program when it cannot. */
+/* Opens path, or standard output for NULL and "-". Ends the program when it cannot. */
 struct output *output_open(const char *path, enum output_form form);
 
 /*

@@ -83,6 +83,12 @@ static double log_sum(const float *words, size_t count, const float *clusters, s
          + log(sum_of_exponentials(words, count, most) + sum_of_exponentials(clusters, cluster_count, most));
 }
 
+static void check_sum(double sum)
+{
+    if (!isfinite(sum))
+        die("a distribution over the vocabulary is not finite; the weights overflow 32-bit floats");
+}
+
 void projection_run(struct projection *projection, const float *vectors, float *log_probabilities)
 {
     const struct model *model = projection->model;
@@ -99,6 +105,7 @@ void projection_run(struct projection *projection, const float *vectors, float *
     for (size_t row = 0; row < PROJECTION_ROWS; row++) {
         float *words = log_probabilities + row * vocabulary;
         head_sum[row] = log_sum(words, head->size, projection->cluster_logits + row * further, further);
+        check_sum(head_sum[row]);
         shift_all(words, head->size, (float)-head_sum[row]);
     }
     for (size_t i = 1; i <= further; i++) {
@@ -112,6 +119,7 @@ void projection_run(struct projection *projection, const float *vectors, float *
             float *words = first + row * vocabulary;
             double cluster_logit = (double)projection->cluster_logits[row * further + i - 1];
             double shift = cluster_logit - head_sum[row] - log_sum(words, cluster->size, NULL, 0);
+            check_sum(shift);
             shift_all(words, cluster->size, (float)shift);
         }
     }

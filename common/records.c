@@ -85,15 +85,28 @@ void header_check_model(const struct stream_reader *reader, const struct model *
 
 /* ---- triggers ---- */
 
+/* By coefficient, falling, then sentence, then position: two are never equal. */
+static bool is_before(const struct key_triggers *key, size_t a, size_t b)
+{
+    if (key->coefficient[a] != key->coefficient[b])
+        return key->coefficient[a] > key->coefficient[b];
+    if (key->sentence[a] != key->sentence[b])
+        return key->sentence[a] < key->sentence[b];
+    return key->position[a] < key->position[b];
+}
+
 static void check_triggers(const struct record *record, const struct key_triggers *key,
                            const struct model_shape *shape)
 {
     size_t prefix_tokens = 0;
     for (size_t i = 0; i < key->count; i++) {
-        if (!isfinite(key->coefficient[i]) || key->sentence[i] > INT64_MAX
+        if (!isfinite(key->coefficient[i]) || key->coefficient[i] <= 0 || key->sentence[i] > INT64_MAX
             || key->position[i] >= MOST_SENTENCE_TOKENS || key->next[i] >= shape->vocabulary)
             stream_fail(record->reader, "trigger %zu of layer %zu cell %zu is out of range", i, key->layer,
                         key->cell);
+        if (i && !is_before(key, i - 1, i))
+            stream_fail(record->reader, "triggers %zu and %zu of layer %zu cell %zu are not in order", i - 1, i,
+                        key->layer, key->cell);
         prefix_tokens += key->position[i];
     }
     if (prefix_tokens != key->prefix_tokens)
@@ -105,16 +118,22 @@ static void check_triggers(const struct record *record, const struct key_trigger
                         shape->vocabulary);
 }
 
+/* exp of a rounded logarithm may lie above 1 by a little. */
+static bool is_probability(float p)
+{
+    return p >= 0 && p < 1.001f;
+}
+
 static void check_projection(const struct record *record, const struct key_triggers *key,
                              const struct model_shape *shape)
 {
     bool right = key->tops > 0;
     for (size_t i = 0; i < key->tops; i++)
-        right = right && key->top[i] < shape->vocabulary && key->top_probability[i] >= 0;
+        right = right && key->top[i] < shape->vocabulary && is_probability(key->top_probability[i]);
     for (size_t i = 0; i < key->count; i++)
         right = right && key->next_rank[i] >= 1 && key->next_rank[i] <= shape->vocabulary
              && key->last_rank[i] >= 1 && key->last_rank[i] <= shape->vocabulary
-             && key->next_probability[i] >= 0 && key->last_probability[i] >= 0;
+             && is_probability(key->next_probability[i]) && is_probability(key->last_probability[i]);
     if (!right)
         stream_fail(record->reader, "a rank, token or probability of layer %zu cell %zu is out of range",
                     key->layer, key->cell);
@@ -130,7 +149,7 @@ static void *array_of(const struct record *record, const char *name, size_t coun
     return elements;
 }
 
-struct key_triggers key_triggers_read(const struct record *record, const struct model_shape *shape)
+static struct key_triggers key_triggers_read(const struct record *record, const struct model_shape *shape)
 {
     struct key_triggers key = {
         .layer = (size_t)record_number(record, "layer", shape->layers - 1),
@@ -211,18 +230,57 @@ void header_declare_triggers(json_t *header, bool projected)
 
 static const char TOKEN_COUNTS[] = "token_counts";
 
-bool record_is_token_counts(const struct record *record)
-{
-    return record_has(record, TOKEN_COUNTS);
-}
-
-void token_counts_read(const struct record *record, uint64_t *counts, size_t vocabulary)
-{
-    record_copy(record, TOKEN_COUNTS, counts, vocabulary, sizeof *counts);
-}
-
 void token_counts_pack(msgpack_sbuffer *buffer, const uint64_t *counts, size_t vocabulary)
 {
     pack_map(buffer, 1);
     pack_array(buffer, TOKEN_COUNTS, counts, vocabulary, sizeof *counts);
+}
+
+/* ---- a triggers stream ---- */
+
+struct triggers_reader triggers_open(struct stream_reader *stream)
+{
+    struct triggers_reader reader = {.stream = stream, .shape = shape_read(stream)};
+    reader.keys = (size_t)header_number(stream, NULL, "keys", reader.shape.layers * reader.shape.d_ff);
+    reader.top = (size_t)header_number(stream, NULL, "top", MOST_TRIGGERS);
+    if (!reader.top)
+        stream_fail(stream, "the header's top is 0");
+    return reader;
+}
+
+static void check_key(struct triggers_reader *reader, const struct key_triggers *key)
+{
+    size_t number = key->layer * reader->shape.d_ff + key->cell;
+    if (number < reader->next_key || reader->token_counts)
+        stream_fail(reader->stream, "layer %zu cell %zu is not in order", key->layer, key->cell);
+    if (key->count > reader->top)
+        stream_fail(reader->stream, "layer %zu cell %zu has %zu triggers, the header promises at most %zu",
+                    key->layer, key->cell, key->count, reader->top);
+    reader->next_key = number + 1;
+    reader->seen++;
+}
+
+bool triggers_next(struct triggers_reader *reader, struct key_triggers *key)
+{
+    struct record record;
+    size_t vocabulary = reader->shape.vocabulary;
+    while (stream_next(reader->stream, &record)) {
+        if (!record_has(&record, TOKEN_COUNTS)) {
+            *key = key_triggers_read(&record, &reader->shape);
+            check_key(reader, key);
+            return true;
+        }
+        if (reader->token_counts)
+            stream_fail(reader->stream, "a second record of %s", TOKEN_COUNTS);
+        reader->token_counts = new_array(vocabulary, sizeof *reader->token_counts);
+        record_copy(&record, TOKEN_COUNTS, reader->token_counts, vocabulary, sizeof *reader->token_counts);
+    }
+    if (reader->seen != reader->keys)
+        stream_fail(reader->stream, "%zu keys, the header promises %zu", reader->seen, reader->keys);
+    return false;
+}
+
+void triggers_close(struct triggers_reader *reader)
+{
+    free(reader->token_counts);
 }

@@ -37,6 +37,9 @@ void header_set_model(json_t *header, const struct model *model);
 /* Ends the program unless the stream was made with this model. */
 void header_check_model(const struct stream_reader *reader, const struct model *model);
 
+/* Triggers that a key may have: topk-keys -t. */
+enum { MOST_TRIGGERS = 1 << 24 };
+
 /* A key with its triggers: prefixes, best first. */
 struct key_triggers {
     size_t layer, cell;
@@ -58,16 +61,30 @@ struct key_triggers {
     float *last_probability; /* count */
 };
 
-struct key_triggers key_triggers_read(const struct record *record, const struct model_shape *shape);
 void key_triggers_pack(msgpack_sbuffer *buffer, const struct key_triggers *key);
 void key_triggers_free(struct key_triggers *key);
 
 /* Declares in a header the arrays that key_triggers_pack writes. */
 void header_declare_triggers(json_t *header, bool projected);
 
-/* Whether this is the record behind the last key: how often each token occurs. */
-bool record_is_token_counts(const struct record *record);
-void token_counts_read(const struct record *record, uint64_t *counts, size_t vocabulary);
+/* The record behind the last key: how often each token occurs. */
 void token_counts_pack(msgpack_sbuffer *buffer, const uint64_t *counts, size_t vocabulary);
+
+/* Reads the records of a triggers stream: keys by layer, then cell, then perhaps the counts. */
+struct triggers_reader {
+    struct stream_reader *stream;
+    struct model_shape shape;
+    size_t keys, top;         /* in the stream, and triggers that each may have: the header's words */
+    size_t seen;              /* keys read so far */
+    size_t next_key;          /* lowest number, layer * d_ff + cell, that may come next */
+    uint64_t *token_counts;   /* vocabulary; NULL until, or unless, they were read */
+};
+
+/* The stream, of kind triggers, stays the caller's. */
+struct triggers_reader triggers_open(struct stream_reader *stream);
+
+/* True: key holds the next one; free with key_triggers_free. False: the end. */
+bool triggers_next(struct triggers_reader *reader, struct key_triggers *key);
+void triggers_close(struct triggers_reader *reader);
 
 #endif

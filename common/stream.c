@@ -17,11 +17,14 @@
 
 static const char FORMAT[] = "ffkv";
 
+/* What a bin can hold; memory follows what arrives, not what is claimed. */
+static const size_t MOST_OBJECT_BYTES = UINT32_MAX;
+
 enum {
     VERSION = 1,
     MOST_DEPTH = 16,               /* of nested maps and arrays */
     MOST_ELEMENTS = 1 << 20,       /* of all maps and arrays of one object */
-    MOST_OBJECT_BYTES = 1 << 30,
+    MOST_MEMBERS = 256,            /* of a header, record or trailer */
     CRC_BYTES = 4,
     FIRST_BUFFER_BYTES = 1 << 16,
 };
@@ -57,7 +60,7 @@ void stream_fail(const struct stream_reader *reader, const char *format, ...)
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     char where[32] = "header";
-    if (reader->header)
+    if (reader->records)
         snprintf(where, sizeof where, "record %llu", (unsigned long long)reader->records);
     die("%s: %s, byte %llu: %s", input_name(reader->input), where,
         (unsigned long long)reader->offset, text);
@@ -153,7 +156,7 @@ static size_t object_size(const struct stream_reader *reader, const unsigned cha
         *needed = position + item.head + item.payload;
         elements += item.nested;
         if (elements > MOST_ELEMENTS || *needed > MOST_OBJECT_BYTES)
-            stream_fail(reader, "an object claims more than %d elements or %d bytes", MOST_ELEMENTS,
+            stream_fail(reader, "an object claims more than %d elements or %zu bytes", MOST_ELEMENTS,
                         MOST_OBJECT_BYTES);
         if (!complete || *needed > available)
             return 0;
@@ -189,6 +192,27 @@ static bool fill(struct stream_reader *reader, size_t needed)
     return true;
 }
 
+static bool is_text(const msgpack_object *object, const char *text, size_t length)
+{
+    return object->type == MSGPACK_OBJECT_STR && object->via.str.size == length
+        && !memcmp(object->via.str.ptr, text, length);
+}
+
+/* Names are strings, and each stands once: what a member says is not a matter of who reads it. */
+static void check_names(const struct stream_reader *reader, const msgpack_object_map *map)
+{
+    if (map->size > MOST_MEMBERS)
+        stream_fail(reader, "a map of %u members; %d are possible", map->size, MOST_MEMBERS);
+    for (uint32_t i = 0; i < map->size; i++) {
+        const msgpack_object *key = &map->ptr[i].key;
+        if (key->type != MSGPACK_OBJECT_STR)
+            stream_fail(reader, "a map's key is not a string");
+        for (uint32_t j = 0; j < i; j++)
+            if (is_text(&map->ptr[j].key, key->via.str.ptr, key->via.str.size))
+                stream_fail(reader, "a map's key stands twice");
+    }
+}
+
 /* Moves on to the next object and unpacks it. False at the end of the input. */
 static bool next_object(struct stream_reader *reader, msgpack_object *object)
 {
@@ -213,6 +237,7 @@ static bool next_object(struct stream_reader *reader, msgpack_object *object)
         die("out of memory");
     if (result != MSGPACK_UNPACK_SUCCESS || object->type != MSGPACK_OBJECT_MAP)
         stream_fail(reader, "not an ffkv stream: a map is expected here");
+    check_names(reader, &object->via.map);
     reader->object_bytes = size;
     return true;
 }
@@ -221,12 +246,9 @@ static bool next_object(struct stream_reader *reader, msgpack_object *object)
 static const msgpack_object *member(const msgpack_object *map, const char *name)
 {
     size_t length = strlen(name);
-    for (uint32_t i = 0; i < map->via.map.size; i++) {
-        const msgpack_object_kv *entry = &map->via.map.ptr[i];
-        if (entry->key.type == MSGPACK_OBJECT_STR && entry->key.via.str.size == length
-            && !memcmp(entry->key.via.str.ptr, name, length))
-            return &entry->val;
-    }
+    for (uint32_t i = 0; i < map->via.map.size; i++)
+        if (is_text(&map->via.map.ptr[i].key, name, length))
+            return &map->via.map.ptr[i].val;
     return NULL;
 }
 
@@ -397,12 +419,12 @@ struct stream_reader *stream_open(const char *path, const char *kind)
         die("out of memory");
     if (!next_object(reader, &object))
         die("%s: empty: the stage before failed, or nothing was written", input_name(reader->input));
+    const msgpack_object *format = member(&object, "format");
+    if (!format || !is_text(format, FORMAT, strlen(FORMAT)))
+        stream_fail(reader, "not an ffkv stream: its header says no format 'ffkv'");
     json_t *header = as_json(reader, "header", &object);
-    const char *format = json_string_value(json_object_get(header, "format"));
     const char *found = json_string_value(json_object_get(header, "kind"));
     json_int_t version = json_integer_value(json_object_get(header, "version"));
-    if (!format || strcmp(format, FORMAT))
-        stream_fail(reader, "not an ffkv stream: its header says no format 'ffkv'");
     if (version < 1 || version > VERSION)
         stream_fail(reader, "version %lld of the stream; this program reads version %d: use a newer one",
                     (long long)version, VERSION);
@@ -651,7 +673,7 @@ void pack_array(msgpack_sbuffer *buffer, const char *name, const void *elements,
 {
     msgpack_packer packer = packer_to(buffer);
     pack_text(buffer, name, strlen(name));
-    if (count > MOST_OBJECT_BYTES / size / 2)
+    if (count > MOST_OBJECT_BYTES / size / 8)
         die("an array '%s' of %zu elements does not fit in a record: use smaller batches", name, count);
     packed(msgpack_pack_bin(&packer, count * size));
     if (count)
@@ -670,6 +692,15 @@ json_t *json_make(const char *format, ...)
     if (!json)
         die("cannot make JSON: %s", error.text);
     return json;
+}
+
+json_t *json_list(const size_t *numbers, size_t count)
+{
+    json_t *list = json_make("[]");
+    for (size_t i = 0; i < count; i++)
+        if (json_array_append_new(list, json_integer((json_int_t)numbers[i])) != 0)
+            die("out of memory");
+    return list;
 }
 
 void json_put(json_t *object, const char *name, json_t *value)

@@ -112,6 +112,7 @@ void counts_add(json_t *sums, const json_t *trailer);
 
 /* json_pack and json_object_set_new that cannot fail silently. */
 json_t *json_make(const char *format, ...);
+json_t *json_list(const size_t *numbers, size_t count);
 void json_put(json_t *object, const char *name, json_t *value);
 
 #endif

@@ -30,6 +30,7 @@ struct text_reader {
     struct buffer paragraph; /* wikitext: a line; raw: lines joined by spaces */
     size_t used;             /* of paragraph, up to the sentence last given */
     bool paragraph_ended;
+    size_t quotes;           /* wikitext: quotation marks of the paragraph, up to there */
     UBreakIterator *sentences, *words;
     UText *text;
     struct span *word;
@@ -120,6 +121,15 @@ static void check_line(const struct text_reader *reader, struct span line)
     }
 }
 
+/* The byte order mark that some editors put before the first word. */
+static void skip_mark(struct span *line)
+{
+    static const char mark[] = "\xef\xbb\xbf";
+    size_t length = sizeof mark - 1;
+    if (line->length >= length && !memcmp(line->bytes, mark, length))
+        *line = (struct span){line->bytes + length, line->length - length};
+}
+
 /* The next line without its end. It holds until the next call. */
 static bool next_line(struct text_reader *reader, struct span *line)
 {
@@ -132,6 +142,8 @@ static bool next_line(struct text_reader *reader, struct span *line)
             *line = (struct span){start, end ? (size_t)(end - start) : left};
             reader->taken += line->length + (end != NULL);
             reader->line_number++;
+            if (reader->line_number == 1)
+                skip_mark(line);
             check_line(reader, *line);
             return true;
         }
@@ -140,8 +152,7 @@ static bool next_line(struct text_reader *reader, struct span *line)
         searched = left;
         if (left > MOST_SENTENCE_BYTES) {
             reader->line_number++;
-            bad_line(reader, "the line goes on for more than 64 MiB; one sentence a line is expected, or --mode raw",
-                     left);
+            bad_line(reader, "the line goes on for more than 64 MiB; break it, for instance with fold -s", left);
         }
         char bytes[READ_BYTES];
         size_t got = input_read(reader->input, bytes, sizeof bytes);
@@ -205,24 +216,25 @@ static bool is_heading(struct span line)
 }
 
 /*
- * Length of the first sentence of a WikiText paragraph. Its text is tokenized:
+ * Length of the first sentence of what is left of a WikiText paragraph, before
+ * which *quotes quotation marks were counted. Its text is tokenized:
  * abbreviations keep their full stop, so that a stop that stands alone ends a
  * sentence, together with a bracket or quotation mark that it closes.
  */
-static size_t wikitext_sentence(struct span text)
+static size_t wikitext_sentence(struct span text, size_t *quotes)
 {
     static const char *const stops[] = {".", "!", "?", NULL};
     static const char *const closing[] = {")", "]", "''", "\u201d", NULL};
     static const char *const quote[] = {"\"", NULL};
     struct span token;
-    size_t quotes = 0, at = 0, end = 0;
+    size_t at = 0, end = 0;
     bool stopped = false;
     while (next_token(text, &at, &token)) {
         bool is_quote = is_one_of(token, quote);
-        if (stopped && !is_one_of(token, stops) && !is_one_of(token, closing) && !(is_quote && quotes % 2))
+        if (stopped && !is_one_of(token, stops) && !is_one_of(token, closing) && !(is_quote && *quotes % 2))
             return end;
         stopped = stopped || is_one_of(token, stops);
-        quotes += is_quote;
+        *quotes += is_quote;
         end = at;
     }
     return text.length;
@@ -245,6 +257,8 @@ static void fill_paragraph(struct text_reader *reader)
                 return;
             continue;
         }
+        if (line.bytes[line.length - 1] == '\r') /* which would end a sentence */
+            line.length--;
         append(&reader->paragraph, line.bytes, line.length);
         append(&reader->paragraph, " ", 1);
     }
@@ -296,13 +310,13 @@ static bool next_wikitext(struct text_reader *reader, struct span *sentence)
     for (;;) {
         struct span rest = {reader->paragraph.bytes + reader->used, reader->paragraph.length - reader->used};
         if (next_token(rest, &(size_t){0}, &token)) {
-            *sentence = (struct span){rest.bytes, wikitext_sentence(rest)};
+            *sentence = (struct span){rest.bytes, wikitext_sentence(rest, &reader->quotes)};
             reader->used += sentence->length;
             return true;
         }
         if (!next_line(reader, &line))
             return false;
-        reader->used = reader->paragraph.length = 0;
+        reader->used = reader->paragraph.length = reader->quotes = 0;
         if (!is_heading(line))
             append(&reader->paragraph, line.bytes, line.length);
     }

@@ -2,12 +2,15 @@
 
 A stream is a header, records and a trailer, each a MessagePack map, perhaps
 compressed with gzip as a whole.  Numeric arrays are bin values whose types and
-shapes header["arrays"] declares; a dimension is a number or a name.
+shapes header["arrays"] declares; a dimension is a number or a name.  The last
+4 bytes are the value of the trailer's last member, crc: the CRC-32 of all bytes
+before them, little endian.
 """
 
 import collections
 import gzip
 import pathlib
+import struct
 import zlib
 
 import msgpack
@@ -17,6 +20,7 @@ Stream = collections.namedtuple("Stream", "header records trailer")
 Item = collections.namedtuple("Item", "start end value")  # bytes start..end-1
 
 TYPES = {"float32": "<f4", "uint16": "<u2", "uint32": "<u4", "uint64": "<u8"}
+CRC_BYTES = 4
 COUNTS = ("sentences", "tokens", "unknown", "truncated", "skipped")
 
 
@@ -79,7 +83,7 @@ def read(source):
             raise StreamError(f"the header has no {key}")
     if any("end" in item.value for item in objects[:-1]):
         raise StreamError("something follows the trailer")
-    check_trailer(trailer, len(objects) - 2, zlib.crc32(data[:objects[-1].start]))
+    check_trailer(trailer, len(objects) - 2, crc(data[:-CRC_BYTES]))
     records, sizes = [], {}
     for item in objects[1:-1]:
         # A named dimension has one value in a batch, whose first record has the
@@ -91,16 +95,23 @@ def read(source):
     return Stream(header, records, trailer)
 
 
-def check_trailer(trailer, records, crc):
+def crc(data):
+    """The value of a trailer's crc, given all bytes before it."""
+    return struct.pack("<I", zlib.crc32(data))
+
+
+def check_trailer(trailer, records, expected_crc):
     if trailer.get("end") is not True:
         raise StreamError("no trailer at the end")
-    for key in ("records", *COUNTS, "crc"):
+    for key in ("records", *COUNTS):
         if type(trailer.get(key)) is not int or trailer[key] < 0:
             raise StreamError(f"the trailer has no count {key}")
     if trailer["records"] != records:
         raise StreamError(f"{records} records, the trailer says {trailer['records']}")
-    if trailer["crc"] != crc:
-        raise StreamError(f"CRC-32 is {crc:#010x}, the trailer says {trailer['crc']:#010x}")
+    if list(trailer)[-1] != "crc" or not isinstance(trailer["crc"], bytes):
+        raise StreamError("the trailer's last member is not its CRC-32")
+    if trailer["crc"] != expected_crc:
+        raise StreamError(f"CRC-32 is {expected_crc.hex()}, the trailer says {trailer['crc'].hex()}")
 
 
 def check_counts(header, records, trailer):
@@ -164,12 +175,14 @@ def encode(header, record):
 
 def finish(body, records, counts=None, **other):
     """body (packed header and records) and its right trailer; other: entries of
-    the trailer to falsify."""
+    the trailer to falsify, with a right CRC-32 unless that is one of them."""
     trailer = {"end": True, "records": records}
     trailer.update({key: int((counts or {}).get(key, 0)) for key in COUNTS})
-    trailer["crc"] = zlib.crc32(body)
     trailer.update(other)
-    return body + pack(trailer)
+    if "crc" in other:
+        return body + pack(trailer)
+    data = body + pack({**trailer, "crc": bytes(CRC_BYTES)})[:-CRC_BYTES]
+    return data + crc(data)
 
 
 def write(header, records, counts=None, compress=False):

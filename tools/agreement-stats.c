@@ -19,7 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_CONFIDENT = 100, AGREEING_TRIGGERS = 50, MOST_EDGES = 1000 };
+enum { MOST_CONFIDENT = 100, AGREEING_TRIGGERS = 50, MOST_EDGES = 1000, DEFAULT_BINS = 10 };
 
 struct options {
     const char *model, *output, *rank, *confidence, *top_values, *edges;
@@ -36,14 +36,13 @@ struct key_summary {
 };
 
 struct stats {
+    struct triggers_reader triggers;
     struct key_summary *keys;
     size_t key_count, key_capacity;
-    struct model_shape shape;
     uint32_t bos;
     bool keep_confident;
     struct key_triggers confident[MOST_CONFIDENT]; /* most confident first */
     size_t confident_count;
-    uint64_t *token_counts; /* vocabulary; NULL when the stream has none */
 };
 
 /* ---- reading ---- */
@@ -87,15 +86,8 @@ static struct key_summary summarize(const struct key_triggers *key, uint32_t bos
 
 static void read_keys(struct stats *stats, struct stream_reader *reader)
 {
-    struct record record;
-    while (stream_next(reader, &record)) {
-        if (record_is_token_counts(&record)) {
-            if (!stats->token_counts)
-                stats->token_counts = new_array(stats->shape.vocabulary, sizeof *stats->token_counts);
-            token_counts_read(&record, stats->token_counts, stats->shape.vocabulary);
-            continue;
-        }
-        struct key_triggers key = key_triggers_read(&record, &stats->shape);
+    struct key_triggers key;
+    while (triggers_next(&stats->triggers, &key)) {
         if (!key.top)
             stream_fail(reader, "triggers without projected values: run project-values first");
         if (stats->key_count == stats->key_capacity) {
@@ -121,8 +113,8 @@ static double share(size_t part, size_t whole)
 static uint32_t most_frequent(const struct stats *stats)
 {
     uint32_t best = 0;
-    for (uint32_t token = 1; token < stats->shape.vocabulary; token++)
-        if (stats->token_counts[token] > stats->token_counts[best])
+    for (uint32_t token = 1; token < stats->triggers.shape.vocabulary; token++)
+        if (stats->triggers.token_counts[token] > stats->triggers.token_counts[best])
             best = token;
     return best;
 }
@@ -133,8 +125,8 @@ static void write_agreement(const struct stats *stats, const char *path)
     static const char *const columns[] = {"layer", "keys", "live_keys", "agree_next", "agree_last",
                                           "random", "frequent", NULL};
     struct table *table = table_open(path, columns);
-    uint32_t frequent_token = stats->token_counts ? most_frequent(stats) : 0;
-    for (size_t layer = 0; layer < stats->shape.layers; layer++) {
+    uint32_t frequent_token = stats->triggers.token_counts ? most_frequent(stats) : 0;
+    for (size_t layer = 0; layer < stats->triggers.shape.layers; layer++) {
         size_t keys = 0, live = 0, next = 0, last = 0, frequent = 0;
         for (size_t i = 0; i < stats->key_count; i++) {
             const struct key_summary *key = &stats->keys[i];
@@ -153,8 +145,8 @@ static void write_agreement(const struct stats *stats, const char *path)
         table_number(table, live);
         table_real(table, share(next, live));
         table_real(table, share(last, live));
-        table_real(table, 1.0 / (double)stats->shape.vocabulary);
-        table_real(table, stats->token_counts ? share(frequent, live) : (double)NAN);
+        table_real(table, 1.0 / (double)stats->triggers.shape.vocabulary);
+        table_real(table, stats->triggers.token_counts ? share(frequent, live) : (double)NAN);
     }
     table_finish(table);
 }
@@ -183,7 +175,7 @@ static void write_rank(const struct stats *stats, const char *path)
     static const double quantiles[] = {0.10, 0.25, 0.50, 0.75, 0.90};
     struct table *table = table_open(path, columns);
     uint32_t *ranks = new_array(stats->key_count, sizeof *ranks);
-    for (size_t layer = 0; layer < stats->shape.layers; layer++) {
+    for (size_t layer = 0; layer < stats->triggers.shape.layers; layer++) {
         size_t keys = 0, live = 0;
         for (size_t i = 0; i < stats->key_count; i++) {
             keys += stats->keys[i].layer == layer;
@@ -273,7 +265,8 @@ static void write_confidence(const struct stats *stats, const struct options *op
             start = end;
         }
     } else {
-        size_t bins = options->bins < count ? (size_t)options->bins : count;
+        size_t bins = options->bins ? (size_t)options->bins : DEFAULT_BINS;
+        bins = bins < count ? bins : count;
         for (size_t b = 0; b < bins; b++) {
             size_t start = b * count / bins, end = (b + 1) * count / bins;
             write_bin(table, sorted + start, end - start, (double)sorted[start]->confidence,
@@ -337,7 +330,7 @@ static void write_top_values(const struct stats *stats, const struct dictionary 
 
 int main(int argc, char **argv)
 {
-    struct options options = {.bins = 10};
+    struct options options = {0};
     const struct option_spec specs[] = {
         OPTION_MODEL(&options.model),
         {'o', "output", "FILE", "write agreement.csv's table to FILE instead of standard output", OPTION_TEXT,
@@ -361,11 +354,13 @@ int main(int argc, char **argv)
         die_usage("--top-values needs --model DIR for the words");
     if (options.edges)
         parse_edges(options.edges, (double[MOST_EDGES]){0});
+    if (options.edges && options.bins)
+        die_usage("--edges and --bins say the same thing in two ways: give one of them");
 
     struct stream_reader *reader = stream_open(cli_input(argc, argv, first), "triggers");
-    struct stats stats = {.shape = shape_read(reader), .keep_confident = options.top_values};
-    stats.bos = (uint32_t)header_number(reader, "tokenizer", "bos", stats.shape.vocabulary - 1);
-    if (options.top_values && header_number(reader, NULL, "top", UINT32_MAX) < AGREEING_TRIGGERS)
+    struct stats stats = {.triggers = triggers_open(reader), .keep_confident = options.top_values};
+    stats.bos = (uint32_t)header_number(reader, "tokenizer", "bos", stats.triggers.shape.vocabulary - 1);
+    if (options.top_values && stats.triggers.top < AGREEING_TRIGGERS)
         stream_fail(reader, "fewer than %d triggers a key: --top-values needs topk-keys -t %d", AGREEING_TRIGGERS,
                     AGREEING_TRIGGERS);
     struct dictionary *dictionary = NULL;
@@ -389,8 +384,8 @@ int main(int argc, char **argv)
         key_triggers_free(&stats.confident[i]);
     if (dictionary)
         dictionary_free(dictionary);
+    triggers_close(&stats.triggers);
     stream_close(reader);
     free(stats.keys);
-    free(stats.token_counts);
     return STATUS_DONE;
 }

@@ -336,15 +336,6 @@ static void work(void *shared)
 
 /* ---- header and main ---- */
 
-static json_t *list_as_json(const size_t *list, size_t count)
-{
-    json_t *json = json_make("[]");
-    for (size_t i = 0; i < count; i++)
-        if (json_array_append_new(json, json_integer((json_int_t)list[i])) != 0)
-            die("out of memory");
-    return json;
-}
-
 static json_t *words_as_json(unsigned bits, const char *const *words)
 {
     json_t *json = json_make("[]");
@@ -390,8 +381,8 @@ static json_t *make_header(const struct dump *dump)
         json_put(values, "seed", json_integer((json_int_t)options->seed));
     json_put(values, "blas", json_string(blas_name()));
     header_set_model(header, dump->model);
-    json_put(header, "layers", list_as_json(dump->layers, dump->layer_count));
-    json_put(header, "cells", dump->all_cells ? json_null() : list_as_json(dump->cells, dump->cell_count));
+    json_put(header, "layers", json_list(dump->layers, dump->layer_count));
+    json_put(header, "cells", dump->all_cells ? json_null() : json_list(dump->cells, dump->cell_count));
     json_put(header, "positions", json_string(position_words[options->positions]));
     json_put(header, "first", json_integer(first_position(options)));
     declare_arrays(header, dump);

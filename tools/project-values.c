@@ -28,11 +28,11 @@ struct options {
 struct projecting {
     const struct options *options;
     const struct model *model;
-    struct model_shape shape;
     struct stream_writer *writer;
     struct turns *turns;
     pthread_mutex_t input_lock;
     struct stream_reader *reader; /* NULL with --all */
+    struct triggers_reader triggers;
     size_t listed;                /* values taken so far, with --all */
     uint64_t pieces;              /* of work taken so far: the next one's ticket */
 };
@@ -59,20 +59,15 @@ static bool list_key(struct projecting *projecting, struct key_triggers *key)
 /* The next key of the stream. Counts of tokens, which follow the last key, go to the piece. */
 static bool read_key(struct projecting *projecting, struct piece *piece, struct key_triggers *key)
 {
-    struct record record;
-    while (stream_next(projecting->reader, &record)) {
-        if (!record_is_token_counts(&record)) {
-            *key = key_triggers_read(&record, &projecting->shape);
-            if (key->top)
-                stream_fail(projecting->reader, "these triggers have projected values already");
-            input_count(stream_input(projecting->reader), 1, "keys");
-            return true;
-        }
-        if (!piece->token_counts)
-            piece->token_counts = new_array(projecting->shape.vocabulary, sizeof *piece->token_counts);
-        token_counts_read(&record, piece->token_counts, projecting->shape.vocabulary);
+    if (!triggers_next(&projecting->triggers, key)) {
+        piece->token_counts = projecting->triggers.token_counts;
+        projecting->triggers.token_counts = NULL;
+        return false;
     }
-    return false;
+    if (key->top)
+        stream_fail(projecting->reader, "these triggers have projected values already");
+    input_count(stream_input(projecting->reader), 1, "keys");
+    return true;
 }
 
 static bool take_piece(struct projecting *projecting, struct piece *piece)
@@ -236,7 +231,7 @@ int main(int argc, char **argv)
     if (!options.all) {
         projecting.reader = stream_open(cli_input(argc, argv, first), "triggers");
         header_check_model(projecting.reader, model);
-        projecting.shape = shape_read(projecting.reader);
+        projecting.triggers = triggers_open(projecting.reader);
     }
     project_all(&projecting);
     if (projecting.reader)

@@ -29,7 +29,7 @@ int main(int argc, char **argv)
     const struct option_spec specs[] = {
         {0, "header", NULL, "print the header only", OPTION_FLAG, &header_only, 0, 0, NULL},
         {'n', "records", "N", "print the header and the first N records only", OPTION_NUMBER, &most, 0, 0, NULL},
-        {0, "verify", NULL, "print nothing; read everything and say by the exit status whether it is right",
+        {0, "verify", NULL, "print nothing; the exit status says whether format, counts and checksum are right",
          OPTION_FLAG, &verify, 0, 0, NULL},
         OPTION_OUTPUT(&path),
         OPTION_END,

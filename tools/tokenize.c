@@ -135,7 +135,8 @@ static void tokenize(struct tokenizer *tokenizer, struct text_reader *text)
     }
     flush_batch(tokenizer);
     if (tokenizer->sentences == 0)
-        die("%s: there is no sentence in it", input_name(text_input(text)));
+        die("%s: there is no sentence in it%s", input_name(text_input(text)),
+            tokenizer->in_batch.skipped ? " that is not longer than --max-length" : "");
 }
 
 static json_t *make_header(const struct options *options, const struct dictionary *dictionary,
@@ -151,8 +152,8 @@ static json_t *make_header(const struct options *options, const struct dictionar
         json_put(values, "icu", json_string(U_ICU_VERSION));
     json_put(header, "corpus", json_make("{s:s}", "name", options->name));
     json_put(header, "tokenizer",
-             json_make("{s:s, s:I, s:I}", "id", dictionary->id, "vocabulary", (json_int_t)config->vocabulary,
-                       "bos", (json_int_t)config->bos));
+             json_make("{s:s, s:I, s:I, s:I}", "id", dictionary->id, "vocabulary", (json_int_t)config->vocabulary,
+                       "bos", (json_int_t)config->bos, "unknown", (json_int_t)config->unknown));
     json_put(header, "batch", json_make("{s:I}", "positions", (json_int_t)options->batch));
     header_declare(header, "len", "uint32", json_make("[s]", "sentences"));
     header_declare(header, "tok", "uint32", json_make("[s]", "tokens"));
@@ -163,13 +164,13 @@ static json_t *make_header(const struct options *options, const struct dictionar
 /* "I/N" with I from 0 to N-1 */
 static void parse_shard(struct tokenizer *tokenizer, const char *text)
 {
-    unsigned shard = 0, shards = 1;
+    char shard[10] = "0", shards[10] = "1"; /* up to 9 digits: no signs, no overflow */
     int used = 0;
-    if (text && (sscanf(text, "%u/%u%n", &shard, &shards, &used) != 2 || text[used] || text[0] == '-'
-                 || shard >= shards))
+    bool right = !text || (sscanf(text, "%9[0-9]/%9[0-9]%n", shard, shards, &used) == 2 && !text[used]);
+    tokenizer->shard = strtoull(shard, NULL, 10);
+    tokenizer->shards = strtoull(shards, NULL, 10);
+    if (!right || tokenizer->shard >= tokenizer->shards)
         die_usage("--shard takes I/N with I from 0 to N-1, not '%s'", text);
-    tokenizer->shard = shard;
-    tokenizer->shards = shards;
 }
 
 int main(int argc, char **argv)

@@ -12,11 +12,14 @@
 #include "stream.h"
 #include "topk.h"
 
+#include <float.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 static const char *const prefixes_words[] = {"sentence", "every", NULL};
 enum { PREFIXES_SENTENCE, PREFIXES_EVERY };
+enum { DEFAULT_TOP = 25 };
 
 struct options {
     const char *output, *layers, *cells;
@@ -34,9 +37,11 @@ struct search {
     const struct options *options;
     struct stream_reader *reader;
     struct model_shape shape;
-    size_t *layers, layer_count;  /* of the stream, in the order of its records */
-    size_t *cells, cell_count;    /* of the stream's arrays, by column */
-    struct key *keys;             /* chosen, by layer, then cell */
+    size_t *stream_layers, stream_layer_count; /* in the order of the stream's records */
+    size_t *stream_cells, stream_cell_count;   /* of the stream's arrays, by column */
+    size_t *layers, layer_count;  /* that keys are taken from */
+    size_t *cells, cell_count;    /* of each of these layers */
+    struct key *keys;             /* by layer, then cell */
     size_t key_count;
     uint32_t first;               /* lowest position that can be a trigger */
     struct topk *topk;
@@ -91,26 +96,24 @@ static size_t find_in_stream(const struct search *search, const size_t *list, si
 static void choose_keys(struct search *search)
 {
     const struct options *options = search->options;
-    size_t layer_count = search->layer_count, cell_count = search->cell_count;
-    size_t *layers = options->layers ? cli_list(options->layers, search->shape.layers, "layers", &layer_count)
-                                     : search->layers;
-    size_t *cells = options->cells ? cli_list(options->cells, search->shape.d_ff, "cells", &cell_count)
-                                   : search->cells;
-    bool *chosen = new_array(cell_count, sizeof *chosen);
-    search->keys = new_array(layer_count * cell_count, sizeof *search->keys);
-    for (size_t l = 0; l < layer_count; l++) {
-        find_in_stream(search, search->layers, search->layer_count, layers[l], "layer");
-        draw_cells(options, layers[l], cells, cell_count, chosen);
-        for (size_t c = 0; c < cell_count; c++)
-            if (chosen[c])
-                search->keys[search->key_count++] = (struct key){layers[l], cells[c],
-                    find_in_stream(search, search->cells, search->cell_count, cells[c], "cell")};
+    search->layers = options->layers
+        ? cli_list(options->layers, search->shape.layers, "layers", &search->layer_count)
+        : header_list(search->reader, "layers", search->shape.layers, &search->layer_count);
+    search->cells = options->cells
+        ? cli_list(options->cells, search->shape.d_ff, "cells", &search->cell_count)
+        : header_list(search->reader, "cells", search->shape.d_ff, &search->cell_count);
+    bool *drawn = new_array(search->cell_count, sizeof *drawn);
+    search->keys = new_array(search->layer_count * search->cell_count, sizeof *search->keys);
+    for (size_t l = 0; l < search->layer_count; l++) {
+        size_t layer = search->layers[l];
+        find_in_stream(search, search->stream_layers, search->stream_layer_count, layer, "layer");
+        draw_cells(options, layer, search->cells, search->cell_count, drawn);
+        for (size_t c = 0; c < search->cell_count; c++)
+            if (drawn[c])
+                search->keys[search->key_count++] = (struct key){layer, search->cells[c],
+                    find_in_stream(search, search->stream_cells, search->stream_cell_count, search->cells[c], "cell")};
     }
-    free(chosen);
-    if (layers != search->layers)
-        free(layers);
-    if (cells != search->cells)
-        free(cells);
+    free(drawn);
 }
 
 /* ---- the search ---- */
@@ -119,9 +122,11 @@ static void end_batch(struct search *search)
 {
     if (search->batch.sentences == 0)
         return;
-    if (search->layers_seen != search->layer_count)
+    if (search->layers_seen == 0)
+        stream_fail(search->reader, "there are no records of layers: forward-dump --emit max or coef gives them");
+    if (search->layers_seen != search->stream_layer_count)
         stream_fail(search->reader, "the batch of sentence %llu has %zu layers, the header promises %zu",
-                    (unsigned long long)search->batch.id, search->layers_seen, search->layer_count);
+                    (unsigned long long)search->batch.id, search->layers_seen, search->stream_layer_count);
     for (size_t s = 0; s < search->batch.sentences; s++)
         topk_release(&search->texts[s]);
     free(search->texts);
@@ -137,20 +142,35 @@ static void begin_batch(struct search *search, const struct record *record)
     search->texts = new_array(search->batch.sentences, sizeof *search->texts);
     for (size_t i = 0; i < search->batch.tokens; i++)
         search->token_counts[search->batch.token[i]]++;
-    if (!record_has(record, "row_sentence"))
-        return;
+    input_count(stream_input(search->reader), search->batch.sentences, "sentences");
     free(search->row_sentence);
     free(search->row_position);
+    search->row_sentence = search->row_position = NULL;
+    if (!record_has(record, "row_sentence"))
+        return;
     search->row_sentence = record_array(record, "row_sentence", sizeof(uint32_t), &search->rows);
     search->row_position = new_array(search->rows, sizeof(uint32_t));
     record_copy(record, "row_position", search->row_position, search->rows, sizeof(uint32_t));
     for (size_t r = 0; r < search->rows; r++) {
         uint32_t s = search->row_sentence[r];
         if (s >= search->batch.sentences || search->row_position[r] >= search->batch.length[s]
-            || (r && s < search->row_sentence[r - 1]))
+            || (r && s < search->row_sentence[r - 1])
+            || (r && s == search->row_sentence[r - 1] && search->row_position[r] <= search->row_position[r - 1]))
             stream_fail(search->reader, "row %zu is not a position of a sentence of the batch, in order", r);
     }
-    input_count(stream_input(search->reader), search->batch.sentences, "sentences");
+}
+
+/* Reads an array of count coefficients, or of maxima, which are -infinity where there are none. */
+static void read_coefficients(struct search *search, const struct record *record, const char *name,
+                              size_t count, float least)
+{
+    search->coefficient = grow_array(search->coefficient, count, sizeof(float));
+    record_copy(record, name, search->coefficient, count, sizeof(float));
+    bool right = true;
+    for (size_t i = 0; i < count; i++)
+        right &= search->coefficient[i] >= least && search->coefficient[i] <= FLT_MAX;
+    if (!right)
+        stream_fail(search->reader, "'%s' has an element that is not a coefficient", name);
 }
 
 /* Offers one sentence's prefix to a key. tokens: of the sentence. */
@@ -167,10 +187,9 @@ static void offer(struct search *search, size_t key, float coefficient, size_t s
 /* One prefix a sentence, from each sentence's maximum. */
 static void search_maxima(struct search *search, const struct record *record, size_t key, size_t end)
 {
-    size_t cells = search->cell_count, count = search->batch.sentences * cells;
-    search->coefficient = grow_array(search->coefficient, count, sizeof(float));
+    size_t cells = search->stream_cell_count, count = search->batch.sentences * cells;
+    read_coefficients(search, record, "max", count, -INFINITY);
     search->argmax = grow_array(search->argmax, count, sizeof(uint16_t));
-    record_copy(record, "max", search->coefficient, count, sizeof(float));
     record_copy(record, "argmax", search->argmax, count, sizeof(uint16_t));
     const uint32_t *tokens = search->batch.token;
     for (size_t s = 0; s < search->batch.sentences; tokens += search->batch.length[s], s++)
@@ -184,10 +203,9 @@ static void search_maxima(struct search *search, const struct record *record, si
 /* From the coefficients of single positions: every prefix, or each sentence's largest. */
 static void search_rows(struct search *search, const struct record *record, size_t key, size_t end)
 {
-    size_t cells = search->cell_count, count = search->rows * cells;
+    size_t cells = search->stream_cell_count, count = search->rows * cells;
     bool every = search->options->prefixes == PREFIXES_EVERY;
-    search->coefficient = grow_array(search->coefficient, count, sizeof(float));
-    record_copy(record, "coef", search->coefficient, count, sizeof(float));
+    read_coefficients(search, record, "coef", count, -FLT_MAX);
     const uint32_t *tokens = search->batch.token;
     for (size_t s = 0, row = 0, next; s < search->batch.sentences; tokens += search->batch.length[s], s++, row = next) {
         for (next = row; next < search->rows && search->row_sentence[next] == s;)
@@ -213,8 +231,8 @@ static void search_rows(struct search *search, const struct record *record, size
 static void search_layer(struct search *search, const struct record *record)
 {
     size_t layer = (size_t)record_number(record, "layer", search->shape.layers - 1);
-    if (search->batch.sentences == 0 || search->layers_seen == search->layer_count
-        || search->layers[search->layers_seen] != layer)
+    if (search->batch.sentences == 0 || search->layers_seen == search->stream_layer_count
+        || search->stream_layers[search->layers_seen] != layer)
         stream_fail(search->reader, "layer %zu is out of order", layer);
     search->layers_seen++;
     size_t key = 0, end;
@@ -287,21 +305,13 @@ static json_t *make_header(const struct search *search)
     json_t *header = header_new("triggers", stream_header(search->reader));
     json_t *values = json_make("{s:I, s:s}", "top", (json_int_t)options->top, "prefixes",
                                prefixes_words[options->prefixes]);
-    json_t *layers = json_make("[]"), *cells = options->cells ? json_make("[]") : NULL;
     if (options->sample) {
         json_put(values, "sample", json_integer((json_int_t)options->sample));
         json_put(values, "seed", json_integer((json_int_t)options->seed));
     }
-    for (size_t k = 0; k < search->key_count; k++) {
-        const struct key *key = &search->keys[k];
-        if (k == 0 || key->layer != search->keys[k - 1].layer)
-            json_array_append_new(layers, json_integer((json_int_t)key->layer));
-        if (cells && !options->sample && key->layer == search->keys[0].layer)
-            json_array_append_new(cells, json_integer((json_int_t)key->cell));
-    }
-    json_put(header, "layers", layers);
-    if (cells)
-        json_put(header, "cells", cells);
+    json_put(header, "layers", json_list(search->layers, search->layer_count));
+    if (options->cells)
+        json_put(header, "cells", json_list(search->cells, search->cell_count));
     json_put(header, "keys", json_integer((json_int_t)search->key_count));
     json_put(header, "top", json_integer((json_int_t)options->top));
     json_put(header, "prefixes", json_string(prefixes_words[options->prefixes]));
@@ -315,8 +325,8 @@ static void run_search(const struct options *options, const char *path)
 {
     struct search search = {.options = options, .reader = stream_open(path, "activations")};
     search.shape = shape_read(search.reader);
-    search.layers = header_list(search.reader, "layers", search.shape.layers, &search.layer_count);
-    search.cells = header_list(search.reader, "cells", search.shape.d_ff, &search.cell_count);
+    search.stream_layers = header_list(search.reader, "layers", search.shape.layers, &search.stream_layer_count);
+    search.stream_cells = header_list(search.reader, "cells", search.shape.d_ff, &search.stream_cell_count);
     search.first = (uint32_t)header_number(search.reader, NULL, "first", 1);
     choose_keys(&search);
     search_all(&search);
@@ -327,6 +337,8 @@ static void run_search(const struct options *options, const char *path)
     json_decref(header);
     topk_free(search.topk);
     stream_close(search.reader);
+    free(search.stream_layers);
+    free(search.stream_cells);
     free(search.layers);
     free(search.cells);
     free(search.keys);
@@ -341,84 +353,77 @@ static void run_search(const struct options *options, const char *path)
 
 struct merge {
     json_t *header;              /* of the first input, which all others must equal */
-    struct model_shape shape;
     struct topk *topk;
     struct key *keys;            /* of the first input */
-    size_t key_count;
-    uint64_t *token_counts, *more_counts; /* vocabulary */
+    size_t key_count, vocabulary;
+    uint64_t *token_counts;      /* vocabulary */
     json_t *counts;
 };
 
-static void begin_merge(struct merge *merge, const struct stream_reader *reader)
+static void begin_merge(struct merge *merge, const struct triggers_reader *reader)
 {
+    const json_t *header = stream_header(reader->stream);
     if (merge->header) {
-        if (!json_equal(merge->header, stream_header(reader)))
-            stream_fail(reader, "made with another model, corpus or options than the first input");
+        if (!json_equal(merge->header, header))
+            stream_fail(reader->stream, "made with another model, corpus or options than the first input");
         return;
     }
-    enum { MOST_KEYS = 1 << 30 };
-    merge->header = json_deep_copy(stream_header(reader));
-    merge->shape = shape_read(reader);
-    merge->key_count = (size_t)header_number(reader, NULL, "keys", MOST_KEYS);
-    if (merge->key_count > merge->shape.layers * merge->shape.d_ff || !merge->header)
-        stream_fail(reader, "the header promises more keys than the model has");
-    merge->topk = topk_new(merge->key_count, (size_t)header_number(reader, NULL, "top", MOST_KEYS));
+    merge->header = json_deep_copy(header);
+    if (!merge->header)
+        die("out of memory");
+    merge->key_count = reader->keys;
+    merge->vocabulary = reader->shape.vocabulary;
+    merge->topk = topk_new(merge->key_count, reader->top);
     merge->keys = new_array(merge->key_count, sizeof *merge->keys);
-    merge->token_counts = new_array(merge->shape.vocabulary, sizeof *merge->token_counts);
-    merge->more_counts = new_array(merge->shape.vocabulary, sizeof *merge->more_counts);
+    merge->token_counts = new_array(merge->vocabulary, sizeof *merge->token_counts);
     merge->counts = json_make("{}");
 }
 
 /* Offers the triggers of key number index again; first: the input that names the keys. */
-static void merge_key(struct merge *merge, const struct record *record, size_t index, bool first)
+static void merge_key(struct merge *merge, const struct triggers_reader *reader,
+                      const struct key_triggers *triggers, size_t index, bool first)
 {
-    struct key_triggers triggers = key_triggers_read(record, &merge->shape);
-    if (triggers.top)
-        stream_fail(record->reader, "triggers with projected values: merge before project-values");
+    if (triggers->top)
+        stream_fail(reader->stream, "triggers with projected values: merge before project-values");
     if (index >= merge->key_count)
-        stream_fail(record->reader, "more keys than the header's %zu", merge->key_count);
+        stream_fail(reader->stream, "more keys than the header's %zu", merge->key_count);
     struct key *key = &merge->keys[index];
     if (first)
-        *key = (struct key){triggers.layer, triggers.cell, 0};
-    if (key->layer != triggers.layer || key->cell != triggers.cell)
-        stream_fail(record->reader, "layer %zu cell %zu stands where the first input has layer %zu cell %zu",
-                    triggers.layer, triggers.cell, key->layer, key->cell);
-    const uint32_t *prefix = triggers.prefix;
-    for (size_t i = 0; i < triggers.count; prefix += triggers.position[i], i++) {
-        size_t position = triggers.position[i];
+        *key = (struct key){triggers->layer, triggers->cell, 0};
+    if (key->layer != triggers->layer || key->cell != triggers->cell)
+        stream_fail(reader->stream, "layer %zu cell %zu stands where the first input has layer %zu cell %zu",
+                    triggers->layer, triggers->cell, key->layer, key->cell);
+    const uint32_t *prefix = triggers->prefix;
+    for (size_t i = 0; i < triggers->count; prefix += triggers->position[i], i++) {
+        size_t position = triggers->position[i];
         struct topk_sentence *text = NULL;
         uint32_t *tokens = new_array(position + 1, sizeof *tokens);
         if (position)
             memcpy(tokens, prefix, position * sizeof *tokens);
-        tokens[position] = triggers.next[i];
-        topk_offer(merge->topk, index, triggers.coefficient[i], triggers.sentence[i], triggers.position[i],
+        tokens[position] = triggers->next[i];
+        topk_offer(merge->topk, index, triggers->coefficient[i], triggers->sentence[i], triggers->position[i],
                    tokens, position + 1, &text);
         if (text)
             topk_release(&text);
         free(tokens);
     }
-    key_triggers_free(&triggers);
 }
 
 static void merge_input(struct merge *merge, const char *path, bool first)
 {
-    struct stream_reader *reader = stream_open(path, "triggers");
-    struct record record;
-    size_t index = 0;
-    begin_merge(merge, reader);
-    while (stream_next(reader, &record)) {
-        if (!record_is_token_counts(&record)) {
-            merge_key(merge, &record, index++, first);
-            continue;
-        }
-        token_counts_read(&record, merge->more_counts, merge->shape.vocabulary);
-        for (size_t i = 0; i < merge->shape.vocabulary; i++)
-            merge->token_counts[i] += merge->more_counts[i];
+    struct stream_reader *stream = stream_open(path, "triggers");
+    struct triggers_reader reader = triggers_open(stream);
+    struct key_triggers triggers;
+    begin_merge(merge, &reader);
+    for (size_t index = 0; triggers_next(&reader, &triggers); index++) {
+        merge_key(merge, &reader, &triggers, index, first);
+        key_triggers_free(&triggers);
     }
-    if (index != merge->key_count)
-        stream_fail(reader, "%zu keys, the header promises %zu", index, merge->key_count);
-    counts_add(merge->counts, stream_trailer(reader));
-    stream_close(reader);
+    for (size_t i = 0; reader.token_counts && i < merge->vocabulary; i++)
+        merge->token_counts[i] += reader.token_counts[i];
+    counts_add(merge->counts, stream_trailer(stream));
+    triggers_close(&reader);
+    stream_close(stream);
 }
 
 static void run_merge(const struct options *options, char **paths, size_t count)
@@ -428,20 +433,19 @@ static void run_merge(const struct options *options, char **paths, size_t count)
         merge_input(&merge, strcmp(paths[i], "-") ? paths[i] : NULL, i == 0);
     const char *prefixes = json_string_value(json_object_get(merge.header, "prefixes"));
     write_triggers(options, merge.header, merge.topk, merge.keys, merge.key_count, merge.token_counts,
-                   merge.shape.vocabulary, merge.counts, prefixes && !strcmp(prefixes, "every"));
+                   merge.vocabulary, merge.counts, prefixes && !strcmp(prefixes, "every"));
     json_decref(merge.header);
     json_decref(merge.counts);
     topk_free(merge.topk);
     free(merge.keys);
     free(merge.token_counts);
-    free(merge.more_counts);
 }
 
 int main(int argc, char **argv)
 {
-    struct options options = {.top = 25, .seed = 1};
+    struct options options = {.prefixes = -1, .seed = 1};
     const struct option_spec specs[] = {
-        {'t', "top", "N", "triggers kept of each key (default 25)", OPTION_NUMBER, &options.top, 1, 1 << 24, NULL},
+        {'t', "top", "N", "triggers kept of each key (default 25)", OPTION_NUMBER, &options.top, 1, MOST_TRIGGERS, NULL},
         {0, "prefixes", "WHICH", "one prefix a sentence (default: sentence), or every prefix, which needs coef",
          OPTION_CHOICE, &options.prefixes, 0, 0, prefixes_words},
         OPTION_LAYERS(&options.layers, "keys of"),
@@ -459,8 +463,12 @@ int main(int argc, char **argv)
     int first = cli_parse(&tool, argc, argv);
     if (!options.merge && argc - first > 1)
         die_usage("more than one input; --merge joins the outputs of several runs");
-    if (options.merge && (options.layers || options.cells || options.sample))
-        die_usage("--merge keeps the keys that its inputs have: --layers, --cells and --sample do not go with it");
+    if (options.merge && (options.top || options.prefixes >= 0 || options.layers || options.cells || options.sample))
+        die_usage("--merge keeps the keys and triggers that its inputs have; of the options only -o and -z go with it");
+    if (!options.top)
+        options.top = DEFAULT_TOP;
+    if (options.prefixes < 0)
+        options.prefixes = PREFIXES_SENTENCE;
     if (options.merge && first == argc)
         die_usage("--merge needs the names of its inputs");
     if (options.merge)

@@ -1,0 +1,137 @@
+"""Fixtures, builds under test, and the count of results as the last line.
+
+FFKV_BUILDS: directories of built tools, separated by colons; the default is the
+release build and the one with sanitizers.  Tests marked release_only, those
+that need a whole corpus, run on the first one only.
+"""
+
+import os
+import pathlib
+
+import pytest
+
+import random_model as random_models
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BUILDS = [ROOT / name for name in
+          os.environ.get("FFKV_BUILDS", "build/release-gcc:build/sanitize-gcc").split(":") if name]
+
+
+@pytest.fixture(scope="session", params=BUILDS, ids=lambda path: path.name)
+def bin(request):
+    """The directory of the tools."""
+    if not (request.param / "forward-dump").exists():
+        pytest.fail(f"no tools in {request.param}: run `make test`, which builds them")
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def model():
+    """The directory of the model that comes with the suite."""
+    return ROOT / "data" / "brown-lm"
+
+
+# Shapes that the shipped model does not have: widths that are no multiple of the
+# loops' 16 lanes, one cell, two to four clusters, each stored type.
+SHAPES = {
+    "one-cell": {"layers": 1, "d_model": 12, "d_ff": 1, "heads": 4, "vocabulary": 60,
+                 "cutoffs": (20,), "factor": 3, "dtype": "F32"},
+    "odd-width": {"layers": 1, "d_model": 9, "d_ff": 17, "heads": 3, "vocabulary": 41,
+                  "cutoffs": (15,), "factor": 4, "dtype": "F32"},
+    "head-of-3": {"layers": 3, "d_model": 30, "d_ff": 37, "heads": 10, "vocabulary": 203,
+                  "cutoffs": (50, 120), "factor": 5, "dtype": "F16"},
+    "4-clusters": {"layers": 2, "d_model": 20, "d_ff": 50, "heads": 4, "vocabulary": 45,
+                   "cutoffs": (10, 20, 30), "factor": 2, "dtype": "BF16"},
+    "one-head": {"layers": 3, "d_model": 64, "d_ff": 100, "heads": 1, "vocabulary": 700,
+                 "cutoffs": (100, 300), "factor": 4, "dtype": "F32"},
+}
+
+
+@pytest.fixture(scope="session", params=SHAPES)
+def random_model(request, tmp_path_factory):
+    """The directory of a small model with random weights."""
+    directory = tmp_path_factory.mktemp(request.param)
+    random_models.write_model(directory, seed=list(SHAPES).index(request.param),
+                              **SHAPES[request.param])
+    return directory
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory):
+    """The directory of one such model, where one is enough."""
+    directory = tmp_path_factory.mktemp("small")
+    random_models.write_model(directory, layers=3, d_model=24, d_ff=37, heads=4, vocabulary=100,
+                              cutoffs=(30, 60), factor=2)
+    return directory
+
+
+def corpus(name):
+    path = ROOT / "data" / "corpora" / name
+    if not path.exists():
+        pytest.fail(f"{path} is missing: run `make test`, which makes the corpus first")
+    return path
+
+
+@pytest.fixture(scope="session")
+def train():
+    """The Brown corpus' training part, a sentence a line."""
+    return corpus("brown-train.txt")
+
+
+@pytest.fixture(scope="session")
+def valid():
+    """The Brown corpus' validation part."""
+    return corpus("brown-valid.txt")
+
+
+# ------------------------------------------------------------ which tests run
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "release_only: runs on the first build only")
+    config.pluginmanager.register(Results(), "results")
+
+
+def pytest_collection_modifyitems(config, items):
+    def is_wanted(item):
+        build = getattr(item, "callspec", None) and item.callspec.params.get("bin")
+        return not build or build == BUILDS[0] or not item.get_closest_marker("release_only")
+
+    config.hook.pytest_deselected(items=[item for item in items if not is_wanted(item)])
+    items[:] = [item for item in items if is_wanted(item)]
+
+
+# ----------------------------------------------------------------- the results
+
+class Results:
+    """The worst outcome of each test's phases: a test that errs in its setup or
+    its teardown has failed."""
+
+    ORDER = ("passed", "skipped", "failed")
+
+    def __init__(self):
+        self.outcomes = {}
+
+    def add(self, report):
+        known = self.outcomes.get(report.nodeid)
+        if report.when == "call" or report.outcome != "passed":
+            self.outcomes[report.nodeid] = max(known or "passed", report.outcome,
+                                               key=self.ORDER.index)
+
+    def pytest_runtest_logreport(self, report):
+        self.add(report)
+
+    def pytest_collectreport(self, report):
+        if report.outcome == "failed":
+            self.outcomes[report.nodeid] = "failed"
+
+    def __str__(self):
+        counts = [list(self.outcomes.values()).count(outcome) for outcome in self.ORDER]
+        passed, skipped, failed = counts
+        return f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else "")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config):
+    results = config.pluginmanager.get_plugin("results")
+    if results and not config.option.collectonly:
+        config.get_terminal_writer().line(str(results))

@@ -1,0 +1,659 @@
+"""Damaged, false and hostile streams: every tool that reads one refuses it."""
+
+import copy
+import gzip
+import random
+import struct
+import types
+
+import msgpack
+import numpy as np
+import pytest
+
+import random_model
+import streams
+from damage import MEMORY, Case, Reader, check
+from helpers import fails, ok
+
+SIZES = {"layers": 2, "d_model": 8, "d_ff": 4, "heads": 2, "vocabulary": 12, "cutoffs": (5, 8), "factor": 2}
+TOKENS = 12  # of the vocabulary
+TOP = 3      # triggers a key
+TEXT = "".join(f"w{4 + i % 8} w{4 + 3 * i % 8} w{4 + i * i % 8} w{4 + i // 2 % 8}\n" for i in range(6))
+TEXT += "w5\nw4 other w6\n"
+
+READERS = ["stream-cat", "forward-dump", "topk-keys", "topk-keys --prefixes every", "topk-keys --merge",
+           "project-values", "agreement-stats"]
+
+
+@pytest.fixture(scope="module")
+def made(bin, tmp_path_factory):
+    """A small model, a stream of each kind made with it, and the tools that read them."""
+    place = tmp_path_factory.mktemp("made")
+    model, other = place / "model", place / "other"
+    random_model.write_model(model, **SIZES)
+    random_model.write_model(other, seed=2, **SIZES)
+    (other / "dict.txt").write_text("".join(f"x{i} 1\n" for i in range(4, TOKENS)))
+
+    def chain(model, text):
+        got = types.SimpleNamespace(model=model)
+        got.tokens = ok(bin, "tokenize", "--model", model, "--batch", 12, stdin=text.encode())
+        forward = "forward-dump", "--model", model, "--threads", 2
+        got.maxima = ok(bin, *forward, stdin=got.tokens)
+        got.rows = ok(bin, *forward, "--emit", "coef", stdin=got.tokens)
+        got.triggers = ok(bin, "topk-keys", "-t", TOP, stdin=got.maxima)
+        got.projected = ok(bin, "project-values", "--model", model, "-k", 3, stdin=got.triggers)
+        got.values = ok(bin, "project-values", "--model", model, "-k", 3, "--all")
+        return got
+
+    got = chain(model, TEXT)
+    got.other = chain(other, TEXT.replace("w", "x"))
+    got.readers = {reader.name: reader for reader in [
+        Reader("stream-cat", "stream-cat", [], got.tokens),
+        Reader("forward-dump", "forward-dump",
+               ["--model", model, "--threads", 2, "--emit", "max,coef,prediction"], got.tokens),
+        Reader("topk-keys", "topk-keys", ["-t", TOP], got.maxima),
+        Reader("topk-keys --prefixes every", "topk-keys", ["-t", TOP, "--prefixes", "every"], got.rows),
+        Reader("topk-keys --merge", "topk-keys", ["--merge"], got.triggers),
+        Reader("project-values", "project-values", ["--model", model, "--threads", 2, "-k", 3], got.triggers),
+        Reader("agreement-stats", "agreement-stats", [], got.projected,
+               outputs=("-o", "--rank", "--confidence")),
+    ]}
+    return got
+
+
+@pytest.fixture(params=READERS)
+def reader(request, made):
+    return made.readers[request.param]
+
+
+# ------------------------------------------------------- damage on the way
+
+def places(data, count, seed):
+    """Bytes to cut at or to flip: around the ends of objects, and others at random."""
+    edges = {item.end + shift for item in streams.items(data) for shift in (-1, 0, 1)}
+    some = random.Random(seed).sample(range(len(data)), min(count, len(data)))
+    return sorted(place for place in edges | {0, 1} | set(some) if place < len(data))
+
+
+def cut(data, at):
+    return Case(f"cut at {at} of {len(data)}", data[:at], "empty" if at == 0 else "")
+
+
+def flip(data, at, bit, harmless=False):
+    damaged = bytearray(data)
+    damaged[at] ^= 1 << bit
+    return Case(f"bit {bit} of byte {at} flipped", bytes(damaged), harmless=harmless)
+
+
+def test_cut(bin, reader, tmp_path):
+    check(bin, reader, [cut(reader.good, at) for at in places(reader.good, 40, 1)], tmp_path)
+
+
+def test_cut_at_every_byte(bin, made, tmp_path):
+    reader = made.readers["stream-cat"]
+    check(bin, reader, [cut(reader.good, at) for at in range(len(reader.good))], tmp_path)
+
+
+def test_flipped_bit(bin, reader, tmp_path):
+    bits = random.Random(2)
+    check(bin, reader, [flip(reader.good, at, bits.randrange(8)) for at in places(reader.good, 60, 3)], tmp_path)
+
+
+def test_flipped_bit_in_every_byte(bin, made, tmp_path):
+    reader = made.readers["stream-cat"]
+    check(bin, reader, [flip(reader.good, at, at % 8) for at in range(len(reader.good))], tmp_path)
+
+
+# Flags, time and operating system: a bit there may mean nothing to a reader.
+GZIP_FREE = range(3, 10)
+
+
+def test_cut_gzip(bin, reader, tmp_path):
+    data = gzip.compress(reader.good, mtime=0)
+    some = random.Random(4).sample(range(len(data)), 20)
+    check(bin, reader, [cut(data, at) for at in sorted({*some, 1, 2, 9, 10, 11, len(data) - 8, len(data) - 1})],
+          tmp_path)
+
+
+def test_cut_gzip_at_every_byte(bin, made, tmp_path):
+    reader = made.readers["stream-cat"]
+    data = gzip.compress(reader.good, mtime=0)
+    check(bin, reader, [cut(data, at) for at in range(len(data))], tmp_path)
+
+
+def test_flipped_bit_in_gzip(bin, reader, tmp_path):
+    data, bits = gzip.compress(reader.good, mtime=0), random.Random(5)
+    some = {*range(10), *range(len(data) - 8, len(data)), *random.Random(6).sample(range(len(data)), 20)}
+    check(bin, reader, [flip(data, at, bits.randrange(8), at in GZIP_FREE) for at in sorted(some)], tmp_path)
+
+
+def test_every_bit_of_gzip_head_and_tail(bin, made, tmp_path):
+    reader = made.readers["stream-cat"]
+    data = gzip.compress(reader.good, mtime=0)
+    ends = [*range(10), *range(len(data) - 8, len(data))]
+    check(bin, reader, [flip(data, at, bit, at in GZIP_FREE) for at in ends for bit in range(8)], tmp_path)
+
+
+def test_gzip_is_taken_as_the_plain_stream(bin, reader, tmp_path):
+    """Else the refusals of damaged gzip would mean nothing."""
+    results = []
+    for name, data in ("plain", reader.good), ("gzip", gzip.compress(reader.good)):
+        path = tmp_path / name
+        path.write_bytes(data)
+        done, outputs = reader.result(bin, path, tmp_path / f"{name}.out")
+        assert done.returncode == 0 and all(outputs.values()), done.stderr
+        results.append(outputs)
+    assert results[0] == results[1]
+
+
+def test_garbage(bin, reader, tmp_path):
+    draw = random.Random(7)
+    header = reader.good[:streams.items(reader.good)[0].end]
+    cases = [Case("text", b"The Fulton County Grand Jury said Friday\n"), Case("zeros", bytes(100000)),
+             Case("ones", b"\xff" * 100000), Case("JSON", b'{"format": "ffkv"}\n')]
+    for i in range(30):
+        noise = draw.randbytes(1 << draw.randrange(14))
+        cases += [Case(f"noise {i}", noise), Case(f"noise {i} behind the header", header + noise)]
+    check(bin, reader, cases, tmp_path)
+
+
+def test_standard_input_is_named(bin, made):
+    for reader in made.readers.values():
+        where = ["-"] if reader.name == "topk-keys --merge" else []
+        message = fails(bin, reader.tool, *reader.arguments, *where, stdin=b"", says="empty")
+        assert message.startswith(f"{reader.tool}: standard input: ")
+
+
+# ----------------------------------------- framing: the objects of a stream
+
+def parts(data):
+    """Header and records as bytes, and the trailer's counts."""
+    objects = streams.items(data)
+    raw = [data[item.start:item.end] for item in objects]
+    counts = {name: objects[-1].value[name] for name in streams.COUNTS}
+    return raw[0], raw[1:-1], counts
+
+
+def joined(header, records, counts=None):
+    """The stream of these packed objects, with a right trailer."""
+    records = list(records)
+    return streams.finish(b"".join([header, *records]), len(records), counts)
+
+
+def with_members(packed_map, *members):
+    """A packed map with more members, each a pair of packed objects; names may repeat."""
+    size = len(msgpack.unpackb(packed_map))
+    begin = 1 if packed_map[0] < 0x90 else 3
+    return b"\xde" + struct.pack(">H", size + len(members)) + packed_map[begin:] + b"".join(
+        name + value for name, value in members)
+
+
+X = streams.pack("x")
+NULL = b"\xc0"
+
+
+def lies():
+    """What claims to go on for longer than it can: (label, bytes, message)."""
+    most, cut_off = struct.pack(">I", 0xFFFFFFFF), "ends within an object"
+    yield "binary of 4 GiB", b"\xc6" + most, "claims more than"
+    yield "text of 4 GiB", b"\xdb" + most, "claims more than"
+    yield "array of 2^32 elements", b"\xdd" + most, "claims more than"
+    yield "map of 2^32 elements", b"\xdf" + most, "claims more than"
+    yield "array of arrays", b"\xdc\x00\x20" + (b"\xdc\xff\xff" + NULL * 65535) * 32, "claims more than"
+    yield "binary of nearly 1 GiB", b"\xc6\x3f\xff\x00\x00", cut_off
+    yield "array of 2^20 elements", b"\xdd\x00\x0f\xff\x00" + NULL * 1000, cut_off
+    yield "map of 2^19 elements", b"\xdf\x00\x07\xff\x00" + NULL * 1000, cut_off
+
+
+def test_lengths_that_lie(bin, reader, tmp_path):
+    header, records, _ = parts(reader.good)
+    cases = []
+    for label, lie, says in lies():
+        cases += [
+            Case(f"{label} for a header", lie, says),
+            Case(f"{label} in the header", with_members(header, (X, lie)), says),
+            Case(f"{label} for a record", header + lie, says),
+            Case(f"{label} in a record", header + with_members(records[0], (X, lie)), says),
+            Case(f"{label} before zeros", header + with_members(records[0], (X, lie)) + bytes(1 << 19)),
+        ]
+    check(bin, reader, cases, tmp_path, memory=MEMORY)
+
+
+def test_depth(bin, reader, tmp_path):
+    header, records, counts = parts(reader.good)
+    cases = []
+    for depth in 16, 40, 3000, 1 << 20:
+        for nested in b"\x91" * depth + NULL, (b"\x81" + X) * min(depth, 1 << 18) + NULL:
+            deep = with_members(header, (X, nested)), with_members(records[0], (X, nested))
+            cases += [Case(f"header {depth} deep", joined(deep[0], records, counts), "levels"),
+                      Case(f"record {depth} deep", joined(header, [deep[1]] + records[1:], counts), "levels"),
+                      Case(f"{depth} deep for a header", nested, "levels")]
+    check(bin, reader, cases, tmp_path, memory=MEMORY)
+
+
+def test_depth_that_is_allowed(bin, made):
+    header, records, counts = parts(made.tokens)
+    deep = with_members(records[0], (X, b"\x91" * 13 + NULL))
+    assert b"[[[[[[[[[[[[[null]" in ok(bin, "stream-cat", stdin=joined(header, [deep] + records[1:], counts))
+
+
+@pytest.mark.parametrize("label, item", [
+    ("fixed extension", b"\xd4\x01\x00"), ("extension", b"\xc7\x01\x01\x00"), ("unused byte", b"\xc1"),
+    ("time", b"\xd6\xff\x00\x00\x00\x00")])
+def test_extension(bin, reader, tmp_path, label, item):
+    header, records, counts = parts(reader.good)
+    says = f"byte {item[0]:#04x}"
+    check(bin, reader, [
+        Case(f"{label} for a header", item, says),
+        Case(f"{label} for a record", joined(header, [item, *records], counts), says),
+        Case(f"{label} in the header", joined(with_members(header, (X, item)), records, counts), says),
+        Case(f"{label} in a record",
+             joined(header, [with_members(records[0], (X, item)), *records[1:]], counts), says)], tmp_path)
+
+
+def test_objects_that_are_no_maps(bin, reader, tmp_path):
+    header, records, counts = parts(reader.good)
+    cases = []
+    for value in None, True, 0, -1, 1 << 40, 1.5, "text", b"bytes", [], [{}]:
+        packed = streams.pack(value)
+        cases += [Case(f"{value!r} for a header", joined(packed, records, counts), "a map is expected"),
+                  Case(f"{value!r} for a record", joined(header, [packed, *records], counts), "a map is expected"),
+                  Case(f"{value!r} for a trailer", header + b"".join(records) + packed, "a map is expected")]
+    check(bin, reader, cases, tmp_path)
+
+
+def test_names_of_members(bin, reader, tmp_path):
+    header, records, counts = parts(reader.good)
+    first = next(iter(msgpack.unpackb(records[0])))
+    cases = []
+    for label, member, says in [
+            ("twice", (streams.pack("kind"), streams.pack("tokens")), "twice"),
+            ("number", (b"\x07", NULL), "not a string"), ("null", (NULL, NULL), "not a string"),
+            ("array", (b"\x90", NULL), "not a string"), ("binary", (streams.pack(b"x"), NULL), "not a string"),
+            ("not UTF-8", (b"\xa2\xc3\x28", NULL), "UTF-8"), ("NUL", (b"\xa2\x00x", NULL), "NUL")]:
+        cases.append(Case(f"{label} in the header", joined(with_members(header, member), records, counts), says))
+        if label == "twice":
+            member = streams.pack(first), NULL
+        if label in ("twice", "number", "null", "array", "binary") or reader.tool == "stream-cat":
+            damaged = with_members(records[0], member)
+            cases.append(Case(f"{label} in a record", joined(header, [damaged, *records[1:]], counts), says))
+    check(bin, reader, cases, tmp_path)
+
+
+def test_values_that_json_does_not_have(bin, reader, tmp_path):
+    header, records, counts = parts(reader.good)
+    cases = [
+        Case(label, joined(with_members(header, (X, value)), records, counts), says)
+        for label, value, says in [
+            ("text that is not UTF-8", b"\xa4ab\xff\xfe", "UTF-8"), ("surrogate", b"\xa3\xed\xa0\x80", "UTF-8"),
+            ("overlong", b"\xa2\xc0\xaf", "UTF-8"), ("2^63", streams.pack(1 << 63), "out of range"),
+            ("NaN", streams.pack(float("nan")), "out of range"), ("infinity", streams.pack(float("inf")), "out of range"),
+            ("binary", streams.pack(b"1234"), "declared type")]]
+    check(bin, reader, cases, tmp_path)
+
+
+def test_header(bin, reader, tmp_path):
+    header, records, counts = parts(reader.good)
+    cases = []
+    for changes, says in [
+            ({"format": "kvff"}, "format"), ({"format": None}, "format"), ({"format": 1}, "format"),
+            ({"version": 2}, "newer"), ({"version": 1 << 40}, "newer"), ({"version": 0}, "version"),
+            ({"version": -1}, "version"), ({"version": "1"}, "version"), ({"kind": None}, "kind"),
+            ({"kind": 3}, "kind"), ({"arrays": None}, "arrays"), ({"arrays": []}, "arrays"),
+            ({"history": None}, "history"), ({"history": {}}, "history")]:
+        false = {**msgpack.unpackb(header), **changes}
+        absent = {name: value for name, value in false.items() if value is not None}
+        cases += [Case(f"header with {changes}", joined(streams.pack(false), records, counts), says),
+                  Case(f"header without {changes}", joined(streams.pack(absent), records, counts), says)]
+    cases.append(Case("empty map", joined(b"\x80", records, counts), "format"))
+    check(bin, reader, cases, tmp_path)
+
+
+def test_kind(bin, made, reader, tmp_path):
+    if reader.tool == "stream-cat":
+        for data in made.tokens, made.maxima, made.rows, made.triggers, made.projected, made.values:
+            ok(bin, "stream-cat", stdin=data)
+        return
+    kind = streams.items(reader.good)[0].value["kind"]
+    others = [data for data in (made.tokens, made.maxima, made.triggers, made.values)
+              if streams.items(data)[0].value["kind"] != kind]
+    assert len(others) == 3
+    check(bin, reader, [Case(f"{data[:60]}", data, f"where '{kind}' is needed") for data in others], tmp_path)
+
+
+def false_trailer(body, count, counts, **other):
+    """body and a trailer that says other things, with a right CRC-32 unless that is one of them."""
+    trailer = {"end": True, "records": count, **counts, "crc": bytes(4), **other}
+    trailer = {name: value for name, value in trailer.items() if value is not None}
+    if "crc" in other or "crc" not in trailer:
+        return body + streams.pack(trailer)
+    data = body + streams.pack(trailer)[:-4]
+    return data + streams.crc(data)
+
+
+def test_trailer(bin, reader, tmp_path):
+    header, records, counts = parts(reader.good)
+    good = joined(header, records, counts)
+    assert good == reader.good
+    body = header + b"".join(records)
+    trailer, count = good[len(body):], len(records)
+    cases = [Case(f"trailer with {other}", false_trailer(body, count, counts, **other), says) for other, says in [
+        ({"records": count + 1}, "number of records"), ({"records": count - 1}, "number of records"),
+        ({"records": str(count)}, "number of records"), ({"records": None}, "number of records"),
+        ({"records": -count}, "number of records"), ({"end": False}, "complete"), ({"end": 1}, "complete"),
+        ({"end": None}, ""), ({"sentences": -1}, "sentences"), ({"tokens": "many"}, "tokens"),
+        ({"unknown": 0.5}, "unknown"), ({"crc": 0}, "CRC-32"), ({"crc": bytes(3)}, "CRC-32"),
+        ({"crc": bytes(4)}, "checksum"), ({"crc": bytes(8)}, "CRC-32"), ({"crc": "abcd"}, "CRC-32"),
+        ({"crc": None}, "CRC-32")]]
+    cases += [Case(label, data, says) for label, data, says in [
+        ("no trailer", body, "without a trailer"),
+        ("header only", header, "without a trailer"),
+        ("no header", good[len(header):], "format"),
+        ("trailer only", trailer, "format"),
+        ("one record less", header + b"".join(records[:-1]) + trailer, "checksum"),
+        ("one record twice", header + records[0] + b"".join(records) + trailer, ""),
+        ("records in another order", header + b"".join(records[::-1]) + trailer, ""),
+        ("trailer without a CRC-32", body + streams.pack({"end": True, "records": count, **counts}), "CRC-32"),
+        ("shortest trailer", body + streams.pack({"end": True}), "CRC-32"),
+        ("something behind the CRC-32", false_trailer(body, count, counts, crc=bytes(4), more=0), "CRC-32"),
+        ("trailer twice", good + trailer, "follows the trailer"),
+        ("record behind the trailer", good + records[0], "follows the trailer"),
+        ("header behind the trailer", good + header, "follows the trailer"),
+        ("stream twice", good + good, "follows the trailer"),
+        ("gzip twice", gzip.compress(good) * 2, "follows the trailer"),
+        ("zero byte behind", good + b"\0", ""),
+        ("line end behind", good + b"\n", ""),
+        ("many bytes behind", good + NULL * 100000, ""),
+        ("unused byte behind", good + b"\xc1", ""),
+        ("half a record behind", good + records[0][:-1], ""),
+    ]]
+    check(bin, reader, cases, tmp_path)
+
+
+def test_record_that_is_damaged_within(bin, made, tmp_path):
+    """stream-cat knows no kinds, but what the header declares."""
+    header, records, counts = parts(made.tokens)
+    cases = []
+    for name, value, says in [("x", b"1234", "no declared type"), ("len", b"12345", "whole number"),
+                              ("tok", b"1", "whole number")]:
+        record = {**msgpack.unpackb(records[0]), name: value}
+        cases.append(Case(f"{name} of {len(value)} bytes",
+                          joined(header, [streams.pack(record), *records[1:]], counts), says))
+    for declared in {"type": "float16", "shape": ["x"]}, {"shape": ["x"]}, "uint32", None:
+        false = msgpack.unpackb(header)
+        false["arrays"]["tok"] = declared
+        cases.append(Case(f"tok declared as {declared}", joined(streams.pack(false), records, counts), "no declared type"))
+    check(bin, made.readers["stream-cat"], cases, tmp_path)
+
+
+# ----------------------------------------------------- kinds: what it says
+
+def change(data, function):
+    """The stream that says what function(header, records) makes of it, and is otherwise right."""
+    objects = copy.deepcopy([item.value for item in streams.items(data)])
+    header, records, counts = objects[0], objects[1:-1], objects[-1]
+    function(header, records)
+    return joined(streams.pack(header), map(streams.pack, records), counts)
+
+
+def first_with(records, name):
+    return next(record for record in records if name in record)
+
+
+def put(name, index, value, record=None):
+    """Sets one element of the array called name, of the first record that has it."""
+    def function(header, records):
+        target = records[record] if record is not None else first_with(records, name)
+        elements = np.frombuffer(target[name], streams.TYPES[header["arrays"][name]["type"]]).copy()
+        elements[index] = value
+        target[name] = elements.tobytes()
+    return function
+
+
+def member(name, value, record=0):
+    """Sets a member of a record; None takes it away."""
+    def function(header, records):
+        records[record][name] = value
+        if value is None:
+            del records[record][name]
+    return function
+
+
+def in_header(path, value):
+    """Sets what the header says under "section.name"; None takes it away."""
+    def function(header, records):
+        *sections, name = path.split(".")
+        for section in sections:
+            header = header[section]
+        header[name] = value
+        if value is None:
+            del header[name]
+    return function
+
+
+def swapped(i, j):
+    def function(header, records):
+        records[i], records[j] = records[j], records[i]
+    return function
+
+
+def without(i):
+    return lambda header, records: records.pop(i)
+
+
+def twice(i):
+    return lambda header, records: records.insert(i, records[i])
+
+
+def cases_of_arrays(data):
+    """Every array of every kind of record: missing, too short, too long, not an array."""
+    objects = [item.value for item in streams.items(data)]
+    for name, declared in objects[0]["arrays"].items():
+        if not any(name in record for record in objects[1:-1]):
+            continue
+        size = np.dtype(streams.TYPES[declared["type"]]).itemsize
+        for label, function in [
+                ("missing", lambda bytes_: None), ("one element less", lambda bytes_: bytes_[:-size]),
+                ("one element more", lambda bytes_: bytes_ + bytes(size)),
+                ("one byte more", lambda bytes_: bytes_ + b"\0"), ("one byte less", lambda bytes_: bytes_[:-1]),
+                ("nothing", lambda bytes_: b""), ("a number", lambda bytes_: 1),
+                ("a text", lambda bytes_: "0" * len(bytes_)), ("a list", lambda bytes_: [0] * (len(bytes_) // size))]:
+            def damage(header, records, name=name, function=function):
+                record = first_with(records, name)
+                record[name] = function(record[name])
+                if record[name] is None:
+                    del record[name]
+            yield Case(f"{name}: {label}", change(data, damage))
+
+
+def cases_of_numbers(data, record, names, most):
+    """Numbers of a record that must be from 0 to most."""
+    for name in names:
+        for value in None, -1, most + 1, 1 << 63, 1.0, "0", [0], b"\0":
+            yield Case(f"{name} {value!r}", change(data, member(name, value, record)), name)
+
+
+def cases_of_header(data, paths, values):
+    for path in paths:
+        for value in values:
+            yield Case(f"{path} {value!r}", change(data, in_header(path, value)), path)
+
+
+def make_cases(data, table):
+    return [Case(label, change(data, function), says) for label, function, says in table]
+
+
+def test_tokens(bin, made, tmp_path):
+    data, reader = made.tokens, made.readers["forward-dump"]
+    cases = [*cases_of_arrays(data), *cases_of_numbers(data, 0, ["id"], (1 << 63) - 1)]
+    cases += cases_of_header(data, ["tokenizer.id"], [None, 5])
+    cases += cases_of_header(data, ["tokenizer.bos", "tokenizer.vocabulary"], [None, -1, "2", 1 << 40])
+    cases += cases_of_header(data, ["batch.positions"], [None, 0, -1, "512", 1 << 40, 0.5])
+    cases += make_cases(data, [
+        ("token beyond the vocabulary", put("tok", 0, TOKENS), f"token {TOKENS} is outside"),
+        ("last token beyond the vocabulary", put("tok", -1, 0xFFFFFFFF, -1), "is outside"),
+        ("empty sentence", put("len", 0, 0), "has 0 tokens"),
+        ("long sentence", put("len", 0, 65536), "has 65536 tokens"),
+        ("longest sentence", put("len", 0, 0xFFFFFFFF), "tokens"),
+        ("lengths that add up to more", put("len", 0, 5), "add up"),
+        ("no sentence", lambda header, records: records[0].update(len=b"", tok=b""), "without a sentence"),
+        ("another dictionary", in_header("tokenizer.id", "0" * 32), "another dictionary"),
+        ("another BOS", in_header("tokenizer.bos", 0), "another dictionary or BOS"),
+        ("another vocabulary", in_header("tokenizer.vocabulary", 13), "another dictionary"),
+        ("no tokenizer", in_header("tokenizer", None), "tokenizer.id"),
+        ("tokenizer a list", in_header("tokenizer", []), "tokenizer.id"),
+        ("no batch", in_header("batch", None), "batch.positions"),
+    ])
+    cases.append(Case("another model's tokens", made.other.tokens, "another dictionary"))
+    check(bin, reader, cases, tmp_path, memory=MEMORY)
+
+
+MODEL_SIZES = ["model.layers", "model.d_model", "model.d_ff", "model.vocabulary"]
+
+
+def cases_of_activations(data):
+    cases = [*cases_of_arrays(data), *cases_of_numbers(data, 1, ["layer"], SIZES["layers"] - 1)]
+    cases += [Case(f"{path} {value!r}", change(data, in_header(path, value)), "model")
+              for path in MODEL_SIZES for value in (None, 0, -1, "2", 1 << 40)]
+    cases += cases_of_header(data, ["layers", "cells"], [3, "all", [0, 0], [1, 0], [-1], ["0"], [0.0], [99], {}])
+    cases += cases_of_header(data, ["first"], [None, 2, -1, "1"])
+    cases += make_cases(data, [
+        ("layers in another order", swapped(1, 2), "out of order"),
+        ("layer before its batch", swapped(0, 1), "out of order"),
+        ("first layer missing", without(1), "out of order"),
+        ("last layer missing", without(2), "the header promises 2"),
+        ("last layer of all missing", without(-1), "the header promises 2"),
+        ("layer twice", twice(1), "out of order"),
+        ("last layer twice", twice(2), "out of order"),
+        ("batch missing", without(3), "out of order"),
+        ("fewer layers in the header", in_header("layers", [0]), "out of order"),
+        ("fewer cells in the header", in_header("cells", [0, 2]), "elements"),
+        ("fewer cells in the model", in_header("model.d_ff", 3), "elements"),
+        ("token beyond the vocabulary", put("tok", 0, TOKENS), "is outside"),
+        ("lengths that add up to less", put("len", 0, 1), "add up"),
+    ])
+    return cases
+
+
+def test_activations_of_maxima(bin, made, tmp_path):
+    data, reader = made.maxima, made.readers["topk-keys"]
+    cases = cases_of_activations(data)
+    cases += make_cases(data, [(f"max of {value}", put("max", 0, value, record), "not a coefficient")
+                               for value in (np.nan, np.inf) for record in (1, -1)])
+    cases += make_cases(data, [
+        ("no maxima", lambda header, records: [record.pop("max", None) for record in records], "--emit max"),
+        ("position outside", lambda header, records: (put("max", 0, 9)(header, records),
+                                                      put("argmax", 0, 4)(header, records)), "outside"),
+    ])
+    check(bin, reader, cases, tmp_path, memory=MEMORY)
+
+
+def test_activations_of_rows(bin, made, tmp_path):
+    data, reader = made.rows, made.readers["topk-keys --prefixes every"]
+    cases = cases_of_activations(data)
+    cases += make_cases(data, [(f"coefficient {value}", put("coef", 0, value, record), "not a coefficient")
+                               for value in (np.nan, np.inf, -np.inf) for record in (1, -1)])
+    cases += make_cases(data, [
+        ("position outside", put("row_position", 0, 4), "row 0"),
+        ("sentence outside", put("row_sentence", -1, 99), "row"),
+        ("rows out of order", put("row_sentence", 0, 1), "row 1"),
+        ("positions out of order", put("row_position", 2, 0), "row 2"),
+        ("one batch without rows", lambda header, records: [records[3].pop(name) for name in
+                                                            ("row_sentence", "row_position")], ""),
+    ])
+    check(bin, reader, cases, tmp_path, memory=MEMORY)
+    maxima = [Case("maxima", made.maxima, "--emit coef")]
+    (tmp_path / "maxima").mkdir()
+    check(bin, reader, maxima, tmp_path / "maxima")
+
+
+def cases_of_triggers(data):
+    cases = [*cases_of_arrays(data), *cases_of_numbers(data, 0, ["layer"], SIZES["layers"] - 1),
+             *cases_of_numbers(data, 0, ["cell"], SIZES["d_ff"] - 1)]
+    cases += [Case(f"{path} {value!r}", change(data, in_header(path, value)), "model")
+              for path in MODEL_SIZES for value in (None, 0, -1, "2", 1 << 40)]
+    cases += make_cases(data, [(f"coefficient {value}", put("coef", 0, value), "trigger 0")
+                               for value in (np.nan, np.inf, -np.inf, 0, -1)])
+    cases += make_cases(data, [
+        ("next token beyond the vocabulary", put("next", 0, TOKENS), "trigger 0"),
+        ("prefix' token beyond the vocabulary", put("prefix", 0, TOKENS), "is outside"),
+        ("prefix too long", put("position", 0, 65535), "trigger 0"),
+        ("prefix longest", put("position", 0, 0xFFFFFFFF), "trigger 0"),
+        ("prefixes that add up to more", put("position", 0, 9), "prefixes"),
+        ("sentence beyond all", put("sentence", 0, 1 << 63), "trigger 0"),
+        ("coefficients that rise", put("coef", -1, 1000), "not in order"),
+        ("equal coefficients, sentences that fall",
+         lambda header, records: [put("coef", i, 5)(header, records) for i in range(TOP)]
+         + [put("sentence", i, 9 - i)(header, records) for i in range(TOP)], "not in order"),
+        ("trigger twice", lambda header, records: [put(name, 1, np.frombuffer(
+            records[0][name], streams.TYPES[header["arrays"][name]["type"]])[0])(header, records)
+            for name in ("coef", "sentence", "position")], ""),
+        ("keys in another order", swapped(0, 1), "not in order"),
+        ("key twice", lambda header, records: records.insert(1, records[0]), "not in order"),
+        ("key missing", without(0), "keys"),
+        ("last key missing", without(7), "keys"),
+        ("counts of tokens twice", twice(-1), "token_counts"),
+        ("counts of tokens before the last key", swapped(-1, -2), "not in order"),
+    ])
+    cases += cases_of_header(data, ["keys"], [None, -1, "8", 1 << 40, 9, 7, 0])
+    return cases
+
+
+def test_triggers_to_be_merged(bin, made, tmp_path):
+    cases = cases_of_triggers(made.triggers)
+    cases += cases_of_header(made.triggers, ["top"], [None, 0, -1, "3", 1 << 40, 1 << 30])
+    cases += make_cases(made.triggers, [("more triggers than the header says", in_header("top", TOP - 1), "triggers")])
+    cases.append(Case("projected", made.projected, "before project-values"))
+    check(bin, made.readers["topk-keys --merge"], cases, tmp_path, memory=MEMORY)
+
+
+def test_inputs_that_do_not_merge(bin, made, tmp_path):
+    first = tmp_path / "first"
+    first.write_bytes(made.triggers)
+    reader = Reader("topk-keys --merge", "topk-keys", ["--merge", first], made.triggers)
+    fewer = ok(bin, "topk-keys", "-t", TOP - 1, stdin=made.maxima)
+    cases = [Case("another model", made.other.triggers, "another model"), Case("other options", fewer, "options"),
+             Case("cut", made.triggers[:-1]), Case("projected", made.projected),
+             Case("keys in another order", change(made.triggers, swapped(0, 1)))]
+    (tmp_path / "second").mkdir()
+    check(bin, reader, cases, tmp_path / "second")
+    fails(bin, "topk-keys", "--merge", first, first, "-o", tmp_path / "out", says="overlap")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "second"]
+
+
+def test_triggers_to_be_projected(bin, made, tmp_path):
+    cases = cases_of_triggers(made.triggers)
+    cases += make_cases(made.triggers, [
+        ("another id", in_header("model.id", "0" * 32), "another model"),
+        ("no id", in_header("model.id", None), "model.id"),
+        ("another shape", in_header("model.layers", 3), "another shape")])
+    cases += [Case("another model", made.other.triggers, "another model"),
+              Case("projected", made.projected, "projected values already")]
+    check(bin, made.readers["project-values"], cases, tmp_path, memory=MEMORY)
+
+
+def test_projected_triggers(bin, made, tmp_path):
+    data = made.projected
+    cases = cases_of_triggers(data)
+    cases += cases_of_header(data, ["tokenizer.bos"], [None, -1, TOKENS, "2"])
+    cases += make_cases(data, [(f"{name} of {value}", put(name, 0, value), "out of range")
+                               for name in ("top_p", "next_p", "last_p") for value in (np.nan, -0.5, np.inf, 1.5)])
+    cases += make_cases(data, [(f"{name} of {value}", put(name, 0, value), "out of range")
+                               for name in ("next_rank", "last_rank") for value in (0, TOKENS + 1, 0xFFFFFFFF)])
+    cases += make_cases(data, [("top beyond the vocabulary", put("top", 0, TOKENS), "out of range")])
+    cases.append(Case("not projected", made.triggers, "run project-values first"))
+    cases.append(Case("no key", change(data, lambda header, records: (records.clear(), header.update(keys=0))),
+                      "no key"))
+    check(bin, made.readers["agreement-stats"], cases, tmp_path, memory=MEMORY)
+
+
+def test_table_of_top_values(bin, made, tmp_path):
+    many = ok(bin, "topk-keys", "-t", 50, stdin=made.maxima)
+    many = ok(bin, "project-values", "--model", made.model, "-k", 3, stdin=many)
+    reader = Reader("agreement-stats --top-values", "agreement-stats", ["--model", made.model], many,
+                    outputs=("-o", "--rank", "--confidence", "--top-values"))
+    cases = [Case("too few triggers", made.projected, "topk-keys -t 50"),
+             Case("another dictionary", change(many, in_header("tokenizer.id", "0" * 32)), "another dictionary"),
+             Case("no dictionary", change(many, in_header("tokenizer", None)), "tokenizer"),
+             *[cut(many, at) for at in places(many, 10, 8)]]
+    check(bin, reader, cases, tmp_path)
