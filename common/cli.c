@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <math.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -50,6 +51,15 @@ static uint64_t parse_number(const struct option_spec *option, const char *text)
     return number;
 }
 
+static double parse_real(const struct option_spec *option, const char *text)
+{
+    char *end;
+    double number = strtod(text, &end);
+    if (end == text || *end || !isfinite(number) || number < 0)
+        die_usage("--%s takes a number, 0 or more, not '%s'", option->name, text);
+    return number;
+}
+
 static int choice_index(const struct option_spec *option, const char *word, size_t length)
 {
     for (int i = 0; option->choices[i]; i++)
@@ -83,6 +93,9 @@ static void set_option(const struct option_spec *option, const char *text)
         break;
     case OPTION_NUMBER:
         *(uint64_t *)option->value = parse_number(option, text);
+        break;
+    case OPTION_REAL:
+        *(double *)option->value = parse_real(option, text);
         break;
     case OPTION_TEXT:
         *(const char **)option->value = text;

@@ -12,6 +12,7 @@
 enum option_kind {
     OPTION_FLAG,   /* value: bool *                                         */
     OPTION_NUMBER, /* value: uint64_t *, between least and most             */
+    OPTION_REAL,   /* value: double *, 0 or more                            */
     OPTION_TEXT,   /* value: const char **                                  */
     OPTION_CHOICE, /* value: int *, the index of one word of choices        */
     OPTION_CHOICES /* value: unsigned *, a bit for each word of choices;

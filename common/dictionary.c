@@ -10,6 +10,7 @@
 #include <uthash.h>
 
 static const char *const special_symbols[] = {"<s>", "<pad>", "</s>", "<unk>"};
+enum { SPECIAL_UNKNOWN = 3 };
 
 struct dictionary_entry {
     const char *word;
@@ -53,12 +54,12 @@ static size_t word_length(const char *line, size_t length)
 struct dictionary *dictionary_read(const struct model_config *config)
 {
     struct dictionary *dictionary = new_array(1, sizeof *dictionary);
-    char *path = format_string("%s/dict.txt", config->directory);
+    char *path = format_string("%s/dict.txt", config->path);
     struct text_reader *text = text_open(path, TEXT_LINES);
     struct hash *hash = hash_new();
     struct span line;
     dictionary->words = new_array(config->vocabulary, sizeof *dictionary->words);
-    dictionary->unknown = config->unknown;
+    dictionary->unknown = config->unknown == NO_TOKEN ? SPECIAL_UNKNOWN : config->unknown;
     for (size_t i = 0; i < sizeof special_symbols / sizeof *special_symbols; i++)
         add_word(dictionary, special_symbols[i], strlen(special_symbols[i]), config->vocabulary, path, 0);
     while (text_next(text, &line)) {
@@ -113,5 +114,5 @@ void dictionary_check(const struct dictionary *dictionary, const struct model_co
     if (strcmp(id, dictionary->id) || header_number(reader, "tokenizer", "bos", UINT32_MAX) != config->bos
         || header_number(reader, "tokenizer", "vocabulary", UINT32_MAX) != config->vocabulary)
         stream_fail(reader, "made with another dictionary or BOS (id %s) than that of %s (id %s)", id,
-                    config->directory, dictionary->id);
+                    config->path, dictionary->id);
 }

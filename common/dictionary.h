@@ -17,7 +17,7 @@ struct dictionary {
 };
 
 /*
- * Reads config.directory/dict.txt. A damaged file, or more words than the
+ * Reads config.path/dict.txt. A damaged file, or more words than the
  * model's vocabulary, ends the program.
  */
 struct dictionary *dictionary_read(const struct model_config *config);

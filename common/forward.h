@@ -20,7 +20,8 @@
 struct forward {
     const struct model *model;
     size_t positions;   /* of the current batch */
-    float *residual;    /* positions x d_model: r^l after forward_layer, o^L after forward_output */
+    float *residual;    /* positions x d_model: r^l after forward_layer, o^L after forward_output;
+                           with parallel blocks r^l is the input plus attention, though keys see the input */
     float *coefficient; /* positions x d_ff: m^l */
     float *ffn;         /* positions x d_model: y^l */
 
@@ -29,12 +30,15 @@ struct forward {
     size_t product_rows;    /* of every matrix product */
     size_t capacity;        /* rows of the matrices, a multiple of product_rows */
     float *normed;          /* capacity x d_model */
-    float *query_key_value; /* capacity x 3 d_model */
-    float *attended;        /* capacity x d_model */
+    float *query;           /* capacity x heads * width */
+    float *key, *value;     /* capacity x key_value_heads * width */
+    float *attended;        /* capacity x heads * width */
+    float *gate;            /* capacity x d_ff, where the layers are gated */
     float *keys_transposed; /* head width x positions of a sentence */
     float *scores;          /* positions of a sentence */
-    float *position_vectors;/* known_positions x d_model */
-    size_t known_positions;
+    size_t known_positions; /* that these tables have: */
+    float *position_vectors;/* known_positions x d_model: sinusoidal */
+    float *cosines, *sines; /* known_positions x rotary_width / 2 */
 };
 
 /* product_rows: positions in a batch, as its stream's header says. */
@@ -53,5 +57,11 @@ void forward_layer(struct forward *forward, size_t index, bool with_ffn);
 
 /* After the last layer, with ffn: residual becomes the model's output o^L. */
 void forward_output(struct forward *forward);
+
+/*
+ * The model's final norm of rows vectors (x d_model), each with its own
+ * statistics; without one a copy. out may be x.
+ */
+void final_norm(const struct model *model, const float *x, size_t rows, float *out);
 
 #endif

@@ -1,260 +1,348 @@
 #include "model.h"
 
-#include "hash.h"
 #include "input.h"
 #include "messages.h"
-#include "safetensors.h"
+#include "weights.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Bounds that no model reaches; they keep products of sizes far from overflow. */
-enum { MOST_LAYERS = 4096, MOST_WIDTH = 1 << 20, MOST_VOCABULARY = 1 << 26, MOST_CLUSTERS = 16 };
+enum size_name { ONE, D_MODEL, D_FF, QUERY, KEY_VALUE, HEAD };
+
+/* How a file lays out a matrix of ours, rows x columns, part being 0, 1 or 2. */
+enum layout {
+    PLAIN,
+    TRANSPOSED,         /* columns x rows */
+    STACKED,            /* part of three, one below the other */
+    STACKED_TRANSPOSED, /* the same, transposed */
+    INTERLEAVED,        /* part of three, of each head in turn */
+};
+
+enum presence { ALWAYS, SOMETIMES };
 
 /* A tensor's name in the file, %zu being the layer, and where it goes. */
 struct tensor_row {
     const char *name;
-    size_t offset;        /* of the pointer in struct model_layer */
-    enum size_name { NO_SIZE, D_MODEL, D_FF, THREE_D_MODEL } rows, columns;
-    size_t part;          /* first row, in units of d_model: q, k and v share a matrix */
+    size_t offset; /* of the pointer in struct model_layer */
+    enum size_name rows, columns;
+    enum layout layout;
+    size_t part;
+    enum presence presence;
 };
 
-/* What a model type is called and made of: a further one is a further row. */
-struct architecture {
+/* What a family calls its tensors. A further family is a further row. */
+struct tensor_names {
     const char *model_type;
-    const struct tensor_row *tensors; /* of each layer; a NULL name ends them */
-    const char *embeddings;           /* names of cluster %zu's words */
-    const char *projections;
-    const char *cluster_keys;
+    const char *const *prefixes;      /* one of which all names begin with; NULL-terminated */
+    const struct tensor_row *layers;  /* a NULL name ends them */
+    const char *embeddings;           /* input words; %zu: cluster */
+    const char *input_projection;     /* of cluster %zu; NULL: none */
+    const char *output;               /* untied output words, without a prefix */
+    const char *positions;            /* NULL: none */
+    const char *final_norm_gain, *final_norm_bias;
+    const char *const *ignored;       /* endings of tensors that change nothing; NULL-terminated */
 };
 
 #define FIELD(name) offsetof(struct model_layer, name)
+#define NORM(name, field, when) \
+    {name ".weight", FIELD(field##_gain), D_MODEL, ONE, PLAIN, 0, ALWAYS}, \
+    {name ".bias", FIELD(field##_bias), D_MODEL, ONE, PLAIN, 0, when}
+#define LINEAR(name, field, rows, columns, layout, part, when) \
+    {name ".weight", FIELD(field), rows, columns, layout, part, ALWAYS}, \
+    {name ".bias", FIELD(field##_bias), rows, ONE, layout, part, when}
+#define NO_MORE {NULL, 0, ONE, ONE, PLAIN, 0, ALWAYS}
 
-static const struct tensor_row fairseq_tensors[] = {
-    {"decoder.layers.%zu.self_attn_layer_norm.weight", FIELD(attention_norm_gain), D_MODEL, NO_SIZE, 0},
-    {"decoder.layers.%zu.self_attn_layer_norm.bias", FIELD(attention_norm_bias), D_MODEL, NO_SIZE, 0},
-    {"decoder.layers.%zu.self_attn.q_proj.weight", FIELD(query_key_value), THREE_D_MODEL, D_MODEL, 0},
-    {"decoder.layers.%zu.self_attn.k_proj.weight", FIELD(query_key_value), THREE_D_MODEL, D_MODEL, 1},
-    {"decoder.layers.%zu.self_attn.v_proj.weight", FIELD(query_key_value), THREE_D_MODEL, D_MODEL, 2},
-    {"decoder.layers.%zu.self_attn.q_proj.bias", FIELD(query_key_value_bias), THREE_D_MODEL, NO_SIZE, 0},
-    {"decoder.layers.%zu.self_attn.k_proj.bias", FIELD(query_key_value_bias), THREE_D_MODEL, NO_SIZE, 1},
-    {"decoder.layers.%zu.self_attn.v_proj.bias", FIELD(query_key_value_bias), THREE_D_MODEL, NO_SIZE, 2},
-    {"decoder.layers.%zu.self_attn.out_proj.weight", FIELD(attention_output), D_MODEL, D_MODEL, 0},
-    {"decoder.layers.%zu.self_attn.out_proj.bias", FIELD(attention_output_bias), D_MODEL, NO_SIZE, 0},
-    {"decoder.layers.%zu.final_layer_norm.weight", FIELD(ffn_norm_gain), D_MODEL, NO_SIZE, 0},
-    {"decoder.layers.%zu.final_layer_norm.bias", FIELD(ffn_norm_bias), D_MODEL, NO_SIZE, 0},
-    {"decoder.layers.%zu.fc1.weight", FIELD(keys), D_FF, D_MODEL, 0},
-    {"decoder.layers.%zu.fc1.bias", FIELD(keys_bias), D_FF, NO_SIZE, 0},
-    {"decoder.layers.%zu.fc2.weight", FIELD(values), D_MODEL, D_FF, 0},
-    {"decoder.layers.%zu.fc2.bias", FIELD(values_bias), D_MODEL, NO_SIZE, 0},
-    {NULL, 0, NO_SIZE, NO_SIZE, 0},
+static const struct tensor_row fairseq_layers[] = {
+    NORM("layers.%zu.self_attn_layer_norm", attention_norm, ALWAYS),
+    LINEAR("layers.%zu.self_attn.q_proj", query, QUERY, D_MODEL, PLAIN, 0, ALWAYS),
+    LINEAR("layers.%zu.self_attn.k_proj", key, KEY_VALUE, D_MODEL, PLAIN, 0, ALWAYS),
+    LINEAR("layers.%zu.self_attn.v_proj", value, KEY_VALUE, D_MODEL, PLAIN, 0, ALWAYS),
+    LINEAR("layers.%zu.self_attn.out_proj", attention_output, D_MODEL, QUERY, PLAIN, 0, ALWAYS),
+    NORM("layers.%zu.final_layer_norm", ffn_norm, ALWAYS),
+    LINEAR("layers.%zu.fc1", keys, D_FF, D_MODEL, PLAIN, 0, ALWAYS),
+    LINEAR("layers.%zu.fc2", values, D_MODEL, D_FF, PLAIN, 0, ALWAYS),
+    NO_MORE,
 };
 
-static const struct architecture architectures[] = {
-    {"fairseq_transformer_lm", fairseq_tensors, "decoder.embed_tokens.embeddings.%zu.0.weight",
-     "decoder.embed_tokens.embeddings.%zu.1.weight", "decoder.adaptive_softmax.head.class_proj.weight"},
+static const struct tensor_row gpt2_layers[] = {
+    NORM("h.%zu.ln_1", attention_norm, ALWAYS),
+    LINEAR("h.%zu.attn.c_attn", query, QUERY, D_MODEL, STACKED_TRANSPOSED, 0, ALWAYS),
+    LINEAR("h.%zu.attn.c_attn", key, KEY_VALUE, D_MODEL, STACKED_TRANSPOSED, 1, ALWAYS),
+    LINEAR("h.%zu.attn.c_attn", value, KEY_VALUE, D_MODEL, STACKED_TRANSPOSED, 2, ALWAYS),
+    LINEAR("h.%zu.attn.c_proj", attention_output, D_MODEL, QUERY, TRANSPOSED, 0, ALWAYS),
+    NORM("h.%zu.ln_2", ffn_norm, ALWAYS),
+    LINEAR("h.%zu.mlp.c_fc", keys, D_FF, D_MODEL, TRANSPOSED, 0, ALWAYS),
+    LINEAR("h.%zu.mlp.c_proj", values, D_MODEL, D_FF, TRANSPOSED, 0, ALWAYS),
+    NO_MORE,
 };
 
-static const struct architecture *find_architecture(const char *model_type)
-{
-    for (size_t i = 0; i < sizeof architectures / sizeof *architectures; i++)
-        if (!strcmp(architectures[i].model_type, model_type))
-            return &architectures[i];
-    return NULL;
-}
-
-/* ---- config.json ---- */
-
-/* config.json while it is read; path is for messages. */
-struct config_file {
-    char *path;
-    json_t *json;
+static const struct tensor_row neox_layers[] = {
+    NORM("layers.%zu.input_layernorm", attention_norm, ALWAYS),
+    LINEAR("layers.%zu.attention.query_key_value", query, QUERY, D_MODEL, INTERLEAVED, 0, SOMETIMES),
+    LINEAR("layers.%zu.attention.query_key_value", key, KEY_VALUE, D_MODEL, INTERLEAVED, 1, SOMETIMES),
+    LINEAR("layers.%zu.attention.query_key_value", value, KEY_VALUE, D_MODEL, INTERLEAVED, 2, SOMETIMES),
+    LINEAR("layers.%zu.attention.dense", attention_output, D_MODEL, QUERY, PLAIN, 0, SOMETIMES),
+    NORM("layers.%zu.post_attention_layernorm", ffn_norm, ALWAYS),
+    LINEAR("layers.%zu.mlp.dense_h_to_4h", keys, D_FF, D_MODEL, PLAIN, 0, ALWAYS),
+    LINEAR("layers.%zu.mlp.dense_4h_to_h", values, D_MODEL, D_FF, PLAIN, 0, ALWAYS),
+    NO_MORE,
 };
 
-static size_t config_number(const struct config_file *file, const char *name, size_t least, size_t most)
+static const struct tensor_row llama_layers[] = {
+    {"layers.%zu.input_layernorm.weight", FIELD(attention_norm_gain), D_MODEL, ONE, PLAIN, 0, ALWAYS},
+    LINEAR("layers.%zu.self_attn.q_proj", query, QUERY, D_MODEL, PLAIN, 0, SOMETIMES),
+    LINEAR("layers.%zu.self_attn.k_proj", key, KEY_VALUE, D_MODEL, PLAIN, 0, SOMETIMES),
+    LINEAR("layers.%zu.self_attn.v_proj", value, KEY_VALUE, D_MODEL, PLAIN, 0, SOMETIMES),
+    {"layers.%zu.self_attn.q_norm.weight", FIELD(query_norm_gain), HEAD, ONE, PLAIN, 0, SOMETIMES},
+    {"layers.%zu.self_attn.k_norm.weight", FIELD(key_norm_gain), HEAD, ONE, PLAIN, 0, SOMETIMES},
+    LINEAR("layers.%zu.self_attn.o_proj", attention_output, D_MODEL, QUERY, PLAIN, 0, SOMETIMES),
+    {"layers.%zu.post_attention_layernorm.weight", FIELD(ffn_norm_gain), D_MODEL, ONE, PLAIN, 0, ALWAYS},
+    LINEAR("layers.%zu.mlp.gate_proj", gates, D_FF, D_MODEL, PLAIN, 0, SOMETIMES),
+    LINEAR("layers.%zu.mlp.up_proj", keys, D_FF, D_MODEL, PLAIN, 0, SOMETIMES),
+    LINEAR("layers.%zu.mlp.down_proj", values, D_MODEL, D_FF, PLAIN, 0, SOMETIMES),
+    NO_MORE,
+};
+
+static const char *const fairseq_prefixes[] = {"decoder.", NULL};
+static const char *const gpt2_prefixes[] = {"transformer.", "", NULL};
+static const char *const opt_prefixes[] = {"model.decoder.", "decoder.", NULL};
+static const char *const neox_prefixes[] = {"gpt_neox.", "", NULL};
+static const char *const llama_prefixes[] = {"model.", "", NULL};
+
+/* Masks and frequencies that older files carry; an output embedding that is tied may be there again. */
+static const char *const fairseq_ignored[] = {".version", "._float_tensor", NULL};
+static const char *const gpt2_ignored[] = {".attn.bias", ".attn.masked_bias", NULL};
+static const char *const neox_ignored[] = {".attention.bias", ".attention.masked_bias", ".rotary_emb.inv_freq", NULL};
+static const char *const llama_ignored[] = {".rotary_emb.inv_freq", NULL};
+static const char *const none_ignored[] = {NULL};
+
+static const char CLUSTER_KEYS[] = "decoder.adaptive_softmax.head.class_proj.weight";
+static const char HEAD_WORDS[] = "decoder.adaptive_softmax.head.word_proj.weight";
+static const char TAIL_PROJECTION[] = "decoder.adaptive_softmax.tail.%zu.0.weight";
+static const char TAIL_WORDS[] = "decoder.adaptive_softmax.tail.%zu.2.weight";
+
+#define LLAMA_NAMES(model_type) \
+    {model_type, llama_prefixes, llama_layers, "embed_tokens.weight", NULL, "lm_head.weight", NULL, "norm.weight", \
+     NULL, llama_ignored}
+
+static const struct tensor_names all_names[] = {
+    {"fairseq_transformer_lm", fairseq_prefixes, fairseq_layers, "embed_tokens.embeddings.%zu.0.weight",
+     "embed_tokens.embeddings.%zu.1.weight", NULL, NULL, "layer_norm.weight", "layer_norm.bias", fairseq_ignored},
+    {"gpt2", gpt2_prefixes, gpt2_layers, "wte.weight", NULL, "lm_head.weight", "wpe.weight", "ln_f.weight",
+     "ln_f.bias", gpt2_ignored},
+    {"opt", opt_prefixes, fairseq_layers, "embed_tokens.weight", NULL, "lm_head.weight",
+     "embed_positions.weight", "final_layer_norm.weight", "final_layer_norm.bias", none_ignored},
+    {"gpt_neox", neox_prefixes, neox_layers, "embed_in.weight", NULL, "embed_out.weight", NULL,
+     "final_layer_norm.weight", "final_layer_norm.bias", neox_ignored},
+    LLAMA_NAMES("llama"),
+    LLAMA_NAMES("mistral"),
+    LLAMA_NAMES("qwen2"),
+    LLAMA_NAMES("qwen3"),
+};
+
+static const struct tensor_names *find_names(const char *model_type)
 {
-    const json_t *number = json_object_get(file->json, name);
-    if (!json_is_integer(number) || json_integer_value(number) < (json_int_t)least
-        || json_integer_value(number) > (json_int_t)most)
-        die("%s: '%s' must be a whole number from %zu to %zu", file->path, name, least, most);
-    return (size_t)json_integer_value(number);
+    const struct tensor_names *names = all_names;
+    while (strcmp(names->model_type, model_type)) /* config.c knows no other */
+        names++;
+    return names;
 }
 
-static float config_real(const struct config_file *file, const char *name)
-{
-    double number = json_number_value(json_object_get(file->json, name));
-    if (!(number > 0 && number < 1e9))
-        die("%s: '%s' must be a positive number", file->path, name);
-    return (float)number;
-}
+/* ---- one tensor ---- */
 
-static void config_must_be(const struct config_file *file, const char *name, const char *value)
-{
-    json_t *found = json_object_get(file->json, name);
-    char *text = found ? json_dumps(found, JSON_ENCODE_ANY) : copy_string("missing");
-    if (!text)
-        die("out of memory");
-    if (strcmp(text, value))
-        die("%s: '%s' is %s; this program knows only %s", file->path, name, text, value);
-    free(text);
-}
+/* A model while it is read. */
+struct loading {
+    struct model *model;
+    const struct tensor_names *names;
+    const char *prefix;
+};
 
-static void read_cutoffs(const struct config_file *file, struct model_config *config)
+static size_t size_called(const struct model_config *config, enum size_name name)
 {
-    const json_t *cutoffs = json_object_get(file->json, "adaptive_input_cutoffs");
-    size_t count = json_array_size(cutoffs);
-    if (!json_is_array(cutoffs) || count < 1 || count >= MOST_CLUSTERS)
-        die("%s: 'adaptive_input_cutoffs' must be a list of 1 to %d numbers", file->path, MOST_CLUSTERS - 1);
-    if (!json_equal(cutoffs, json_object_get(file->json, "adaptive_softmax_cutoffs")))
-        die("%s: 'adaptive_softmax_cutoffs' differ from 'adaptive_input_cutoffs', but the weights are tied",
-            file->path);
-    config->clusters = count + 1;
-    config->cutoffs = new_array(config->clusters, sizeof *config->cutoffs);
-    for (size_t i = 0; i < config->clusters; i++) {
-        json_int_t cutoff = i < count ? json_integer_value(json_array_get(cutoffs, i))
-                                      : (json_int_t)config->vocabulary;
-        if (cutoff <= (i ? (json_int_t)config->cutoffs[i - 1] : 0)
-            || cutoff > (json_int_t)config->vocabulary)
-            die("%s: 'adaptive_input_cutoffs' must rise from 1 to less than vocab_size %zu", file->path,
-                config->vocabulary);
-        config->cutoffs[i] = (size_t)cutoff;
+    switch (name) {
+    case ONE:
+        return 1;
+    case D_MODEL:
+        return config->d_model;
+    case D_FF:
+        return config->d_ff;
+    case QUERY:
+        return config->heads * config->head_width;
+    case KEY_VALUE:
+        return config->key_value_heads * config->head_width;
+    case HEAD:
+        return config->head_width;
     }
-    config->factor = config_number(file, "adaptive_input_factor", 1, MOST_WIDTH);
-    if (config_number(file, "adaptive_softmax_factor", 1, MOST_WIDTH) != config->factor)
-        die("%s: 'adaptive_softmax_factor' differs from 'adaptive_input_factor', but the weights are tied",
-            file->path);
-    size_t width = config->d_model;
-    for (size_t i = 0; i < count; i++)
-        width /= config->factor;
-    if (width == 0)
-        die("%s: 'adaptive_input_factor' leaves the last of %zu clusters without dimensions", file->path,
-            config->clusters);
+    return 0;
 }
 
-struct model_config model_config_read(const char *directory)
+static float *new_tensor(struct model *model, size_t count)
 {
-    struct config_file file = {format_string("%s/config.json", directory), NULL};
-    json_error_t error;
-    file.json = json_load_file(file.path, JSON_REJECT_DUPLICATES, &error);
-    if (!file.json && error.line < 0)
-        die("%s: %s; --model takes a model directory", file.path, error.text);
-    if (!json_is_object(file.json))
-        die("%s: line %d: not a JSON object: %s", file.path, error.line, file.json ? "another value" : error.text);
-
-    const char *model_type = json_string_value(json_object_get(file.json, "model_type"));
-    const struct architecture *architecture = find_architecture(model_type ? model_type : "");
-    if (!architecture)
-        die("%s: model_type '%s' is not known; '%s' is", file.path, model_type ? model_type : "(none)",
-            architectures[0].model_type);
-    config_must_be(&file, "activation_function", "\"relu\"");
-    config_must_be(&file, "normalize_before", "true");
-    config_must_be(&file, "final_norm", "false");
-    config_must_be(&file, "position_embedding", "\"sinusoidal\"");
-    config_must_be(&file, "tie_adaptive_weights", "true");
-    config_must_be(&file, "tie_adaptive_proj", "true");
-
-    struct model_config config = {
-        .directory = copy_string(directory),
-        .architecture = architecture->model_type,
-        .activation = "relu",
-        .layers = config_number(&file, "num_hidden_layers", 1, MOST_LAYERS),
-        .d_model = config_number(&file, "hidden_size", 1, MOST_WIDTH),
-        .d_ff = config_number(&file, "intermediate_size", 1, MOST_WIDTH),
-        .heads = config_number(&file, "num_attention_heads", 1, MOST_WIDTH),
-        .vocabulary = config_number(&file, "vocab_size", 2, MOST_VOCABULARY),
-        .position_offset = config_number(&file, "position_offset", 0, MOST_WIDTH),
-        .embed_scale = config_real(&file, "embed_scale"),
-        .norm_epsilon = config_real(&file, "layer_norm_eps"),
-    };
-    config.bos = (uint32_t)config_number(&file, "bos_token_id", 0, config.vocabulary - 1);
-    config.unknown = (uint32_t)config_number(&file, "unk_token_id", 0, config.vocabulary - 1);
-    if (config.d_model % config.heads)
-        die("%s: hidden_size %zu is not a multiple of num_attention_heads %zu", file.path, config.d_model,
-            config.heads);
-    read_cutoffs(&file, &config);
-    json_decref(file.json);
-    free(file.path);
-    return config;
-}
-
-void model_config_free(struct model_config *config)
-{
-    free(config->directory);
-    free(config->cutoffs);
-}
-
-/* ---- tensors ---- */
-
-static size_t rows_of(const struct model_config *config, enum size_name size)
-{
-    return size == D_MODEL ? config->d_model : size == D_FF ? config->d_ff
-         : size == THREE_D_MODEL ? 3 * config->d_model : 0;
-}
-
-static float *read_tensor(const struct safetensors *file, const char *name, size_t rows, size_t columns)
-{
-    float *values = new_floats(rows * columns);
-    safetensors_read(file, name, rows, columns, values);
+    float *values = new_floats(count);
+    model->owned = grow_array(model->owned, model->owned_count + 1, sizeof *model->owned);
+    model->owned[model->owned_count++] = values;
     return values;
 }
 
-static void read_layer(const struct safetensors *file, const struct architecture *architecture,
-                       const struct model_config *config, size_t index, struct model_layer *layer)
+/* A tensor as it is in the file; columns 0: a vector. */
+static const float *plain_tensor(struct model *model, const char *name, size_t rows, size_t columns)
 {
-    for (const struct tensor_row *row = architecture->tensors; row->name; row++) {
-        float **tensor = (float **)(void *)((char *)layer + row->offset);
-        size_t columns = rows_of(config, row->columns);
-        size_t rows = rows_of(config, row->rows);
-        size_t width = columns ? columns : 1;
-        if (!*tensor)
-            *tensor = new_floats(rows * width);
-        if (row->rows == THREE_D_MODEL)
-            rows = config->d_model; /* the file has the three parts apart */
-        char name[128];
-        snprintf(name, sizeof name, row->name, index);
-        safetensors_read(file, name, rows, columns, *tensor + row->part * rows * width);
-    }
+    const float *mapped = weights_map(model->weights, name, rows, columns);
+    if (mapped)
+        return mapped;
+    float *values = new_tensor(model, rows * (columns ? columns : 1));
+    weights_read(model->weights, name, rows, columns, values);
+    return values;
 }
 
-/* A config with too few layers would give results, but of another model. */
-static void refuse_further_layers(const struct safetensors *file, const char *path,
-                                  const struct architecture *architecture, const struct model_config *config)
+/* Where element (row, column) of our matrix, rows x columns, stands in the file's. */
+static size_t place_in_file(const struct tensor_row *tensor, const struct model_config *config, size_t rows,
+                            size_t columns, size_t row, size_t column)
 {
-    for (const struct tensor_row *row = architecture->tensors; row->name; row++) {
-        char name[128];
-        snprintf(name, sizeof name, row->name, config->layers);
-        if (safetensors_has(file, name))
-            die("%s: there is a tensor '%s', but config.json has num_hidden_layers %zu, counted from 0", path, name,
-                config->layers);
+    size_t width = config->head_width;
+    switch (tensor->layout) {
+    case PLAIN:
+        break;
+    case TRANSPOSED:
+        return column * rows + row;
+    case STACKED:
+        return (tensor->part * rows + row) * columns + column;
+    case STACKED_TRANSPOSED:
+        return column * 3 * rows + tensor->part * rows + row;
+    case INTERLEAVED:
+        return ((row / width * 3 + tensor->part) * width + row % width) * columns + column;
     }
+    return row * columns + column;
 }
 
-static void read_clusters(const struct safetensors *file, const struct architecture *architecture,
-                          struct model *model)
+static const float *arranged_tensor(struct model *model, const struct tensor_row *tensor, const char *name)
 {
     const struct model_config *config = &model->config;
+    size_t rows = size_called(config, tensor->rows), columns = size_called(config, tensor->columns);
+    bool vector = tensor->columns == ONE;
+    size_t file_rows = tensor->layout >= STACKED ? 3 * rows : rows;
+    bool transposed = tensor->layout == TRANSPOSED || tensor->layout == STACKED_TRANSPOSED;
+    float *from = new_floats(file_rows * columns);
+    float *to = new_tensor(model, rows * columns);
+    if (vector)
+        weights_read(model->weights, name, file_rows, 0, from);
+    else if (transposed)
+        weights_read(model->weights, name, columns, file_rows, from);
+    else
+        weights_read(model->weights, name, file_rows, columns, from);
+    for (size_t r = 0; r < rows; r++)
+        for (size_t c = 0; c < columns; c++)
+            to[r * columns + c] = from[place_in_file(tensor, config, rows, columns, r, c)];
+    free(from);
+    return to;
+}
+
+static void read_layer_tensor(struct loading *loading, const struct tensor_row *tensor, size_t index)
+{
+    struct model *model = loading->model;
+    const float **field = (const float **)(void *)((char *)&model->layer[index] + tensor->offset);
+    char format[128], name[128];
+    snprintf(format, sizeof format, "%s%s", loading->prefix, tensor->name);
+    snprintf(name, sizeof name, format, index);
+    if (tensor->presence == SOMETIMES && !weights_has(model->weights, name))
+        return;
+    bool plain = tensor->layout == PLAIN || (tensor->layout == TRANSPOSED && tensor->columns == ONE);
+    *field = plain ? plain_tensor(model, name, size_called(&model->config, tensor->rows),
+                                  tensor->columns == ONE ? 0 : size_called(&model->config, tensor->columns))
+                   : arranged_tensor(model, tensor, name);
+}
+
+/* A tensor outside of the layers; index fills a %zu in its name. */
+static const float *named_tensor(struct loading *loading, const char *prefix, const char *format, size_t index,
+                                 size_t rows, size_t columns)
+{
+    char whole[128], name[128];
+    snprintf(whole, sizeof whole, "%s%s", prefix, format);
+    snprintf(name, sizeof name, whole, index);
+    return plain_tensor(loading->model, name, rows, columns);
+}
+
+/* ---- embeddings ---- */
+
+/* Untied words and projections of the adaptive softmax, as fairseq calls them. */
+static void read_untied_softmax(struct loading *loading)
+{
+    struct model *model = loading->model;
+    const struct model_config *config = &model->config;
+    for (size_t i = 0; i < config->clusters; i++) {
+        struct model_cluster *cluster = &model->cluster[i];
+        if (!config->tied)
+            cluster->output = i ? named_tensor(loading, "", TAIL_WORDS, i - 1, cluster->size, cluster->width)
+                                : named_tensor(loading, "", HEAD_WORDS, 0, cluster->size, cluster->width);
+        if (!config->tied_projections && i) {
+            /* stored as width x d_model, the other way round than the input's */
+            const float *stored = named_tensor(loading, "", TAIL_PROJECTION, i - 1, cluster->width, config->d_model);
+            float *turned = new_tensor(model, config->d_model * cluster->width);
+            for (size_t r = 0; r < config->d_model; r++)
+                for (size_t c = 0; c < cluster->width; c++)
+                    turned[r * cluster->width + c] = stored[c * config->d_model + r];
+            cluster->output_projection = turned;
+        }
+    }
+}
+
+static void read_clusters(struct loading *loading)
+{
+    struct model *model = loading->model;
+    const struct model_config *config = &model->config;
+    const struct tensor_names *names = loading->names;
     size_t first = 0, width = config->d_model;
     model->cluster = new_array(config->clusters, sizeof *model->cluster);
     for (size_t i = 0; i < config->clusters; i++) {
         struct model_cluster *cluster = &model->cluster[i];
-        char name[128];
-        cluster->first = first;
-        cluster->size = config->cutoffs[i] - first;
-        cluster->width = width;
-        snprintf(name, sizeof name, architecture->embeddings, i);
-        cluster->words = read_tensor(file, name, cluster->size, width);
-        snprintf(name, sizeof name, architecture->projections, i);
-        cluster->projection = read_tensor(file, name, config->d_model, width);
+        *cluster = (struct model_cluster){.first = first, .size = config->cutoffs[i] - first, .width = width};
+        cluster->input = named_tensor(loading, loading->prefix, names->embeddings, i, cluster->size, width);
+        cluster->output = cluster->input;
+        if (names->input_projection) {
+            cluster->input_projection = named_tensor(loading, loading->prefix, names->input_projection, i,
+                                                     config->d_model, width);
+            if (i) /* the head's words are as wide as the model and have no projection */
+                cluster->output_projection = cluster->input_projection;
+        }
         first = config->cutoffs[i];
         width /= config->factor;
     }
-    model->cluster_keys = read_tensor(file, architecture->cluster_keys, config->clusters - 1, config->d_model);
+    if (config->clusters > 1) {
+        model->cluster_keys = named_tensor(loading, "", CLUSTER_KEYS, 0, config->clusters - 1, config->d_model);
+        read_untied_softmax(loading);
+    } else if (!config->tied) {
+        model->cluster[0].output = named_tensor(loading, "", names->output, 0, config->vocabulary, config->d_model);
+    } else {
+        weights_has(model->weights, names->output); /* the same once more, if it is there */
+    }
+}
+
+/* ---- the whole ---- */
+
+/* The prefix with which this file's names begin: some files leave the outer one out. */
+static const char *find_prefix(struct weights *weights, const struct tensor_names *names)
+{
+    for (const char *const *prefix = names->prefixes; *prefix; prefix++) {
+        char format[128], name[128];
+        snprintf(format, sizeof format, "%s%s", *prefix, names->embeddings);
+        snprintf(name, sizeof name, format, (size_t)0);
+        if (weights_has(weights, name))
+            return *prefix;
+    }
+    return names->prefixes[0];
+}
+
+static void refuse_unused(const struct model *model, const struct tensor_names *names)
+{
+    const char *unused = weights_unused(model->weights, names->ignored);
+    if (unused)
+        die("%s: config.json of a %s model with %zu layers has no place for tensor '%s'",
+            weights_file(model->weights, unused), model->config.architecture, model->config.layers, unused);
 }
 
 /* The id names the arithmetic and the weights, whatever the directory is called. */
-static void set_id(struct model *model, const struct safetensors *file, const char *config_path)
+static void set_id(struct model *model, const char *config_path)
 {
     struct hash *hash = hash_new();
     struct input *config = input_open(config_path);
@@ -262,46 +350,62 @@ static void set_id(struct model *model, const struct safetensors *file, const ch
     for (size_t got; (got = input_read(config, buffer, sizeof buffer)) > 0;)
         hash_add(hash, buffer, got);
     input_close(config);
-    size_t size;
-    const void *bytes = safetensors_bytes(file, &size);
-    hash_add(hash, bytes, size);
+    weights_hash(model->weights, hash);
     hash_finish(hash, model->id);
 }
 
-struct model *model_load(const char *directory)
+struct model_config model_config_read(const char *path)
+{
+    char *name = format_string("%s/config.json", path);
+    json_error_t error;
+    json_t *json = json_load_file(name, JSON_REJECT_DUPLICATES, &error);
+    if (!json && error.line < 0)
+        die("%s: %s; --model takes a model directory", name, error.text);
+    if (!json_is_object(json))
+        die("%s: line %d: not a JSON object: %s", name, error.line, json ? "another value" : error.text);
+    struct model_config config = config_parse(path, json, name);
+    free(name);
+    return config;
+}
+
+struct model *model_load(const char *path)
 {
     struct model *model = new_array(1, sizeof *model);
-    model->config = model_config_read(directory);
-    const struct architecture *architecture = find_architecture(model->config.architecture);
-    char *config_path = format_string("%s/config.json", directory);
-    char *tensors_path = format_string("%s/model.safetensors", directory);
-    struct safetensors *file = safetensors_open(tensors_path);
-    set_id(model, file, config_path);
-    read_clusters(file, architecture, model);
-    model->layer = new_array(model->config.layers, sizeof *model->layer);
-    for (size_t i = 0; i < model->config.layers; i++)
-        read_layer(file, architecture, &model->config, i, &model->layer[i]);
-    refuse_further_layers(file, tensors_path, architecture, &model->config);
-    safetensors_close(file);
-    free(tensors_path);
+    char *config_path = format_string("%s/config.json", path);
+    model->config = model_config_read(path);
+    model->weights = weights_open(path);
+    set_id(model, config_path);
     free(config_path);
+
+    const struct model_config *config = &model->config;
+    struct loading loading = {.model = model, .names = find_names(config->architecture)};
+    const struct tensor_names *names = loading.names;
+    loading.prefix = find_prefix(model->weights, names);
+    read_clusters(&loading);
+    if (names->positions)
+        model->positions = named_tensor(&loading, loading.prefix, names->positions, 0,
+                                        config->position_offset + config->context, config->d_model);
+    if (config->final_norm) {
+        model->final_norm_gain = named_tensor(&loading, loading.prefix, names->final_norm_gain, 0, config->d_model, 0);
+        if (names->final_norm_bias)
+            model->final_norm_bias = named_tensor(&loading, loading.prefix, names->final_norm_bias, 0, config->d_model, 0);
+    }
+    model->layer = new_array(config->layers, sizeof *model->layer);
+    for (size_t i = 0; i < config->layers; i++)
+        for (const struct tensor_row *row = names->layers; row->name; row++)
+            read_layer_tensor(&loading, row, i);
+    refuse_unused(model, names);
     return model;
 }
 
 void model_free(struct model *model)
 {
-    const struct architecture *architecture = find_architecture(model->config.architecture);
-    for (size_t i = 0; i < model->config.layers; i++)
-        for (const struct tensor_row *row = architecture->tensors; row->name; row++)
-            if (row->part == 0)
-                free(*(float **)(void *)((char *)&model->layer[i] + row->offset));
-    for (size_t i = 0; i < model->config.clusters; i++) {
-        free(model->cluster[i].words);
-        free(model->cluster[i].projection);
-    }
+    for (size_t i = 0; i < model->owned_count; i++)
+        free(model->owned[i]);
+    free(model->owned);
     free(model->cluster);
-    free(model->cluster_keys);
     free(model->layer);
-    model_config_free(&model->config);
+    weights_close(model->weights);
+    config_free(&model->config);
     free(model);
 }

@@ -1,70 +1,66 @@
 /*
- * A model directory as its numbers: config.json read into a description, the
- * tensors of model.safetensors as 32-bit floats.
+ * A model as its numbers: the tensors of whatever family, as 32-bit floats in
+ * one arrangement. Those that the files hold so are mapped, not copied.
  */
 #ifndef FFKV_MODEL_H
 #define FFKV_MODEL_H
 
+#include "config.h"
 #include "hash.h"
 
-#include <stddef.h>
-#include <stdint.h>
-
-/* Row-major matrices of 32-bit floats; the comment behind each is its shape. */
+/*
+ * Row-major matrices; the comment behind each is its shape. Biases, and the
+ * norms' biases, are NULL where a family has none. Of a head: its width.
+ */
 struct model_layer {
-    float *attention_norm_gain, *attention_norm_bias; /* d_model */
-    float *query_key_value;                           /* 3 d_model x d_model, one below the other */
-    float *query_key_value_bias;                      /* 3 d_model */
-    float *attention_output;                          /* d_model x d_model */
-    float *attention_output_bias;                     /* d_model */
-    float *ffn_norm_gain, *ffn_norm_bias;             /* d_model */
-    float *keys;                                      /* d_ff x d_model: row i is k_i */
-    float *keys_bias;                                 /* d_ff */
-    float *values;                                    /* d_model x d_ff: COLUMN i is v_i */
-    float *values_bias;                               /* d_model */
+    const float *attention_norm_gain, *attention_norm_bias; /* d_model */
+    const float *query, *query_bias;                        /* heads * width x d_model */
+    const float *key, *key_bias;                            /* key_value_heads * width x d_model */
+    const float *value, *value_bias;                        /* key_value_heads * width x d_model */
+    const float *query_norm_gain, *key_norm_gain;           /* width; NULL: heads are not normed */
+    const float *attention_output;                          /* d_model x heads * width */
+    const float *attention_output_bias;                     /* d_model */
+    const float *ffn_norm_gain, *ffn_norm_bias;             /* d_model */
+    const float *keys, *keys_bias;                          /* d_ff x d_model: row i is k_i, or u_i where gated */
+    const float *gates, *gates_bias;                        /* d_ff x d_model: row i is g_i; NULL: not gated */
+    const float *values;                                    /* d_model x d_ff: COLUMN i is v_i */
+    const float *values_bias;                               /* d_model */
 };
 
 /*
  * One cluster of the adaptive input and softmax (Baevski and Auli 2019): words
  * first .. first + size - 1 have vectors of their own width, which a matrix
- * takes to and from d_model.
+ * takes to and from d_model. A model without clusters has one, of all words.
  */
 struct model_cluster {
     size_t first, size, width;
-    float *words;      /* size x width */
-    float *projection; /* d_model x width: input is projection . word; the softmax's is its transpose */
-};
-
-struct model_config {
-    char *directory;
-    const char *architecture;
-    const char *activation;
-    size_t layers, d_model, d_ff, heads, vocabulary;
-    size_t position_offset; /* index of the first input's sinusoidal position */
-    float embed_scale, norm_epsilon;
-    uint32_t bos, unknown;
-    size_t clusters;
-    size_t *cutoffs;        /* clusters: first word behind each cluster; the last is vocabulary */
-    size_t factor;          /* each cluster's width is that of the one before, divided by it */
+    const float *input;             /* size x width */
+    const float *input_projection;  /* d_model x width: vector = projection . input; NULL: as it is */
+    const float *output;            /* size x width */
+    const float *output_projection; /* d_model x width: its transpose is applied; NULL: as it is */
 };
 
 struct model {
     struct model_config config;
-    char id[HASH_CHARACTERS + 1]; /* hash of config.json and model.safetensors, hexadecimal */
-    struct model_cluster *cluster;    /* config.clusters */
-    float *cluster_keys;              /* (clusters - 1) x d_model: the head's logit of each further cluster */
-    struct model_layer *layer;        /* config.layers */
+    char id[HASH_CHARACTERS + 1];      /* hash of config and tensors, hexadecimal */
+    struct model_cluster *cluster;     /* config.clusters */
+    const float *cluster_keys;         /* (clusters - 1) x d_model: the head's logit of each further cluster */
+    const float *positions;            /* learned: (offset + context) x d_model; else NULL */
+    const float *final_norm_gain, *final_norm_bias; /* d_model */
+    struct model_layer *layer;         /* config.layers */
+    struct weights *weights;           /* the files, which tensors may lie in */
+    float **owned;                     /* owned_count: tensors that do not */
+    size_t owned_count;
 };
 
 /*
- * Reads directory/config.json. What is missing, contradicts itself, or asks for
- * arithmetic that is not known ends the program, by name.
+ * Reads the config of the model at path, a directory with config.json. Bad
+ * ones end the program.
  */
-struct model_config model_config_read(const char *directory);
-void model_config_free(struct model_config *config);
+struct model_config model_config_read(const char *path);
 
-/* Reads config and tensors. A tensor that contradicts the config ends the program. */
-struct model *model_load(const char *directory);
+/* Reads config and tensors. A tensor that contradicts the config, or that it does not know, ends the program. */
+struct model *model_load(const char *path);
 void model_free(struct model *model);
 
 #endif

@@ -97,11 +97,12 @@ void projection_run(struct projection *projection, const float *vectors, float *
     const struct model_cluster *head = &model->cluster[0];
     double head_sum[PROJECTION_ROWS];
 
-    /* The head's words are as wide as the model and tied without a projection. */
-    product_transposed(PROJECTION_ROWS, head->size, d_model, vectors, head->words, 0, log_probabilities,
+    /* The head's words are as wide as the model and have no projection. */
+    product_transposed(PROJECTION_ROWS, head->size, d_model, vectors, head->output, 0, log_probabilities,
                        vocabulary);
-    product_transposed(PROJECTION_ROWS, further, d_model, vectors, model->cluster_keys, 0,
-                       projection->cluster_logits, further);
+    if (further)
+        product_transposed(PROJECTION_ROWS, further, d_model, vectors, model->cluster_keys, 0,
+                           projection->cluster_logits, further);
     for (size_t row = 0; row < PROJECTION_ROWS; row++) {
         float *words = log_probabilities + row * vocabulary;
         head_sum[row] = log_sum(words, head->size, projection->cluster_logits + row * further, further);
@@ -111,9 +112,9 @@ void projection_run(struct projection *projection, const float *vectors, float *
     for (size_t i = 1; i <= further; i++) {
         const struct model_cluster *cluster = &model->cluster[i];
         float *first = log_probabilities + cluster->first;
-        product(PROJECTION_ROWS, cluster->width, d_model, vectors, cluster->projection, projection->narrow);
+        product(PROJECTION_ROWS, cluster->width, d_model, vectors, cluster->output_projection, projection->narrow);
         product_transposed(PROJECTION_ROWS, cluster->size, cluster->width, projection->narrow,
-                           cluster->words, 0, first, vocabulary);
+                           cluster->output, 0, first, vocabulary);
         for (size_t row = 0; row < PROJECTION_ROWS; row++) {
             /* log p(word) = log p(cluster) + log p(word | cluster) */
             float *words = first + row * vocabulary;

@@ -68,43 +68,62 @@ void header_set_model(json_t *header, const struct model *model)
              json_make("{s:s, s:s, s:I, s:I, s:I, s:I, s:s}", "id", model->id, "architecture",
                        config->architecture, "layers", (json_int_t)config->layers, "d_model",
                        (json_int_t)config->d_model, "d_ff", (json_int_t)config->d_ff, "vocabulary",
-                       (json_int_t)config->vocabulary, "activation", config->activation));
+                       (json_int_t)config->vocabulary, "activation", config->activation_name));
 }
 
 void header_check_model(const struct stream_reader *reader, const struct model *model)
 {
     const char *id = header_text(reader, "model", "id");
     if (strcmp(id, model->id))
-        stream_fail(reader, "made with another model (id %s) than %s (id %s)", id, model->config.directory,
+        stream_fail(reader, "made with another model (id %s) than %s (id %s)", id, model->config.path,
                     model->id);
     struct model_shape shape = shape_read(reader);
     if (shape.layers != model->config.layers || shape.d_model != model->config.d_model
         || shape.d_ff != model->config.d_ff || shape.vocabulary != model->config.vocabulary)
-        stream_fail(reader, "the header's model has the id of %s, but another shape", model->config.directory);
+        stream_fail(reader, "the header's model has the id of %s, but another shape", model->config.path);
 }
 
 /* ---- triggers ---- */
 
-/* By coefficient, falling, then sentence, then position: two are never equal. */
-static bool is_before(const struct key_triggers *key, size_t a, size_t b)
+const char *const rank_words[] = {"value", "abs", "min", NULL};
+
+float rank_score(enum rank rank, float coefficient)
 {
-    if (key->coefficient[a] != key->coefficient[b])
-        return key->coefficient[a] > key->coefficient[b];
+    return rank == RANK_VALUE ? coefficient : rank == RANK_ABS ? fabsf(coefficient) : -coefficient;
+}
+
+enum rank header_rank(const struct stream_reader *reader)
+{
+    if (!json_object_get(stream_header(reader), "rank"))
+        return RANK_VALUE;
+    const char *word = header_text(reader, NULL, "rank");
+    for (int i = 0; rank_words[i]; i++)
+        if (!strcmp(rank_words[i], word))
+            return (enum rank)i;
+    stream_fail(reader, "the header's rank is '%s', not value, abs or min", word);
+}
+
+/* By score, falling, then sentence, then position: two are never equal. */
+static bool is_before(enum rank rank, const struct key_triggers *key, size_t a, size_t b)
+{
+    float score_a = rank_score(rank, key->coefficient[a]), score_b = rank_score(rank, key->coefficient[b]);
+    if (score_a != score_b)
+        return score_a > score_b;
     if (key->sentence[a] != key->sentence[b])
         return key->sentence[a] < key->sentence[b];
     return key->position[a] < key->position[b];
 }
 
 static void check_triggers(const struct record *record, const struct key_triggers *key,
-                           const struct model_shape *shape)
+                           const struct model_shape *shape, enum rank rank)
 {
     size_t prefix_tokens = 0;
     for (size_t i = 0; i < key->count; i++) {
-        if (!isfinite(key->coefficient[i]) || key->coefficient[i] <= 0 || key->sentence[i] > INT64_MAX
+        if (!isfinite(key->coefficient[i]) || rank_score(rank, key->coefficient[i]) <= 0 || key->sentence[i] > INT64_MAX
             || key->position[i] >= MOST_SENTENCE_TOKENS || key->next[i] >= shape->vocabulary)
             stream_fail(record->reader, "trigger %zu of layer %zu cell %zu is out of range", i, key->layer,
                         key->cell);
-        if (i && !is_before(key, i - 1, i))
+        if (i && !is_before(rank, key, i - 1, i))
             stream_fail(record->reader, "triggers %zu and %zu of layer %zu cell %zu are not in order", i - 1, i,
                         key->layer, key->cell);
         prefix_tokens += key->position[i];
@@ -149,7 +168,8 @@ static void *array_of(const struct record *record, const char *name, size_t coun
     return elements;
 }
 
-static struct key_triggers key_triggers_read(const struct record *record, const struct model_shape *shape)
+static struct key_triggers key_triggers_read(const struct record *record, const struct model_shape *shape,
+                                             enum rank rank)
 {
     struct key_triggers key = {
         .layer = (size_t)record_number(record, "layer", shape->layers - 1),
@@ -160,7 +180,7 @@ static struct key_triggers key_triggers_read(const struct record *record, const 
     key.position = array_of(record, "position", key.count, sizeof *key.position);
     key.next = array_of(record, "next", key.count, sizeof *key.next);
     key.prefix = record_array(record, "prefix", sizeof *key.prefix, &key.prefix_tokens);
-    check_triggers(record, &key, shape);
+    check_triggers(record, &key, shape, rank);
     if (record_has(record, "top")) {
         key.top = record_array(record, "top", sizeof *key.top, &key.tops);
         key.top_probability = array_of(record, "top_p", key.tops, sizeof *key.top_probability);
@@ -243,6 +263,7 @@ struct triggers_reader triggers_open(struct stream_reader *stream)
     struct triggers_reader reader = {.stream = stream, .shape = shape_read(stream)};
     reader.keys = (size_t)header_number(stream, NULL, "keys", reader.shape.layers * reader.shape.d_ff);
     reader.top = (size_t)header_number(stream, NULL, "top", MOST_TRIGGERS);
+    reader.rank = header_rank(stream);
     if (!reader.top)
         stream_fail(stream, "the header's top is 0");
     return reader;
@@ -266,7 +287,7 @@ bool triggers_next(struct triggers_reader *reader, struct key_triggers *key)
     size_t vocabulary = reader->shape.vocabulary;
     while (stream_next(reader->stream, &record)) {
         if (!record_has(&record, TOKEN_COUNTS)) {
-            *key = key_triggers_read(&record, &reader->shape);
+            *key = key_triggers_read(&record, &reader->shape, reader->rank);
             check_key(reader, key);
             return true;
         }

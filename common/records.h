@@ -37,6 +37,19 @@ void header_set_model(json_t *header, const struct model *model);
 /* Ends the program unless the stream was made with this model. */
 void header_check_model(const struct stream_reader *reader, const struct model *model);
 
+/*
+ * What makes one coefficient a better trigger than another. Where the activation
+ * is ReLU the first is the paper's; gated and GELU layers have negative ones too.
+ */
+enum rank { RANK_VALUE, RANK_ABS, RANK_MIN };
+extern const char *const rank_words[]; /* "value", "abs", "min", NULL */
+
+/* The larger the better: the coefficient, its absolute value, or its negative. */
+float rank_score(enum rank rank, float coefficient);
+
+/* The header's rank; RANK_VALUE where it names none. */
+enum rank header_rank(const struct stream_reader *reader);
+
 /* Triggers that a key may have: topk-keys -t. */
 enum { MOST_TRIGGERS = 1 << 24 };
 
@@ -75,6 +88,7 @@ struct triggers_reader {
     struct stream_reader *stream;
     struct model_shape shape;
     size_t keys, top;         /* in the stream, and triggers that each may have: the header's words */
+    enum rank rank;
     size_t seen;              /* keys read so far */
     size_t next_key;          /* lowest number, layer * d_ff + cell, that may come next */
     uint64_t *token_counts;   /* vocabulary; NULL until, or unless, they were read */

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -160,8 +159,13 @@ bool safetensors_has(const struct safetensors *file, const char *name)
     return strcmp(name, "__metadata__") && json_object_get(file->header, name);
 }
 
-void safetensors_read(const struct safetensors *file, const char *name, size_t rows, size_t columns,
-                      float *values)
+json_t *safetensors_header(const struct safetensors *file)
+{
+    return file->header;
+}
+
+/* The tensor's header entry; the shape must be as asked for. */
+static const json_t *find_tensor(const struct safetensors *file, const char *name, size_t rows, size_t columns)
 {
     if (!safetensors_has(file, name))
         die("%s: there is no tensor '%s', which config.json asks for", file->path, name);
@@ -175,25 +179,56 @@ void safetensors_read(const struct safetensors *file, const char *name, size_t r
         die("%s: tensor '%s' has shape %s, config.json asks for [%zu%s%.0zu]", file->path, name,
             found ? found : "?", rows, columns ? ", " : "", columns);
     }
-    const char *type = json_string_value(json_object_get(tensor, "dtype"));
-    const unsigned char *data = file->data
-        + json_integer_value(json_array_get(json_object_get(tensor, "data_offsets"), 0));
+    return tensor;
+}
+
+static const unsigned char *data_of(const struct safetensors *file, const json_t *tensor)
+{
+    return file->data + json_integer_value(json_array_get(json_object_get(tensor, "data_offsets"), 0));
+}
+
+static bool is_type(const json_t *tensor, const char *type)
+{
+    return !strcmp(json_string_value(json_object_get(tensor, "dtype")), type);
+}
+
+static void check_finite(const struct safetensors *file, const char *name, const float *values, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!isfinite(values[i]))
+            die("%s: tensor '%s' has %s at element %zu: the file is damaged or was trained to divergence",
+                file->path, name, isnan(values[i]) ? "NaN" : "infinity", i);
+}
+
+void safetensors_read(const struct safetensors *file, const char *name, size_t rows, size_t columns,
+                      float *values)
+{
+    const json_t *tensor = find_tensor(file, name, rows, columns);
+    const unsigned char *data = data_of(file, tensor);
     size_t count = rows * (columns ? columns : 1);
-    if (!strcmp(type, "F32")) {
+    if (is_type(tensor, "F32")) {
         if (count)
             memcpy(values, data, count * sizeof *values);
     } else {
-        bool half = !strcmp(type, "F16");
+        bool half = is_type(tensor, "F16");
         for (size_t i = 0; i < count; i++) {
             uint16_t bits;
             memcpy(&bits, data + 2 * i, sizeof bits);
             values[i] = half ? from_half(bits) : from_bfloat(bits);
         }
     }
-    for (size_t i = 0; i < count; i++)
-        if (!isfinite(values[i]))
-            die("%s: tensor '%s' has %s at element %zu: the file is damaged or was trained to divergence",
-                file->path, name, isnan(values[i]) ? "NaN" : "infinity", i);
+    check_finite(file, name, values, count);
+}
+
+const float *safetensors_map(const struct safetensors *file, const char *name, size_t rows, size_t columns)
+{
+    const json_t *tensor = find_tensor(file, name, rows, columns);
+    const unsigned char *data = data_of(file, tensor);
+    if (!is_type(tensor, "F32") || (uintptr_t)data % _Alignof(float))
+        return NULL;
+    const float *values = (const float *)(const void *)data;
+    check_finite(file, name, values, rows * (columns ? columns : 1));
+    return values;
 }
 
 const void *safetensors_bytes(const struct safetensors *file, size_t *size)

@@ -5,6 +5,7 @@
 #ifndef FFKV_SAFETENSORS_H
 #define FFKV_SAFETENSORS_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -16,6 +17,9 @@ struct safetensors;
  */
 struct safetensors *safetensors_open(const char *path);
 
+/* What the header says: tensors by name, and perhaps "__metadata__". */
+json_t *safetensors_header(const struct safetensors *file);
+
 bool safetensors_has(const struct safetensors *file, const char *name);
 
 /*
@@ -25,6 +29,12 @@ bool safetensors_has(const struct safetensors *file, const char *name);
  */
 void safetensors_read(const struct safetensors *file, const char *name, size_t rows, size_t columns,
                       float *values);
+
+/*
+ * The same tensor where it lies in the mapped file; NULL when it is not stored
+ * as 32-bit floats at an address where these can be.
+ */
+const float *safetensors_map(const struct safetensors *file, const char *name, size_t rows, size_t columns);
 
 /* The whole file, for its hash. */
 const void *safetensors_bytes(const struct safetensors *file, size_t *size);

@@ -11,7 +11,7 @@ struct topk_sentence {
 };
 
 struct prefix {
-    float coefficient;
+    float coefficient, score;
     uint32_t position;
     uint64_t sentence;
     struct topk_sentence *text;
@@ -20,14 +20,16 @@ struct prefix {
 /* Of each key a binary heap with the worst prefix on top. */
 struct topk {
     size_t keys, t;
+    enum rank rank;
+    float threshold;
     struct prefix *heap; /* keys x t */
     size_t *held;        /* keys: prefixes in each heap */
 };
 
-struct topk *topk_new(size_t keys, size_t t)
+struct topk *topk_new(size_t keys, size_t t, enum rank rank, float threshold)
 {
     struct topk *topk = new_array(1, sizeof *topk);
-    *topk = (struct topk){keys, t, NULL, new_array(keys, sizeof *topk->held)};
+    *topk = (struct topk){keys, t, rank, threshold, NULL, new_array(keys, sizeof *topk->held)};
     if (keys && t > SIZE_MAX / keys)
         die("out of memory (%zu prefixes of %zu keys)", t, keys);
     topk->heap = new_array(keys * t, sizeof *topk->heap);
@@ -53,8 +55,8 @@ void topk_free(struct topk *topk)
 
 static bool is_better(const struct prefix *a, const struct prefix *b)
 {
-    if (a->coefficient != b->coefficient)
-        return a->coefficient > b->coefficient;
+    if (a->score != b->score)
+        return a->score > b->score;
     if (a->sentence != b->sentence)
         return a->sentence < b->sentence;
     return a->position < b->position;
@@ -86,15 +88,16 @@ static void sift_up(struct prefix *heap, size_t node, struct prefix prefix)
 
 bool topk_wants(const struct topk *topk, size_t key, float coefficient)
 {
-    return coefficient > 0
-        && (topk->held[key] < topk->t || coefficient >= topk->heap[key * topk->t].coefficient);
+    float score = rank_score(topk->rank, coefficient);
+    return score > topk->threshold
+        && (topk->held[key] < topk->t || score >= topk->heap[key * topk->t].score);
 }
 
 void topk_offer(struct topk *topk, size_t key, float coefficient, uint64_t sentence, uint32_t position,
                 const uint32_t *tokens, size_t length, struct topk_sentence **shared)
 {
     struct prefix *heap = topk->heap + key * topk->t;
-    struct prefix prefix = {coefficient, position, sentence, NULL};
+    struct prefix prefix = {coefficient, rank_score(topk->rank, coefficient), position, sentence, NULL};
     if (!topk_wants(topk, key, coefficient)
         || (topk->held[key] == topk->t && !is_better(&prefix, &heap[0])))
         return;

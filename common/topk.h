@@ -1,6 +1,6 @@
 /*
- * The t best prefixes of every key. The order is total: larger coefficient,
- * then lower sentence, then lower position; so the result does not depend on
+ * The t best prefixes of every key. The order is total: larger score (of the
+ * rank), then lower sentence, then lower position; so the result does not depend on
  * the order in which prefixes are offered. Memory: t prefixes a key.
  */
 #ifndef FFKV_TOPK_H
@@ -13,10 +13,11 @@ struct topk;
 /* A sentence's tokens w_1 .. w_n, shared by the triggers that lie in it. */
 struct topk_sentence;
 
-struct topk *topk_new(size_t keys, size_t t);
+/* Only prefixes whose score lies above threshold, which is 0 or more, are kept. */
+struct topk *topk_new(size_t keys, size_t t, enum rank rank, float threshold);
 void topk_free(struct topk *topk);
 
-/* Whether a prefix of key with this coefficient may be among the best. Only positive ones are. */
+/* Whether a prefix of key with this coefficient may be among the best. */
 bool topk_wants(const struct topk *topk, size_t key, float coefficient);
 
 /*

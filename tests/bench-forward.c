@@ -62,8 +62,9 @@ static struct model_layer random_layer(const struct model_config *config, uint64
     size_t d_model = config->d_model, d_ff = config->d_ff;
     return (struct model_layer){
         .attention_norm_gain = constant(d_model, 1), .attention_norm_bias = constant(d_model, 0),
-        .query_key_value = random_matrix(3 * d_model, d_model, seed),
-        .query_key_value_bias = constant(3 * d_model, 0),
+        .query = random_matrix(d_model, d_model, seed), .query_bias = constant(d_model, 0),
+        .key = random_matrix(d_model, d_model, seed + 4), .key_bias = constant(d_model, 0),
+        .value = random_matrix(d_model, d_model, seed + 5), .value_bias = constant(d_model, 0),
         .attention_output = random_matrix(d_model, d_model, seed + 1),
         .attention_output_bias = constant(d_model, 0),
         .ffn_norm_gain = constant(d_model, 1), .ffn_norm_bias = constant(d_model, 0),
@@ -79,14 +80,15 @@ static void make_model(struct bench *bench)
     struct model_config *config = &bench->model.config;
     *config = (struct model_config){
         .layers = (size_t)options->layers, .d_model = (size_t)options->d_model, .d_ff = (size_t)options->d_ff,
-        .heads = (size_t)options->heads, .vocabulary = (size_t)options->vocabulary, .position_offset = 2,
+        .heads = (size_t)options->heads, .key_value_heads = (size_t)options->heads,
+        .head_width = (size_t)(options->d_model / options->heads), .vocabulary = (size_t)options->vocabulary, .position_offset = 2,
         .embed_scale = 1, .norm_epsilon = 1e-5f, .clusters = 1,
     };
     bench->model.cluster = new_array(1, sizeof *bench->model.cluster);
     bench->model.cluster[0] = (struct model_cluster){
         .size = config->vocabulary, .width = config->d_model,
-        .words = random_matrix(config->vocabulary, config->d_model, 1),
-        .projection = random_matrix(config->d_model, config->d_model, 2),
+        .input = random_matrix(config->vocabulary, config->d_model, 1),
+        .input_projection = random_matrix(config->d_model, config->d_model, 2),
     };
     bench->model.layer = new_array(config->layers, sizeof *bench->model.layer);
     for (size_t i = 0; i < config->layers; i++)
@@ -123,12 +125,14 @@ static void run_products(const struct bench *bench)
 {
     const struct model_config *config = &bench->model.config;
     size_t rows = bench->batch.tokens, d_model = config->d_model, d_ff = config->d_ff;
-    float *narrow = new_floats(rows * d_model), *wide = new_floats(rows * (d_ff > 3 * d_model ? d_ff : 3 * d_model));
+    float *narrow = new_floats(rows * d_model), *wide = new_floats(rows * (d_ff > d_model ? d_ff : d_model));
     for (size_t r = 0; r < bench->repetitions; r++) {
-        product_transposed(rows, d_model, d_model, wide, bench->model.cluster[0].projection, 0, narrow, d_model);
+        product_transposed(rows, d_model, d_model, wide, bench->model.cluster[0].input_projection, 0, narrow, d_model);
         for (size_t l = 0; l < config->layers; l++) {
             const struct model_layer *layer = &bench->model.layer[l];
-            product_transposed(rows, 3 * d_model, d_model, narrow, layer->query_key_value, 0, wide, 3 * d_model);
+            product_transposed(rows, d_model, d_model, narrow, layer->query, 0, wide, d_model);
+            product_transposed(rows, d_model, d_model, narrow, layer->key, 0, wide, d_model);
+            product_transposed(rows, d_model, d_model, narrow, layer->value, 0, wide, d_model);
             product_transposed(rows, d_model, d_model, wide, layer->attention_output, 0, narrow, d_model);
             product_transposed(rows, d_ff, d_model, narrow, layer->keys, 0, wide, d_ff);
             product_transposed(rows, d_model, d_ff, wide, layer->values, 0, narrow, d_model);

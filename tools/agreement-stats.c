@@ -368,7 +368,7 @@ int main(int argc, char **argv)
         struct model_config config = model_config_read(options.model);
         dictionary = dictionary_read(&config);
         dictionary_check(dictionary, &config, reader);
-        model_config_free(&config);
+        config_free(&config);
     }
     read_keys(&stats, reader);
 

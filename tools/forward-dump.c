@@ -35,7 +35,7 @@ struct options {
     const char *model, *output, *layers, *cells;
     bool gzip, with_bos;
     unsigned emit;
-    int positions;
+    int positions, rank;
     uint64_t seed, threads;
 };
 
@@ -140,24 +140,42 @@ static void pack_rows(struct worker *worker, const char *name, const float *matr
                sizeof(float));
 }
 
-/* max and argmax over rows of each column; equal ones: the first row. */
-KERNEL static void column_maxima(const float *matrix, size_t rows, size_t width, uint32_t first,
-                                 float *restrict max, uint32_t *restrict argmax)
+/* One rank's loop; rank is a constant where this is inlined. */
+static inline void best_rows(enum rank rank, const float *matrix, size_t rows, size_t width, uint32_t first,
+                             float *restrict best, uint32_t *restrict row)
 {
     for (size_t i = 0; i < width; i++) {
-        max[i] = -INFINITY;
-        argmax[i] = 0;
+        best[i] = rank == RANK_VALUE ? -INFINITY : rank == RANK_ABS ? 0 : INFINITY;
+        row[i] = 0;
     }
     for (uint32_t r = first; r < rows; r++)
         for (size_t i = 0; i < width; i++) {
             float value = matrix[r * width + i];
-            bool more = value > max[i];
-            max[i] = more ? value : max[i];
-            argmax[i] = more ? r : argmax[i];
+            bool more = rank == RANK_VALUE ? value > best[i]
+                      : rank == RANK_ABS ? fabsf(value) > fabsf(best[i]) : value < best[i];
+            best[i] = more ? value : best[i];
+            row[i] = more ? r : row[i];
         }
 }
 
-/* Per sentence and cell the largest coefficient and its position. */
+/* Of each column the best element by rank, and its row; equal ones: the first row. */
+KERNEL static void column_maxima(enum rank rank, const float *matrix, size_t rows, size_t width, uint32_t first,
+                                 float *restrict best, uint32_t *restrict row)
+{
+    switch (rank) {
+    case RANK_VALUE:
+        best_rows(RANK_VALUE, matrix, rows, width, first, best, row);
+        break;
+    case RANK_ABS:
+        best_rows(RANK_ABS, matrix, rows, width, first, best, row);
+        break;
+    case RANK_MIN:
+        best_rows(RANK_MIN, matrix, rows, width, first, best, row);
+        break;
+    }
+}
+
+/* Per sentence and cell the best coefficient by rank and its position. */
 static void pack_maxima(struct worker *worker)
 {
     const struct dump *dump = worker->dump;
@@ -168,8 +186,8 @@ static void pack_maxima(struct worker *worker)
     const float *coefficients = worker->forward->coefficient;
     size_t at = 0;
     for (size_t s = 0; s < batch->sentences; coefficients += batch->length[s] * d_ff, s++) {
-        column_maxima(coefficients, batch->length[s], d_ff, first_position(dump->options), worker->cell_max,
-                      worker->cell_argmax);
+        column_maxima((enum rank)dump->options->rank, coefficients, batch->length[s], d_ff,
+                      first_position(dump->options), worker->cell_max, worker->cell_argmax);
         for (size_t i = 0; i < dump->cell_count; i++, at++) {
             worker->max[at] = worker->cell_max[dump->cells[i]];
             worker->argmax[at] = (uint16_t)worker->cell_argmax[dump->cells[i]];
@@ -212,7 +230,7 @@ static void pack_prediction(struct worker *worker)
     float *next_logp = new_array(worker->rows, sizeof *next_logp);
     for (size_t start = 0; start < worker->rows; start += PROJECTION_ROWS) {
         size_t count = worker->rows - start < PROJECTION_ROWS ? worker->rows - start : PROJECTION_ROWS;
-        memcpy(worker->vectors, outputs + start * d_model, count * d_model * sizeof(float));
+        final_norm(worker->dump->model, outputs + start * d_model, count, worker->vectors);
         projection_run(worker->projection, worker->vectors, worker->log_probabilities);
         for (size_t r = start; r < start + count; r++) {
             const float *row = worker->log_probabilities + (r - start) * config->vocabulary;
@@ -374,9 +392,9 @@ static json_t *make_header(const struct dump *dump)
 {
     const struct options *options = dump->options;
     json_t *header = header_new("activations", stream_header(dump->reader));
-    json_t *values = json_make("{s:o, s:s, s:b}", "emit", words_as_json(options->emit, emit_words),
-                               "positions", position_words[options->positions], "with_bos",
-                               (int)options->with_bos);
+    json_t *values = json_make("{s:o, s:s, s:s, s:b}", "emit", words_as_json(options->emit, emit_words), "rank",
+                               rank_words[options->rank], "positions", position_words[options->positions],
+                               "with_bos", (int)options->with_bos);
     if (options->positions == POSITIONS_RANDOM)
         json_put(values, "seed", json_integer((json_int_t)options->seed));
     json_put(values, "blas", json_string(blas_name()));
@@ -385,6 +403,7 @@ static json_t *make_header(const struct dump *dump)
     json_put(header, "cells", dump->all_cells ? json_null() : json_list(dump->cells, dump->cell_count));
     json_put(header, "positions", json_string(position_words[options->positions]));
     json_put(header, "first", json_integer(first_position(options)));
+    json_put(header, "rank", json_string(rank_words[options->rank]));
     declare_arrays(header, dump);
     header_add_stage(header, "forward-dump", values);
     return header;
@@ -419,6 +438,8 @@ int main(int argc, char **argv)
         OPTION_MODEL(&options.model),
         {0, "emit", "LIST", "of max (default: each sentence's largest coefficient and its position), coef, resid, ffn, prediction",
          OPTION_CHOICES, &options.emit, 0, 0, emit_words},
+        {0, "rank", "HOW", "of max: largest coefficients (default: value), absolute values (abs), or the lowest (min)",
+         OPTION_CHOICE, &options.rank, 0, 0, rank_words},
         OPTION_LAYERS(&options.layers, "compute"),
         OPTION_CELLS(&options.cells, "write"),
         {0, "positions", "WHICH", "all (default), or one random position a sentence, for coef, resid, ffn, prediction",

@@ -8,6 +8,7 @@
  */
 #include "blas.h"
 #include "cli.h"
+#include "forward.h"
 #include "messages.h"
 #include "projection.h"
 #include "records.h"
@@ -21,8 +22,13 @@
 struct options {
     const char *model, *output;
     bool gzip, all;
+    int norm;
     uint64_t tops, threads;
 };
+
+/* What is done to a value before it is projected, with the model's final norm. */
+static const char *const norm_words[] = {"none", "gain", "full", NULL};
+enum { NORM_NONE, NORM_GAIN, NORM_FULL };
 
 /* What all threads share. */
 struct projecting {
@@ -85,11 +91,16 @@ static bool take_piece(struct projecting *projecting, struct piece *piece)
     return taken;
 }
 
-/* v_i, a column of the layer's value matrix. */
-static void gather_value(const struct model *model, size_t layer, size_t cell, float *value)
+/* v_i, a column of the layer's value matrix; with the final norm's gain, or all of it, where asked for. */
+static void gather_value(const struct model *model, int norm, size_t layer, size_t cell, float *value)
 {
-    for (size_t k = 0; k < model->config.d_model; k++)
+    for (size_t k = 0; k < model->config.d_model; k++) {
         value[k] = model->layer[layer].values[k * model->config.d_ff + cell];
+        if (norm == NORM_GAIN)
+            value[k] *= model->final_norm_gain[k];
+    }
+    if (norm == NORM_FULL)
+        final_norm(model, value, 1, value);
 }
 
 static void annotate(struct key_triggers *key, const float *log_probabilities, size_t vocabulary,
@@ -155,7 +166,7 @@ static void work(void *shared)
     msgpack_sbuffer_init(&buffer);
     while (take_piece(projecting, &piece)) {
         for (size_t i = 0; i < piece.count; i++)
-            gather_value(model, piece.key[i].layer, piece.key[i].cell, values + i * model->config.d_model);
+            gather_value(model, projecting->options->norm, piece.key[i].layer, piece.key[i].cell, values + i * model->config.d_model);
         projection_run(projection, values, log_probabilities);
         pack_piece(projecting, &piece, log_probabilities, &buffer);
         turns_wait(projecting->turns, piece.ticket);
@@ -182,7 +193,8 @@ static json_t *make_header(const struct projecting *projecting)
         header_declare(header, "top_p", "float32", json_make("[s]", "tops"));
     }
     header_add_stage(header, "project-values",
-                     json_make("{s:I, s:s}", "tops", (json_int_t)options->tops, "blas", blas_name()));
+                     json_make("{s:I, s:s, s:s}", "tops", (json_int_t)options->tops, "norm",
+                               norm_words[options->norm], "blas", blas_name()));
     return header;
 }
 
@@ -208,6 +220,8 @@ int main(int argc, char **argv)
     const struct option_spec specs[] = {
         OPTION_MODEL(&options.model),
         {'k', "tops", "N", "tokens listed of each value (default 10)", OPTION_NUMBER, &options.tops, 1, 1 << 16, NULL},
+        {0, "norm", "HOW", "the final norm on values: none (default, as in the paper), its gain only, or full",
+         OPTION_CHOICE, &options.norm, 0, 0, norm_words},
         {0, "all", NULL, "read nothing; list every value of the model", OPTION_FLAG, &options.all, 0, 0, NULL},
         OPTION_THREADS(&options.threads),
         OPTION_OUTPUT(&options.output),
@@ -226,6 +240,8 @@ int main(int argc, char **argv)
     blas_start();
     struct model *model = model_load(options.model);
     struct projecting projecting = {.options = &options, .model = model};
+    if (options.norm != NORM_NONE && !model->config.final_norm)
+        die_usage("--norm %s: %s has no final norm", norm_words[options.norm], options.model);
     if (options.tops > model->config.vocabulary)
         die_usage("--tops %llu is more than the vocabulary has", (unsigned long long)options.tops);
     if (!options.all) {

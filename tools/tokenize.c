@@ -224,6 +224,6 @@ int main(int argc, char **argv)
     batch_free(&tokenizer.batch);
     text_close(text);
     dictionary_free(dictionary);
-    model_config_free(&config);
+    config_free(&config);
     return STATUS_DONE;
 }

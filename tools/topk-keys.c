@@ -1,8 +1,8 @@
 /*
  * topk-keys: activations in, the trigger examples of every key out.
  *
- * Keeps for each key the t prefixes with the largest positive coefficient
- * (paper, section 3.1), in memory that does not grow with the corpus. --merge
+ * Keeps for each key the t prefixes with the largest positive coefficient (paper,
+ * section 3.1; --rank for coefficients that can be negative), in memory that does not grow with the corpus. --merge
  * joins the outputs of shards into the bytes that one run would have given.
  */
 #include "cli.h"
@@ -24,7 +24,8 @@ enum { DEFAULT_TOP = 25 };
 struct options {
     const char *output, *layers, *cells;
     bool gzip, merge;
-    int prefixes;
+    int prefixes, rank;
+    double threshold;
     uint64_t top, sample, seed;
 };
 
@@ -43,6 +44,7 @@ struct search {
     size_t *cells, cell_count;    /* of each of these layers */
     struct key *keys;             /* by layer, then cell */
     size_t key_count;
+    enum rank stream_rank;        /* of the stream's maxima */
     uint32_t first;               /* lowest position that can be a trigger */
     struct topk *topk;
     uint64_t *token_counts;       /* vocabulary */
@@ -160,15 +162,15 @@ static void begin_batch(struct search *search, const struct record *record)
     }
 }
 
-/* Reads an array of count coefficients, or of maxima, which are -infinity where there are none. */
+/* Reads an array of count coefficients, or of maxima, which have the worst score where there is none. */
 static void read_coefficients(struct search *search, const struct record *record, const char *name,
-                              size_t count, float least)
+                              size_t count, float worst)
 {
     search->coefficient = grow_array(search->coefficient, count, sizeof(float));
     record_copy(record, name, search->coefficient, count, sizeof(float));
     bool right = true;
     for (size_t i = 0; i < count; i++)
-        right &= search->coefficient[i] >= least && search->coefficient[i] <= FLT_MAX;
+        right &= fabsf(search->coefficient[i]) <= FLT_MAX || search->coefficient[i] == worst;
     if (!right)
         stream_fail(search->reader, "'%s' has an element that is not a coefficient", name);
 }
@@ -188,7 +190,7 @@ static void offer(struct search *search, size_t key, float coefficient, size_t s
 static void search_maxima(struct search *search, const struct record *record, size_t key, size_t end)
 {
     size_t cells = search->stream_cell_count, count = search->batch.sentences * cells;
-    read_coefficients(search, record, "max", count, -INFINITY);
+    read_coefficients(search, record, "max", count, search->options->rank == RANK_MIN ? INFINITY : -INFINITY);
     search->argmax = grow_array(search->argmax, count, sizeof(uint16_t));
     record_copy(record, "argmax", search->argmax, count, sizeof(uint16_t));
     const uint32_t *tokens = search->batch.token;
@@ -205,7 +207,8 @@ static void search_rows(struct search *search, const struct record *record, size
 {
     size_t cells = search->stream_cell_count, count = search->rows * cells;
     bool every = search->options->prefixes == PREFIXES_EVERY;
-    read_coefficients(search, record, "coef", count, -FLT_MAX);
+    enum rank rank = (enum rank)search->options->rank;
+    read_coefficients(search, record, "coef", count, 0);
     const uint32_t *tokens = search->batch.token;
     for (size_t s = 0, row = 0, next; s < search->batch.sentences; tokens += search->batch.length[s], s++, row = next) {
         for (next = row; next < search->rows && search->row_sentence[next] == s;)
@@ -218,7 +221,9 @@ static void search_rows(struct search *search, const struct record *record, size
                     continue;
                 if (every)
                     offer(search, k, value, s, search->row_position[r], tokens);
-                else if (best == next || value > search->coefficient[best * cells + search->keys[k].column])
+                else if (best == next
+                         || rank_score(rank, value)
+                            > rank_score(rank, search->coefficient[best * cells + search->keys[k].column]))
                     best = r;
             }
             if (best < next)
@@ -242,21 +247,22 @@ static void search_layer(struct search *search, const struct record *record)
         end++;
     if (key == end)
         return;
-    if (search->options->prefixes == PREFIXES_SENTENCE && record_has(record, "max"))
+    if (search->options->prefixes == PREFIXES_SENTENCE && record_has(record, "max")
+        && search->stream_rank == (enum rank)search->options->rank)
         search_maxima(search, record, key, end);
     else if (record_has(record, "coef") && search->row_sentence)
         search_rows(search, record, key, end);
     else
-        stream_fail(search->reader, "the record has no %s; forward-dump --emit %s gives it",
-                    search->options->prefixes == PREFIXES_EVERY ? "coef" : "max",
-                    search->options->prefixes == PREFIXES_EVERY ? "coef" : "max");
+        stream_fail(search->reader, "the record lacks what is searched: forward-dump --emit %s --rank %s gives it",
+                    search->options->prefixes == PREFIXES_EVERY ? "coef" : "max", rank_words[search->options->rank]);
 }
 
 static void search_all(struct search *search)
 {
     struct record record;
     search->token_counts = new_array(search->shape.vocabulary, sizeof *search->token_counts);
-    search->topk = topk_new(search->key_count, (size_t)search->options->top);
+    search->topk = topk_new(search->key_count, (size_t)search->options->top, (enum rank)search->options->rank,
+                            (float)search->options->threshold);
     while (stream_next(search->reader, &record)) {
         if (record_has(&record, "tok"))
             begin_batch(search, &record);
@@ -303,8 +309,9 @@ static json_t *make_header(const struct search *search)
 {
     const struct options *options = search->options;
     json_t *header = header_new("triggers", stream_header(search->reader));
-    json_t *values = json_make("{s:I, s:s}", "top", (json_int_t)options->top, "prefixes",
-                               prefixes_words[options->prefixes]);
+    json_t *values = json_make("{s:I, s:s, s:s, s:f}", "top", (json_int_t)options->top, "prefixes",
+                               prefixes_words[options->prefixes], "rank", rank_words[options->rank],
+                               "threshold", options->threshold);
     if (options->sample) {
         json_put(values, "sample", json_integer((json_int_t)options->sample));
         json_put(values, "seed", json_integer((json_int_t)options->seed));
@@ -315,6 +322,7 @@ static json_t *make_header(const struct search *search)
     json_put(header, "keys", json_integer((json_int_t)search->key_count));
     json_put(header, "top", json_integer((json_int_t)options->top));
     json_put(header, "prefixes", json_string(prefixes_words[options->prefixes]));
+    json_put(header, "rank", json_string(rank_words[options->rank]));
     json_put(header, "arrays", json_object());
     header_declare_triggers(header, false);
     header_add_stage(header, "topk-keys", values);
@@ -327,6 +335,7 @@ static void run_search(const struct options *options, const char *path)
     search.shape = shape_read(search.reader);
     search.stream_layers = header_list(search.reader, "layers", search.shape.layers, &search.stream_layer_count);
     search.stream_cells = header_list(search.reader, "cells", search.shape.d_ff, &search.stream_cell_count);
+    search.stream_rank = header_rank(search.reader);
     search.first = (uint32_t)header_number(search.reader, NULL, "first", 1);
     choose_keys(&search);
     search_all(&search);
@@ -373,7 +382,7 @@ static void begin_merge(struct merge *merge, const struct triggers_reader *reade
         die("out of memory");
     merge->key_count = reader->keys;
     merge->vocabulary = reader->shape.vocabulary;
-    merge->topk = topk_new(merge->key_count, reader->top);
+    merge->topk = topk_new(merge->key_count, reader->top, reader->rank, 0);
     merge->keys = new_array(merge->key_count, sizeof *merge->keys);
     merge->token_counts = new_array(merge->vocabulary, sizeof *merge->token_counts);
     merge->counts = json_make("{}");
@@ -448,6 +457,10 @@ int main(int argc, char **argv)
         {'t', "top", "N", "triggers kept of each key (default 25)", OPTION_NUMBER, &options.top, 1, MOST_TRIGGERS, NULL},
         {0, "prefixes", "WHICH", "one prefix a sentence (default: sentence), or every prefix, which needs coef",
          OPTION_CHOICE, &options.prefixes, 0, 0, prefixes_words},
+        {0, "rank", "HOW", "best are the largest coefficients (default: value), absolute values (abs), or the lowest (min)",
+         OPTION_CHOICE, &options.rank, 0, 0, rank_words},
+        {0, "threshold", "X", "only coefficients whose value (abs: absolute value, min: negative) is above X (default 0)",
+         OPTION_REAL, &options.threshold, 0, 0, NULL},
         OPTION_LAYERS(&options.layers, "keys of"),
         OPTION_CELLS(&options.cells, "keys of"),
         {0, "sample", "N", "only N random keys of each layer (default: all)", OPTION_NUMBER, &options.sample, 1, 0, NULL},
@@ -463,7 +476,7 @@ int main(int argc, char **argv)
     int first = cli_parse(&tool, argc, argv);
     if (!options.merge && argc - first > 1)
         die_usage("more than one input; --merge joins the outputs of several runs");
-    if (options.merge && (options.top || options.prefixes >= 0 || options.layers || options.cells || options.sample))
+    if (options.merge && (options.top || options.prefixes >= 0 || options.rank || options.threshold > 0 || options.layers || options.cells || options.sample))
         die_usage("--merge keeps the keys and triggers that its inputs have; of the options only -o and -z go with it");
     if (!options.top)
         options.top = DEFAULT_TOP;

@@ -1,0 +1,67 @@
+/*
+ * What a model is made of: its config.json, of whatever family, read into one
+ * description. A family is a table row in config.c; nothing else knows it.
+ */
+#ifndef FFKV_CONFIG_H
+#define FFKV_CONFIG_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum norm_kind {
+    NORM_LAYER, /* LayerNorm, Ba et al. 2016 */
+    NORM_RMS,   /* RMSNorm, Zhang and Sennrich 2019 */
+};
+
+enum activation {
+    ACTIVATION_RELU,
+    ACTIVATION_GELU,      /* x Phi(x), Hendrycks and Gimpel 2016 */
+    ACTIVATION_GELU_TANH, /* its tanh approximation, which GPT-2 uses */
+    ACTIVATION_SILU,      /* x sigmoid(x) */
+};
+
+enum position_kind {
+    POSITION_SINUSOIDAL, /* added, as fairseq lays them out */
+    POSITION_LEARNED,    /* added, a table */
+    POSITION_ROTARY,     /* Su et al. 2021: queries and keys are turned */
+};
+
+enum { NO_TOKEN = UINT32_MAX };
+
+struct model_config {
+    char *path;               /* of the model, as the user gave it */
+    const char *architecture; /* model_type */
+    const char *activation_name;
+    size_t layers, d_model, d_ff, vocabulary;
+    size_t heads, key_value_heads, head_width; /* fewer key-value heads: grouped-query attention */
+    enum norm_kind norm;
+    float norm_epsilon;
+    bool final_norm;          /* before the output embedding */
+    enum activation activation;
+    bool gated;               /* m_i = f(g_i . x)(u_i . x), Shazeer 2020 */
+    bool parallel;            /* the feed-forward block reads the layer's input, not attention's result */
+    enum position_kind position;
+    size_t position_offset;   /* index of the first input's position */
+    size_t context;           /* most positions of a sentence; 0: any number */
+    size_t rotary_width;      /* dimensions of a head that are turned */
+    double *rotary_frequency; /* rotary_width / 2: radians a position */
+    float embed_scale;
+    uint32_t bos, unknown;    /* NO_TOKEN: none */
+    bool tied;                /* the output embedding is the input's */
+    bool tied_projections;    /* and so are the adaptive clusters' projections */
+    size_t clusters;          /* of the adaptive input and softmax; 1: a plain softmax */
+    size_t *cutoffs;          /* clusters: first word behind each; the last is vocabulary */
+    size_t factor;            /* each cluster's width is that of the one before, divided by it */
+};
+
+/*
+ * Reads the config of the model at path: json, whose source is called name in
+ * messages. What is missing, contradicts itself, or asks for arithmetic that is
+ * not known ends the program, by name. Takes json over.
+ */
+struct model_config config_parse(const char *path, json_t *json, const char *name);
+void config_free(struct model_config *config);
+
+#endif

@@ -1,0 +1,35 @@
+"""Virtual environments for reference libraries that Debian does not have: made
+once, under build/, from pinned versions, by the tests that need them.
+"""
+
+import hashlib
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def python(*packages):
+    """The Python of an environment that has these packages ("torch==2.15.0").
+    Skips the test, saying so, where they cannot be had."""
+    name = hashlib.sha256(" ".join(packages).encode()).hexdigest()[:12]
+    folder = ROOT / "build" / "environments" / name
+    ready = folder / "ready"
+    if not ready.exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+        done = subprocess.run([folder / "bin/python", "-m", "pip", "install", "--quiet", *packages],
+                              capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"cannot install {', '.join(packages)}: {done.stderr.strip().splitlines()[-1:]}")
+        ready.touch()
+    return folder / "bin/python"
+
+
+def run(python, *arguments):
+    """Runs a script of the tests there; its output."""
+    done = subprocess.run([python, *map(str, arguments)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
