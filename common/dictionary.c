@@ -99,20 +99,22 @@ uint32_t dictionary_find(const struct dictionary *dictionary, const char *word, 
     return entry ? entry->token : dictionary->unknown;
 }
 
-const char *dictionary_word(const struct dictionary *dictionary, uint32_t token, char buffer[32])
+char *dictionary_text(const struct dictionary *dictionary, const uint32_t *tokens, size_t count)
 {
-    if (token < dictionary->size)
-        return dictionary->words[token];
-    snprintf(buffer, 32, "<token %u>", token);
-    return buffer;
-}
-
-void dictionary_check(const struct dictionary *dictionary, const struct model_config *config,
-                      const struct stream_reader *reader)
-{
-    const char *id = header_text(reader, "tokenizer", "id");
-    if (strcmp(id, dictionary->id) || header_number(reader, "tokenizer", "bos", UINT32_MAX) != config->bos
-        || header_number(reader, "tokenizer", "vocabulary", UINT32_MAX) != config->vocabulary)
-        stream_fail(reader, "made with another dictionary or BOS (id %s) than that of %s (id %s)", id,
-                    config->path, dictionary->id);
+    size_t length = 0, capacity = 64;
+    char *text = grow_array(NULL, capacity, 1);
+    for (size_t i = 0; i < count; i++) {
+        char number[32];
+        snprintf(number, sizeof number, "<token %u>", tokens[i]);
+        const char *word = tokens[i] < dictionary->size ? dictionary->words[tokens[i]] : number;
+        size_t word_length = strlen(word);
+        while (length + word_length + 2 > capacity)
+            text = grow_array(text, capacity *= 2, 1);
+        if (i)
+            text[length++] = ' ';
+        memcpy(text + length, word, word_length);
+        length += word_length;
+    }
+    text[length] = '\0';
+    return text;
 }

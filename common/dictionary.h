@@ -5,8 +5,8 @@
 #ifndef FFKV_DICTIONARY_H
 #define FFKV_DICTIONARY_H
 
-#include "model.h"
-#include "stream.h"
+#include "config.h"
+#include "hash.h"
 
 struct dictionary {
     size_t size;       /* words, special symbols among them */
@@ -26,11 +26,7 @@ void dictionary_free(struct dictionary *dictionary);
 /* The word's number, or dictionary->unknown. */
 uint32_t dictionary_find(const struct dictionary *dictionary, const char *word, size_t length);
 
-/* The text of a token; "<token N>" in buffer for one beyond the dictionary. */
-const char *dictionary_word(const struct dictionary *dictionary, uint32_t token, char buffer[32]);
-
-/* Ends the program unless the stream was made with this dictionary and its model's BOS. */
-void dictionary_check(const struct dictionary *dictionary, const struct model_config *config,
-                      const struct stream_reader *reader);
+/* The words of tokens with blanks between; "<token N>" for one beyond the dictionary. The caller frees it. */
+char *dictionary_text(const struct dictionary *dictionary, const uint32_t *tokens, size_t count);
 
 #endif

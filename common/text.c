@@ -193,6 +193,18 @@ static bool next_token(struct span text, size_t *at, struct span *token)
     return inside;
 }
 
+struct span text_strip(struct span text)
+{
+    struct span token, first = {text.bytes, 0}, last = first;
+    size_t count = 0;
+    for (size_t at = 0; next_token(text, &at, &token); count++) {
+        if (!count)
+            first = token;
+        last = token;
+    }
+    return (struct span){first.bytes, (size_t)(last.bytes - first.bytes) + last.length};
+}
+
 static bool is_one_of(struct span token, const char *const *words)
 {
     for (; *words; words++)

@@ -30,6 +30,9 @@ struct text_reader *text_open(const char *path, enum text_mode mode);
 /* True: sentence holds the next one, until the next call. False: the end. */
 bool text_next(struct text_reader *reader, struct span *sentence);
 
+/* The same text without white space at its ends. */
+struct span text_strip(struct span text);
+
 /* The words of a sentence, in an array that holds until the next call. */
 const struct span *text_words(struct text_reader *reader, struct span sentence, size_t *count);
 

@@ -9,11 +9,11 @@
  * from 1 here, and from 0 in streams.
  */
 #include "cli.h"
-#include "dictionary.h"
 #include "messages.h"
 #include "records.h"
 #include "stream.h"
 #include "table.h"
+#include "tokenizer.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -277,31 +277,24 @@ static void write_confidence(const struct stats *stats, const struct options *op
     table_finish(table);
 }
 
-/* A trigger's prefix as words. The caller frees it. */
-static char *prefix_text(const struct key_triggers *key, size_t trigger, const struct dictionary *dictionary)
+/* A trigger's prefix. The caller frees it. */
+static char *prefix_text(const struct key_triggers *key, size_t trigger, const struct tokenizer *tokenizer)
 {
-    const uint32_t *token = key->prefix;
+    const uint32_t *prefix = key->prefix;
     for (size_t i = 0; i < trigger; i++)
-        token += key->position[i];
-    size_t length = 0, capacity = 64;
-    char *text = grow_array(NULL, capacity, 1);
-    for (size_t j = 0; j < key->position[trigger]; j++) {
-        char number[32];
-        const char *word = dictionary_word(dictionary, token[j], number);
-        size_t word_length = strlen(word);
-        while (length + word_length + 2 > capacity)
-            text = grow_array(text, capacity *= 2, 1);
-        if (j)
-            text[length++] = ' ';
-        memcpy(text + length, word, word_length);
-        length += word_length;
-    }
-    text[length] = '\0';
-    return text;
+        prefix += key->position[i];
+    return tokenizer_text(tokenizer, prefix, key->position[trigger]);
+}
+
+/* The next field of a row, a text that is the table's from now on. */
+static void put_text(struct table *table, char *text)
+{
+    table_text(table, text);
+    free(text);
 }
 
 /* Table 2: the example is the best trigger that agrees, else the first one. */
-static void write_top_values(const struct stats *stats, const struct dictionary *dictionary, const char *path)
+static void write_top_values(const struct stats *stats, const struct tokenizer *tokenizer, const char *path)
 {
     static const char *const columns[] = {"layer", "cell", "probability", "token", "agree_in_50", "example",
                                           "example_next", NULL};
@@ -314,16 +307,13 @@ static void write_top_values(const struct stats *stats, const struct dictionary 
                 agree++;
                 example = j;
             }
-        char number[32];
-        char *text = key->count ? prefix_text(key, example, dictionary) : copy_string("");
         table_number(table, key->layer + 1);
         table_number(table, key->cell);
         table_real(table, (double)key->top_probability[0]);
-        table_text(table, dictionary_word(dictionary, key->top[0], number));
+        put_text(table, tokenizer_text(tokenizer, key->top, 1));
         table_number(table, agree);
-        table_text(table, text);
-        table_text(table, key->count ? dictionary_word(dictionary, key->next[example], number) : "");
-        free(text);
+        put_text(table, key->count ? prefix_text(key, example, tokenizer) : copy_string(""));
+        put_text(table, tokenizer_text(tokenizer, key->next + example, key->count ? 1 : 0));
     }
     table_finish(table);
 }
@@ -363,11 +353,11 @@ int main(int argc, char **argv)
     if (options.top_values && stats.triggers.top < AGREEING_TRIGGERS)
         stream_fail(reader, "fewer than %d triggers a key: --top-values needs topk-keys -t %d", AGREEING_TRIGGERS,
                     AGREEING_TRIGGERS);
-    struct dictionary *dictionary = NULL;
+    struct tokenizer *tokenizer = NULL;
     if (options.top_values) {
         struct model_config config = model_config_read(options.model);
-        dictionary = dictionary_read(&config);
-        dictionary_check(dictionary, &config, reader);
+        tokenizer = tokenizer_read(&config);
+        tokenizer_check(tokenizer, &config, reader);
         config_free(&config);
     }
     read_keys(&stats, reader);
@@ -377,13 +367,13 @@ int main(int argc, char **argv)
     if (options.confidence)
         write_confidence(&stats, &options, options.confidence);
     if (options.top_values)
-        write_top_values(&stats, dictionary, options.top_values);
+        write_top_values(&stats, tokenizer, options.top_values);
     write_agreement(&stats, options.output);
 
     for (size_t i = 0; i < stats.confident_count; i++)
         key_triggers_free(&stats.confident[i]);
-    if (dictionary)
-        dictionary_free(dictionary);
+    if (tokenizer)
+        tokenizer_free(tokenizer);
     triggers_close(&stats.triggers);
     stream_close(reader);
     free(stats.keys);

@@ -8,12 +8,12 @@
  */
 #include "blas.h"
 #include "cli.h"
-#include "dictionary.h"
 #include "forward.h"
 #include "messages.h"
 #include "projection.h"
 #include "records.h"
 #include "stream.h"
+#include "tokenizer.h"
 #include "turns.h"
 #include "vector.h"
 
@@ -409,12 +409,12 @@ static json_t *make_header(const struct dump *dump)
     return header;
 }
 
-/* The tokens must have been made with this model's dictionary. */
+/* The tokens must have been made with this model's tokenizer. */
 static void check_tokens(const struct stream_reader *reader, const struct model *model)
 {
-    struct dictionary *dictionary = dictionary_read(&model->config);
-    dictionary_check(dictionary, &model->config, reader);
-    dictionary_free(dictionary);
+    struct tokenizer *tokenizer = tokenizer_read(&model->config);
+    tokenizer_check(tokenizer, &model->config, reader);
+    tokenizer_free(tokenizer);
 }
 
 static void dump_all(struct dump *dump)

@@ -7,11 +7,11 @@
  * and what a shard gives is what the whole run gives for these batches.
  */
 #include "cli.h"
-#include "dictionary.h"
 #include "messages.h"
 #include "records.h"
 #include "stream.h"
 #include "text.h"
+#include "tokenizer.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,9 +33,9 @@ struct counts {
     uint64_t sentences, tokens, unknown, truncated, skipped;
 };
 
-struct tokenizer {
+struct packer {
     const struct options *options;
-    const struct dictionary *dictionary;
+    struct tokenizer *tokenizer;
     struct stream_writer *writer;
     msgpack_sbuffer buffer;
     struct batch batch;             /* being filled */
@@ -47,38 +47,38 @@ struct tokenizer {
 };
 
 /* Whether --shard and --from, --to give this batch to this run. */
-static bool is_taken(const struct tokenizer *tokenizer)
+static bool is_taken(const struct packer *packer)
 {
-    const struct options *options = tokenizer->options;
-    return tokenizer->batches % tokenizer->shards == tokenizer->shard
-        && tokenizer->batch.id >= options->from && tokenizer->batch.id < options->to;
+    const struct options *options = packer->options;
+    return packer->batches % packer->shards == packer->shard
+        && packer->batch.id >= options->from && packer->batch.id < options->to;
 }
 
-static void flush_batch(struct tokenizer *tokenizer)
+static void flush_batch(struct packer *packer)
 {
-    struct batch *batch = &tokenizer->batch;
+    struct batch *batch = &packer->batch;
     if (batch->sentences == 0)
         return;
-    if (is_taken(tokenizer)) {
-        struct counts *taken = &tokenizer->taken;
-        const struct counts *more = &tokenizer->in_batch;
-        pack_map(&tokenizer->buffer, BATCH_MEMBERS);
-        batch_pack(&tokenizer->buffer, batch);
-        stream_append(tokenizer->writer, &tokenizer->buffer, 1);
+    if (is_taken(packer)) {
+        struct counts *taken = &packer->taken;
+        const struct counts *more = &packer->in_batch;
+        pack_map(&packer->buffer, BATCH_MEMBERS);
+        batch_pack(&packer->buffer, batch);
+        stream_append(packer->writer, &packer->buffer, 1);
         *taken = (struct counts){taken->sentences + batch->sentences, taken->tokens + batch->tokens,
                                  taken->unknown + more->unknown, taken->truncated + more->truncated,
                                  taken->skipped + more->skipped};
     }
-    tokenizer->batches++;
-    tokenizer->in_batch = (struct counts){0};
+    packer->batches++;
+    packer->in_batch = (struct counts){0};
     batch->id += batch->sentences;
     batch->sentences = batch->tokens = 0;
 }
 
 /* The length that --long leaves of a sentence of count words: 0 for none. */
-static size_t allowed_length(struct tokenizer *tokenizer, const struct text_reader *text, size_t count)
+static size_t allowed_length(struct packer *packer, const struct text_reader *text, size_t count)
 {
-    const struct options *options = tokenizer->options;
+    const struct options *options = packer->options;
     if (count <= options->max_length)
         return count;
     switch ((enum long_sentences)options->long_sentences) {
@@ -93,53 +93,55 @@ static size_t allowed_length(struct tokenizer *tokenizer, const struct text_read
         input_name(text_input(text)), (unsigned long long)text_line(text), count, (unsigned long long)options->max_length);
 }
 
-static void add_sentence(struct tokenizer *tokenizer, const struct text_reader *text,
-                         const struct span *words, size_t count)
+static void add_sentence(struct packer *packer, const struct text_reader *text, const uint32_t *tokens,
+                         size_t count)
 {
-    struct batch *batch = &tokenizer->batch;
-    size_t length = allowed_length(tokenizer, text, count);
+    struct batch *batch = &packer->batch;
+    size_t length = allowed_length(packer, text, count);
     if (length == 0) {
-        tokenizer->in_batch.skipped++;
+        packer->in_batch.skipped++;
         return;
     }
-    if (batch->tokens + length > tokenizer->options->batch)
-        flush_batch(tokenizer);
-    if (batch->sentences == tokenizer->sentence_capacity) {
-        tokenizer->sentence_capacity = 2 * tokenizer->sentence_capacity + 64;
-        batch->length = grow_array(batch->length, tokenizer->sentence_capacity, sizeof *batch->length);
+    if (batch->tokens + length > packer->options->batch)
+        flush_batch(packer);
+    if (batch->sentences == packer->sentence_capacity) {
+        packer->sentence_capacity = 2 * packer->sentence_capacity + 64;
+        batch->length = grow_array(batch->length, packer->sentence_capacity, sizeof *batch->length);
     }
-    if (batch->tokens + length > tokenizer->token_capacity) {
-        tokenizer->token_capacity = 2 * (batch->tokens + length);
-        batch->token = grow_array(batch->token, tokenizer->token_capacity, sizeof *batch->token);
+    if (batch->tokens + length > packer->token_capacity) {
+        packer->token_capacity = 2 * (batch->tokens + length);
+        batch->token = grow_array(batch->token, packer->token_capacity, sizeof *batch->token);
     }
+    uint32_t unknown = tokenizer_unknown(packer->tokenizer);
     for (size_t i = 0; i < length; i++) {
-        uint32_t token = dictionary_find(tokenizer->dictionary, words[i].bytes, words[i].length);
-        batch->token[batch->tokens++] = token;
-        tokenizer->in_batch.unknown += token == tokenizer->dictionary->unknown;
+        batch->token[batch->tokens++] = tokens[i];
+        packer->in_batch.unknown += tokens[i] == unknown;
     }
-    tokenizer->in_batch.truncated += length < count;
+    packer->in_batch.truncated += length < count;
     batch->length[batch->sentences++] = (uint32_t)length;
-    tokenizer->sentences++;
+    packer->sentences++;
 }
 
-static void tokenize(struct tokenizer *tokenizer, struct text_reader *text)
+static void tokenize(struct packer *packer, struct text_reader *text)
 {
     struct span sentence;
-    while (tokenizer->sentences < tokenizer->options->limit
-           && tokenizer->batch.id < tokenizer->options->to && text_next(text, &sentence)) {
-        size_t count;
-        const struct span *words = text_words(text, sentence, &count);
+    uint32_t *tokens = NULL;
+    size_t capacity = 0;
+    while (packer->sentences < packer->options->limit && packer->batch.id < packer->options->to
+           && text_next(text, &sentence)) {
+        size_t count = tokenizer_encode(packer->tokenizer, text, sentence, &tokens, &capacity);
         if (count)
-            add_sentence(tokenizer, text, words, count);
+            add_sentence(packer, text, tokens, count);
         input_count(text_input(text), count, "tokens");
     }
-    flush_batch(tokenizer);
-    if (tokenizer->sentences == 0)
+    free(tokens);
+    flush_batch(packer);
+    if (packer->sentences == 0)
         die("%s: there is no sentence in it%s", input_name(text_input(text)),
-            tokenizer->in_batch.skipped ? " that is not longer than --max-length" : "");
+            packer->in_batch.skipped ? " that is not longer than --max-length" : "");
 }
 
-static json_t *make_header(const struct options *options, const struct dictionary *dictionary,
+static json_t *make_header(const struct options *options, const struct tokenizer *tokenizer,
                            const struct model_config *config)
 {
     json_t *header = header_new("tokens", NULL);
@@ -151,9 +153,7 @@ static json_t *make_header(const struct options *options, const struct dictionar
     if (options->mode == TEXT_RAW) /* whose rules shape the sentences */
         json_put(values, "icu", json_string(U_ICU_VERSION));
     json_put(header, "corpus", json_make("{s:s}", "name", options->name));
-    json_put(header, "tokenizer",
-             json_make("{s:s, s:I, s:I, s:I}", "id", dictionary->id, "vocabulary", (json_int_t)config->vocabulary,
-                       "bos", (json_int_t)config->bos, "unknown", (json_int_t)config->unknown));
+    json_put(header, "tokenizer", tokenizer_json(tokenizer, config));
     json_put(header, "batch", json_make("{s:I}", "positions", (json_int_t)options->batch));
     header_declare(header, "len", "uint32", json_make("[s]", "sentences"));
     header_declare(header, "tok", "uint32", json_make("[s]", "tokens"));
@@ -162,14 +162,14 @@ static json_t *make_header(const struct options *options, const struct dictionar
 }
 
 /* "I/N" with I from 0 to N-1 */
-static void parse_shard(struct tokenizer *tokenizer, const char *text)
+static void parse_shard(struct packer *packer, const char *text)
 {
     char shard[10] = "0", shards[10] = "1"; /* up to 9 digits: no signs, no overflow */
     int used = 0;
     bool right = !text || (sscanf(text, "%9[0-9]/%9[0-9]%n", shard, shards, &used) == 2 && !text[used]);
-    tokenizer->shard = strtoull(shard, NULL, 10);
-    tokenizer->shards = strtoull(shards, NULL, 10);
-    if (!right || tokenizer->shard >= tokenizer->shards)
+    packer->shard = strtoull(shard, NULL, 10);
+    packer->shards = strtoull(shards, NULL, 10);
+    if (!right || packer->shard >= packer->shards)
         die_usage("--shard takes I/N with I from 0 to N-1, not '%s'", text);
 }
 
@@ -198,32 +198,32 @@ int main(int argc, char **argv)
     };
     const struct tool tool = {"tokenize", "Turns text into a stream of token batches.", "[FILE]", specs, 1};
     int first = cli_parse(&tool, argc, argv);
-    struct tokenizer tokenizer = {.options = &options};
-    parse_shard(&tokenizer, options.shard);
+    struct packer packer = {.options = &options};
+    parse_shard(&packer, options.shard);
     if (!options.model)
-        die_usage("--model DIR is needed: it has the dictionary");
+        die_usage("--model DIR is needed: it has the tokenizer");
 
     struct model_config config = model_config_read(options.model);
-    struct dictionary *dictionary = dictionary_read(&config);
+    struct tokenizer *tokenizer = tokenizer_read(&config);
     struct text_reader *text = text_open(cli_input(argc, argv, first), (enum text_mode)options.mode);
-    json_t *header = make_header(&options, dictionary, &config);
-    tokenizer.dictionary = dictionary;
-    tokenizer.writer = stream_create(options.output, options.gzip, header);
-    msgpack_sbuffer_init(&tokenizer.buffer);
+    json_t *header = make_header(&options, tokenizer, &config);
+    packer.tokenizer = tokenizer;
+    packer.writer = stream_create(options.output, options.gzip, header);
+    msgpack_sbuffer_init(&packer.buffer);
 
-    tokenize(&tokenizer, text);
+    tokenize(&packer, text);
 
-    const struct counts *taken = &tokenizer.taken;
+    const struct counts *taken = &packer.taken;
     json_t *counts = json_make("{s:I, s:I, s:I, s:I, s:I}", "sentences", (json_int_t)taken->sentences, "tokens",
                                (json_int_t)taken->tokens, "unknown", (json_int_t)taken->unknown, "truncated",
                                (json_int_t)taken->truncated, "skipped", (json_int_t)taken->skipped);
-    stream_finish(tokenizer.writer, counts);
+    stream_finish(packer.writer, counts);
     json_decref(counts);
     json_decref(header);
-    msgpack_sbuffer_destroy(&tokenizer.buffer);
-    batch_free(&tokenizer.batch);
+    msgpack_sbuffer_destroy(&packer.buffer);
+    batch_free(&packer.batch);
     text_close(text);
-    dictionary_free(dictionary);
+    tokenizer_free(tokenizer);
     config_free(&config);
     return STATUS_DONE;
 }
