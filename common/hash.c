@@ -34,6 +34,11 @@ void hash_finish(struct hash *hash, char text[HASH_CHARACTERS + 1])
     free(hash);
 }
 
+uint64_t hash_bytes(const void *bytes, size_t size)
+{
+    return XXH3_64bits(bytes, size);
+}
+
 uint64_t random_number(uint64_t seed, uint64_t a, uint64_t b)
 {
     const uint64_t arguments[2] = {a, b}; /* little endian, as the stream is */

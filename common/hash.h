@@ -15,6 +15,9 @@ void hash_add(struct hash *hash, const void *bytes, size_t size);
 /* Writes the 128 bits as hexadecimal digits. Frees hash. */
 void hash_finish(struct hash *hash, char text[HASH_CHARACTERS + 1]);
 
+/* 64 bits of some bytes, for tables in memory. */
+uint64_t hash_bytes(const void *bytes, size_t size);
+
 /* A number that looks random, a function of seed, a and b only. */
 uint64_t random_number(uint64_t seed, uint64_t a, uint64_t b);
 
