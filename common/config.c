@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* Bounds that no model reaches; they keep products of sizes far from overflow. */
 enum { MOST_LAYERS = 4096, MOST_WIDTH = 1 << 20, MOST_VOCABULARY = 1 << 26, MOST_CLUSTERS = 16 };
@@ -313,6 +314,12 @@ static bool ties_embeddings(const struct source *source, const struct family *fa
     /* transformers' default, which old files leave out, is true; that of its Llama classes and NeoX false */
     bool otherwise = family->position != POSITION_ROTARY;
     return flag_or(source, "tie_word_embeddings", otherwise);
+}
+
+bool model_is_gguf(const char *path)
+{
+    struct stat status;
+    return stat(path, &status) == 0 && S_ISREG(status.st_mode);
 }
 
 struct model_config config_parse(const char *path, json_t *json, const char *name)

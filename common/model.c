@@ -1,5 +1,6 @@
 #include "model.h"
 
+#include "gguf_model.h"
 #include "input.h"
 #include "messages.h"
 #include "weights.h"
@@ -17,6 +18,7 @@ enum layout {
     STACKED,            /* part of three, one below the other */
     STACKED_TRANSPOSED, /* the same, transposed */
     INTERLEAVED,        /* part of three, of each head in turn */
+    PAIRED,             /* each head's dimensions that are turned together stand side by side */
 };
 
 enum presence { ALWAYS, SOMETIMES };
@@ -104,6 +106,37 @@ static const struct tensor_row llama_layers[] = {
     NO_MORE,
 };
 
+/* GGUF files: names of their own; llama's queries and keys are rearranged for another way of turning. */
+#define GGUF_ROTARY_LAYERS(layout) \
+    {"blk.%zu.attn_norm.weight", FIELD(attention_norm_gain), D_MODEL, ONE, PLAIN, 0, ALWAYS}, \
+    LINEAR("blk.%zu.attn_q", query, QUERY, D_MODEL, layout, 0, SOMETIMES), \
+    LINEAR("blk.%zu.attn_k", key, KEY_VALUE, D_MODEL, layout, 0, SOMETIMES), \
+    LINEAR("blk.%zu.attn_v", value, KEY_VALUE, D_MODEL, PLAIN, 0, SOMETIMES), \
+    {"blk.%zu.attn_q_norm.weight", FIELD(query_norm_gain), HEAD, ONE, PLAIN, 0, SOMETIMES}, \
+    {"blk.%zu.attn_k_norm.weight", FIELD(key_norm_gain), HEAD, ONE, PLAIN, 0, SOMETIMES}, \
+    LINEAR("blk.%zu.attn_output", attention_output, D_MODEL, QUERY, PLAIN, 0, SOMETIMES), \
+    {"blk.%zu.ffn_norm.weight", FIELD(ffn_norm_gain), D_MODEL, ONE, PLAIN, 0, ALWAYS}, \
+    LINEAR("blk.%zu.ffn_gate", gates, D_FF, D_MODEL, PLAIN, 0, SOMETIMES), \
+    LINEAR("blk.%zu.ffn_up", keys, D_FF, D_MODEL, PLAIN, 0, SOMETIMES), \
+    LINEAR("blk.%zu.ffn_down", values, D_MODEL, D_FF, PLAIN, 0, SOMETIMES), \
+    NO_MORE
+
+static const struct tensor_row gguf_llama_layers[] = {GGUF_ROTARY_LAYERS(PAIRED)};
+static const struct tensor_row gguf_qwen_layers[] = {GGUF_ROTARY_LAYERS(PLAIN)};
+
+static const struct tensor_row gguf_gpt2_layers[] = {
+    NORM("blk.%zu.attn_norm", attention_norm, ALWAYS),
+    LINEAR("blk.%zu.attn_qkv", query, QUERY, D_MODEL, STACKED, 0, ALWAYS),
+    LINEAR("blk.%zu.attn_qkv", key, KEY_VALUE, D_MODEL, STACKED, 1, ALWAYS),
+    LINEAR("blk.%zu.attn_qkv", value, KEY_VALUE, D_MODEL, STACKED, 2, ALWAYS),
+    LINEAR("blk.%zu.attn_output", attention_output, D_MODEL, QUERY, PLAIN, 0, ALWAYS),
+    NORM("blk.%zu.ffn_norm", ffn_norm, ALWAYS),
+    LINEAR("blk.%zu.ffn_up", keys, D_FF, D_MODEL, PLAIN, 0, ALWAYS),
+    LINEAR("blk.%zu.ffn_down", values, D_MODEL, D_FF, PLAIN, 0, ALWAYS),
+    NO_MORE,
+};
+
+static const char *const no_prefixes[] = {"", NULL};
 static const char *const fairseq_prefixes[] = {"decoder.", NULL};
 static const char *const gpt2_prefixes[] = {"transformer.", "", NULL};
 static const char *const opt_prefixes[] = {"model.decoder.", "decoder.", NULL};
@@ -141,10 +174,21 @@ static const struct tensor_names all_names[] = {
     LLAMA_NAMES("qwen3"),
 };
 
-static const struct tensor_names *find_names(const char *model_type)
+#define GGUF_NAMES(model_type, layers, positions, final_norm_bias) \
+    {model_type, no_prefixes, layers, "token_embd.weight", NULL, "output.weight", positions, \
+     "output_norm.weight", final_norm_bias, none_ignored}
+
+static const struct tensor_names gguf_names[] = {
+    GGUF_NAMES("llama", gguf_llama_layers, NULL, NULL),
+    GGUF_NAMES("qwen2", gguf_qwen_layers, NULL, NULL),
+    GGUF_NAMES("qwen3", gguf_qwen_layers, NULL, NULL),
+    GGUF_NAMES("gpt2", gguf_gpt2_layers, "position_embd.weight", "output_norm.bias"),
+};
+
+static const struct tensor_names *find_names(const char *model_type, bool gguf)
 {
-    const struct tensor_names *names = all_names;
-    while (strcmp(names->model_type, model_type)) /* config.c knows no other */
+    const struct tensor_names *names = gguf ? gguf_names : all_names;
+    while (strcmp(names->model_type, model_type)) /* config.c and gguf_model.c know no other */
         names++;
     return names;
 }
@@ -210,6 +254,8 @@ static size_t place_in_file(const struct tensor_row *tensor, const struct model_
         return (tensor->part * rows + row) * columns + column;
     case STACKED_TRANSPOSED:
         return column * 3 * rows + tensor->part * rows + row;
+    case PAIRED:
+        return (row / width * width + row % width % (width / 2) * 2 + row % width / (width / 2)) * columns + column;
     case INTERLEAVED:
         return ((row / width * 3 + tensor->part) * width + row % width) * columns + column;
     }
@@ -221,7 +267,9 @@ static const float *arranged_tensor(struct model *model, const struct tensor_row
     const struct model_config *config = &model->config;
     size_t rows = size_called(config, tensor->rows), columns = size_called(config, tensor->columns);
     bool vector = tensor->columns == ONE;
-    size_t file_rows = tensor->layout >= STACKED ? 3 * rows : rows;
+    bool one_of_three = tensor->layout == STACKED || tensor->layout == STACKED_TRANSPOSED
+                     || tensor->layout == INTERLEAVED;
+    size_t file_rows = one_of_three ? 3 * rows : rows;
     bool transposed = tensor->layout == TRANSPOSED || tensor->layout == STACKED_TRANSPOSED;
     float *from = new_floats(file_rows * columns);
     float *to = new_tensor(model, rows * columns);
@@ -341,26 +389,63 @@ static void refuse_unused(const struct model *model, const struct tensor_names *
             weights_file(model->weights, unused), model->config.architecture, model->config.layers, unused);
 }
 
-/* The id names the arithmetic and the weights, whatever the directory is called. */
-static void set_id(struct model *model, const char *config_path)
+static void hash_file(struct hash *hash, const char *path)
+{
+    struct input *file = input_open(path);
+    char buffer[4096];
+    for (size_t got; (got = input_read(file, buffer, sizeof buffer)) > 0;)
+        hash_add(hash, buffer, got);
+    input_close(file);
+}
+
+/* The id names the arithmetic and the weights, wherever they lie. */
+static void set_id(struct model *model)
 {
     struct hash *hash = hash_new();
-    struct input *config = input_open(config_path);
-    char buffer[4096];
-    for (size_t got; (got = input_read(config, buffer, sizeof buffer)) > 0;)
-        hash_add(hash, buffer, got);
-    input_close(config);
+    if (!weights_gguf(model->weights)) {
+        char *config_path = format_string("%s/config.json", model->config.path);
+        hash_file(hash, config_path);
+        free(config_path);
+    }
     weights_hash(model->weights, hash);
     hash_finish(hash, model->id);
 }
 
+static struct model_config read_gguf_config(const char *path)
+{
+    struct gguf *file = gguf_open(path);
+    struct model_config config = config_parse(path, gguf_config(file, path), path);
+    gguf_close(file);
+    return config;
+}
+
+/* Llama 3's scaling of positions, as GGUF files carry it: a divisor for each frequency. */
+static void scale_frequencies(struct model *model)
+{
+    static const char name[] = "rope_freqs.weight";
+    size_t count = model->config.rotary_width / 2;
+    if (!weights_gguf(model->weights) || model->config.position != POSITION_ROTARY
+        || !weights_has(model->weights, name))
+        return;
+    float *divisors = new_floats(count);
+    weights_read(model->weights, name, count, 0, divisors);
+    for (size_t k = 0; k < count; k++) {
+        if (divisors[k] <= 0)
+            die("%s: tensor '%s' has an element that is not above 0", model->config.path, name);
+        model->config.rotary_frequency[k] /= (double)divisors[k];
+    }
+    free(divisors);
+}
+
 struct model_config model_config_read(const char *path)
 {
+    if (model_is_gguf(path))
+        return read_gguf_config(path);
     char *name = format_string("%s/config.json", path);
     json_error_t error;
     json_t *json = json_load_file(name, JSON_REJECT_DUPLICATES, &error);
     if (!json && error.line < 0)
-        die("%s: %s; --model takes a model directory", name, error.text);
+        die("%s: %s; --model takes a model directory or a GGUF file", name, error.text);
     if (!json_is_object(json))
         die("%s: line %d: not a JSON object: %s", name, error.line, json ? "another value" : error.text);
     struct model_config config = config_parse(path, json, name);
@@ -371,17 +456,16 @@ struct model_config model_config_read(const char *path)
 struct model *model_load(const char *path)
 {
     struct model *model = new_array(1, sizeof *model);
-    char *config_path = format_string("%s/config.json", path);
     model->config = model_config_read(path);
     model->weights = weights_open(path);
-    set_id(model, config_path);
-    free(config_path);
+    set_id(model);
 
     const struct model_config *config = &model->config;
-    struct loading loading = {.model = model, .names = find_names(config->architecture)};
+    struct loading loading = {.model = model, .names = find_names(config->architecture, weights_gguf(model->weights))};
     const struct tensor_names *names = loading.names;
     loading.prefix = find_prefix(model->weights, names);
     read_clusters(&loading);
+    scale_frequencies(model);
     if (names->positions)
         model->positions = named_tensor(&loading, loading.prefix, names->positions, 0,
                                         config->position_offset + config->context, config->d_model);

@@ -54,8 +54,8 @@ struct model {
 };
 
 /*
- * Reads the config of the model at path, a directory with config.json. Bad
- * ones end the program.
+ * Reads the config of the model at path: a directory with config.json, or a GGUF
+ * file. Bad ones end the program.
  */
 struct model_config model_config_read(const char *path);
 

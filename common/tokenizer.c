@@ -2,6 +2,7 @@
 
 #include "bpe.h"
 #include "dictionary.h"
+#include "gguf_model.h"
 #include "messages.h"
 
 #include <stdlib.h>
@@ -70,9 +71,6 @@ static struct bpe *read_bpe(const struct model_config *config)
     free(whole);
     free(vocabulary);
     free(merges);
-    if (bpe && bpe_size(bpe) > config->vocabulary)
-        die("%s: the tokenizer has %zu tokens, config.json a vocabulary of %zu", config->path, bpe_size(bpe),
-            config->vocabulary);
     return bpe;
 }
 
@@ -81,7 +79,10 @@ struct tokenizer *tokenizer_read(const struct model_config *config)
     struct tokenizer *tokenizer = new_array(1, sizeof *tokenizer);
     if (config->bos == NO_TOKEN)
         die("%s: config.json has no bos_token_id, but a sentence must begin with something: add it", config->path);
-    tokenizer->bpe = read_bpe(config);
+    tokenizer->bpe = model_is_gguf(config->path) ? gguf_bpe(config->path) : read_bpe(config);
+    if (tokenizer->bpe && bpe_size(tokenizer->bpe) > config->vocabulary)
+        die("%s: the tokenizer has %zu tokens, the model a vocabulary of %zu", config->path,
+            bpe_size(tokenizer->bpe), config->vocabulary);
     if (!tokenizer->bpe)
         tokenizer->dictionary = dictionary_read(config);
     return tokenizer;

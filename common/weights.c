@@ -1,7 +1,10 @@
 #include "weights.h"
 
+#include "config.h"
+#include "gguf.h"
 #include "messages.h"
 #include "safetensors.h"
+#include "stream.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -14,6 +17,7 @@ struct weights {
     struct safetensors **shards; /* shard_count, by rising name */
     char **paths;                /* shard_count */
     size_t shard_count;
+    struct gguf *gguf;           /* in place of shards; its path is paths[0] */
     json_t *used;                /* names of the tensors that somebody knows */
 };
 
@@ -60,7 +64,13 @@ static void add_index(struct weights *weights, const char *directory, const char
 struct weights *weights_open(const char *path)
 {
     struct weights *weights = new_array(1, sizeof *weights);
-    weights->used = json_object();
+    weights->used = json_make("{}");
+    if (model_is_gguf(path)) {
+        weights->paths = new_array(1, sizeof *weights->paths);
+        weights->paths[0] = copy_string(path);
+        weights->gguf = gguf_open(path);
+        return weights;
+    }
     char *index_path = format_string("%s/model.safetensors.index.json", path);
     if (access(index_path, F_OK) == 0)
         add_index(weights, path, index_path);
@@ -80,6 +90,10 @@ void weights_close(struct weights *weights)
         safetensors_close(weights->shards[i]);
         free(weights->paths[i]);
     }
+    if (weights->gguf) {
+        gguf_close(weights->gguf);
+        free(weights->paths[0]);
+    }
     json_decref(weights->used);
     free(weights->shards);
     free(weights->paths);
@@ -95,27 +109,33 @@ static size_t shard_of(const struct weights *weights, const char *name)
     return 0;
 }
 
-/* The same, and notes that the tensor is known. */
-static const struct safetensors *use(struct weights *weights, const char *name)
+/* Notes that the tensor is known. */
+static void use(struct weights *weights, const char *name)
 {
-    if (json_object_set_new(weights->used, name, json_true()) != 0)
-        die("out of memory");
-    return weights->shards[shard_of(weights, name)];
+    json_put(weights->used, name, json_true());
 }
 
 bool weights_has(struct weights *weights, const char *name)
 {
-    return safetensors_has(use(weights, name), name);
+    use(weights, name);
+    return weights->gguf ? gguf_has(weights->gguf, name)
+                         : safetensors_has(weights->shards[shard_of(weights, name)], name);
 }
 
 void weights_read(struct weights *weights, const char *name, size_t rows, size_t columns, float *values)
 {
-    safetensors_read(use(weights, name), name, rows, columns, values);
+    use(weights, name);
+    if (weights->gguf)
+        gguf_read(weights->gguf, name, rows, columns, values);
+    else
+        safetensors_read(weights->shards[shard_of(weights, name)], name, rows, columns, values);
 }
 
 const float *weights_map(struct weights *weights, const char *name, size_t rows, size_t columns)
 {
-    return safetensors_map(use(weights, name), name, rows, columns);
+    use(weights, name);
+    return weights->gguf ? gguf_map(weights->gguf, name, rows, columns)
+                         : safetensors_map(weights->shards[shard_of(weights, name)], name, rows, columns);
 }
 
 static bool ends_with_one_of(const char *name, const char *const *endings)
@@ -126,20 +146,32 @@ static bool ends_with_one_of(const char *name, const char *const *endings)
     return false;
 }
 
+static bool is_unused(const struct weights *weights, const char *name, const char *const *ignored)
+{
+    return !json_object_get(weights->used, name) && !ends_with_one_of(name, ignored);
+}
+
 const char *weights_unused(const struct weights *weights, const char *const *ignored)
 {
     const char *name;
     json_t *tensor;
+    for (size_t i = 0; weights->gguf && i < gguf_tensors(weights->gguf); i++)
+        if (is_unused(weights, gguf_tensor(weights->gguf, i), ignored))
+            return gguf_tensor(weights->gguf, i);
     for (size_t i = 0; i < weights->shard_count; i++)
         json_object_foreach(safetensors_header(weights->shards[i]), name, tensor)
-            if (safetensors_has(weights->shards[i], name) && !json_object_get(weights->used, name)
-                && !ends_with_one_of(name, ignored))
+            if (safetensors_has(weights->shards[i], name) && is_unused(weights, name, ignored))
                 return name;
     return NULL;
 }
 
 void weights_hash(const struct weights *weights, struct hash *hash)
 {
+    if (weights->gguf) {
+        size_t size;
+        const void *bytes = gguf_bytes(weights->gguf, &size);
+        hash_add(hash, bytes, size);
+    }
     for (size_t i = 0; i < weights->shard_count; i++) {
         size_t size;
         const void *bytes = safetensors_bytes(weights->shards[i], &size);
@@ -147,7 +179,12 @@ void weights_hash(const struct weights *weights, struct hash *hash)
     }
 }
 
+const struct gguf *weights_gguf(const struct weights *weights)
+{
+    return weights->gguf;
+}
+
 const char *weights_file(const struct weights *weights, const char *name)
 {
-    return weights->paths[shard_of(weights, name)];
+    return weights->paths[weights->gguf ? 0 : shard_of(weights, name)];
 }

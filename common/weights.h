@@ -1,6 +1,6 @@
 /*
- * A model's tensors by name, in whatever files they are: model.safetensors, or
- * the shards that model.safetensors.index.json lists.
+ * A model's tensors by name, in whatever files they are: model.safetensors, the
+ * shards that model.safetensors.index.json lists, or a GGUF file.
  */
 #ifndef FFKV_WEIGHTS_H
 #define FFKV_WEIGHTS_H
@@ -39,6 +39,9 @@ const char *weights_unused(const struct weights *weights, const char *const *ign
 
 /* Adds all bytes of the files to a hash. */
 void weights_hash(const struct weights *weights, struct hash *hash);
+
+/* The GGUF file, or NULL where the tensors are in safetensors files. */
+const struct gguf *weights_gguf(const struct weights *weights);
 
 /* File that a tensor is in, or the main one; for messages. */
 const char *weights_file(const struct weights *weights, const char *name);
