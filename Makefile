@@ -55,9 +55,9 @@ run: ## set up, build, fetch the corpus, run the experiment; MODEL=dir CORPUS=fi
 test: ## set up, build with gcc, clang and the sanitizers, run all tests
 	@./setup.sh test
 	@./data/brown.sh
-	@$(MAKE) --no-print-directory all unit-tests bench-program
-	@$(MAKE) --no-print-directory all unit-tests bench-program CC=clang
-	@$(MAKE) --no-print-directory all unit-tests BUILD=sanitize
+	@$(MAKE) --no-print-directory all unit-tests test-programs
+	@$(MAKE) --no-print-directory all unit-tests test-programs CC=clang
+	@$(MAKE) --no-print-directory all unit-tests test-programs BUILD=sanitize
 	@$(PYTHON) -m pytest -q -p no:cacheprovider tests
 
 bench: ## forward-dump's arithmetic beside plain matrix products, at the paper's layer shapes
@@ -67,6 +67,7 @@ bench: ## forward-dump's arithmetic beside plain matrix products, at the paper's
 
 unit-tests: $(UNIT_TESTS)
 bench-program: $(DIR)/tests/bench-forward
+test-programs: bench-program $(DIR)/tests/gguf-print
 
 install: all ## install tools and manual pages; PREFIX, DESTDIR
 	install -d "$(DESTDIR)$(PREFIX)/bin" $(foreach n,1 5 7,"$(DESTDIR)$(PREFIX)/share/man/man$(n)")
@@ -103,4 +104,4 @@ $(DIR)/%.o: %.c
 
 -include $(wildcard $(DIR)/*/*.d)
 .SECONDARY:
-.PHONY: all run test bench unit-tests bench-program install uninstall clean help
+.PHONY: all run test bench unit-tests bench-program test-programs install uninstall clean help
