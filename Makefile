@@ -67,7 +67,7 @@ bench: ## forward-dump's arithmetic beside plain matrix products, at the paper's
 
 unit-tests: $(UNIT_TESTS)
 bench-program: $(DIR)/tests/bench-forward
-test-programs: bench-program $(DIR)/tests/bpe-encode
+test-programs: bench-program $(DIR)/tests/bpe-encode $(DIR)/tests/gguf-print
 
 install: all ## install tools and manual pages; PREFIX, DESTDIR
 	install -d "$(DESTDIR)$(PREFIX)/bin" $(foreach n,1 5 7,"$(DESTDIR)$(PREFIX)/share/man/man$(n)")

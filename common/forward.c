@@ -1,6 +1,7 @@
 #include "forward.h"
 
 #include "blas.h"
+#include "floats.h"
 #include "messages.h"
 #include "vector.h"
 
@@ -323,19 +324,6 @@ KERNEL static void add(float *x, const float *y, size_t count)
         x[i] += y[i];
 }
 
-/* Whether all are finite: infinity and NaN have all bits of the exponent set. */
-KERNEL static bool all_finite(const float *x, size_t count)
-{
-    const uint32_t exponent = 0x7f800000;
-    uint32_t bad = 0;
-    for (size_t i = 0; i < count; i++) {
-        uint32_t bits;
-        memcpy(&bits, &x[i], sizeof bits);
-        bad |= (bits & exponent) == exponent;
-    }
-    return !bad;
-}
-
 /*
  * Turns the first rotary_width dimensions of each head of a row: dimension k and
  * k + half of it form a pair (the arrangement of GPT-NeoX and Llama).
@@ -457,7 +445,8 @@ static void attention(const struct forward *forward, const struct model_layer *l
 
 static void check_finite(const struct forward *forward, size_t index, const float *x, size_t width)
 {
-    if (!all_finite(x, forward->positions * width))
+    size_t count = forward->positions * width;
+    if (floats_first_not_finite(x, count) < count)
         die("layer %zu, sentences from %llu on: activations are not finite; the weights overflow 32-bit floats",
             index, (unsigned long long)forward->batch->id);
 }

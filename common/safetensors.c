@@ -1,23 +1,19 @@
 #include "safetensors.h"
 
+#include "floats.h"
+#include "mapping.h"
 #include "messages.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum { LENGTH_BYTES = 8, MOST_HEADER_BYTES = 100 << 20, MOST_DIMENSIONS = 8 };
 
 struct safetensors {
     char *path;
-    const unsigned char *bytes;
-    size_t size;
+    struct mapping mapping;
     const unsigned char *data; /* behind the header */
     size_t data_size;
     json_t *header;
@@ -28,28 +24,6 @@ struct extent {
     const char *name;
     size_t begin, end;
 };
-
-static float from_half(uint16_t half)
-{
-    uint32_t sign = (uint32_t)(half & 0x8000) << 16;
-    uint32_t exponent = half >> 10 & 0x1f, fraction = half & 0x3ff;
-    if (exponent == 0) { /* zero and subnormals: fraction units of 2^-24 */
-        float magnitude = ldexpf((float)fraction, -24);
-        return sign ? -magnitude : magnitude;
-    }
-    uint32_t bits = sign | (exponent == 31 ? 255 : exponent + 127 - 15) << 23 | fraction << 13;
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-static float from_bfloat(uint16_t top)
-{
-    uint32_t bits = (uint32_t)top << 16;
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
 
 /* Bytes of one element; 0 for a type that is not known. */
 static size_t type_size(const char *type)
@@ -82,7 +56,7 @@ static struct extent check_tensor(const struct safetensors *file, const char *na
         if (!json_is_integer(length) || json_integer_value(length) < 0)
             die("%s: tensor '%s' has no valid shape", file->path, name);
         size_t count = (size_t)json_integer_value(length);
-        if (count && bytes > file->size / count)
+        if (count && bytes > file->mapping.size / count)
             die("%s: tensor '%s' claims to be larger than the file", file->path, name);
         bytes *= count;
     }
@@ -124,32 +98,20 @@ static void check_header(const struct safetensors *file)
 struct safetensors *safetensors_open(const char *path)
 {
     struct safetensors *file = new_array(1, sizeof *file);
-    struct stat status;
     file->path = copy_string(path);
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0 || fstat(descriptor, &status) != 0)
-        die("%s: %s", path, strerror(errno));
-    if (!S_ISREG(status.st_mode) || status.st_size < LENGTH_BYTES)
-        die("%s: not a safetensors file", path);
-    file->size = (size_t)status.st_size;
-    void *bytes = mmap(NULL, file->size, PROT_READ, MAP_PRIVATE, descriptor, 0);
-    if (bytes == MAP_FAILED)
-        die("%s: cannot map: %s", path, strerror(errno));
-    close(descriptor);
-    file->bytes = bytes;
-
+    file->mapping = mapping_open(path, LENGTH_BYTES, "safetensors");
     uint64_t header_bytes = 0;
-    memcpy(&header_bytes, file->bytes, LENGTH_BYTES); /* little endian, as the host is: see stream.c */
-    if (header_bytes > file->size - LENGTH_BYTES || header_bytes > MOST_HEADER_BYTES)
+    memcpy(&header_bytes, file->mapping.bytes, LENGTH_BYTES); /* little endian, as the host is: see stream.c */
+    if (header_bytes > file->mapping.size - LENGTH_BYTES || header_bytes > MOST_HEADER_BYTES)
         die("%s: not a safetensors file, or cut: its header claims %llu bytes", path,
             (unsigned long long)header_bytes);
     json_error_t error;
-    file->header = json_loadb((const char *)file->bytes + LENGTH_BYTES, (size_t)header_bytes,
+    file->header = json_loadb((const char *)file->mapping.bytes + LENGTH_BYTES, (size_t)header_bytes,
                               JSON_REJECT_DUPLICATES, &error);
     if (!json_is_object(file->header))
         die("%s: the header is not a JSON object: %s", path, file->header ? "another value" : error.text);
-    file->data = file->bytes + LENGTH_BYTES + header_bytes;
-    file->data_size = file->size - LENGTH_BYTES - (size_t)header_bytes;
+    file->data = file->mapping.bytes + LENGTH_BYTES + header_bytes;
+    file->data_size = file->mapping.size - LENGTH_BYTES - (size_t)header_bytes;
     check_header(file);
     return file;
 }
@@ -194,10 +156,10 @@ static bool is_type(const json_t *tensor, const char *type)
 
 static void check_finite(const struct safetensors *file, const char *name, const float *values, size_t count)
 {
-    for (size_t i = 0; i < count; i++)
-        if (!isfinite(values[i]))
-            die("%s: tensor '%s' has %s at element %zu: the file is damaged or was trained to divergence",
-                file->path, name, isnan(values[i]) ? "NaN" : "infinity", i);
+    size_t place = floats_first_not_finite(values, count);
+    if (place < count)
+        die("%s: tensor '%s' has %s at element %zu: the file is damaged or was trained to divergence",
+            file->path, name, isnan(values[place]) ? "NaN" : "infinity", place);
 }
 
 void safetensors_read(const struct safetensors *file, const char *name, size_t rows, size_t columns,
@@ -206,17 +168,12 @@ void safetensors_read(const struct safetensors *file, const char *name, size_t r
     const json_t *tensor = find_tensor(file, name, rows, columns);
     const unsigned char *data = data_of(file, tensor);
     size_t count = rows * (columns ? columns : 1);
-    if (is_type(tensor, "F32")) {
-        if (count)
-            memcpy(values, data, count * sizeof *values);
-    } else {
-        bool half = is_type(tensor, "F16");
-        for (size_t i = 0; i < count; i++) {
-            uint16_t bits;
-            memcpy(&bits, data + 2 * i, sizeof bits);
-            values[i] = half ? from_half(bits) : from_bfloat(bits);
-        }
-    }
+    if (is_type(tensor, "F32"))
+        floats_from_floats(data, count, values);
+    else if (is_type(tensor, "F16"))
+        floats_from_halves(data, count, values);
+    else
+        floats_from_bfloats(data, count, values);
     check_finite(file, name, values, count);
 }
 
@@ -233,13 +190,13 @@ const float *safetensors_map(const struct safetensors *file, const char *name, s
 
 const void *safetensors_bytes(const struct safetensors *file, size_t *size)
 {
-    *size = file->size;
-    return file->bytes;
+    *size = file->mapping.size;
+    return file->mapping.bytes;
 }
 
 void safetensors_close(struct safetensors *file)
 {
-    munmap((void *)(uintptr_t)file->bytes, file->size);
+    mapping_close(&file->mapping);
     json_decref(file->header);
     free(file->path);
     free(file);

@@ -1,0 +1,89 @@
+/*
+ * Reads the GGUF format, versions 2 and 3, little endian: metadata by key, a
+ * table of tensors, their data. Everything that the file says is checked against
+ * the file before it is used; memory is at most a small multiple of its size.
+ *
+ * Source of the format: docs/gguf.md of the ggml project.
+ */
+#ifndef FFKV_GGUF_H
+#define FFKV_GGUF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct gguf;
+
+/* Bytes in the file, not terminated; the format says UTF-8, but nothing checks it. */
+struct gguf_text {
+    const char *bytes;
+    size_t length;
+};
+
+/*
+ * Maps the file at path. Ends the program when it is not valid: another version
+ * or byte order, counts, lengths or offsets beyond the file, unknown types,
+ * names that are not printable ASCII or come twice, data that overlap.
+ */
+struct gguf *gguf_open(const char *path);
+
+/* The whole file, for its hash. */
+const void *gguf_bytes(const struct gguf *file, size_t *size);
+
+void gguf_close(struct gguf *file);
+
+/* ---- metadata ---- */
+
+/* How many keys there are, and the one of an index: in order of their bytes. */
+size_t gguf_keys(const struct gguf *file);
+const char *gguf_key(const struct gguf *file, size_t index);
+
+bool gguf_has_key(const struct gguf *file, const char *key);
+bool gguf_is_array(const struct gguf *file, const char *key); /* false without the key, too */
+
+/*
+ * The value of key. A key that is not there, or is of another type, or a number
+ * out of the range given, ends the program. Integers may be of any width.
+ */
+struct gguf_text gguf_text(const struct gguf *file, const char *key);
+char *gguf_word(const struct gguf *file, const char *key); /* printable ASCII; the caller frees */
+uint64_t gguf_uint(const struct gguf *file, const char *key, uint64_t least, uint64_t most);
+double gguf_real(const struct gguf *file, const char *key); /* finite */
+bool gguf_bool(const struct gguf *file, const char *key);
+
+/* The elements of the array at key, and in count how many. The caller frees. */
+struct gguf_text *gguf_texts(const struct gguf *file, const char *key, size_t *count);
+int64_t *gguf_ints(const struct gguf *file, const char *key, size_t *count);
+float *gguf_floats(const struct gguf *file, const char *key, size_t *count); /* finite */
+
+/* ---- tensors ---- */
+
+/* How many tensors there are, and the name of one: in order of their bytes. */
+size_t gguf_tensors(const struct gguf *file);
+const char *gguf_tensor(const struct gguf *file, size_t index);
+
+bool gguf_has(const struct gguf *file, const char *name);
+
+enum { GGUF_DIMENSIONS = 4 };
+
+/*
+ * The number format of a tensor that is there, as "Q4_1", and at length its
+ * lengths as the file has them: elements of a row, rows, ..., 1 behind the last.
+ */
+const char *gguf_format(const struct gguf *file, const char *name, size_t length[GGUF_DIMENSIONS]);
+
+/*
+ * Converts the tensor called name, which must have rows x columns elements
+ * (columns 0: a vector of rows), to 32-bit floats at values. A missing tensor,
+ * another shape, or an element that is not finite ends the program. The file
+ * has the lengths the other way round: columns first.
+ */
+void gguf_read(const struct gguf *file, const char *name, size_t rows, size_t columns, float *values);
+
+/*
+ * The same without a copy, where the file has the tensor as 32-bit floats: they
+ * are there until gguf_close. NULL when it has them otherwise: read it then.
+ */
+const float *gguf_map(const struct gguf *file, const char *name, size_t rows, size_t columns);
+
+#endif

@@ -1,0 +1,30 @@
+/*
+ * The number formats of GGUF's tensors, as 32-bit floats.
+ *
+ * A tensor is a row of blocks: so many elements each, stored as small whole
+ * numbers q with scales d (and minima m) that the block's elements share, so
+ * that an element is d q or d q + m. Sums and products are in 32-bit floats, in
+ * the order that the definition states (ggml, ggml-quants.c), not contracted:
+ * every processor gives the same bits.
+ */
+#ifndef FFKV_QUANTIZED_H
+#define FFKV_QUANTIZED_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct quantization {
+    uint32_t number; /* in the file */
+    const char *name;
+    size_t elements, bytes; /* of a block */
+    /* Converts count elements, whole blocks, from bytes at any address. NULL: not known. */
+    void (*convert)(const unsigned char *bytes, size_t count, float *values);
+};
+
+/* The format of that number; NULL when no format has it. convert may be NULL. */
+const struct quantization *quantization_find(uint32_t number);
+
+/* Names of the formats that can be converted, for messages. */
+#define QUANTIZATIONS_KNOWN "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K and Q6_K"
+
+#endif
