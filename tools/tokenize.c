@@ -150,7 +150,10 @@ static json_t *make_header(const struct options *options, const struct dictionar
         json_put(values, "limit", json_integer((json_int_t)options->limit));
     if (options->mode == TEXT_RAW) /* whose rules shape the sentences */
         json_put(values, "icu", json_string(U_ICU_VERSION));
-    json_put(header, "corpus", json_make("{s:s}", "name", options->name));
+    json_t *name = json_string(options->name);
+    if (!name)
+        die_usage("--name takes UTF-8 text, not '%s'", options->name);
+    json_put(header, "corpus", json_make("{s:o}", "name", name));
     json_put(header, "tokenizer",
              json_make("{s:s, s:I, s:I, s:I}", "id", dictionary->id, "vocabulary", (json_int_t)config->vocabulary,
                        "bos", (json_int_t)config->bos, "unknown", (json_int_t)config->unknown));
