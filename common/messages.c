@@ -43,7 +43,11 @@ void warn(const char *format, ...)
     va_end(arguments);
 }
 
-/* The first thread that ends the program speaks; any other waits for the end. */
+/*
+ * The first thread that ends the program speaks; any other waits for the end.
+ * Destructors do not run: they would take the libraries from under the threads
+ * that still work.
+ */
 static void be_the_last(void)
 {
     static atomic_flag ending = ATOMIC_FLAG_INIT;
@@ -59,7 +63,7 @@ void die(const char *format, ...)
     va_start(arguments, format);
     say(format, arguments);
     va_end(arguments);
-    exit(STATUS_FAILED);
+    quick_exit(STATUS_FAILED);
 }
 
 void die_usage(const char *format, ...)
@@ -69,13 +73,13 @@ void die_usage(const char *format, ...)
     va_start(arguments, format);
     say(format, arguments);
     va_end(arguments);
-    exit(STATUS_USAGE);
+    quick_exit(STATUS_USAGE);
 }
 
 void die_quietly(void)
 {
     be_the_last();
-    exit(STATUS_FAILED);
+    quick_exit(STATUS_FAILED);
 }
 
 void *new_array(size_t count, size_t size)

@@ -5,6 +5,7 @@ release build and the one with sanitizers.  Tests marked release_only, those
 that need a whole corpus, run on the first one only.
 """
 
+import json
 import os
 import pathlib
 
@@ -49,10 +50,14 @@ SHAPES = {
 
 @pytest.fixture(scope="session", params=SHAPES)
 def random_model(request, tmp_path_factory):
-    """The directory of a small model with random weights."""
+    """The directory of a small model with random weights; one of them has other
+    constants than all fairseq models have."""
     directory = tmp_path_factory.mktemp(request.param)
-    random_models.write_model(directory, seed=list(SHAPES).index(request.param),
-                              **SHAPES[request.param])
+    config = random_models.write_model(directory, seed=list(SHAPES).index(request.param),
+                                       **SHAPES[request.param])
+    if request.param == "one-head":
+        config.update(layer_norm_eps=0.25, position_offset=7, embed_scale=3.5, bos_token_id=0)
+        (directory / "config.json").write_text(json.dumps(config))
     return directory
 
 

@@ -8,10 +8,9 @@ this name before stays as it was, and nothing else is left beside it.
 import concurrent.futures
 import os
 import pathlib
-import subprocess
 import time
 
-from helpers import NO_LEAKS, run
+from helpers import run
 
 OLD = b"what was there before\n"
 SECONDS = 20  # that a refusal may take, of a sanitizer's build too
@@ -50,7 +49,7 @@ class Reader:
     def result(self, bin, path, out, **options):
         """The process, and {output option: bytes, or None where nothing came}."""
         tool, *args = bounded(bin, self.tool, *self.argv(path, out), **options)
-        done = run(bin, tool, *args, env=NO_LEAKS)
+        done = run(bin, tool, *args)
         paths = {option: pathlib.Path(f"{out}{option}") for option in self.outputs}
         return done, {option: path.read_bytes() if path.exists() else None
                       for option, path in paths.items()}
@@ -122,9 +121,3 @@ def check(bin, reader, cases, directory, memory=None):
     """Asserts that every case is refused."""
     found = problems(bin, reader, cases, directory, memory)
     assert not found, f"{len(found)} of them, of {reader.name}:\n" + "\n".join(found[:200])
-
-
-def drive(bin, tool, *args, stdin=subprocess.DEVNULL, **options):
-    """A tool that goes on running; see helpers.run for one that ends."""
-    from helpers import command, environment
-    return subprocess.Popen(command(bin, tool, *args), stdin=stdin, env=environment(), **options)

@@ -12,7 +12,7 @@ import oracle
 import streams
 from helpers import (assert_close, batches_of, by_sentence, fails, ok, pipeline,
                      random_sentences, sentences_of, text)
-from random_model import write_tensors
+from random_model import write_model, write_tensors
 
 REFERENCE = pathlib.Path(__file__).parent / "reference"
 ROWS = "coef,resid,ffn"
@@ -116,6 +116,20 @@ def test_long_sentence_is_the_oracles(bin, random_model):
     expected = oracle.forward(oracle.load_model(random_model), tokens)
     for name in "coef", "resid", "ffn":
         assert_close(by_sentence(found, name)[0], getattr(expected, name))
+
+
+def test_small_16_bit_numbers(bin, tmp_path):
+    """Oracle: NumPy in float64; values with subnormal 16-bit floats only."""
+    write_model(tmp_path, dtype="F16", layers=1)
+    tensors = oracle.load_safetensors(tmp_path / "model.safetensors", np.float32)
+    tensors["decoder.layers.0.fc2.weight"] *= 1e-5
+    tensors["decoder.layers.0.fc2.bias"] *= 0
+    write_tensors(tmp_path / "model.safetensors", tensors, "F16")
+    tokens = np.random.default_rng(3).integers(3, 60, 30).tolist()
+    found = dump(bin, tmp_path, text([tokens]), "--emit", "ffn")
+    expected = oracle.forward(oracle.load_model(tmp_path), tokens).ffn
+    assert 0 < np.abs(expected).max() < 1e-4
+    assert_close(by_sentence(found, "ffn")[0], expected)
 
 
 # ---------------------------------------------- identities within one stream

@@ -6,7 +6,7 @@ import pytest
 
 import oracle
 import streams
-from helpers import fails, ok, pipeline, random_sentences, run, table, text
+from helpers import fails, ok, pipeline, random_sentences, table, text
 
 ARRAYS = {"coef": "float32", "sentence": "uint64", "position": "uint32", "next": "uint32",
           "prefix": "uint32", "top": "uint32", "top_p": "float32", "next_rank": "uint32",
@@ -25,10 +25,11 @@ def key(layer, cell, tops, triggers, ranks=None):
             "last_p": [0.1] * len(triggers), "prefix": sum((prefix for prefix, _ in triggers), [])}
 
 
-def projected(keys, counts=None, layers=3, top=50, vocabulary=20, tokenizer="none"):
+def projected(keys, counts=None, layers=3, top=50, vocabulary=20, tokenizer=None):
+    """A triggers stream with projected values; tokenizer: of its header."""
     header = {
         "format": "ffkv", "version": 1, "kind": "triggers", "corpus": {"name": "made"},
-        "tokenizer": {"id": tokenizer, "vocabulary": vocabulary, "bos": 2}, "batch": {"positions": 512},
+        "tokenizer": tokenizer or {"id": "none", "vocabulary": vocabulary, "bos": 2}, "batch": {"positions": 512},
         "arrays": {name: {"type": kind, "shape": ["any " + name]} for name, kind in ARRAYS.items()},
         "history": [], "model": {"id": "none", "architecture": "none", "layers": layers, "d_model": 4,
                                  "d_ff": 10, "vocabulary": vocabulary, "activation": "relu"},
@@ -36,6 +37,10 @@ def projected(keys, counts=None, layers=3, top=50, vocabulary=20, tokenizer="non
         "top": top,
     }
     return streams.write(header, keys + ([{"token_counts": counts}] if counts is not None else []))
+
+
+def tokenizer_of(bin, model):
+    return streams.read(ok(bin, "tokenize", "-m", model, stdin=b"x")).header["tokenizer"]
 
 
 def statistics(bin, directory, data, *options, model=None):
@@ -99,6 +104,8 @@ def test_frequent_by_hand(bin, tmp_path):
     assert statistics(bin, tmp_path, projected(keys, COUNTS))[0][0]["frequent"] == "0.333333333"
     more = COUNTS[:6] + [10] + COUNTS[7:]
     assert statistics(bin, tmp_path, projected(keys, more))[0][0]["frequent"] == "0.666666667"
+    rest = [10] + COUNTS[1:]  # a dead key's next token is not number 0
+    assert statistics(bin, tmp_path, projected(keys, rest))[0][0]["frequent"] == "0"
     assert statistics(bin, tmp_path, projected(keys))[0][0]["frequent"] == ""
 
 
@@ -113,7 +120,7 @@ def test_dead_layer(bin, tmp_path):
 def test_top_values_by_hand(bin, small_model, tmp_path):
     """Expected by hand: the most confident first, equals as they come; 50
     triggers count; the example is the first that agrees, or else the first."""
-    tokenizer = streams.read(ok(bin, "tokenize", "-m", small_model, stdin=b"w5")).header["tokenizer"]["id"]
+    tokenizer = tokenizer_of(bin, small_model)
     other = [([10, 11], 8)]
     keys = [
         key(0, 0, [(7, 0.25)], other * 3 + [([12, 13], 7), ([14], 7)] + other),
@@ -138,7 +145,7 @@ def test_top_values_by_hand(bin, small_model, tmp_path):
 
 def test_only_the_100_most_confident(bin, small_model, tmp_path):
     """Expected by the definition: 100 of 250 values, equals by layer and cell."""
-    tokenizer = streams.read(ok(bin, "tokenize", "-m", small_model, stdin=b"w5")).header["tokenizer"]["id"]
+    tokenizer = tokenizer_of(bin, small_model)
     random = np.random.default_rng(1)
     confidence = random.integers(1, 12, 250) / 16
     keys = [key(i // 10, i % 10, [(7, p)], []) for i, p in enumerate(confidence)]
@@ -150,7 +157,7 @@ def test_only_the_100_most_confident(bin, small_model, tmp_path):
 
 def test_top_values_need_50_triggers(bin, small_model, tmp_path):
     """Expected by the contract: agree_in_50 is not made from fewer."""
-    tokenizer = streams.read(ok(bin, "tokenize", "-m", small_model, stdin=b"w5")).header["tokenizer"]["id"]
+    tokenizer = tokenizer_of(bin, small_model)
     data = projected(BY_HAND, vocabulary=100, tokenizer=tokenizer, top=49)
     fails(bin, "agreement-stats", "-m", small_model, "--top-values", tmp_path / "out", stdin=data, says="50")
     assert not (tmp_path / "out").exists()
@@ -162,7 +169,7 @@ def test_text_fields_are_quoted(bin, tmp_path, small_model):
         (tmp_path / name).write_bytes((small_model / name).read_bytes())
     words = ['","', '"', "a,b", "=1+1", "\N{GREEK SMALL LETTER ALPHA}"] + [f"x{i}" for i in range(91)]
     (tmp_path / "dict.txt").write_text("".join(f"{word} 1\n" for word in words), encoding="utf-8")
-    tokenizer = streams.read(ok(bin, "tokenize", "-m", tmp_path, stdin=b"x")).header["tokenizer"]["id"]
+    tokenizer = tokenizer_of(bin, tmp_path)
     keys = [key(0, 0, [(4, 0.5)], [([5, 6, 7, 8], 5)])]
     found = statistics(bin, tmp_path, projected(keys, vocabulary=100, tokenizer=tokenizer), model=tmp_path)[3]
     assert found[0]["token"] == '","' and found[0]["example_next"] == '"'

@@ -185,7 +185,7 @@ def test_header(bin, small_model, english):
     header = read(bin, small_model, "w5", "--name", "na\u00efve", "--limit", 5, "--shard", "0/1").header
     assert header["kind"] == "tokens"
     assert header["corpus"] == {"name": "na\u00efve"}
-    assert {**header["tokenizer"], "id": 0} == {"id": 0, "vocabulary": 100, "bos": 2}
+    assert (header["tokenizer"]["vocabulary"], header["tokenizer"]["bos"]) == (100, 2)
     assert header["tokenizer"]["id"] != read(bin, english, "cat").header["tokenizer"]["id"]
     (stage,) = header["history"]
     assert stage["tool"] == "tokenize" and stage["options"]["limit"] == 5

@@ -174,7 +174,8 @@ def test_sample(bin, dumped):
 
 def test_sample_among_cells(bin, dumped):
     """By the definition: --sample chooses among --cells."""
-    found = keys_of(ok(bin, "topk-keys", "--sample", 3, "--cells", "0-5", stdin=dumped[0]))[1]
+    stream, found = keys_of(ok(bin, "topk-keys", "--sample", 3, "--cells", "0-5", stdin=dumped[0]))
+    assert stream.header["cells"] == list(range(6))
     assert collections.Counter(layer for layer, _ in found) == {0: 3, 1: 3, 2: 3}
     assert {cell for _, cell in found} <= set(range(6))
 
@@ -221,13 +222,14 @@ def tied(levels, seed=1, count=200):
 @pytest.mark.parametrize("t", [1, 3, 25, 128])
 def test_ties_and_dead_keys(bin, levels, t, every):
     """Recomputation, exact, by sorting: equal coefficients go by sentence, then
-    position, whatever the order in which batches come."""
+    position, whatever the order in which batches come, and whether a sentence's
+    largest coefficient is given or found."""
     sentences, coef = tied(levels, seed=t)
     layers, cells = [1, 3], [0, 2, 3, 7]
     order = np.random.default_rng(t).permutation(67).tolist()
     results = []
-    for how in None, order, sorted(range(67), reverse=True):
-        data = activations(sentences, coef, layers, cells, order=how)
+    for emit, how in ((("max", "coef"), None), (["coef"], order), (["coef"], range(66, -1, -1))):
+        data = activations(sentences, coef, layers, cells, emit, order=how)
         results.append(ok(bin, "topk-keys", "-t", t, *["--prefixes", "every"] * every, stdin=data))
     assert_triggers(results[0], sentences, coef, layers, cells, t, every)
     assert results[1] == results[0] and results[2] == results[0]

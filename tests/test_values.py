@@ -140,12 +140,13 @@ def test_k_lists_the_first_k(bin, small_model, all_values):
 def test_whole_distributions(bin, random_model):
     """Recomputation, exact, from the list of all tokens: ranks and probabilities;
     and probabilities sum to 1."""
-    vocabulary = oracle.load_model(random_model).config["vocab_size"]
+    config = oracle.load_model(random_model).config
+    vocabulary, bos = config["vocab_size"], config["bos_token_id"]
     for record in keys(project(bin, random_model, "-k", vocabulary, stdin=triggers(bin, random_model))):
         assert sorted(record["top"].tolist()) == list(range(vocabulary))
         assert record["top_p"].sum(dtype=float) == pytest.approx(1, abs=1e-5)
         place = np.argsort(record["top"])
-        for name, tokens in ("next", record["next"]), ("last", oracle.last_tokens(record, 2)):
+        for name, tokens in ("next", record["next"]), ("last", oracle.last_tokens(record, bos)):
             assert np.array_equal(record[name + "_rank"], place[tokens] + 1)
             assert np.array_equal(record[name + "_p"], record["top_p"][place[tokens]])
 

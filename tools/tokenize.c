@@ -152,7 +152,10 @@ static json_t *make_header(const struct options *options, const struct tokenizer
         json_put(values, "limit", json_integer((json_int_t)options->limit));
     if (options->mode == TEXT_RAW) /* whose rules shape the sentences */
         json_put(values, "icu", json_string(U_ICU_VERSION));
-    json_put(header, "corpus", json_make("{s:s}", "name", options->name));
+    json_t *name = json_string(options->name);
+    if (!name)
+        die_usage("--name takes UTF-8 text, not '%s'", options->name);
+    json_put(header, "corpus", json_make("{s:o}", "name", name));
     json_put(header, "tokenizer", tokenizer_json(tokenizer, config));
     json_put(header, "batch", json_make("{s:I}", "positions", (json_int_t)options->batch));
     header_declare(header, "len", "uint32", json_make("[s]", "sentences"));

@@ -1,0 +1,699 @@
+"""The command line and what surrounds a tool: options, standard streams, output
+files, signals, terminals.  Every rule is checked for every tool."""
+
+import gzip
+import os
+import pathlib
+import pty
+import re
+import signal
+import stat
+import subprocess
+import tempfile
+import threading
+import time
+import types
+
+import numpy as np
+import pytest
+
+import random_model
+import streams
+from conftest import ROOT
+from damage import OLD, in_parallel
+from helpers import command, environment, fails, ok, run
+
+TOOLS = sorted(path.stem for path in (ROOT / "tools").glob("*.c"))
+STREAM_WRITERS = ["forward-dump", "project-values", "tokenize", "topk-keys"]
+CHAIN = ["tokenize", "forward-dump", "topk-keys", "project-values", "agreement-stats"]
+PATIENCE = 60  # seconds, for what should take far less than one
+
+
+@pytest.fixture(scope="module")
+def made(bin, tmp_path_factory):
+    """What each tool needs: arguments, input (bytes and file) and the output that comes of them."""
+    class Use:
+        def __init__(self, tool, arguments, data):
+            self.tool, self.arguments, self.data = tool, [str(argument) for argument in arguments], data
+            self.path = place / f"{tool}.in"
+            self.path.write_bytes(data)
+            self.output = ok(bin, tool, *arguments, stdin=data)
+
+    place = tmp_path_factory.mktemp("made")
+    model = place / "model"
+    random_model.write_model(model, layers=2, d_model=8, d_ff=4, heads=2, vocabulary=12, cutoffs=(5, 8), factor=2)
+    uses, data = {}, b"w4 w5 w6\nw7 w8 other w9\nw5\n" * 20
+    for tool, arguments in [("tokenize", ["-m", model]), ("forward-dump", ["-m", model, "--threads", 2]),
+                            ("topk-keys", ["-t", 3]), ("project-values", ["-m", model, "-k", 3, "--threads", 2]),
+                            ("agreement-stats", [])]:
+        uses[tool] = Use(tool, arguments, data)
+        data = uses[tool].output
+    uses["stream-cat"] = Use("stream-cat", [], uses["forward-dump"].output)
+    assert sorted(uses) == TOOLS
+    return uses
+
+
+@pytest.fixture(params=TOOLS)
+def use(request, made):
+    return made[request.param]
+
+
+def shell(bin, script, use, *args, **options):
+    """Runs a shell script with "$@" the tool's command line; /bin/sh reports for the tool."""
+    argv = ["/bin/sh", "-c", script, "sh", *command(bin, use.tool, *use.arguments, *args)]
+    return subprocess.run(argv, capture_output=True, timeout=PATIENCE, check=False, env=environment(), **options)
+
+
+def start(bin, use, *args, **options):
+    options = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, **options}
+    return subprocess.Popen(command(bin, use.tool, *use.arguments, *args), env=environment(), **options)
+
+
+def end(process):
+    """(status, message) of a process that ends by itself."""
+    message = process.stderr.read().decode()
+    process.stderr.close()
+    return process.wait(PATIENCE), message
+
+
+def until(condition, what):
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain: {what}"
+        time.sleep(0.005)
+
+
+def names(directory):
+    return sorted(path.name for path in pathlib.Path(directory).iterdir())
+
+
+# ------------------------------------------------------------ help and version
+
+def test_help(bin, tmp_path, use):
+    for arguments in ["--help"], ["-h"], [*use.arguments, "--help"], ["-o", "file", "--help", "--nonsense"]:
+        done = run(bin, use.tool, *arguments, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert done.stdout == ok(bin, use.tool, "--help")
+    text = done.stdout.decode()
+    assert text.startswith(f"usage: {use.tool} [options] ") and "Exit status: 0 done, 1 failed, 2 wrong usage." in text
+    assert not names(tmp_path)
+
+
+def test_version(bin, use):
+    done = run(bin, use.tool, "--version")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert re.match(rf"{use.tool} \(ffkv\) \d+\.\d+\.\d+\ncompiler .+\n.*zlib \d.*msgpack-c \d.*OpenBLAS \d",
+                    done.stdout.decode()), done.stdout
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_that_cannot_be_written(bin, use, option):
+    for target in "/dev/full", "&-":
+        done = shell(bin, f'"$@" >{target}', use, option)
+        assert done.returncode == 1 and done.stderr.startswith(f"{use.tool}: standard output: ".encode())
+
+
+def options_in_help(bin, tool):
+    """[(letter or None, name, argument or None)]"""
+    text = ok(bin, tool, "--help").decode()
+    found = re.findall(r"^  (?:-(\w),|   ) --([\w-]+)(?: ([A-Z/]+))?  ?", text, re.M)
+    assert len(found) == len(re.findall(r"^  .*--", text, re.M)) >= 4
+    return [(letter or None, name, argument or None) for letter, name, argument in found]
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_synopsis_names_every_option(bin, tool):
+    text = (ROOT / "tools" / f"{tool}.1").read_text()
+    synopsis = set(re.findall(r"Fl (-?[\w-]+)", text[text.index(".Sh SYNOPSIS"):text.index(".Sh DESCRIPTION")]))
+    for letter, name, _ in options_in_help(bin, tool):
+        if name not in ("help", "version"):
+            assert synopsis & {letter, f"-{name}"}, f"--{name} is not in the synopsis"
+
+
+# ----------------------------------------------------------------- wrong usage
+
+def misused(bin, directory, cases):
+    """cases: (tool, arguments, message).  Status 2, one line, no output, nothing read or made."""
+    def judge(case):
+        tool, arguments, says = case
+        done = run(bin, tool, *arguments, cwd=directory)
+        message = done.stderr.decode(errors="replace")
+        right = (done.returncode == 2 and message.startswith(f"{tool}: ") and message.count("\n") == 1
+                 and message.endswith("\n") and says in message and done.stdout == b"")
+        return None if right else f"{tool} {arguments}: status {done.returncode}, {message!r} {done.stdout[:99]!r}"
+
+    found = list(filter(None, in_parallel(judge, cases)))
+    assert not found, f"{len(found)} of {len(cases)}:\n" + "\n".join(found[:50])
+    assert not names(directory)
+
+
+def test_unknown_options(bin, tmp_path, use):
+    cases = [(use.tool, [*use.arguments, *arguments], says) for arguments, says in [
+        (["--nonsense"], "unknown option '--nonsense'"), (["--nonsense=3"], "unknown option '--nonsense=3'"),
+        (["-q"], "unknown option '-q'"), (["-o", "out", "-q"], "unknown option '-q'"), (["-qh"], "unknown option '-q'"),
+        (["-9"], "unknown option '-9'"), (["--help=3"], "'--help=3'"), ([str(use.path), "--nonsense"], "'--nonsense'"),
+        (["-o"], "option '-o' needs an argument"), (["--output"], "option '--output' needs an argument")]]
+    if use.tool in STREAM_WRITERS:
+        cases += [(use.tool, [*use.arguments, *arguments], says) for arguments, says in [
+            (["-zq"], "unknown option '-q'"), (["-qz"], "unknown option '-q'"), (["--gzip", "-qz"], "unknown option '-q'"),
+            (["--gzip=yes"], "'--gzip=yes'"), (["-zo"], "'-zo' needs an argument")]]
+    misused(bin, tmp_path, [(tool, arguments, says) for tool, arguments, says in cases])
+
+
+def test_options_that_need_an_argument(bin, tmp_path):
+    misused(bin, tmp_path, [(tool, [f"--{name}"], f"option '--{name}' needs an argument")
+                            for tool in TOOLS for _, name, argument in options_in_help(bin, tool) if argument])
+
+
+def test_operands(bin, made, tmp_path):
+    cases = [(use.tool, [*use.arguments, use.path, use.path], "more than one input" if use.tool == "topk-keys"
+              else f"too many operands, from '{use.path}' on") for use in made.values()]
+    cases += [(tool, [], "--model DIR is needed") for tool in ("tokenize", "forward-dump", "project-values")]
+    cases += [
+        ("project-values", [*made["project-values"].arguments, "--all", made["project-values"].path], "--all reads no input"),
+        ("project-values", [*made["project-values"].arguments, "-k", 13, made["project-values"].path], "--tops 13"),
+        ("topk-keys", ["--merge"], "--merge needs"), ("topk-keys", ["--merge", "--layers", 0, "x"], "--merge keeps"),
+        ("topk-keys", ["--merge", "--cells", 0, "x"], "--merge keeps"),
+        ("topk-keys", ["--merge", "--sample", 1, "x"], "--merge keeps"),
+        ("agreement-stats", ["--top-values", "x"], "--top-values needs --model"),
+        ("tokenize", [*made["tokenize"].arguments, "--name", "\udcff", made["tokenize"].path], "--name takes UTF-8")]
+    misused(bin, tmp_path, cases)
+
+
+NOT_NUMBERS = ["", "x", "-1", "+1", " 1", "1 ", "1.0", "0x1", "1e3", "1,2", "\u0661", "18446744073709551616",
+               "99999999999999999999999"]
+
+
+@pytest.mark.parametrize("tool, name, least, most", [
+    ("tokenize", "batch", 1, 1 << 20), ("tokenize", "max-length", 1, 65535), ("tokenize", "limit", 1, (1 << 63) - 1),
+    ("tokenize", "from", 0, None), ("tokenize", "to", 0, None),
+    ("forward-dump", "seed", 0, None), ("forward-dump", "threads", 1, 64),
+    ("topk-keys", "top", 1, 1 << 24), ("topk-keys", "sample", 1, None), ("topk-keys", "seed", 0, None),
+    ("project-values", "tops", 1, 1 << 16), ("project-values", "threads", 1, 64),
+    ("agreement-stats", "bins", 1, 1 << 20), ("stream-cat", "records", 0, None)])
+def test_numbers(bin, tmp_path, tool, name, least, most):
+    wrong = NOT_NUMBERS + ([str(least - 1)] if least else []) + ([str(most + 1)] if most else [])
+    says = f"--{name} takes a whole number from {least} to {most or (1 << 64) - 1}, not '%s'"
+    misused(bin, tmp_path, [(tool, [f"--{name}={text}"], says % text) for text in wrong])
+
+
+def test_number_options_are_all_tested(bin):
+    """A new option that takes a number needs a line above."""
+    tested = {tuple(mark[:2]) for mark in test_numbers.pytestmark[0].args[1]}
+    assert tested == {(tool, name) for tool in TOOLS for _, name, argument in options_in_help(bin, tool)
+                      if argument == "N"}
+
+
+def test_choices(bin, tmp_path):
+    misused(bin, tmp_path, [
+        *[("tokenize", ["--mode", word], f"--mode does not know '{word}'; it takes: lines, wikitext, raw")
+          for word in ("", "line", "Lines", "lines ", "lines,raw", "linesx")],
+        *[("tokenize", ["--long", word], f"--long does not know '{word}'") for word in ("", "cut", "errors")],
+        *[("topk-keys", ["--prefixes", word], f"--prefixes does not know '{word}'") for word in ("", "all")],
+        *[("forward-dump", ["--positions", word], f"--positions does not know '{word}'") for word in ("", "some")],
+        *[("forward-dump", ["--emit", words], f"--emit does not know '{word}'; it takes: max, coef, resid, ffn, prediction")
+          for words, word in [("", ""), ("max,", ""), (",max", ""), ("max,,coef", ""), ("MAX", "MAX"), ("max coef", "max coef"),
+                              ("max, coef", " coef"), ("max,coefs", "coefs"), ("ma", "ma")]]])
+
+
+@pytest.mark.parametrize("tool", ["forward-dump", "topk-keys"])
+def test_lists(bin, made, tmp_path, tool):
+    use = made[tool]
+    cases = []
+    for name, bound in ("layers", 2), ("cells", 4):
+        cases += [(tool, [*use.arguments, f"--{name}={text}", use.path],
+                   f"--{name} takes a list such as 0-3,7 of numbers from 0 to {bound - 1}, not '{text}'")
+                  for text in ("", ",", "0,", ",0", "0,,1", "a", "0-", "-0", "-", "1-0", "0-1-1", str(bound), f"0-{bound}",
+                               "0 ,1", " 0", "0, 1", "+0", "0x0", "0;1", "1.0", "0-18446744073709551616",
+                               "18446744073709551616", "0\u20131")]
+    misused(bin, tmp_path, cases)
+
+
+def test_other_arguments(bin, made, tmp_path):
+    use = made["tokenize"]
+    cases = [("tokenize", [*use.arguments, f"--shard={text}", use.path], f"--shard takes I/N with I from 0 to N-1, not '{text}'")
+             for text in ("", "1", "/", "0/", "/2", "2/2", "3/2", "0/0", "-0/2", "0/-2", "+0/2", "0/+2", " 0/2", "0 /2",
+                          "0/ 2", "0/2 ", "0/2x", "0/2/", "0x0/2", "0.0/2", "0/4294967297", "0/18446744073709551617", "a/b")]
+    cases += [("agreement-stats", [f"--edges={text}", made["agreement-stats"].path], "--edges")
+              for text in ("", "0", "1,0", "0,0", "0,x", "x", "nan,1", "0,nan", "0,inf", "-inf,0", ",0,1", "0,1,", "0,,1",
+                           "0 1", "0,1x", ",".join(map(str, range(2000))))]
+    misused(bin, tmp_path, cases)
+
+
+# ------------------------------------------------------------- standard streams
+
+def test_input_by_name_by_dash_and_by_default(bin, use):
+    assert ok(bin, use.tool, *use.arguments, use.path) == use.output
+    assert ok(bin, use.tool, *use.arguments, "-", stdin=use.data) == use.output
+    assert ok(bin, use.tool, *use.arguments, "--", "-", stdin=use.data) == use.output
+    assert ok(bin, use.tool, *use.arguments, stdin=gzip.compress(use.data)) == use.output
+
+
+def test_options_and_operands_that_look_alike(bin, use, tmp_path):
+    (tmp_path / "--help").write_bytes(use.data)
+    assert ok(bin, use.tool, *use.arguments, "--", "--help", cwd=tmp_path) == use.output
+
+
+@pytest.fixture(scope="module")
+def devices(tmp_path_factory):
+    """/dev/full and /dev/null; for root, whose broken tool could replace these, others like them."""
+    def device(name, minor):
+        if os.getuid():
+            return f"/dev/{name}"
+        path = tmp_path_factory.mktemp("devices") / name
+        try:
+            os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, minor))
+            os.close(os.open(path, os.O_WRONLY))
+        except PermissionError:
+            pytest.skip("root that may not make devices: run the tests as another user")
+        return path
+
+    return types.SimpleNamespace(full=device("full", 7), null=device("null", 3))
+
+
+def test_full_device(bin, use, devices):
+    says = "cannot write: No space left on device"
+    for form in [[]] + ([["-z"]] if use.tool in STREAM_WRITERS else []):
+        done = shell(bin, '"$@" >/dev/full', use, *form, use.path)
+        assert (done.returncode, done.stderr.decode()) == (1, f"{use.tool}: standard output: {says}\n")
+        for option in ["-o"] + (["--rank", "--confidence"] if use.tool == "agreement-stats" else []):
+            fails(bin, use.tool, *use.arguments, *form, option, devices.full, use.path,
+                  says=f"{use.tool}: {devices.full}: {says}")
+            assert stat.S_ISCHR(os.stat(devices.full).st_mode)
+
+
+def test_device_as_output(bin, use, devices):
+    """It is written to, and not replaced."""
+    ok(bin, use.tool, *use.arguments, "-o", devices.null, use.path)
+    assert stat.S_ISCHR(os.stat(devices.null).st_mode)
+    assert ok(bin, use.tool, *use.arguments, "-o", "/proc/self/fd/1", use.path) == use.output
+
+
+def test_closed_output(bin, use):
+    for script in '"$@" >&-', '"$@" <"$INPUT" >&-':
+        named = [] if "INPUT" in script else [use.path]
+        done = shell(bin, f"INPUT='{use.path}'; {script}", use, *named)
+        assert done.returncode == 1 and done.stderr.startswith(f"{use.tool}: standard output: ".encode()), done
+        assert done.stderr.count(b"\n") == 1
+
+
+def test_closed_input(bin, use, tmp_path):
+    done = shell(bin, '"$@" <&-', use, "-o", tmp_path / "out")
+    message = f"{use.tool}: standard input: Bad file descriptor\n"
+    assert (done.returncode, done.stderr.decode()) == (1, message)
+    assert not names(tmp_path)
+
+
+def test_closed_streams_that_are_not_needed(bin, use, tmp_path):
+    """Files that get their numbers are not taken for them."""
+    for i, closed in enumerate(["<&-", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-", ">&- 2>&-"]):
+        done = shell(bin, f'"$@" {closed}', use, "-o", tmp_path / f"{i}", use.path)
+        assert (done.returncode, done.stderr, done.stdout) == (0, b"", b""), closed
+        assert (tmp_path / f"{i}").read_bytes() == use.output
+    cut = tmp_path / "cut"
+    cut.write_bytes(use.data[:-1] if use.tool != "tokenize" else b"\xff")
+    for closed in "2>&-", "<&- 2>&-", ">&- 2>&-":
+        done = shell(bin, f'"$@" {closed}', use, "-o", tmp_path / "out", cut)
+        assert done.returncode == 1 and not (tmp_path / "out").exists()
+
+
+def test_reader_that_has_gone(bin, use):
+    """A closed pipe downstream: no message, a failure's status."""
+    for dispositions in True, False:  # of SIGPIPE, as Python has it or as the shell has it
+        read_end, write_end = os.pipe()
+        os.close(read_end)
+        process = start(bin, use, use.path, stdin=subprocess.DEVNULL, stdout=write_end, restore_signals=dispositions)
+        os.close(write_end)
+        assert end(process) == (1, "")
+
+
+def test_reader_that_leaves_early(bin, made):
+    use = made["tokenize"]
+    with tempfile.TemporaryFile() as text:
+        text.write(b"w4 w5 w6 w7 w8 w9\n" * 200000)
+        text.seek(0)
+        process = start(bin, use, stdin=text, stdout=subprocess.PIPE)
+        assert len(process.stdout.read(100000)) == 100000
+        process.stdout.close()
+        assert end(process) == (1, "")
+
+
+def test_input_that_cannot_be_read(bin, use, tmp_path):
+    out = tmp_path / "out"
+    fails(bin, use.tool, *use.arguments, "-o", out, tmp_path / "no", says=f"{tmp_path}/no: No such file or directory")
+    fails(bin, use.tool, *use.arguments, "-o", out, tmp_path, says=f"{tmp_path}: is a directory, a file is needed")
+    fails(bin, use.tool, *use.arguments, "-o", out, "/proc/self/mem", says="/proc/self/mem: Input/output error")
+    done = shell(bin, '"$@" </', use, "-o", out)
+    assert (done.returncode, done.stderr.decode()) == (1, f"{use.tool}: standard input: is a directory, a file is needed\n")
+    assert not names(tmp_path)
+
+
+# ----------------------------------------------------------------- output files
+
+@pytest.fixture(scope="module")
+def large(bin, made):
+    """Inputs that are larger than what tools read at a time, for those that write as they read."""
+    class Large:
+        def __init__(self, tool, more, data):
+            self.tool, self.arguments, self.data = tool, [*made[tool].arguments, *more], data
+            self.path = made[tool].path.with_suffix(".large")
+            self.path.write_bytes(data)
+
+    text = b"w4 w5 w6 w7 w8 w9\n" * 40000
+    tokens = ok(bin, "tokenize", *made["tokenize"].arguments, stdin=text)
+    maxima = ok(bin, "forward-dump", *made["forward-dump"].arguments, stdin=tokens)
+    triggers = ok(bin, "topk-keys", "-t", 8000, stdin=maxima)
+    assert len(tokens) > 1 << 20 < len(triggers)
+    return {use.tool: use for use in [
+        Large("tokenize", [], text), Large("forward-dump", ["--emit", "coef"], tokens),
+        Large("project-values", [], triggers), Large("stream-cat", [], tokens)]}
+
+
+def begun(bin, use, out, **options):
+    """The tool that has read half of its input; in large, its temporary file is there."""
+    process = start(bin, use, "-o", out, **options)
+    process.stdin.write(use.data[:len(use.data) // 2])
+    process.stdin.flush()
+    if len(use.data) > 1 << 19:
+        until(lambda: any(name.startswith("out.part-") for name in names(out.parent)), "a temporary file")
+    time.sleep(0.02)
+    return process
+
+
+def test_output_is_what_standard_output_is(bin, use, tmp_path):
+    assert ok(bin, use.tool, *use.arguments, "-o", tmp_path / "out", use.path) == b""
+    assert (tmp_path / "out").read_bytes() == use.output
+    assert names(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("tool", STREAM_WRITERS)
+def test_gzip_output(bin, made, tmp_path, tool):
+    """Nothing in it but the data: neither names nor times, so that equal runs are equal bytes."""
+    use = made[tool]
+    compressed = ok(bin, tool, *use.arguments, "-z", use.path)
+    assert gzip.decompress(compressed) == use.output and compressed[:8] == b"\x1f\x8b\x08\0\0\0\0\0"
+    ok(bin, tool, *use.arguments, "--gzip", "-o", tmp_path / "out", use.path)
+    assert (tmp_path / "out").read_bytes() == compressed
+
+
+def test_output_appears_only_when_complete(bin, use, large, tmp_path):
+    out = tmp_path / "out"
+    use = large.get(use.tool, use)
+    for old in None, OLD:
+        if old:
+            out.write_bytes(old)
+        process = begun(bin, use, out)
+        assert process.poll() is None
+        assert (out.read_bytes() if out.exists() else None) == old
+        process.stdin.write(use.data[len(use.data) // 2:])
+        process.stdin.close()
+        assert end(process) == (0, "")
+        assert names(tmp_path) == ["out"]
+        assert out.read_bytes() == ok(bin, use.tool, *use.arguments, use.path)
+        out.unlink()
+
+
+def test_output_over_the_input(bin, use, tmp_path):
+    path = tmp_path / "both"
+    path.write_bytes(use.data)
+    ok(bin, use.tool, *use.arguments, "-o", path, path)
+    assert path.read_bytes() == use.output and names(tmp_path) == ["both"]
+
+
+def test_output_through_links(bin, use, tmp_path):
+    """What a link points at is replaced, and the link stays."""
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "file").write_bytes(OLD)
+    (tmp_path / "link").symlink_to("there/file")
+    (tmp_path / "link2").symlink_to(tmp_path / "link")
+    for link in "link", "link2":
+        ok(bin, use.tool, *use.arguments, "-o", tmp_path / link, use.path)
+        assert (tmp_path / link).is_symlink() and (tmp_path / "there" / "file").read_bytes() == use.output
+        (tmp_path / "there" / "file").write_bytes(OLD)
+    assert names(tmp_path) == ["link", "link2", "there"] and names(tmp_path / "there") == ["file"]
+
+
+@pytest.mark.parametrize("mask, mode", [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600), (0, 0o666)])
+def test_file_mode(bin, made, tmp_path, mask, mode):
+    def one(use):
+        process = start(bin, use, "-o", tmp_path / use.tool, use.path, umask=mask)
+        process.stdin.close()
+        assert end(process) == (0, "")
+        return stat.S_IMODE((tmp_path / use.tool).stat().st_mode)
+
+    assert in_parallel(one, made.values()) == [mode] * len(made)
+
+
+def test_output_that_cannot_be_made(bin, use, tmp_path):
+    (tmp_path / "file").write_bytes(OLD)
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "directory").mkdir()
+    cases = [(tmp_path / "no" / "out", "No such file or directory"), (tmp_path / "file" / "out", "Not a directory"),
+             (tmp_path / "directory", "Is a directory"), (f"{tmp_path}/directory/", "Is a directory"),
+             ("/proc/out", "No such file or directory"), ("/sys/out", ""),
+             (tmp_path / ("x" * 300), "File name too long")]
+    if os.getuid():  # root may write anywhere
+        (tmp_path / "closed").mkdir(0o555)
+        cases.append((tmp_path / "closed" / "out", "Permission denied"))
+    before = names(tmp_path)
+    for path, says in cases:
+        message = fails(bin, use.tool, *use.arguments, "-o", path, use.path, says=says)
+        assert message.startswith(f"{use.tool}: {path}: ")
+    fails(bin, use.tool, *use.arguments, "-o", "", use.path, cwd=tmp_path)
+    assert names(tmp_path) == before and not names(tmp_path / "directory")
+
+
+def test_tables_that_cannot_be_made(bin, made, devices, tmp_path):
+    use = made["agreement-stats"]
+    for option in "--rank", "--confidence":
+        for path, says in ("/sys/out", "/sys/out: "), (tmp_path, "Is a directory"), (devices.full, "No space"):
+            fails(bin, use.tool, "-o", tmp_path / "out", option, path, use.path, says=says)
+    assert not names(tmp_path)
+
+
+def test_named_pipe_as_output(bin, use, tmp_path):
+    """It cannot be replaced when complete; its reader sees the trailer, or its absence."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    process = start(bin, use, "-o", path, use.path)
+    process.stdin.close()
+    assert path.read_bytes() == use.output
+    assert end(process) == (0, "") and names(tmp_path) == ["pipe"]
+
+
+def test_disk_that_is_full(bin, made, tmp_path):
+    """As far as a limit on files' sizes can show it: the bytes end in the middle of the file."""
+    use = made["tokenize"]
+    text = tmp_path / "text"
+    text.write_bytes(b"w4 w5 w6 w7 w8 w9\n" * 100000)
+    for ignore, expected in (True, 1), (False, -signal.SIGXFSZ):
+        out = tmp_path / "out"
+        out.write_bytes(OLD)
+        trap = "trap '' XFSZ; " if ignore else ""
+        done = shell(bin, f'{trap}ulimit -f 512; exec "$@"', use, "-o", out, text)
+        assert done.returncode == expected
+        if ignore:
+            assert done.stderr.decode() == f"tokenize: {out}: cannot write: File too large\n"
+        assert out.read_bytes() == OLD and names(tmp_path) == ["out", "text"]
+
+
+# ---------------------------------------------------------------------- signals
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGXCPU],
+                         ids=lambda number: number.name)
+def test_interrupted(bin, made, large, tmp_path, number):
+    def one(use):
+        place = tmp_path / use.tool
+        place.mkdir()
+        (place / "out").write_bytes(OLD)
+        process = begun(bin, use, place / "out")
+        process.send_signal(number)
+        status, message = end(process)
+        process.stdin.close()
+        return use.tool, status, message, names(place), (place / "out").read_bytes()
+
+    for tool, *result in in_parallel(one, {**made, **large}.values()):
+        assert result == [-number, "", ["out"], OLD], tool
+
+
+def test_ignored_signal_stays_ignored(bin, made, tmp_path):
+    """As under nohup."""
+    use = made["tokenize"]
+    process = subprocess.Popen(["/bin/sh", "-c", "trap '' HUP; exec \"$@\"", "sh",
+                                *command(bin, use.tool, *use.arguments, "-o", tmp_path / "out")],
+                               stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
+    process.stdin.write(use.data)
+    process.stdin.flush()
+    until(lambda: names(tmp_path), "a temporary file")
+    process.send_signal(signal.SIGHUP)
+    process.stdin.close()
+    assert end(process) == (0, "") and (tmp_path / "out").read_bytes() == use.output
+
+
+def test_killed(bin, made, large, tmp_path):
+    """Nobody can clean up then, but the final name is not taken."""
+    def one(use):
+        place = tmp_path / use.tool
+        place.mkdir()
+        process = begun(bin, use, place / "out")
+        process.kill()
+        assert end(process) == (-signal.SIGKILL, "")
+        process.stdin.close()
+        return (place / "out").exists()
+
+    assert not any(in_parallel(one, {**made, **large}.values()))
+
+
+@pytest.mark.parametrize("tool, after", list(zip(CHAIN, CHAIN[1:])))
+def test_neighbour_killed_in_the_middle(bin, made, tmp_path, tool, after):
+    """The stage behind it fails, and nothing takes the final name."""
+    out = tmp_path / "out"
+    out.write_bytes(OLD)
+    first = start(bin, made[tool], stdout=subprocess.PIPE)
+    second = start(bin, made[after], "-o", out, stdin=first.stdout)
+    first.stdout.close()
+    data = made[tool].data
+    first.stdin.write(data * 1000 if tool == "tokenize" else data[:-1])
+    first.stdin.flush()
+    time.sleep(0.05)
+    assert second.poll() is None
+    first.kill()
+    assert end(first) == (-signal.SIGKILL, "")
+    first.stdin.close()
+    status, message = end(second)
+    assert status == 1 and message.startswith(f"{after}: standard input: ") and message.count("\n") == 1
+    assert "the stage before failed" in message
+    assert names(tmp_path) == ["out"] and out.read_bytes() == OLD
+
+
+def test_chain_whose_first_stage_fails(bin, made, tmp_path):
+    """Every stage behind it fails too."""
+    source = subprocess.PIPE
+    running = []
+    for tool in CHAIN:
+        last = tool == CHAIN[-1]
+        process = start(bin, made[tool], *(["-o", tmp_path / "out"] if last else []), stdin=source,
+                        stdout=subprocess.DEVNULL if last else subprocess.PIPE)
+        if running:
+            source.close()
+        source = process.stdout
+        running.append(process)
+    running[0].stdin.write(b"w4 w5\n" * 100000 + b"\xff\n")
+    running[0].stdin.close()
+    results = [end(process) for process in running]
+    assert [status for status, _ in results] == [1] * len(CHAIN)
+    assert "line 100001, byte 1: not UTF-8" in results[0][1]
+    assert all("the stage before failed" in message for _, message in results[1:])
+    assert not names(tmp_path)
+
+
+# -------------------------------------------------------------------- terminals
+
+class Terminal:
+    """A pseudo terminal; .descriptor for the tool's end, .text for what it showed."""
+
+    def __init__(self):
+        self.master, self.descriptor = pty.openpty()
+        self.name = os.ttyname(self.descriptor)
+        self.shown = []
+        self.reader = threading.Thread(target=self.read)
+        self.reader.start()
+
+    def read(self):
+        try:
+            while data := os.read(self.master, 65536):
+                self.shown.append(data)
+        except OSError:  # all who had it open have closed it
+            pass
+
+    def text(self):
+        os.close(self.descriptor)
+        self.reader.join(PATIENCE)
+        os.close(self.master)
+        return b"".join(self.shown).decode().replace("\r\n", "\n")
+
+
+def test_terminal_as_output(bin, use):
+    """Binary does not go there; text does."""
+    for named in False, True:
+        for more in [[]] + ([["-z"]] if use.tool in STREAM_WRITERS else []):
+            terminal = Terminal()
+            process = start(bin, use, *more, *(["-o", terminal.name] if named else []), use.path,
+                            stdout=subprocess.DEVNULL if named else terminal.descriptor)
+            process.stdin.close()
+            status, message = end(process)
+            shown = terminal.text()
+            if use.tool in STREAM_WRITERS:
+                assert status == 2 and shown == "" and message.count("\n") == 1
+                assert message.startswith(f"{use.tool}: binary output does not go to a terminal")
+            else:
+                assert (status, message, shown.encode()) == (0, "", use.output)
+
+
+def slow_run(bin, use, *args, error, data=None, stdin=subprocess.DEVNULL):
+    """Runs the tool with a reader that lets it wait for longer than reports are apart."""
+    process = start(bin, use, *args, stdin=stdin, stdout=subprocess.PIPE, stderr=error)
+    if data is not None:
+        feeder = threading.Thread(target=lambda: (process.stdin.write(data), process.stdin.close()))
+        feeder.start()
+    process.stdout.read(1)
+    time.sleep(0.35)
+    while process.stdout.read(1 << 16):
+        pass
+    process.stdout.close()
+    assert process.wait(PATIENCE) == 0
+    if data is not None:
+        feeder.join()
+
+
+def test_progress(bin, large):
+    """On a terminal, of a file whose size is known; then its line is wiped."""
+    for use in (large[tool] for tool in ("tokenize", "forward-dump", "stream-cat")):
+        terminal = Terminal()
+        slow_run(bin, use, use.path, error=terminal.descriptor)
+        shown = terminal.text()
+        assert re.match(rf"\r{use.tool}: +\d+ %  \d+ (tokens|records)/s  \d+:\d\d left ", shown), repr(shown)
+        assert shown.endswith("\r\x1b[K") and "\n" not in shown
+
+
+def test_no_progress(bin, large, tmp_path):
+    """Not in a pipeline, where only the first stage knows its input's size; not into a file."""
+    for use in large.values():
+        terminal = Terminal()
+        slow_run(bin, use, error=terminal.descriptor, data=use.data, stdin=subprocess.PIPE)
+        assert terminal.text() == ""
+        with open(tmp_path / "log", "w+b") as log:
+            slow_run(bin, use, use.path, error=log)
+            log.seek(0)
+            assert log.read() == b""
+
+
+def test_progress_of_a_search(bin, tmp_path, made):
+    """topk-keys writes at the end, so it must be its input that takes long: each batch is better
+    than all before it."""
+    header, *_ = [item.value for item in streams.items(made["topk-keys"].data)]
+    sentences, cells = 512, 4
+    lengths, text = np.full(sentences, 2, "<u4").tobytes(), np.full(2 * sentences, 5, "<u4").tobytes()
+    argmax = np.ones(sentences * cells, "<u2").tobytes()
+    batches = []
+    for i in range(1000):
+        maxima = np.arange(i * sentences + 1, (i + 1) * sentences + 1, dtype="<f4").repeat(cells).tobytes()
+        batches.append({"id": i * sentences, "len": lengths, "tok": text})
+        batches += [{"layer": layer, "max": maxima, "argmax": argmax} for layer in range(2)]
+    path = tmp_path / "activations"
+    path.write_bytes(streams.write(header, batches))
+    terminal = Terminal()
+    process = subprocess.Popen(command(bin, "topk-keys", "-t", 50000, "-o", tmp_path / "out", path),
+                               stderr=terminal.descriptor, env=environment())
+    time.sleep(0.05)
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGCONT)
+    assert process.wait(PATIENCE) == 0
+    assert re.match(r"\rtopk-keys: +\d+ %  \d+ sentences/s  \d+:\d\d left ", terminal.text())
+
+
+def test_messages_on_a_terminal_cannot_steer_it(bin, use, tmp_path):
+    path = tmp_path / "a\x1b[31m\nb"
+    message = fails(bin, use.tool, *use.arguments, path, says="a?[31m?b: No such file or directory")
+    assert "\x1b" not in message
