@@ -8,7 +8,7 @@ packages="gcc libc6-dev make pkg-config libmsgpack-dev libjansson-dev libcsv-dev
 libicu-dev libpcre2-dev libxxhash-dev uthash-dev libopenblas-dev"
 case $what in
 run) ;;
-test) packages="$packages clang libclang-rt-14-dev libcmocka-dev mandoc python3 python3-pytest python3-numpy
+test) packages="$packages clang libclang-rt-14-dev libcmocka-dev mandoc python3 python3-venv python3-pytest python3-numpy
 python3-msgpack" ;;
 *) echo "usage: setup.sh [run|test]" >&2; exit 2 ;;
 esac

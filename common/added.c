@@ -1,6 +1,7 @@
 #include "added.h"
 
 #include "messages.h"
+#include "pattern.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@ struct added_set {
     size_t count;
     size_t first[BYTES + 1];    /* tokens first[b] .. first[b + 1] - 1 begin with byte b */
     char *text;
+    struct pattern *word_character; /* NULL: no token asks for it */
 };
 
 static int by_text(const void *a, const void *b)
@@ -40,6 +42,8 @@ struct added_set *added_new(const struct added_token *tokens, size_t count, cons
         set->tokens[i].text.bytes = end;
         memcpy(end, tokens[i].text.bytes, tokens[i].text.length);
         end += tokens[i].text.length;
+        if (tokens[i].single_word && !set->word_character)
+            set->word_character = pattern_new("[\\p{L}\\p{M}\\p{Nd}\\p{Nl}]", where);
     }
     qsort(set->tokens, count, sizeof *set->tokens, by_text);
     for (size_t i = 0; i < count; i++) {
@@ -56,6 +60,8 @@ struct added_set *added_new(const struct added_token *tokens, size_t count, cons
 
 void added_free(struct added_set *set)
 {
+    if (set->word_character)
+        pattern_free(set->word_character);
     free(set->tokens);
     free(set->text);
     free(set);
@@ -93,20 +99,13 @@ static const struct added_token *longest_at(const struct added_set *set, struct 
     return longest;
 }
 
-/* White space, and word characters (\w), as Rust's regular expressions have them. */
+/* White space as Rust's regular expressions have it. */
 static bool is_space(UChar32 character)
 {
     return u_isUWhiteSpace(character);
 }
 
-static bool is_word_character(UChar32 character)
-{
-    const uint32_t others = U_GC_M_MASK | U_GC_ND_MASK | U_GC_PC_MASK;
-    return u_isUAlphabetic(character) || (U_GET_GC_MASK(character) & others)
-        || u_hasBinaryProperty(character, UCHAR_JOIN_CONTROL);
-}
-
-/* The character before or behind a byte of the text; U+0000, which is neither space nor word, where there is none. */
+/* The character before or behind a byte of the text; U+0000, which is no space, where there is none. */
 static UChar32 character_before(struct span text, size_t at)
 {
     UChar32 character = 0;
@@ -124,9 +123,24 @@ static UChar32 character_at(struct span text, size_t at)
     return character;
 }
 
-static bool stands_alone(struct span text, size_t start, size_t end)
+/*
+ * Rust's \w: alphabetic, marks, decimal digits, connectors, joiners. The pattern
+ * knows letters and digits that are younger than ICU's tables.
+ */
+static bool is_word_character(const struct added_set *set, struct span text, size_t at)
 {
-    return !is_word_character(character_before(text, start)) && !is_word_character(character_at(text, end));
+    UChar32 character = character_at(text, at);
+    struct span match;
+    return u_isUAlphabetic(character) || (U_GET_GC_MASK(character) & (U_GC_M_MASK | U_GC_ND_MASK | U_GC_PC_MASK))
+        || u_hasBinaryProperty(character, UCHAR_JOIN_CONTROL)
+        || pattern_find(set->word_character, (struct span){text.bytes, at + (size_t)U8_LENGTH(character)}, at, &match);
+}
+
+static bool stands_alone(const struct added_set *set, struct span text, size_t start, size_t end)
+{
+    if (start && is_word_character(set, text, start - (size_t)U8_LENGTH(character_before(text, start))))
+        return false;
+    return end == text.length || !is_word_character(set, text, end);
 }
 
 static size_t skip_spaces_back(struct span text, size_t at, size_t least)
@@ -153,7 +167,7 @@ bool added_next(struct added_search *search, struct span *before, uint32_t *id)
         const struct added_token *token = longest_at(search->set, text, start);
         search->searched += token ? token->text.length : 1;
         size_t end = search->searched;
-        if (!token || (token->single_word && !stands_alone(text, start, end)))
+        if (!token || (token->single_word && !stands_alone(search->set, text, start, end)))
             continue;
         /* White space that the token before has taken is not taken twice. */
         if (token->left_strip)

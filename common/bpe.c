@@ -26,7 +26,7 @@ struct merge {
 };
 
 /* What a word was encoded as, one for each of the table's places: two words of the same place displace each other. */
-enum { CACHED_WORDS = 1 << 15, CACHED_BYTES = 30, CACHED_TOKENS = 8 };
+enum { CACHED_WORDS = 1 << 16, CACHED_BYTES = 30, CACHED_TOKENS = 8 };
 struct cached_word {
     uint8_t length; /* of the word; 0: an empty place */
     uint8_t count;

@@ -371,7 +371,7 @@ static struct split_rule read_digits(struct place place, json_t *object)
     static const char *const members[] = {"type", "individual_digits", NULL};
     check_members(place, object, members);
     bool individual = read_flag(place, object, "individual_digits", false);
-    return (struct split_rule){.pattern = pattern_new("\\p{N}", place.path),
+    return (struct split_rule){.pattern = pattern_new(digit_expression, place.path),
                                .behavior = individual ? SPLIT_ISOLATED : SPLIT_CONTIGUOUS};
 }
 

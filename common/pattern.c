@@ -122,7 +122,7 @@ struct translation {
 
 static _Noreturn void refuse(const struct translation *translation, const char *problem)
 {
-    die("%s: expression '%s', byte %zu: %s; this program does not know it", translation->where,
+    die("%s: expression '%.500s', byte %zu: %s; this program does not know it", translation->where,
         translation->expression, (size_t)(translation->at - translation->expression) + 1, problem);
 }
 
@@ -306,11 +306,11 @@ static pcre2_code *compile(const char *text, const struct pattern *pattern)
     if (!code) {
         char message[256];
         pcre2_get_error_message(error, (PCRE2_UCHAR *)message, sizeof message);
-        die("%s: expression '%s': %s", pattern->where, pattern->expression, message);
+        die("%s: expression '%.500s': %s", pattern->where, pattern->expression, message);
     }
     pcre2_pattern_info(code, PCRE2_INFO_MATCHEMPTY, &matches_nothing);
     if (matches_nothing)
-        die("%s: expression '%s' matches where there is nothing; a tokenizer cannot split text with it",
+        die("%s: expression '%.500s' matches where there is nothing; a tokenizer cannot split text with it",
             pattern->where, pattern->expression);
     return code;
 }
@@ -381,7 +381,7 @@ bool pattern_find(struct pattern *pattern, struct span text, size_t at, struct s
     if (result < 0) {
         char message[256];
         pcre2_get_error_message(result, (PCRE2_UCHAR *)message, sizeof message);
-        die("%s: expression '%s' takes too long for a text of %zu bytes: %s; simplify it", pattern->where,
+        die("%s: expression '%.500s' takes too long for a text of %zu bytes: %s; simplify it", pattern->where,
             pattern->expression, text.length, message);
     }
     const PCRE2_SIZE *bounds = pcre2_get_ovector_pointer(pattern->match);

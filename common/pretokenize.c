@@ -28,7 +28,8 @@ static const char qwen2_expression[] =
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}"
     "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
-static const char one_digit[] = "\\p{N}";
+/* Rust's own tables of characters are at Unicode 17 already: two more ranges. */
+const char digit_expression[] = "[\\p{N}\U00011DE0-\U00011DE9\U00016FF4-\U00016FF6]";
 
 /*
  * Rules by GGUF's names. "default" is what llama.cpp does with files that name
@@ -45,9 +46,9 @@ static const struct {
     {"llama-v3", {llama3_expression}},
     {"phi-2", {gpt2_expression}},
     {"qwen2", {qwen2_expression}},
-    {"refact", {one_digit, gpt2_expression}},
-    {"smollm", {one_digit, gpt2_expression}},
-    {"starcoder", {one_digit, gpt2_expression}},
+    {"refact", {digit_expression, gpt2_expression}},
+    {"smollm", {digit_expression, gpt2_expression}},
+    {"starcoder", {digit_expression, gpt2_expression}},
 };
 
 enum { NAMES = sizeof named_rules / sizeof *named_rules };

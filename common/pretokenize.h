@@ -50,8 +50,9 @@ char *pretokenizer_names(void);
 /* Adds everything that shapes the words to the hash. */
 void pretokenizer_hash(const struct pretokenizer *pretokenizer, struct hash *hash);
 
-/* GPT-2's expression, which ByteLevel pre-tokenizers have. */
+/* GPT-2's expression, which ByteLevel pre-tokenizers have, and what Digits ones find. */
 extern const char gpt2_expression[];
+extern const char digit_expression[];
 
 /* Calls take with each word of text, UTF-8, in order. A word holds during the call only. */
 typedef void word_function(void *context, struct span word);
