@@ -9,7 +9,7 @@ libicu-dev libxxhash-dev uthash-dev libopenblas-dev"
 case $what in
 run) ;;
 test) packages="$packages clang libclang-rt-14-dev libcmocka-dev mandoc python3 python3-pytest python3-numpy
-python3-msgpack" ;;
+python3-msgpack python3-venv" ;;
 *) echo "usage: setup.sh [run|test]" >&2; exit 2 ;;
 esac
 

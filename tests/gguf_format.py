@@ -1,10 +1,13 @@
-"""The GGUF format for tests, by its definition, in plain NumPy: a writer of
-small files, valid or not, and what the blocks of each number format mean.
+"""The GGUF format for tests, by its definition, in plain NumPy: a reader of valid
+files, a writer of small ones, valid or not, and what the blocks of each number
+format mean.
 
 Dequantization is stated per element: where the bits of element i are, and what
 they mean. Arithmetic is float32, in the order of the definition.
 """
 
+import math
+import pathlib
 import struct
 
 import numpy as np
@@ -165,3 +168,53 @@ def build(metadata=(), tensors=(), version=3, alignment=32):
         infos.append(tensor_info(name, lengths, FORMATS[kind][0], len(data)))
         data += content
     return padded(header([entry(*row) for row in metadata], infos, version), alignment) + data
+
+
+# -------------------------------------------------------------------- a reader
+
+class Reader:
+    """A valid file. metadata: {key: value}, arrays as lists, strings as str where
+    they are UTF-8; tensors: {name: (lengths, format's name, bytes)}."""
+
+    def __init__(self, path):
+        self.data, self.place = pathlib.Path(path).read_bytes(), 4
+        version, tensors, keys = self.take("<I"), self.take("<Q"), self.take("<Q")
+        if self.data[:4] != b"GGUF" or version not in (2, 3):
+            raise ValueError(f"{path} is no GGUF file of version 2 or 3")
+        self.metadata = {self.text(): self.value(self.take("<I")) for _ in range(keys)}
+        infos = [(self.text(), [self.take("<Q") for _ in range(self.take("<I"))], self.take("<I"),
+                  self.take("<Q")) for _ in range(tensors)]
+        alignment = self.metadata.get("general.alignment", 32)
+        begin = -(-self.place // alignment) * alignment
+        self.tensors = {}
+        for name, lengths, number, offset in infos:
+            kind, (_, elements, size, _) = next(row for row in FORMATS.items() if row[1][0] == number)
+            end = begin + offset + math.prod(lengths) // elements * size
+            self.tensors[name] = lengths, kind, memoryview(self.data)[begin + offset:end]
+
+    def take(self, form):
+        (value,) = struct.unpack_from(form, self.data, self.place)
+        self.place += struct.calcsize(form)
+        return value
+
+    def text(self):
+        length = self.take("<Q")
+        self.place += length
+        content = self.data[self.place - length:self.place]
+        try:
+            return content.decode()
+        except UnicodeDecodeError:
+            return content
+
+    def value(self, number):
+        name, form = next((name, form) for name, (code, form) in TYPES.items() if code == number)
+        if name == "array":
+            inner, count = self.take("<I"), self.take("<Q")
+            return [self.value(inner) for _ in range(count)]
+        value = self.text() if name == "string" else self.take(form)
+        return bool(value) if name == "bool" else value
+
+    def matrix(self, name):
+        """The tensor as float32, rows first."""
+        lengths, kind, data = self.tensors[name]
+        return dequantize(kind, data).reshape(lengths[::-1])

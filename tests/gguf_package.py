@@ -2,9 +2,11 @@
 that package reads and writes.
 
     gguf_package.py read FILE FOLDER    metadata.json, and a .npy a tensor, by its index
+    gguf_package.py digest FILE FOLDER  metadata.json, with each tensor's SHA-256 in place of a .npy
     gguf_package.py write FILE FOLDER   a file with tensors that the package quantized
 """
 
+import hashlib
 import json
 import pathlib
 import sys
@@ -13,16 +15,22 @@ import gguf
 import numpy as np
 
 
-def read(path, folder):
+def read(path, folder, save=True):
     reader = gguf.GGUFReader(path)
     metadata = {name: field.contents() for name, field in reader.fields.items()
                 if not name.startswith("GGUF.")}
     tensors = []
     for index, tensor in enumerate(reader.tensors):
-        values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
-        np.save(folder / f"{index}.npy", values.astype(np.float32, copy=False))
-        tensors.append((tensor.name, tensor.tensor_type.name, [int(n) for n in tensor.shape]))
+        values = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype("<f4", copy=False)
+        if save:
+            np.save(folder / f"{index}.npy", values)
+        tensors.append((tensor.name, tensor.tensor_type.name, [int(n) for n in tensor.shape],
+                        hashlib.sha256(np.ascontiguousarray(values)).hexdigest()))
     (folder / "metadata.json").write_text(json.dumps({"metadata": metadata, "tensors": tensors}))
+
+
+def digest(path, folder):
+    read(path, folder, save=False)
 
 
 def write(path, folder):
@@ -46,4 +54,4 @@ def write(path, folder):
 
 
 if __name__ == "__main__":
-    {"read": read, "write": write}[sys.argv[1]](sys.argv[2], pathlib.Path(sys.argv[3]))
+    {"read": read, "digest": digest, "write": write}[sys.argv[1]](sys.argv[2], pathlib.Path(sys.argv[3]))

@@ -7,6 +7,7 @@ and say so.
 """
 
 import concurrent.futures
+import hashlib
 import json
 import os
 import pathlib
@@ -246,30 +247,50 @@ def test_what_the_package_writes(package, tmp_path):
     assert good(path, "texts", "tokenizer.ggml.tokens") == "a\nĠb\nü\n".encode()
     assert good(path, "floats", "tokenizer.ggml.scores") == b"0.5\n-1.25\n3\n"
     assert good(path, "ints", "tokenizer.ggml.token_type") == b"1\n3\n-1\n"
-    for index, (name, _, lengths) in enumerate(json.loads((tmp_path / "metadata.json").read_text())["tensors"]):
+    for index, (name, _, lengths, _) in enumerate(
+            json.loads((tmp_path / "metadata.json").read_text())["tensors"]):
         same_bits(floats(path, name, lengths[1], lengths[0]), np.load(tmp_path / f"{index}.npy"))
 
 
-def test_smollm2(package, tmp_path):
+@pytest.fixture
+def smollm2():
     if not SMOLLM2.exists():
         pytest.skip("SmolLM2 is not there; data/smollm2.sh fetches it")
-    package("read", SMOLLM2, tmp_path)
-    described = json.loads((tmp_path / "metadata.json").read_text())
-    assert len(described["tensors"]) == 272
-    for index, (name, kind, lengths) in enumerate(described["tensors"]):
-        rows, columns = (lengths[1], lengths[0]) if len(lengths) == 2 else (lengths[0], 0)
-        same_bits(floats(SMOLLM2, name, rows, columns), np.load(tmp_path / f"{index}.npy"))
-    listing = good(SMOLLM2).decode().splitlines()
-    assert {line.removesuffix("[]") for line in listing[:-272]} == set(described["metadata"])
-    for key, value in described["metadata"].items():
-        kind = {bool: "bool", int: "uint", float: "real", str: "text"}.get(type(value))
-        if kind:
-            expected = str(value).lower() if kind == "bool" else str(value)
-            got = good(SMOLLM2, kind, key).decode().removesuffix("\n")
-            assert got == expected or kind == "real" and float(got) == value, key
-        else:
-            got = good(SMOLLM2, "texts" if isinstance(value[0], str) else "ints", key).decode()
+    return SMOLLM2
+
+
+def rows_and_columns(lengths):
+    return (lengths[1], lengths[0]) if len(lengths) == 2 else (lengths[0], 0)
+
+
+def test_smollm2_is_what_the_definition_says(smollm2):
+    expected = form.Reader(smollm2)
+    assert len(expected.tensors) == 272
+    for name, (lengths, _, _) in expected.tensors.items():
+        same_bits(floats(smollm2, name, *rows_and_columns(lengths)), expected.matrix(name))
+    listing = good(smollm2).decode().splitlines()
+    assert {line.removesuffix("[]") for line in listing[:-272]} == set(expected.metadata)
+    assert {line.split()[0]: line.split()[1] for line in listing[-272:]} \
+        == {name: kind for name, (_, kind, _) in expected.tensors.items()}
+    for key, value in expected.metadata.items():
+        kind = {bool: "bool", int: "uint", float: "real", str: "text"}.get(type(value)) \
+            or ("texts" if isinstance(value[0], str) else "ints")
+        got = good(smollm2, kind, key).decode()
+        if kind == "real":
+            assert float(got) == value, key
+        elif isinstance(value, list):
             assert got == "".join(f"{element}\n" for element in value), key
+        else:
+            assert got == (str(value).lower() if kind == "bool" else str(value)) + "\n", key
+
+
+def test_smollm2_is_what_the_package_says(smollm2, package, tmp_path):
+    package("digest", smollm2, tmp_path)
+    described = json.loads((tmp_path / "metadata.json").read_text())
+    assert described["metadata"] == form.Reader(smollm2).metadata
+    for name, _, lengths, digest in described["tensors"]:
+        got = good(smollm2, "read", name, *rows_and_columns(lengths))
+        assert hashlib.sha256(got).hexdigest() == digest, name
 
 
 # ------------------------------------------------------------------- metadata
