@@ -5,7 +5,8 @@
  *   clang -std=c11 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
  *       -D_POSIX_C_SOURCE=200809L -Icommon -Wl,--wrap=free -o build/fuzz-gguf \
  *       tests/fuzz-gguf.c common/gguf.c common/quantized.c common/floats.c -lm
- *   build/fuzz-gguf -max_total_time=600 FOLDER
+ *   python3 tests/gguf_seeds.py build/gguf-seeds
+ *   build/fuzz-gguf -max_total_time=600 -max_len=4096 build/gguf-seeds
  *
  * In place of common/mapping.c and common/messages.c: the "file" is memory of just
  * its size, so that a sanitizer sees every read behind it; die() returns here; and
