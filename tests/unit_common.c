@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "cli.h"
+#include "floats.h"
 #include "projection.h"
 #include "topk.h"
 #include "turns.h"
@@ -33,6 +34,36 @@ static void exponential_is_that_of_libm_to_2_units(void **state)
     assert_true(exponential(0) == 1.0f);
     assert_true(exponential(-INFINITY) == 0.0f);
     assert_true(exponential(-88.0f) == 0.0f);
+}
+
+/* ---- floats.h ---- */
+
+/* Sign, and for exponent e and fraction f: f 2^-24 if e = 0, else (1024 + f) 2^(e - 25); e = 31 is special. */
+static void every_half_has_its_value(void **state)
+{
+    (void)state;
+    for (uint32_t half = 0; half < 0x8000; half++) {
+        int exponent = (int)(half >> 10), fraction = (int)(half & 1023);
+        double value = exponent == 31 ? fraction ? (double)NAN : (double)INFINITY
+                     : exponent ? ldexp(1024 + fraction, exponent - 25) : ldexp(fraction, -24);
+        float positive = from_half((uint16_t)half), negative = from_half((uint16_t)(half | 0x8000));
+        assert_true(isnan(value) ? isnan(positive) && isnan(negative)
+                                 : (double)positive == value && (double)negative == -value);
+        assert_true(!signbit(positive) && signbit(negative));
+    }
+}
+
+static void what_is_not_finite_is_found_at_every_place(void **state)
+{
+    (void)state;
+    enum { LENGTH = 3 * LANES + 5 };
+    const float bad[] = {INFINITY, -INFINITY, NAN};
+    float values[LENGTH] = {0};
+    assert_int_equal(floats_first_not_finite(values, LENGTH), LENGTH);
+    for (size_t place = LENGTH; place-- > 0;) {
+        values[place] = bad[place % 3];
+        assert_int_equal(floats_first_not_finite(values, LENGTH), place);
+    }
 }
 
 /* ---- cli.h ---- */
@@ -184,6 +215,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exponential_is_that_of_libm_to_2_units),
+        cmocka_unit_test(every_half_has_its_value),
+        cmocka_unit_test(what_is_not_finite_is_found_at_every_place),
         cmocka_unit_test(list_is_sorted_and_without_repetition),
         cmocka_unit_test(no_list_means_all),
         cmocka_unit_test(tops_and_ranks_take_the_lower_of_equal_tokens_first),
