@@ -154,6 +154,7 @@ static void add_storages(struct torch_file *file)
 
 /* ---- the old form: five pickles, then of each storage its length and its bytes ---- */
 
+enum { PICKLE_START = 0x80 }; /* opcode PROTO */
 static const unsigned char magic_number[] = {0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19};
 enum { OLD_FORM_VERSION = 1001 };
 
@@ -219,6 +220,8 @@ static void map_file(struct torch_file *file, int descriptor)
 static void open_old(struct torch_file *file)
 {
     size_t at = 0;
+    if (file->bytes[0] != PICKLE_START)
+        die("%s: neither of the two forms in which torch.save writes: not a checkpoint", file->path);
     check_magic(file, &at);
     file->pickle_name = copy_string(file->path);
     file->pickle = next_pickle(file, &at);
