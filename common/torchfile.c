@@ -17,8 +17,8 @@ enum { MOST_PICKLE_ENTRY = 64 << 20 };
 enum role { TENSOR = PICKLE_ROLES, PARAMETER, STORAGE };
 
 /*
- * All that a checkpoint may name. Of fairseq's own and NumPy's objects, which
- * describe the training, nothing is looked at.
+ * All that a checkpoint may name. Into objects of fairseq and NumPy, which tell of
+ * the training, nothing looks.
  */
 static const struct pickle_global globals[] = {
     {"collections", "OrderedDict", PICKLE_MAPPING},
@@ -46,8 +46,11 @@ static const struct pickle_global globals[] = {
     {"__builtin__", "complex", PICKLE_OPAQUE},
     {"_codecs", "encode", PICKLE_OPAQUE}, /* how protocol 2 has bytes */
     {"numpy", "dtype", PICKLE_OPAQUE},
+    {"numpy", "ndarray", PICKLE_OPAQUE},
     {"numpy.core.multiarray", "scalar", PICKLE_OPAQUE},
+    {"numpy.core.multiarray", "_reconstruct", PICKLE_OPAQUE},
     {"numpy._core.multiarray", "scalar", PICKLE_OPAQUE},
+    {"numpy._core.multiarray", "_reconstruct", PICKLE_OPAQUE},
     {"fairseq.meters", "AverageMeter", PICKLE_OPAQUE},
     {"fairseq.meters", "TimeMeter", PICKLE_OPAQUE},
     {"fairseq.meters", "StopwatchMeter", PICKLE_OPAQUE},
