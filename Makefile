@@ -13,16 +13,22 @@ WARNINGS = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
 # No contraction of a * b + c: results are then the same bits on every x86 processor.
 CFLAGS_release = -O3 -g
 CFLAGS_sanitize = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-PACKAGES = msgpack jansson zlib icu-uc libpcre2-8 libxxhash openblas
+PACKAGES = msgpack jansson zlib icu-uc libpcre2-8 libxxhash openblas libzip
 ALL_CPPFLAGS = -Icommon -D_POSIX_C_SOURCE=200809L $(shell pkg-config --cflags $(PACKAGES)) $(CPPFLAGS)
 ALL_CFLAGS = -std=c11 $(WARNINGS) -ffp-contract=off -fno-math-errno $(CFLAGS_$(BUILD)) $(CFLAGS)
 ALL_LDFLAGS = $(CFLAGS_$(BUILD)) -pthread -Wl,--as-needed $(LDFLAGS)
 LIBRARIES = $(shell pkg-config --libs $(PACKAGES)) -lcsv -lm
 
-TOOLS = agreement-stats forward-dump project-values stream-cat tokenize topk-keys
+TOOLS = agreement-stats forward-dump import-model project-values stream-cat tokenize topk-keys
 COMMON = $(patsubst common/%.c,$(DIR)/common/%.o,$(sort $(wildcard common/*.c)))
 UNIT_TESTS = $(patsubst tests/%.c,$(DIR)/tests/%,$(sort $(wildcard tests/unit_*.c)))
 MANUALS = $(sort $(wildcard tools/*.[17] common/*.5))
+
+# What the fuzzer gets bytes into, and the functions that it sees to itself.
+SECONDS ?= 60
+FUZZED = pickle torchfile fairseq
+FUZZ_FLAGS = -std=c11 $(WARNINGS) -g -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+FUZZ_NAMES = $(foreach name,malloc free mmap munmap,-D$(name)=fuzz_$(name))
 
 # V=1 shows whole commands.
 Q = $(if $(V),,@)
@@ -65,6 +71,16 @@ bench: ## forward-dump's arithmetic beside plain matrix products, at the paper's
 	@$(MAKE) --no-print-directory -s bench-program
 	@$(DIR)/tests/bench-forward $(BENCH_OPTIONS)
 
+fuzz: ## fuzz what reads checkpoints, with clang's libFuzzer; SECONDS=60
+	@mkdir -p build/fuzz/corpus
+	$(Q)for part in $(FUZZED:%=common/%.c) tests/fuzz_import.c; do \
+		clang -Icommon -D_POSIX_C_SOURCE=200809L $(FUZZ_FLAGS) \
+			$$(case $$part in common/*) echo $(FUZZ_NAMES);; esac) -c -o build/fuzz/$$(basename $$part .c).o $$part || exit; \
+	done
+	$(Q)clang $(FUZZ_FLAGS) -fsanitize=fuzzer -o build/fuzz/fuzz-import build/fuzz/*.o $(LIBRARIES)
+	@ASAN_OPTIONS=detect_leaks=0 build/fuzz/fuzz-import -max_total_time=$(SECONDS) -timeout=20 -max_len=40000 \
+		-rss_limit_mb=4000 -artifact_prefix=build/fuzz/ build/fuzz/corpus tests/fairseq-tiny
+
 unit-tests: $(UNIT_TESTS)
 bench-program: $(DIR)/tests/bench-forward
 test-programs: bench-program $(DIR)/tests/bpe-encode $(DIR)/tests/gguf-print
@@ -104,4 +120,4 @@ $(DIR)/%.o: %.c
 
 -include $(wildcard $(DIR)/*/*.d)
 .SECONDARY:
-.PHONY: all run test bench unit-tests bench-program test-programs install uninstall clean help
+.PHONY: all run test bench fuzz unit-tests bench-program test-programs install uninstall clean help

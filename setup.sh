@@ -5,7 +5,7 @@ set -eu
 
 what=${1:-run}
 packages="gcc libc6-dev make pkg-config libmsgpack-dev libjansson-dev libcsv-dev zlib1g-dev
-libicu-dev libpcre2-dev libxxhash-dev uthash-dev libopenblas-dev"
+libicu-dev libpcre2-dev libxxhash-dev uthash-dev libzip-dev libopenblas-dev"
 case $what in
 run) ;;
 test) packages="$packages clang libclang-rt-14-dev libcmocka-dev mandoc python3 python3-venv python3-pytest python3-numpy

@@ -225,12 +225,14 @@ static void read_cutoffs(const struct source *source, struct model_config *confi
 static void read_fairseq(const struct source *source, struct model_config *config)
 {
     config->final_norm = flag_or(source, "final_norm", true);
-    config->tied = flag_or(source, "tie_adaptive_weights", false);
-    config->tied_projections = flag_or(source, "tie_adaptive_proj", false);
     config->position_offset = whole_number(source, "position_offset", 0, MOST_WIDTH);
     config->embed_scale = (float)real_of(source, get(source, "embed_scale"), "embed_scale");
     if (config->bos == NO_TOKEN || token_or_none(source, "unk_token_id", config->vocabulary) == NO_TOKEN)
         die("%s: 'bos_token_id' and 'unk_token_id' must be there", source->name);
+    if (!get(source, "adaptive_input_cutoffs") && !get(source, "adaptive_softmax_cutoffs"))
+        return; /* one matrix of embeddings, one softmax */
+    config->tied = flag_or(source, "tie_adaptive_weights", false);
+    config->tied_projections = flag_or(source, "tie_adaptive_proj", false);
     read_cutoffs(source, config);
 }
 

@@ -51,22 +51,21 @@ static size_t word_length(const char *line, size_t length)
     return length - 1 - digits;
 }
 
-struct dictionary *dictionary_read(const struct model_config *config)
+struct dictionary *dictionary_read_file(const char *path, size_t vocabulary, uint32_t unknown)
 {
     struct dictionary *dictionary = new_array(1, sizeof *dictionary);
-    char *path = format_string("%s/dict.txt", config->path);
     struct text_reader *text = text_open(path, TEXT_LINES);
     struct hash *hash = hash_new();
     struct span line;
-    dictionary->words = new_array(config->vocabulary, sizeof *dictionary->words);
-    dictionary->unknown = config->unknown == NO_TOKEN ? SPECIAL_UNKNOWN : config->unknown;
+    dictionary->words = new_array(vocabulary, sizeof *dictionary->words);
+    dictionary->unknown = unknown;
     for (size_t i = 0; i < sizeof special_symbols / sizeof *special_symbols; i++)
-        add_word(dictionary, special_symbols[i], strlen(special_symbols[i]), config->vocabulary, path, 0);
+        add_word(dictionary, special_symbols[i], strlen(special_symbols[i]), vocabulary, path, 0);
     while (text_next(text, &line)) {
         size_t length = word_length(line.bytes, line.length);
         if (!length)
             die("%s: line %llu: 'word count' is expected", path, (unsigned long long)text_line(text));
-        add_word(dictionary, line.bytes, length, config->vocabulary, path, text_line(text));
+        add_word(dictionary, line.bytes, length, vocabulary, path, text_line(text));
         hash_add(hash, line.bytes, line.length);
         hash_add(hash, "\n", 1);
     }
@@ -75,6 +74,14 @@ struct dictionary *dictionary_read(const struct model_config *config)
     if (dictionary->unknown >= dictionary->size)
         die("%s: unk_token_id %u is not in the dictionary of %zu words", path, dictionary->unknown,
             dictionary->size);
+    return dictionary;
+}
+
+struct dictionary *dictionary_read(const struct model_config *config)
+{
+    char *path = format_string("%s/dict.txt", config->path);
+    uint32_t unknown = config->unknown == NO_TOKEN ? SPECIAL_UNKNOWN : config->unknown;
+    struct dictionary *dictionary = dictionary_read_file(path, config->vocabulary, unknown);
     free(path);
     return dictionary;
 }

@@ -21,6 +21,9 @@ struct dictionary {
  * model's vocabulary, ends the program.
  */
 struct dictionary *dictionary_read(const struct model_config *config);
+
+/* The same of a file of any name, for a vocabulary of that size with this unknown word. */
+struct dictionary *dictionary_read_file(const char *path, size_t vocabulary, uint32_t unknown);
 void dictionary_free(struct dictionary *dictionary);
 
 /* The word's number, or dictionary->unknown. */

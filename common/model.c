@@ -38,8 +38,7 @@ struct tensor_names {
     const char *model_type;
     const char *const *prefixes;      /* one of which all names begin with; NULL-terminated */
     const struct tensor_row *layers;  /* a NULL name ends them */
-    const char *embeddings;           /* input words; %zu: cluster */
-    const char *input_projection;     /* of cluster %zu; NULL: none */
+    const char *embeddings;           /* input words */
     const char *output;               /* untied output words, without a prefix */
     const char *positions;            /* NULL: none */
     const char *final_norm_gain, *final_norm_bias;
@@ -150,23 +149,26 @@ static const char *const neox_ignored[] = {".attention.bias", ".attention.masked
 static const char *const llama_ignored[] = {".rotary_emb.inv_freq", NULL};
 static const char *const none_ignored[] = {NULL};
 
+/* The adaptive input and softmax, as fairseq calls their parts; %zu is a cluster, of tails from 0. */
+static const char INPUT_WORDS[] = "decoder.embed_tokens.embeddings.%zu.0.weight";
+static const char INPUT_PROJECTION[] = "decoder.embed_tokens.embeddings.%zu.1.weight";
 static const char CLUSTER_KEYS[] = "decoder.adaptive_softmax.head.class_proj.weight";
-static const char HEAD_WORDS[] = "decoder.adaptive_softmax.head.word_proj.weight";
+static const char HEAD[] = "decoder.adaptive_softmax.head.weight";
 static const char TAIL_PROJECTION[] = "decoder.adaptive_softmax.tail.%zu.0.weight";
 static const char TAIL_WORDS[] = "decoder.adaptive_softmax.tail.%zu.2.weight";
 
 #define LLAMA_NAMES(model_type) \
-    {model_type, llama_prefixes, llama_layers, "embed_tokens.weight", NULL, "lm_head.weight", NULL, "norm.weight", \
+    {model_type, llama_prefixes, llama_layers, "embed_tokens.weight", "lm_head.weight", NULL, "norm.weight", \
      NULL, llama_ignored}
 
 static const struct tensor_names all_names[] = {
-    {"fairseq_transformer_lm", fairseq_prefixes, fairseq_layers, "embed_tokens.embeddings.%zu.0.weight",
-     "embed_tokens.embeddings.%zu.1.weight", NULL, NULL, "layer_norm.weight", "layer_norm.bias", fairseq_ignored},
-    {"gpt2", gpt2_prefixes, gpt2_layers, "wte.weight", NULL, "lm_head.weight", "wpe.weight", "ln_f.weight",
+    {"fairseq_transformer_lm", fairseq_prefixes, fairseq_layers, "embed_tokens.weight",
+     "decoder.output_projection.weight", NULL, "layer_norm.weight", "layer_norm.bias", fairseq_ignored},
+    {"gpt2", gpt2_prefixes, gpt2_layers, "wte.weight", "lm_head.weight", "wpe.weight", "ln_f.weight",
      "ln_f.bias", gpt2_ignored},
-    {"opt", opt_prefixes, fairseq_layers, "embed_tokens.weight", NULL, "lm_head.weight",
+    {"opt", opt_prefixes, fairseq_layers, "embed_tokens.weight", "lm_head.weight",
      "embed_positions.weight", "final_layer_norm.weight", "final_layer_norm.bias", none_ignored},
-    {"gpt_neox", neox_prefixes, neox_layers, "embed_in.weight", NULL, "embed_out.weight", NULL,
+    {"gpt_neox", neox_prefixes, neox_layers, "embed_in.weight", "embed_out.weight", NULL,
      "final_layer_norm.weight", "final_layer_norm.bias", neox_ignored},
     LLAMA_NAMES("llama"),
     LLAMA_NAMES("mistral"),
@@ -175,7 +177,7 @@ static const struct tensor_names all_names[] = {
 };
 
 #define GGUF_NAMES(model_type, layers, positions, final_norm_bias) \
-    {model_type, no_prefixes, layers, "token_embd.weight", NULL, "output.weight", positions, \
+    {model_type, no_prefixes, layers, "token_embd.weight", "output.weight", positions, \
      "output_norm.weight", final_norm_bias, none_ignored}
 
 static const struct tensor_names gguf_names[] = {
@@ -313,25 +315,37 @@ static const float *named_tensor(struct loading *loading, const char *prefix, co
 
 /* ---- embeddings ---- */
 
-/* Untied words and projections of the adaptive softmax, as fairseq calls them. */
-static void read_untied_softmax(struct loading *loading)
+/* A projection to a cluster, which the softmax stores as width x d_model: the other way round than the input's. */
+static const float *turned_projection(struct loading *loading, size_t tail, size_t width)
+{
+    size_t d_model = loading->model->config.d_model;
+    const float *stored = named_tensor(loading, "", TAIL_PROJECTION, tail, width, d_model);
+    float *turned = new_tensor(loading->model, d_model * width);
+    for (size_t r = 0; r < d_model; r++)
+        for (size_t c = 0; c < width; c++)
+            turned[r * width + c] = stored[c * d_model + r];
+    return turned;
+}
+
+/* What the adaptive softmax does not share with the input. */
+static void read_adaptive_softmax(struct loading *loading)
 {
     struct model *model = loading->model;
     const struct model_config *config = &model->config;
-    for (size_t i = 0; i < config->clusters; i++) {
+    size_t further = config->clusters - 1, d_model = config->d_model;
+    if (config->tied) {
+        model->cluster_keys = named_tensor(loading, "", CLUSTER_KEYS, 0, further, d_model);
+    } else { /* the head's words, and below them the clusters */
+        size_t words = model->cluster[0].size;
+        model->cluster[0].output = named_tensor(loading, "", HEAD, 0, words + further, d_model);
+        model->cluster_keys = model->cluster[0].output + words * d_model;
+    }
+    for (size_t i = 1; i <= further; i++) {
         struct model_cluster *cluster = &model->cluster[i];
         if (!config->tied)
-            cluster->output = i ? named_tensor(loading, "", TAIL_WORDS, i - 1, cluster->size, cluster->width)
-                                : named_tensor(loading, "", HEAD_WORDS, 0, cluster->size, cluster->width);
-        if (!config->tied_projections && i) {
-            /* stored as width x d_model, the other way round than the input's */
-            const float *stored = named_tensor(loading, "", TAIL_PROJECTION, i - 1, cluster->width, config->d_model);
-            float *turned = new_tensor(model, config->d_model * cluster->width);
-            for (size_t r = 0; r < config->d_model; r++)
-                for (size_t c = 0; c < cluster->width; c++)
-                    turned[r * cluster->width + c] = stored[c * config->d_model + r];
-            cluster->output_projection = turned;
-        }
+            cluster->output = named_tensor(loading, "", TAIL_WORDS, i - 1, cluster->size, cluster->width);
+        if (!config->tied || !config->tied_projections)
+            cluster->output_projection = turned_projection(loading, i - 1, cluster->width);
     }
 }
 
@@ -339,31 +353,34 @@ static void read_clusters(struct loading *loading)
 {
     struct model *model = loading->model;
     const struct model_config *config = &model->config;
-    const struct tensor_names *names = loading->names;
     size_t first = 0, width = config->d_model;
-    model->cluster = new_array(config->clusters, sizeof *model->cluster);
     for (size_t i = 0; i < config->clusters; i++) {
         struct model_cluster *cluster = &model->cluster[i];
         *cluster = (struct model_cluster){.first = first, .size = config->cutoffs[i] - first, .width = width};
-        cluster->input = named_tensor(loading, loading->prefix, names->embeddings, i, cluster->size, width);
+        cluster->input = named_tensor(loading, "", INPUT_WORDS, i, cluster->size, width);
+        cluster->input_projection = named_tensor(loading, "", INPUT_PROJECTION, i, config->d_model, width);
         cluster->output = cluster->input;
-        if (names->input_projection) {
-            cluster->input_projection = named_tensor(loading, loading->prefix, names->input_projection, i,
-                                                     config->d_model, width);
-            if (i) /* the head's words are as wide as the model and have no projection */
-                cluster->output_projection = cluster->input_projection;
-        }
+        if (i) /* the head's words are as wide as the model and have no projection */
+            cluster->output_projection = cluster->input_projection;
         first = config->cutoffs[i];
         width /= config->factor;
     }
-    if (config->clusters > 1) {
-        model->cluster_keys = named_tensor(loading, "", CLUSTER_KEYS, 0, config->clusters - 1, config->d_model);
-        read_untied_softmax(loading);
-    } else if (!config->tied) {
-        model->cluster[0].output = named_tensor(loading, "", names->output, 0, config->vocabulary, config->d_model);
-    } else {
-        weights_has(model->weights, names->output); /* the same once more, if it is there */
-    }
+    read_adaptive_softmax(loading);
+}
+
+/* One matrix of words, as wide as the model, and perhaps another for the output. */
+static void read_words(struct loading *loading)
+{
+    struct model *model = loading->model;
+    const struct model_config *config = &model->config;
+    struct model_cluster *all = &model->cluster[0];
+    *all = (struct model_cluster){.size = config->vocabulary, .width = config->d_model};
+    all->input = named_tensor(loading, loading->prefix, loading->names->embeddings, 0, all->size, all->width);
+    all->output = all->input;
+    if (!config->tied)
+        all->output = named_tensor(loading, "", loading->names->output, 0, all->size, all->width);
+    else
+        weights_has(model->weights, loading->names->output); /* the same once more, if it is there */
 }
 
 /* ---- the whole ---- */
@@ -464,7 +481,11 @@ struct model *model_load(const char *path)
     struct loading loading = {.model = model, .names = find_names(config->architecture, weights_gguf(model->weights))};
     const struct tensor_names *names = loading.names;
     loading.prefix = find_prefix(model->weights, names);
-    read_clusters(&loading);
+    model->cluster = new_array(config->clusters, sizeof *model->cluster);
+    if (config->clusters > 1)
+        read_clusters(&loading);
+    else
+        read_words(&loading);
     scale_frequencies(model);
     if (names->positions)
         model->positions = named_tensor(&loading, loading.prefix, names->positions, 0,

@@ -22,17 +22,21 @@ struct output {
 };
 
 /*
- * The temporary files that exist now. Global because a signal handler and
- * atexit must find them; written by the main thread only.
+ * The temporary files that exist now, the temporary directory, and the finished
+ * files in it. Global because a signal handler and atexit must find them; written
+ * by the main thread only.
  */
 enum { MOST_UNFINISHED = 16 };
 static char *volatile unfinished[MOST_UNFINISHED];
+static char *volatile unfinished_directory;
 
 static void remove_unfinished(void)
 {
     for (size_t i = 0; i < MOST_UNFINISHED; i++)
         if (unfinished[i])
             unlink(unfinished[i]);
+    if (unfinished_directory)
+        rmdir(unfinished_directory);
 }
 
 static void remove_and_die(int number)
@@ -56,6 +60,25 @@ static void clean_up_on_every_end(void)
         die("cannot arrange for temporary files to be removed");
 }
 
+/* Registers a file, before it exists: no moment without an owner. Its slot. */
+static size_t register_file(char *path)
+{
+    size_t slot = 0;
+    while (slot < MOST_UNFINISHED && unfinished[slot])
+        slot++;
+    if (slot == MOST_UNFINISHED)
+        die("%s: too many unfinished output files", path);
+    unfinished[slot] = path;
+    return slot;
+}
+
+static mode_t permissions(mode_t all)
+{
+    mode_t mask = umask(0);
+    umask(mask);
+    return all & ~mask;
+}
+
 /* Opens a temporary file beside path and registers it. */
 static void open_temporary(struct output *output, const char *path)
 {
@@ -65,19 +88,11 @@ static void open_temporary(struct output *output, const char *path)
     output->name = copy_string(target ? target : path);
     free(target);
     output->temporary = format_string("%s.part-XXXXXX", output->name);
-    size_t slot = 0;
-    while (slot < MOST_UNFINISHED && unfinished[slot])
-        slot++;
-    if (slot == MOST_UNFINISHED)
-        die("%s: too many unfinished output files", path);
-    output->slot = slot;
-    unfinished[slot] = output->temporary; /* before it exists: no moment without an owner */
+    output->slot = register_file(output->temporary);
     output->descriptor = mkstemp(output->temporary);
     if (output->descriptor < 0)
         die("%s: cannot create a file beside it: %s", path, strerror(errno));
-    mode_t mask = umask(0);
-    umask(mask);
-    if (fchmod(output->descriptor, 0666 & ~mask) != 0)
+    if (fchmod(output->descriptor, permissions(0666)) != 0)
         die("%s: %s", output->temporary, strerror(errno));
 }
 
@@ -127,6 +142,22 @@ void output_write(struct output *output, const void *bytes, size_t size)
     }
 }
 
+/* Whether the file lies in the directory that is not complete yet. */
+static bool is_in_unfinished_directory(const char *path)
+{
+    size_t length = unfinished_directory ? strlen(unfinished_directory) : 0;
+    return length && !strncmp(path, unfinished_directory, length) && path[length] == '/';
+}
+
+static void give_name(struct output *output)
+{
+    if (is_in_unfinished_directory(output->name))
+        register_file(copy_string(output->name));
+    if (rename(output->temporary, output->name) != 0)
+        die("%s: cannot give the finished file its name: %s", output->name, strerror(errno));
+    unfinished[output->slot] = NULL;
+}
+
 void output_finish(struct output *output)
 {
     errno = 0;
@@ -137,12 +168,59 @@ void output_finish(struct output *output)
     errno = 0;
     if (gzclose(output->file) != Z_OK)
         output_failed(output, errno);
-    if (output->temporary) {
-        if (rename(output->temporary, output->name) != 0)
-            die("%s: cannot give the finished file its name: %s", output->name, strerror(errno));
-        unfinished[output->slot] = NULL;
-    }
+    if (output->temporary)
+        give_name(output);
     free(output->temporary);
     free(output->name);
     free(output);
+}
+
+/* ---- directories ---- */
+
+struct output_directory {
+    char *name;
+    char *temporary;
+};
+
+struct output_directory *output_directory_open(const char *path)
+{
+    struct output_directory *directory = new_array(1, sizeof *directory);
+    struct stat status;
+    directory->name = copy_string(path);
+    for (size_t end = strlen(path); end > 1 && path[end - 1] == '/'; end--)
+        directory->name[end - 1] = '\0';
+    if (lstat(directory->name, &status) == 0)
+        die("%s: exists, and is not overwritten", path);
+    if (unfinished_directory)
+        die("%s: another directory is not complete yet", path);
+    clean_up_on_every_end();
+    directory->temporary = format_string("%s.part-XXXXXX", directory->name);
+    unfinished_directory = directory->temporary; /* as for files: before it exists */
+    if (!mkdtemp(directory->temporary))
+        die("%s: cannot create a directory beside it: %s", path, strerror(errno));
+    return directory;
+}
+
+const char *output_directory_place(const struct output_directory *directory)
+{
+    return directory->temporary;
+}
+
+void output_directory_finish(struct output_directory *directory)
+{
+    if (chmod(directory->temporary, permissions(0777)) != 0)
+        die("%s: %s", directory->temporary, strerror(errno));
+    if (rename(directory->temporary, directory->name) != 0)
+        die("%s: cannot give the finished directory its name: %s", directory->name, strerror(errno));
+    unfinished_directory = NULL;
+    for (size_t i = 0; i < MOST_UNFINISHED; i++) {
+        char *file = unfinished[i];
+        if (file && !strncmp(file, directory->temporary, strlen(directory->temporary))) {
+            unfinished[i] = NULL;
+            free(file);
+        }
+    }
+    free(directory->temporary);
+    free(directory->name);
+    free(directory);
 }

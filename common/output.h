@@ -1,7 +1,7 @@
 /*
  * Bytes out: standard output, or a file that appears under its name only when
  * it is complete. Until then its bytes are in a temporary file beside it, which
- * goes away when the program fails or is interrupted.
+ * goes away when the program fails or is interrupted. So does a directory of files.
  */
 #ifndef FFKV_OUTPUT_H
 #define FFKV_OUTPUT_H
@@ -28,5 +28,19 @@ void output_write(struct output *output, const void *bytes, size_t size);
 
 /* Writes what is left, closes, and gives the file its name. Frees output. */
 void output_finish(struct output *output);
+
+/*
+ * A directory that appears under its name only when complete; one at a time.
+ * What is opened by output_open below output_directory_place, a temporary
+ * directory beside it, goes into it.
+ */
+struct output_directory;
+
+/* Ends the program when something of that name exists, or when it cannot be made. */
+struct output_directory *output_directory_open(const char *path);
+const char *output_directory_place(const struct output_directory *directory);
+
+/* All files in it must be finished. Gives the directory its name and frees it. */
+void output_directory_finish(struct output_directory *directory);
 
 #endif

@@ -74,9 +74,9 @@ def encode(words, line):
     return [words.get(word, words["<unk>"]) for word in line.split()]
 
 
-def clusters(config):
-    """[(first id, end id)] of the head and of each tail."""
-    edges = [0] + list(config["adaptive_softmax_cutoffs"])
+def clusters(config, kind="softmax"):
+    """[(first id, end id)] of the head and of each tail; kind: input or softmax."""
+    edges = [0] + list(config[f"adaptive_{kind}_cutoffs"])
     if edges[-1] < config["vocab_size"]:
         edges.append(config["vocab_size"])
     return list(zip(edges[:-1], edges[1:]))
@@ -93,7 +93,7 @@ def embed(model, ids):
     config, tensors = model.config, model.tensors
     ids = np.asarray(ids, dtype=np.int64)
     rows = np.empty((len(ids), config["hidden_size"]), model.dtype)
-    for i, (first, end) in enumerate(clusters(config)):
+    for i, (first, end) in enumerate(clusters(config, "input")):
         prefix = f"decoder.embed_tokens.embeddings.{i}."
         here = (first <= ids) & (ids < end)
         rows[here] = (tensors[prefix + "0.weight"][ids[here] - first]
@@ -189,24 +189,28 @@ def log_probs(model, vectors):
     The head is a softmax over its words and one class a tail; a tail's word
     has log p(class) + log p(word | class) (Baevski and Auli; fairseq
     AdaptiveSoftmax.get_log_prob).  Words and projections are the input
-    embedding's; the head does not use its projection.
+    embedding's where they are tied, each by itself; the head does not use its
+    projection.
     """
-    tensors = model.tensors
+    config, tensors = model.config, model.tensors
     vectors = np.asarray(vectors, model.dtype)
-    (_, head_end), *tails = clusters(model.config)
-    words = tensors["decoder.embed_tokens.embeddings.0.0.weight"]
-    if words.shape[1] != model.config["hidden_size"]:
-        raise ValueError("a head narrower than the model needs a projection of its own")
-    if tails:
-        classes = tensors["decoder.adaptive_softmax.head.class_proj.weight"]
-        words = np.concatenate([words, classes])
+    (_, head_end), *tails = clusters(config)
+    if config["tie_adaptive_weights"]:
+        words = tensors["decoder.embed_tokens.embeddings.0.0.weight"]
+        if words.shape[1] != config["hidden_size"]:
+            raise ValueError("a head narrower than the model needs a projection of its own")
+        if tails:
+            classes = tensors["decoder.adaptive_softmax.head.class_proj.weight"]
+            words = np.concatenate([words, classes])
+    else:
+        words = tensors["decoder.adaptive_softmax.head.weight"]
     head = log_softmax(vectors @ words.T)
     parts = [head[:, :head_end]]
     for i in range(1, len(tails) + 1):
-        prefix = f"decoder.embed_tokens.embeddings.{i}."
-        narrow = vectors @ tensors[prefix + "1.weight"]
-        parts.append(head[:, head_end + i - 1, None]
-                     + log_softmax(narrow @ tensors[prefix + "0.weight"].T))
+        tied, own = f"decoder.embed_tokens.embeddings.{i}.", f"decoder.adaptive_softmax.tail.{i - 1}."
+        projection = tensors[tied + "1.weight"] if config["tie_adaptive_proj"] else tensors[own + "0.weight"].T
+        words = tensors[tied + "0.weight" if config["tie_adaptive_weights"] else own + "2.weight"]
+        parts.append(head[:, head_end + i - 1, None] + log_softmax(vectors @ projection @ words.T))
     return np.concatenate(parts, axis=1)
 
 

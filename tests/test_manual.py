@@ -2,8 +2,8 @@
 that --help has, and their examples run.
 
 What stands in a page's section EXAMPLES is run as one shell script: every .Dl
-line and every .Bd block, in order, in a directory with corpus.txt and a link to
-data/.  A comment in front of a block changes that: after
+line and every .Bd block, in order, in a directory with corpus.txt, links to
+data/, and a small checkpoint's model.pt and dict.txt.  A comment in front of a block changes that: after
     .\\" file NAME
 the block is a file of that name, and after
     .\\" output
@@ -119,6 +119,8 @@ def sentences():
 @pytest.fixture
 def place(tmp_path):
     (tmp_path / "data").symlink_to(ROOT / "data")
+    (tmp_path / "model.pt").symlink_to(ROOT / "tests" / "fairseq-tiny" / "zip.pt")
+    (tmp_path / "dict.txt").symlink_to(ROOT / "tests" / "fairseq-tiny" / "dict.txt")
     (tmp_path / "corpus.txt").write_text("".join(f"{line}\n" for line in sentences()))
     return tmp_path
 

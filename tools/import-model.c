@@ -1,0 +1,158 @@
+/*
+ * import-model: a fairseq language model's checkpoint as a model directory.
+ * The checkpoint is read as data; the directory appears only when complete.
+ */
+#include "cli.h"
+#include "dictionary.h"
+#include "fairseq.h"
+#include "input.h"
+#include "messages.h"
+#include "output.h"
+#include "stream.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct options {
+    const char *dictionary, *output;
+};
+
+static struct output *open_in(const struct output_directory *directory, const char *name, enum output_form form)
+{
+    char *path = format_string("%s/%s", output_directory_place(directory), name);
+    struct output *output = output_open(path, form);
+    free(path);
+    return output;
+}
+
+static void write_config(const struct output_directory *directory, const json_t *config)
+{
+    struct output *output = open_in(directory, "config.json", OUTPUT_TEXT);
+    char *text = json_dumps(config, JSON_INDENT(2) | JSON_REAL_PRECISION(16));
+    if (!text)
+        die("out of memory");
+    output_write(output, text, strlen(text));
+    output_write(output, "\n", 1);
+    output_finish(output);
+    free(text);
+}
+
+/* The dictionary as it is, decompressed where it is compressed. */
+static void copy_dictionary(const struct output_directory *directory, const char *path)
+{
+    struct output *output = open_in(directory, "dict.txt", OUTPUT_TEXT);
+    struct input *input = input_open(path);
+    char buffer[1 << 16];
+    for (size_t got; (got = input_read(input, buffer, sizeof buffer)) > 0;)
+        output_write(output, buffer, got);
+    input_close(input);
+    output_finish(output);
+}
+
+/* ---- model.safetensors ---- */
+
+/* Larger elements come first, so that every tensor is aligned to its elements. */
+static int by_element_size(const void *a, const void *b)
+{
+    const struct fairseq_tensor *left = a, *right = b;
+    if (left->tensor.element_bytes != right->tensor.element_bytes)
+        return left->tensor.element_bytes > right->tensor.element_bytes ? -1 : 1;
+    return strcmp(left->name, right->name);
+}
+
+static json_t *shape_json(const struct torch_tensor *tensor)
+{
+    json_t *shape = json_make("[]");
+    for (size_t i = 0; i < tensor->dimensions; i++)
+        json_array_append_new(shape, json_integer((json_int_t)tensor->shape[i]));
+    return shape;
+}
+
+/* The length of the header and the header, padded so that the data begin aligned. */
+static void write_header(struct output *output, const struct fairseq_model *model)
+{
+    enum { ALIGNMENT = 8 };
+    json_t *header = json_make("{s:{s:s}}", "__metadata__", "format", "pt");
+    size_t begin = 0;
+    for (size_t i = 0; i < model->count; i++) {
+        const struct torch_tensor *tensor = &model->tensors[i].tensor;
+        size_t end = begin + tensor->count * tensor->element_bytes;
+        json_put(header, model->tensors[i].name,
+                 json_make("{s:s, s:o, s:[I,I]}", "dtype", tensor->type, "shape", shape_json(tensor), "data_offsets",
+                           (json_int_t)begin, (json_int_t)end));
+        begin = end;
+    }
+    char *text = json_dumps(header, JSON_COMPACT);
+    if (!text)
+        die("out of memory");
+    size_t length = strlen(text), padding = (ALIGNMENT - length % ALIGNMENT) % ALIGNMENT;
+    uint64_t bytes = length + padding; /* little endian, as the host is: see stream.c */
+    output_write(output, &bytes, sizeof bytes);
+    output_write(output, text, length);
+    output_write(output, "        ", padding);
+    free(text);
+    json_decref(header);
+}
+
+static void write_tensors(const struct output_directory *directory, struct torch_file *file,
+                          struct fairseq_model *model)
+{
+    struct output *output = open_in(directory, "model.safetensors", OUTPUT_BINARY);
+    qsort(model->tensors, model->count, sizeof *model->tensors, by_element_size);
+    write_header(output, model);
+    for (size_t i = 0; i < model->count; i++) {
+        const struct torch_tensor *tensor = &model->tensors[i].tensor;
+        void *elements = torch_tensor_read(file, tensor);
+        output_write(output, elements, tensor->count * tensor->element_bytes);
+        free(elements);
+    }
+    output_finish(output);
+}
+
+/* ---- all ---- */
+
+/* Ends the program for a dictionary of another model, as far as sizes tell. */
+static void check_dictionary(const char *path, const struct fairseq_model *model)
+{
+    uint32_t unknown = (uint32_t)json_integer_value(json_object_get(model->config, "unk_token_id"));
+    struct dictionary *dictionary = dictionary_read_file(path, model->vocabulary, unknown);
+    if (dictionary->size < model->vocabulary)
+        warn("%s: %zu words and special symbols, the model has %zu: is it the model's own?", path, dictionary->size,
+             model->vocabulary);
+    dictionary_free(dictionary);
+}
+
+static void import_model(const char *checkpoint, const struct options *options)
+{
+    struct output_directory *directory = output_directory_open(options->output);
+    struct torch_file *file = torch_open(checkpoint);
+    struct fairseq_model *model = fairseq_read(checkpoint, file);
+    check_dictionary(options->dictionary, model);
+    write_config(directory, model->config);
+    copy_dictionary(directory, options->dictionary);
+    write_tensors(directory, file, model);
+    output_directory_finish(directory);
+    fairseq_free(model);
+    torch_close(file);
+}
+
+int main(int argc, char **argv)
+{
+    struct options options = {NULL, NULL};
+    const struct option_spec specs[] = {
+        {'d', "dictionary", "FILE", "the dict.txt that belongs to the checkpoint", OPTION_TEXT, &options.dictionary,
+         0, 0, NULL},
+        {'o', "output", "DIR", "the model directory to make, which appears only when complete", OPTION_TEXT,
+         &options.output, 0, 0, NULL},
+        OPTION_END,
+    };
+    const struct tool tool = {"import-model", "Turns a fairseq checkpoint into a model directory.", "CHECKPOINT",
+                              specs, 1};
+    int first = cli_parse(&tool, argc, argv);
+    if (first == argc)
+        die_usage("no checkpoint given; try 'import-model --help'");
+    if (!options.dictionary || !options.output)
+        die_usage("--dictionary and --output are needed; try 'import-model --help'");
+    import_model(argv[first], &options);
+    return STATUS_DONE;
+}
