@@ -28,7 +28,8 @@ enum position_kind {
     POSITION_ROTARY,     /* Su et al. 2021: queries and keys are turned */
 };
 
-enum { NO_TOKEN = UINT32_MAX };
+/* No token has this number. */
+#define NO_TOKEN UINT32_MAX
 
 struct model_config {
     char *path;               /* of the model, as the user gave it */

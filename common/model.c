@@ -153,7 +153,7 @@ static const char *const none_ignored[] = {NULL};
 static const char INPUT_WORDS[] = "decoder.embed_tokens.embeddings.%zu.0.weight";
 static const char INPUT_PROJECTION[] = "decoder.embed_tokens.embeddings.%zu.1.weight";
 static const char CLUSTER_KEYS[] = "decoder.adaptive_softmax.head.class_proj.weight";
-static const char HEAD[] = "decoder.adaptive_softmax.head.weight";
+static const char SOFTMAX_HEAD[] = "decoder.adaptive_softmax.head.weight";
 static const char TAIL_PROJECTION[] = "decoder.adaptive_softmax.tail.%zu.0.weight";
 static const char TAIL_WORDS[] = "decoder.adaptive_softmax.tail.%zu.2.weight";
 
@@ -337,7 +337,7 @@ static void read_adaptive_softmax(struct loading *loading)
         model->cluster_keys = named_tensor(loading, "", CLUSTER_KEYS, 0, further, d_model);
     } else { /* the head's words, and below them the clusters */
         size_t words = model->cluster[0].size;
-        model->cluster[0].output = named_tensor(loading, "", HEAD, 0, words + further, d_model);
+        model->cluster[0].output = named_tensor(loading, "", SOFTMAX_HEAD, 0, words + further, d_model);
         model->cluster_keys = model->cluster[0].output + words * d_model;
     }
     for (size_t i = 1; i <= further; i++) {
