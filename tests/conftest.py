@@ -8,6 +8,7 @@ that need a whole corpus, run on the first one only.
 import json
 import os
 import pathlib
+import subprocess
 
 import pytest
 
@@ -30,6 +31,15 @@ def bin(request):
 def model():
     """The directory of the model that comes with the suite."""
     return ROOT / "data" / "brown-lm"
+
+
+@pytest.fixture(scope="session")
+def smollm2():
+    """SmolLM2's GGUF file, which its recipe fetches."""
+    done = subprocess.run([ROOT / "data" / "smollm2.sh"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"SmolLM2 cannot be fetched: {done.stderr.strip()}")
+    return ROOT / "data" / "models" / "smollm2" / "model.gguf"
 
 
 # Shapes that the shipped model does not have: widths that are no multiple of the

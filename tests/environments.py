@@ -9,6 +9,10 @@ import sys
 
 import pytest
 
+# Reference libraries; the tests that compare with the same ones share an environment.
+TOKENIZERS = ("tokenizers==0.23.3", "gguf==0.19.0", "numpy==2.2.6")
+TRANSFORMERS = ("torch==2.15.0", "transformers==5.23.0", "accelerate==1.15.0", "gguf==0.19.0", "numpy==2.2.6")
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 

