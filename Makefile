@@ -24,11 +24,13 @@ COMMON = $(patsubst common/%.c,$(DIR)/common/%.o,$(sort $(wildcard common/*.c)))
 UNIT_TESTS = $(patsubst tests/%.c,$(DIR)/tests/%,$(sort $(wildcard tests/unit_*.c)))
 MANUALS = $(sort $(wildcard tools/*.[17] common/*.5))
 
-# What the fuzzer gets bytes into, and the functions that it sees to itself.
+# Fuzzers, which take the place of malloc, free and mmap in what they get bytes into.
 SECONDS ?= 60
-FUZZED = pickle torchfile fairseq
-FUZZ_FLAGS = -std=c11 $(WARNINGS) -g -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+FUZZ_FLAGS = -std=c11 $(WARNINGS) -g -O1 -Icommon -D_POSIX_C_SOURCE=200809L -fsanitize=address,undefined \
+	-fno-sanitize-recover=all
 FUZZ_NAMES = $(foreach name,malloc free mmap munmap,-D$(name)=fuzz_$(name))
+RUN_FUZZER = ASAN_OPTIONS=detect_leaks=0 build/fuzz/$(1) -max_total_time=$(SECONDS) -timeout=20 -rss_limit_mb=4000 \
+	-artifact_prefix=build/fuzz/ -max_len=$(2) build/fuzz/$(1)-corpus
 
 # V=1 shows whole commands.
 Q = $(if $(V),,@)
@@ -74,15 +76,18 @@ bench: ## forward-dump's arithmetic beside plain matrix products, at the paper's
 	@$(MAKE) --no-print-directory -s bench-program
 	@$(DIR)/tests/bench-forward $(BENCH_OPTIONS)
 
-fuzz: ## fuzz what reads checkpoints, with clang's libFuzzer; SECONDS=60
-	@mkdir -p build/fuzz/corpus
-	$(Q)for part in $(FUZZED:%=common/%.c) tests/fuzz_import.c; do \
-		clang -Icommon -D_POSIX_C_SOURCE=200809L $(FUZZ_FLAGS) \
-			$$(case $$part in common/*) echo $(FUZZ_NAMES);; esac) -c -o build/fuzz/$$(basename $$part .c).o $$part || exit; \
+fuzz: ## fuzz the readers of checkpoints and of GGUF files with clang's libFuzzer; SECONDS=60 each
+	@./setup.sh test
+	@mkdir -p build/fuzz/import-corpus build/fuzz/gguf-corpus
+	$(Q)for part in pickle torchfile fairseq; do \
+		clang $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link $(FUZZ_NAMES) -c -o build/fuzz/$$part.o common/$$part.c || exit; \
 	done
-	$(Q)clang $(FUZZ_FLAGS) -fsanitize=fuzzer -o build/fuzz/fuzz-import build/fuzz/*.o $(LIBRARIES)
-	@ASAN_OPTIONS=detect_leaks=0 build/fuzz/fuzz-import -max_total_time=$(SECONDS) -timeout=20 -max_len=40000 \
-		-rss_limit_mb=4000 -artifact_prefix=build/fuzz/ build/fuzz/corpus tests/fairseq-tiny
+	$(Q)clang $(FUZZ_FLAGS) -fsanitize=fuzzer -o build/fuzz/import tests/fuzz-import.c build/fuzz/*.o $(LIBRARIES)
+	$(Q)clang $(FUZZ_FLAGS) -fsanitize=fuzzer -Wl,--wrap=free -o build/fuzz/gguf tests/fuzz-gguf.c \
+		common/gguf.c common/quantized.c common/floats.c -lm
+	$(Q)$(PYTHON) tests/gguf_seeds.py build/fuzz/gguf-corpus
+	@$(call RUN_FUZZER,import,40000) tests/fairseq-tiny
+	@$(call RUN_FUZZER,gguf,4096)
 
 unit-tests: $(UNIT_TESTS)
 bench-program: $(DIR)/tests/bench-forward

@@ -1,12 +1,7 @@
 /*
  * Coverage-guided fuzzing of common/gguf.c and common/quantized.c: opens what it
  * is given, then asks every key for every type and every tensor for its numbers.
- *
- *   clang -std=c11 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
- *       -D_POSIX_C_SOURCE=200809L -Icommon -Wl,--wrap=free -o build/fuzz-gguf \
- *       tests/fuzz-gguf.c common/gguf.c common/quantized.c common/floats.c -lm
- *   python3 tests/gguf_seeds.py build/gguf-seeds
- *   build/fuzz-gguf -max_total_time=600 -max_len=4096 build/gguf-seeds
+ * make fuzz builds and runs it, with the seeds of gguf_seeds.py.
  *
  * In place of common/mapping.c and common/messages.c: the "file" is memory of just
  * its size, so that a sanitizer sees every read behind it; die() returns here; and
