@@ -69,7 +69,7 @@ test: ## set up, build with gcc, clang and the sanitizers, run all tests
 	@$(MAKE) --no-print-directory -s all unit-tests test-programs
 	@$(MAKE) --no-print-directory -s all unit-tests test-programs CC=clang
 	@$(MAKE) --no-print-directory -s all unit-tests test-programs BUILD=sanitize
-	@$(PYTHON) -m pytest -q -p no:cacheprovider tests
+	@$(PYTHON) -m pytest -q -p no:cacheprovider -n auto --dist loadfile tests
 
 bench: ## forward-dump's arithmetic beside plain matrix products, at the paper's layer shapes
 	@./setup.sh run

@@ -12,6 +12,7 @@ import subprocess
 
 import pytest
 
+import environments
 import random_model as random_models
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -36,7 +37,8 @@ def model():
 @pytest.fixture(scope="session")
 def smollm2():
     """SmolLM2's GGUF file, which its recipe fetches."""
-    done = subprocess.run([ROOT / "data" / "smollm2.sh"], capture_output=True, text=True, check=False)
+    with environments.alone("smollm2"):
+        done = subprocess.run([ROOT / "data" / "smollm2.sh"], capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"SmolLM2 cannot be fetched: {done.stderr.strip()}")
     return ROOT / "data" / "models" / "smollm2" / "model.gguf"
@@ -148,5 +150,6 @@ class Results:
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config):
     results = config.pluginmanager.get_plugin("results")
-    if results and not config.option.collectonly:
+    is_worker = hasattr(config, "workerinput")  # of pytest-xdist: the controller counts
+    if results and not is_worker and not config.option.collectonly:
         config.get_terminal_writer().line(str(results))

@@ -2,6 +2,8 @@
 once, under build/, from pinned versions, by the tests that need them.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import pathlib
 import subprocess
@@ -16,19 +18,30 @@ TRANSFORMERS = ("torch==2.15.0", "transformers==5.23.0", "accelerate==1.15.0", "
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
+@contextlib.contextmanager
+def alone(name):
+    """What one of several test processes does while the others wait for it."""
+    lock = ROOT / "build" / "environments" / f"{name}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with open(lock, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def python(*packages):
     """The Python of an environment that has these packages ("torch==2.15.0").
     Skips the test, saying so, where they cannot be had."""
     name = hashlib.sha256(" ".join(packages).encode()).hexdigest()[:12]
     folder = ROOT / "build" / "environments" / name
     ready = folder / "ready"
-    if not ready.exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        done = subprocess.run([folder / "bin/python", "-m", "pip", "install", "--quiet", *packages],
-                              capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"cannot install {', '.join(packages)}: {done.stderr.strip().splitlines()[-1:]}")
-        ready.touch()
+    with alone(name):
+        if not ready.exists():
+            subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+            done = subprocess.run([folder / "bin/python", "-m", "pip", "install", "--quiet", *packages],
+                                  capture_output=True, text=True, check=False)
+            if done.returncode:
+                pytest.skip(f"cannot install {', '.join(packages)}: {done.stderr.strip().splitlines()[-1:]}")
+            ready.touch()
     return folder / "bin/python"
 
 
