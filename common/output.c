@@ -87,6 +87,8 @@ struct output *output_open(const char *path, enum output_form form)
     struct stat status;
     if (path && !strcmp(path, "-"))
         path = NULL;
+    if (path && !*path)
+        die_usage("the name of an output file is empty");
     output->name = copy_string(path ? path : "standard output");
     if (!path) {
         output->descriptor = STDOUT_FILENO;

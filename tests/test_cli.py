@@ -459,7 +459,7 @@ def test_output_that_cannot_be_made(bin, use, tmp_path):
     for path, says in cases:
         message = fails(bin, use.tool, *use.arguments, "-o", path, use.path, says=says)
         assert message.startswith(f"{use.tool}: {path}: ")
-    fails(bin, use.tool, *use.arguments, "-o", "", use.path, cwd=tmp_path)
+    fails(bin, use.tool, *use.arguments, "-o", "", use.path, cwd=tmp_path, status=2, says="empty")
     assert names(tmp_path) == before and not names(tmp_path / "directory")
 
 
