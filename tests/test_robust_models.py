@@ -448,9 +448,11 @@ OVERFLOWS = {
 @pytest.mark.parametrize("where", OVERFLOWS)
 def test_activations_that_overflow(bin, good, tokens, tmp_path, where):
     place = overflowing(good, tmp_path / "model", OVERFLOWS[where])
-    message = fails(bin, "forward-dump", "-m", place, "--emit", "max,ffn,prediction", "-o", tmp_path / "out",
-                    stdin=tokens)
-    assert "not finite" in message and "layer " in message, message
+    for emit in "max", "max,ffn,prediction":
+        if emit == "max" and where.startswith("values"):
+            continue  # which the last layer does not need for its coefficients
+        message = fails(bin, "forward-dump", "-m", place, "--emit", emit, "-o", tmp_path / "out", stdin=tokens)
+        assert "not finite" in message and "layer " in message, message
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
 
 

@@ -617,8 +617,14 @@ def test_inputs_that_do_not_merge(bin, made, tmp_path):
              Case("keys in another order", change(made.triggers, swapped(0, 1)))]
     (tmp_path / "second").mkdir()
     check(bin, reader, cases, tmp_path / "second")
+
+    first.write_bytes(ok(bin, "topk-keys", "-t", TOP, "--cells", "0,2", stdin=made.maxima))
+    (tmp_path / "third").mkdir()
+    check(bin, Reader("topk-keys --merge", "topk-keys", ["--merge", first], first.read_bytes()),
+          [Case("another key", change(first.read_bytes(), member("cell", 1)), "the first input has layer 0 cell 0")],
+          tmp_path / "third")
     fails(bin, "topk-keys", "--merge", first, first, "-o", tmp_path / "out", says="overlap")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "second"]
+    assert not (tmp_path / "out").exists() and not list(tmp_path.glob("out.*"))
 
 
 def test_triggers_to_be_projected(bin, made, tmp_path):
