@@ -16,9 +16,10 @@ struct source {
     json_t *json;
 };
 
-/* A setting for which only one value's arithmetic is known; it may be missing. */
+/* A setting for which only one value's arithmetic is known. */
 struct fixed_setting {
     const char *key, *value; /* value: as JSON text */
+    bool required;           /* else it may be missing, as files of another age leave it out */
 };
 
 /*
@@ -64,7 +65,7 @@ static size_t whole_number_or(const struct source *source, const char *key, size
 static double real_of(const struct source *source, const json_t *value, const char *key)
 {
     double number = json_number_value(value);
-    if (!(number > 0 && number < 1e12))
+    if (!(number > 0 && number < 1e9))
         die("%s: '%s' must be a positive number", source->name, key);
     return number;
 }
@@ -74,27 +75,32 @@ static double real_or(const struct source *source, const char *key, double other
     return get(source, key) ? real_of(source, get(source, key), key) : otherwise;
 }
 
+static bool flag(const struct source *source, const char *key)
+{
+    const json_t *value = get(source, key);
+    if (!json_is_boolean(value))
+        die("%s: '%s' must be true or false", source->name, key);
+    return json_is_true(value);
+}
+
 static bool flag_or(const struct source *source, const char *key, bool otherwise)
 {
-    const json_t *flag = get(source, key);
-    if (flag && !json_is_boolean(flag))
-        die("%s: '%s' must be true or false", source->name, key);
-    return flag ? json_is_true(flag) : otherwise;
+    return get(source, key) ? flag(source, key) : otherwise;
 }
 
 static _Noreturn void refuse(const struct source *source, const char *key, const json_t *value,
                              const char *known)
 {
-    char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+    char *text = value ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
     die("%s: '%s' is %s; this program knows only %s", source->name, key, text ? text : "missing", known);
 }
 
-static void must_be(const struct source *source, const char *key, const char *expected)
+static void must_be(const struct source *source, const struct fixed_setting *setting)
 {
-    const json_t *value = get(source, key);
-    json_t *known = json_loads(expected, JSON_DECODE_ANY, NULL);
-    if (value && !json_equal(value, known))
-        refuse(source, key, value, expected);
+    const json_t *value = get(source, setting->key);
+    json_t *known = json_loads(setting->value, JSON_DECODE_ANY, NULL);
+    if (value ? !json_equal(value, known) : setting->required)
+        refuse(source, setting->key, value, setting->value);
     json_decref(known);
 }
 
@@ -224,15 +230,15 @@ static void read_cutoffs(const struct source *source, struct model_config *confi
 
 static void read_fairseq(const struct source *source, struct model_config *config)
 {
-    config->final_norm = flag_or(source, "final_norm", true);
+    config->final_norm = flag(source, "final_norm");
     config->position_offset = whole_number(source, "position_offset", 0, MOST_WIDTH);
     config->embed_scale = (float)real_of(source, get(source, "embed_scale"), "embed_scale");
     if (config->bos == NO_TOKEN || token_or_none(source, "unk_token_id", config->vocabulary) == NO_TOKEN)
         die("%s: 'bos_token_id' and 'unk_token_id' must be there", source->name);
     if (!get(source, "adaptive_input_cutoffs") && !get(source, "adaptive_softmax_cutoffs"))
         return; /* one matrix of embeddings, one softmax */
-    config->tied = flag_or(source, "tie_adaptive_weights", false);
-    config->tied_projections = flag_or(source, "tie_adaptive_proj", false);
+    config->tied = flag(source, "tie_adaptive_weights");
+    config->tied_projections = flag(source, "tie_adaptive_proj");
     read_cutoffs(source, config);
 }
 
@@ -272,14 +278,14 @@ static void read_llama(const struct source *source, struct model_config *config)
 }
 
 static const struct fixed_setting fairseq_fixed[] = {
-    {"normalize_before", "true"}, {"position_embedding", "\"sinusoidal\""}, {NULL, NULL}};
+    {"normalize_before", "true", true}, {"position_embedding", "\"sinusoidal\"", true}, {NULL, NULL, false}};
 static const struct fixed_setting gpt2_fixed[] = {
-    {"scale_attn_weights", "true"}, {"scale_attn_by_inverse_layer_idx", "false"},
-    {"add_cross_attention", "false"}, {NULL, NULL}};
+    {"scale_attn_weights", "true", false}, {"scale_attn_by_inverse_layer_idx", "false", false},
+    {"add_cross_attention", "false", false}, {NULL, NULL, false}};
 static const struct fixed_setting opt_fixed[] = {
-    {"do_layer_norm_before", "true"}, {"_remove_final_layer_norm", "false"}, {"enable_bias", "true"},
-    {"layer_norm_elementwise_affine", "true"}, {NULL, NULL}};
-static const struct fixed_setting none_fixed[] = {{NULL, NULL}};
+    {"do_layer_norm_before", "true", false}, {"_remove_final_layer_norm", "false", false},
+    {"enable_bias", "true", false}, {"layer_norm_elementwise_affine", "true", false}, {NULL, NULL, false}};
+static const struct fixed_setting none_fixed[] = {{NULL, NULL, false}};
 
 #define LLAMA_FAMILY(name) \
     {name, "num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "rms_norm_eps", \
@@ -333,7 +339,7 @@ struct model_config config_parse(const char *path, json_t *json, const char *nam
     const struct source source = {name, json};
     const struct family *family = find_family(&source);
     for (const struct fixed_setting *setting = family->fixed; setting->key; setting++)
-        must_be(&source, setting->key, setting->value);
+        must_be(&source, setting);
 
     struct model_config config = {
         .path = copy_string(path),

@@ -223,7 +223,9 @@ KERNEL static void norm_rows(enum norm_kind kind, const float *x, const float *g
                 partial[k] += (x[i + k] - mean) * (x[i + k] - mean);
         for (size_t i = whole; i < width; i++)
             partial[i - whole] += (x[i] - mean) * (x[i] - mean);
-        float scale = 1.0f / sqrtf(add_lanes(partial) / (float)width + epsilon);
+        float variance = add_lanes(partial) / (float)width;
+        /* One that overflows would pass as a scale of 0: NaN goes on, to be found. */
+        float scale = variance < INFINITY ? 1.0f / sqrtf(variance + epsilon) : NAN;
         if (bias)
             for (size_t i = 0; i < width; i++)
                 out[i] = (x[i] - mean) * scale * gain[i] + bias[i];

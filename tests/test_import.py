@@ -244,7 +244,7 @@ VARIANTS = {  # settings, what config.json then has
     "BOS of its own": ({"add_bos_token": True}, {"bos_token_id": 0, "eos_token_id": 2}),
 }
 UNKNOWN_TO_THE_LOADER = {key: value for key, value in {
-    "own projections": "tie_adaptive_proj", "own words": "tie_adaptive_weights", "final norm": "final_norm",
+    "own projections": "tie_adaptive_proj", "own words": "adaptive_softmax_cutoffs", "final norm": "final_norm",
     "norm after the blocks": "normalize_before", "learned positions": "position_embedding",
     "no positions": "position_embedding", "GELU": "activation_function", "plain": "tie_adaptive"}.items()}
 

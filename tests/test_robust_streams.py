@@ -497,14 +497,14 @@ def test_tokens(bin, made, tmp_path):
         ("longest sentence", put("len", 0, 0xFFFFFFFF), "tokens"),
         ("lengths that add up to more", put("len", 0, 5), "add up"),
         ("no sentence", lambda header, records: records[0].update(len=b"", tok=b""), "without a sentence"),
-        ("another dictionary", in_header("tokenizer.id", "0" * 32), "another dictionary"),
-        ("another BOS", in_header("tokenizer.bos", 0), "another dictionary or BOS"),
-        ("another vocabulary", in_header("tokenizer.vocabulary", 13), "another dictionary"),
+        ("another dictionary", in_header("tokenizer.id", "0" * 32), "another tokenizer"),
+        ("another BOS", in_header("tokenizer.bos", 0), "another tokenizer or BOS"),
+        ("another vocabulary", in_header("tokenizer.vocabulary", 13), "another tokenizer"),
         ("no tokenizer", in_header("tokenizer", None), "tokenizer.id"),
         ("tokenizer a list", in_header("tokenizer", []), "tokenizer.id"),
         ("no batch", in_header("batch", None), "batch.positions"),
     ])
-    cases.append(Case("another model's tokens", made.other.tokens, "another dictionary"))
+    cases.append(Case("another model's tokens", made.other.tokens, "another tokenizer"))
     check(bin, reader, cases, tmp_path, memory=MEMORY)
 
 
@@ -659,7 +659,7 @@ def test_table_of_top_values(bin, made, tmp_path):
     reader = Reader("agreement-stats --top-values", "agreement-stats", ["--model", made.model], many,
                     outputs=("-o", "--rank", "--confidence", "--top-values"))
     cases = [Case("too few triggers", made.projected, "topk-keys -t 50"),
-             Case("another dictionary", change(many, in_header("tokenizer.id", "0" * 32)), "another dictionary"),
+             Case("another dictionary", change(many, in_header("tokenizer.id", "0" * 32)), "another tokenizer"),
              Case("no dictionary", change(many, in_header("tokenizer", None)), "tokenizer"),
              *[cut(many, at) for at in places(many, 10, 8)]]
     check(bin, reader, cases, tmp_path)
