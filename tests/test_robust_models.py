@@ -3,7 +3,6 @@
 import json
 import shutil
 import struct
-import time
 
 import numpy as np
 import pytest
@@ -239,7 +238,7 @@ def test_overlap_and_holes(bin, good, tmp_path):
 
 
 def test_million_tensors(bin, good, tmp_path):
-    """The time is bounded, whether their data overlap or not."""
+    """The time is bounded (by run's limit), whether their data overlap or not."""
     entry = '"%d":{"dtype":"F32","shape":[%d],"data_offsets":[%d,%d]}'
     for label, count, length, step, says in [
             ("in a row", 1000000, 1, 4, "there is no tensor"), ("backwards", 100000, 1, -4, "there is no tensor"),
@@ -251,11 +250,9 @@ def test_million_tensors(bin, good, tmp_path):
         shutil.copytree(good.directory, place)
         (place / "model.safetensors").write_bytes(random_model.safetensors_bytes(
             header.encode(), bytes(abs(step) * (count - 1) + 4 * length)))
-        begun = time.monotonic()
         argv = bounded(bin, "project-values", "--all", "-m", place, memory=2 * MEMORY)
         wrong = complaint("project-values", place / "model.safetensors", run(bin, *argv), says)
         assert not wrong, f"{label}: {wrong}"
-        assert time.monotonic() - begun < 20, label
         shutil.rmtree(place)
 
 
