@@ -13,7 +13,7 @@ import time
 from helpers import run
 
 OLD = b"what was there before\n"
-SECONDS = 20  # that a refusal may take, of a sanitizer's build too
+SECONDS = 120  # that a refusal may take, of a sanitizer's build too
 MEMORY = 1 << 30  # bytes that it may have, where a sanitizer does not reserve terabytes
 
 

@@ -237,6 +237,7 @@ def test_overlap_and_holes(bin, good, tmp_path):
         ("nothing but a hole", random_model.safetensors_bytes({}, good.data), "bytes follow")))
 
 
+@pytest.mark.release_only
 def test_million_tensors(bin, good, tmp_path):
     """The time is bounded (by run's limit), whether their data overlap or not."""
     entry = '"%d":{"dtype":"F32","shape":[%d],"data_offsets":[%d,%d]}'
