@@ -451,7 +451,7 @@ def test_output_that_cannot_be_made(bin, use, tmp_path):
     (tmp_path / "directory").mkdir()
     cases = [(tmp_path / "no" / "out", "No such file or directory"), (tmp_path / "file" / "out", "Not a directory"),
              (tmp_path / "directory", "Is a directory"), (f"{tmp_path}/directory/", "Is a directory"),
-             ("/proc/out", "No such file or directory"), ("/sys/out", ""),
+             ("/proc/out", "No such file or directory"),
              (tmp_path / ("x" * 300), "File name too long")]
     if os.getuid():  # root may write anywhere
         (tmp_path / "closed").mkdir(0o555)
@@ -467,7 +467,7 @@ def test_output_that_cannot_be_made(bin, use, tmp_path):
 def test_tables_that_cannot_be_made(bin, made, devices, tmp_path):
     use = made["agreement-stats"]
     for option in "--rank", "--confidence":
-        for path, says in ("/sys/out", "/sys/out: "), (tmp_path, "Is a directory"), (devices.full, "No space"):
+        for path, says in ("/proc/out", "/proc/out: "), (tmp_path, "Is a directory"), (devices.full, "No space"):
             fails(bin, use.tool, "-o", tmp_path / "out", option, path, use.path, says=says)
     assert not names(tmp_path)
 
