@@ -82,7 +82,7 @@ fuzz: ## fuzz the readers of checkpoints and of GGUF files with clang's libFuzze
 	$(Q)for part in pickle torchfile fairseq; do \
 		clang $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link $(FUZZ_NAMES) -c -o build/fuzz/$$part.o common/$$part.c || exit; \
 	done
-	$(Q)clang $(FUZZ_FLAGS) -fsanitize=fuzzer -o build/fuzz/import tests/fuzz-import.c build/fuzz/*.o $(LIBRARIES)
+	$(Q)clang $(FUZZ_FLAGS) -fsanitize=fuzzer -o build/fuzz/import tests/fuzz-import.c common/json.c build/fuzz/*.o $(LIBRARIES)
 	$(Q)clang $(FUZZ_FLAGS) -fsanitize=fuzzer -Wl,--wrap=free -o build/fuzz/gguf tests/fuzz-gguf.c \
 		common/gguf.c common/quantized.c common/floats.c -lm
 	$(Q)$(PYTHON) tests/gguf_seeds.py build/fuzz/gguf-corpus

@@ -141,16 +141,6 @@ static uint32_t find_text(const struct bpe *bpe, struct span text)
     return bpe->index[index_place(bpe, text)];
 }
 
-/* Seldom asked for: the index has the model's vocabulary only, added tokens may be beyond. */
-uint32_t bpe_find(const struct bpe *bpe, const char *text)
-{
-    const struct span wanted = {text, strlen(text)};
-    for (size_t i = 0; i < bpe->size; i++)
-        if (bpe->tokens[i].bytes && same_text(bpe->tokens[i], wanted))
-            return (uint32_t)i;
-    return BPE_NO_TOKEN;
-}
-
 size_t bpe_size(const struct bpe *bpe)
 {
     return bpe->size;

@@ -93,9 +93,6 @@ size_t bpe_encode(struct bpe *bpe, struct span text, uint32_t **tokens, size_t *
 /* Ids are below this; some may have no token. */
 size_t bpe_size(const struct bpe *bpe);
 
-/* The id of the token with this text, as the file has it, or BPE_NO_TOKEN. */
-uint32_t bpe_find(const struct bpe *bpe, const char *text);
-
 /*
  * What a row of tokens reads: their bytes in a row; \xNN stands for a byte that is
  * not UTF-8, "<token N>" for an id without a token. The caller frees it.

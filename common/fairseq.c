@@ -600,12 +600,7 @@ static void take_tensors(struct import *import)
 
 static json_t *cutoffs_json(const struct cutoffs *cutoffs)
 {
-    if (!cutoffs->adaptive)
-        return json_null();
-    json_t *list = json_make("[]");
-    for (size_t i = 0; i < cutoffs->count; i++)
-        json_array_append_new(list, json_integer((json_int_t)cutoffs->word[i]));
-    return list;
+    return cutoffs->adaptive ? json_list(cutoffs->word, cutoffs->count) : json_null();
 }
 
 static json_t *factor_json(const struct cutoffs *cutoffs)

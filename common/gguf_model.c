@@ -1,7 +1,7 @@
 #include "gguf_model.h"
 
+#include "json.h"
 #include "messages.h"
-#include "stream.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -22,12 +22,18 @@ static char *key_of(const struct description *description, const char *name)
     return format_string("%s.%s", description->architecture, name);
 }
 
-/* Copies a whole number to the config as `to`, where the file has it. */
+/* Copies the whole number at key to the config as `to`, where the file has it. */
+static void copy_key(const struct description *description, const char *key, const char *to)
+{
+    if (gguf_has_key(description->file, key))
+        json_put(description->config, to, json_integer((json_int_t)gguf_uint(description->file, key, 0, MOST)));
+}
+
+/* The same for ARCHITECTURE.name. */
 static void copy_number(const struct description *description, const char *name, const char *to)
 {
     char *key = key_of(description, name);
-    if (gguf_has_key(description->file, key))
-        json_put(description->config, to, json_integer((json_int_t)gguf_uint(description->file, key, 0, MOST)));
+    copy_key(description, key, to);
     free(key);
 }
 
@@ -36,14 +42,6 @@ static void copy_real(const struct description *description, const char *name, c
     char *key = key_of(description, name);
     if (gguf_has_key(description->file, key))
         json_put(description->config, to, json_real(gguf_real(description->file, key)));
-    free(key);
-}
-
-static void copy_token(const struct description *description, const char *name, const char *to)
-{
-    char *key = format_string("tokenizer.ggml.%s", name);
-    if (gguf_has_key(description->file, key))
-        json_put(description->config, to, json_integer((json_int_t)gguf_uint(description->file, key, 0, MOST)));
     free(key);
 }
 
@@ -110,7 +108,7 @@ json_t *gguf_config(const struct gguf *file, const char *path)
         die("%s: general.architecture '%s' is not known; these are: llama, qwen2, qwen3, gpt2", path,
             description.architecture);
     describe_vocabulary(&description);
-    copy_token(&description, "bos_token_id", "bos_token_id");
+    copy_key(&description, "tokenizer.ggml.bos_token_id", "bos_token_id");
     json_put(description.config, "tie_word_embeddings", json_boolean(!gguf_has(file, "output.weight")));
     free(description.architecture);
     return description.config;

@@ -11,6 +11,7 @@
 #define FFKV_STREAM_H
 
 #include "input.h"
+#include "json.h"
 
 #include <jansson.h>
 #include <msgpack.h>
@@ -109,10 +110,5 @@ void header_add_stage(json_t *header, const char *tool, json_t *options);
 
 /* Adds each of the counts that trailers pass on (sentences, tokens ...) to sums. */
 void counts_add(json_t *sums, const json_t *trailer);
-
-/* json_pack and json_object_set_new that cannot fail silently. */
-json_t *json_make(const char *format, ...);
-json_t *json_list(const size_t *numbers, size_t count);
-void json_put(json_t *object, const char *name, json_t *value);
 
 #endif

@@ -2,9 +2,9 @@
 
 #include "config.h"
 #include "gguf.h"
+#include "json.h"
 #include "messages.h"
 #include "safetensors.h"
-#include "stream.h"
 
 #include <jansson.h>
 #include <stdlib.h>

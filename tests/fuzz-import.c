@@ -6,7 +6,7 @@
 #define _GNU_SOURCE /* memfd_create */
 #include "fairseq.h"
 #include "messages.h"
-#include "stream.h"
+#include "json.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -128,22 +128,6 @@ char *copy_string(const char *string)
 {
     return format_string("%s", string);
 }
-
-/* stream.h's, of which nothing else is needed. */
-json_t *json_make(const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    json_t *json = json_vpack_ex(NULL, 0, format, arguments);
-    va_end(arguments);
-    return json;
-}
-
-void json_put(json_t *object, const char *name, json_t *value)
-{
-    json_object_set_new(object, name, value);
-}
-
 
 static void import(const char *path)
 {

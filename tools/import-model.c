@@ -60,14 +60,6 @@ static int by_element_size(const void *a, const void *b)
     return strcmp(left->name, right->name);
 }
 
-static json_t *shape_json(const struct torch_tensor *tensor)
-{
-    json_t *shape = json_make("[]");
-    for (size_t i = 0; i < tensor->dimensions; i++)
-        json_array_append_new(shape, json_integer((json_int_t)tensor->shape[i]));
-    return shape;
-}
-
 /* The length of the header and the header, padded so that the data begin aligned. */
 static void write_header(struct output *output, const struct fairseq_model *model)
 {
@@ -78,7 +70,8 @@ static void write_header(struct output *output, const struct fairseq_model *mode
         const struct torch_tensor *tensor = &model->tensors[i].tensor;
         size_t end = begin + tensor->count * tensor->element_bytes;
         json_put(header, model->tensors[i].name,
-                 json_make("{s:s, s:o, s:[I,I]}", "dtype", tensor->type, "shape", shape_json(tensor), "data_offsets",
+                 json_make("{s:s, s:o, s:[I,I]}", "dtype", tensor->type, "shape",
+                           json_list(tensor->shape, tensor->dimensions), "data_offsets",
                            (json_int_t)begin, (json_int_t)end));
         begin = end;
     }

@@ -1,0 +1,17 @@
+/* Making JSON, where all that can fail, for want of memory, ends the program. */
+#ifndef FFKV_JSON_H
+#define FFKV_JSON_H
+
+#include <jansson.h>
+#include <stddef.h>
+
+/* As json_pack. */
+json_t *json_make(const char *format, ...);
+
+/* An array of numbers. */
+json_t *json_list(const size_t *numbers, size_t count);
+
+/* Sets a member of an object, which takes value over. */
+void json_put(json_t *object, const char *name, json_t *value);
+
+#endif
