@@ -11,6 +11,7 @@
 #include "cli.h"
 #include "messages.h"
 #include "records.h"
+#include "statistics.h"
 #include "stream.h"
 #include "table.h"
 #include "tokenizer.h"
@@ -104,11 +105,6 @@ static void read_keys(struct stats *stats, struct stream_reader *reader)
 
 /* ---- tables ---- */
 
-static double share(size_t part, size_t whole)
-{
-    return whole ? (double)part / (double)whole : (double)NAN;
-}
-
 /* The corpus' most frequent token; equal ones: the lower. */
 static uint32_t most_frequent(const struct stats *stats)
 {
@@ -151,30 +147,13 @@ static void write_agreement(const struct stats *stats, const char *path)
     table_finish(table);
 }
 
-static int by_rank(const void *a, const void *b)
-{
-    uint32_t left = *(const uint32_t *)a, right = *(const uint32_t *)b;
-    return left < right ? -1 : left > right;
-}
-
-/* Of sorted numbers, between the two nearest by linear interpolation. */
-static double quantile(const uint32_t *sorted, size_t count, double q)
-{
-    if (!count)
-        return (double)NAN;
-    double place = q * (double)(count - 1);
-    size_t below = (size_t)place;
-    size_t above = below + 1 < count ? below + 1 : below;
-    return sorted[below] + (place - (double)below) * ((double)sorted[above] - sorted[below]);
-}
-
 /* Figure 5. */
 static void write_rank(const struct stats *stats, const char *path)
 {
     static const char *const columns[] = {"layer", "live_keys", "p10", "p25", "p50", "p75", "p90", NULL};
     static const double quantiles[] = {0.10, 0.25, 0.50, 0.75, 0.90};
     struct table *table = table_open(path, columns);
-    uint32_t *ranks = new_array(stats->key_count, sizeof *ranks);
+    double *ranks = new_array(stats->key_count, sizeof *ranks);
     for (size_t layer = 0; layer < stats->triggers.shape.layers; layer++) {
         size_t keys = 0, live = 0;
         for (size_t i = 0; i < stats->key_count; i++) {
@@ -184,7 +163,7 @@ static void write_rank(const struct stats *stats, const char *path)
         }
         if (!keys)
             continue;
-        qsort(ranks, live, sizeof *ranks, by_rank);
+        sort_numbers(ranks, live);
         table_number(table, layer + 1);
         table_number(table, live);
         for (size_t q = 0; q < sizeof quantiles / sizeof *quantiles; q++)

@@ -6,7 +6,7 @@
  * joins the outputs of shards into the bytes that one run would have given.
  */
 #include "cli.h"
-#include "hash.h"
+#include "key_sample.h"
 #include "messages.h"
 #include "records.h"
 #include "stream.h"
@@ -78,7 +78,7 @@ static void draw_cells(const struct options *options, size_t layer, const size_t
 {
     struct drawn *drawn = new_array(cell_count, sizeof *drawn);
     for (size_t i = 0; i < cell_count; i++)
-        drawn[i] = (struct drawn){random_number(options->seed, layer, cells[i]), i};
+        drawn[i] = (struct drawn){key_number(options->seed, layer, cells[i]), i};
     qsort(drawn, cell_count, sizeof *drawn, by_number);
     for (size_t i = 0; i < cell_count; i++)
         chosen[drawn[i].index] = !options->sample || i < options->sample;
