@@ -8,6 +8,19 @@
 
 /* ---- tokens ---- */
 
+/* Places of a sample's sentences. */
+static uint64_t *read_sentences(const struct record *record, const struct batch *batch)
+{
+    size_t count;
+    uint64_t *sentence = record_array(record, "sentence", sizeof *sentence, &count);
+    if (count != batch->sentences)
+        stream_fail(record->reader, "'sentence' has %zu elements, %zu are expected", count, batch->sentences);
+    for (size_t i = 0; i < count; i++)
+        if (sentence[i] > INT64_MAX || (i ? sentence[i] <= sentence[i - 1] : sentence[0] != batch->id))
+            stream_fail(record->reader, "the numbers of the sentences do not rise from the batch's id on");
+    return sentence;
+}
+
 struct batch batch_read(const struct record *record, size_t vocabulary)
 {
     struct batch batch = {.id = record_number(record, "id", INT64_MAX)};
@@ -15,11 +28,13 @@ struct batch batch_read(const struct record *record, size_t vocabulary)
     batch.token = record_array(record, "tok", sizeof *batch.token, &batch.tokens);
     if (batch.sentences == 0)
         stream_fail(record->reader, "a batch without a sentence");
+    if (record_has(record, "sentence"))
+        batch.sentence = read_sentences(record, &batch);
     size_t tokens = 0;
     for (size_t i = 0; i < batch.sentences; i++) {
         if (batch.length[i] < 1 || batch.length[i] > MOST_SENTENCE_TOKENS)
             stream_fail(record->reader, "sentence %llu has %u tokens; 1 to %d are possible",
-                        (unsigned long long)(batch.id + i), batch.length[i], MOST_SENTENCE_TOKENS);
+                        (unsigned long long)batch_sentence(&batch, i), batch.length[i], MOST_SENTENCE_TOKENS);
         tokens += batch.length[i];
     }
     if (tokens != batch.tokens)
@@ -34,13 +49,26 @@ struct batch batch_read(const struct record *record, size_t vocabulary)
 
 void batch_free(struct batch *batch)
 {
+    free(batch->sentence);
     free(batch->length);
     free(batch->token);
+}
+
+uint64_t batch_sentence(const struct batch *batch, size_t s)
+{
+    return batch->sentence ? batch->sentence[s] : batch->id + s;
+}
+
+size_t batch_members(const struct batch *batch)
+{
+    return batch->sentence ? 4 : 3;
 }
 
 void batch_pack(msgpack_sbuffer *buffer, const struct batch *batch)
 {
     pack_number(buffer, "id", batch->id);
+    if (batch->sentence)
+        pack_array(buffer, "sentence", batch->sentence, batch->sentences, sizeof *batch->sentence);
     pack_array(buffer, "len", batch->length, batch->sentences, sizeof *batch->length);
     pack_array(buffer, "tok", batch->token, batch->tokens, sizeof *batch->token);
 }

@@ -8,20 +8,24 @@
 /* argmax is a 16-bit number. */
 enum { MOST_SENTENCE_TOKENS = 65535 };
 
-/* Consecutive sentences: the unit of work. */
+/* Sentences in the order of the corpus: the unit of work. */
 struct batch {
-    uint64_t id;      /* of the first sentence: its place in the corpus, from 0 */
+    uint64_t id;        /* of the first sentence: its place in the corpus, from 0 */
     size_t sentences, tokens;
-    uint32_t *length; /* sentences: tokens of each, at least 1 */
-    uint32_t *token;  /* tokens: w_1 .. w_n of all sentences in a row, without BOS */
+    uint64_t *sentence; /* sentences: each one's place; NULL: they follow each other from id on */
+    uint32_t *length;   /* sentences: tokens of each, at least 1 */
+    uint32_t *token;    /* tokens: w_1 .. w_n of all sentences in a row, without BOS */
 };
 
 /* Unpacks and checks a tokens record; token ids must be below vocabulary. */
 struct batch batch_read(const struct record *record, size_t vocabulary);
 void batch_free(struct batch *batch);
 
-/* The three members of a tokens record, into a map that the caller has begun. */
-enum { BATCH_MEMBERS = 3 };
+/* The place in the corpus of the batch's sentence number s. */
+uint64_t batch_sentence(const struct batch *batch, size_t s);
+
+/* The members of a tokens record, into a map that the caller has begun, and how many these are. */
+size_t batch_members(const struct batch *batch);
 void batch_pack(msgpack_sbuffer *buffer, const struct batch *batch);
 
 /* What a header says of the model, for readers that are not given the model. */

@@ -101,7 +101,7 @@ static void choose_rows(struct worker *worker)
         if (options->positions == POSITIONS_RANDOM) {
             if (to <= first_position(options))
                 continue; /* no prefix in it */
-            from = random_position(options, batch->id + s, to);
+            from = random_position(options, batch_sentence(batch, s), to);
             to = from + 1;
         }
         for (uint32_t j = from; j < to; j++, worker->rows++) {
@@ -266,7 +266,7 @@ static void record_done(struct worker *worker)
 static void pack_tokens(struct worker *worker)
 {
     bool rows = worker->dump->options->emit & EMIT_ROWS;
-    pack_map(&worker->buffer, BATCH_MEMBERS + (rows ? 2 : 0));
+    pack_map(&worker->buffer, batch_members(&worker->batch) + (rows ? 2 : 0));
     batch_pack(&worker->buffer, &worker->batch);
     if (!rows)
         return;

@@ -4,11 +4,13 @@
  * Sentences are packed into batches in the order of the corpus, up to a budget
  * of positions: a sentence of n tokens takes n (BOS and all but the last token).
  * Batches are the unit of everything that follows, so a shard takes whole ones,
- * and what a shard gives is what the whole run gives for these batches.
+ * and what a shard gives is what the whole run gives for these batches. A sample
+ * is drawn from the whole corpus, before batches are packed.
  */
 #include "cli.h"
 #include "messages.h"
 #include "records.h"
+#include "sentence_sample.h"
 #include "stream.h"
 #include "text.h"
 #include "tokenizer.h"
@@ -25,7 +27,7 @@ struct options {
     const char *model, *output, *name, *shard;
     bool gzip;
     int mode, long_sentences;
-    uint64_t batch, max_length, limit, from, to;
+    uint64_t batch, max_length, limit, sample, seed, from, to;
 };
 
 /* What the trailer counts; of one batch, and of all batches taken. */
@@ -44,6 +46,7 @@ struct packer {
     uint64_t batches;               /* so far, taken or not */
     uint64_t shard, shards;
     uint64_t sentences;             /* of the corpus so far */
+    struct sentence_sample *sample; /* NULL: all sentences are taken */
 };
 
 /* Whether --shard and --from, --to give this batch to this run. */
@@ -62,7 +65,7 @@ static void flush_batch(struct packer *packer)
     if (is_taken(packer)) {
         struct counts *taken = &packer->taken;
         const struct counts *more = &packer->in_batch;
-        pack_map(&packer->buffer, BATCH_MEMBERS);
+        pack_map(&packer->buffer, batch_members(batch));
         batch_pack(&packer->buffer, batch);
         stream_append(packer->writer, &packer->buffer, 1);
         *taken = (struct counts){taken->sentences + batch->sentences, taken->tokens + batch->tokens,
@@ -71,7 +74,6 @@ static void flush_batch(struct packer *packer)
     }
     packer->batches++;
     packer->in_batch = (struct counts){0};
-    batch->id += batch->sentences;
     batch->sentences = batch->tokens = 0;
 }
 
@@ -93,20 +95,20 @@ static size_t allowed_length(struct packer *packer, const struct text_reader *te
         input_name(text_input(text)), (unsigned long long)text_line(text), count, (unsigned long long)options->max_length);
 }
 
-static void add_sentence(struct packer *packer, const struct text_reader *text, const uint32_t *tokens,
-                         size_t count)
+/* Puts a sentence into the batch, or into the next one when this one is full. */
+static void pack_sentence(struct packer *packer, uint64_t sentence, const uint32_t *tokens, size_t length,
+                          bool truncated)
 {
     struct batch *batch = &packer->batch;
-    size_t length = allowed_length(packer, text, count);
-    if (length == 0) {
-        packer->in_batch.skipped++;
-        return;
-    }
     if (batch->tokens + length > packer->options->batch)
         flush_batch(packer);
+    if (batch->sentences == 0)
+        batch->id = sentence;
     if (batch->sentences == packer->sentence_capacity) {
         packer->sentence_capacity = 2 * packer->sentence_capacity + 64;
         batch->length = grow_array(batch->length, packer->sentence_capacity, sizeof *batch->length);
+        if (packer->sample)
+            batch->sentence = grow_array(batch->sentence, packer->sentence_capacity, sizeof *batch->sentence);
     }
     if (batch->tokens + length > packer->token_capacity) {
         packer->token_capacity = 2 * (batch->tokens + length);
@@ -117,9 +119,33 @@ static void add_sentence(struct packer *packer, const struct text_reader *text, 
         batch->token[batch->tokens++] = tokens[i];
         packer->in_batch.unknown += tokens[i] == unknown;
     }
-    packer->in_batch.truncated += length < count;
+    packer->in_batch.truncated += truncated;
+    if (packer->sample)
+        batch->sentence[batch->sentences] = sentence;
     batch->length[batch->sentences++] = (uint32_t)length;
+}
+
+static void add_sentence(struct packer *packer, const struct text_reader *text, const uint32_t *tokens,
+                         size_t count)
+{
+    size_t length = allowed_length(packer, text, count);
+    if (length == 0) {
+        packer->in_batch.skipped++;
+        return;
+    }
+    if (packer->sample)
+        sentence_sample_offer(packer->sample, packer->sentences, tokens, length, length < count);
+    else
+        pack_sentence(packer, packer->sentences, tokens, length, length < count);
     packer->sentences++;
+}
+
+static void pack_sample(struct packer *packer)
+{
+    size_t count;
+    const struct sampled_sentence *sampled = sentence_sample_take(packer->sample, &count);
+    for (size_t i = 0; i < count; i++)
+        pack_sentence(packer, sampled[i].sentence, sampled[i].token, sampled[i].length, sampled[i].truncated);
 }
 
 static void tokenize(struct packer *packer, struct text_reader *text)
@@ -127,7 +153,8 @@ static void tokenize(struct packer *packer, struct text_reader *text)
     struct span sentence;
     uint32_t *tokens = NULL;
     size_t capacity = 0;
-    while (packer->sentences < packer->options->limit && packer->batch.id < packer->options->to
+    /* Behind --to there is nothing to take, but what is drawn depends on all. */
+    while (packer->sentences < packer->options->limit && (packer->sample || packer->batch.id < packer->options->to)
            && text_next(text, &sentence)) {
         size_t count = tokenizer_encode(packer->tokenizer, text, sentence, &tokens, &capacity);
         if (count)
@@ -135,6 +162,8 @@ static void tokenize(struct packer *packer, struct text_reader *text)
         input_count(text_input(text), count, "tokens");
     }
     free(tokens);
+    if (packer->sample)
+        pack_sample(packer);
     flush_batch(packer);
     if (packer->sentences == 0)
         die("%s: there is no sentence in it%s", input_name(text_input(text)),
@@ -150,6 +179,11 @@ static json_t *make_header(const struct options *options, const struct tokenizer
         "max_length", (json_int_t)options->max_length, "long", long_words[options->long_sentences]);
     if (options->limit != OPTION_NO_LIMIT)
         json_put(values, "limit", json_integer((json_int_t)options->limit));
+    if (options->sample) {
+        json_put(values, "sample", json_integer((json_int_t)options->sample));
+        json_put(values, "seed", json_integer((json_int_t)options->seed));
+        header_declare(header, "sentence", "uint64", json_make("[s]", "sentences"));
+    }
     if (options->mode == TEXT_RAW) /* whose rules shape the sentences */
         json_put(values, "icu", json_string(U_ICU_VERSION));
     json_t *name = json_string(options->name);
@@ -178,7 +212,7 @@ static void parse_shard(struct packer *packer, const char *text)
 
 int main(int argc, char **argv)
 {
-    struct options options = {.name = "text", .batch = 512, .max_length = 4096,
+    struct options options = {.name = "text", .batch = 512, .max_length = 4096, .seed = 1,
                               .limit = OPTION_NO_LIMIT, .to = OPTION_NO_LIMIT};
     const struct option_spec specs[] = {
         OPTION_MODEL(&options.model),
@@ -191,6 +225,9 @@ int main(int argc, char **argv)
         {0, "long", "WHAT", "longer sentences: error (default), truncate or skip; the trailer counts them",
          OPTION_CHOICE, &options.long_sentences, 0, 0, long_words},
         {0, "limit", "N", "stop after N sentences", OPTION_NUMBER, &options.limit, 1, INT64_MAX, NULL},
+        {0, "sample", "N", "take only N random sentences of all these, in their order", OPTION_NUMBER, &options.sample,
+         1, 1 << 28, NULL},
+        OPTION_SEED(&options.seed),
         {0, "from", "N", "take only batches that begin at sentence N (from 0) or later", OPTION_NUMBER,
          &options.from, 0, 0, NULL},
         {0, "to", "N", "take only batches that begin before sentence N", OPTION_NUMBER, &options.to, 0, 0, NULL},
@@ -213,6 +250,8 @@ int main(int argc, char **argv)
     packer.tokenizer = tokenizer;
     packer.writer = stream_create(options.output, options.gzip, header);
     msgpack_sbuffer_init(&packer.buffer);
+    if (options.sample)
+        packer.sample = sentence_sample_new((size_t)options.sample, options.seed);
 
     tokenize(&packer, text);
 
@@ -225,6 +264,8 @@ int main(int argc, char **argv)
     json_decref(header);
     msgpack_sbuffer_destroy(&packer.buffer);
     batch_free(&packer.batch);
+    if (packer.sample)
+        sentence_sample_free(packer.sample);
     text_close(text);
     tokenizer_free(tokenizer);
     config_free(&config);

@@ -5,6 +5,7 @@
  * section 3.1; --rank for coefficients that can be negative), in memory that does not grow with the corpus. --merge
  * joins the outputs of shards into the bytes that one run would have given.
  */
+#include "activations.h"
 #include "cli.h"
 #include "key_sample.h"
 #include "messages.h"
@@ -36,25 +37,17 @@ struct key {
 
 struct search {
     const struct options *options;
-    struct stream_reader *reader;
-    struct model_shape shape;
-    size_t *stream_layers, stream_layer_count; /* in the order of the stream's records */
-    size_t *stream_cells, stream_cell_count;   /* of the stream's arrays, by column */
+    struct activations_reader activations;
     size_t *layers, layer_count;  /* that keys are taken from */
     size_t *cells, cell_count;    /* of each of these layers */
     struct key *keys;             /* by layer, then cell */
     size_t key_count;
-    enum rank stream_rank;        /* of the stream's maxima */
-    uint32_t first;               /* lowest position that can be a trigger */
     struct topk *topk;
     uint64_t *token_counts;       /* vocabulary */
-    struct batch batch;
-    size_t layers_seen;           /* of the batch */
+    struct activations_batch batch;
     struct topk_sentence **texts; /* of the batch's sentences; NULL where no key wanted one yet */
     float *coefficient;           /* sentences or rows x cells: of the record at hand */
     uint16_t *argmax;             /* sentences x cells */
-    uint32_t *row_sentence, *row_position; /* rows */
-    size_t rows;
 };
 
 /* ---- which keys ---- */
@@ -92,74 +85,49 @@ static size_t find_in_stream(const struct search *search, const size_t *list, si
     for (size_t i = 0; i < count; i++)
         if (list[i] == number)
             return i;
-    stream_fail(search->reader, "%s %zu is asked for but is not in the stream", what, number);
+    stream_fail(search->activations.stream, "%s %zu is asked for but is not in the stream", what, number);
 }
 
 static void choose_keys(struct search *search)
 {
     const struct options *options = search->options;
     search->layers = options->layers
-        ? cli_list(options->layers, search->shape.layers, "layers", &search->layer_count)
-        : header_list(search->reader, "layers", search->shape.layers, &search->layer_count);
+        ? cli_list(options->layers, search->activations.shape.layers, "layers", &search->layer_count)
+        : header_list(search->activations.stream, "layers", search->activations.shape.layers, &search->layer_count);
     search->cells = options->cells
-        ? cli_list(options->cells, search->shape.d_ff, "cells", &search->cell_count)
-        : header_list(search->reader, "cells", search->shape.d_ff, &search->cell_count);
+        ? cli_list(options->cells, search->activations.shape.d_ff, "cells", &search->cell_count)
+        : header_list(search->activations.stream, "cells", search->activations.shape.d_ff, &search->cell_count);
     bool *drawn = new_array(search->cell_count, sizeof *drawn);
     search->keys = new_array(search->layer_count * search->cell_count, sizeof *search->keys);
     for (size_t l = 0; l < search->layer_count; l++) {
         size_t layer = search->layers[l];
-        find_in_stream(search, search->stream_layers, search->stream_layer_count, layer, "layer");
+        find_in_stream(search, search->activations.layers, search->activations.layer_count, layer, "layer");
         draw_cells(options, layer, search->cells, search->cell_count, drawn);
         for (size_t c = 0; c < search->cell_count; c++)
             if (drawn[c])
                 search->keys[search->key_count++] = (struct key){layer, search->cells[c],
-                    find_in_stream(search, search->stream_cells, search->stream_cell_count, search->cells[c], "cell")};
+                    find_in_stream(search, search->activations.cells, search->activations.cell_count, search->cells[c], "cell")};
     }
     free(drawn);
 }
 
 /* ---- the search ---- */
 
-static void end_batch(struct search *search)
+static void begin_batch(struct search *search)
 {
-    if (search->batch.sentences == 0)
-        return;
-    if (search->layers_seen == 0)
-        stream_fail(search->reader, "there are no records of layers: forward-dump --emit max or coef gives them");
-    if (search->layers_seen != search->stream_layer_count)
-        stream_fail(search->reader, "the batch of sentence %llu has %zu layers, the header promises %zu",
-                    (unsigned long long)search->batch.id, search->layers_seen, search->stream_layer_count);
-    for (size_t s = 0; s < search->batch.sentences; s++)
-        topk_release(&search->texts[s]);
-    free(search->texts);
-    batch_free(&search->batch);
-    search->batch.sentences = 0;
+    const struct batch *tokens = &search->batch.tokens;
+    search->texts = new_array(tokens->sentences, sizeof *search->texts);
+    for (size_t i = 0; i < tokens->tokens; i++)
+        search->token_counts[tokens->token[i]]++;
+    input_count(stream_input(search->activations.stream), tokens->sentences, "sentences");
 }
 
-static void begin_batch(struct search *search, const struct record *record)
+static void end_batch(struct search *search)
 {
-    end_batch(search);
-    search->batch = batch_read(record, search->shape.vocabulary);
-    search->layers_seen = 0;
-    search->texts = new_array(search->batch.sentences, sizeof *search->texts);
-    for (size_t i = 0; i < search->batch.tokens; i++)
-        search->token_counts[search->batch.token[i]]++;
-    input_count(stream_input(search->reader), search->batch.sentences, "sentences");
-    free(search->row_sentence);
-    free(search->row_position);
-    search->row_sentence = search->row_position = NULL;
-    if (!record_has(record, "row_sentence"))
-        return;
-    search->row_sentence = record_array(record, "row_sentence", sizeof(uint32_t), &search->rows);
-    search->row_position = new_array(search->rows, sizeof(uint32_t));
-    record_copy(record, "row_position", search->row_position, search->rows, sizeof(uint32_t));
-    for (size_t r = 0; r < search->rows; r++) {
-        uint32_t s = search->row_sentence[r];
-        if (s >= search->batch.sentences || search->row_position[r] >= search->batch.length[s]
-            || (r && s < search->row_sentence[r - 1])
-            || (r && s == search->row_sentence[r - 1] && search->row_position[r] <= search->row_position[r - 1]))
-            stream_fail(search->reader, "row %zu is not a position of a sentence of the batch, in order", r);
-    }
+    for (size_t s = 0; s < search->batch.tokens.sentences; s++)
+        topk_release(&search->texts[s]);
+    free(search->texts);
+    activations_batch_free(&search->batch);
 }
 
 /* Reads an array of count coefficients, or of maxima, which have the worst score where there is none. */
@@ -172,29 +140,29 @@ static void read_coefficients(struct search *search, const struct record *record
     for (size_t i = 0; i < count; i++)
         right &= fabsf(search->coefficient[i]) <= FLT_MAX || search->coefficient[i] == worst;
     if (!right)
-        stream_fail(search->reader, "'%s' has an element that is not a coefficient", name);
+        stream_fail(search->activations.stream, "'%s' has an element that is not a coefficient", name);
 }
 
 /* Offers one sentence's prefix to a key. tokens: of the sentence. */
 static void offer(struct search *search, size_t key, float coefficient, size_t sentence, uint32_t position,
                   const uint32_t *tokens)
 {
-    if (position >= search->batch.length[sentence])
-        stream_fail(search->reader, "position %u lies outside of sentence %llu", position,
-                    (unsigned long long)(search->batch.id + sentence));
-    topk_offer(search->topk, key, coefficient, search->batch.id + sentence, position, tokens,
-               search->batch.length[sentence], &search->texts[sentence]);
+    if (position >= search->batch.tokens.length[sentence])
+        stream_fail(search->activations.stream, "position %u lies outside of sentence %llu", position,
+                    (unsigned long long)batch_sentence(&search->batch.tokens, sentence));
+    topk_offer(search->topk, key, coefficient, batch_sentence(&search->batch.tokens, sentence), position, tokens,
+               search->batch.tokens.length[sentence], &search->texts[sentence]);
 }
 
 /* One prefix a sentence, from each sentence's maximum. */
 static void search_maxima(struct search *search, const struct record *record, size_t key, size_t end)
 {
-    size_t cells = search->stream_cell_count, count = search->batch.sentences * cells;
+    size_t cells = search->activations.cell_count, count = search->batch.tokens.sentences * cells;
     read_coefficients(search, record, "max", count, search->options->rank == RANK_MIN ? INFINITY : -INFINITY);
     search->argmax = grow_array(search->argmax, count, sizeof(uint16_t));
     record_copy(record, "argmax", search->argmax, count, sizeof(uint16_t));
-    const uint32_t *tokens = search->batch.token;
-    for (size_t s = 0; s < search->batch.sentences; tokens += search->batch.length[s], s++)
+    const uint32_t *tokens = search->batch.tokens.token;
+    for (size_t s = 0; s < search->batch.tokens.sentences; tokens += search->batch.tokens.length[s], s++)
         for (size_t k = key; k < end; k++) {
             size_t at = s * cells + search->keys[k].column;
             if (topk_wants(search->topk, k, search->coefficient[at]))
@@ -205,22 +173,22 @@ static void search_maxima(struct search *search, const struct record *record, si
 /* From the coefficients of single positions: every prefix, or each sentence's largest. */
 static void search_rows(struct search *search, const struct record *record, size_t key, size_t end)
 {
-    size_t cells = search->stream_cell_count, count = search->rows * cells;
+    size_t cells = search->activations.cell_count, count = search->batch.rows * cells;
     bool every = search->options->prefixes == PREFIXES_EVERY;
     enum rank rank = (enum rank)search->options->rank;
     read_coefficients(search, record, "coef", count, 0);
-    const uint32_t *tokens = search->batch.token;
-    for (size_t s = 0, row = 0, next; s < search->batch.sentences; tokens += search->batch.length[s], s++, row = next) {
-        for (next = row; next < search->rows && search->row_sentence[next] == s;)
+    const uint32_t *tokens = search->batch.tokens.token;
+    for (size_t s = 0, row = 0, next; s < search->batch.tokens.sentences; tokens += search->batch.tokens.length[s], s++, row = next) {
+        for (next = row; next < search->batch.rows && search->batch.row_sentence[next] == s;)
             next++;
         for (size_t k = key; k < end; k++) {
             size_t best = next;
             for (size_t r = row; r < next; r++) {
                 float value = search->coefficient[r * cells + search->keys[k].column];
-                if (search->row_position[r] < search->first || !topk_wants(search->topk, k, value))
+                if (search->batch.row_position[r] < search->activations.first || !topk_wants(search->topk, k, value))
                     continue;
                 if (every)
-                    offer(search, k, value, s, search->row_position[r], tokens);
+                    offer(search, k, value, s, search->batch.row_position[r], tokens);
                 else if (best == next
                          || rank_score(rank, value)
                             > rank_score(rank, search->coefficient[best * cells + search->keys[k].column]))
@@ -228,18 +196,13 @@ static void search_rows(struct search *search, const struct record *record, size
             }
             if (best < next)
                 offer(search, k, search->coefficient[best * cells + search->keys[k].column], s,
-                      search->row_position[best], tokens);
+                      search->batch.row_position[best], tokens);
         }
     }
 }
 
-static void search_layer(struct search *search, const struct record *record)
+static void search_layer(struct search *search, const struct record *record, size_t layer)
 {
-    size_t layer = (size_t)record_number(record, "layer", search->shape.layers - 1);
-    if (search->batch.sentences == 0 || search->layers_seen == search->stream_layer_count
-        || search->stream_layers[search->layers_seen] != layer)
-        stream_fail(search->reader, "layer %zu is out of order", layer);
-    search->layers_seen++;
     size_t key = 0, end;
     while (key < search->key_count && search->keys[key].layer < layer)
         key++;
@@ -248,28 +211,29 @@ static void search_layer(struct search *search, const struct record *record)
     if (key == end)
         return;
     if (search->options->prefixes == PREFIXES_SENTENCE && record_has(record, "max")
-        && search->stream_rank == (enum rank)search->options->rank)
+        && search->activations.rank == (enum rank)search->options->rank)
         search_maxima(search, record, key, end);
-    else if (record_has(record, "coef") && search->row_sentence)
+    else if (record_has(record, "coef") && search->batch.has_rows)
         search_rows(search, record, key, end);
     else
-        stream_fail(search->reader, "the record lacks what is searched: forward-dump --emit %s --rank %s gives it",
+        stream_fail(search->activations.stream,
+                    "the record lacks what is searched: forward-dump --emit %s --rank %s gives it",
                     search->options->prefixes == PREFIXES_EVERY ? "coef" : "max", rank_words[search->options->rank]);
 }
 
 static void search_all(struct search *search)
 {
     struct record record;
-    search->token_counts = new_array(search->shape.vocabulary, sizeof *search->token_counts);
+    size_t layer;
+    search->token_counts = new_array(search->activations.shape.vocabulary, sizeof *search->token_counts);
     search->topk = topk_new(search->key_count, (size_t)search->options->top, (enum rank)search->options->rank,
                             (float)search->options->threshold);
-    while (stream_next(search->reader, &record)) {
-        if (record_has(&record, "tok"))
-            begin_batch(search, &record);
-        else if (record_has(&record, "layer"))
-            search_layer(search, &record);
+    while (activations_next_batch(&search->activations, &search->batch)) {
+        begin_batch(search);
+        while (activations_next_layer(&search->activations, &search->batch, &record, &layer))
+            search_layer(search, &record, layer);
+        end_batch(search);
     }
-    end_batch(search);
 }
 
 /* ---- output, of a search and of a merge ---- */
@@ -308,7 +272,7 @@ static void write_triggers(const struct options *options, const json_t *header, 
 static json_t *make_header(const struct search *search)
 {
     const struct options *options = search->options;
-    json_t *header = header_new("triggers", stream_header(search->reader));
+    json_t *header = header_new("triggers", stream_header(search->activations.stream));
     json_t *values = json_make("{s:I, s:s, s:s, s:f}", "top", (json_int_t)options->top, "prefixes",
                                prefixes_words[options->prefixes], "rank", rank_words[options->rank],
                                "threshold", options->threshold);
@@ -331,31 +295,24 @@ static json_t *make_header(const struct search *search)
 
 static void run_search(const struct options *options, const char *path)
 {
-    struct search search = {.options = options, .reader = stream_open(path, "activations")};
-    search.shape = shape_read(search.reader);
-    search.stream_layers = header_list(search.reader, "layers", search.shape.layers, &search.stream_layer_count);
-    search.stream_cells = header_list(search.reader, "cells", search.shape.d_ff, &search.stream_cell_count);
-    search.stream_rank = header_rank(search.reader);
-    search.first = (uint32_t)header_number(search.reader, NULL, "first", 1);
+    struct stream_reader *stream = stream_open(path, "activations");
+    struct search search = {.options = options, .activations = activations_open(stream)};
     choose_keys(&search);
     search_all(&search);
 
     json_t *header = make_header(&search);
     write_triggers(options, header, search.topk, search.keys, search.key_count, search.token_counts,
-                   search.shape.vocabulary, stream_trailer(search.reader), false);
+                   search.activations.shape.vocabulary, stream_trailer(stream), false);
     json_decref(header);
     topk_free(search.topk);
-    stream_close(search.reader);
-    free(search.stream_layers);
-    free(search.stream_cells);
+    activations_close(&search.activations);
+    stream_close(stream);
     free(search.layers);
     free(search.cells);
     free(search.keys);
     free(search.token_counts);
     free(search.coefficient);
     free(search.argmax);
-    free(search.row_sentence);
-    free(search.row_position);
 }
 
 /* ---- merging ---- */
