@@ -1,5 +1,6 @@
 #include "activations.h"
 
+#include "floats.h"
 #include "messages.h"
 
 #include <stdlib.h>
@@ -77,4 +78,11 @@ bool activations_next_layer(struct activations_reader *reader, struct activation
         stream_fail(reader->stream, "layer %zu is out of order", *layer);
     batch->layers_seen++;
     return true;
+}
+
+void activations_check_finite(const struct record *record, const char *name, const float *elements, size_t count)
+{
+    size_t bad = floats_first_not_finite(elements, count);
+    if (bad < count)
+        stream_fail(record->reader, "'%s' has an element that is not finite", name);
 }

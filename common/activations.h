@@ -42,4 +42,7 @@ void activations_batch_free(struct activations_batch *batch);
 bool activations_next_layer(struct activations_reader *reader, struct activations_batch *batch,
                             struct record *record, size_t *layer);
 
+/* Ends the program where one of the elements of the record's array called name is not finite. */
+void activations_check_finite(const struct record *record, const char *name, const float *elements, size_t count);
+
 #endif

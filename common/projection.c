@@ -1,17 +1,28 @@
 #include "projection.h"
 
 #include "blas.h"
+#include "forward.h"
 #include "messages.h"
 #include "vector.h"
 
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
+
+/* Vectors whose answers are found together, so that the few that need a cluster fill a product. */
+enum { GROUP_ROWS = 4 * PROJECTION_ROWS };
 
 struct projection {
     const struct model *model;
     float *narrow;         /* PROJECTION_ROWS x width of a cluster */
-    float *cluster_logits; /* PROJECTION_ROWS x (clusters - 1) */
+    float *cluster_logits; /* GROUP_ROWS x (clusters - 1) */
+    double head_sum[GROUP_ROWS]; /* logarithm of the head's sum of exponentials */
+
+    /* of questions; made by the first */
+    float *head;           /* GROUP_ROWS x head's words */
+    float *words;          /* PROJECTION_ROWS x words of the largest further cluster */
+    float *gathered;       /* PROJECTION_ROWS x d_model */
 };
 
 struct projection *projection_new(const struct model *model)
@@ -19,7 +30,7 @@ struct projection *projection_new(const struct model *model)
     struct projection *projection = new_array(1, sizeof *projection);
     projection->model = model;
     projection->narrow = new_floats(PROJECTION_ROWS * model->config.d_model);
-    projection->cluster_logits = new_floats(PROJECTION_ROWS * model->config.clusters);
+    projection->cluster_logits = new_floats(GROUP_ROWS * model->config.clusters);
     return projection;
 }
 
@@ -27,6 +38,9 @@ void projection_free(struct projection *projection)
 {
     free(projection->narrow);
     free(projection->cluster_logits);
+    free(projection->head);
+    free(projection->words);
+    free(projection->gathered);
     free(projection);
 }
 
@@ -71,6 +85,12 @@ KERNEL static void shift_all(float *x, size_t count, float shift)
         x[i] += shift;
 }
 
+KERNEL static void bound_all(float *x, size_t count, float most)
+{
+    for (size_t i = 0; i < count; i++)
+        x[i] = x[i] < most ? x[i] : most;
+}
+
 /*
  * log sum exp of the words' logits and, for the head, of the further clusters'.
  */
@@ -89,40 +109,74 @@ static void check_sum(double sum)
         die("a distribution over the vocabulary is not finite; the weights overflow 32-bit floats");
 }
 
+/*
+ * The head of PROJECTION_ROWS vectors: log-probabilities of its words, in rows that are
+ * step floats apart, and for the row number first of the group and those behind it the
+ * further clusters' logits and the sum.
+ */
+static void project_head(struct projection *projection, const float *vectors, size_t first,
+                         float *log_probabilities, size_t step)
+{
+    const struct model *model = projection->model;
+    const size_t d_model = model->config.d_model, further = model->config.clusters - 1;
+    const struct model_cluster *head = &model->cluster[0];
+    float *cluster_logits = projection->cluster_logits + first * further;
+    /* The head's words are as wide as the model and have no projection. */
+    product_transposed(PROJECTION_ROWS, head->size, d_model, vectors, head->output, 0, log_probabilities, step);
+    if (further)
+        product_transposed(PROJECTION_ROWS, further, d_model, vectors, model->cluster_keys, 0, cluster_logits,
+                           further);
+    for (size_t row = 0; row < PROJECTION_ROWS; row++) {
+        float *words = log_probabilities + row * step;
+        double sum = log_sum(words, head->size, cluster_logits + row * further, further);
+        check_sum(sum);
+        projection->head_sum[first + row] = sum;
+        shift_all(words, head->size, (float)-sum);
+    }
+}
+
+/* log p of a further cluster, for a row of the group. */
+static double cluster_log_probability(const struct projection *projection, size_t cluster, size_t row)
+{
+    size_t further = projection->model->config.clusters - 1;
+    return (double)projection->cluster_logits[row * further + cluster - 1] - projection->head_sum[row];
+}
+
+/* Logits of a further cluster's words for PROJECTION_ROWS vectors, in rows that are step floats apart. */
+static void project_cluster(struct projection *projection, size_t index, const float *vectors, float *words,
+                            size_t step)
+{
+    const struct model_cluster *cluster = &projection->model->cluster[index];
+    product(PROJECTION_ROWS, cluster->width, projection->model->config.d_model, vectors,
+            cluster->output_projection, projection->narrow);
+    product_transposed(PROJECTION_ROWS, cluster->size, cluster->width, projection->narrow, cluster->output, 0,
+                       words, step);
+}
+
+/*
+ * log p(word) = log p(cluster) + log p(word | cluster), of one row's logits, in place. The
+ * bound holds up to rounding; here it holds exactly, so that a cluster that is less probable
+ * than some word can be left out.
+ */
+static void normalize_cluster(float *words, size_t count, double cluster_log_probability)
+{
+    double shift = cluster_log_probability - log_sum(words, count, NULL, 0);
+    check_sum(shift);
+    shift_all(words, count, (float)shift);
+    bound_all(words, count, (float)cluster_log_probability);
+}
+
 void projection_run(struct projection *projection, const float *vectors, float *log_probabilities)
 {
     const struct model *model = projection->model;
-    const size_t d_model = model->config.d_model, vocabulary = model->config.vocabulary;
-    const size_t further = model->config.clusters - 1;
-    const struct model_cluster *head = &model->cluster[0];
-    double head_sum[PROJECTION_ROWS];
-
-    /* The head's words are as wide as the model and have no projection. */
-    product_transposed(PROJECTION_ROWS, head->size, d_model, vectors, head->output, 0, log_probabilities,
-                       vocabulary);
-    if (further)
-        product_transposed(PROJECTION_ROWS, further, d_model, vectors, model->cluster_keys, 0,
-                           projection->cluster_logits, further);
-    for (size_t row = 0; row < PROJECTION_ROWS; row++) {
-        float *words = log_probabilities + row * vocabulary;
-        head_sum[row] = log_sum(words, head->size, projection->cluster_logits + row * further, further);
-        check_sum(head_sum[row]);
-        shift_all(words, head->size, (float)-head_sum[row]);
-    }
-    for (size_t i = 1; i <= further; i++) {
-        const struct model_cluster *cluster = &model->cluster[i];
-        float *first = log_probabilities + cluster->first;
-        product(PROJECTION_ROWS, cluster->width, d_model, vectors, cluster->output_projection, projection->narrow);
-        product_transposed(PROJECTION_ROWS, cluster->size, cluster->width, projection->narrow,
-                           cluster->output, 0, first, vocabulary);
-        for (size_t row = 0; row < PROJECTION_ROWS; row++) {
-            /* log p(word) = log p(cluster) + log p(word | cluster) */
-            float *words = first + row * vocabulary;
-            double cluster_logit = (double)projection->cluster_logits[row * further + i - 1];
-            double shift = cluster_logit - head_sum[row] - log_sum(words, cluster->size, NULL, 0);
-            check_sum(shift);
-            shift_all(words, cluster->size, (float)shift);
-        }
+    const size_t vocabulary = model->config.vocabulary;
+    project_head(projection, vectors, 0, log_probabilities, vocabulary);
+    for (size_t i = 1; i < model->config.clusters; i++) {
+        float *first = log_probabilities + model->cluster[i].first;
+        project_cluster(projection, i, vectors, first, vocabulary);
+        for (size_t row = 0; row < PROJECTION_ROWS; row++)
+            normalize_cluster(first + row * vocabulary, model->cluster[i].size,
+                              cluster_log_probability(projection, i, row));
     }
 }
 
@@ -166,4 +220,175 @@ uint32_t projection_rank(const float *log_probabilities, size_t vocabulary, size
     float own = log_probabilities[token];
     return 1 + count_above(log_probabilities, token, own, true)
              + count_above(log_probabilities + token, vocabulary - token, own, false);
+}
+
+/* ---- questions ---- */
+
+static bool is_in(const struct model_cluster *cluster, uint32_t token)
+{
+    return token != NO_TOKEN && token >= cluster->first && token - cluster->first < cluster->size;
+}
+
+/* How many of a cluster's words come before the question's token: more probable ones, and equal ones below it. */
+static uint32_t words_before(const struct model_cluster *cluster, const float *log_probabilities,
+                             const struct projection_question *question)
+{
+    float own = question->token_log_probability;
+    size_t below = question->token <= cluster->first ? 0 : question->token - cluster->first;
+    below = below < cluster->size ? below : cluster->size;
+    return count_above(log_probabilities, below, own, true)
+         + count_above(log_probabilities + below, cluster->size - below, own, false);
+}
+
+/* What a cluster's words add to an answer, once the token's own probability is known. */
+static void answer_from(const struct model_cluster *cluster, const float *log_probabilities,
+                        struct projection_question *question)
+{
+    size_t top = projection_top(log_probabilities, cluster->size);
+    uint32_t token = (uint32_t)(cluster->first + top);
+    if (log_probabilities[top] > question->top_log_probability
+        || (log_probabilities[top] == question->top_log_probability && token < question->top)) {
+        question->top = token;
+        question->top_log_probability = log_probabilities[top];
+    }
+    if (question->ranked)
+        question->token_rank += words_before(cluster, log_probabilities, question);
+}
+
+/* Whether words of a cluster that all have at most this log-probability can change the answer. */
+static bool can_matter(const struct model_cluster *cluster, float bound, const struct projection_question *question)
+{
+    return bound > question->top_log_probability
+        || (bound == question->top_log_probability && cluster->first < question->top)
+        || (question->ranked
+            && (bound > question->token_log_probability
+                || (bound == question->token_log_probability && cluster->first < question->token)));
+}
+
+/* Rows of the group, vectors x d_model, to the start of projection->gathered; the rest of it is padding. */
+static void gather(struct projection *projection, const float *vectors, const size_t *rows, size_t count)
+{
+    size_t d_model = projection->model->config.d_model;
+    for (size_t i = 0; i < count; i++)
+        memcpy(projection->gathered + i * d_model, vectors + rows[i] * d_model, d_model * sizeof *vectors);
+    memset(projection->gathered + count * d_model, 0, (PROJECTION_ROWS - count) * d_model * sizeof *vectors);
+}
+
+/* A further cluster's words for these rows of the group; with own, rows whose token is in it. */
+static void ask_cluster(struct projection *projection, size_t index, const float *vectors, const size_t *rows,
+                        size_t count, bool own, struct projection_question *questions)
+{
+    const struct model_cluster *cluster = &projection->model->cluster[index];
+    for (size_t start = 0; start < count; start += PROJECTION_ROWS) {
+        size_t end = count - start < PROJECTION_ROWS ? count : start + PROJECTION_ROWS;
+        gather(projection, vectors, rows + start, end - start);
+        project_cluster(projection, index, projection->gathered, projection->words, cluster->size);
+        for (size_t i = start; i < end; i++) {
+            float *words = projection->words + (i - start) * cluster->size;
+            struct projection_question *question = &questions[rows[i]];
+            normalize_cluster(words, cluster->size, cluster_log_probability(projection, index, rows[i]));
+            if (own)
+                question->token_log_probability = words[question->token - cluster->first];
+            answer_from(cluster, words, question);
+        }
+    }
+}
+
+/* First the clusters that the tokens are in, since a rank cannot be counted before the token's probability is known. */
+static void ask_clusters(struct projection *projection, const float *vectors, size_t count, bool own,
+                         struct projection_question *questions)
+{
+    for (size_t index = 1; index < projection->model->config.clusters; index++) {
+        const struct model_cluster *cluster = &projection->model->cluster[index];
+        size_t rows[GROUP_ROWS], wanted = 0;
+        for (size_t row = 0; row < count; row++) {
+            bool is_own = is_in(cluster, questions[row].token);
+            float bound = (float)cluster_log_probability(projection, index, row);
+            if (own ? is_own : !is_own && can_matter(cluster, bound, &questions[row]))
+                rows[wanted++] = row;
+        }
+        ask_cluster(projection, index, vectors, rows, wanted, own, questions);
+    }
+}
+
+static void ask_group(struct projection *projection, const float *vectors, size_t count,
+                      struct projection_question *questions)
+{
+    const struct model_cluster *head = &projection->model->cluster[0];
+    size_t rows[GROUP_ROWS];
+    for (size_t row = 0; row < count; row++)
+        rows[row] = row;
+    for (size_t start = 0; start < count; start += PROJECTION_ROWS) {
+        gather(projection, vectors, rows + start, count - start < PROJECTION_ROWS ? count - start : PROJECTION_ROWS);
+        project_head(projection, projection->gathered, start, projection->head + start * head->size, head->size);
+    }
+    for (size_t row = 0; row < count; row++) {
+        struct projection_question *question = &questions[row];
+        question->top = NO_TOKEN;
+        question->top_log_probability = -INFINITY;
+        question->token_rank = 1;
+        if (is_in(head, question->token))
+            question->token_log_probability = projection->head[row * head->size + question->token];
+    }
+    ask_clusters(projection, vectors, count, true, questions);
+    for (size_t row = 0; row < count; row++)
+        answer_from(head, projection->head + row * head->size, &questions[row]);
+    ask_clusters(projection, vectors, count, false, questions);
+}
+
+void projection_ask(struct projection *projection, const float *vectors, size_t count,
+                    struct projection_question *questions)
+{
+    const struct model *model = projection->model;
+    /* Without further clusters nothing is gained by holding more rows. */
+    size_t group = model->config.clusters > 1 ? GROUP_ROWS : PROJECTION_ROWS;
+    if (!projection->head) {
+        size_t largest_cluster = 0;
+        for (size_t i = 1; i < model->config.clusters; i++)
+            largest_cluster = model->cluster[i].size > largest_cluster ? model->cluster[i].size : largest_cluster;
+        projection->head = new_floats(group * model->cluster[0].size);
+        projection->words = new_floats(PROJECTION_ROWS * largest_cluster);
+        projection->gathered = new_floats(PROJECTION_ROWS * model->config.d_model);
+    }
+    for (size_t start = 0; start < count; start += group)
+        ask_group(projection, vectors + start * model->config.d_model, count - start < group ? count - start : group,
+                  questions + start);
+}
+
+/* ---- vectors ---- */
+
+void output_embedding(const struct model *model, uint32_t token, float *vector)
+{
+    size_t d_model = model->config.d_model, index = 0;
+    while (!is_in(&model->cluster[index], token))
+        index++;
+    const struct model_cluster *cluster = &model->cluster[index];
+    const float *word = cluster->output + (token - cluster->first) * cluster->width;
+    for (size_t i = 0; i < d_model; i++) {
+        if (!index) {
+            vector[i] = word[i];
+            continue;
+        }
+        double sum = 0;
+        for (size_t k = 0; k < cluster->width; k++)
+            sum += (double)cluster->output_projection[i * cluster->width + k] * (double)word[k];
+        vector[i] = (float)sum;
+    }
+}
+
+const char *const projection_norm_words[] = {"none", "gain", "full", NULL};
+
+void projection_norm_check(const struct model *model, enum projection_norm norm)
+{
+    if (norm != NORM_NONE && !model->config.final_norm)
+        die_usage("--norm %s: %s has no final norm", projection_norm_words[norm], model->config.path);
+}
+
+void projection_norm(const struct model *model, enum projection_norm norm, float *vectors, size_t rows)
+{
+    size_t d_model = model->config.d_model;
+    if (norm == NORM_FULL)
+        final_norm(model, vectors, rows, vectors);
+    for (size_t i = 0; norm == NORM_GAIN && i < rows * d_model; i++)
+        vectors[i] *= model->final_norm_gain[i % d_model];
 }

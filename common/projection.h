@@ -7,6 +7,8 @@
 
 #include "model.h"
 
+#include <stdbool.h>
+
 /* Vectors that are projected at once: a product's fixed number of rows. */
 enum { PROJECTION_ROWS = 32 };
 
@@ -21,6 +23,38 @@ void projection_free(struct projection *projection);
  * PROJECTION_ROWS x vocabulary. Paper, section 2.
  */
 void projection_run(struct projection *projection, const float *vectors, float *log_probabilities);
+
+/* What is asked of one vector's distribution p(h), and what comes of it. */
+struct projection_question {
+    uint32_t token;             /* asked about; NO_TOKEN: none */
+    bool ranked;                /* whether its rank is wanted */
+    uint32_t top;               /* the most probable token; equal ones: the lowest */
+    float top_log_probability;
+    float token_log_probability;
+    uint32_t token_rank;        /* its place among all, from 1, as projection_rank has it */
+};
+
+/*
+ * Answers one question for each of count vectors (x d_model), with the numbers that
+ * projection_run's rows have. A word is never more probable than its cluster, so the words
+ * of an adaptive softmax's further clusters are computed only for the vectors whose answer
+ * they can change, and no whole distribution is held.
+ */
+void projection_ask(struct projection *projection, const float *vectors, size_t count,
+                    struct projection_question *questions);
+
+/* A token's vector (d_model) such that its logit, within its cluster, is the product with h. */
+void output_embedding(const struct model *model, uint32_t token, float *vector);
+
+/* What is done with the model's final norm to a vector that is not the model's output: a value, or y^l. */
+enum projection_norm { NORM_NONE, NORM_GAIN, NORM_FULL };
+extern const char *const projection_norm_words[]; /* "none", "gain", "full", NULL */
+
+/* Ends the program with status 2 where the model has no final norm to take. */
+void projection_norm_check(const struct model *model, enum projection_norm norm);
+
+/* Of rows vectors (x d_model), in place: nothing, the norm's gain, or the norm with each one's own statistics. */
+void projection_norm(const struct model *model, enum projection_norm norm, float *vectors, size_t rows);
 
 /*
  * Of one row of log-probabilities: the largest one's token. Equal ones: the

@@ -124,11 +124,7 @@ enum rank header_rank(const struct stream_reader *reader)
 {
     if (!json_object_get(stream_header(reader), "rank"))
         return RANK_VALUE;
-    const char *word = header_text(reader, NULL, "rank");
-    for (int i = 0; rank_words[i]; i++)
-        if (!strcmp(rank_words[i], word))
-            return (enum rank)i;
-    stream_fail(reader, "the header's rank is '%s', not value, abs or min", word);
+    return (enum rank)header_choice(reader, "rank", rank_words);
 }
 
 /* By score, falling, then sentence, then position: two are never equal. */

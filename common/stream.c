@@ -531,6 +531,15 @@ const char *header_text(const struct stream_reader *reader, const char *section,
     return text;
 }
 
+int header_choice(const struct stream_reader *reader, const char *name, const char *const *words)
+{
+    const char *word = header_text(reader, NULL, name);
+    for (int i = 0; words[i]; i++)
+        if (!strcmp(words[i], word))
+            return i;
+    stream_fail(reader, "the header's %s is '%s', which is not known", name, word);
+}
+
 size_t *header_list(const struct stream_reader *reader, const char *name, size_t bound, size_t *count)
 {
     const json_t *list = json_object_get(reader->header, name);

@@ -54,6 +54,9 @@ uint64_t header_number(const struct stream_reader *reader, const char *section, 
                        uint64_t most);
 const char *header_text(const struct stream_reader *reader, const char *section, const char *name);
 
+/* The index, in words (NULL-terminated), of what the header says under name. */
+int header_choice(const struct stream_reader *reader, const char *name, const char *const *words);
+
 /* A list of rising numbers below bound, or all of 0 .. bound-1 where the header has null. */
 size_t *header_list(const struct stream_reader *reader, const char *name, size_t bound, size_t *count);
 

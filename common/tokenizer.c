@@ -4,6 +4,7 @@
 #include "dictionary.h"
 #include "gguf_model.h"
 #include "messages.h"
+#include "model.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -149,4 +150,13 @@ void tokenizer_check(const struct tokenizer *tokenizer, const struct model_confi
         || header_number(reader, "tokenizer", "vocabulary", UINT32_MAX) != config->vocabulary)
         stream_fail(reader, "made with another tokenizer or BOS (id %s) than that of %s (id %s)", id,
                     config->path, id_of(tokenizer));
+}
+
+struct tokenizer *tokenizer_open(const char *path, const struct stream_reader *reader)
+{
+    struct model_config config = model_config_read(path);
+    struct tokenizer *tokenizer = tokenizer_read(&config);
+    tokenizer_check(tokenizer, &config, reader);
+    config_free(&config);
+    return tokenizer;
 }

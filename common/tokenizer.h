@@ -14,6 +14,9 @@ struct tokenizer;
 
 /* Reads the tokenizer of the model that config describes. Bad ones end the program. */
 struct tokenizer *tokenizer_read(const struct model_config *config);
+
+/* The tokenizer of the model at path, which must be the one that the stream was made with. */
+struct tokenizer *tokenizer_open(const char *path, const struct stream_reader *reader);
 void tokenizer_free(struct tokenizer *tokenizer);
 
 /*

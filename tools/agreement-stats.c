@@ -333,12 +333,8 @@ int main(int argc, char **argv)
         stream_fail(reader, "fewer than %d triggers a key: --top-values needs topk-keys -t %d", AGREEING_TRIGGERS,
                     AGREEING_TRIGGERS);
     struct tokenizer *tokenizer = NULL;
-    if (options.top_values) {
-        struct model_config config = model_config_read(options.model);
-        tokenizer = tokenizer_read(&config);
-        tokenizer_check(tokenizer, &config, reader);
-        config_free(&config);
-    }
+    if (options.top_values)
+        tokenizer = tokenizer_open(options.model, reader);
     read_keys(&stats, reader);
 
     if (options.rank)

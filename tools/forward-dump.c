@@ -69,7 +69,6 @@ struct worker {
     uint16_t *argmax;
     float *cell_max;           /* d_ff: of one sentence */
     uint32_t *cell_argmax;
-    float *vectors, *log_probabilities; /* PROJECTION_ROWS x d_model, x vocabulary */
 };
 
 /* ---- which rows ---- */
@@ -222,27 +221,28 @@ static void pack_layer(struct worker *worker, size_t layer)
 /* The model's own predictions: its most probable token, and what the next one got. */
 static void pack_prediction(struct worker *worker)
 {
-    const struct model_config *config = &worker->dump->model->config;
-    size_t d_model = config->d_model;
-    const float *outputs = select_rows(worker, worker->forward->residual, d_model, NULL, 0);
-    uint32_t *top = new_array(worker->rows, sizeof *top);
-    float *top_logp = new_array(worker->rows, sizeof *top_logp);
-    float *next_logp = new_array(worker->rows, sizeof *next_logp);
-    for (size_t start = 0; start < worker->rows; start += PROJECTION_ROWS) {
-        size_t count = worker->rows - start < PROJECTION_ROWS ? worker->rows - start : PROJECTION_ROWS;
-        final_norm(worker->dump->model, outputs + start * d_model, count, worker->vectors);
-        projection_run(worker->projection, worker->vectors, worker->log_probabilities);
-        for (size_t r = start; r < start + count; r++) {
-            const float *row = worker->log_probabilities + (r - start) * config->vocabulary;
-            top[r] = (uint32_t)projection_top(row, config->vocabulary);
-            top_logp[r] = row[top[r]];
-            next_logp[r] = row[worker->batch.token[worker->row_place[r]]]; /* w_{j+1} stands at place j */
-        }
+    const struct model *model = worker->dump->model;
+    size_t rows = worker->rows, d_model = model->config.d_model;
+    float *outputs = new_floats(rows * d_model);
+    struct projection_question *question = new_array(rows, sizeof *question);
+    uint32_t *top = new_array(rows, sizeof *top);
+    float *top_logp = new_array(rows, sizeof *top_logp);
+    float *next_logp = new_array(rows, sizeof *next_logp);
+    final_norm(model, select_rows(worker, worker->forward->residual, d_model, NULL, 0), rows, outputs);
+    for (size_t r = 0; r < rows; r++) /* w_{j+1} stands at place j */
+        question[r].token = worker->batch.token[worker->row_place[r]];
+    projection_ask(worker->projection, outputs, rows, question);
+    for (size_t r = 0; r < rows; r++) {
+        top[r] = question[r].top;
+        top_logp[r] = question[r].top_log_probability;
+        next_logp[r] = question[r].token_log_probability;
     }
     pack_map(&worker->buffer, 3);
-    pack_array(&worker->buffer, "next_logp", next_logp, worker->rows, sizeof *next_logp);
-    pack_array(&worker->buffer, "top", top, worker->rows, sizeof *top);
-    pack_array(&worker->buffer, "top_logp", top_logp, worker->rows, sizeof *top_logp);
+    pack_array(&worker->buffer, "next_logp", next_logp, rows, sizeof *next_logp);
+    pack_array(&worker->buffer, "top", top, rows, sizeof *top);
+    pack_array(&worker->buffer, "top_logp", top_logp, rows, sizeof *top_logp);
+    free(outputs);
+    free(question);
     free(top);
     free(top_logp);
     free(next_logp);
@@ -327,11 +327,8 @@ static void work(void *shared)
     msgpack_sbuffer_init(&worker.buffer);
     worker.cell_max = new_floats(config->d_ff);
     worker.cell_argmax = new_array(config->d_ff, sizeof *worker.cell_argmax);
-    if (dump->options->emit & EMIT_PREDICTION) {
+    if (dump->options->emit & EMIT_PREDICTION)
         worker.projection = projection_new(dump->model);
-        worker.vectors = new_floats(PROJECTION_ROWS * config->d_model);
-        worker.log_probabilities = new_floats(PROJECTION_ROWS * config->vocabulary);
-    }
     while (take_batch(&worker)) {
         compute_batch(&worker);
         batch_free(&worker.batch);
@@ -348,8 +345,6 @@ static void work(void *shared)
     free(worker.argmax);
     free(worker.cell_max);
     free(worker.cell_argmax);
-    free(worker.vectors);
-    free(worker.log_probabilities);
 }
 
 /* ---- header and main ---- */

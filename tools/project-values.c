@@ -8,7 +8,6 @@
  */
 #include "blas.h"
 #include "cli.h"
-#include "forward.h"
 #include "messages.h"
 #include "projection.h"
 #include "records.h"
@@ -25,10 +24,6 @@ struct options {
     int norm;
     uint64_t tops, threads;
 };
-
-/* What is done to a value before it is projected, with the model's final norm. */
-static const char *const norm_words[] = {"none", "gain", "full", NULL};
-enum { NORM_NONE, NORM_GAIN, NORM_FULL };
 
 /* What all threads share. */
 struct projecting {
@@ -92,16 +87,13 @@ static bool take_piece(struct projecting *projecting, struct piece *piece)
     return taken;
 }
 
-/* v_i, a column of the layer's value matrix; with the final norm's gain, or all of it, where asked for. */
-static void gather_value(const struct model *model, int norm, size_t layer, size_t cell, float *value)
+/* v_i, a column of the layer's value matrix, as it is projected. */
+static void gather_value(const struct model *model, enum projection_norm norm, size_t layer, size_t cell,
+                         float *value)
 {
-    for (size_t k = 0; k < model->config.d_model; k++) {
+    for (size_t k = 0; k < model->config.d_model; k++)
         value[k] = model->layer[layer].values[k * model->config.d_ff + cell];
-        if (norm == NORM_GAIN)
-            value[k] *= model->final_norm_gain[k];
-    }
-    if (norm == NORM_FULL)
-        final_norm(model, value, 1, value);
+    projection_norm(model, norm, value, 1);
 }
 
 static void annotate(struct key_triggers *key, const float *log_probabilities, size_t vocabulary,
@@ -129,6 +121,23 @@ static void annotate(struct key_triggers *key, const float *log_probabilities, s
     }
 }
 
+/* What annotate would find, where only the most probable token is asked for. */
+static void annotate_top(struct projection *projection, const float *values, struct piece *piece)
+{
+    struct projection_question question[PROJECTION_ROWS];
+    for (size_t i = 0; i < piece->count; i++)
+        question[i] = (struct projection_question){.token = NO_TOKEN};
+    projection_ask(projection, values, piece->count, question);
+    for (size_t i = 0; i < piece->count; i++) {
+        struct key_triggers *key = &piece->key[i];
+        key->tops = 1;
+        key->top = new_array(1, sizeof *key->top);
+        key->top_probability = new_array(1, sizeof *key->top_probability);
+        key->top[0] = question[i].top;
+        key->top_probability[0] = exponential(question[i].top_log_probability);
+    }
+}
+
 static void pack_value(msgpack_sbuffer *buffer, const struct key_triggers *key)
 {
     pack_map(buffer, 4);
@@ -138,13 +147,9 @@ static void pack_value(msgpack_sbuffer *buffer, const struct key_triggers *key)
     pack_array(buffer, "top_p", key->top_probability, key->tops, sizeof *key->top_probability);
 }
 
-static void pack_piece(const struct projecting *projecting, struct piece *piece,
-                       const float *log_probabilities, msgpack_sbuffer *buffer)
+static void pack_piece(const struct projecting *projecting, struct piece *piece, msgpack_sbuffer *buffer)
 {
-    const struct model_config *config = &projecting->model->config;
     for (size_t i = 0; i < piece->count; i++) {
-        annotate(&piece->key[i], log_probabilities + i * config->vocabulary, config->vocabulary,
-                 (size_t)projecting->options->tops, projecting->bos);
         if (projecting->reader)
             key_triggers_pack(buffer, &piece->key[i]);
         else
@@ -152,24 +157,34 @@ static void pack_piece(const struct projecting *projecting, struct piece *piece,
         key_triggers_free(&piece->key[i]);
     }
     if (piece->token_counts)
-        token_counts_pack(buffer, piece->token_counts, config->vocabulary);
+        token_counts_pack(buffer, piece->token_counts, projecting->model->config.vocabulary);
 }
 
 static void work(void *shared)
 {
     struct projecting *projecting = shared;
     const struct model *model = projecting->model;
+    const size_t d_model = model->config.d_model, vocabulary = model->config.vocabulary;
+    size_t tops = (size_t)projecting->options->tops;
+    bool whole = projecting->reader || tops > 1; /* distributions are needed */
     struct projection *projection = projection_new(model);
-    float *values = new_floats(PROJECTION_ROWS * model->config.d_model);
-    float *log_probabilities = new_floats(PROJECTION_ROWS * model->config.vocabulary);
+    float *values = new_floats(PROJECTION_ROWS * d_model);
+    float *log_probabilities = whole ? new_floats(PROJECTION_ROWS * vocabulary) : NULL;
     struct piece piece;
     msgpack_sbuffer buffer;
     msgpack_sbuffer_init(&buffer);
     while (take_piece(projecting, &piece)) {
         for (size_t i = 0; i < piece.count; i++)
-            gather_value(model, projecting->options->norm, piece.key[i].layer, piece.key[i].cell, values + i * model->config.d_model);
-        projection_run(projection, values, log_probabilities);
-        pack_piece(projecting, &piece, log_probabilities, &buffer);
+            gather_value(model, (enum projection_norm)projecting->options->norm, piece.key[i].layer,
+                         piece.key[i].cell, values + i * d_model);
+        if (whole) {
+            projection_run(projection, values, log_probabilities);
+            for (size_t i = 0; i < piece.count; i++)
+                annotate(&piece.key[i], log_probabilities + i * vocabulary, vocabulary, tops, projecting->bos);
+        } else {
+            annotate_top(projection, values, &piece);
+        }
+        pack_piece(projecting, &piece, &buffer);
         turns_wait(projecting->turns, piece.ticket);
         stream_append(projecting->writer, &buffer, piece.count + (piece.token_counts != NULL));
         turns_pass(projecting->turns);
@@ -187,6 +202,7 @@ static json_t *make_header(const struct projecting *projecting)
     const struct stream_reader *reader = projecting->reader;
     json_t *header = header_new(reader ? "triggers" : "values", reader ? stream_header(reader) : NULL);
     header_set_model(header, projecting->model);
+    json_put(header, "norm", json_string(projection_norm_words[options->norm]));
     if (reader) {
         header_declare_triggers(header, true);
     } else {
@@ -195,7 +211,7 @@ static json_t *make_header(const struct projecting *projecting)
     }
     header_add_stage(header, "project-values",
                      json_make("{s:I, s:s, s:s}", "tops", (json_int_t)options->tops, "norm",
-                               norm_words[options->norm], "blas", blas_name()));
+                               projection_norm_words[options->norm], "blas", blas_name()));
     return header;
 }
 
@@ -222,7 +238,7 @@ int main(int argc, char **argv)
         OPTION_MODEL(&options.model),
         {'k', "tops", "N", "tokens listed of each value (default 10)", OPTION_NUMBER, &options.tops, 1, 1 << 16, NULL},
         {0, "norm", "HOW", "the final norm on values: none (default, as in the paper), its gain only, or full",
-         OPTION_CHOICE, &options.norm, 0, 0, norm_words},
+         OPTION_CHOICE, &options.norm, 0, 0, projection_norm_words},
         {0, "all", NULL, "read nothing; list every value of the model", OPTION_FLAG, &options.all, 0, 0, NULL},
         OPTION_THREADS(&options.threads),
         OPTION_OUTPUT(&options.output),
@@ -241,8 +257,7 @@ int main(int argc, char **argv)
     blas_start();
     struct model *model = model_load(options.model);
     struct projecting projecting = {.options = &options, .model = model};
-    if (options.norm != NORM_NONE && !model->config.final_norm)
-        die_usage("--norm %s: %s has no final norm", norm_words[options.norm], options.model);
+    projection_norm_check(model, (enum projection_norm)options.norm);
     if (options.tops > model->config.vocabulary)
         die_usage("--tops %llu is more than the vocabulary has", (unsigned long long)options.tops);
     if (!options.all) {

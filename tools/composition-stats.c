@@ -1,0 +1,538 @@
+/*
+ * composition-stats: how a layer's output is made of its memories (paper, section 5.1).
+ *
+ * For each layer, over the prefixes that the activations have: the share of memories that
+ * are active (figure 7), and the share of prefixes where no active memory's most probable
+ * token is that of the layer's output y^l (figure 8); where one's is, how often the token
+ * is a stop word and how often the prefix is short. A memory's token is top(v_i), found
+ * once for a model by project-values --all, or with --scaled top(m_i v_i), found anew for
+ * each prefix. A thread's unit of work is one layer of one batch; sums do not depend on
+ * their order, so threads and shards come to the same numbers.
+ */
+#include "activations.h"
+#include "blas.h"
+#include "cli.h"
+#include "messages.h"
+#include "projection.h"
+#include "records.h"
+#include "stop_words.h"
+#include "stream.h"
+#include "sums.h"
+#include "statistics.h"
+#include "table.h"
+#include "tokenizer.h"
+#include "turns.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char KIND[] = "composition";
+
+struct options {
+    const char *model, *values, *output, *active, *stop_words;
+    bool gzip, scaled, merge, sums;
+    int rank, norm;
+    double threshold;
+    uint64_t short_tokens, frequent, threads;
+};
+
+/* Of one layer. */
+struct layer_sums {
+    uint64_t short_prefixes;    /* that have few tokens, and an agreeing memory */
+    uint64_t agreeing_memories;
+    struct histogram active;    /* cells + 1: prefixes by their number of active memories */
+    struct histogram agreement; /* vocabulary: prefixes with an agreeing memory, by the token */
+};
+
+struct sums {
+    size_t *layers, layer_count, cells, vocabulary;
+    struct layer_sums *layer;   /* layer_count */
+    uint64_t *token_counts;     /* vocabulary: of the sentences that the prefixes are from */
+};
+
+/* What all threads share. */
+struct composing {
+    const struct options *options;
+    const struct model *model;
+    enum projection_norm norm;
+    uint32_t *value_top;        /* layers x d_ff; NULL with --scaled */
+    pthread_mutex_t lock;       /* of all below */
+    struct activations_reader activations;
+    struct activations_batch batch;
+    bool in_batch;
+    struct sums sums;
+};
+
+/* One layer of one batch, of the prefixes that count. */
+struct task {
+    size_t layer, place;        /* the place among the stream's layers */
+    size_t rows;
+    uint32_t *position;         /* rows */
+    float *coefficient;         /* rows x cells */
+    float *ffn;                 /* rows x d_model */
+};
+
+/* ---- sums ---- */
+
+static struct sums sums_new(const struct activations_reader *activations)
+{
+    struct sums sums = {.layer_count = activations->layer_count, .cells = activations->cell_count,
+                        .vocabulary = activations->shape.vocabulary};
+    sums.layers = new_array(sums.layer_count, sizeof *sums.layers);
+    memcpy(sums.layers, activations->layers, sums.layer_count * sizeof *sums.layers);
+    sums.layer = new_array(sums.layer_count, sizeof *sums.layer);
+    for (size_t i = 0; i < sums.layer_count; i++) {
+        sums.layer[i].active = histogram_new(sums.cells + 1);
+        sums.layer[i].agreement = histogram_new(sums.vocabulary);
+    }
+    sums.token_counts = new_array(sums.vocabulary, sizeof *sums.token_counts);
+    return sums;
+}
+
+static void sums_free(struct sums *sums)
+{
+    for (size_t i = 0; i < sums->layer_count; i++) {
+        histogram_free(&sums->layer[i].active);
+        histogram_free(&sums->layer[i].agreement);
+    }
+    free(sums->layers);
+    free(sums->layer);
+    free(sums->token_counts);
+}
+
+static void sums_add(struct sums *sums, const struct sums *more)
+{
+    for (size_t i = 0; i < sums->layer_count; i++) {
+        sums->layer[i].short_prefixes += more->layer[i].short_prefixes;
+        sums->layer[i].agreeing_memories += more->layer[i].agreeing_memories;
+        histogram_add(&sums->layer[i].active, &more->layer[i].active);
+        histogram_add(&sums->layer[i].agreement, &more->layer[i].agreement);
+    }
+    for (size_t i = 0; i < sums->vocabulary; i++)
+        sums->token_counts[i] += more->token_counts[i];
+}
+
+/* ---- the work ---- */
+
+/* The next batch of the stream; its tokens are counted. */
+static bool next_batch(struct composing *composing)
+{
+    struct activations_batch *batch = &composing->batch;
+    if (!activations_next_batch(&composing->activations, batch))
+        return false;
+    if (!batch->has_rows)
+        stream_fail(composing->activations.stream, "there are no rows: forward-dump --emit coef,ffn gives them");
+    for (size_t i = 0; i < batch->tokens.tokens; i++)
+        composing->sums.token_counts[batch->tokens.token[i]]++;
+    input_count(stream_input(composing->activations.stream), batch->tokens.sentences, "sentences");
+    composing->in_batch = true;
+    return true;
+}
+
+/* Copies what a layer's record has of the rows at positions that count. */
+static void read_task(const struct composing *composing, const struct record *record, struct task *task)
+{
+    const struct activations_batch *batch = &composing->batch;
+    size_t cells = composing->activations.cell_count, d_model = composing->activations.shape.d_model;
+    if (!record_has(record, "coef") || !record_has(record, "ffn"))
+        stream_fail(record->reader, "the record lacks coef or ffn: forward-dump --emit coef,ffn gives them");
+    task->position = grow_array(task->position, batch->rows, sizeof *task->position);
+    task->coefficient = grow_array(task->coefficient, batch->rows * cells, sizeof *task->coefficient);
+    task->ffn = grow_array(task->ffn, batch->rows * d_model, sizeof *task->ffn);
+    record_copy(record, "coef", task->coefficient, batch->rows * cells, sizeof *task->coefficient);
+    record_copy(record, "ffn", task->ffn, batch->rows * d_model, sizeof *task->ffn);
+    task->rows = 0;
+    for (size_t r = 0; r < batch->rows; r++) {
+        if (batch->row_position[r] < composing->activations.first)
+            continue;
+        task->position[task->rows] = batch->row_position[r];
+        memmove(task->coefficient + task->rows * cells, task->coefficient + r * cells,
+                cells * sizeof *task->coefficient);
+        memmove(task->ffn + task->rows * d_model, task->ffn + r * d_model, d_model * sizeof *task->ffn);
+        task->rows++;
+    }
+    activations_check_finite(record, "coef", task->coefficient, task->rows * cells);
+    activations_check_finite(record, "ffn", task->ffn, task->rows * d_model);
+}
+
+static bool take_task(struct composing *composing, struct task *task)
+{
+    struct record record;
+    bool taken = false;
+    pthread_mutex_lock(&composing->lock);
+    while (!taken && (composing->in_batch || next_batch(composing))) {
+        taken = activations_next_layer(&composing->activations, &composing->batch, &record, &task->layer);
+        if (taken) {
+            task->place = composing->batch.layers_seen - 1;
+            read_task(composing, &record, task);
+        } else {
+            activations_batch_free(&composing->batch);
+            composing->in_batch = false;
+        }
+    }
+    pthread_mutex_unlock(&composing->lock);
+    return taken;
+}
+
+/* Most probable tokens of vectors (count x d_model). */
+static void ask_tops(struct projection *projection, const float *vectors, struct projection_question *question,
+                     size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        question[i] = (struct projection_question){.token = NO_TOKEN};
+    projection_ask(projection, vectors, count, question);
+}
+
+/* top(m_i v_i) of the active memories of a prefix, each at its column of tops. */
+static void project_scaled(const struct composing *composing, struct projection *projection, const struct task *task,
+                           const float *coefficient, const bool *is_active, uint32_t *tops)
+{
+    enum { AT_ONCE = 128 };
+    const struct model *model = composing->model;
+    size_t d_model = model->config.d_model, d_ff = model->config.d_ff, cells = composing->activations.cell_count;
+    float *vectors = new_floats(AT_ONCE * d_model);
+    struct projection_question question[AT_ONCE];
+    size_t column[AT_ONCE], count = 0;
+    for (size_t c = 0; c <= cells; c++) {
+        if (count == AT_ONCE || (c == cells && count)) {
+            projection_norm(model, composing->norm, vectors, count);
+            ask_tops(projection, vectors, question, count);
+            for (size_t i = 0; i < count; i++)
+                tops[column[i]] = question[i].top;
+            count = 0;
+        }
+        if (c == cells || !is_active[c])
+            continue;
+        const float *value = model->layer[task->layer].values + composing->activations.cells[c];
+        for (size_t k = 0; k < d_model; k++)
+            vectors[count * d_model + k] = coefficient[c] * value[k * d_ff];
+        column[count++] = c;
+    }
+    free(vectors);
+}
+
+/* One prefix: its active memories, and which of them agree with top, the layer's own token. */
+static void add_prefix(const struct composing *composing, struct projection *projection, const struct task *task,
+                       size_t row, uint32_t top, bool *is_active, uint32_t *tops, struct layer_sums *sums)
+{
+    const struct options *options = composing->options;
+    const size_t *cell = composing->activations.cells;
+    size_t cells = composing->activations.cell_count, active = 0, agreeing = 0;
+    const float *coefficient = task->coefficient + row * cells;
+    for (size_t c = 0; c < cells; c++) {
+        is_active[c] = (double)rank_score((enum rank)options->rank, coefficient[c]) > options->threshold;
+        active += is_active[c];
+    }
+    if (options->scaled)
+        project_scaled(composing, projection, task, coefficient, is_active, tops);
+    const uint32_t *value_top = options->scaled ? NULL : composing->value_top + task->layer * composing->model->config.d_ff;
+    for (size_t c = 0; c < cells; c++)
+        agreeing += is_active[c] && (value_top ? value_top[cell[c]] : tops[c]) == top;
+    sums->active.count[active]++;
+    if (!agreeing)
+        return;
+    sums->agreement.count[top]++;
+    sums->agreeing_memories += agreeing;
+    sums->short_prefixes += task->position[row] < options->short_tokens;
+}
+
+static void work(void *shared)
+{
+    struct composing *composing = shared;
+    struct sums sums = sums_new(&composing->activations);
+    struct projection *projection = projection_new(composing->model);
+    struct projection_question *question = NULL;
+    bool *is_active = new_array(sums.cells, sizeof *is_active);
+    uint32_t *tops = new_array(sums.cells, sizeof *tops);
+    struct task task = {0};
+    while (take_task(composing, &task)) {
+        question = grow_array(question, task.rows, sizeof *question);
+        projection_norm(composing->model, composing->norm, task.ffn, task.rows);
+        ask_tops(projection, task.ffn, question, task.rows);
+        for (size_t r = 0; r < task.rows; r++)
+            add_prefix(composing, projection, &task, r, question[r].top, is_active, tops, &sums.layer[task.place]);
+    }
+    pthread_mutex_lock(&composing->lock);
+    sums_add(&composing->sums, &sums);
+    pthread_mutex_unlock(&composing->lock);
+    sums_free(&sums);
+    projection_free(projection);
+    free(question);
+    free(is_active);
+    free(tops);
+    free(task.position);
+    free(task.coefficient);
+    free(task.ffn);
+}
+
+/* ---- what each value promotes ---- */
+
+/* Reads the top token of every value of the model: layers x d_ff. Sets norm to how they were projected. */
+static uint32_t *read_values(const char *path, const struct model *model, enum projection_norm *norm)
+{
+    struct stream_reader *reader = stream_open(path, "values");
+    size_t values = model->config.layers * model->config.d_ff, seen = 0;
+    uint32_t *value_top = new_array(values, sizeof *value_top);
+    struct record record;
+    header_check_model(reader, model);
+    *norm = (enum projection_norm)header_choice(reader, "norm", projection_norm_words);
+    for (; stream_next(reader, &record); seen++) {
+        size_t layer = (size_t)record_number(&record, "layer", model->config.layers - 1), tops;
+        size_t cell = (size_t)record_number(&record, "cell", model->config.d_ff - 1);
+        if (layer * model->config.d_ff + cell != seen)
+            stream_fail(reader, "layer %zu cell %zu is not in order", layer, cell);
+        uint32_t *top = record_array(&record, "top", sizeof *top, &tops);
+        if (!tops || top[0] >= model->config.vocabulary)
+            stream_fail(reader, "layer %zu cell %zu has no token", layer, cell);
+        value_top[seen] = top[0];
+        free(top);
+    }
+    if (seen != values)
+        stream_fail(reader, "%zu values; the model has %zu: project-values --all gives them", seen, values);
+    stream_close(reader);
+    return value_top;
+}
+
+/* ---- sums in a stream ---- */
+
+static json_t *make_header(const struct composing *composing)
+{
+    const struct options *options = composing->options;
+    json_t *header = header_new(KIND, stream_header(composing->activations.stream));
+    json_put(header, "arrays", json_object());
+    header_declare_histogram(header, "active");
+    header_declare_histogram(header, "agreement");
+    header_declare(header, "token_counts", "uint64", json_make("[s]", "vocabulary"));
+    header_add_stage(header, "composition-stats",
+                     json_make("{s:b, s:s, s:s, s:f, s:I, s:s}", "scaled", (int)options->scaled, "norm",
+                               projection_norm_words[composing->norm], "rank", rank_words[options->rank],
+                               "threshold", options->threshold, "short", (json_int_t)options->short_tokens, "blas",
+                               blas_name()));
+    return header;
+}
+
+static void write_sums(const struct options *options, const json_t *header, const struct sums *sums,
+                       const json_t *counts)
+{
+    struct stream_writer *writer = stream_create(options->output, options->gzip, header);
+    msgpack_sbuffer buffer;
+    msgpack_sbuffer_init(&buffer);
+    for (size_t i = 0; i < sums->layer_count; i++) {
+        pack_map(&buffer, 3 + 2 * HISTOGRAM_MEMBERS);
+        pack_number(&buffer, "layer", sums->layers[i]);
+        pack_number(&buffer, "short", sums->layer[i].short_prefixes);
+        pack_number(&buffer, "memories", sums->layer[i].agreeing_memories);
+        histogram_pack(&buffer, "active", &sums->layer[i].active);
+        histogram_pack(&buffer, "agreement", &sums->layer[i].agreement);
+        stream_append(writer, &buffer, 1);
+    }
+    token_counts_pack(&buffer, sums->token_counts, sums->vocabulary);
+    stream_append(writer, &buffer, 1);
+    stream_finish(writer, counts);
+    msgpack_sbuffer_destroy(&buffer);
+}
+
+/* Adds what one input of a merge has. */
+static void read_sums(struct stream_reader *reader, struct sums *sums)
+{
+    struct record record;
+    size_t place = 0;
+    while (stream_next(reader, &record)) {
+        if (record_has(&record, "token_counts")) {
+            uint64_t *more = new_array(sums->vocabulary, sizeof *more);
+            record_copy(&record, "token_counts", more, sums->vocabulary, sizeof *more);
+            for (size_t i = 0; i < sums->vocabulary; i++)
+                sums->token_counts[i] += more[i];
+            free(more);
+            continue;
+        }
+        if (place == sums->layer_count || record_number(&record, "layer", SIZE_MAX) != sums->layers[place])
+            stream_fail(reader, "its layers are not the header's, in order");
+        struct layer_sums *layer = &sums->layer[place++];
+        layer->short_prefixes += record_number(&record, "short", INT64_MAX);
+        layer->agreeing_memories += record_number(&record, "memories", INT64_MAX);
+        histogram_read(&record, "active", &layer->active);
+        histogram_read(&record, "agreement", &layer->agreement);
+    }
+    if (place != sums->layer_count)
+        stream_fail(reader, "%zu layers, the header promises %zu", place, sums->layer_count);
+}
+
+/* ---- tables ---- */
+
+/* Figure 7. */
+static void write_active(const struct sums *sums, const char *path)
+{
+    static const char *const columns[] = {"layer", "prefixes", "mean", "p25", "p50", "p75", NULL};
+    static const double quantiles[] = {0.25, 0.50, 0.75};
+    struct table *table = table_open(path, columns);
+    for (size_t i = 0; i < sums->layer_count; i++) {
+        const struct histogram *active = &sums->layer[i].active;
+        uint64_t prefixes = histogram_total(active), memories = 0;
+        for (size_t n = 0; n <= sums->cells; n++)
+            memories += n * active->count[n];
+        table_number(table, sums->layers[i] + 1);
+        table_number(table, prefixes);
+        table_real(table, share(memories, prefixes * sums->cells));
+        for (size_t q = 0; q < sizeof quantiles / sizeof *quantiles; q++)
+            table_real(table, histogram_quantile(active, quantiles[q], whole_number) / (double)sums->cells);
+    }
+    table_finish(table);
+}
+
+/* Prefixes with an agreeing memory whose token is one of these. */
+static uint64_t agreement_on(const struct layer_sums *layer, const bool *is_one)
+{
+    uint64_t prefixes = 0;
+    for (size_t token = 0; token < layer->agreement.bins; token++)
+        prefixes += is_one[token] ? layer->agreement.count[token] : 0;
+    return prefixes;
+}
+
+/* Figure 8 and the text around it. is_stop_word: vocabulary, or NULL. */
+static void write_composition(const struct sums *sums, const bool *is_stop_word, const bool *is_frequent,
+                              const char *path)
+{
+    static const char *const columns[] = {"layer", "prefixes", "zero_agreement", "stop_word", "frequent",
+                                          "short_prefix", "memories", NULL};
+    struct table *table = table_open(path, columns);
+    for (size_t i = 0; i < sums->layer_count; i++) {
+        const struct layer_sums *layer = &sums->layer[i];
+        uint64_t prefixes = histogram_total(&layer->active), agreeing = histogram_total(&layer->agreement);
+        table_number(table, sums->layers[i] + 1);
+        table_number(table, prefixes);
+        table_real(table, share(prefixes - agreeing, prefixes));
+        table_real(table, is_stop_word ? share(agreement_on(layer, is_stop_word), agreeing) : (double)NAN);
+        table_real(table, share(agreement_on(layer, is_frequent), agreeing));
+        table_real(table, share(layer->short_prefixes, agreeing));
+        table_real(table, share(layer->agreeing_memories, agreeing));
+    }
+    table_finish(table);
+}
+
+static void write_tables(const struct options *options, struct stream_reader *reader, const struct sums *sums)
+{
+    bool *is_stop_word = NULL;
+    if (options->stop_words) {
+        struct tokenizer *tokenizer = tokenizer_open(options->model, reader);
+        is_stop_word = stop_words_read(options->stop_words, tokenizer, sums->vocabulary);
+        tokenizer_free(tokenizer);
+    }
+    bool *is_frequent = frequent_tokens(sums->token_counts, sums->vocabulary, (size_t)options->frequent);
+    if (options->active)
+        write_active(sums, options->active);
+    write_composition(sums, is_stop_word, is_frequent, options->output);
+    free(is_stop_word);
+    free(is_frequent);
+}
+
+/* ---- main ---- */
+
+static void run(const struct options *options, const char *path)
+{
+    blas_start();
+    struct model *model = model_load(options->model);
+    struct composing composing = {.options = options, .model = model, .norm = (enum projection_norm)options->norm};
+    if (options->values)
+        composing.value_top = read_values(options->values, model, &composing.norm);
+    projection_norm_check(model, composing.norm);
+    struct stream_reader *stream = stream_open(path, "activations");
+    header_check_model(stream, model);
+    composing.activations = activations_open(stream);
+    composing.sums = sums_new(&composing.activations);
+    if (pthread_mutex_init(&composing.lock, NULL) != 0)
+        die("cannot make a lock");
+    run_threads((size_t)options->threads, work, &composing);
+
+    if (options->sums) {
+        json_t *header = make_header(&composing);
+        write_sums(options, header, &composing.sums, stream_trailer(stream));
+        json_decref(header);
+    } else {
+        write_tables(options, stream, &composing.sums);
+    }
+    pthread_mutex_destroy(&composing.lock);
+    sums_free(&composing.sums);
+    activations_close(&composing.activations);
+    stream_close(stream);
+    free(composing.value_top);
+    model_free(model);
+}
+
+static void merge(const struct options *options, char **paths, size_t count)
+{
+    struct stream_reader **readers = sums_open(paths, count, KIND);
+    struct activations_reader shape = activations_open(readers[0]);
+    struct sums sums = sums_new(&shape);
+    json_t *counts = json_make("{}");
+    for (size_t i = 0; i < count; i++) {
+        read_sums(readers[i], &sums);
+        counts_add(counts, stream_trailer(readers[i]));
+    }
+    if (options->sums)
+        write_sums(options, stream_header(readers[0]), &sums, counts);
+    else
+        write_tables(options, readers[0], &sums);
+    for (size_t i = 0; i < count; i++)
+        stream_close(readers[i]);
+    free(readers);
+    json_decref(counts);
+    activations_close(&shape);
+    sums_free(&sums);
+}
+
+int main(int argc, char **argv)
+{
+    struct options options = {.short_tokens = 5, .frequent = 100, .threads = cli_threads()};
+    const struct option_spec specs[] = {
+        OPTION_MODEL(&options.model),
+        {0, "values", "FILE", "what project-values --all wrote: the memories' most probable tokens", OPTION_TEXT,
+         &options.values, 0, 0, NULL},
+        {0, "scaled", NULL, "instead of --values: project each active memory m_i v_i of each prefix", OPTION_FLAG,
+         &options.scaled, 0, 0, NULL},
+        {0, "norm", "HOW", "with --scaled, of memories and outputs: none (default), gain or full; else that of --values",
+         OPTION_CHOICE, &options.norm, 0, 0, projection_norm_words},
+        {0, "rank", "HOW", "active are coefficients whose value (default), absolute value (abs) or negative (min)",
+         OPTION_CHOICE, &options.rank, 0, 0, rank_words},
+        {0, "threshold", "X", "is above X (default 0)", OPTION_REAL, &options.threshold, 0, 0, NULL},
+        {0, "stop-words", "FILE", "words, one a line, for the column stop_word; needs --model", OPTION_TEXT,
+         &options.stop_words, 0, 0, NULL},
+        {0, "frequent", "N", "tokens that count as frequent: the N most frequent of the text (default 100)",
+         OPTION_NUMBER, &options.frequent, 0, 1 << 26, NULL},
+        {0, "short", "N", "prefixes of fewer than N tokens count as short (default 5)", OPTION_NUMBER,
+         &options.short_tokens, 0, MOST_SENTENCE_TOKENS, NULL},
+        {0, "active", "FILE", "write the shares of active memories to FILE", OPTION_TEXT, &options.active, 0, 0, NULL},
+        {0, "sums", NULL, "write sums for --merge, a stream, instead of tables", OPTION_FLAG, &options.sums, 0, 0, NULL},
+        {0, "merge", NULL, "join the sums of several shards, FILE..., to the tables of one run", OPTION_FLAG,
+         &options.merge, 0, 0, NULL},
+        OPTION_THREADS(&options.threads),
+        OPTION_OUTPUT(&options.output),
+        OPTION_GZIP(&options.gzip),
+        OPTION_END,
+    };
+    const struct tool tool = {"composition-stats",
+                              "Tells how layers' outputs are composed of their memories.",
+                              "[FILE] | --merge FILE...", specs, SIZE_MAX};
+    int first = cli_parse(&tool, argc, argv);
+    if (!options.merge && argc - first > 1)
+        die_usage("more than one input; --merge joins the sums of several runs");
+    if (options.merge && (options.values || options.scaled || options.rank || options.threshold > 0 || options.norm))
+        die_usage("--merge keeps what its inputs were made with: --values, --scaled, --norm, --rank and --threshold do not go with it");
+    if (!options.merge && !options.model)
+        die_usage("--model DIR is needed");
+    if (!options.merge && !options.values == !options.scaled)
+        die_usage("give --values FILE, from project-values --all, or --scaled");
+    if (options.values && options.norm)
+        die_usage("--norm goes with --scaled; the values of --values have one");
+    if (options.stop_words && !options.model)
+        die_usage("--stop-words needs --model DIR for the words");
+    if (options.sums && (options.active || options.stop_words))
+        die_usage("--sums writes no tables: --active and --stop-words do not go with it");
+    if (options.merge)
+        merge(&options, argv + first, (size_t)(argc - first));
+    else
+        run(&options, cli_input(argc, argv, first));
+    return STATUS_DONE;
+}
