@@ -11,11 +11,8 @@
 /* Places of a sample's sentences. */
 static uint64_t *read_sentences(const struct record *record, const struct batch *batch)
 {
-    size_t count;
-    uint64_t *sentence = record_array(record, "sentence", sizeof *sentence, &count);
-    if (count != batch->sentences)
-        stream_fail(record->reader, "'sentence' has %zu elements, %zu are expected", count, batch->sentences);
-    for (size_t i = 0; i < count; i++)
+    uint64_t *sentence = record_array_of(record, "sentence", batch->sentences, sizeof *sentence);
+    for (size_t i = 0; i < batch->sentences; i++)
         if (sentence[i] > INT64_MAX || (i ? sentence[i] <= sentence[i - 1] : sentence[0] != batch->id))
             stream_fail(record->reader, "the numbers of the sentences do not rise from the batch's id on");
     return sentence;
@@ -182,16 +179,6 @@ static void check_projection(const struct record *record, const struct key_trigg
                     key->layer, key->cell);
 }
 
-/* An array of exactly count elements. */
-static void *array_of(const struct record *record, const char *name, size_t count, size_t size)
-{
-    size_t found;
-    void *elements = record_array(record, name, size, &found);
-    if (found != count)
-        stream_fail(record->reader, "'%s' has %zu elements, %zu are expected", name, found, count);
-    return elements;
-}
-
 static struct key_triggers key_triggers_read(const struct record *record, const struct model_shape *shape,
                                              enum rank rank)
 {
@@ -200,18 +187,18 @@ static struct key_triggers key_triggers_read(const struct record *record, const 
         .cell = (size_t)record_number(record, "cell", shape->d_ff - 1),
     };
     key.coefficient = record_array(record, "coef", sizeof *key.coefficient, &key.count);
-    key.sentence = array_of(record, "sentence", key.count, sizeof *key.sentence);
-    key.position = array_of(record, "position", key.count, sizeof *key.position);
-    key.next = array_of(record, "next", key.count, sizeof *key.next);
+    key.sentence = record_array_of(record, "sentence", key.count, sizeof *key.sentence);
+    key.position = record_array_of(record, "position", key.count, sizeof *key.position);
+    key.next = record_array_of(record, "next", key.count, sizeof *key.next);
     key.prefix = record_array(record, "prefix", sizeof *key.prefix, &key.prefix_tokens);
     check_triggers(record, &key, shape, rank);
     if (record_has(record, "top")) {
         key.top = record_array(record, "top", sizeof *key.top, &key.tops);
-        key.top_probability = array_of(record, "top_p", key.tops, sizeof *key.top_probability);
-        key.next_rank = array_of(record, "next_rank", key.count, sizeof *key.next_rank);
-        key.next_probability = array_of(record, "next_p", key.count, sizeof *key.next_probability);
-        key.last_rank = array_of(record, "last_rank", key.count, sizeof *key.last_rank);
-        key.last_probability = array_of(record, "last_p", key.count, sizeof *key.last_probability);
+        key.top_probability = record_array_of(record, "top_p", key.tops, sizeof *key.top_probability);
+        key.next_rank = record_array_of(record, "next_rank", key.count, sizeof *key.next_rank);
+        key.next_probability = record_array_of(record, "next_p", key.count, sizeof *key.next_probability);
+        key.last_rank = record_array_of(record, "last_rank", key.count, sizeof *key.last_rank);
+        key.last_probability = record_array_of(record, "last_p", key.count, sizeof *key.last_probability);
         check_projection(record, &key, shape);
     }
     return key;

@@ -612,6 +612,15 @@ void *record_array(const struct record *record, const char *name, size_t size, s
     return elements;
 }
 
+void *record_array_of(const struct record *record, const char *name, size_t count, size_t size)
+{
+    size_t found;
+    void *elements = record_array(record, name, size, &found);
+    if (found != count)
+        stream_fail(record->reader, "'%s' has %zu elements, %zu are expected", name, found, count);
+    return elements;
+}
+
 json_t *record_json(const struct record *record)
 {
     return as_json(record->reader, "record", &record->object);

@@ -77,6 +77,9 @@ void record_copy(const struct record *record, const char *name, void *elements, 
 /* The array in memory of its own, which the caller frees. */
 void *record_array(const struct record *record, const char *name, size_t size, size_t *count);
 
+/* The same of an array that must have exactly count elements. */
+void *record_array_of(const struct record *record, const char *name, size_t count, size_t size);
+
 /* The record as JSON, arrays by the types that the header declares. Caller decrefs. */
 json_t *record_json(const struct record *record);
 

@@ -165,11 +165,9 @@ void histogram_pack(msgpack_sbuffer *buffer, const char *name, const struct hist
 void histogram_read(const struct record *record, const char *name, struct histogram *histogram)
 {
     char text[MOST_NAME];
-    size_t bins, counts;
+    size_t bins;
     uint32_t *bin = record_array(record, member(text, name, "bin"), sizeof *bin, &bins);
-    uint64_t *count = record_array(record, member(text, name, "count"), sizeof *count, &counts);
-    if (bins != counts)
-        stream_fail(record->reader, "'%s' has %zu elements, %zu are expected", text, counts, bins);
+    uint64_t *count = record_array_of(record, member(text, name, "count"), bins, sizeof *count);
     for (size_t i = 0; i < bins; i++) {
         if (bin[i] >= histogram->bins || (i && bin[i] <= bin[i - 1]))
             stream_fail(record->reader, "the bins of '%s' do not rise or are too large", name);

@@ -54,6 +54,12 @@ void table_text(struct table *table, const char *text)
     free(quoted);
 }
 
+void table_own_text(struct table *table, char *text)
+{
+    table_text(table, text);
+    free(text);
+}
+
 void table_finish(struct table *table)
 {
     output_finish(table->output);

@@ -13,6 +13,7 @@ struct table *table_open(const char *path, const char *const *columns);
 void table_number(struct table *table, uint64_t number);
 void table_real(struct table *table, double real); /* NaN, "not defined", is an empty field */
 void table_text(struct table *table, const char *text);
+void table_own_text(struct table *table, char *text); /* which it frees */
 
 /* Completes the file. Frees table. */
 void table_finish(struct table *table);

@@ -265,13 +265,6 @@ static char *prefix_text(const struct key_triggers *key, size_t trigger, const s
     return tokenizer_text(tokenizer, prefix, key->position[trigger]);
 }
 
-/* The next field of a row, a text that is the table's from now on. */
-static void put_text(struct table *table, char *text)
-{
-    table_text(table, text);
-    free(text);
-}
-
 /* Table 2: the example is the best trigger that agrees, else the first one. */
 static void write_top_values(const struct stats *stats, const struct tokenizer *tokenizer, const char *path)
 {
@@ -289,10 +282,10 @@ static void write_top_values(const struct stats *stats, const struct tokenizer *
         table_number(table, key->layer + 1);
         table_number(table, key->cell);
         table_real(table, (double)key->top_probability[0]);
-        put_text(table, tokenizer_text(tokenizer, key->top, 1));
+        table_own_text(table, tokenizer_text(tokenizer, key->top, 1));
         table_number(table, agree);
-        put_text(table, key->count ? prefix_text(key, example, tokenizer) : copy_string(""));
-        put_text(table, tokenizer_text(tokenizer, key->next + example, key->count ? 1 : 0));
+        table_own_text(table, key->count ? prefix_text(key, example, tokenizer) : copy_string(""));
+        table_own_text(table, tokenizer_text(tokenizer, key->next + example, key->count ? 1 : 0));
     }
     table_finish(table);
 }

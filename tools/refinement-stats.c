@@ -1,0 +1,789 @@
+/*
+ * refinement-stats: how predictions are refined from layer to layer (paper, section 5.2).
+ *
+ * For each layer, over the prefixes that the activations have: how often the residual
+ * already predicts what the model finally does, top(r^l) = top(o^L) (figure 9), and the
+ * probability and rank that it gives to that token (figure 10); whether the layer's output
+ * predicts what its residual does, what its feed-forward block does, both, or neither
+ * (figure 11); the prefixes whose prediction the last layer changes; and the model's own
+ * perplexity on the same prefixes. A thread's unit of work is a batch; all but the list of
+ * changed predictions are sums that do not depend on their order, and that list is
+ * written in the order of the corpus.
+ */
+#include "activations.h"
+#include "blas.h"
+#include "cli.h"
+#include "forward.h"
+#include "messages.h"
+#include "projection.h"
+#include "records.h"
+#include "statistics.h"
+#include "stream.h"
+#include "sums.h"
+#include "table.h"
+#include "tokenizer.h"
+#include "turns.h"
+#include "vector.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char KIND[] = "refinement";
+
+struct options {
+    const char *model, *output, *cases, *last_layer, *settled, *perplexity;
+    bool gzip, merge, sums;
+    int norm;
+    uint64_t threads;
+};
+
+/* What a layer's output predicts (figure 11). */
+enum { CASE_RESIDUAL, CASE_FFN, CASE_AGREEMENT, CASE_COMPOSITION, CASES };
+
+/* Of one layer. */
+struct layer_sums {
+    uint64_t prefixes, residual_is_final;
+    uint64_t cases[CASES];
+    struct exact_sum probability;         /* p(r^l) of the final token */
+    struct histogram probabilities, rank; /* of the same; ranks from 1 */
+};
+
+struct sums {
+    size_t layers, vocabulary;
+    struct layer_sums *layer;  /* layers */
+    struct histogram settled;  /* layers + 1: prefixes by the first layer whose residual, and all after, predict the final token */
+    struct exact_sum surprise; /* -log p of the next token */
+    uint64_t next_is_top;
+};
+
+/* Predictions that the last layer changed, of one batch. */
+struct changes {
+    size_t count, capacity, prefix_tokens, prefix_capacity;
+    uint64_t *sentence;    /* count */
+    uint32_t *position;    /* count: tokens of the prefix */
+    uint32_t *old, *new;   /* count */
+    float *p_old, *p_new;  /* count: p(r^L) of old, p(o^L) of new */
+    uint32_t *prefix;      /* prefix_tokens: the prefixes' tokens in a row */
+};
+
+/* Where changes go: a table, or a stream of sums, or nowhere. */
+struct sink {
+    struct table *table;
+    struct stream_writer *writer;
+    const struct model *model;
+    struct tokenizer *tokenizer;
+    float *old, *new;      /* d_model: output embeddings */
+};
+
+/* What all threads share. */
+struct refining {
+    const struct options *options;
+    const struct model *model;
+    pthread_mutex_t lock;  /* of reading */
+    struct activations_reader activations;
+    uint64_t batches;      /* read so far: the next one's ticket */
+    struct turns *turns;   /* of writing changes */
+    struct sink sink;
+    struct sums sums;
+};
+
+/* What one thread has of one batch. */
+struct worker {
+    struct refining *refining;
+    struct projection *projection;
+    uint64_t ticket;
+    struct activations_batch batch;
+    size_t capacity;       /* floats in resid and ffn */
+    float *resid, *ffn;    /* layers x rows x d_model */
+    size_t rows;           /* at positions that count */
+    size_t *row;           /* rows: the batch's row */
+    uint32_t *next;        /* rows: the token behind the prefix */
+    float *vectors;        /* rows x d_model */
+    struct projection_question *residual, *block, *output, *final; /* rows: of r^l, y^l, o^l, o^L */
+    uint32_t *settled;     /* rows */
+    struct sums sums;
+    struct changes changes;
+};
+
+/* ---- sums ---- */
+
+static struct sums sums_new(const struct model_shape *shape)
+{
+    struct sums sums = {.layers = shape->layers, .vocabulary = shape->vocabulary,
+                        .settled = histogram_new(shape->layers + 1)};
+    sums.layer = new_array(sums.layers, sizeof *sums.layer);
+    for (size_t i = 0; i < sums.layers; i++) {
+        sums.layer[i].probabilities = histogram_new(UNIT_BINS);
+        sums.layer[i].rank = histogram_new(sums.vocabulary + 1);
+    }
+    return sums;
+}
+
+static void sums_free(struct sums *sums)
+{
+    for (size_t i = 0; i < sums->layers; i++) {
+        histogram_free(&sums->layer[i].probabilities);
+        histogram_free(&sums->layer[i].rank);
+    }
+    free(sums->layer);
+    histogram_free(&sums->settled);
+}
+
+static void sums_add(struct sums *sums, const struct sums *more)
+{
+    for (size_t i = 0; i < sums->layers; i++) {
+        struct layer_sums *to = &sums->layer[i];
+        const struct layer_sums *from = &more->layer[i];
+        to->prefixes += from->prefixes;
+        to->residual_is_final += from->residual_is_final;
+        for (size_t c = 0; c < CASES; c++)
+            to->cases[c] += from->cases[c];
+        exact_add_sum(&to->probability, &from->probability);
+        histogram_add(&to->probabilities, &from->probabilities);
+        histogram_add(&to->rank, &from->rank);
+    }
+    histogram_add(&sums->settled, &more->settled);
+    exact_add_sum(&sums->surprise, &more->surprise);
+    sums->next_is_top += more->next_is_top;
+}
+
+/* ---- changes of the last layer ---- */
+
+static void changes_add(struct changes *changes, uint64_t sentence, uint32_t position, const uint32_t *prefix,
+                        const struct projection_question *residual, const struct projection_question *output)
+{
+    if (changes->count == changes->capacity) {
+        size_t capacity = changes->capacity = 2 * changes->capacity + 64;
+        changes->sentence = grow_array(changes->sentence, capacity, sizeof *changes->sentence);
+        changes->position = grow_array(changes->position, capacity, sizeof *changes->position);
+        changes->old = grow_array(changes->old, capacity, sizeof *changes->old);
+        changes->new = grow_array(changes->new, capacity, sizeof *changes->new);
+        changes->p_old = grow_array(changes->p_old, capacity, sizeof *changes->p_old);
+        changes->p_new = grow_array(changes->p_new, capacity, sizeof *changes->p_new);
+    }
+    if (changes->prefix_tokens + position > changes->prefix_capacity) {
+        changes->prefix_capacity = 2 * (changes->prefix_tokens + position);
+        changes->prefix = grow_array(changes->prefix, changes->prefix_capacity, sizeof *changes->prefix);
+    }
+    size_t i = changes->count++;
+    changes->sentence[i] = sentence;
+    changes->position[i] = position;
+    changes->old[i] = residual->top;
+    changes->new[i] = output->top;
+    changes->p_old[i] = exponential(residual->top_log_probability);
+    changes->p_new[i] = exponential(output->top_log_probability);
+    if (position)
+        memcpy(changes->prefix + changes->prefix_tokens, prefix, position * sizeof *prefix);
+    changes->prefix_tokens += position;
+}
+
+static void changes_free(struct changes *changes)
+{
+    free(changes->sentence);
+    free(changes->position);
+    free(changes->old);
+    free(changes->new);
+    free(changes->p_old);
+    free(changes->p_new);
+    free(changes->prefix);
+}
+
+static void changes_pack(msgpack_sbuffer *buffer, const struct changes *changes)
+{
+    size_t count = changes->count;
+    pack_map(buffer, 7);
+    pack_array(buffer, "sentence", changes->sentence, count, sizeof *changes->sentence);
+    pack_array(buffer, "position", changes->position, count, sizeof *changes->position);
+    pack_array(buffer, "old", changes->old, count, sizeof *changes->old);
+    pack_array(buffer, "new", changes->new, count, sizeof *changes->new);
+    pack_array(buffer, "p_old", changes->p_old, count, sizeof *changes->p_old);
+    pack_array(buffer, "p_new", changes->p_new, count, sizeof *changes->p_new);
+    pack_array(buffer, "prefix", changes->prefix, changes->prefix_tokens, sizeof *changes->prefix);
+}
+
+static void declare_changes(json_t *header)
+{
+    header_declare(header, "sentence", "uint64", json_make("[s]", "changes"));
+    header_declare(header, "position", "uint32", json_make("[s]", "changes"));
+    header_declare(header, "old", "uint32", json_make("[s]", "changes"));
+    header_declare(header, "new", "uint32", json_make("[s]", "changes"));
+    header_declare(header, "p_old", "float32", json_make("[s]", "changes"));
+    header_declare(header, "p_new", "float32", json_make("[s]", "changes"));
+    header_declare(header, "prefix", "uint32", json_make("[s]", "prefix tokens"));
+}
+
+/* Reads and checks a record that changes_pack wrote. */
+static struct changes changes_read(const struct record *record, const struct model_shape *shape)
+{
+    struct changes changes = {0};
+    changes.sentence = record_array(record, "sentence", sizeof *changes.sentence, &changes.count);
+    changes.position = record_array_of(record, "position", changes.count, sizeof *changes.position);
+    changes.old = record_array_of(record, "old", changes.count, sizeof *changes.old);
+    changes.new = record_array_of(record, "new", changes.count, sizeof *changes.new);
+    changes.p_old = record_array_of(record, "p_old", changes.count, sizeof *changes.p_old);
+    changes.p_new = record_array_of(record, "p_new", changes.count, sizeof *changes.p_new);
+    changes.prefix = record_array(record, "prefix", sizeof *changes.prefix, &changes.prefix_tokens);
+    size_t prefix_tokens = 0;
+    bool right = changes.count > 0;
+    for (size_t i = 0; i < changes.count; i++) {
+        right = right && changes.old[i] < shape->vocabulary && changes.new[i] < shape->vocabulary
+             && (!i || changes.sentence[i] > changes.sentence[i - 1]
+                 || (changes.sentence[i] == changes.sentence[i - 1] && changes.position[i] > changes.position[i - 1]));
+        prefix_tokens += changes.position[i];
+    }
+    for (size_t i = 0; i < changes.prefix_tokens; i++)
+        right = right && changes.prefix[i] < shape->vocabulary;
+    if (!right || prefix_tokens != changes.prefix_tokens)
+        stream_fail(record->reader, "changed predictions are out of order, or a token is out of range");
+    return changes;
+}
+
+static struct sink sink_open(const struct options *options, const struct model *model, struct tokenizer *tokenizer,
+                             struct stream_writer *writer)
+{
+    static const char *const columns[] = {"sentence", "position", "prefix", "old", "new", "p_old", "p_new", "cosine",
+                                          NULL};
+    struct sink sink = {.writer = writer, .model = model, .tokenizer = tokenizer};
+    if (!options->last_layer)
+        return sink;
+    sink.table = table_open(options->last_layer, columns);
+    sink.old = new_floats(model->config.d_model);
+    sink.new = new_floats(model->config.d_model);
+    return sink;
+}
+
+static void sink_close(struct sink *sink)
+{
+    if (sink->table)
+        table_finish(sink->table);
+    free(sink->old);
+    free(sink->new);
+}
+
+/* Of two tokens' output embeddings. */
+static double cosine(const struct sink *sink, uint32_t old, uint32_t new)
+{
+    double product = 0, old_square = 0, new_square = 0;
+    output_embedding(sink->model, old, sink->old);
+    output_embedding(sink->model, new, sink->new);
+    for (size_t k = 0; k < sink->model->config.d_model; k++) {
+        double a = (double)sink->old[k], b = (double)sink->new[k];
+        product += a * b;
+        old_square += a * a;
+        new_square += b * b;
+    }
+    return product / sqrt(old_square * new_square);
+}
+
+static void sink_write(struct sink *sink, const struct changes *changes)
+{
+    if (sink->writer && changes->count) {
+        msgpack_sbuffer buffer;
+        msgpack_sbuffer_init(&buffer);
+        changes_pack(&buffer, changes);
+        stream_append(sink->writer, &buffer, 1);
+        msgpack_sbuffer_destroy(&buffer);
+    }
+    const uint32_t *prefix = changes->prefix;
+    for (size_t i = 0; sink->table && i < changes->count; prefix += changes->position[i], i++) {
+        table_number(sink->table, changes->sentence[i]);
+        table_number(sink->table, changes->position[i]);
+        table_own_text(sink->table, tokenizer_text(sink->tokenizer, prefix, changes->position[i]));
+        table_own_text(sink->table, tokenizer_text(sink->tokenizer, &changes->old[i], 1));
+        table_own_text(sink->table, tokenizer_text(sink->tokenizer, &changes->new[i], 1));
+        table_real(sink->table, (double)changes->p_old[i]);
+        table_real(sink->table, (double)changes->p_new[i]);
+        table_real(sink->table, cosine(sink, changes->old[i], changes->new[i]));
+    }
+}
+
+/* ---- the work ---- */
+
+/* The rows at positions that count, and the tokens behind their prefixes. */
+static void choose_rows(struct worker *worker)
+{
+    const struct activations_batch *batch = &worker->batch;
+    worker->row = grow_array(worker->row, batch->rows, sizeof *worker->row);
+    worker->next = grow_array(worker->next, batch->rows, sizeof *worker->next);
+    worker->rows = 0;
+    size_t start = 0, s = 0;
+    for (size_t r = 0; r < batch->rows; r++) {
+        for (; s < batch->row_sentence[r]; s++)
+            start += batch->tokens.length[s];
+        if (batch->row_position[r] < worker->refining->activations.first)
+            continue;
+        worker->row[worker->rows] = r;
+        worker->next[worker->rows++] = batch->tokens.token[start + batch->row_position[r]]; /* w_{j+1} */
+    }
+}
+
+static bool take_batch(struct worker *worker)
+{
+    struct refining *refining = worker->refining;
+    struct activations_reader *activations = &refining->activations;
+    struct record record;
+    size_t layer;
+    pthread_mutex_lock(&refining->lock);
+    bool taken = activations_next_batch(activations, &worker->batch);
+    if (taken) {
+        size_t count = worker->batch.rows * activations->shape.d_model;
+        worker->resid = grow_array(worker->resid, activations->layer_count * count, sizeof *worker->resid);
+        worker->ffn = grow_array(worker->ffn, activations->layer_count * count, sizeof *worker->ffn);
+        while (activations_next_layer(activations, &worker->batch, &record, &layer)) {
+            if (!worker->batch.has_rows || !record_has(&record, "resid") || !record_has(&record, "ffn"))
+                stream_fail(record.reader, "the record lacks resid or ffn: forward-dump --emit resid,ffn gives them");
+            record_copy(&record, "resid", worker->resid + layer * count, count, sizeof *worker->resid);
+            record_copy(&record, "ffn", worker->ffn + layer * count, count, sizeof *worker->ffn);
+            activations_check_finite(&record, "resid", worker->resid + layer * count, count);
+            activations_check_finite(&record, "ffn", worker->ffn + layer * count, count);
+        }
+        worker->ticket = refining->batches++;
+        input_count(stream_input(activations->stream), worker->batch.tokens.sentences, "sentences");
+    }
+    pthread_mutex_unlock(&refining->lock);
+    return taken;
+}
+
+/* Gathers the chosen rows of a matrix of the layer, plus those of another where that is not NULL. */
+static void gather(struct worker *worker, const float *matrix, const float *plus)
+{
+    size_t d_model = worker->refining->model->config.d_model;
+    for (size_t i = 0; i < worker->rows; i++)
+        for (size_t k = 0, from = worker->row[i] * d_model; k < d_model; k++)
+            worker->vectors[i * d_model + k] = matrix[from + k] + (plus ? plus[from + k] : 0);
+}
+
+/* Asks about the gathered vectors; tokens: NULL, or of each row the token that is asked about. */
+static void ask(struct worker *worker, const uint32_t *tokens, bool ranked, struct projection_question *question)
+{
+    for (size_t i = 0; i < worker->rows; i++)
+        question[i] = (struct projection_question){.token = tokens ? tokens[i] : NO_TOKEN, .ranked = ranked};
+    projection_ask(worker->projection, worker->vectors, worker->rows, question);
+}
+
+/* One layer's questions: residual and output as the model reads them, the block as --norm says. */
+static void ask_layer(struct worker *worker, const float *resid, const float *ffn, const uint32_t *final_tokens)
+{
+    const struct model *model = worker->refining->model;
+    gather(worker, resid, NULL);
+    final_norm(model, worker->vectors, worker->rows, worker->vectors);
+    ask(worker, final_tokens, true, worker->residual);
+    gather(worker, ffn, NULL);
+    projection_norm(model, (enum projection_norm)worker->refining->options->norm, worker->vectors, worker->rows);
+    ask(worker, NULL, false, worker->block);
+    gather(worker, resid, ffn);
+    final_norm(model, worker->vectors, worker->rows, worker->vectors);
+    ask(worker, NULL, false, worker->output);
+}
+
+static int which_case(uint32_t residual, uint32_t block, uint32_t output)
+{
+    if (output == residual)
+        return output == block ? CASE_AGREEMENT : CASE_RESIDUAL;
+    return output == block ? CASE_FFN : CASE_COMPOSITION;
+}
+
+static void add_layer(struct worker *worker, size_t layer)
+{
+    struct layer_sums *sums = &worker->sums.layer[layer];
+    for (size_t i = 0; i < worker->rows; i++) {
+        const struct projection_question *residual = &worker->residual[i];
+        uint32_t final = worker->final[i].top;
+        float probability = exponential(residual->token_log_probability);
+        sums->prefixes++;
+        sums->residual_is_final += residual->top == final;
+        sums->cases[which_case(residual->top, worker->block[i].top, worker->output[i].top)]++;
+        exact_add(&sums->probability, probability);
+        sums->probabilities.count[unit_bin(probability)]++;
+        sums->rank.count[residual->token_rank]++;
+        if (residual->top != final)
+            worker->settled[i] = (uint32_t)layer + 1; /* not before the next one */
+    }
+}
+
+/* What follows from the model's output o^L. */
+static void add_final(struct worker *worker)
+{
+    for (size_t i = 0; i < worker->rows; i++) {
+        const struct projection_question *final = &worker->final[i];
+        exact_add(&worker->sums.surprise, fmaxf(0, -final->token_log_probability));
+        worker->sums.next_is_top += final->top == final->token;
+        worker->settled[i] = 0;
+    }
+}
+
+static void find_changes(struct worker *worker)
+{
+    const struct activations_batch *batch = &worker->batch;
+    size_t start = 0, s = 0;
+    for (size_t i = 0; i < worker->rows; i++) {
+        size_t row = worker->row[i];
+        for (; s < batch->row_sentence[row]; s++)
+            start += batch->tokens.length[s];
+        if (worker->residual[i].top != worker->final[i].top)
+            changes_add(&worker->changes, batch_sentence(&batch->tokens, s), batch->row_position[row],
+                        batch->tokens.token + start, &worker->residual[i], &worker->final[i]);
+    }
+}
+
+static void compute_batch(struct worker *worker)
+{
+    const struct model *model = worker->refining->model;
+    const size_t layers = model->config.layers, d_model = model->config.d_model, size = worker->batch.rows * d_model;
+    choose_rows(worker);
+    worker->vectors = grow_array(worker->vectors, worker->rows * d_model, sizeof *worker->vectors);
+    worker->residual = grow_array(worker->residual, worker->rows, sizeof *worker->residual);
+    worker->block = grow_array(worker->block, worker->rows, sizeof *worker->block);
+    worker->output = grow_array(worker->output, worker->rows, sizeof *worker->output);
+    worker->final = grow_array(worker->final, worker->rows, sizeof *worker->final);
+    worker->settled = grow_array(worker->settled, worker->rows, sizeof *worker->settled);
+    uint32_t *final_tokens = new_array(worker->rows, sizeof *final_tokens);
+
+    gather(worker, worker->resid + (layers - 1) * size, worker->ffn + (layers - 1) * size);
+    final_norm(model, worker->vectors, worker->rows, worker->vectors);
+    ask(worker, worker->next, false, worker->final);
+    for (size_t i = 0; i < worker->rows; i++)
+        final_tokens[i] = worker->final[i].top;
+    add_final(worker);
+    for (size_t layer = 0; layer < layers; layer++) {
+        ask_layer(worker, worker->resid + layer * size, worker->ffn + layer * size, final_tokens);
+        add_layer(worker, layer);
+    }
+    for (size_t i = 0; i < worker->rows; i++)
+        worker->sums.settled.count[worker->settled[i]]++;
+    find_changes(worker); /* worker->residual is the last layer's */
+    free(final_tokens);
+}
+
+static void work(void *shared)
+{
+    struct refining *refining = shared;
+    struct worker worker = {.refining = refining, .projection = projection_new(refining->model),
+                            .sums = sums_new(&refining->activations.shape)};
+    while (take_batch(&worker)) {
+        compute_batch(&worker);
+        turns_wait(refining->turns, worker.ticket);
+        sink_write(&refining->sink, &worker.changes);
+        turns_pass(refining->turns);
+        worker.changes.count = worker.changes.prefix_tokens = 0;
+        activations_batch_free(&worker.batch);
+    }
+    pthread_mutex_lock(&refining->lock);
+    sums_add(&refining->sums, &worker.sums);
+    pthread_mutex_unlock(&refining->lock);
+    sums_free(&worker.sums);
+    changes_free(&worker.changes);
+    projection_free(worker.projection);
+    free(worker.resid);
+    free(worker.ffn);
+    free(worker.row);
+    free(worker.next);
+    free(worker.vectors);
+    free(worker.residual);
+    free(worker.block);
+    free(worker.output);
+    free(worker.final);
+    free(worker.settled);
+}
+
+/* ---- sums in a stream ---- */
+
+static json_t *make_header(const struct refining *refining)
+{
+    json_t *header = header_new(KIND, stream_header(refining->activations.stream));
+    json_put(header, "arrays", json_object());
+    declare_changes(header);
+    header_declare(header, "cases", "uint64", json_make("[i]", CASES));
+    header_declare_exact(header, "probability");
+    header_declare_histogram(header, "probability");
+    header_declare_histogram(header, "rank");
+    header_declare_histogram(header, "settled");
+    header_declare_exact(header, "surprise");
+    header_add_stage(header, "refinement-stats",
+                     json_make("{s:s, s:s}", "norm", projection_norm_words[refining->options->norm], "blas",
+                               blas_name()));
+    return header;
+}
+
+static void write_sums(struct stream_writer *writer, const struct sums *sums)
+{
+    msgpack_sbuffer buffer;
+    msgpack_sbuffer_init(&buffer);
+    for (size_t i = 0; i < sums->layers; i++) {
+        const struct layer_sums *layer = &sums->layer[i];
+        pack_map(&buffer, 4 + EXACT_MEMBERS + 2 * HISTOGRAM_MEMBERS);
+        pack_number(&buffer, "layer", i);
+        pack_number(&buffer, "prefixes", layer->prefixes);
+        pack_number(&buffer, "residual_is_final", layer->residual_is_final);
+        pack_array(&buffer, "cases", layer->cases, CASES, sizeof *layer->cases);
+        exact_pack(&buffer, "probability", &layer->probability);
+        histogram_pack(&buffer, "probability", &layer->probabilities);
+        histogram_pack(&buffer, "rank", &layer->rank);
+        stream_append(writer, &buffer, 1);
+    }
+    pack_map(&buffer, 1 + HISTOGRAM_MEMBERS + EXACT_MEMBERS);
+    pack_number(&buffer, "next_is_top", sums->next_is_top);
+    histogram_pack(&buffer, "settled", &sums->settled);
+    exact_pack(&buffer, "surprise", &sums->surprise);
+    stream_append(writer, &buffer, 1);
+    msgpack_sbuffer_destroy(&buffer);
+}
+
+/* Adds what an input of a merge has in a record behind its changes. */
+static void read_sums(const struct record *record, struct sums *sums)
+{
+    if (record_has(record, "next_is_top")) {
+        sums->next_is_top += record_number(record, "next_is_top", INT64_MAX);
+        histogram_read(record, "settled", &sums->settled);
+        exact_read(record, "surprise", &sums->surprise);
+        return;
+    }
+    struct layer_sums *layer = &sums->layer[record_number(record, "layer", sums->layers - 1)];
+    uint64_t cases[CASES];
+    layer->prefixes += record_number(record, "prefixes", INT64_MAX);
+    layer->residual_is_final += record_number(record, "residual_is_final", INT64_MAX);
+    record_copy(record, "cases", cases, CASES, sizeof *cases);
+    for (size_t c = 0; c < CASES; c++)
+        layer->cases[c] += cases[c];
+    exact_read(record, "probability", &layer->probability);
+    histogram_read(record, "probability", &layer->probabilities);
+    histogram_read(record, "rank", &layer->rank);
+}
+
+/* ---- tables ---- */
+
+/* Figures 9 and 10. */
+static void write_refinement(const struct sums *sums, const char *path)
+{
+    static const char *const columns[] = {"layer", "prefixes", "residual_is_final", "probability", "p25", "p50", "p75",
+                                          "rank_p50", NULL};
+    static const double quantiles[] = {0.25, 0.50, 0.75};
+    struct table *table = table_open(path, columns);
+    for (size_t i = 0; i < sums->layers; i++) {
+        const struct layer_sums *layer = &sums->layer[i];
+        table_number(table, i + 1);
+        table_number(table, layer->prefixes);
+        table_real(table, share(layer->residual_is_final, layer->prefixes));
+        table_real(table, exact_value(&layer->probability) / (double)layer->prefixes);
+        for (size_t q = 0; q < sizeof quantiles / sizeof *quantiles; q++)
+            table_real(table, histogram_quantile(&layer->probabilities, quantiles[q], unit_value));
+        table_real(table, histogram_quantile(&layer->rank, 0.5, whole_number));
+    }
+    table_finish(table);
+}
+
+/* Figure 11. */
+static void write_cases(const struct sums *sums, const char *path)
+{
+    static const char *const columns[] = {"layer", "prefixes", "residual", "ffn", "agreement", "composition", NULL};
+    struct table *table = table_open(path, columns);
+    for (size_t i = 0; i < sums->layers; i++) {
+        const struct layer_sums *layer = &sums->layer[i];
+        table_number(table, i + 1);
+        table_number(table, layer->prefixes);
+        for (size_t c = 0; c < CASES; c++)
+            table_real(table, share(layer->cases[c], layer->prefixes));
+    }
+    table_finish(table);
+}
+
+/* The layer from whose residual on the prediction stays; one more than there are: the last block made it. */
+static void write_settled(const struct sums *sums, const char *path)
+{
+    static const char *const columns[] = {"layer", "prefixes", "share", "cumulative", NULL};
+    struct table *table = table_open(path, columns);
+    uint64_t total = histogram_total(&sums->settled), so_far = 0;
+    for (size_t i = 0; i <= sums->layers; i++) {
+        so_far += sums->settled.count[i];
+        table_number(table, i + 1);
+        table_number(table, sums->settled.count[i]);
+        table_real(table, share(sums->settled.count[i], total));
+        table_real(table, share(so_far, total));
+    }
+    table_finish(table);
+}
+
+static void write_perplexity(const struct sums *sums, const char *path)
+{
+    static const char *const columns[] = {"prefixes", "perplexity", "next_is_top", NULL};
+    struct table *table = table_open(path, columns);
+    uint64_t prefixes = histogram_total(&sums->settled);
+    table_number(table, prefixes);
+    table_real(table, exp(exact_value(&sums->surprise) / (double)prefixes));
+    table_real(table, share(sums->next_is_top, prefixes));
+    table_finish(table);
+}
+
+static void write_tables(const struct options *options, const struct sums *sums)
+{
+    if (options->cases)
+        write_cases(sums, options->cases);
+    if (options->settled)
+        write_settled(sums, options->settled);
+    if (options->perplexity)
+        write_perplexity(sums, options->perplexity);
+    write_refinement(sums, options->output);
+}
+
+/* ---- main ---- */
+
+static void run(const struct options *options, const char *path)
+{
+    blas_start();
+    struct model *model = model_load(options->model);
+    projection_norm_check(model, (enum projection_norm)options->norm);
+    struct stream_reader *stream = stream_open(path, "activations");
+    header_check_model(stream, model);
+    struct refining refining = {.options = options, .model = model, .activations = activations_open(stream)};
+    if (refining.activations.layer_count != model->config.layers)
+        stream_fail(stream, "it has %zu of %zu layers, and all are needed", refining.activations.layer_count,
+                    model->config.layers);
+    json_t *header = make_header(&refining);
+    struct stream_writer *writer = options->sums ? stream_create(options->output, options->gzip, header) : NULL;
+    struct tokenizer *tokenizer = options->last_layer ? tokenizer_open(options->model, stream) : NULL;
+    refining.sink = sink_open(options, model, tokenizer, writer);
+    refining.sums = sums_new(&refining.activations.shape);
+    refining.turns = turns_new();
+    if (pthread_mutex_init(&refining.lock, NULL) != 0)
+        die("cannot make a lock");
+    run_threads((size_t)options->threads, work, &refining);
+
+    sink_close(&refining.sink);
+    if (writer) {
+        write_sums(writer, &refining.sums);
+        stream_finish(writer, stream_trailer(stream));
+    } else {
+        write_tables(options, &refining.sums);
+    }
+    pthread_mutex_destroy(&refining.lock);
+    turns_free(refining.turns);
+    sums_free(&refining.sums);
+    activations_close(&refining.activations);
+    stream_close(stream);
+    json_decref(header);
+    if (tokenizer)
+        tokenizer_free(tokenizer);
+    model_free(model);
+}
+
+/* An input of a merge: its changes come first, a batch a record, then its sums. */
+struct part {
+    struct stream_reader *reader;
+    bool ended;
+    struct changes changes; /* count 0: no more */
+};
+
+/* Reads the part's next changes, or, behind them, all of its sums. */
+static void part_next(struct part *part, const struct model_shape *shape, struct sums *sums)
+{
+    struct record record;
+    changes_free(&part->changes);
+    part->changes = (struct changes){0};
+    while (!part->ended && !part->changes.count) {
+        part->ended = !stream_next(part->reader, &record);
+        if (!part->ended && record_has(&record, "sentence"))
+            part->changes = changes_read(&record, shape);
+        else if (!part->ended)
+            read_sums(&record, sums);
+    }
+}
+
+/* Writes the parts' changes in the order of the corpus, while all the rest adds up in sums. */
+static void merge_parts(struct part *parts, size_t count, const struct model_shape *shape, struct sink *sink,
+                        struct sums *sums)
+{
+    for (size_t i = 0; i < count; i++)
+        part_next(&parts[i], shape, sums);
+    for (;;) {
+        struct part *first = NULL;
+        for (size_t i = 0; i < count; i++)
+            if (parts[i].changes.count && (!first || parts[i].changes.sentence[0] < first->changes.sentence[0]))
+                first = &parts[i];
+        if (!first)
+            return;
+        sink_write(sink, &first->changes);
+        part_next(first, shape, sums);
+    }
+}
+
+static void merge(const struct options *options, char **paths, size_t count)
+{
+    struct stream_reader **readers = sums_open(paths, count, KIND);
+    struct model_shape shape = shape_read(readers[0]);
+    struct sums sums = sums_new(&shape);
+    struct part *parts = new_array(count, sizeof *parts);
+    for (size_t i = 0; i < count; i++)
+        parts[i].reader = readers[i];
+    struct model *model = options->last_layer ? model_load(options->model) : NULL;
+    struct tokenizer *tokenizer = options->last_layer ? tokenizer_open(options->model, readers[0]) : NULL;
+    if (model)
+        header_check_model(readers[0], model);
+    struct stream_writer *writer = options->sums
+        ? stream_create(options->output, options->gzip, stream_header(readers[0])) : NULL;
+    struct sink sink = sink_open(options, model, tokenizer, writer);
+    merge_parts(parts, count, &shape, &sink, &sums);
+    sink_close(&sink);
+
+    json_t *counts = json_make("{}");
+    for (size_t i = 0; i < count; i++) {
+        counts_add(counts, stream_trailer(readers[i]));
+        stream_close(readers[i]);
+    }
+    if (writer) {
+        write_sums(writer, &sums);
+        stream_finish(writer, counts);
+    } else {
+        write_tables(options, &sums);
+    }
+    json_decref(counts);
+    free(readers);
+    free(parts);
+    sums_free(&sums);
+    if (tokenizer)
+        tokenizer_free(tokenizer);
+    if (model)
+        model_free(model);
+}
+
+int main(int argc, char **argv)
+{
+    struct options options = {.threads = cli_threads()};
+    const struct option_spec specs[] = {
+        OPTION_MODEL(&options.model),
+        {0, "norm", "HOW", "the final norm on the blocks' outputs: none (default), its gain only, or full; residuals always have it",
+         OPTION_CHOICE, &options.norm, 0, 0, projection_norm_words},
+        {0, "cases", "FILE", "write what layers' outputs predict to FILE: residual, ffn, both or neither", OPTION_TEXT,
+         &options.cases, 0, 0, NULL},
+        {0, "last-layer", "FILE", "write the predictions that the last layer changed to FILE; needs --model", OPTION_TEXT,
+         &options.last_layer, 0, 0, NULL},
+        {0, "settled", "FILE", "write from which layer on predictions stay to FILE", OPTION_TEXT, &options.settled, 0, 0,
+         NULL},
+        {0, "perplexity", "FILE", "write the model's own perplexity on these prefixes to FILE", OPTION_TEXT,
+         &options.perplexity, 0, 0, NULL},
+        {0, "sums", NULL, "write sums for --merge, a stream, instead of tables", OPTION_FLAG, &options.sums, 0, 0, NULL},
+        {0, "merge", NULL, "join the sums of several shards, FILE..., to the tables of one run", OPTION_FLAG,
+         &options.merge, 0, 0, NULL},
+        OPTION_THREADS(&options.threads),
+        OPTION_OUTPUT(&options.output),
+        OPTION_GZIP(&options.gzip),
+        OPTION_END,
+    };
+    const struct tool tool = {"refinement-stats", "Tells how predictions are refined from layer to layer.",
+                              "[FILE] | --merge FILE...", specs, SIZE_MAX};
+    int first = cli_parse(&tool, argc, argv);
+    if (!options.merge && argc - first > 1)
+        die_usage("more than one input; --merge joins the sums of several runs");
+    if (options.merge && options.norm)
+        die_usage("--merge keeps what its inputs were made with: --norm does not go with it");
+    if ((!options.merge || options.last_layer) && !options.model)
+        die_usage("--model DIR is needed");
+    if (options.sums && (options.cases || options.last_layer || options.settled || options.perplexity))
+        die_usage("--sums writes no tables: --cases, --last-layer, --settled and --perplexity do not go with it");
+    if (options.merge)
+        merge(&options, argv + first, (size_t)(argc - first));
+    else
+        run(&options, cli_input(argc, argv, first));
+    return STATUS_DONE;
+}
