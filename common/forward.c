@@ -122,13 +122,16 @@ static void reserve_sentence(struct forward *forward, size_t length)
         fill_rotary(forward);
 }
 
-/* c = a . b^T + keep * c for all rows of the batch, in products of the fixed shape. */
+/* c = a . b^T + keep * c for all rows of the batch. */
 static void batch_product(const struct forward *forward, size_t columns, size_t inner, const float *a,
                           const float *b, float keep, float *c)
 {
-    for (size_t row = 0; row < forward->positions; row += forward->product_rows)
-        product_transposed(forward->product_rows, columns, inner, a + row * inner, b, keep,
-                           c + row * columns, columns);
+    enum { STEP = 64 }; /* of the last product's rows: a multiple of every kernel's tile */
+    for (size_t row = 0; row < forward->positions; row += forward->product_rows) {
+        size_t left = round_up(forward->positions - row, STEP);
+        product_transposed(left < forward->product_rows ? left : forward->product_rows, columns, inner,
+                           a + row * inner, b, keep, c + row * columns, columns);
+    }
 }
 
 /* The token that is read at each position: BOS, then the sentence but its last token. */

@@ -3,9 +3,9 @@
  *
  * A batch is one matrix: its sentences' positions lie one after the other,
  * attention stays within each. Input positions 0 .. n-1 of a sentence w_1 .. w_n
- * are BOS, w_1, .., w_{n-1}. Products have one fixed number of rows, the rest
- * of the last one being padding, so that a batch's results do not depend on
- * what else is computed.
+ * are BOS, w_1, .., w_{n-1}. Products have a fixed number of rows, or
+ * what is left rounded up, the rest being padding, so that a batch's results do
+ * not depend on what else is computed.
  *
  * Goals: every number of the paper's sections 3 to 5 from one pass, no work that
  * is not asked for. Not goals: generation, training.

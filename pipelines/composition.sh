@@ -1,0 +1,43 @@
+#!/bin/sh
+# How are layers' outputs composed of their memories? (Paper: section 5.1, figures 7 and 8.)
+#
+# usage: composition.sh MODEL TEXT OUT [--prefixes N | --all] [options of tokenize]
+#
+# Takes one random prefix of each of N random sentences (4000, as in the paper), or with
+# --all every prefix of every sentence. Leaves in the folder OUT: values.msgpack (the top
+# token of every value of the model, made if it is not there), active.csv, composition.csv.
+# The tools must be in PATH.
+set -eu
+
+[ $# -ge 3 ] || { sed -n 's/^# usage/usage/p' "$0" >&2; exit 2; }
+model=$1 text=$2 out=$3
+here=$(dirname "$0")
+shift 3
+prefixes=4000
+case ${1-} in
+--all) prefixes=all; shift ;;
+--prefixes) prefixes=$2; shift 2 ;;
+esac
+mkdir -p "$out"
+
+[ -f "$out/values.msgpack" ] || project-values --model "$model" --all --tops 1 --output "$out/values.msgpack"
+
+tokens() {
+    if [ "$prefixes" = all ]; then
+        tokenize --model "$model" "$@" "$text"
+    else
+        tokenize --model "$model" --sample "$prefixes" "$@" "$text"
+    fi
+}
+[ "$prefixes" = all ] && positions=all || positions=random
+
+tokens "$@" |
+    forward-dump --model "$model" --emit coef,ffn --positions $positions |
+    composition-stats --model "$model" --values "$out/values.msgpack" \
+        --stop-words "$here/../data/stop-words.txt" \
+        --active "$out/active.csv" \
+        --output "$out/composition.csv"
+
+echo "$out/composition.csv:"
+cat "$out/composition.csv"
+echo "Beside it: active.csv."

@@ -1,0 +1,45 @@
+#!/bin/sh
+# How are predictions refined from layer to layer? (Paper: section 5.2, figures 9, 10 and 11.)
+#
+# usage: refinement.sh MODEL TEXT OUT [--prefixes N | --all] [options of tokenize]
+#
+# Takes one random prefix of each of N random sentences (4000, as in the paper), or with
+# --all every prefix of every sentence. Leaves in the folder OUT: refinement.csv, cases.csv,
+# last-layer.csv (predictions that the last layer changed), settled.csv (from which layer on
+# predictions stay), perplexity.csv (the model's own, on the same prefixes). The tools must
+# be in PATH.
+set -eu
+
+[ $# -ge 3 ] || { sed -n 's/^# usage/usage/p' "$0" >&2; exit 2; }
+model=$1 text=$2 out=$3
+shift 3
+prefixes=4000
+case ${1-} in
+--all) prefixes=all; shift ;;
+--prefixes) prefixes=$2; shift 2 ;;
+esac
+mkdir -p "$out"
+
+tokens() {
+    if [ "$prefixes" = all ]; then
+        tokenize --model "$model" "$@" "$text"
+    else
+        tokenize --model "$model" --sample "$prefixes" "$@" "$text"
+    fi
+}
+[ "$prefixes" = all ] && positions=all || positions=random
+
+tokens "$@" |
+    forward-dump --model "$model" --emit resid,ffn --positions $positions |
+    refinement-stats --model "$model" \
+        --cases "$out/cases.csv" \
+        --last-layer "$out/last-layer.csv" \
+        --settled "$out/settled.csv" \
+        --perplexity "$out/perplexity.csv" \
+        --output "$out/refinement.csv"
+
+echo "$out/refinement.csv:"
+cat "$out/refinement.csv"
+echo "$out/perplexity.csv:"
+cat "$out/perplexity.csv"
+echo "Beside them: cases.csv, last-layer.csv, settled.csv."
