@@ -36,32 +36,53 @@ RUN_FUZZER = ASAN_OPTIONS=detect_leaks=0 build/fuzz/$(1) -max_total_time=$(SECON
 Q = $(if $(V),,@)
 SAY = $(if $(V),@true,@echo)
 
-# What 'make run' runs on. MODEL: brown-lm, smollm2, a directory, or a GGUF file. CORPUS: brown, or a
-# file; MODE: how tokenize reads it; SENTENCES: how many of it (default: all).
+# What 'make paper' and 'make run' run on. MODEL: brown-lm, smollm2, a directory, or a GGUF file.
+# CORPUS: brown, or a file; MODE: how tokenize reads it; VALID: a file for section 5 (default: that of
+# the Brown corpus, else CORPUS). Of them: SENTENCES for the triggers (empty: all), PREFIXES for
+# section 5 (or all), KEYS a layer and REMOVALS, triggers of each, for token removal.
 MODEL ?= brown-lm
 CORPUS ?= brown
-SENTENCES ?= $(if $(filter smollm2,$(MODEL)),2000)
 MODEL_PATH = $(if $(filter brown-lm,$(MODEL)),data/brown-lm,$(if $(filter smollm2,$(MODEL)),data/models/smollm2/model.gguf,$(MODEL)))
 MODEL_NAME = $(basename $(notdir $(MODEL)))
 ifeq ($(CORPUS),brown)
 TEXT = data/corpora/brown-train.txt
+VALID ?= data/corpora/brown-valid.txt
 MODE ?= lines
-OUT ?= out/$(MODEL_NAME)
+RESULTS = out/$(MODEL_NAME)
 else
 TEXT = $(CORPUS)
+VALID ?= $(CORPUS)
 MODE ?= $(if $(filter wiki.%.tokens,$(notdir $(CORPUS))),wikitext,raw)
-OUT ?= out/$(MODEL_NAME)-$(basename $(notdir $(CORPUS)))
+RESULTS = out/$(MODEL_NAME)-$(basename $(notdir $(CORPUS)))
 endif
+ANNOTATIONS ?= $(if $(filter brown,$(CORPUS)),$(wildcard data/annotations/$(MODEL_NAME).csv))
+
+# The paper's numbers; a model of another size has fewer, so that it takes minutes too.
+LARGE = $(filter-out brown-lm,$(MODEL))
+paper: SENTENCES ?= $(if $(LARGE),2000)
+paper: PREFIXES ?= $(if $(LARGE),1000,4000)
+paper: KEYS ?= $(if $(LARGE),10,100)
+paper: REMOVALS ?= $(if $(LARGE),20,50)
+paper: OUT ?= $(RESULTS)
+run: SENTENCES ?= $(if $(LARGE),2000,10000)
+run: PREFIXES ?= $(if $(LARGE),200,1000)
+run: KEYS ?= $(if $(LARGE),1,10)
+run: REMOVALS ?= $(if $(LARGE),10,50)
+run: OUT ?= $(RESULTS)-quick
 
 all: $(TOOLS:%=$(DIR)/%) ## build the tools (default); BUILD=sanitize, CC=clang, V=1
 
-run: ## set up, build, fetch the corpus, run the experiment; MODEL=smollm2 CORPUS=file MODE=raw SENTENCES=2000 OUT=dir
+run: ## the paper's experiments in their quick form, in a minute or two: set up, build, fetch the corpus, results in out/
+paper: ## the whole paper; MODEL=smollm2 CORPUS=file VALID=file MODE=raw SENTENCES=2000 PREFIXES=all KEYS=100 OUT=dir WHAT=figures
+run paper:
 	@./setup.sh $(if $(filter smollm2,$(MODEL)),smollm2,run)
 	@$(MAKE) --no-print-directory -s all
 	@$(if $(filter brown,$(CORPUS)),./data/brown.sh,true)
 	@$(if $(filter smollm2,$(MODEL)),./data/smollm2.sh,true)
-	@PATH="$(CURDIR)/$(DIR):$$PATH" ./pipelines/agreement.sh "$(MODEL_PATH)" "$(TEXT)" "$(OUT)" \
-		--mode $(MODE) --name "$(basename $(notdir $(TEXT)))" $(if $(SENTENCES),--limit $(SENTENCES))
+	@$(MAKE) --no-print-directory -f pipelines/paper.mk $(WHAT) BIN="$(CURDIR)/$(DIR)" MODEL="$(MODEL_PATH)" \
+		TEXT="$(TEXT)" VALID="$(VALID)" MODE="$(MODE)" SENTENCES="$(SENTENCES)" \
+		PREFIXES="$(PREFIXES)" KEYS="$(KEYS)" REMOVALS="$(REMOVALS)" OUT="$(OUT)" ANNOTATIONS="$(ANNOTATIONS)"
+	@echo "Results are in $(OUT): tables, figures/, and report/index.html to open in a browser."
 
 test: ## set up, build with gcc, clang and the sanitizers, run all tests
 	@./setup.sh test
@@ -128,4 +149,4 @@ $(DIR)/%.o: %.c
 
 -include $(wildcard $(DIR)/*/*.d)
 .SECONDARY:
-.PHONY: all run test bench fuzz unit-tests bench-program test-programs install uninstall clean help
+.PHONY: all run paper test bench fuzz unit-tests bench-program test-programs install uninstall clean help

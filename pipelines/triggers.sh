@@ -1,0 +1,21 @@
+#!/bin/sh
+# Which prefixes trigger each key most, and what do the keys' values promote? (Paper:
+# section 3.1 and the beginning of section 4.)
+#
+# usage: triggers.sh MODEL TEXT OUT [options of tokenize]
+#
+# Leaves in the folder OUT: triggers.msgpack, 50 triggers a key, with projected values,
+# which other experiments read. The tools must be in PATH. A stage that fails leaves no
+# trailer, so the stages behind it fail as well: the status of the last one is that of the
+# pipeline.
+set -eu
+
+[ $# -ge 3 ] || { sed -n 's/^# usage/usage/p' "$0" >&2; exit 2; }
+model=$1 text=$2 out=$3
+shift 3
+mkdir -p "$out"
+
+tokenize --model "$model" "$@" "$text" |
+    forward-dump --model "$model" |
+    topk-keys --top 50 |
+    project-values --model "$model" --output "$out/triggers.msgpack"
