@@ -240,8 +240,9 @@ def random_positions(stream):
 
 @pytest.mark.parametrize("with_bos", [[], ["--with-bos"]])
 def test_random_positions(bin, small_model, with_bos):
-    """Recomputation: the rows are those of a run over all positions; a position
-    depends on the seed and the sentence's number only; all of them occur."""
+    """Recomputation: the rows are those of a run over all positions, but for the last bits,
+    since sentences are computed up to their row only; a position depends on the seed and
+    the sentence's number only; all of them occur."""
     sentences = random_sentences(400, 100, longest=7)
     data = text(sentences)
     options = ["--emit", ROWS + ",prediction", "--layers", "0,2", *with_bos]
@@ -253,7 +254,7 @@ def test_random_positions(bin, small_model, with_bos):
     assert all(first <= j < len(sentences[i]) for i, j in positions.items())
     for name in "coef", "resid", "ffn":
         for i, (row, rows) in enumerate(zip(by_sentence(found, name), by_sentence(everything, name))):
-            assert np.array_equal(row, rows[:, [positions[i]] if i in positions else []])
+            assert_close(row, rows[:, [positions[i]] if i in positions else []], 1e-5)
     for name in "next_logp", "top", "top_logp":
         for i, (row, rows) in enumerate(zip(by_sentence(found, name), by_sentence(everything, name))):
             if i in positions:

@@ -4,7 +4,7 @@
  * A thread takes a whole batch, computes it layer by layer, and writes each
  * layer's record at once when it is the batch's turn, else into a buffer of
  * bounded size. Layers above the last one that is asked for are not computed,
- * nor the second half of that one.
+ * nor the second half of that one, nor positions behind the last row of a sentence.
  */
 #include "blas.h"
 #include "cli.h"
@@ -62,8 +62,11 @@ struct worker {
     msgpack_sbuffer buffer;
     uint64_t ticket, buffered; /* records in buffer */
     struct batch batch;
+    struct batch cut;          /* the batch without the positions that no row needs; see choose_rows */
+    const struct batch *computed; /* one of the two */
     size_t rows;               /* positions that are written one by one */
-    uint32_t *row_sentence, *row_position, *row_place; /* place: the row of the batch's matrix */
+    uint32_t *row_sentence, *row_position, *row_place; /* place: the row of the computed batch's matrix */
+    uint32_t *row_next;        /* the next token */
     float *selected;           /* rows x what is written, where that is not the whole matrix */
     float *max;                /* sentences x cells */
     uint16_t *argmax;
@@ -85,6 +88,11 @@ static uint32_t random_position(const struct options *options, uint64_t sentence
     return first + (uint32_t)(random_number(options->seed, sentence, 0) % (length - first));
 }
 
+/*
+ * The rows, and what must be computed for them: where they are one random position a
+ * sentence and nothing else is asked for, each sentence up to there, since a position
+ * depends on those before it only.
+ */
 static void choose_rows(struct worker *worker)
 {
     const struct options *options = worker->dump->options;
@@ -93,20 +101,39 @@ static void choose_rows(struct worker *worker)
     worker->row_sentence = grow_array(worker->row_sentence, bytes, 1);
     worker->row_position = grow_array(worker->row_position, bytes, 1);
     worker->row_place = grow_array(worker->row_place, bytes, 1);
+    worker->row_next = grow_array(worker->row_next, bytes, 1);
     worker->rows = 0;
+    bool cutting = options->positions == POSITIONS_RANDOM && !(options->emit & EMIT_MAX);
+    struct batch *cut = &worker->cut;
+    if (cutting) {
+        cut->length = grow_array(cut->length, batch->sentences, sizeof *cut->length);
+        cut->token = grow_array(cut->token, batch->tokens, sizeof *cut->token);
+        cut->id = batch->id;
+        cut->sentences = cut->tokens = 0;
+        worker->computed = cut;
+    }
+    const uint32_t *tokens = batch->token;
     uint32_t start = 0;
-    for (uint32_t s = 0; s < batch->sentences; start += batch->length[s], s++) {
+    for (uint32_t s = 0; s < batch->sentences; tokens += batch->length[s], s++) {
         uint32_t from = 0, to = batch->length[s];
-        if (options->positions == POSITIONS_RANDOM) {
-            if (to <= first_position(options))
-                continue; /* no prefix in it */
+        if (options->positions == POSITIONS_RANDOM && to > first_position(options)) {
             from = random_position(options, batch_sentence(batch, s), to);
             to = from + 1;
+        } else if (options->positions == POSITIONS_RANDOM) {
+            from = to; /* no prefix in it */
         }
         for (uint32_t j = from; j < to; j++, worker->rows++) {
             worker->row_sentence[worker->rows] = s;
             worker->row_position[worker->rows] = j;
             worker->row_place[worker->rows] = start + j;
+            worker->row_next[worker->rows] = tokens[j]; /* w_{j+1} */
+        }
+        if (!cutting) {
+            start += batch->length[s];
+        } else if (from < to) {
+            memcpy(cut->token + start, tokens, to * sizeof *tokens);
+            cut->length[cut->sentences++] = to;
+            cut->tokens = start += to;
         }
     }
 }
@@ -117,7 +144,7 @@ static void choose_rows(struct worker *worker)
 static const float *select_rows(struct worker *worker, const float *matrix, size_t width,
                                 const size_t *cells, size_t cell_count)
 {
-    if (!cells && worker->rows == worker->batch.tokens)
+    if (!cells && worker->rows == worker->computed->tokens)
         return matrix;
     size_t columns = cells ? cell_count : width;
     worker->selected = grow_array(worker->selected, worker->rows * columns, sizeof(float));
@@ -229,8 +256,8 @@ static void pack_prediction(struct worker *worker)
     float *top_logp = new_array(rows, sizeof *top_logp);
     float *next_logp = new_array(rows, sizeof *next_logp);
     final_norm(model, select_rows(worker, worker->forward->residual, d_model, NULL, 0), rows, outputs);
-    for (size_t r = 0; r < rows; r++) /* w_{j+1} stands at place j */
-        question[r].token = worker->batch.token[worker->row_place[r]];
+    for (size_t r = 0; r < rows; r++)
+        question[r].token = worker->row_next[r];
     projection_ask(worker->projection, outputs, rows, question);
     for (size_t r = 0; r < rows; r++) {
         top[r] = question[r].top;
@@ -282,9 +309,10 @@ static void compute_batch(struct worker *worker)
     size_t last = prediction ? dump->model->config.layers - 1 : dump->layers[dump->layer_count - 1];
     bool last_ffn = dump->options->emit & (EMIT_FFN | EMIT_PREDICTION);
     bool any_layer = dump->options->emit & ~(unsigned)EMIT_PREDICTION;
+    worker->computed = &worker->batch;
     pack_tokens(worker);
     record_done(worker);
-    forward_begin(worker->forward, &worker->batch);
+    forward_begin(worker->forward, worker->computed);
     for (size_t layer = 0, wanted = 0; layer <= last; layer++) {
         forward_layer(worker->forward, layer, layer < last || last_ffn);
         if (any_layer && wanted < dump->layer_count && dump->layers[wanted] == layer) {
@@ -340,6 +368,8 @@ static void work(void *shared)
     free(worker.row_sentence);
     free(worker.row_position);
     free(worker.row_place);
+    free(worker.row_next);
+    batch_free(&worker.cut);
     free(worker.selected);
     free(worker.max);
     free(worker.argmax);
