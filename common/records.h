@@ -24,6 +24,9 @@ void batch_free(struct batch *batch);
 enum { BATCH_MEMBERS = 3 };
 void batch_pack(msgpack_sbuffer *buffer, const struct batch *batch);
 
+/* Declares in a header the arrays that batch_pack writes. */
+void header_declare_batch(json_t *header);
+
 /* What a header says of the model, for readers that are not given the model. */
 struct model_shape {
     size_t layers, d_model, d_ff, vocabulary;
