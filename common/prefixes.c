@@ -142,7 +142,7 @@ static double jaccard(const uint32_t *a, size_t a_count, const uint32_t *b, size
     return all ? (double)common / (double)all : 0;
 }
 
-double common_tokens(const struct prefixes *prefixes, const bool *skip)
+double common_tokens(const struct prefixes *prefixes, const bool *skip, uint32_t left_out)
 {
     uint32_t *sets = new_array(total_length(prefixes), sizeof *sets);
     uint32_t **set = new_array(prefixes->count, sizeof *set);
@@ -150,8 +150,9 @@ double common_tokens(const struct prefixes *prefixes, const bool *skip)
     double sum = 0;
     const uint32_t *token = prefixes->token;
     for (size_t i = 0; i < prefixes->count; token += prefixes->length[i], i++) {
+        uint32_t length = prefixes->length[i] > left_out ? prefixes->length[i] - left_out : 0;
         set[i] = sets + (token - prefixes->token);
-        size[i] = token_set(token, prefixes->length[i], skip, set[i]);
+        size[i] = token_set(token, length, skip, set[i]);
         for (size_t j = 0; j < i; j++)
             sum += jaccard(set[i], size[i], set[j], size[j]);
     }

@@ -39,9 +39,9 @@ size_t common_ngrams(const struct prefixes *prefixes, size_t n, const bool *skip
 
 /*
  * The mean over all pairs of prefixes of the Jaccard index of their sets of tokens,
- * without the skipped ones: common tokens / all tokens of the two, 0 where there
- * are none. Needs two prefixes.
+ * without the skipped ones and each prefix's last ones, as many as left_out: common
+ * tokens / all tokens of the two, 0 where there are none. Needs two prefixes.
  */
-double common_tokens(const struct prefixes *prefixes, const bool *skip);
+double common_tokens(const struct prefixes *prefixes, const bool *skip, uint32_t left_out);
 
 #endif

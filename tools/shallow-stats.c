@@ -35,7 +35,7 @@ struct options {
 struct measures {
     struct ngram end[MOST_NGRAM];     /* of n + 1 tokens */
     double same_last[MOST_NGRAM];     /* share of the prefixes that end with it */
-    double overlap;
+    double overlap, overlap_before;   /* before: without each prefix's last token */
 };
 
 struct key {
@@ -163,7 +163,7 @@ static void add_sentences(struct shallow *shallow, const struct batch *batch)
 /* A seeded sample of the corpus' sentences, whose tokens must be those of the triggers. */
 static void read_corpus(struct shallow *shallow, const struct stream_reader *triggers, size_t vocabulary)
 {
-    struct stream_reader *reader = stream_open(shallow->options->corpus, "tokens");
+    struct stream_reader *reader = stream_open(strcmp(shallow->options->corpus, "-") ? shallow->options->corpus : NULL, "tokens");
     if (strcmp(header_text(reader, "tokenizer", "id"), header_text(triggers, "tokenizer", "id")))
         stream_fail(reader, "made with another tokenizer than the triggers");
     shallow->sentences = new_array(2 * MOST_SENTENCES, sizeof *shallow->sentences);
@@ -234,7 +234,8 @@ static struct prefixes random_prefixes(const struct shallow *shallow, size_t key
 
 static struct measures measure(const struct prefixes *prefixes, const bool *skip)
 {
-    struct measures measures = {.overlap = common_tokens(prefixes, skip)};
+    struct measures measures = {.overlap = common_tokens(prefixes, skip, 0),
+                                .overlap_before = common_tokens(prefixes, skip, 1)};
     for (size_t n = 0; n < MOST_NGRAM; n++) {
         measures.end[n] = common_end(prefixes, n + 1);
         measures.same_last[n] = share(measures.end[n].prefixes, prefixes->count);
@@ -245,7 +246,8 @@ static struct measures measure(const struct prefixes *prefixes, const bool *skip
 static struct measures measure_random(const struct shallow *shallow, size_t key)
 {
     if (!shallow->sentences)
-        return (struct measures){.same_last = {(double)NAN, (double)NAN, (double)NAN}, .overlap = (double)NAN};
+        return (struct measures){.same_last = {(double)NAN, (double)NAN, (double)NAN}, .overlap = (double)NAN,
+                                 .overlap_before = (double)NAN};
     struct prefixes prefixes = random_prefixes(shallow, key);
     struct measures measures = measure(&prefixes, shallow->skip);
     free(prefixes.length);
@@ -274,6 +276,8 @@ static void write_key(struct table *table, const struct tokenizer *tokenizer, co
     }
     table_real(table, found->overlap);
     table_real(table, random->overlap);
+    table_real(table, found->overlap_before);
+    table_real(table, random->overlap_before);
 }
 
 static void write_ngrams(struct table *table, const struct shallow *shallow, const struct tokenizer *tokenizer,
@@ -297,6 +301,7 @@ static void add_measures(struct measures *sums, const struct measures *measures)
     for (size_t n = 0; n < MOST_NGRAM; n++)
         sums->same_last[n] += measures->same_last[n];
     sums->overlap += measures->overlap;
+    sums->overlap_before += measures->overlap_before;
 }
 
 /* The means over count keys. */
@@ -310,6 +315,8 @@ static void write_layer(struct table *table, size_t layer, size_t count, const s
         table_real(table, found->same_last[n] / keys);
     table_real(table, found->overlap / keys);
     table_real(table, random->overlap / keys);
+    table_real(table, found->overlap_before / keys);
+    table_real(table, random->overlap_before / keys);
     for (size_t n = 0; n < MOST_NGRAM; n++)
         table_real(table, random->same_last[n] / keys);
 }
@@ -317,9 +324,10 @@ static void write_layer(struct table *table, size_t layer, size_t count, const s
 static void write_tables(const struct shallow *shallow, const struct tokenizer *tokenizer)
 {
     static const char *const layer_columns[] = {"layer", "keys", "same_last_1", "same_last_2", "same_last_3",
-        "overlap", "overlap_random", "same_last_1_random", "same_last_2_random", "same_last_3_random", NULL};
+        "overlap", "overlap_random", "overlap_before", "overlap_before_random", "same_last_1_random",
+        "same_last_2_random", "same_last_3_random", NULL};
     static const char *const key_columns[] = {"layer", "cell", "triggers", "same_last_1", "last_1", "same_last_2",
-        "last_2", "same_last_3", "last_3", "overlap", "overlap_random", NULL};
+        "last_2", "same_last_3", "last_3", "overlap", "overlap_random", "overlap_before", "overlap_before_random", NULL};
     static const char *const ngram_columns[] = {"layer", "cell", "n", "triggers", "ngram", NULL};
     const struct options *options = shallow->options;
     struct table *layers = table_open(options->output, layer_columns);
@@ -366,7 +374,7 @@ int main(int argc, char **argv)
          MOST_TRIGGERS, NULL},
         {0, "sample", "N", "only N random keys of each layer, of those with triggers (default 0: all)", OPTION_NUMBER,
          &options.sample, 0, 0, NULL},
-        {0, "corpus", "FILE", "a tokens stream, for the same measures of random prefixes", OPTION_TEXT, &options.corpus,
+        {0, "corpus", "FILE", "a tokens stream, or - for standard input, for the same measures of random prefixes", OPTION_TEXT, &options.corpus,
          0, 0, NULL},
         {0, "skip-frequent", "N", "of overlap and n-grams: without the N most frequent tokens (default 100)",
          OPTION_NUMBER, &options.skip, 0, 0, NULL},
@@ -384,7 +392,11 @@ int main(int argc, char **argv)
     if ((options.keys || options.ngrams) && !options.model)
         die_usage("--keys and --ngrams need --model DIR for the words");
 
-    struct stream_reader *reader = stream_open(cli_input(argc, argv, first), "triggers");
+    const char *input = cli_input(argc, argv, first);
+    if (!input && options.corpus && !strcmp(options.corpus, "-"))
+        die_usage("--corpus - and no FILE: standard input cannot be both");
+
+    struct stream_reader *reader = stream_open(input, "triggers");
     struct triggers_reader triggers = triggers_open(reader);
     struct tokenizer *tokenizer = options.model ? read_tokenizer(options.model, reader) : NULL;
     struct shallow shallow = {.options = &options};
