@@ -19,7 +19,8 @@ ALL_CFLAGS = -std=c11 $(WARNINGS) -ffp-contract=off -fno-math-errno $(CFLAGS_$(B
 ALL_LDFLAGS = $(CFLAGS_$(BUILD)) -pthread -Wl,--as-needed $(LDFLAGS)
 LIBRARIES = $(shell pkg-config --libs $(PACKAGES)) -lcsv -lm
 
-TOOLS = agreement-stats composition-stats forward-dump import-model project-values refinement-stats stream-cat tokenize topk-keys
+TOOLS = agreement-stats composition-stats forward-dump import-model perturb-triggers perturbation-stats project-values \
+	refinement-stats shallow-stats stream-cat tokenize topk-keys
 COMMON = $(patsubst common/%.c,$(DIR)/common/%.o,$(sort $(wildcard common/*.c)))
 UNIT_TESTS = $(patsubst tests/%.c,$(DIR)/tests/%,$(sort $(wildcard tests/unit_*.c)))
 MANUALS = $(sort $(wildcard tools/*.[17] common/*.5))

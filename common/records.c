@@ -70,6 +70,12 @@ void batch_pack(msgpack_sbuffer *buffer, const struct batch *batch)
     pack_array(buffer, "tok", batch->token, batch->tokens, sizeof *batch->token);
 }
 
+void header_declare_batch(json_t *header)
+{
+    header_declare(header, "len", "uint32", json_make("[s]", "sentences"));
+    header_declare(header, "tok", "uint32", json_make("[s]", "tokens"));
+}
+
 /* ---- the model in a header ---- */
 
 struct model_shape shape_read(const struct stream_reader *reader)

@@ -28,6 +28,9 @@ uint64_t batch_sentence(const struct batch *batch, size_t s);
 size_t batch_members(const struct batch *batch);
 void batch_pack(msgpack_sbuffer *buffer, const struct batch *batch);
 
+/* Declares in a header the arrays that batch_pack writes. */
+void header_declare_batch(json_t *header);
+
 /* What a header says of the model, for readers that are not given the model. */
 struct model_shape {
     size_t layers, d_model, d_ff, vocabulary;

@@ -25,7 +25,7 @@ from helpers import command, environment, fails, ok, run
 
 TOOLS = sorted(path.stem for path in (ROOT / "tools").glob("*.c"))
 FILTERS = [tool for tool in TOOLS if tool != "import-model"]  # that one makes a directory: test_import.py
-STREAM_WRITERS = ["forward-dump", "project-values", "tokenize", "topk-keys"]
+STREAM_WRITERS = ["forward-dump", "perturb-triggers", "project-values", "tokenize", "topk-keys"]
 CHAIN = ["tokenize", "forward-dump", "topk-keys", "project-values", "agreement-stats"]
 PATIENCE = 60  # seconds, for what should take far less than one
 
@@ -50,6 +50,11 @@ def made(bin, tmp_path_factory):
         uses[tool] = Use(tool, arguments, data)
         data = uses[tool].output
     uses["stream-cat"] = Use("stream-cat", [], uses["forward-dump"].output)
+    triggers = uses["topk-keys"].output
+    uses["perturb-triggers"] = Use("perturb-triggers", [], triggers)
+    keyed = ok(bin, "forward-dump", "-m", model, "--emit", "key", stdin=uses["perturb-triggers"].output)
+    uses["perturbation-stats"] = Use("perturbation-stats", [], keyed)
+    uses["shallow-stats"] = Use("shallow-stats", [], triggers)
     assert sorted(uses) == FILTERS
     return uses
 
@@ -168,7 +173,8 @@ def test_options_that_need_an_argument(bin, tmp_path):
 
 def test_operands(bin, made, tmp_path):
     cases = [(use.tool, [*use.arguments, use.path, use.path], "more than one input" if use.tool == "topk-keys"
-              else f"too many operands, from '{use.path}' on") for use in made.values()]
+              else f"too many operands, from '{use.path}' on") for use in made.values()
+             if use.tool != "perturbation-stats"]
     cases += [(tool, [], "--model DIR is needed") for tool in ("tokenize", "forward-dump", "project-values")]
     cases += [
         ("project-values", [*made["project-values"].arguments, "--all", made["project-values"].path], "--all reads no input"),
@@ -177,6 +183,12 @@ def test_operands(bin, made, tmp_path):
         ("topk-keys", ["--merge", "--cells", 0, "x"], "--merge keeps"),
         ("topk-keys", ["--merge", "--sample", 1, "x"], "--merge keeps"),
         ("agreement-stats", ["--top-values", "x"], "--top-values needs --model"),
+        ("shallow-stats", ["--keys", "x"], "need --model"), ("shallow-stats", ["--ngrams", "x"], "need --model"),
+        ("shallow-stats", ["--corpus", "-"], "standard input cannot be both"),
+        *[("forward-dump", [*made["forward-dump"].arguments, *more], "--emit key gives one coefficient a sentence")
+          for more in (["--emit", "key,max"], ["--emit", "prediction,key"], ["--emit", "key", "--layers", "0"],
+                       ["--emit", "key", "--cells", "0"], ["--emit", "key", "--positions", "random"],
+                       ["--emit", "key", "--with-bos"])],
         ("tokenize", [*made["tokenize"].arguments, "--name", "\udcff", made["tokenize"].path], "--name takes UTF-8")]
     misused(bin, tmp_path, cases)
 
@@ -191,7 +203,12 @@ NOT_NUMBERS = ["", "x", "-1", "+1", " 1", "1 ", "1.0", "0x1", "1e3", "1,2", "\u0
     ("forward-dump", "seed", 0, None), ("forward-dump", "threads", 1, 64),
     ("topk-keys", "top", 1, 1 << 24), ("topk-keys", "sample", 1, None), ("topk-keys", "seed", 0, None),
     ("project-values", "tops", 1, 1 << 16), ("project-values", "threads", 1, 64),
-    ("agreement-stats", "bins", 1, 1 << 20), ("stream-cat", "records", 0, None)])
+    ("agreement-stats", "bins", 1, 1 << 20), ("stream-cat", "records", 0, None),
+    ("perturb-triggers", "keep", 1, 65535), ("perturb-triggers", "sample", 0, None),
+    ("perturb-triggers", "top", 1, 1 << 24), ("perturb-triggers", "seed", 0, None),
+    ("shallow-stats", "top", 2, 1 << 24), ("shallow-stats", "sample", 0, None),
+    ("shallow-stats", "skip-frequent", 0, None), ("shallow-stats", "least", 1, None),
+    ("shallow-stats", "seed", 0, None)])
 def test_numbers(bin, tmp_path, tool, name, least, most):
     wrong = NOT_NUMBERS + ([str(least - 1)] if least else []) + ([str(most + 1)] if most else [])
     says = f"--{name} takes a whole number from {least} to {most or (1 << 64) - 1}, not '%s'"
@@ -211,8 +228,13 @@ def test_choices(bin, tmp_path):
           for word in ("", "line", "Lines", "lines ", "lines,raw", "linesx")],
         *[("tokenize", ["--long", word], f"--long does not know '{word}'") for word in ("", "cut", "errors")],
         *[("topk-keys", ["--prefixes", word], f"--prefixes does not know '{word}'") for word in ("", "all")],
+        *[("perturb-triggers", ["--change", words], f"--change does not know '{word}'; it takes: first, last, random, replace-first, "
+           "replace-last, replace-random, truncate, none")
+          for words, word in [("", ""), ("first,", ""), ("all", "all"), ("first last", "first last")]],
+        *[("perturb-triggers", ["--replacement", word], f"--replacement does not know '{word}'; it takes: random, unknown")
+          for word in ("", "first")],
         *[("forward-dump", ["--positions", word], f"--positions does not know '{word}'") for word in ("", "some")],
-        *[("forward-dump", ["--emit", words], f"--emit does not know '{word}'; it takes: max, coef, resid, ffn, prediction")
+        *[("forward-dump", ["--emit", words], f"--emit does not know '{word}'; it takes: max, coef, resid, ffn, prediction, key")
           for words, word in [("", ""), ("max,", ""), (",max", ""), ("max,,coef", ""), ("MAX", "MAX"), ("max coef", "max coef"),
                               ("max, coef", " coef"), ("max,coefs", "coefs"), ("ma", "ma")]]])
 

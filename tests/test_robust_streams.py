@@ -22,7 +22,8 @@ TEXT = "".join(f"w{4 + i % 8} w{4 + 3 * i % 8} w{4 + i * i % 8} w{4 + i // 2 % 8
 TEXT += "w5\nw4 other w6\n"
 
 READERS = ["stream-cat", "forward-dump", "topk-keys", "topk-keys --prefixes every", "topk-keys --merge",
-           "project-values", "agreement-stats"]
+           "project-values", "agreement-stats", "perturb-triggers", "forward-dump --emit key", "perturbation-stats",
+           "shallow-stats"]
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,8 @@ def made(bin, tmp_path_factory):
         got.triggers = ok(bin, "topk-keys", "-t", TOP, stdin=got.maxima)
         got.projected = ok(bin, "project-values", "--model", model, "-k", 3, stdin=got.triggers)
         got.values = ok(bin, "project-values", "--model", model, "-k", 3, "--all")
+        got.changed = ok(bin, "perturb-triggers", "--change", "first,last,random,replace-last", stdin=got.triggers)
+        got.keyed = ok(bin, *forward, "--emit", "key", stdin=got.changed)
         return got
 
     got = chain(model, TEXT)
@@ -57,6 +60,10 @@ def made(bin, tmp_path_factory):
         Reader("project-values", "project-values", ["--model", model, "--threads", 2, "-k", 3], got.triggers),
         Reader("agreement-stats", "agreement-stats", [], got.projected,
                outputs=("-o", "--rank", "--confidence")),
+        Reader("perturb-triggers", "perturb-triggers", [], got.triggers),
+        Reader("forward-dump --emit key", "forward-dump", ["--model", model, "--threads", 2, "--emit", "key"], got.changed),
+        Reader("perturbation-stats", "perturbation-stats", [], got.keyed),
+        Reader("shallow-stats", "shallow-stats", [], got.triggers),
     ]}
     return got
 
@@ -311,7 +318,8 @@ def test_header(bin, reader, tmp_path):
 
 def test_kind(bin, made, reader, tmp_path):
     if reader.tool == "stream-cat":
-        for data in made.tokens, made.maxima, made.rows, made.triggers, made.projected, made.values:
+        for data in (made.tokens, made.maxima, made.rows, made.triggers, made.projected, made.values, made.changed,
+                     made.keyed):
             ok(bin, "stream-cat", stdin=data)
         return
     kind = streams.items(reader.good)[0].value["kind"]
@@ -663,3 +671,78 @@ def test_table_of_top_values(bin, made, tmp_path):
              Case("no dictionary", change(many, in_header("tokenizer", None)), "tokenizer"),
              *[cut(many, at) for at in places(many, 10, 8)]]
     check(bin, reader, cases, tmp_path)
+
+
+def test_triggers_to_be_perturbed(bin, made, tmp_path):
+    data = made.triggers
+    cases = cases_of_triggers(data)
+    cases += cases_of_header(data, ["batch.positions"], [None, 0, -1, "512", 1 << 40, 0.5])
+    cases += cases_of_header(data, ["tokenizer.bos"], [None, -1, TOKENS, "2"])
+    check(bin, made.readers["perturb-triggers"], cases, tmp_path, memory=MEMORY)
+    fails(bin, "perturb-triggers", "--replacement", "unknown", stdin=change(data, in_header("tokenizer.unknown", None)),
+          says="tokenizer.unknown")
+
+
+WRONG_CHANGES = [None, [], {}, "first", 4, [1], [""], ["first", None]]
+
+
+def cases_of_sentence_keys(data):
+    cases = [Case(f"changes {value!r}", change(data, in_header("changes", value)), "perturb-triggers" if value is None
+                  else "list of names") for value in WRONG_CHANGES]
+    cases += make_cases(data, [(f"coefficient {value}", put("key_coef", 0, value), "coefficient that is 0 or not finite")
+                               for value in (np.nan, np.inf, -np.inf, 0)])
+    cases += make_cases(data, [
+        ("layer that the model does not have", put("key_layer", 0, SIZES["layers"]), "the model has 2 layers of 4 cells"),
+        ("cell that the model does not have", put("key_cell", 0, SIZES["d_ff"]), "the model has 2 layers of 4 cells"),
+        ("largest cell", put("key_cell", -1, 0xFFFFFFFF), "the model has 2 layers of 4 cells"),
+        ("change without a name", put("key_change", 0, 4), "the header names 4"),
+        ("fewer names", in_header("changes", ["first"]), "the header names 1"),
+        ("token beyond the vocabulary", put("tok", 0, TOKENS), "is outside")])
+    return cases
+
+
+def test_tokens_with_keys(bin, made, tmp_path):
+    cases = [*cases_of_arrays(made.changed), *cases_of_sentence_keys(made.changed)]
+    cases += make_cases(made.changed, [("another id", in_header("model.id", "0" * 32), "another model"),
+                                       ("no model", in_header("model", None), "model.id")])
+    cases += [Case("another model", made.other.changed, "another"), Case("no keys", made.tokens, "perturb-triggers")]
+    check(bin, made.readers["forward-dump --emit key"], cases, tmp_path, memory=MEMORY)
+
+
+def test_coefficients_of_keys(bin, made, tmp_path):
+    data = made.keyed
+    cases = [*cases_of_arrays(data), *cases_of_sentence_keys(data)]
+    cases += [Case(f"{path} {value!r}", change(data, in_header(path, value)), "model")
+              for path in MODEL_SIZES for value in (None, 0, -1, "2", 1 << 40)]
+    cases += make_cases(data, [(f"coefficient {value}", put("key", 0, value, record), "not a coefficient")
+                               for value in (np.nan, np.inf, -np.inf) for record in (1, -1)])
+    cases += make_cases(data, [
+        ("coefficients before their batch", swapped(0, 1), "without their batch"),
+        ("coefficients missing", without(1), "a batch without its coefficients"),
+        ("last coefficients missing", without(-1), "the last batch has no coefficients"),
+        ("coefficients twice", twice(1), "without their batch"),
+        ("batch twice", lambda header, records: records.__setitem__(slice(2, 2), records[:2]), "not in order"),
+        ("keys in another order", put("key_cell", 0, SIZES["d_ff"] - 1), "not in order"),
+        ("nothing", lambda header, records: records.clear(), "no sentence")])
+    cases.append(Case("other activations", made.maxima, "perturb-triggers"))
+    check(bin, made.readers["perturbation-stats"], cases, tmp_path, memory=MEMORY)
+
+
+def test_triggers_that_are_compared(bin, made, tmp_path):
+    data = made.triggers
+    cases = cases_of_triggers(data)
+    cases += [Case("no counts of tokens", change(data, without(-1)), "--skip-frequent 0"),
+              Case("no key with two triggers", ok(bin, "topk-keys", "-t", 1, stdin=made.maxima), "no key in it has two")]
+    check(bin, made.readers["shallow-stats"], cases, tmp_path, memory=MEMORY)
+
+    triggers = tmp_path / "triggers"
+    triggers.write_bytes(data)
+    (tmp_path / "corpus").mkdir()
+    reader = Reader("shallow-stats --corpus", "shallow-stats", [], made.tokens)
+    reader.argv = lambda path, out: ["-o", f"{out}-o", "--corpus", path, triggers]
+    cases = [*cases_of_arrays(made.tokens), *[cut(made.tokens, at) for at in places(made.tokens, 10, 9)]]
+    cases += make_cases(made.tokens, [("another tokenizer", in_header("tokenizer.id", "0" * 32), "another tokenizer"),
+                                      ("no tokenizer", in_header("tokenizer", None), "tokenizer.id"),
+                                      ("no sentence", lambda header, records: records.clear(), "no sentence")])
+    cases.append(Case("no tokens", data, "where 'tokens' is needed"))
+    check(bin, reader, cases, tmp_path / "corpus", memory=MEMORY)

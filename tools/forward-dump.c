@@ -12,6 +12,7 @@
 #include "messages.h"
 #include "projection.h"
 #include "records.h"
+#include "sentence_keys.h"
 #include "stream.h"
 #include "tokenizer.h"
 #include "turns.h"
@@ -22,8 +23,8 @@
 #include <string.h>
 
 /* What --emit can name, in this order. */
-enum { EMIT_MAX = 1, EMIT_COEF = 2, EMIT_RESID = 4, EMIT_FFN = 8, EMIT_PREDICTION = 16 };
-static const char *const emit_words[] = {"max", "coef", "resid", "ffn", "prediction", NULL};
+enum { EMIT_MAX = 1, EMIT_COEF = 2, EMIT_RESID = 4, EMIT_FFN = 8, EMIT_PREDICTION = 16, EMIT_KEY = 32 };
+static const char *const emit_words[] = {"max", "coef", "resid", "ffn", "prediction", "key", NULL};
 enum { EMIT_ROWS = EMIT_COEF | EMIT_RESID | EMIT_FFN | EMIT_PREDICTION };
 static const char *const position_words[] = {"all", "random", NULL};
 enum { POSITIONS_ALL, POSITIONS_RANDOM };
@@ -46,6 +47,7 @@ struct dump {
     size_t *layers, layer_count; /* that are written, rising */
     size_t *cells, cell_count;   /* of each layer */
     bool all_cells;
+    size_t changes;              /* that the header names, for EMIT_KEY */
     size_t product_rows;
     struct stream_writer *writer;
     struct turns *turns;
@@ -64,6 +66,8 @@ struct worker {
     struct batch batch;
     struct batch cut;          /* the batch without the positions that no row needs; see choose_rows */
     const struct batch *computed; /* one of the two */
+    struct sentence_keys keys; /* of the batch, for EMIT_KEY */
+    float *key_coefficient;    /* sentences */
     size_t rows;               /* positions that are written one by one */
     uint32_t *row_sentence, *row_position, *row_place; /* place: the row of the computed batch's matrix */
     uint32_t *row_next;        /* the next token */
@@ -292,9 +296,12 @@ static void record_done(struct worker *worker)
 
 static void pack_tokens(struct worker *worker)
 {
-    bool rows = worker->dump->options->emit & EMIT_ROWS;
-    pack_map(&worker->buffer, batch_members(&worker->batch) + (rows ? 2 : 0));
+    bool rows = worker->dump->options->emit & EMIT_ROWS, keys = worker->dump->options->emit & EMIT_KEY;
+    pack_map(&worker->buffer,
+             batch_members(&worker->batch) + (rows ? 2u : 0u) + (keys ? SENTENCE_KEYS_MEMBERS : 0u));
     batch_pack(&worker->buffer, &worker->batch);
+    if (keys)
+        sentence_keys_pack(&worker->buffer, &worker->keys, worker->batch.sentences);
     if (!rows)
         return;
     choose_rows(worker);
@@ -302,11 +309,36 @@ static void pack_tokens(struct worker *worker)
     pack_array(&worker->buffer, "row_position", worker->row_position, worker->rows, sizeof(uint32_t));
 }
 
+/* The last layer that the batch is computed to. */
+static size_t last_layer(const struct worker *worker)
+{
+    const struct dump *dump = worker->dump;
+    if (dump->options->emit & EMIT_PREDICTION)
+        return dump->model->config.layers - 1;
+    if (!(dump->options->emit & EMIT_KEY))
+        return dump->layers[dump->layer_count - 1];
+    size_t last = 0;
+    for (size_t s = 0; s < worker->batch.sentences; s++)
+        last = worker->keys.layer[s] > last ? worker->keys.layer[s] : last;
+    return last;
+}
+
+/* Of the sentences whose key is of this layer: its coefficient at the last position. */
+static void take_key_coefficients(struct worker *worker, size_t layer)
+{
+    size_t d_ff = worker->dump->model->config.d_ff, row = 0;
+    for (size_t s = 0; s < worker->batch.sentences; s++) {
+        row += worker->batch.length[s];
+        if (worker->keys.layer[s] == layer)
+            worker->key_coefficient[s] = worker->forward->coefficient[(row - 1) * d_ff + worker->keys.cell[s]];
+    }
+}
+
 static void compute_batch(struct worker *worker)
 {
     const struct dump *dump = worker->dump;
-    bool prediction = dump->options->emit & EMIT_PREDICTION;
-    size_t last = prediction ? dump->model->config.layers - 1 : dump->layers[dump->layer_count - 1];
+    bool prediction = dump->options->emit & EMIT_PREDICTION, keys = dump->options->emit & EMIT_KEY;
+    size_t last = last_layer(worker);
     bool last_ffn = dump->options->emit & (EMIT_FFN | EMIT_PREDICTION);
     bool any_layer = dump->options->emit & ~(unsigned)EMIT_PREDICTION;
     worker->computed = &worker->batch;
@@ -315,6 +347,8 @@ static void compute_batch(struct worker *worker)
     forward_begin(worker->forward, worker->computed);
     for (size_t layer = 0, wanted = 0; layer <= last; layer++) {
         forward_layer(worker->forward, layer, layer < last || last_ffn);
+        if (keys)
+            take_key_coefficients(worker, layer);
         if (any_layer && wanted < dump->layer_count && dump->layers[wanted] == layer) {
             wanted++;
             pack_layer(worker, layer);
@@ -324,6 +358,11 @@ static void compute_batch(struct worker *worker)
     if (prediction) {
         forward_output(worker->forward);
         pack_prediction(worker);
+        record_done(worker);
+    }
+    if (keys) {
+        pack_map(&worker->buffer, 1);
+        pack_array(&worker->buffer, "key", worker->key_coefficient, worker->batch.sentences, sizeof(float));
         record_done(worker);
     }
     turns_wait(dump->turns, worker->ticket);
@@ -340,6 +379,11 @@ static bool take_batch(struct worker *worker)
     bool taken = stream_next(dump->reader, &record);
     if (taken) {
         worker->batch = batch_read(&record, dump->model->config.vocabulary);
+        if (dump->options->emit & EMIT_KEY) {
+            worker->keys = sentence_keys_read(&record, worker->batch.sentences, dump->model->config.layers,
+                                              dump->model->config.d_ff, dump->changes);
+            worker->key_coefficient = grow_array(worker->key_coefficient, worker->batch.sentences, sizeof(float));
+        }
         worker->ticket = dump->batches++;
         input_count(stream_input(dump->reader), worker->batch.tokens, "tokens");
     }
@@ -360,11 +404,13 @@ static void work(void *shared)
     while (take_batch(&worker)) {
         compute_batch(&worker);
         batch_free(&worker.batch);
+        sentence_keys_free(&worker.keys);
     }
     if (worker.projection)
         projection_free(worker.projection);
     forward_free(worker.forward);
     msgpack_sbuffer_destroy(&worker.buffer);
+    free(worker.key_coefficient);
     free(worker.row_sentence);
     free(worker.row_position);
     free(worker.row_place);
@@ -411,6 +457,8 @@ static void declare_arrays(json_t *header, const struct dump *dump)
         header_declare(header, "top", "uint32", json_make("[s]", "rows"));
         header_declare(header, "top_logp", "float32", json_make("[s]", "rows"));
     }
+    if (emit & EMIT_KEY)
+        header_declare(header, "key", "float32", json_make("[s]", "sentences"));
 }
 
 static json_t *make_header(const struct dump *dump)
@@ -461,7 +509,7 @@ int main(int argc, char **argv)
     struct options options = {.emit = EMIT_MAX, .seed = 1, .threads = cli_threads()};
     const struct option_spec specs[] = {
         OPTION_MODEL(&options.model),
-        {0, "emit", "LIST", "of max (default: each sentence's best coefficient and its position), coef, resid, ffn, prediction",
+        {0, "emit", "LIST", "of max (default: each sentence's best coefficient and its position), coef, resid, ffn, prediction; or key",
          OPTION_CHOICES, &options.emit, 0, 0, emit_words},
         {0, "rank", "HOW", "of max: largest coefficients (default: value), absolute values (abs), or the lowest (min)",
          OPTION_CHOICE, &options.rank, 0, 0, rank_words},
@@ -482,6 +530,10 @@ int main(int argc, char **argv)
     int first = cli_parse(&tool, argc, argv);
     if (!options.model)
         die_usage("--model DIR is needed");
+    if (options.emit & EMIT_KEY
+        && (options.emit != EMIT_KEY || options.layers || options.cells || options.positions || options.with_bos))
+        die_usage("--emit key gives one coefficient a sentence: nothing else of --emit goes with it, nor --layers, "
+                  "--cells, --positions, --with-bos");
 
     blas_start();
     struct model *model = model_load(options.model);
@@ -490,6 +542,11 @@ int main(int argc, char **argv)
     dump.cells = cli_list(options.cells, model->config.d_ff, "cells", &dump.cell_count);
     dump.reader = stream_open(cli_input(argc, argv, first), "tokens");
     check_tokens(dump.reader, model);
+    if (options.emit & EMIT_KEY) {
+        dump.changes = json_array_size(header_changes(dump.reader));
+        dump.layer_count = 0; /* no record is a layer's */
+        header_check_model(dump.reader, model);
+    }
     dump.product_rows = (size_t)header_number(dump.reader, "batch", "positions", 1 << 20);
     if (!dump.product_rows)
         stream_fail(dump.reader, "the header's batch.positions is 0");

@@ -192,8 +192,7 @@ static json_t *make_header(const struct options *options, const struct tokenizer
     json_put(header, "corpus", json_make("{s:o}", "name", name));
     json_put(header, "tokenizer", tokenizer_json(tokenizer, config));
     json_put(header, "batch", json_make("{s:I}", "positions", (json_int_t)options->batch));
-    header_declare(header, "len", "uint32", json_make("[s]", "sentences"));
-    header_declare(header, "tok", "uint32", json_make("[s]", "tokens"));
+    header_declare_batch(header);
     header_add_stage(header, "tokenize", values);
     return header;
 }

@@ -1,0 +1,23 @@
+#!/bin/sh
+# How much does a key's coefficient change when a token of its triggers' prefixes is
+# removed? (Paper: section 3, figure 3.)
+#
+# usage: perturbation.sh MODEL OUT [options of perturb-triggers]
+#
+# Reads OUT/triggers.msgpack, which agreement.sh leaves there, and leaves beside it
+# perturbation.csv: of 100 random keys a layer the 50 best triggers, without their
+# first, last, or one random token, unless the options say otherwise. The tools must
+# be in PATH. A stage that fails leaves no trailer, so the stages behind it fail as
+# well: the status of the last one is that of the pipeline.
+set -eu
+
+[ $# -ge 2 ] || { sed -n 's/^# usage/usage/p' "$0" >&2; exit 2; }
+model=$1 out=$2
+shift 2
+
+perturb-triggers "$@" "$out/triggers.msgpack" |
+    forward-dump --model "$model" --emit key |
+    perturbation-stats --output "$out/perturbation.csv"
+
+echo "$out/perturbation.csv:"
+cat "$out/perturbation.csv"

@@ -1,0 +1,234 @@
+/*
+ * perturbation-stats: coefficients of changed prefixes in, as forward-dump --emit
+ * key writes them, the table of the paper's figure 3 out: per layer and change the
+ * relative change of the coefficient in per cent.
+ *
+ * With m the coefficient at the unchanged prefix and m' at the changed one, it is
+ * 100 (m' - m) / m. Layers count from 1 here, and from 0 in streams. Several inputs
+ * are shards, whose keys differ; the table does not depend on their order.
+ */
+#include "cli.h"
+#include "messages.h"
+#include "records.h"
+#include "sentence_keys.h"
+#include "statistics.h"
+#include "stream.h"
+#include "table.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* One sentence. */
+struct sample {
+    uint32_t layer, change;
+    bool is_short; /* the prefix was too short for the change: no ratio */
+    double ratio;  /* m' / m */
+};
+
+struct key_place {
+    uint32_t layer, cell;
+};
+
+struct stats {
+    double threshold;
+    json_t *header;           /* of the first input, which all others must equal */
+    struct sample *samples;
+    size_t count, capacity;
+    struct key_place *keys;   /* of all inputs, in their order */
+    size_t key_count, key_capacity;
+    size_t first_key;         /* of the input at hand */
+};
+
+/* ---- reading ---- */
+
+/* Notes the key of a sentence; within an input keys come by layer, then cell. */
+static void note_key(struct stats *stats, const struct stream_reader *reader, uint32_t layer, uint32_t cell)
+{
+    if (stats->key_count > stats->first_key) {
+        const struct key_place *last = &stats->keys[stats->key_count - 1];
+        if (last->layer == layer && last->cell == cell)
+            return;
+        if (layer < last->layer || (layer == last->layer && cell < last->cell))
+            stream_fail(reader, "layer %u cell %u is not in order", layer, cell);
+    }
+    if (stats->key_count == stats->key_capacity) {
+        stats->key_capacity = 2 * stats->key_capacity + 1024;
+        stats->keys = grow_array(stats->keys, stats->key_capacity, sizeof *stats->keys);
+    }
+    stats->keys[stats->key_count++] = (struct key_place){layer, cell};
+}
+
+static void add_sample(struct stats *stats, struct sample sample)
+{
+    if (stats->count == stats->capacity) {
+        stats->capacity = 2 * stats->capacity + 4096;
+        stats->samples = grow_array(stats->samples, stats->capacity, sizeof *stats->samples);
+    }
+    stats->samples[stats->count++] = sample;
+}
+
+static void add_batch(struct stats *stats, const struct stream_reader *reader, const struct batch *batch,
+                      const struct sentence_keys *keys, const struct record *record)
+{
+    float *coefficient = new_array(batch->sentences, sizeof *coefficient);
+    record_copy(record, "key", coefficient, batch->sentences, sizeof *coefficient);
+    for (size_t s = 0; s < batch->sentences; s++) {
+        if (!isfinite(coefficient[s]))
+            stream_fail(reader, "'key' has an element that is not a coefficient");
+        note_key(stats, reader, keys->layer[s], keys->cell[s]);
+        bool is_short = batch->length[s] == 1;
+        double ratio = is_short ? 0 : (double)coefficient[s] / (double)keys->coefficient[s];
+        add_sample(stats, (struct sample){keys->layer[s], keys->change[s], is_short, ratio});
+    }
+    free(coefficient);
+}
+
+/* The records of one input: a batch's tokens, then its coefficients, and so on. */
+static void read_batches(struct stats *stats, struct stream_reader *reader, size_t changes)
+{
+    struct model_shape shape = shape_read(reader);
+    struct record record;
+    struct batch batch;
+    struct sentence_keys keys;
+    bool pending = false;
+    while (stream_next(reader, &record)) {
+        if (record_has(&record, "key") != pending)
+            stream_fail(reader, pending ? "a batch without its coefficients: forward-dump --emit key writes them"
+                                        : "coefficients without their batch");
+        if (pending) {
+            add_batch(stats, reader, &batch, &keys, &record);
+            input_count(stream_input(reader), batch.sentences, "sentences");
+            batch_free(&batch);
+            sentence_keys_free(&keys);
+        } else {
+            batch = batch_read(&record, shape.vocabulary);
+            keys = sentence_keys_read(&record, batch.sentences, shape.layers, shape.d_ff, changes);
+        }
+        pending = !pending;
+    }
+    if (pending)
+        stream_fail(reader, "the last batch has no coefficients");
+}
+
+static void read_input(struct stats *stats, const char *path)
+{
+    struct stream_reader *reader = stream_open(path, "activations");
+    size_t changes = json_array_size(header_changes(reader));
+    stats->first_key = stats->key_count;
+    if (!stats->header)
+        stats->header = json_deep_copy(stream_header(reader));
+    else if (!json_equal(stats->header, stream_header(reader)))
+        stream_fail(reader, "made with another model, corpus or options than the first input");
+    if (!stats->header)
+        die("out of memory");
+    read_batches(stats, reader, changes);
+    stream_close(reader);
+}
+
+static int by_place(const void *a, const void *b)
+{
+    const struct key_place *left = a, *right = b;
+    if (left->layer != right->layer)
+        return left->layer < right->layer ? -1 : 1;
+    return left->cell < right->cell ? -1 : left->cell > right->cell;
+}
+
+/* No key is in two inputs. */
+static void check_keys(struct stats *stats)
+{
+    if (!stats->key_count)
+        die("there is no sentence in the input");
+    qsort(stats->keys, stats->key_count, sizeof *stats->keys, by_place);
+    for (size_t i = 1; i < stats->key_count; i++)
+        if (!by_place(&stats->keys[i - 1], &stats->keys[i]))
+            die("layer %u cell %u is in two of the inputs: shards must have different keys", stats->keys[i].layer,
+                stats->keys[i].cell);
+}
+
+/* ---- the table ---- */
+
+/* By layer, then change; short ones last. */
+static int by_group(const void *a, const void *b)
+{
+    const struct sample *left = a, *right = b;
+    if (left->layer != right->layer)
+        return left->layer < right->layer ? -1 : 1;
+    if (left->change != right->change)
+        return left->change < right->change ? -1 : 1;
+    if (left->is_short != right->is_short)
+        return left->is_short ? 1 : -1;
+    return left->ratio < right->ratio ? -1 : left->ratio > right->ratio;
+}
+
+/* The count sorted samples of a layer and a change. */
+static void write_group(const struct stats *stats, struct table *table, size_t layer, const char *kind,
+                        const struct sample *samples, size_t count)
+{
+    double *percent = new_array(count, sizeof *percent);
+    size_t measured = 0, zeroed = 0, increased = 0;
+    for (; measured < count && !samples[measured].is_short; measured++) {
+        double ratio = samples[measured].ratio;
+        percent[measured] = 100 * (ratio - 1);
+        zeroed += ratio <= stats->threshold;
+        increased += ratio > 1;
+    }
+    table_number(table, layer + 1);
+    table_text(table, kind);
+    table_number(table, measured);
+    table_real(table, mean(percent, measured));
+    table_real(table, quantile(percent, measured, 0.25));
+    table_real(table, quantile(percent, measured, 0.50));
+    table_real(table, quantile(percent, measured, 0.75));
+    table_real(table, share(zeroed, measured));
+    table_real(table, share(increased, measured));
+    table_number(table, count - measured);
+    free(percent);
+}
+
+static void write_table(struct stats *stats, const char *path)
+{
+    static const char *const columns[] = {"layer", "kind", "triggers", "mean", "p25", "p50", "p75", "zeroed",
+                                          "increased", "short", NULL};
+    const json_t *names = json_object_get(stats->header, "changes");
+    struct table *table = table_open(path, columns);
+    qsort(stats->samples, stats->count, sizeof *stats->samples, by_group);
+    for (size_t start = 0; start < stats->count;) {
+        uint32_t layer = stats->samples[start].layer;
+        for (size_t change = 0; change < json_array_size(names); change++) {
+            size_t end = start;
+            while (end < stats->count && stats->samples[end].layer == layer && stats->samples[end].change == change)
+                end++;
+            write_group(stats, table, layer, json_string_value(json_array_get(names, change)),
+                        stats->samples + start, end - start);
+            start = end;
+        }
+    }
+    table_finish(table);
+}
+
+int main(int argc, char **argv)
+{
+    const char *output = NULL;
+    struct stats stats = {.threshold = 0};
+    const struct option_spec specs[] = {
+        {0, "threshold", "X", "count as zeroed what falls to X times the coefficient or below (default 0)", OPTION_REAL,
+         &stats.threshold, 0, 0, NULL},
+        OPTION_OUTPUT(&output),
+        OPTION_END,
+    };
+    const struct tool tool = {"perturbation-stats", "Tells how coefficients change with their triggers' prefixes.",
+                              "[FILE]...", specs, SIZE_MAX};
+    int first = cli_parse(&tool, argc, argv);
+    if (first == argc)
+        read_input(&stats, NULL);
+    for (int i = first; i < argc; i++)
+        read_input(&stats, strcmp(argv[i], "-") ? argv[i] : NULL);
+    check_keys(&stats);
+    write_table(&stats, output);
+
+    json_decref(stats.header);
+    free(stats.samples);
+    free(stats.keys);
+    return STATUS_DONE;
+}
