@@ -1,6 +1,7 @@
 """annotation-sheet: what is on the page, and the page in a real browser, whose CSV pattern-stats reads."""
 
 import json
+import os
 import re
 import time
 
@@ -10,7 +11,8 @@ from selenium.webdriver import ActionChains, Keys
 import browser as browsers
 import random_model
 import streams
-from helpers import fails, ok, pipeline, random_sentences, table, text
+from conftest import ROOT
+from helpers import fails, ok, pipeline, random_sentences, run, table, text
 
 HEAD = "reader,model,layer,cell,triggers,pattern,kind,description,shows\r\n"
 
@@ -155,6 +157,27 @@ def test_what_is_refused(bin, small_model, words, model, real, tmp_path):
     fails(bin, "annotation-sheet", "-m", words, says="no key of these layers has a trigger",
           stdin=make_stream(bin, words, [(0, 1, [5], []), (1, 1, [5], [])]))
     fails(bin, "annotation-sheet", "-m", words, "--title", "\udcff", says="--title takes UTF-8", status=2)
+
+
+def test_pipeline(bin, words, plain, tmp_path):
+    """pipelines/annotation.sh: the page, and the tables of what readers downloaded."""
+    def annotation(*arguments):
+        done = run(bin, ROOT / "pipelines" / "annotation.sh", words, tmp_path, *arguments,
+                   env={"PATH": f"{bin}:{os.environ['PATH']}"})
+        return done.returncode, done.stderr.decode()
+
+    (tmp_path / "triggers.msgpack").write_bytes(plain.stream.read_bytes())
+    assert annotation() == (0, "")
+    assert (tmp_path / "annotation.html").read_bytes() == plain.read_bytes()
+    for reader in "AB":
+        (tmp_path / f"{reader}.csv").write_text(expected_csv(plain, reader))
+    status, message = annotation(tmp_path / "A.csv", tmp_path / "B.csv")
+    assert status == 0 and message.count("pattern 1 does not count") == 2
+    assert [row["readings"] for row in table(tmp_path / "patterns.csv")] == ["4", "2"]
+    assert [row["kappa"] for row in table(tmp_path / "kappa.csv")] == ["1"]
+    (tmp_path / "A.csv").write_text(expected_csv(plain).replace("1,3,5", "1,4,5"))
+    status, message = annotation(tmp_path / "A.csv")
+    assert status == 1 and "layer 1, cell 4 is not in" in message
 
 
 def hostile_page(bin, model, tokens, path):
