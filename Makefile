@@ -19,8 +19,7 @@ ALL_CFLAGS = -std=c11 $(WARNINGS) -ffp-contract=off -fno-math-errno $(CFLAGS_$(B
 ALL_LDFLAGS = $(CFLAGS_$(BUILD)) -pthread -Wl,--as-needed $(LDFLAGS)
 LIBRARIES = $(shell pkg-config --libs $(PACKAGES)) -lcsv -lm
 
-TOOLS = agreement-stats composition-stats forward-dump import-model perturb-triggers perturbation-stats project-values \
-	refinement-stats shallow-stats stream-cat tokenize topk-keys
+TOOLS = $(sort $(patsubst tools/%.c,%,$(wildcard tools/*.c)))
 COMMON = $(patsubst common/%.c,$(DIR)/common/%.o,$(sort $(wildcard common/*.c)))
 UNIT_TESTS = $(patsubst tests/%.c,$(DIR)/tests/%,$(sort $(wildcard tests/unit_*.c)))
 MANUALS = $(sort $(wildcard tools/*.[17] common/*.5))
@@ -138,6 +137,8 @@ $(DIR)/tests/%: $(DIR)/tests/%.o $(DIR)/libffkv.a
 	$(SAY) "link    $@"
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBRARIES) $(if $(filter unit_%,$*),-lcmocka)
 
+$(DIR)/annotation-sheet: $(DIR)/tools/annotation-sheet.html.embedded.o
+
 $(DIR)/libffkv.a: $(COMMON)
 	$(SAY) "archive $@"
 	$(Q)rm -f $@
@@ -147,6 +148,12 @@ $(DIR)/%.o: %.c
 	$(SAY) "compile $@"
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+# A file's bytes, to be part of the executable that has this as a prerequisite: common/embedded.h.
+$(DIR)/%.embedded.o: %
+	$(SAY) "embed   $@"
+	$(Q)mkdir -p $(@D)
+	$(Q)$(LD) -r -b binary -z noexecstack -o $@ $<
 
 -include $(wildcard $(DIR)/*/*.d)
 .SECONDARY:

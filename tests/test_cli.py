@@ -25,7 +25,9 @@ from helpers import command, environment, fails, ok, run
 
 TOOLS = sorted(path.stem for path in (ROOT / "tools").glob("*.c"))
 FILTERS = [tool for tool in TOOLS if tool != "import-model"]  # that one makes a directory: test_import.py
+TEXT_READERS = ["pattern-stats", "tokenize"]
 STREAM_WRITERS = ["forward-dump", "perturb-triggers", "project-values", "tokenize", "topk-keys"]
+SEVERAL_INPUTS = ["pattern-stats", "perturbation-stats"]
 CHAIN = ["tokenize", "forward-dump", "topk-keys", "project-values", "agreement-stats"]
 PATIENCE = 60  # seconds, for what should take far less than one
 
@@ -49,6 +51,8 @@ def made(bin, tmp_path_factory):
                             ("agreement-stats", [])]:
         uses[tool] = Use(tool, arguments, data)
         data = uses[tool].output
+    uses["annotation-sheet"] = Use("annotation-sheet", ["-m", model], uses["project-values"].output)
+    uses["pattern-stats"] = Use("pattern-stats", [], (ROOT / "data" / "annotations" / "brown-lm.csv").read_bytes())
     uses["stream-cat"] = Use("stream-cat", [], uses["forward-dump"].output)
     triggers = uses["topk-keys"].output
     uses["perturb-triggers"] = Use("perturb-triggers", [], triggers)
@@ -174,8 +178,9 @@ def test_options_that_need_an_argument(bin, tmp_path):
 def test_operands(bin, made, tmp_path):
     cases = [(use.tool, [*use.arguments, use.path, use.path], "more than one input" if use.tool == "topk-keys"
               else f"too many operands, from '{use.path}' on") for use in made.values()
-             if use.tool != "perturbation-stats"]
-    cases += [(tool, [], "--model DIR is needed") for tool in ("tokenize", "forward-dump", "project-values")]
+             if use.tool not in SEVERAL_INPUTS]
+    cases += [(tool, [], "--model DIR is needed")
+              for tool in ("annotation-sheet", "tokenize", "forward-dump", "project-values")]
     cases += [
         ("project-values", [*made["project-values"].arguments, "--all", made["project-values"].path], "--all reads no input"),
         ("project-values", [*made["project-values"].arguments, "-k", 13, made["project-values"].path], "--tops 13"),
@@ -202,6 +207,8 @@ NOT_NUMBERS = ["", "x", "-1", "+1", " 1", "1 ", "1.0", "0x1", "1e3", "1,2", "\u0
     ("tokenize", "from", 0, None), ("tokenize", "to", 0, None),
     ("forward-dump", "seed", 0, None), ("forward-dump", "threads", 1, 64),
     ("topk-keys", "top", 1, 1 << 24), ("topk-keys", "sample", 1, None), ("topk-keys", "seed", 0, None),
+    ("annotation-sheet", "sample", 0, None), ("annotation-sheet", "seed", 0, None),
+    ("annotation-sheet", "top", 1, 10000), ("annotation-sheet", "tops", 1, 1 << 16),
     ("project-values", "tops", 1, 1 << 16), ("project-values", "threads", 1, 64),
     ("agreement-stats", "bins", 1, 1 << 20), ("stream-cat", "records", 0, None),
     ("perturb-triggers", "keep", 1, 65535), ("perturb-triggers", "sample", 0, None),
@@ -299,7 +306,7 @@ def test_full_device(bin, use, devices):
     for form in [[]] + ([["-z"]] if use.tool in STREAM_WRITERS else []):
         done = shell(bin, '"$@" >/dev/full', use, *form, use.path)
         assert (done.returncode, done.stderr.decode()) == (1, f"{use.tool}: standard output: {says}\n")
-        for option in ["-o"] + (["--rank", "--confidence"] if use.tool == "agreement-stats" else []):
+        for option in ["-o", *{"agreement-stats": ["--rank", "--confidence"], "pattern-stats": ["--kappa"]}.get(use.tool, [])]:
             fails(bin, use.tool, *use.arguments, *form, option, devices.full, use.path,
                   says=f"{use.tool}: {devices.full}: {says}")
             assert stat.S_ISCHR(os.stat(devices.full).st_mode)
@@ -334,7 +341,7 @@ def test_closed_streams_that_are_not_needed(bin, use, tmp_path):
         assert (done.returncode, done.stderr, done.stdout) == (0, b"", b""), closed
         assert (tmp_path / f"{i}").read_bytes() == use.output
     cut = tmp_path / "cut"
-    cut.write_bytes(use.data[:-1] if use.tool != "tokenize" else b"\xff")
+    cut.write_bytes(b"\xff" if use.tool in TEXT_READERS else use.data[:-1])
     for closed in "2>&-", "<&- 2>&-", ">&- 2>&-":
         done = shell(bin, f'"$@" {closed}', use, "-o", tmp_path / "out", cut)
         assert done.returncode == 1 and not (tmp_path / "out").exists()

@@ -1,0 +1,31 @@
+/*
+ * CSV tables in, as RFC 4180 has them, in UTF-8 (a byte order mark may come first, and
+ * any line ends). Whatever is not such a table ends the program with file and line,
+ * and with what to do where a spreadsheet is the likely reason.
+ */
+#ifndef FFKV_TABLE_IN_H
+#define FFKV_TABLE_IN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct table_row {
+    uint64_t line; /* where it begins, from 1 */
+    char **field;  /* as many as there are columns wanted, in their order */
+};
+
+struct table_in {
+    char *name;    /* of the file, for messages */
+    struct table_row *row;
+    size_t count, columns; /* rows; columns wanted */
+};
+
+/*
+ * Reads path (NULL: standard input), at most 64 MiB. The first line names the
+ * columns: those wanted (NULL-terminated), in any order; others are passed over.
+ * Free with table_in_free.
+ */
+struct table_in table_in_read(const char *path, const char *const *wanted);
+void table_in_free(struct table_in *table);
+
+#endif

@@ -1,0 +1,23 @@
+#!/bin/sh
+# Which patterns do keys detect? (Paper: section 3.2, figure 2, table 1.) People find out.
+#
+# usage: annotation.sh MODEL OUT [CSV...]
+#
+# OUT is a folder that agreement.sh has left triggers.msgpack in. Without CSV files this
+# makes OUT/annotation.html, a page for the readers: 10 keys of each layer, 25 triggers a key.
+# With the CSV files that readers have downloaded from it: OUT/patterns.csv and OUT/kappa.csv.
+# The tools must be in PATH.
+set -eu
+
+[ $# -ge 2 ] || { sed -n 's/^# usage/usage/p' "$0" >&2; exit 2; }
+model=$1 out=$2
+shift 2
+
+if [ $# -eq 0 ]; then
+    annotation-sheet --model "$model" --output "$out/annotation.html" "$out/triggers.msgpack"
+    echo "$out/annotation.html: open it in a browser; what readers download goes to annotation.sh $model $out CSV..."
+else
+    pattern-stats --triggers "$out/triggers.msgpack" --kappa "$out/kappa.csv" --output "$out/patterns.csv" "$@"
+    echo "$out/patterns.csv:"
+    cat "$out/patterns.csv"
+fi

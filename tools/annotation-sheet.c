@@ -1,0 +1,192 @@
+/*
+ * annotation-sheet: triggers with projected values in, one HTML page out, on which
+ * a person notes the patterns of a sample of keys (paper, section 3.2).
+ *
+ * The page is tools/annotation-sheet.html with the data in the place of {{data}}: JSON,
+ * in which no character can end the element that it stands in. It asks the network for
+ * nothing, and gives the reader's work as CSV, see common/annotation.h.
+ */
+#include "annotation.h"
+#include "cli.h"
+#include "embedded.h"
+#include "hash.h"
+#include "json.h"
+#include "key_sample.h"
+#include "messages.h"
+#include "output.h"
+#include "tokenizer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+EMBEDDED(tools_annotation_sheet_html);
+
+/* Of a prefix at once; what is before them is shown on demand. */
+enum { TOKENS_IN_SIGHT = 15 };
+
+struct options {
+    const char *model, *layers, *title, *output;
+    uint64_t sample, seed, top, tops;
+};
+
+struct sheet {
+    const struct options *options;
+    const struct tokenizer *tokenizer;
+    struct hash *hash; /* of what makes a tick on this sheet mean the same on another */
+    json_t *keys;
+};
+
+static json_t *text_json(const struct sheet *sheet, const uint32_t *tokens, size_t count)
+{
+    char *text = tokenizer_text(sheet->tokenizer, tokens, count);
+    json_t *json = json_make("s", text);
+    free(text);
+    return json;
+}
+
+static void append(json_t *list, json_t *value)
+{
+    if (json_array_append_new(list, value) != 0)
+        die("out of memory");
+}
+
+/* The prefix in three parts: tokens out of sight, tokens in sight, the last one (none: it is empty). */
+static json_t *trigger_json(const struct sheet *sheet, const struct key_triggers *key, size_t trigger,
+                            const uint32_t *prefix)
+{
+    size_t length = key->position[trigger], before = length ? length - 1 : 0;
+    size_t hidden = length > TOKENS_IN_SIGHT ? length - TOKENS_IN_SIGHT : 0;
+    return json_make("{s:o, s:o, s:o, s:o, s:f}",
+                     "hidden", text_json(sheet, prefix, hidden),
+                     "shown", text_json(sheet, prefix + hidden, before - hidden),
+                     "last", length ? text_json(sheet, prefix + before, 1) : json_null(),
+                     "next", text_json(sheet, key->next + trigger, 1),
+                     "coefficient", (double)key->coefficient[trigger]);
+}
+
+static void add_key(struct sheet *sheet, const struct key_triggers *key)
+{
+    size_t count = key->count < sheet->options->top ? key->count : (size_t)sheet->options->top;
+    size_t tops = key->tops < sheet->options->tops ? key->tops : (size_t)sheet->options->tops;
+    json_t *triggers = json_make("[]"), *top = json_make("[]");
+    const uint32_t *prefix = key->prefix;
+    for (size_t i = 0; i < count; prefix += key->position[i++])
+        append(triggers, trigger_json(sheet, key, i, prefix));
+    for (size_t i = 0; i < tops; i++)
+        append(top, json_make("[o, f]", text_json(sheet, key->top + i, 1), (double)key->top_probability[i]));
+    append(sheet->keys, json_make("{s:I, s:I, s:o, s:o}", "layer", (json_int_t)key->layer + 1,
+                                  "cell", (json_int_t)key->cell, "top", top, "triggers", triggers));
+
+    uint64_t numbers[] = {key->layer, key->cell, count};
+    hash_add(sheet->hash, numbers, sizeof numbers);
+    hash_add(sheet->hash, key->sentence, count * sizeof *key->sentence);
+    hash_add(sheet->hash, key->position, count * sizeof *key->position);
+}
+
+static void add_keys(struct sheet *sheet, struct stream_reader *reader)
+{
+    struct triggers_reader triggers = triggers_open(reader);
+    size_t layer_count;
+    size_t *layers = cli_list(sheet->options->layers, triggers.shape.layers, "--layers", &layer_count);
+    bool *wanted = new_array(triggers.shape.layers, sizeof *wanted);
+    for (size_t i = 0; i < layer_count; i++)
+        wanted[layers[i]] = true;
+    struct key_sample *sample = key_sample_new(&triggers, (size_t)sheet->options->sample, sheet->options->seed);
+    struct key_triggers key;
+    while (key_sample_next(sample, &key)) {
+        if (!key.top)
+            stream_fail(reader, "triggers without projected values: run project-values first");
+        if (wanted[key.layer])
+            add_key(sheet, &key);
+        key_triggers_free(&key);
+    }
+    if (!json_array_size(sheet->keys))
+        die("%s: no key of these layers has a trigger", input_name(stream_input(reader)));
+    key_sample_free(sample);
+    free(wanted);
+    free(layers);
+    triggers_close(&triggers);
+}
+
+/* In JSON these three stand in strings only, where they may be written as escapes. */
+static void write_escaped(struct output *output, const char *json)
+{
+    for (size_t plain; *json; json += plain) {
+        plain = strcspn(json, "<>&");
+        output_write(output, json, plain);
+        if (json[plain]) {
+            char escape[16];
+            int length = snprintf(escape, sizeof escape, "\\u%04x", (unsigned char)json[plain++]);
+            output_write(output, escape, (size_t)length);
+        }
+    }
+}
+
+static void write_page(const char *path, const json_t *data)
+{
+    static const char mark[] = "{{data}}";
+    struct span page = EMBEDDED_SPAN(tools_annotation_sheet_html);
+    size_t before = 0;
+    while (before + strlen(mark) < page.length && memcmp(page.bytes + before, mark, strlen(mark)))
+        before++;
+    size_t after = before + strlen(mark);
+    char *json = json_dumps(data, JSON_COMPACT | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(9));
+    if (!json)
+        die("out of memory");
+    struct output *output = output_open(path, OUTPUT_TEXT);
+    output_write(output, page.bytes, before);
+    write_escaped(output, json);
+    output_write(output, page.bytes + after, page.length - after);
+    output_finish(output);
+    free(json);
+}
+
+int main(int argc, char **argv)
+{
+    struct options options = {.title = "Annotation sheet", .sample = 10, .seed = 1, .top = 25, .tops = 10};
+    const struct option_spec specs[] = {
+        OPTION_MODEL(&options.model),
+        {0, "sample", "N", "show N random keys of each layer, 0 for all (default 10)", OPTION_NUMBER,
+         &options.sample, 0, 0, NULL},
+        OPTION_SEED(&options.seed),
+        OPTION_LAYERS(&options.layers, "show"),
+        {'t', "top", "N", "triggers shown of each key (default 25)", OPTION_NUMBER, &options.top, 1,
+         MOST_SHOWN_TRIGGERS, NULL},
+        {'k', "tops", "N", "most probable tokens shown of each value (default 10)", OPTION_NUMBER, &options.tops, 1,
+         1 << 16, NULL},
+        {0, "title", "TEXT", "what the page is called", OPTION_TEXT, &options.title, 0, 0, NULL},
+        OPTION_OUTPUT(&options.output),
+        OPTION_END,
+    };
+    const struct tool tool = {"annotation-sheet", "Makes a page for noting the patterns that keys detect.", "[FILE]",
+                              specs, 1};
+    int first = cli_parse(&tool, argc, argv);
+    if (!options.model)
+        die_usage("--model DIR is needed for the words");
+    json_t *title = json_string(options.title);
+    if (!title)
+        die_usage("--title takes UTF-8 text, not '%s'", options.title);
+
+    struct stream_reader *reader = stream_open(cli_input(argc, argv, first), "triggers");
+    struct model_config config = model_config_read(options.model);
+    struct tokenizer *tokenizer = tokenizer_read(&config);
+    tokenizer_check(tokenizer, &config, reader);
+    config_free(&config);
+
+    const char *model = header_text(reader, "model", "id");
+    struct sheet sheet = {&options, tokenizer, hash_new(), json_make("[]")};
+    hash_add(sheet.hash, model, strlen(model));
+    add_keys(&sheet, reader);
+    char id[HASH_CHARACTERS + 1];
+    hash_finish(sheet.hash, id);
+    json_t *data = json_make("{s:o, s:s, s:s, s:s, s:s, s:I, s:o}", "title", title, "sheet", id, "model", model,
+                             "corpus", header_text(reader, "corpus", "name"), "joint", tokenizer_joint(tokenizer),
+                             "least", (json_int_t)LEAST_PATTERN_TRIGGERS, "keys", sheet.keys);
+    write_page(options.output, data);
+
+    json_decref(data);
+    tokenizer_free(tokenizer);
+    stream_close(reader);
+    return STATUS_DONE;
+}

@@ -1,0 +1,240 @@
+/*
+ * pattern-stats: annotations of keys in, CSV files of the pages that annotation-sheet
+ * makes; per layer the shares of triggers with shallow and semantic patterns out (paper,
+ * section 3.2, figure 2), and how far readers agree.
+ *
+ * A trigger is of one of four classes: patterns of neither kind, of one, of both. Where
+ * several readers read the same key, its numbers are the means of theirs.
+ */
+#include "annotation.h"
+#include "cli.h"
+#include "messages.h"
+#include "records.h"
+#include "statistics.h"
+#include "table.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A hostile table could name millions, and every pair has a row. */
+enum { MOST_READERS = 200 };
+
+struct options {
+    const char *output, *kappa, *triggers;
+};
+
+static bool is_same_key(const struct reading *a, const struct reading *b)
+{
+    return a->layer == b->layer && a->cell == b->cell;
+}
+
+/* How many readings, from the first one on, are of the same key. */
+static size_t readings_of_key(const struct annotations *annotations, size_t first)
+{
+    size_t end = first + 1;
+    while (end < annotations->count && is_same_key(&annotations->reading[first], &annotations->reading[end]))
+        end++;
+    return end - first;
+}
+
+/* ---- the keys' triggers ---- */
+
+/* Ends the program unless the stream has every key, with the triggers that its readers were shown. */
+static void check_triggers(const struct annotations *annotations, const char *path)
+{
+    struct stream_reader *stream = stream_open(path, "triggers");
+    struct triggers_reader triggers = triggers_open(stream);
+    struct key_triggers key;
+    const char *model = header_text(stream, "model", "id");
+    const struct reading *reading = annotations->reading, *end = reading + annotations->count;
+    if (strcmp(reading->model, model))
+        place_fail(reading->place, "model %s, but the triggers of %s are of model %s", reading->model, path, model);
+    while (triggers_next(&triggers, &key)) {
+        for (; reading < end && reading->layer == key.layer && reading->cell == key.cell; reading++)
+            if (reading->triggers > key.count)
+                place_fail(reading->place, "%zu triggers of layer %zu, cell %zu, but %s has only %zu", reading->triggers,
+                           key.layer + 1, key.cell, path, key.count);
+        key_triggers_free(&key);
+    }
+    if (reading < end)
+        place_fail(reading->place, "layer %zu, cell %zu is not in %s", reading->layer + 1, reading->cell, path);
+    triggers_close(&triggers);
+    stream_close(stream);
+}
+
+/* ---- figure 2 ---- */
+
+struct layer_sums {
+    size_t keys, readings, triggers;
+    double classes[TRIGGER_CLASSES]; /* triggers of each; means of a key's readers */
+    double patterns;
+};
+
+static void add_key(struct layer_sums *sums, const struct reading *reading, size_t readers)
+{
+    size_t classes[TRIGGER_CLASSES] = {0}, patterns = 0;
+    for (size_t r = 0; r < readers; r++) {
+        patterns += reading[r].patterns;
+        for (size_t i = 0; i < reading[r].triggers; i++)
+            classes[reading[r].trigger_class[i]]++;
+    }
+    for (size_t c = 0; c < TRIGGER_CLASSES; c++)
+        sums->classes[c] += (double)classes[c] / (double)readers;
+    sums->patterns += (double)patterns / (double)readers;
+    sums->triggers += reading->triggers;
+    sums->readings += readers;
+    sums->keys++;
+}
+
+static void write_layer(struct table *table, size_t layer, const struct layer_sums *sums)
+{
+    static const enum trigger_class order[] = {CLASS_SHALLOW, CLASS_SEMANTIC, CLASS_BOTH, CLASS_NONE};
+    double triggers = (double)sums->triggers;
+    table_number(table, layer + 1);
+    table_number(table, sums->keys);
+    table_number(table, sums->triggers);
+    for (size_t i = 0; i < TRIGGER_CLASSES; i++)
+        table_real(table, sums->classes[order[i]] / triggers);
+    table_real(table, sums->patterns / (double)sums->keys);
+    table_real(table, (sums->classes[CLASS_SHALLOW] + sums->classes[CLASS_SEMANTIC] + sums->classes[CLASS_BOTH]) / triggers);
+    table_number(table, sums->readings);
+}
+
+static void write_patterns(const struct annotations *annotations, const char *path)
+{
+    static const char *const columns[] = {"layer", "keys", "triggers", "shallow", "semantic", "both", "none",
+                                          "patterns_per_key", "covered", "readings", NULL};
+    struct table *table = table_open(path, columns);
+    for (size_t first = 0; first < annotations->count;) {
+        size_t layer = annotations->reading[first].layer;
+        struct layer_sums sums = {0};
+        while (first < annotations->count && annotations->reading[first].layer == layer) {
+            size_t readers = readings_of_key(annotations, first);
+            add_key(&sums, &annotations->reading[first], readers);
+            first += readers;
+        }
+        write_layer(table, layer, &sums);
+    }
+    table_finish(table);
+}
+
+/* ---- agreement ---- */
+
+/* Two readers on the keys that both read. */
+struct pair {
+    size_t keys, triggers;
+    size_t both[TRIGGER_CLASSES][TRIGGER_CLASSES]; /* triggers, by the first's class, then the second's */
+};
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* The different readers' names in order; the caller frees the array. */
+static const char **list_readers(const struct annotations *annotations, size_t *count)
+{
+    const char **names = new_array(annotations->count, sizeof *names);
+    for (size_t i = 0; i < annotations->count; i++)
+        names[i] = annotations->reading[i].reader;
+    qsort(names, annotations->count, sizeof *names, by_text);
+    *count = 0;
+    for (size_t i = 0; i < annotations->count; i++)
+        if (!*count || strcmp(names[*count - 1], names[i]))
+            names[(*count)++] = names[i];
+    if (*count > MOST_READERS)
+        die("--kappa compares at most %d readers, here are %zu", MOST_READERS, *count);
+    return names;
+}
+
+static size_t reader_index(const char *const *names, size_t count, const char *name)
+{
+    const char *const *found = bsearch(&name, names, count, sizeof *names, by_text);
+    return (size_t)(found - names);
+}
+
+static void add_pair(struct pair *pair, const struct reading *a, const struct reading *b)
+{
+    pair->keys++;
+    pair->triggers += a->triggers;
+    for (size_t i = 0; i < a->triggers; i++)
+        pair->both[a->trigger_class[i]][b->trigger_class[i]]++;
+}
+
+/* Cohen's kappa over the four classes: how far agreement exceeds what their frequencies alone would give. */
+static void write_pair(struct table *table, const char *a, const char *b, const struct pair *pair)
+{
+    size_t agreed = 0;
+    double expected = 0;
+    for (size_t c = 0; c < TRIGGER_CLASSES; c++) {
+        size_t of_a = 0, of_b = 0;
+        for (size_t other = 0; other < TRIGGER_CLASSES; other++) {
+            of_a += pair->both[c][other];
+            of_b += pair->both[other][c];
+        }
+        agreed += pair->both[c][c];
+        expected += share(of_a, pair->triggers) * share(of_b, pair->triggers);
+    }
+    double observed = share(agreed, pair->triggers);
+    table_text(table, a);
+    table_text(table, b);
+    table_number(table, pair->keys);
+    table_number(table, pair->triggers);
+    table_real(table, observed);
+    table_real(table, expected);
+    table_real(table, expected < 1 ? (observed - expected) / (1 - expected) : (double)NAN);
+}
+
+static void write_kappa(const struct annotations *annotations, const char *path)
+{
+    static const char *const columns[] = {"reader_a", "reader_b", "keys", "triggers", "observed", "expected", "kappa", NULL};
+    size_t count, readers;
+    const char **names = list_readers(annotations, &count);
+    struct pair *pairs = new_array(count * count, sizeof *pairs);
+    for (size_t first = 0; first < annotations->count; first += readers) {
+        const struct reading *reading = &annotations->reading[first];
+        readers = readings_of_key(annotations, first);
+        for (size_t a = 0; a < readers; a++)
+            for (size_t b = a + 1; b < readers; b++)
+                add_pair(&pairs[reader_index(names, count, reading[a].reader) * count
+                                + reader_index(names, count, reading[b].reader)], &reading[a], &reading[b]);
+    }
+    struct table *table = table_open(path, columns);
+    for (size_t i = 0; i < count * count; i++)
+        if (pairs[i].keys)
+            write_pair(table, names[i / count], names[i % count], &pairs[i]);
+    table_finish(table);
+    free(pairs);
+    free(names);
+}
+
+int main(int argc, char **argv)
+{
+    struct options options = {0};
+    const struct option_spec specs[] = {
+        {'o', "output", "FILE", "write patterns.csv's table to FILE instead of standard output", OPTION_TEXT,
+         &options.output, 0, 0, NULL},
+        {0, "kappa", "FILE", "write to FILE how far readers of the same keys agree", OPTION_TEXT, &options.kappa, 0, 0, NULL},
+        {0, "triggers", "FILE", "check that the keys and their triggers are those of this triggers stream", OPTION_TEXT,
+         &options.triggers, 0, 0, NULL},
+        OPTION_END,
+    };
+    const struct tool tool = {"pattern-stats", "Tells which share of triggers shows the patterns that readers found.",
+                              "[FILE...]", specs, SIZE_MAX};
+    int first = cli_parse(&tool, argc, argv);
+    size_t count = first < argc ? (size_t)(argc - first) : 1;
+    const char **paths = new_array(count, sizeof *paths); /* NULL, for standard input */
+    for (size_t i = 0; first < argc && i < count; i++)
+        paths[i] = strcmp(argv[first + (int)i], "-") ? argv[first + (int)i] : NULL;
+
+    struct annotations annotations = annotations_read(paths, count);
+    if (options.triggers)
+        check_triggers(&annotations, options.triggers);
+    if (options.kappa)
+        write_kappa(&annotations, options.kappa);
+    write_patterns(&annotations, options.output);
+    annotations_free(&annotations);
+    free(paths);
+    return STATUS_DONE;
+}
