@@ -3,7 +3,7 @@
 #
 # usage: annotation.sh MODEL OUT [CSV...]
 #
-# OUT is a folder that agreement.sh has left triggers.msgpack in. Without CSV files this
+# OUT is a folder that triggers.sh has left triggers.msgpack in. Without CSV files this
 # makes OUT/annotation.html, a page for the readers: 10 keys of each layer, 25 triggers a key.
 # With the CSV files that readers have downloaded from it: OUT/patterns.csv and OUT/kappa.csv.
 # The tools must be in PATH.

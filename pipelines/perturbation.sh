@@ -4,7 +4,7 @@
 #
 # usage: perturbation.sh MODEL OUT [options of perturb-triggers]
 #
-# Reads OUT/triggers.msgpack, which agreement.sh leaves there, and leaves beside it
+# Reads OUT/triggers.msgpack, which triggers.sh leaves there, and leaves beside it
 # perturbation.csv: of 100 random keys a layer the 50 best triggers, without their
 # first, last, or one random token, unless the options say otherwise. The tools must
 # be in PATH. A stage that fails leaves no trailer, so the stages behind it fail as

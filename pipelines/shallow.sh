@@ -4,8 +4,8 @@
 #
 # usage: shallow.sh MODEL TEXT OUT [options of tokenize]
 #
-# Reads OUT/triggers.msgpack, which agreement.sh leaves there, and TEXT, with the
-# options that agreement.sh had, for random prefixes to compare with. Leaves beside
+# Reads OUT/triggers.msgpack, which triggers.sh leaves there, and TEXT, with the
+# options that triggers.sh had, for random prefixes to compare with. Leaves beside
 # it shallow.csv, a row a layer; shallow-keys.csv, a row a key; shallow-ngrams.csv,
 # the n-grams that a key's triggers share. The tools must be in PATH.
 set -eu

@@ -169,10 +169,7 @@ int main(int argc, char **argv)
         die_usage("--title takes UTF-8 text, not '%s'", options.title);
 
     struct stream_reader *reader = stream_open(cli_input(argc, argv, first), "triggers");
-    struct model_config config = model_config_read(options.model);
-    struct tokenizer *tokenizer = tokenizer_read(&config);
-    tokenizer_check(tokenizer, &config, reader);
-    config_free(&config);
+    struct tokenizer *tokenizer = tokenizer_open(options.model, reader);
 
     const char *model = header_text(reader, "model", "id");
     struct sheet sheet = {&options, tokenizer, hash_new(), json_make("[]")};
