@@ -438,7 +438,7 @@ struct encoding {
 
 static uint32_t *add_tokens(struct encoding *encoding, size_t count)
 {
-    if (count > *encoding->capacity - encoding->count) {
+    if (count >= *encoding->capacity - encoding->count) { /* never full: there is an array, for no tokens too */
         *encoding->capacity = 2 * (encoding->count + count) + 64;
         *encoding->tokens = grow_array(*encoding->tokens, *encoding->capacity, sizeof **encoding->tokens);
     }
