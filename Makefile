@@ -70,10 +70,11 @@ test: ## set up, build with gcc, clang and the sanitizers, run all tests
 	@$(MAKE) --no-print-directory -s all unit-tests test-programs BUILD=sanitize
 	@$(PYTHON) -m pytest -q -p no:cacheprovider -n auto --dist loadfile tests
 
-bench: ## forward-dump's arithmetic beside plain matrix products, at the paper's layer shapes
+bench: ## forward-dump's arithmetic beside plain matrix products, at the layer shapes of the paper and of SmolLM2
 	@./setup.sh run
 	@$(MAKE) --no-print-directory -s bench-program
 	@$(DIR)/tests/bench-forward $(BENCH_OPTIONS)
+	@$(DIR)/tests/bench-forward --gated --d-model 576 --d-ff 1536 --heads 9 --key-value-heads 3 $(BENCH_OPTIONS)
 
 fuzz: ## fuzz the readers of models and tokenizers with clang's libFuzzer; SECONDS=60 each, FUZZERS="gguf import"
 	@./setup.sh test
