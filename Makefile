@@ -24,13 +24,12 @@ COMMON = $(patsubst common/%.c,$(DIR)/common/%.o,$(sort $(wildcard common/*.c)))
 UNIT_TESTS = $(patsubst tests/%.c,$(DIR)/tests/%,$(sort $(wildcard tests/unit_*.c)))
 MANUALS = $(sort $(wildcard tools/*.[17] common/*.5))
 
-# Fuzzers, which take the place of malloc, free and mmap in what they get bytes into.
+# Fuzzers, built by clang alone; tests/fuzz.c takes the place of these functions.
 SECONDS ?= 60
-FUZZ_FLAGS = -std=c11 $(WARNINGS) -g -O1 -Icommon -D_POSIX_C_SOURCE=200809L -fsanitize=address,undefined \
-	-fno-sanitize-recover=all
-FUZZ_NAMES = $(foreach name,malloc free mmap munmap,-D$(name)=fuzz_$(name))
-RUN_FUZZER = ASAN_OPTIONS=detect_leaks=0 build/fuzz/$(1) -max_total_time=$(SECONDS) -timeout=20 -rss_limit_mb=4000 \
-	-artifact_prefix=build/fuzz/ -max_len=$(2) build/fuzz/$(1)-corpus
+FUZZERS = $(patsubst tests/fuzz-%.c,%,$(sort $(wildcard tests/fuzz-*.c)))
+FUZZ_WRAPPED = die fclose mmap munmap open_memstream pcre2_jit_compile_8 pcre2_jit_stack_create_8
+CFLAGS_fuzz = -O1 -g -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all -fno-omit-frame-pointer
+FUZZ_OPTIONS = -max_total_time=$(SECONDS) -timeout=20 -rss_limit_mb=4000 -max_len=40000
 
 # V=1 shows whole commands.
 Q = $(if $(V),,@)
@@ -92,23 +91,18 @@ test: ## set up, build with gcc, clang and the sanitizers, run all tests
 	@$(MAKE) --no-print-directory -s all unit-tests test-programs BUILD=sanitize
 	@$(PYTHON) -m pytest -q -p no:cacheprovider -n auto --dist loadfile tests
 
-bench: ## forward-dump's arithmetic beside plain matrix products, at the paper's layer shapes
+bench: ## forward-dump's arithmetic beside plain matrix products, at the layer shapes of the paper and of SmolLM2
 	@./setup.sh run
 	@$(MAKE) --no-print-directory -s bench-program
 	@$(DIR)/tests/bench-forward $(BENCH_OPTIONS)
+	@$(DIR)/tests/bench-forward --gated --d-model 576 --d-ff 1536 --heads 9 --key-value-heads 3 $(BENCH_OPTIONS)
 
-fuzz: ## fuzz the readers of checkpoints and of GGUF files with clang's libFuzzer; SECONDS=60 each
+fuzz: ## fuzz the readers of models and tokenizers with clang's libFuzzer; SECONDS=60 each, FUZZERS="gguf import"
 	@./setup.sh test
-	@mkdir -p build/fuzz/import-corpus build/fuzz/gguf-corpus
-	$(Q)for part in pickle torchfile fairseq; do \
-		clang $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link $(FUZZ_NAMES) -c -o build/fuzz/$$part.o common/$$part.c || exit; \
-	done
-	$(Q)clang $(FUZZ_FLAGS) -fsanitize=fuzzer -o build/fuzz/import tests/fuzz-import.c common/json.c build/fuzz/*.o $(LIBRARIES)
-	$(Q)clang $(FUZZ_FLAGS) -fsanitize=fuzzer -Wl,--wrap=free -o build/fuzz/gguf tests/fuzz-gguf.c \
-		common/gguf.c common/quantized.c common/floats.c -lm
-	$(Q)$(PYTHON) tests/gguf_seeds.py build/fuzz/gguf-corpus
-	@$(call RUN_FUZZER,import,40000) tests/fairseq-tiny
-	@$(call RUN_FUZZER,gguf,4096)
+	@$(MAKE) --no-print-directory -s $(FUZZERS:%=build/fuzz-clang/tests/fuzz-%) BUILD=fuzz CC=clang
+	@$(PYTHON) tests/fuzz_seeds.py build/fuzz-clang
+	@cd build/fuzz-clang && for name in $(FUZZERS); do mkdir -p $$name-found && ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16 \
+		tests/fuzz-$$name $(FUZZ_OPTIONS) -artifact_prefix=$$name- $$name-found $$name-seeds || exit; done
 
 unit-tests: $(UNIT_TESTS)
 bench-program: $(DIR)/tests/bench-forward
@@ -138,6 +132,10 @@ $(DIR)/tests/%: $(DIR)/tests/%.o $(DIR)/libffkv.a
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBRARIES) $(if $(filter unit_%,$*),-lcmocka)
 
 $(DIR)/annotation-sheet: $(DIR)/tools/annotation-sheet.html.embedded.o
+
+$(DIR)/tests/fuzz-%: $(DIR)/tests/fuzz-%.o $(DIR)/tests/fuzz.o $(DIR)/libffkv.a
+	$(SAY) "link    $@"
+	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer $(FUZZ_WRAPPED:%=-Wl,--wrap=%) -o $@ $^ $(LIBRARIES)
 
 $(DIR)/libffkv.a: $(COMMON)
 	$(SAY) "archive $@"

@@ -64,7 +64,7 @@ struct bpe {
     struct added_set *added, *added_normalized;
     struct normalizer *normalizer; /* NULL: none */
     struct pretokenizer *pretokenizer;
-    struct cached_word *cache;
+    struct cached_word *cache; /* NULL until something is encoded */
     struct symbol *symbols;  /* of the word at hand */
     struct candidate *heap;  /* its pairs */
     size_t symbol_capacity, heap_capacity, heap_count;
@@ -403,7 +403,6 @@ struct bpe *bpe_new(const struct bpe_parts *parts)
     set_merges(bpe, parts);
     set_added(bpe, parts);
     set_id(bpe, parts);
-    bpe->cache = new_array(CACHED_WORDS, sizeof *bpe->cache);
     return bpe;
 }
 
@@ -438,7 +437,7 @@ struct encoding {
 
 static uint32_t *add_tokens(struct encoding *encoding, size_t count)
 {
-    if (count > *encoding->capacity - encoding->count) {
+    if (count >= *encoding->capacity - encoding->count) { /* never full: there is an array, for no tokens too */
         *encoding->capacity = 2 * (encoding->count + count) + 64;
         *encoding->tokens = grow_array(*encoding->tokens, *encoding->capacity, sizeof **encoding->tokens);
     }
@@ -623,6 +622,8 @@ size_t bpe_encode(struct bpe *bpe, struct span text, uint32_t **tokens, size_t *
         die("a text of %zu bytes; at most %d can be encoded at once", text.length, MOST_TEXT_BYTES);
     if (!is_utf8(text))
         die("a text that is not UTF-8 cannot be encoded; convert it, for instance with iconv");
+    if (!bpe->cache)
+        bpe->cache = new_array(CACHED_WORDS, sizeof *bpe->cache);
     struct added_search search = {.set = bpe->added, .text = text};
     struct span before;
     uint32_t token;

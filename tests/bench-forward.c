@@ -1,8 +1,8 @@
 /*
  * bench-forward: how near the forward pass comes to the plain matrix products.
  *
- * Builds a random model of any shape in memory and runs two things in turn, each
- * in all threads: the forward pass over full batches of random tokens, and
+ * Builds a random model of any shape in memory, of the paper's kind or of Llama's
+ * (--gated), and runs two things in turn, each in all threads: the forward pass over full batches of random tokens, and
  * cblas_sgemm alone, on matrices of the shapes that the pass multiplies. Counted
  * are the products' operations only, so that all else that the pass does
  * (attention, norms, activation) shows as loss. The rates are those of the same
@@ -21,7 +21,8 @@
 #include <time.h>
 
 struct options {
-    uint64_t layers, d_model, d_ff, heads, vocabulary, batch, sentence, rounds, threads;
+    uint64_t layers, d_model, d_ff, heads, key_value_heads, vocabulary, batch, sentence, rounds, threads;
+    bool gated;
 };
 
 struct bench {
@@ -57,20 +58,35 @@ static float *constant(size_t count, float value)
     return values;
 }
 
+/* Gated models have none. */
+static const float *bias(const struct model_config *config, size_t count)
+{
+    return config->gated ? NULL : constant(count, 0);
+}
+
 static struct model_layer random_layer(const struct model_config *config, uint64_t seed)
 {
-    size_t d_model = config->d_model, d_ff = config->d_ff;
+    size_t d_model = config->d_model, d_ff = config->d_ff, keys = config->key_value_heads * config->head_width;
     return (struct model_layer){
-        .attention_norm_gain = constant(d_model, 1), .attention_norm_bias = constant(d_model, 0),
-        .query = random_matrix(d_model, d_model, seed), .query_bias = constant(d_model, 0),
-        .key = random_matrix(d_model, d_model, seed + 4), .key_bias = constant(d_model, 0),
-        .value = random_matrix(d_model, d_model, seed + 5), .value_bias = constant(d_model, 0),
+        .attention_norm_gain = constant(d_model, 1), .attention_norm_bias = bias(config, d_model),
+        .query = random_matrix(d_model, d_model, seed), .query_bias = bias(config, d_model),
+        .key = random_matrix(keys, d_model, seed + 4), .key_bias = bias(config, keys),
+        .value = random_matrix(keys, d_model, seed + 5), .value_bias = bias(config, keys),
         .attention_output = random_matrix(d_model, d_model, seed + 1),
-        .attention_output_bias = constant(d_model, 0),
-        .ffn_norm_gain = constant(d_model, 1), .ffn_norm_bias = constant(d_model, 0),
-        .keys = random_matrix(d_ff, d_model, seed + 2), .keys_bias = constant(d_ff, 0),
-        .values = random_matrix(d_model, d_ff, seed + 3), .values_bias = constant(d_model, 0),
+        .attention_output_bias = bias(config, d_model),
+        .ffn_norm_gain = constant(d_model, 1), .ffn_norm_bias = bias(config, d_model),
+        .keys = random_matrix(d_ff, d_model, seed + 2), .keys_bias = bias(config, d_ff),
+        .gates = config->gated ? random_matrix(d_ff, d_model, seed + 6) : NULL,
+        .values = random_matrix(d_model, d_ff, seed + 3), .values_bias = bias(config, d_model),
     };
+}
+
+static void set_rotary(struct model_config *config)
+{
+    config->rotary_width = config->head_width / 2 * 2;
+    config->rotary_frequency = new_array(config->rotary_width / 2, sizeof *config->rotary_frequency);
+    for (size_t k = 0; k < config->rotary_width / 2; k++)
+        config->rotary_frequency[k] = pow(10000, -2.0 * (double)k / (double)config->rotary_width);
 }
 
 /* One cluster that has all words, d_model wide: no projection to the vocabulary is measured. */
@@ -80,15 +96,20 @@ static void make_model(struct bench *bench)
     struct model_config *config = &bench->model.config;
     *config = (struct model_config){
         .layers = (size_t)options->layers, .d_model = (size_t)options->d_model, .d_ff = (size_t)options->d_ff,
-        .heads = (size_t)options->heads, .key_value_heads = (size_t)options->heads,
-        .head_width = (size_t)(options->d_model / options->heads), .vocabulary = (size_t)options->vocabulary, .position_offset = 2,
-        .embed_scale = 1, .norm_epsilon = 1e-5f, .clusters = 1,
+        .heads = (size_t)options->heads, .key_value_heads = (size_t)options->key_value_heads,
+        .head_width = (size_t)(options->d_model / options->heads), .vocabulary = (size_t)options->vocabulary,
+        .position_offset = 2, .embed_scale = 1, .norm_epsilon = 1e-5f, .clusters = 1,
+        .gated = options->gated, .norm = options->gated ? NORM_RMS : NORM_LAYER,
+        .activation = options->gated ? ACTIVATION_SILU : ACTIVATION_RELU,
+        .position = options->gated ? POSITION_ROTARY : POSITION_SINUSOIDAL,
     };
+    if (config->position == POSITION_ROTARY)
+        set_rotary(config);
     bench->model.cluster = new_array(1, sizeof *bench->model.cluster);
     bench->model.cluster[0] = (struct model_cluster){
         .size = config->vocabulary, .width = config->d_model,
         .input = random_matrix(config->vocabulary, config->d_model, 1),
-        .input_projection = random_matrix(config->d_model, config->d_model, 2),
+        .input_projection = config->gated ? NULL : random_matrix(config->d_model, config->d_model, 2),
     };
     bench->model.layer = new_array(config->layers, sizeof *bench->model.layer);
     for (size_t i = 0; i < config->layers; i++)
@@ -114,27 +135,34 @@ static void make_batch(struct bench *bench)
 }
 
 /* Multiplications and additions of one batch's products. */
-static double operations(const struct options *options)
+static double operations(const struct bench *bench)
 {
-    double d_model = (double)options->d_model, d_ff = (double)options->d_ff;
-    return 2.0 * (double)options->batch * d_model
-         * ((double)options->layers * (4 * d_model + 2 * d_ff) + d_model /* of the embedding */);
+    const struct model_config *config = &bench->model.config;
+    double d_model = (double)config->d_model, keys = (double)(config->key_value_heads * config->head_width);
+    double layer = 2 * d_model + 2 * keys + (config->gated ? 3 : 2) * (double)config->d_ff;
+    return 2.0 * (double)bench->batch.tokens * d_model
+         * ((double)config->layers * layer + (bench->model.cluster[0].input_projection ? d_model : 0));
 }
 
 static void run_products(const struct bench *bench)
 {
     const struct model_config *config = &bench->model.config;
     size_t rows = bench->batch.tokens, d_model = config->d_model, d_ff = config->d_ff;
+    size_t keys = config->key_value_heads * config->head_width;
     float *narrow = new_floats(rows * d_model), *wide = new_floats(rows * (d_ff > d_model ? d_ff : d_model));
+    const float *projection = bench->model.cluster[0].input_projection;
     for (size_t r = 0; r < bench->repetitions; r++) {
-        product_transposed(rows, d_model, d_model, wide, bench->model.cluster[0].input_projection, 0, narrow, d_model);
+        if (projection)
+            product_transposed(rows, d_model, d_model, wide, projection, 0, narrow, d_model);
         for (size_t l = 0; l < config->layers; l++) {
             const struct model_layer *layer = &bench->model.layer[l];
             product_transposed(rows, d_model, d_model, narrow, layer->query, 0, wide, d_model);
-            product_transposed(rows, d_model, d_model, narrow, layer->key, 0, wide, d_model);
-            product_transposed(rows, d_model, d_model, narrow, layer->value, 0, wide, d_model);
+            product_transposed(rows, keys, d_model, narrow, layer->key, 0, wide, keys);
+            product_transposed(rows, keys, d_model, narrow, layer->value, 0, wide, keys);
             product_transposed(rows, d_model, d_model, wide, layer->attention_output, 0, narrow, d_model);
             product_transposed(rows, d_ff, d_model, narrow, layer->keys, 0, wide, d_ff);
+            if (layer->gates)
+                product_transposed(rows, d_ff, d_model, narrow, layer->gates, 0, wide, d_ff);
             product_transposed(rows, d_model, d_ff, wide, layer->values, 0, narrow, d_model);
         }
     }
@@ -168,7 +196,7 @@ static double measure(struct bench *bench, bool products_only)
     bench->products_only = products_only;
     double start = now();
     run_threads((size_t)bench->options->threads, work, bench);
-    return 1e-9 * operations(bench->options) * (double)bench->repetitions * (double)bench->options->threads
+    return 1e-9 * operations(bench) * (double)bench->repetitions * (double)bench->options->threads
          / (now() - start);
 }
 
@@ -180,12 +208,14 @@ static int by_size(const void *a, const void *b)
 
 int main(int argc, char **argv)
 {
-    struct options options = {4, 1024, 4096, 8, 10000, 512, 25, 5, cli_threads()};
+    struct options options = {4, 1024, 4096, 8, 0, 10000, 512, 25, 5, cli_threads(), false};
     const struct option_spec specs[] = {
         {0, "layers", "N", "layers (default 4)", OPTION_NUMBER, &options.layers, 1, 4096, NULL},
         {0, "d-model", "N", "width (default 1024, the paper's)", OPTION_NUMBER, &options.d_model, 2, 1 << 16, NULL},
         {0, "d-ff", "N", "memory cells of a layer (default 4096, the paper's)", OPTION_NUMBER, &options.d_ff, 1, 1 << 18, NULL},
         {0, "heads", "N", "attention heads (default 8)", OPTION_NUMBER, &options.heads, 1, 1 << 16, NULL},
+        {0, "key-value-heads", "N", "heads of keys and values (default: as many)", OPTION_NUMBER, &options.key_value_heads, 1, 1 << 16, NULL},
+        {0, "gated", NULL, "gated layers, rotary positions, RMSNorm, no biases, as Llama", OPTION_FLAG, &options.gated, 0, 0, NULL},
         {0, "vocabulary", "N", "words (default 10000)", OPTION_NUMBER, &options.vocabulary, 2, 1 << 20, NULL},
         {0, "batch", "N", "positions in a batch (default 512)", OPTION_NUMBER, &options.batch, 1, 1 << 16, NULL},
         {0, "sentence", "N", "tokens in a sentence (default 25)", OPTION_NUMBER, &options.sentence, 1, 1 << 16, NULL},
@@ -195,6 +225,11 @@ int main(int argc, char **argv)
     };
     const struct tool tool = {"bench-forward", "Compares the forward pass with plain matrix products.", "", specs, 0};
     cli_parse(&tool, argc, argv);
+    if (!options.key_value_heads)
+        options.key_value_heads = options.heads;
+    if (options.heads % options.key_value_heads)
+        die_usage("--heads %llu is not a multiple of --key-value-heads %llu", (unsigned long long)options.heads,
+                  (unsigned long long)options.key_value_heads);
     if (options.d_model % options.heads)
         die_usage("--d-model %llu is not a multiple of --heads %llu", (unsigned long long)options.d_model,
                   (unsigned long long)options.heads);
@@ -206,10 +241,11 @@ int main(int argc, char **argv)
     make_batch(&bench);
     /* The first round, which is not counted, also tells how many batches take about a second. */
     double rate = measure(&bench, true);
-    bench.repetitions = 1 + (size_t)(1e9 * rate / operations(&options) / (double)options.threads);
-    printf("%s, %llu threads, %llu layers, d_model %llu, d_ff %llu, batches of %llu positions\n", blas_name(),
-           (unsigned long long)options.threads, (unsigned long long)options.layers,
-           (unsigned long long)options.d_model, (unsigned long long)options.d_ff,
+    bench.repetitions = 1 + (size_t)(1e9 * rate / operations(&bench) / (double)options.threads);
+    printf("%s, %llu threads, %llu %slayers, d_model %llu, d_ff %llu, heads %llu, of keys %llu, batches of %llu positions\n",
+           blas_name(), (unsigned long long)options.threads, (unsigned long long)options.layers,
+           options.gated ? "gated " : "", (unsigned long long)options.d_model, (unsigned long long)options.d_ff,
+           (unsigned long long)options.heads, (unsigned long long)options.key_value_heads,
            (unsigned long long)options.batch);
     for (size_t i = 0; i < options.rounds; i++) {
         double products = measure(&bench, true), forward = measure(&bench, false);

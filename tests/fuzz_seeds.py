@@ -1,0 +1,85 @@
+"""fuzz_seeds.py FOLDER: files for the fuzzers to begin with, in FOLDER/NAME-seeds/."""
+
+import json
+import pathlib
+import struct
+import sys
+
+import gguf_format as form
+import test_bpe as bpe
+import test_gguf as gguf
+
+ROOT = pathlib.Path(__file__).resolve().parent
+MOST_BYTES = 4096
+
+
+def files(**contents):
+    """Several files as one, as fuzz_files takes them apart; __ in a name is a dot."""
+    return b"\n".join(b"%% " + name.replace("__", ".").encode() + b"\n" + content for name, content in contents.items())
+
+
+def tensors(**entries):
+    """A safetensors file of {name: (dtype, shape, bytes)}."""
+    header, data = {"__metadata__": {"format": "pt"}}, b""
+    for name, (dtype, shape, content) in entries.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(content)]}
+        data += content
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def weights_seeds():
+    ones = {"F32": struct.pack("<f", 1), "F16": b"\0\x3c", "BF16": b"\x80\x3f"}
+    a = tensors(norm=("F32", [3], 3 * ones["F32"]), half=("F16", [2, 2], 4 * ones["F16"]))
+    b = tensors(brain=("BF16", [2, 1], 2 * ones["BF16"]), none=("F32", [0, 4], b""), deep=("F16", [1, 1, 1], ones["F16"]))
+    index = json.dumps({"metadata": {"total_size": 28}, "weight_map": {"norm": "a", "half": "a", "brain": "b"}}).encode()
+    return {"one": files(model__safetensors=a), "nan": files(model__safetensors=tensors(x=("F32", [1], b"\xff" * 4))),
+            "shards": files(model__safetensors__index__json=index, a=a, b=b),
+            "missing": files(model__safetensors__index__json=index, a=a)}
+
+
+def tokenizer_seeds():
+    text = "ab <s>abcab\u00e9 e\u0301\n  12 don't\tab!?\n".encode()
+    refused = [parameter for mark in bpe.test_refused.pytestmark for parameter in mark.args[1]]
+    by_hand = [parameter for mark in bpe.test_by_hand.pytestmark for parameter in mark.args[1]]
+    seeds = {f"json-{i}": files(tokenizer__json=bpe.small(**changes).encode(), text=text)
+             for i, (changes, *_) in enumerate([*refused, *by_hand])}
+    vocabulary = json.dumps({"a": 0, "b": 1, "ab": 2, "\u0120": 3, "\u0120a": 4, "<s>": 5}).encode()
+    specials = json.dumps({"bos_token": "<s>", "unk_token": {"content": "b"}}).encode()
+    for name, line in {"pair": text, "no-tokens": b"!\n"}.items():
+        seeds[name] = files(vocab__json=vocabulary, merges__txt=b"#version: 0.2\na b\n\xc4\xa0 a\n", text=line,
+                            special_tokens_map__json=specials)
+    return seeds
+
+
+def dictionary_seeds():
+    return {"words": b"the 120\n, 7\n\xc3\xa9t\xc3\xa9 1\n", "return": b"the 1\r\nof 2 \r\n", "mark": b"\xef\xbb\xbfthe 1\n",
+            "twice": b"a 1\na 2\n", "special": b"</s> 1\n", "bare": b"word\n", "nul": b"a\0b 1\n", "cut": b"a 1",
+            "gzip": bytes.fromhex("1f8b0800000000000003") + b"\x4b\x54\x30\xe4\x02\x00" + struct.pack("<II", 0, 4)}
+
+
+def gguf_seeds():
+    seeds = {"small": gguf.small_file()[0], "metadata": form.build(gguf.METADATA)}
+    for name, (_, elements, _, _) in form.FORMATS.items():
+        seeds[name] = form.build([("k", "string", "v")],
+                                 [(name, [2 * elements], name, gguf.blocks(name, 2)), ("z", [1], "F32", bytes(4))])
+    seeds.update((f"hostile-{index}", data) for index, (data, _) in enumerate(gguf.HOSTILE.values()))
+    return seeds
+
+
+def import_seeds():
+    return {path.name: path.read_bytes() for path in (ROOT / "fairseq-tiny").glob("*.pt")}
+
+
+def main(folder):
+    for name, seeds in {"weights": weights_seeds(), "tokenizer": tokenizer_seeds(), "dictionary": dictionary_seeds(),
+                        "gguf": gguf_seeds(), "import": import_seeds()}.items():
+        place = folder / f"{name}-seeds"
+        place.mkdir(parents=True, exist_ok=True)
+        for seed, data in seeds.items():
+            if len(data) <= MOST_BYTES or name == "import":
+                (place / seed).write_bytes(data)
+
+
+if __name__ == "__main__":
+    main(pathlib.Path(sys.argv[1]))
