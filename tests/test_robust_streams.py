@@ -721,7 +721,7 @@ def test_coefficients_of_keys(bin, made, tmp_path):
         ("coefficients missing", without(1), "a batch without its coefficients"),
         ("last coefficients missing", without(-1), "the last batch has no coefficients"),
         ("coefficients twice", twice(1), "without their batch"),
-        ("batch twice", lambda header, records: records.__setitem__(slice(2, 2), records[:2]), "not in order"),
+        ("batch twice", lambda header, records: records.__setitem__(slice(2, 2), records[:2]), "sentence 0 is not in order"),
         ("keys in another order", put("key_cell", 0, SIZES["d_ff"] - 1), "not in order"),
         ("nothing", lambda header, records: records.clear(), "no sentence")])
     cases.append(Case("other activations", made.maxima, "perturb-triggers"))

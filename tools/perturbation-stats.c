@@ -91,6 +91,7 @@ static void read_batches(struct stats *stats, struct stream_reader *reader, size
     struct record record;
     struct batch batch;
     struct sentence_keys keys;
+    uint64_t next_id = 0;
     bool pending = false;
     while (stream_next(reader, &record)) {
         if (record_has(&record, "key") != pending)
@@ -103,6 +104,9 @@ static void read_batches(struct stats *stats, struct stream_reader *reader, size
             sentence_keys_free(&keys);
         } else {
             batch = batch_read(&record, shape.vocabulary);
+            if (batch.id < next_id)
+                stream_fail(reader, "sentence %llu is not in order", (unsigned long long)batch.id);
+            next_id = batch.id + batch.sentences;
             keys = sentence_keys_read(&record, batch.sentences, shape.layers, shape.d_ff, changes);
         }
         pending = !pending;
@@ -137,8 +141,6 @@ static int by_place(const void *a, const void *b)
 /* No key is in two inputs. */
 static void check_keys(struct stats *stats)
 {
-    if (!stats->key_count)
-        die("there is no sentence in the input");
     qsort(stats->keys, stats->key_count, sizeof *stats->keys, by_place);
     for (size_t i = 1; i < stats->key_count; i++)
         if (!by_place(&stats->keys[i - 1], &stats->keys[i]))
@@ -224,6 +226,8 @@ int main(int argc, char **argv)
         read_input(&stats, NULL);
     for (int i = first; i < argc; i++)
         read_input(&stats, strcmp(argv[i], "-") ? argv[i] : NULL);
+    if (!stats.count)
+        die("%s: there is no sentence in it", first == argc ? "standard input" : argv[first]);
     check_keys(&stats);
     write_table(&stats, output);
 
