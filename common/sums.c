@@ -171,6 +171,8 @@ void histogram_read(const struct record *record, const char *name, struct histog
     for (size_t i = 0; i < bins; i++) {
         if (bin[i] >= histogram->bins || (i && bin[i] <= bin[i - 1]))
             stream_fail(record->reader, "the bins of '%s' do not rise or are too large", name);
+        if (!count[i] || count[i] > MOST_COUNT)
+            stream_fail(record->reader, "'%s' has a count of %llu", name, (unsigned long long)count[i]);
         histogram->count[bin[i]] += count[i];
     }
     free(bin);

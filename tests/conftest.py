@@ -10,9 +10,11 @@ import os
 import pathlib
 import subprocess
 
+import numpy as np
 import pytest
 
 import environments
+import oracle
 import random_model as random_models
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -79,6 +81,21 @@ def small_model(tmp_path_factory):
     directory = tmp_path_factory.mktemp("small")
     random_models.write_model(directory, layers=3, d_model=24, d_ff=37, heads=4, vocabulary=100,
                               cutoffs=(30, 60), factor=2)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def normed_model(small_model, tmp_path_factory):
+    """The directory of the small model with a final norm, far from doing nothing."""
+    directory = tmp_path_factory.mktemp("normed")
+    config = json.loads((small_model / "config.json").read_text())
+    tensors = oracle.load_safetensors(small_model / "model.safetensors", np.float32)
+    random = np.random.default_rng(12)
+    for name, mean in ("weight", 1.5), ("bias", 0):
+        tensors[f"decoder.layer_norm.{name}"] = random.normal(mean, 1, config["hidden_size"]).astype(np.float32)
+    random_models.write_tensors(directory / "model.safetensors", tensors)
+    (directory / "config.json").write_text(json.dumps({**config, "final_norm": True}))
+    (directory / "dict.txt").write_bytes((small_model / "dict.txt").read_bytes())
     return directory
 
 

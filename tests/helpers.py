@@ -175,3 +175,47 @@ def assert_close(found, expected, tolerance=1e-4):
     axes = tuple(range(max(0, found.ndim - 2), found.ndim))
     error = np.abs(found - expected).max(axis=axes) / np.abs(expected).max(axis=axes).clip(1e-30)
     assert error.max() <= tolerance, f"relative error {error.max():.3g}"
+
+
+# --------------------------------------------------- rows of activations
+
+def rows_of(stream):
+    """Of an activations stream, its rows at positions that count: arrays
+    sentence, position, next (rows), a list prefix (rows) of tokens, and of what
+    there is of coef, resid and ffn (layers, rows, columns)."""
+    found = {"sentence": [], "position": [], "next": [], "prefix": []}
+    arrays = {}
+    for batch, layers, _ in batches_of(stream):
+        numbers = batch["sentence"] if "sentence" in batch else batch["id"] + np.arange(len(batch["len"]))
+        texts = np.split(batch["tok"], np.cumsum(batch["len"])[:-1])
+        counts = batch["row_position"] >= stream.header["first"]
+        for s, j in zip(batch["row_sentence"][counts].tolist(), batch["row_position"][counts].tolist()):
+            found["sentence"].append(int(numbers[s]))
+            found["position"].append(j)
+            found["next"].append(int(texts[s][j]))
+            found["prefix"].append(texts[s][:j].tolist())
+        for name in ("coef", "resid", "ffn"):
+            if any(name in record for record in layers.values()):
+                arrays.setdefault(name, []).append(np.stack([layers[l][name][counts] for l in sorted(layers)]))
+    for name in "sentence", "position", "next":
+        found[name] = np.array(found[name], np.int64)
+    return {**found, **{name: np.concatenate(parts, axis=1) for name, parts in arrays.items()}}
+
+
+def assert_table(source, expected, tolerance=1e-5, low=()):
+    """A CSV table has the rows expected, dicts of numbers and texts; NaN is an
+    empty field.  Columns in low may be too low by 0.1 %, as quantiles of binned
+    probabilities are."""
+    found = table(source)
+    assert len(found) == len(expected)
+    for row, wanted in zip(found, expected):
+        assert list(row) == list(wanted)
+        for name, value in wanted.items():
+            where = f"{name} of {row}"
+            if isinstance(value, (str, int)):
+                assert row[name] == str(value), where
+            elif np.isnan(value):
+                assert row[name] == "", where
+            else:
+                below = abs(value) * (tolerance + (name in low) / 1024) + 1e-9
+                assert value - below <= float(row[name]) <= value + abs(value) * tolerance + 1e-9, (where, value)

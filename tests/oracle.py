@@ -396,3 +396,119 @@ def rank_quantiles(records, percentages=(10, 25, 50, 75, 90)):
             row[f"p{q}"] = float(np.percentile(ranks, q)) if ranks else float("nan")
         rows.append(row)
     return rows
+
+
+# ------------------------------------------------- memories are aggregated
+
+def apply_norm(model, vectors, how="full"):
+    """(rows, d) -> (rows, d): what is done with the final norm before vectors
+    are projected: none, its gain only, or the full norm with each row's own
+    statistics.  A model without a final norm has nothing to apply."""
+    vectors = np.asarray(vectors, model.dtype)
+    if how == "none" or not model.config["final_norm"]:
+        return vectors
+    gain = model.tensors["decoder.layer_norm.weight"]
+    if how == "gain":
+        return vectors * gain
+    return layer_norm(vectors, gain, model.tensors["decoder.layer_norm.bias"], model.config["layer_norm_eps"])
+
+
+def tops(model, vectors, norm="full"):
+    """(rows, d) -> (rows): each one's most probable token, the lowest of equals."""
+    return np.argmax(log_probs(model, apply_norm(model, vectors, norm)), axis=1)
+
+
+def agreeing(model, layer, coef, ffn, is_active, cells, norm="none", scaled=False):
+    """coef (rows, cells), ffn (rows, d), is_active (rows, cells), cells: their
+    numbers.  Returns of each row the layer's token, and how many active memories'
+    token it is: top(v_i), or scaled top(m_i v_i) (Geva et al. section 5.1)."""
+    values, own = value_vectors(model, layer)[cells], tops(model, ffn, norm)
+    if scaled:
+        token = np.stack([tops(model, m[:, None] * values, norm) for m in np.asarray(coef, model.dtype)]) \
+            if len(coef) else np.zeros(is_active.shape)
+    else:
+        token = tops(model, values, norm)[None]
+    return own, (is_active & (token == own[:, None])).sum(axis=1)
+
+
+def composition(layers, counts, position, stop_words=(), frequent=100, short=5):
+    """Rows of active.csv (figure 7) and of composition.csv (figure 8).
+
+    layers: [(number from 0, active (rows, cells) bool, tokens (rows), agreeing
+    (rows))]; counts: of the vocabulary's tokens in the text; position (rows).
+    """
+    common = set(np.lexsort((np.arange(len(counts)), -counts))[:frequent][
+        np.sort(-counts)[:frequent] < 0].tolist())
+    active_rows, rows = [], []
+    for layer, active, token, agree in layers:
+        share = active.mean(axis=1) if len(active) else np.array([])
+        active_rows.append({"layer": layer + 1, "prefixes": len(active), "mean": nan_mean(share),
+                            **{f"p{q}": percentile(share, q) for q in (25, 50, 75)}})
+        here = agree > 0
+        rows.append({
+            "layer": layer + 1, "prefixes": len(active), "zero_agreement": nan_mean(~here),
+            "stop_word": nan_mean([t in stop_words for t in token[here].tolist()]) if stop_words else np.nan,
+            "frequent": nan_mean([t in common for t in token[here].tolist()]),
+            "short_prefix": nan_mean(position[here] < short), "memories": nan_mean(agree[here])})
+    return active_rows, rows
+
+
+def nan_mean(numbers):
+    return float(np.mean(numbers)) if len(numbers) else float("nan")
+
+
+def percentile(numbers, q):
+    return float(np.percentile(numbers, q)) if len(numbers) else float("nan")
+
+
+Refinement = collections.namedtuple("Refinement", "residual ffn output p rank final next_logp p_old p_new")
+
+
+def refinement(model, resid, ffn, following, norm="none"):
+    """resid and ffn (L, rows, d), following (rows): next tokens.  Returns the
+    tokens that r^l, y^l and o^l predict (L, rows); of the final token, that of
+    o^L (rows), the probability and the rank in p(r^l) (L, rows); and (rows):
+    log p(o^L) of the next token, p(r^L) of its own token, p(o^L) of the final
+    one (Geva et al. section 5.2)."""
+    resid, ffn = np.asarray(resid, model.dtype), np.asarray(ffn, model.dtype)
+    rows = np.arange(resid.shape[1])
+    last = log_probs(model, apply_norm(model, resid[-1] + ffn[-1]))
+    final = np.argmax(last, axis=1)
+    log_p = [log_probs(model, apply_norm(model, r)) for r in resid]
+    residual = np.stack([np.argmax(lp, axis=1) for lp in log_p])
+    return Refinement(
+        residual, np.stack([tops(model, y, norm) for y in ffn]),
+        np.stack([tops(model, r + y) for r, y in zip(resid, ffn)]),
+        np.stack([np.exp(lp[rows, final]) for lp in log_p]),
+        np.stack([[rank(lp[i], final[i]) for i in rows] for lp in log_p]).reshape(len(resid), len(rows)),
+        final, last[rows, following], np.exp(log_p[-1][rows, residual[-1]]), np.exp(last[rows, final]))
+
+
+def refinement_rows(found):
+    """Rows of refinement.csv, cases.csv and settled.csv (figures 9 to 11)."""
+    layers, prefixes = found.residual.shape
+    table = [{"layer": l + 1, "prefixes": prefixes,
+              "residual_is_final": nan_mean(found.residual[l] == found.final), "probability": nan_mean(found.p[l]),
+              **{f"p{q}": percentile(found.p[l], q) for q in (25, 50, 75)},
+              "rank_p50": percentile(found.rank[l], 50)} for l in range(layers)]
+    cases = []
+    for l in range(layers):
+        r, y = found.output[l] == found.residual[l], found.output[l] == found.ffn[l]
+        cases.append({"layer": l + 1, "prefixes": prefixes, "residual": nan_mean(r & ~y), "ffn": nan_mean(y & ~r),
+                      "agreement": nan_mean(r & y), "composition": nan_mean(~r & ~y)})
+    # The first layer such that it and all later ones predict the final token.
+    first = np.array([max([l + 1 for l in range(layers) if found.residual[l, i] != found.final[i]], default=0)
+                      for i in range(prefixes)], np.int64)
+    settled = [{"layer": l + 1, "prefixes": int((first == l).sum()), "share": nan_mean(first == l),
+                "cumulative": nan_mean(first <= l)} for l in range(layers + 1)]
+    return table, cases, settled
+
+
+def output_embedding(model, token):
+    """The vector whose product with h is the token's logit within its cluster: a
+    row of the head's words, or P e of a further cluster's.  Tied weights only."""
+    for i, (start, end) in enumerate(clusters(model.config)):
+        if start <= token < end:
+            word = model.tensors[f"decoder.embed_tokens.embeddings.{i}.0.weight"][token - start]
+            return word if i == 0 else model.tensors[f"decoder.embed_tokens.embeddings.{i}.1.weight"] @ word
+    raise ValueError(token)

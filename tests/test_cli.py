@@ -28,6 +28,10 @@ FILTERS = [tool for tool in TOOLS if tool != "import-model"]  # that one makes a
 TEXT_READERS = ["pattern-stats", "tokenize"]
 STREAM_WRITERS = ["forward-dump", "perturb-triggers", "project-values", "tokenize", "topk-keys"]
 SEVERAL_INPUTS = ["pattern-stats", "perturbation-stats"]
+# Options that name a further table to write.
+TABLES = {"agreement-stats": ["--rank", "--confidence"], "composition-stats": ["--active"], "pattern-stats": ["--kappa"],
+          "refinement-stats": ["--cases", "--last-layer", "--settled", "--perplexity"]}
+SUMMING = ["composition-stats", "refinement-stats"]  # these write streams with --sums
 CHAIN = ["tokenize", "forward-dump", "topk-keys", "project-values", "agreement-stats"]
 PATIENCE = 60  # seconds, for what should take far less than one
 
@@ -59,6 +63,11 @@ def made(bin, tmp_path_factory):
     keyed = ok(bin, "forward-dump", "-m", model, "--emit", "key", stdin=uses["perturb-triggers"].output)
     uses["perturbation-stats"] = Use("perturbation-stats", [], keyed)
     uses["shallow-stats"] = Use("shallow-stats", [], triggers)
+    values, rows = place / "values", ok(bin, "forward-dump", "-m", model, "--emit", "coef,resid,ffn",
+                                        stdin=uses["forward-dump"].data)
+    values.write_bytes(ok(bin, "project-values", "-m", model, "--all", "-k", 1))
+    uses["composition-stats"] = Use("composition-stats", ["-m", model, "--values", values, "--threads", 2], rows)
+    uses["refinement-stats"] = Use("refinement-stats", ["-m", model, "--threads", 2], rows)
     assert sorted(uses) == FILTERS
     return uses
 
@@ -176,11 +185,30 @@ def test_options_that_need_an_argument(bin, tmp_path):
 
 
 def test_operands(bin, made, tmp_path):
-    cases = [(use.tool, [*use.arguments, use.path, use.path], "more than one input" if use.tool == "topk-keys"
+    cases = [(use.tool, [*use.arguments, use.path, use.path],
+              "more than one input" if use.tool in ("topk-keys", *SUMMING)
               else f"too many operands, from '{use.path}' on") for use in made.values()
              if use.tool not in SEVERAL_INPUTS]
     cases += [(tool, [], "--model DIR is needed")
-              for tool in ("annotation-sheet", "tokenize", "forward-dump", "project-values")]
+              for tool in ("annotation-sheet", "tokenize", "forward-dump", "project-values", *SUMMING)]
+    composing, refining = made["composition-stats"].arguments, made["refinement-stats"].arguments
+    values = composing[composing.index("--values") + 1]
+    for tool, arguments in zip(SUMMING, (composing, refining)):
+        cases += [(tool, ["--merge"], "--merge needs"), (tool, ["--merge", "--sums"], "--merge needs"),
+                  (tool, [*arguments, "-z"], "--gzip goes with --sums"),
+                  (tool, ["--merge", "--norm", "gain", "x"], "--merge keeps"),
+                  *((tool, [*arguments, "--sums", option, "x"], "--sums writes no tables") for option in TABLES[tool])]
+    cases += [("composition-stats", ["--merge", *more, "x"], "--merge keeps") for more in (
+        ["--scaled"], ["--values", values], ["--rank", "abs"], ["--threshold", 1])]
+    cases += [
+        ("composition-stats", composing[:2], "give --values FILE"),
+        ("composition-stats", [*composing, "--scaled"], "give --values FILE"),
+        ("composition-stats", [*composing, "--norm", "full"], "--norm goes with --scaled"),
+        ("composition-stats", [*composing[:2], "--scaled", "--norm", "full"], "has no final norm"),
+        ("composition-stats", ["--merge", "--stop-words", "x", "x"], "--stop-words needs --model"),
+        ("composition-stats", [*composing, "--sums", "--stop-words", "x"], "--sums writes no tables"),
+        ("refinement-stats", [*refining, "--norm", "gain"], "has no final norm"),
+        ("refinement-stats", ["--merge", "--last-layer", "x", "x"], "--model DIR is needed")]
     cases += [
         ("project-values", [*made["project-values"].arguments, "--all", made["project-values"].path], "--all reads no input"),
         ("project-values", [*made["project-values"].arguments, "-k", 13, made["project-values"].path], "--tops 13"),
@@ -204,7 +232,10 @@ NOT_NUMBERS = ["", "x", "-1", "+1", " 1", "1 ", "1.0", "0x1", "1e3", "1,2", "\u0
 
 @pytest.mark.parametrize("tool, name, least, most", [
     ("tokenize", "batch", 1, 1 << 20), ("tokenize", "max-length", 1, 65535), ("tokenize", "limit", 1, (1 << 63) - 1),
-    ("tokenize", "from", 0, None), ("tokenize", "to", 0, None),
+    ("tokenize", "from", 0, None), ("tokenize", "to", 0, None), ("tokenize", "sample", 1, 1 << 28),
+    ("tokenize", "seed", 0, None), ("composition-stats", "frequent", 0, 1 << 26),
+    ("composition-stats", "short", 0, 65535), ("composition-stats", "threads", 1, 64),
+    ("refinement-stats", "threads", 1, 64),
     ("forward-dump", "seed", 0, None), ("forward-dump", "threads", 1, 64),
     ("topk-keys", "top", 1, 1 << 24), ("topk-keys", "sample", 1, None), ("topk-keys", "seed", 0, None),
     ("annotation-sheet", "sample", 0, None), ("annotation-sheet", "seed", 0, None),
@@ -240,6 +271,9 @@ def test_choices(bin, tmp_path):
           for words, word in [("", ""), ("first,", ""), ("all", "all"), ("first last", "first last")]],
         *[("perturb-triggers", ["--replacement", word], f"--replacement does not know '{word}'; it takes: random, unknown")
           for word in ("", "first")],
+        *[(tool, ["--norm", word], f"--norm does not know '{word}'; it takes: none, gain, full")
+          for tool in SUMMING for word in ("", "yes")],
+        *[("composition-stats", ["--rank", word], f"--rank does not know '{word}'") for word in ("", "max")],
         *[("forward-dump", ["--positions", word], f"--positions does not know '{word}'") for word in ("", "some")],
         *[("forward-dump", ["--emit", words], f"--emit does not know '{word}'; it takes: max, coef, resid, ffn, prediction, key")
           for words, word in [("", ""), ("max,", ""), (",max", ""), ("max,,coef", ""), ("MAX", "MAX"), ("max coef", "max coef"),
@@ -306,7 +340,7 @@ def test_full_device(bin, use, devices):
     for form in [[]] + ([["-z"]] if use.tool in STREAM_WRITERS else []):
         done = shell(bin, '"$@" >/dev/full', use, *form, use.path)
         assert (done.returncode, done.stderr.decode()) == (1, f"{use.tool}: standard output: {says}\n")
-        for option in ["-o", *{"agreement-stats": ["--rank", "--confidence"], "pattern-stats": ["--kappa"]}.get(use.tool, [])]:
+        for option in ["-o", *TABLES.get(use.tool, [])]:
             fails(bin, use.tool, *use.arguments, *form, option, devices.full, use.path,
                   says=f"{use.tool}: {devices.full}: {says}")
             assert stat.S_ISCHR(os.stat(devices.full).st_mode)
@@ -426,6 +460,27 @@ def test_gzip_output(bin, made, tmp_path, tool):
     assert (tmp_path / "out").read_bytes() == compressed
 
 
+@pytest.mark.parametrize("tool", SUMMING)
+def test_sums_are_a_stream(bin, made, tmp_path, tool):
+    """It compresses as others do, and does not go to a terminal."""
+    use = made[tool]
+    sums = ok(bin, tool, *use.arguments, "--sums", use.path)
+    assert streams.read(sums).header["kind"] == tool.removesuffix("-stats")
+    compressed = ok(bin, tool, *use.arguments, "--sums", "-z", use.path)
+    assert gzip.decompress(compressed) == sums and compressed[:8] == b"\x1f\x8b\x08\0\0\0\0\0"
+    (tmp_path / "sums").write_bytes(compressed)
+    assert ok(bin, tool, "--merge", tmp_path / "sums") == use.output
+    assert ok(bin, tool, "--merge", "-", stdin=sums) == use.output
+    assert ok(bin, tool, "--merge", "--sums", tmp_path / "sums") == sums
+    for arguments in [*use.arguments, "--sums", use.path], ["--merge", "--sums", tmp_path / "sums"]:
+        terminal = Terminal()
+        process = subprocess.Popen(command(bin, tool, *arguments), stdout=terminal.descriptor, stderr=subprocess.PIPE,
+                                   env=environment())
+        status, message = end(process)
+        assert (status, terminal.text()) == (2, "")
+        assert message.startswith(f"{tool}: binary output does not go to a terminal")
+
+
 def test_output_appears_only_when_complete(bin, use, large, tmp_path):
     out = tmp_path / "out"
     use = large.get(use.tool, use)
@@ -493,11 +548,11 @@ def test_output_that_cannot_be_made(bin, use, tmp_path):
     assert names(tmp_path) == before and not names(tmp_path / "directory")
 
 
-def test_tables_that_cannot_be_made(bin, made, devices, tmp_path):
-    use = made["agreement-stats"]
-    for option in "--rank", "--confidence":
-        for path, says in ("/proc/out", "/proc/out: "), (tmp_path, "Is a directory"), (devices.full, "No space"):
-            fails(bin, use.tool, "-o", tmp_path / "out", option, path, use.path, says=says)
+@pytest.mark.parametrize("tool, option", [(tool, option) for tool in TABLES for option in TABLES[tool]])
+def test_tables_that_cannot_be_made(bin, made, devices, tmp_path, tool, option):
+    use = made[tool]
+    for path, says in ("/proc/out", "/proc/out: "), (tmp_path, "Is a directory"), (devices.full, "No space"):
+        fails(bin, tool, *use.arguments, "-o", tmp_path / "out", option, path, use.path, says=says)
     assert not names(tmp_path)
 
 

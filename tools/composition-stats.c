@@ -334,30 +334,44 @@ static void write_sums(const struct options *options, const json_t *header, cons
     msgpack_sbuffer_destroy(&buffer);
 }
 
-/* Adds what one input of a merge has. */
+/* One layer's record. */
+static void read_layer(const struct record *record, struct layer_sums *layer)
+{
+    layer->short_prefixes = record_number(record, "short", MOST_COUNT);
+    layer->agreeing_memories = record_number(record, "memories", MOST_COUNT);
+    histogram_read(record, "active", &layer->active);
+    histogram_read(record, "agreement", &layer->agreement);
+    uint64_t prefixes = histogram_total(&layer->active), agreeing = histogram_total(&layer->agreement);
+    uint64_t active = 0;
+    for (size_t n = 0; n < layer->active.bins; n++)
+        active += n * layer->active.count[n];
+    if (agreeing > prefixes || layer->short_prefixes > agreeing || layer->agreeing_memories < agreeing
+        || layer->agreeing_memories > active)
+        stream_fail(record->reader, "the counts of a layer contradict each other");
+}
+
+/* What one input of a merge has, into sums that are 0. */
 static void read_sums(struct stream_reader *reader, struct sums *sums)
 {
     struct record record;
     size_t place = 0;
-    while (stream_next(reader, &record)) {
-        if (record_has(&record, "token_counts")) {
-            uint64_t *more = new_array(sums->vocabulary, sizeof *more);
-            record_copy(&record, "token_counts", more, sums->vocabulary, sizeof *more);
-            for (size_t i = 0; i < sums->vocabulary; i++)
-                sums->token_counts[i] += more[i];
-            free(more);
-            continue;
+    bool counted = false;
+    for (; stream_next(reader, &record); place++) {
+        if (place < sums->layer_count) {
+            if (record_number(&record, "layer", SIZE_MAX) != sums->layers[place])
+                stream_fail(reader, "its layers are not the header's, in order");
+            read_layer(&record, &sums->layer[place]);
+            if (histogram_total(&sums->layer[place].active) != histogram_total(&sums->layer[0].active))
+                stream_fail(reader, "its layers have different numbers of prefixes");
+        } else if (!counted) {
+            record_copy(&record, "token_counts", sums->token_counts, sums->vocabulary, sizeof *sums->token_counts);
+            counted = true;
+        } else {
+            stream_fail(reader, "a record follows the counts of tokens");
         }
-        if (place == sums->layer_count || record_number(&record, "layer", SIZE_MAX) != sums->layers[place])
-            stream_fail(reader, "its layers are not the header's, in order");
-        struct layer_sums *layer = &sums->layer[place++];
-        layer->short_prefixes += record_number(&record, "short", INT64_MAX);
-        layer->agreeing_memories += record_number(&record, "memories", INT64_MAX);
-        histogram_read(&record, "active", &layer->active);
-        histogram_read(&record, "agreement", &layer->agreement);
     }
-    if (place != sums->layer_count)
-        stream_fail(reader, "%zu layers, the header promises %zu", place, sums->layer_count);
+    if (!counted)
+        stream_fail(reader, "%zu of %zu layers, or no counts of tokens behind them", place, sums->layer_count);
 }
 
 /* ---- tables ---- */
@@ -468,7 +482,10 @@ static void merge(const struct options *options, char **paths, size_t count)
     struct sums sums = sums_new(&shape);
     json_t *counts = json_make("{}");
     for (size_t i = 0; i < count; i++) {
-        read_sums(readers[i], &sums);
+        struct sums more = sums_new(&shape);
+        read_sums(readers[i], &more);
+        sums_add(&sums, &more);
+        sums_free(&more);
         counts_add(counts, stream_trailer(readers[i]));
     }
     if (options->sums)
@@ -530,6 +547,8 @@ int main(int argc, char **argv)
         die_usage("--stop-words needs --model DIR for the words");
     if (options.sums && (options.active || options.stop_words))
         die_usage("--sums writes no tables: --active and --stop-words do not go with it");
+    if (options.gzip && !options.sums)
+        die_usage("--gzip goes with --sums; tables are not compressed");
     if (options.merge)
         merge(&options, argv + first, (size_t)(argc - first));
     else

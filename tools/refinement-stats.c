@@ -229,6 +229,8 @@ static struct changes changes_read(const struct record *record, const struct mod
     bool right = changes.count > 0;
     for (size_t i = 0; i < changes.count; i++) {
         right = right && changes.old[i] < shape->vocabulary && changes.new[i] < shape->vocabulary
+             && changes.old[i] != changes.new[i] && changes.sentence[i] <= INT64_MAX
+             && changes.p_old[i] >= 0 && changes.p_old[i] < 1.001f && changes.p_new[i] >= 0 && changes.p_new[i] < 1.001f
              && (!i || changes.sentence[i] > changes.sentence[i - 1]
                  || (changes.sentence[i] == changes.sentence[i - 1] && changes.position[i] > changes.position[i - 1]));
         prefix_tokens += changes.position[i];
@@ -236,7 +238,7 @@ static struct changes changes_read(const struct record *record, const struct mod
     for (size_t i = 0; i < changes.prefix_tokens; i++)
         right = right && changes.prefix[i] < shape->vocabulary;
     if (!right || prefix_tokens != changes.prefix_tokens)
-        stream_fail(record->reader, "changed predictions are out of order, or a token is out of range");
+        stream_fail(record->reader, "changed predictions are out of order, or a number in them is out of range");
     return changes;
 }
 
@@ -531,25 +533,50 @@ static void write_sums(struct stream_writer *writer, const struct sums *sums)
     msgpack_sbuffer_destroy(&buffer);
 }
 
-/* Adds what an input of a merge has in a record behind its changes. */
-static void read_sums(const struct record *record, struct sums *sums)
+/* One layer's record. */
+static void read_layer(const struct record *record, struct layer_sums *layer)
 {
-    if (record_has(record, "next_is_top")) {
-        sums->next_is_top += record_number(record, "next_is_top", INT64_MAX);
-        histogram_read(record, "settled", &sums->settled);
-        exact_read(record, "surprise", &sums->surprise);
-        return;
-    }
-    struct layer_sums *layer = &sums->layer[record_number(record, "layer", sums->layers - 1)];
-    uint64_t cases[CASES];
-    layer->prefixes += record_number(record, "prefixes", INT64_MAX);
-    layer->residual_is_final += record_number(record, "residual_is_final", INT64_MAX);
-    record_copy(record, "cases", cases, CASES, sizeof *cases);
+    uint64_t in_cases = 0;
+    layer->prefixes = record_number(record, "prefixes", MOST_COUNT);
+    layer->residual_is_final = record_number(record, "residual_is_final", layer->prefixes);
+    record_copy(record, "cases", layer->cases, CASES, sizeof *layer->cases);
     for (size_t c = 0; c < CASES; c++)
-        layer->cases[c] += cases[c];
+        in_cases += layer->cases[c] > layer->prefixes ? MOST_COUNT + 1 : layer->cases[c];
     exact_read(record, "probability", &layer->probability);
     histogram_read(record, "probability", &layer->probabilities);
     histogram_read(record, "rank", &layer->rank);
+    if (in_cases != layer->prefixes || histogram_total(&layer->probabilities) != layer->prefixes
+        || histogram_total(&layer->rank) != layer->prefixes || layer->rank.count[0]
+        || layer->rank.count[1] != layer->residual_is_final
+        || exact_value(&layer->probability) > 1.001 * (double)layer->prefixes)
+        stream_fail(record->reader, "the counts of a layer contradict each other");
+}
+
+/*
+ * What an input of a merge has from the record behind its changes on, into sums that are 0.
+ * changed: how many changes there were.
+ */
+static void read_sums(struct stream_reader *reader, struct record *record, uint64_t changed, struct sums *sums)
+{
+    for (size_t i = 0; i < sums->layers; i++) {
+        if (record_number(record, "layer", SIZE_MAX) != i)
+            stream_fail(reader, "its layers are not the header's, in order");
+        read_layer(record, &sums->layer[i]);
+        if (sums->layer[i].prefixes != sums->layer[0].prefixes)
+            stream_fail(reader, "its layers have different numbers of prefixes");
+        if (!stream_next(reader, record))
+            stream_fail(reader, "%zu layers and nothing behind them; the header promises %zu", i + 1, sums->layers);
+    }
+    sums->next_is_top = record_number(record, "next_is_top", sums->layer[0].prefixes);
+    histogram_read(record, "settled", &sums->settled);
+    exact_read(record, "surprise", &sums->surprise);
+    if (histogram_total(&sums->settled) != sums->layer[0].prefixes)
+        stream_fail(reader, "its counts of prefixes contradict each other");
+    if (sums->settled.count[sums->layers] != changed)
+        stream_fail(reader, "it has %llu changed predictions, its sums say %llu", (unsigned long long)changed,
+                    (unsigned long long)sums->settled.count[sums->layers]);
+    if (stream_next(reader, record))
+        stream_fail(reader, "a record follows the last one of its sums");
 }
 
 /* ---- tables ---- */
@@ -671,7 +698,7 @@ static void run(const struct options *options, const char *path)
 /* An input of a merge: its changes come first, a batch a record, then its sums. */
 struct part {
     struct stream_reader *reader;
-    bool ended;
+    uint64_t changed;       /* so far */
     struct changes changes; /* count 0: no more */
 };
 
@@ -681,19 +708,24 @@ static void part_next(struct part *part, const struct model_shape *shape, struct
     struct record record;
     changes_free(&part->changes);
     part->changes = (struct changes){0};
-    while (!part->ended && !part->changes.count) {
-        part->ended = !stream_next(part->reader, &record);
-        if (!part->ended && record_has(&record, "sentence"))
-            part->changes = changes_read(&record, shape);
-        else if (!part->ended)
-            read_sums(&record, sums);
+    if (!stream_next(part->reader, &record))
+        stream_fail(part->reader, "there are no sums in it");
+    if (record_has(&record, "sentence")) {
+        part->changes = changes_read(&record, shape);
+        part->changed += part->changes.count;
+        return;
     }
+    struct sums more = sums_new(shape);
+    read_sums(part->reader, &record, part->changed, &more);
+    sums_add(sums, &more);
+    sums_free(&more);
 }
 
 /* Writes the parts' changes in the order of the corpus, while all the rest adds up in sums. */
 static void merge_parts(struct part *parts, size_t count, const struct model_shape *shape, struct sink *sink,
                         struct sums *sums)
 {
+    uint64_t free_from = 0; /* the sentence behind the last one that was written */
     for (size_t i = 0; i < count; i++)
         part_next(&parts[i], shape, sums);
     for (;;) {
@@ -703,7 +735,12 @@ static void merge_parts(struct part *parts, size_t count, const struct model_sha
                 first = &parts[i];
         if (!first)
             return;
-        sink_write(sink, &first->changes);
+        const struct changes *changes = &first->changes;
+        if (changes->sentence[0] < free_from)
+            stream_fail(first->reader, "sentence %llu is in two of the inputs: their shards overlap",
+                        (unsigned long long)changes->sentence[0]);
+        sink_write(sink, changes);
+        free_from = changes->sentence[changes->count - 1] + 1;
         part_next(first, shape, sums);
     }
 }
@@ -781,6 +818,8 @@ int main(int argc, char **argv)
         die_usage("--model DIR is needed");
     if (options.sums && (options.cases || options.last_layer || options.settled || options.perplexity))
         die_usage("--sums writes no tables: --cases, --last-layer, --settled and --perplexity do not go with it");
+    if (options.gzip && !options.sums)
+        die_usage("--gzip goes with --sums; tables are not compressed");
     if (options.merge)
         merge(&options, argv + first, (size_t)(argc - first));
     else
