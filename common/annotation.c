@@ -86,11 +86,12 @@ static struct pattern read_pattern(const struct table_in *table, const struct ta
     return pattern;
 }
 
-/* Adds the pattern's kind to the classes of the triggers that show it; how many these are. */
-static size_t mark_triggers(const struct pattern *pattern, unsigned char *trigger_class)
+/* Which triggers show the pattern, and how many. The caller frees the array. */
+static bool *read_shows(const struct pattern *pattern, size_t *count)
 {
     bool *shown = new_array(pattern->triggers, sizeof *shown);
-    size_t count = 0, number;
+    size_t number;
+    *count = 0;
     for (const char *text = pattern->shows + strspn(pattern->shows, " "); *text; text += strspn(text, " ")) {
         if (!read_number(&text, " ", 1, pattern->triggers, &number))
             place_fail(pattern->place, "shows is '%s', not numbers from 1 to %zu, the triggers that were shown, with blanks"
@@ -98,14 +99,9 @@ static size_t mark_triggers(const struct pattern *pattern, unsigned char *trigge
         if (shown[number - 1])
             place_fail(pattern->place, "trigger %zu stands in shows twice", number);
         shown[number - 1] = true;
-        count++;
+        (*count)++;
     }
-    if (pattern->number && count >= LEAST_PATTERN_TRIGGERS && *pattern->description)
-        for (size_t i = 0; i < pattern->triggers; i++)
-            if (shown[i])
-                trigger_class[i] |= (unsigned char)pattern->kind;
-    free(shown);
-    return count;
+    return shown;
 }
 
 /* ---- readings ---- */
@@ -133,13 +129,20 @@ static int by_pattern(const void *left, const void *right)
 
 static void add_pattern(struct reading *reading, const struct pattern *pattern)
 {
-    size_t shown = mark_triggers(pattern, reading->trigger_class);
-    if (pattern->number && shown >= LEAST_PATTERN_TRIGGERS && *pattern->description)
-        reading->patterns++;
-    else if (pattern->number)
-        warn("%s: line %llu: pattern %zu does not count: %s", pattern->place.file,
-             (unsigned long long)pattern->place.line, pattern->number,
-             *pattern->description ? "fewer than 3 triggers show it" : "it has no description");
+    size_t count;
+    bool *shown = read_shows(pattern, &count);
+    bool is_described = *pattern->description, is_finished = is_described && count >= LEAST_PATTERN_TRIGGERS;
+    for (size_t i = 0; is_finished && i < pattern->triggers; i++)
+        if (shown[i])
+            reading->trigger_class[i] |= (unsigned char)pattern->kind;
+    reading->patterns += is_finished;
+    if (pattern->number && !is_described)
+        warn("%s: line %llu: pattern %zu does not count: it has no description", pattern->place.file,
+             (unsigned long long)pattern->place.line, pattern->number);
+    else if (pattern->number && !is_finished)
+        warn("%s: line %llu: pattern %zu does not count: fewer than %d triggers show it", pattern->place.file,
+             (unsigned long long)pattern->place.line, pattern->number, LEAST_PATTERN_TRIGGERS);
+    free(shown);
 }
 
 static struct reading begin_reading(const struct pattern *pattern)
