@@ -1,0 +1,16 @@
+# Whose top token the layer's output has: stacked bars, a panel a model. Published in words
+# only: residual and agreement cover the vast majority.
+parts = "residual agreement ffn composition"
+array labels[4] = ["the residual's", "both", "the feed-forward layer's", "neither's"]
+array fills[4] = ["#0072B2", "#56B4E9", "#D55E00", "#F0E442"]
+
+set multiplot layout panels, 1 title "Figure 11: whose top token has the layer's output?"
+set yrange [0:100]
+set ylabel "prefixes (%)"
+do for [m in models] {
+    set title name(m)
+    plot for [i = 1:4] table(m, "cases") \
+        using (at(m)):(0):(left(m)):(right(m)):(stack(i - 1)):(stack(i)) \
+        with boxxyerror fillcolor rgb fills[i] title labels[i]
+}
+unset multiplot
