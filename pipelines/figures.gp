@@ -16,7 +16,7 @@ folder = ARG1
 # Some figures have a panel for each model, one has two kinds of shares.
 panels = figure eq "fig08" ? 2 : strstrt("fig02 fig03 fig11 shallow", figure) ? words(models) : 1
 width = 800
-height = panels == 1 ? 500 : 380 * panels + 40
+height = (panels == 1 ? 480 : 390 * panels + 30) + 20 * words(models)
 
 # PNG has twice the pixels, for print. Fonts are as large as they can be read in a column.
 if (format eq "svg") {
@@ -33,8 +33,8 @@ set datafile columnheaders
 set border 3
 set tics nomirror out
 set grid ytics linetype 1 linecolor rgb "#dddddd" linewidth 1
-set key outside below center horizontal Left reverse samplen 3 maxrows 6
-set style fill solid border rgb "black"
+set key outside below center horizontal Left reverse samplen 3
+set xlabel offset 0, 0.5
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; a model has a colour and a
 # shape of points (full for what a figure is about, else open), and what is drawn of it a
@@ -45,22 +45,35 @@ open(m) = full(m) - 1
 
 # ------------------------------------------------------------------- the layers
 
-# Models of one depth share an axis of layers; for others it is the share of the depth.
-# Published values, of 16 layers, always have their share of the depth.
+# Models of one depth share an axis of layers. Models of several depths share one of the
+# depth, of which layer l of L takes the part from (l-1)/L to l/L. So do published values,
+# of 16 layers, on the axis of a model with another number of layers.
 depth(m) = int(word(depths, int(m)))
+depth_of_first = depth(word(models, 1))
 mixed = 0
-do for [m in models] { if (depth(m) != depth(word(models, 1))) { mixed = 1 } }
-axis = mixed ? 1.0 : depth(word(models, 1))
-at(m) = column("layer") * axis / depth(m)
-step = axis <= 20 ? 1 : axis <= 50 ? 2 : 10
-if (mixed) {
-    set xrange [0:1.03]
-    set xlabel "layer / number of layers"
-} else {
-    set xrange [0.4:axis + 0.6]
-    set xtics step
-    set xlabel axis == 16 ? "layer" : "layer (published values: by share of the depth)"
+deepest = 1
+do for [m in models] {
+    if (depth(m) != depth_of_first) { mixed = 1 }
+    if (depth(m) > deepest) { deepest = depth(m) }
 }
+scale = mixed ? 1.0 : depth_of_first
+start = mixed ? 0.0 : 0.5
+edge(l, layers) = l * scale / layers + start
+at(m) = edge(column("layer") - 0.5, depth(m))
+from(x) = edge(column("from_layer") - 1, 16)
+to(x) = edge(column("to_layer"), 16)
+middle(x) = (from(x) + to(x)) / 2
+
+set xrange [edge(0, 1):edge(1, 1)]
+if (mixed) {
+    set xlabel "depth (part of the layers)\n "
+} else {
+    set xlabel "layer\n "
+    set xtics depth_of_first <= 20 ? 1 : depth_of_first <= 50 ? 2 : 10
+}
+
+set pointsize deepest > 50 ? 0.5 : 1
+if (deepest > 50) { set style fill solid noborder } else { set style fill solid border rgb "black" }
 
 # ------------------------------------------------------------------- what is drawn
 
@@ -70,14 +83,11 @@ percent(c) = 100 * column(c)
 # Rows of published.csv: undefined in all rows but those of one series of this figure.
 number = figure[4:4] eq "0" ? figure[5:5] : figure[4:5]
 published(series, c) = strcol("figure") eq number && strcol("series") eq series ? percent(c) : NaN
-from(x) = column("from_layer") * axis / 16
-to(x) = column("to_layer") * axis / 16
-middle(x) = (from(x) + to(x)) / 2
 
-# Bars of parts that lie on each other; parts has the columns, from below.
-half(m) = 0.4 * axis / depth(m)
-left(m) = at(m) - half(m)
-right(m) = at(m) + half(m)
+# A bar takes most of a layer's part of the axis. parts: columns whose bars lie on each
+# other, from below.
+left(m) = edge(column("layer") - 0.9, depth(m))
+right(m) = edge(column("layer") - 0.1, depth(m))
 stack(i) = sum [k = 1:i] percent(word(parts, k))
 
 load folder."/figures/".figure.".gp"

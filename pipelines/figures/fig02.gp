@@ -12,7 +12,7 @@ do for [m in models] {
             using (at(m)):(0):(left(m)):(right(m)):(stack(i - 1)):(stack(i)) \
             with boxxyerror fillcolor rgb fills[i] title labels[i], \
         "published.csv" using (middle(0)):(0):(from(0)):(to(0)):(published("covered", "low")):(published("covered", "high")) \
-            with boxxyerror fillstyle empty border rgb "black" linewidth 2 dashtype 2 \
+            with boxxyerror fillcolor rgb "black" fillstyle empty linewidth 2 dashtype 2 \
             title "published: share with a pattern, 65 to 80 %"
 }
 unset multiplot
