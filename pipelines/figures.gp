@@ -84,6 +84,10 @@ percent(c) = 100 * column(c)
 number = figure[4:4] eq "0" ? figure[5:5] : figure[4:5]
 published(series, c) = strcol("figure") eq number && strcol("series") eq series ? percent(c) : NaN
 
+# What spans from low to high is not drawn where one of them is not defined: gnuplot asks
+# only whether the point is, so that is put between them.
+between(low, high) = (low + high) / 2
+
 # A bar takes most of a layer's part of the axis. parts: columns whose bars lie on each
 # other, from below.
 left(m) = edge(column("layer") - 0.9, depth(m))

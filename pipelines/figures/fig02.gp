@@ -9,9 +9,9 @@ set ylabel "trigger examples (%)"
 do for [m in models] {
     set title name(m)
     plot for [i = 1:4] table(m, "patterns") \
-            using (at(m)):(0):(left(m)):(right(m)):(stack(i - 1)):(stack(i)) \
+            using (at(m)):(stack(i)):(left(m)):(right(m)):(stack(i - 1)):(stack(i)) \
             with boxxyerror fillcolor rgb fills[i] title labels[i], \
-        "published.csv" using (middle(0)):(0):(from(0)):(to(0)):(published("covered", "low")):(published("covered", "high")) \
+        "published.csv" using (middle(0)):(published("covered", "low")):(from(0)):(to(0)):(published("covered", "low")):(published("covered", "high")) \
             with boxxyerror fillcolor rgb "black" fillstyle empty linewidth 2 dashtype 2 \
             title "published: share with a pattern, 65 to 80 %"
 }

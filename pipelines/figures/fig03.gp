@@ -16,7 +16,7 @@ do for [m in models] {
     }
     unset datafile columnheaders
     set title name(m)
-    plot for [i = 1:3] kinds[i] using (edge($1 - 0.5, depth(m))):2:(edge($1 - 0.9, depth(m))):(edge($1 - 0.1, depth(m))):3:4 \
+    plot for [i = 1:3] kinds[i] using (edge($1 - 0.5, depth(m))):(between($3, $4)):(edge($1 - 0.9, depth(m))):(edge($1 - 0.1, depth(m))):3:4 \
             with boxxyerror lc rgb colour(i) fs transparent solid 0.2 noborder \
             title kinds[i]." token removed: quartiles", \
         for [i = 1:3] kinds[i] using (edge($1 - 0.5, depth(m))):2 \

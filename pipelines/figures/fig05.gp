@@ -2,7 +2,7 @@
 set title "Figure 5: rank of the trigger's next token in the value's distribution"
 set ylabel "rank (1 is the top token)"
 set logscale y
-plot for [m in models] table(m, "rank") using (at(m)):(column("p50")):(left(m)):(right(m)):(column("p25")):(column("p75")) \
+plot for [m in models] table(m, "rank") using (at(m)):(between(column("p25"), column("p75"))):(left(m)):(right(m)):(column("p25")):(column("p75")) \
         with boxxyerror lc rgb colour(m) fs transparent solid 0.25 noborder title name(m).": quartiles", \
     for [m in models] table(m, "rank") using (at(m)):(column("p10")) \
         with lines lc rgb colour(m) dt 3 lw 2 title name(m).": 10 %, 90 %", \

@@ -10,7 +10,7 @@ set ylabel "prefixes (%)"
 do for [m in models] {
     set title name(m)
     plot for [i = 1:4] table(m, "cases") \
-        using (at(m)):(0):(left(m)):(right(m)):(stack(i - 1)):(stack(i)) \
+        using (at(m)):(stack(i)):(left(m)):(right(m)):(stack(i - 1)):(stack(i)) \
         with boxxyerror fillcolor rgb fills[i] title labels[i]
 }
 unset multiplot
