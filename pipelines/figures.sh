@@ -1,0 +1,125 @@
+#!/bin/sh
+# Draws the paper's figures 2 to 11, and one of ours ("shallow"), from tables.
+#
+# usage: figures.sh OUT RESULTS...
+#
+# RESULTS are folders with tables as ffkv(7) lists them, one a model (at most 6), and
+# named after it. Each figure whose table is in at least one of them is drawn to OUT,
+# as figNN.svg and figNN.png, beside the numbers of data/published.csv. All tables are
+# checked before anything is drawn; a figure appears when it is complete.
+#
+# figures.gp and figures/ beside this file say what is drawn; here is which table and
+# which columns a figure needs.
+set -eu
+export LC_ALL=C.UTF-8
+
+figures="
+fig02 patterns layer shallow semantic both none
+fig03 perturbation layer kind mean p25 p75
+fig04 agreement layer agree_next agree_last frequent
+fig05 rank layer p10 p25 p50 p75 p90
+fig06 confidence low high agree_next
+fig07 active layer mean p25 p75
+fig08 composition layer zero_agreement stop_word short_prefix
+fig09 refinement layer residual_is_final
+fig10 refinement layer probability p25 p75
+fig11 cases layer residual ffn agreement composition
+shallow shallow layer same_last_1 same_last_2 same_last_3 overlap overlap_random"
+
+fail() {
+    printf 'figures.sh: %s\n' "$*" >&2
+    exit 1
+}
+
+# check TABLE COLUMNS: writes the table again, with NaN for what is empty (gnuplot can take
+# an empty last field for the one above it), or fails. All of COLUMNS are there and are
+# numbers, or empty, but for "kind". Adds the largest layer to the file $work/depths.
+check() {
+    [ -f "$1" ] || fail "$1: this is not a file"
+    table=$1 columns=$2 depths=$work/depths awk -F, -v OFS=, '
+        function fail(why) {
+            gsub(/[^ -~]/, "?", why)
+            printf "figures.sh: %s: %s\n", ENVIRON["table"], why >"/dev/stderr"
+            failed = 1
+            exit 1
+        }
+        { sub(/\r$/, "") }
+        NR == 1 {
+            fields = NF
+            for (i = 1; i <= NF; i++) place[$i] = i
+            wanted = split(ENVIRON["columns"], names, " ")
+            for (i = 1; i <= wanted; i++)
+                if (!(names[i] in place)) fail("there is no column " names[i])
+        }
+        NR > 1 {
+            if (NF != fields) fail("line " NR " has " NF " fields where the header has " fields)
+            for (i = 1; i <= wanted; i++) {
+                field = $(place[names[i]])
+                right = "^-?[0-9]+([.][0-9]*)?(e[-+]?[0-9]+)?$"
+                if (names[i] == "layer") right = "^[1-9][0-9]?[0-9]?[0-9]?$"
+                if (names[i] == "kind") right = "^(first|last|random)$"
+                if (field !~ right && !(field == "" && names[i] != "layer" && names[i] != "kind"))
+                    fail("line " NR ", column " names[i] ": \"" substr(field, 1, 40) "\" is not " \
+                        (names[i] == "kind" ? "first, last or random" : "a number that can be there"))
+            }
+            for (i = 1; i <= NF; i++) if ($i == "") $i = "NaN"
+            if ("layer" in place && $(place["layer"]) + 0 > depth) depth = $(place["layer"]) + 0
+        }
+        { print }
+        END {
+            if (!failed && NR < 2) fail("there are no rows")
+            print depth + 0 >>ENVIRON["depths"]
+        }' <"$1"
+}
+
+[ $# -ge 2 ] || { sed -n 's/^# usage/usage/p' "$0" >&2; exit 2; }
+[ $# -le 7 ] || { echo "figures.sh: at most 6 models can be told apart in one figure" >&2; exit 2; }
+command -v gnuplot >/dev/null || fail "gnuplot is needed: run ./setup.sh"
+here=$(cd -- "$(dirname -- "$0")" && pwd)
+out=$1
+shift
+mkdir -p -- "$out"
+out=$(cd -- "$out" && pwd)
+work=$(mktemp -d "$out/.figures.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+trap 'exit 1' HUP INT TERM
+
+# $work/M/: the tables of the M-th model, checked.
+check "$here/../data/published.csv" "from_layer to_layer value low high" >"$work/published.csv"
+count=0 depths=
+for results; do
+    [ -d "$results" ] || fail "$results: there is no such folder"
+    count=$((count + 1))
+    mkdir "$work/$count"
+    echo 1 >"$work/depths"
+    echo "$figures" | while read -r figure table columns; do
+        [ ! -e "$results/$table.csv" ] || check "$results/$table.csv" "$columns" >"$work/$count/$table.csv" || exit
+    done
+    depths="$depths $(sort -n "$work/depths" | tail -n 1)"
+    # The name goes behind those of the models before it, the folder from the front.
+    set -- "$@" "$(basename -- "$(cd -- "$results" && pwd)" | tr -d '[:cntrl:]')"
+    shift
+done
+
+# draw FIGURE FORMAT MODELS NAMES...: in $work; MODELS are numbers, NAMES those of all models.
+draw() (
+    settings="figure = '$1'; format = '$2'; models = '$3'; depths = '$depths'"
+    shift 3
+    cd "$work" && gnuplot -d -e "$settings" -c "$here/figures.gp" "$here" "$@"
+)
+
+echo "$figures" | while read -r figure table columns; do
+    [ -n "$figure" ] || continue
+    models=
+    for model in $(seq "$count"); do
+        [ ! -e "$work/$model/$table.csv" ] || models="$models $model"
+    done
+    if [ -z "$models" ]; then
+        echo "$figure: left out, there is no $table.csv"
+        continue
+    fi
+    for format in svg png; do
+        draw "$figure" "$format" "${models# }" "$@" || fail "gnuplot could not draw $figure from $table.csv"
+    done
+    mv "$work/$figure.svg" "$work/$figure.png" "$out"
+done

@@ -1,0 +1,579 @@
+"""figures.sh: what is drawn is what the tables say.
+
+The SVG is read back: tic marks and their labels give the axes, so that every
+point, bar and line can be compared with the number it stands for.
+"""
+
+import collections
+import csv
+import math
+import os
+import re
+import struct
+import subprocess
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+
+from conftest import ROOT
+from helpers import TIMEOUT, environment, table
+
+FIGURES = ROOT / "pipelines" / "figures.sh"
+NAMES = [f"fig{number:02}" for number in range(2, 12)] + ["shallow"]
+PIXELS = 0.3  # how far from its place something may be drawn; gnuplot writes hundredths
+
+COLUMNS = {
+    "patterns": "keys triggers shallow semantic both none patterns_per_key",
+    "perturbation": "kind triggers mean p25 p50 p75 zeroed short",
+    "agreement": "keys live_keys agree_next agree_last random frequent",
+    "rank": "live_keys p10 p25 p50 p75 p90",
+    "active": "prefixes mean p25 p50 p75",
+    "composition": "prefixes zero_agreement stop_word frequent short_prefix memories",
+    "refinement": "prefixes residual_is_final probability p25 p50 p75 rank_p50",
+    "cases": "prefixes residual ffn agreement composition",
+    "shallow": "keys same_last_1 same_last_2 same_last_3 overlap overlap_random",
+}
+
+
+# ------------------------------------------------------------------ the tables
+
+def write(path, columns, rows):
+    with open(path, "w", encoding="utf-8") as file:
+        print(*columns, sep=",", file=file)
+        for row in rows:
+            print(*("" if row[name] is None else row[name] for name in columns), sep=",", file=file)
+
+
+def make_tables(folder, layers, seed=1, gaps=False, confidence=(0.001, 0.9), only=None):
+    """Tables of all figures, of random numbers; gaps: some of them are missing."""
+    random = np.random.default_rng(seed)
+    folder.mkdir(parents=True)
+
+    def number(low, high):
+        return None if gaps and random.random() < 0.2 else round(random.uniform(low, high), 6)
+
+    def row(name, layer, kind=None):
+        values = {column: number(0, 1) for column in COLUMNS[name].split()}
+        if name == "rank":
+            values = {column: number(1, 50000) for column in values}
+        if name == "perturbation":
+            values = {column: number(-100, 30) for column in values}
+        if name in ("patterns", "cases"):  # shares of a whole
+            shares = random.dirichlet(np.ones(4)).round(6)
+            parts = ("shallow", "semantic", "both", "none") if name == "patterns" else \
+                ("residual", "ffn", "agreement", "composition")
+            values.update(zip(parts, map(float, shares)))
+        return {"layer": layer, **values, **({"kind": kind} if kind else {})}
+
+    for name, columns in COLUMNS.items():
+        kinds = ("first", "last", "random") if name == "perturbation" else (None,)
+        write(folder / f"{name}.csv", ["layer", *columns.split()],
+              [row(name, layer, kind) for layer in range(1, layers + 1) for kind in kinds])
+    edges = np.geomspace(*confidence, 11).round(9)
+    write(folder / "confidence.csv", ["low", "high", "values", "agree_next", "live_keys"],
+          [{"low": float(low), "high": float(high), "values": 10, "agree_next": number(0, 0.1),
+            "live_keys": 9} for low, high in zip(edges, edges[1:])])
+    for path in folder.iterdir():
+        if only and path.stem not in only:
+            path.unlink()
+    return folder
+
+
+def figures(out, *results, env=None, status=0, cwd=None):
+    done = subprocess.run([FIGURES, out, *results], capture_output=True, text=True, check=False,
+                          timeout=TIMEOUT, env=environment(env), cwd=cwd)
+    assert done.returncode == status, done.stderr
+    if status == 0:
+        assert done.stderr == ""
+    return done
+
+
+# ----------------------------------------------------------- reading the picture
+
+SVG = "{http://www.w3.org/2000/svg}"
+LINK = "{http://www.w3.org/1999/xlink}href"
+PAIR = re.compile(r"(-?[\d.]+),(-?[\d.]+)")
+
+
+def pairs(text):
+    return [(float(x), float(y)) for x, y in PAIR.findall(text)]
+
+
+class Axis:
+    """From numbers to pixels, by the tics."""
+
+    def __init__(self):
+        self.tics = {}
+
+    def __call__(self, value, log=False):
+        low, high = min(self.tics), max(self.tics)
+        scale = math.log10 if log else float
+        share = (scale(value) - scale(low)) / (scale(high) - scale(low))
+        return self.tics[low] + share * (self.tics[high] - self.tics[low])
+
+
+class Panel:
+    def __init__(self):
+        self.x, self.y = Axis(), Axis()
+        self.bottom = None   # where the horizontal axis is; the key is below it
+        self.left = None
+        self.plots = {}      # by title
+
+
+Plot = collections.namedtuple("Plot", "points boxes lines style")
+
+
+def read_plot(group, bottom):
+    """What is above the key: markers; rectangles as (left, right, top, bottom); lines as
+    lists of corners, one for each unbroken piece.  style: colours and markers."""
+    points, boxes, lines, style = [], [], [], set()
+    for element in group.iter():
+        if element.tag == SVG + "use" and element.get(LINK) != "#gpDot":
+            points += [place for place in pairs(element.get("transform")) if place[1] <= bottom + 1]
+            style |= {element.get(LINK), element.get("color").replace(" ", "")}
+        elif element.tag == SVG + "polygon":
+            x, y = zip(*pairs(element.get("points")))
+            if min(y) <= bottom:
+                boxes.append((min(x), max(x), min(y), max(y)))
+        elif element.tag == SVG + "path":
+            pieces = [pairs(piece) for piece in element.get("d").split("M") if piece]
+            lines += [piece for piece in pieces if piece[0][1] <= bottom + 1]
+    return Plot(points, boxes, lines, style)
+
+
+def read_svg(path):
+    """The panels, from above, and all texts."""
+    root = ET.parse(path).getroot()
+    panels, mark = [], None
+
+    def walk(element):
+        nonlocal mark
+        for child in element:
+            if (child.get("id") or "").startswith("gnuplot_plot_"):
+                title = next(child.iter(SVG + "text"), None)  # in the key
+                panel = panels[-1]
+                plot = read_plot(child, panel.bottom)
+                panel.plots.setdefault(title.text if title is not None else None, []).append(plot)
+            elif child.tag == SVG + "path" and child.get("class") is None:
+                mark = pairs(child.get("d"))
+            elif child.tag == SVG + "text" and mark and re.fullmatch(r"\s*-?[\d.]+", child.text or ""):
+                (x0, y0), (x1, y1) = mark[-2:]  # minor tics may be before it
+                if not panels or panels[-1].plots:
+                    panels.append(Panel())
+                axis, at = (panels[-1].x, x0) if x0 == x1 else (panels[-1].y, y0)
+                axis.tics[float(child.text)] = at
+                if x0 == x1:
+                    panels[-1].bottom = min(y0, y1)
+                else:
+                    panels[-1].left = max(x0, x1)
+                mark = None
+            else:
+                walk(child)
+
+    walk(root)
+    for panel in panels:
+        if list(panel.x.tics) == [1]:  # of one layer; it begins half a layer before
+            panel.x.tics[0.5] = panel.left
+    return panels, [text.text for text in root.iter(SVG + "text")]
+
+
+def close(found, expected):
+    """The same places, in any order."""
+    assert len(found) == len(expected), f"{len(found)} are drawn, not {len(expected)}"
+    for one, other in zip(sorted(found), sorted(expected)):
+        assert np.abs(np.subtract(one, other)).max() <= PIXELS, f"{one} is not {other}"
+
+
+# -------------------------------------------------------------- what is expected
+
+# Points and quartile boxes: figure -> table, [(end of the title, column)], title of the
+# boxes or None. 100: shares are drawn in per cent.
+POINTS = {
+    "fig04": ("agreement", 100, [(": next token", "agree_next"), (": last token", "agree_last")], None),
+    "fig05": ("rank", 1, [(": median", "p50")], ": quartiles"),
+    "fig07": ("active", 100, [(": mean", "mean")], ": quartiles"),
+    "fig09": ("refinement", 100, [("", "residual_is_final")], None),
+    "fig10": ("refinement", 100, [(": mean", "probability")], ": quartiles"),
+}
+LINES = {"fig04": (": most frequent token", ["frequent"]), "fig05": (": 10 %, 90 %", ["p10", "p90"])}
+STACKS = {
+    "fig02": ("patterns", {"shallow patterns": "shallow", "both": "both", "semantic patterns": "semantic",
+                           "none": "none"}),
+    "fig11": ("cases", {"residual's only": "residual", "both's (agreement)": "agreement",
+                        "feed-forward layer's only": "ffn", "neither's (composition)": "composition"}),
+}
+SHALLOW = {"same last token": "same_last_1", "same last 2 tokens": "same_last_2",
+           "same last 3 tokens": "same_last_3", "tokens in common": "overlap",
+           "tokens in common, random prefixes": "overlap_random"}
+
+
+def value(row, column):
+    return float(row[column]) if row[column] else None
+
+
+class Model:
+    """A model's tables, and where its layers are on the axis."""
+
+    def __init__(self, folder, layers, mixed):
+        self.name, self.folder, self.layers, self.mixed = folder.name, folder, layers, mixed
+
+    def rows(self, name):
+        return table(self.folder / f"{name}.csv")
+
+    def at(self, layer, offset=0.0):
+        place = float(layer) + offset
+        return (place - 0.5) / self.layers if self.mixed else place
+
+    def points(self, panel, rows, column, scale, log=False):
+        return [(panel.x(self.at(row["layer"])), panel.y(scale * value(row, column), log))
+                for row in rows if value(row, column) is not None]
+
+    def box(self, panel, layer, low, high, log=False):
+        return (panel.x(self.at(layer, -0.4)), panel.x(self.at(layer, 0.4)),
+                panel.y(high, log), panel.y(low, log))
+
+    def quartiles(self, panel, rows, scale, log=False):
+        return [self.box(panel, row["layer"], scale * value(row, "p25"), scale * value(row, "p75"), log)
+                for row in rows if row["p25"] and row["p75"]]
+
+    def line(self, panel, rows, column, scale, log=False):
+        """Pieces of at least two layers."""
+        pieces = [[]]
+        for row in rows:
+            if value(row, column) is None:
+                pieces.append([])
+            else:
+                pieces[-1] += self.points(panel, [row], column, scale, log)
+        return [piece for piece in pieces if len(piece) > 1]
+
+
+def upright(boxes):
+    """Boxes of a table whose p25 may be above its p75."""
+    return [(left, right, min(top, bottom), max(top, bottom)) for left, right, top, bottom in boxes]
+
+
+def check_figures(out, models):
+    """All eleven pictures of these models."""
+    svg = {name: read_svg(out / f"{name}.svg") for name in NAMES}
+    for figure, (name, scale, series, boxes) in POINTS.items():
+        (panel,), _ = svg[figure]
+        log = figure == "fig05"
+        for model in models:
+            rows = model.rows(name)
+            for title, column in series:
+                (plot,) = panel.plots[model.name + title]
+                close(plot.points, model.points(panel, rows, column, scale, log))
+                lines = [corner for piece in plot.lines for corner in piece if len(piece) > 1]
+                close(lines, [corner for piece in model.line(panel, rows, column, scale, log) for corner in piece])
+            if boxes:
+                (plot,) = panel.plots[model.name + boxes]
+                close(plot.boxes, upright(model.quartiles(panel, rows, scale, log)))
+    for figure, (title, columns) in LINES.items():
+        (panel,), _ = svg[figure]
+        for model in models:
+            name, scale = POINTS[figure][:2]
+            drawn = panel.plots[model.name + title] + (panel.plots.get(None, []) if len(models) == 1 else [])
+            for plot, column in zip(drawn, columns):
+                close([corner for piece in plot.lines for corner in piece if len(piece) > 1],
+                      [corner for piece in model.line(panel, model.rows(name), column, scale, figure == "fig05")
+                       for corner in piece])
+    for figure, (name, parts) in STACKS.items():
+        panels, _ = svg[figure]
+        for model, panel in zip(models, panels, strict=True):
+            below = {row["layer"]: 0.0 for row in model.rows(name)}
+            for title, column in parts.items():
+                (plot,) = panel.plots[title]
+                expected = []
+                for row in model.rows(name):
+                    low = below[row["layer"]]
+                    below[row["layer"]] = high = low + 100 * value(row, column)
+                    expected.append(model.box(panel, row["layer"], low, high))
+                close(plot.boxes, expected)
+    panels, _ = svg["fig03"]
+    for model, panel in zip(models, panels, strict=True):
+        for kind in ("first", "last", "random"):
+            rows = [row for row in model.rows("perturbation") if row["kind"] == kind]
+            (plot,) = panel.plots[f"{kind} token removed: mean"]
+            close(plot.points, model.points(panel, rows, "mean", 1))
+            close([corner for piece in plot.lines for corner in piece if len(piece) > 1],
+                  [corner for piece in model.line(panel, rows, "mean", 1) for corner in piece])
+            (plot,) = panel.plots[f"{kind} token removed: quartiles"]
+            close(plot.boxes, upright(model.quartiles(panel, rows, 1)))
+    panels, _ = svg["shallow"]
+    for model, panel in zip(models, panels, strict=True):
+        for title, column in SHALLOW.items():
+            (plot,) = panel.plots[title]
+            close(plot.points, model.points(panel, model.rows("shallow"), column, 100))
+    (above, below), _ = svg["fig08"]
+    for model in models:
+        for panel, title, column in ((above, "", "zero_agreement"), (below, ": stop word", "stop_word"),
+                                     (below, ": short prefix", "short_prefix")):
+            (plot,) = panel.plots[model.name + title]
+            close(plot.points, model.points(panel, model.rows("composition"), column, 100))
+    (panel,), _ = svg["fig06"]
+    bins = [row for model in models for row in model.rows("confidence")]
+    log = max(float(row["high"]) for row in bins) > 20 * min(float(row["low"]) or float(row["high"]) / 10
+                                                               for row in bins)
+    for model in models:
+        (plot,) = panel.plots[model.name]
+        points, bars = [], []
+        for row in model.rows("confidence"):
+            if row["agree_next"]:
+                low, high = float(row["low"]) or float(row["high"]) / 10, float(row["high"])
+                y = panel.y(100 * float(row["agree_next"]))
+                points.append((panel.x(math.sqrt(low * high) if log else (low + high) / 2, log), y))
+                bars.append((panel.x(low, log), y, panel.x(high, log), y))
+        close(plot.points, points)
+        close([sum(sorted(piece), ()) for piece in plot.lines if piece[0][1] == piece[-1][1]], bars)
+    check_published(svg, models[0])
+
+
+def published(figure, series):
+    rows = [row for row in table(ROOT / "data" / "published.csv")
+            if (row["figure"], row["series"]) == (str(figure), series)]
+    assert rows
+    return rows
+
+
+def check_published(svg, model):
+    def edges(panel, row):
+        """Of the paper's 16 layers on this axis."""
+        scale, start = (1, 0) if model.mixed else (model.layers, 0.5)
+        return [panel.x((float(row[column]) - before) / 16 * scale + start)
+                for column, before in (("from_layer", 1), ("to_layer", 0))]
+
+    for figure, place, series, title in ((4, 0, "agree_next", "published: next token"),
+                                         (4, 0, "random", "published: random token"),
+                                         (8, 1, "stop_word", "published: stop word"),
+                                         (8, 1, "short_prefix", "published: short prefix"),
+                                         (9, 0, "residual_is_final", "published: about a third in the bottom layers")):
+        panel = svg[f"fig{figure:02}"][0][place]
+        (plot,) = panel.plots[title]
+        rows = published(figure, series)
+        expected = []
+        for row in rows:
+            left, right = edges(panel, row)
+            expected.append((left, panel.y(100 * float(row["value"])), right, panel.y(100 * float(row["value"]))))
+        flat = [sum(sorted(piece), ()) for piece in plot.lines if piece[0][1] == piece[-1][1]]
+        close(flat, expected)
+        if series != "random":  # which is no more than a line
+            close(plot.points, [((left + right) / 2, y) for left, y, right, _ in expected])
+    for figure, series, title in ((7, "active", "published: 10 to 50 %"),
+                                  (8, "zero_agreement", "published: at least 68 %"),
+                                  (2, "covered", "published: share with a pattern, 65 to 80 %")):
+        panels = svg[f"fig{figure:02}"][0]
+        for panel in panels if figure == 2 else panels[:1]:
+            (plot,) = panel.plots[title]
+            (row,) = published(figure, series)
+            left, right = edges(panel, row)
+            box = [left, right, panel.y(100 * float(row["high"])), panel.y(100 * float(row["low"]))]
+            corners = [corner for piece in plot.lines for corner in piece]
+            x, y = zip(*corners)
+            close([(min(x), max(x), min(y), max(y))], [tuple(box)])
+    text = " ".join(filter(None, svg["fig06"][1]))
+    for series in ("top_100_agree", "top_100_in_layers"):
+        (row,) = published(6, series)
+        assert f" {100 * float(row['value']):.0f} " in text
+
+
+# -------------------------------------------------------------------- the tests
+
+def models_of(tmp_path, **layers):
+    """Folders of tables by model's name, with gaps."""
+    mixed = len(set(layers.values())) > 1
+    return [Model(make_tables(tmp_path / name, count, seed, gaps=count > 2), count, mixed)
+            for seed, (name, count) in enumerate(layers.items())]
+
+
+@pytest.mark.parametrize("layers", [{"one": 16}, {"a": 16, "b_c": 30}, {"a": 5, "b": 5, "c": 5}, {"flat": 1},
+                                    {"deep": 100}], ids=str)
+def test_pictures_have_the_tables_numbers(tmp_path, layers):
+    models = models_of(tmp_path, **layers)
+    figures(tmp_path / "out", *(model.folder for model in models))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == \
+        sorted(f"{name}.{kind}" for name in NAMES for kind in ("png", "svg"))
+    check_figures(tmp_path / "out", models)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """A folder of tables and its pictures."""
+    place = tmp_path_factory.mktemp("drawn")
+    make_tables(place / "model", 16)
+    figures(place / "out", place / "model")
+    return place
+
+
+def pictures(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_same_tables_same_bytes(tmp_path, drawn):
+    """Whatever the place, the locale, and what gnuplot is told at home."""
+    (tmp_path / "model").symlink_to(drawn / "model")
+    (tmp_path / ".gnuplot").write_text("set grid\nset title 'mine'\n")
+    figures("out", "model", cwd=tmp_path, env={"HOME": str(tmp_path), "LC_ALL": "de_DE.UTF-8", "TZ": "Asia/Tokyo"})
+    assert pictures(tmp_path / "out") == pictures(drawn / "out")
+
+
+def test_png_has_twice_the_pixels(drawn):
+    for name in NAMES:
+        root = ET.parse(drawn / "out" / f"{name}.svg").getroot()
+        png = (drawn / "out" / f"{name}.png").read_bytes()
+        assert png.startswith(b"\x89PNG\r\n\x1a\n") and png.endswith(b"IEND\xaeB`\x82")
+        assert struct.unpack(">II", png[16:24]) == (2 * int(root.get("width")), 2 * int(root.get("height")))
+
+
+def test_a_changed_number_changes_its_picture_only(tmp_path, drawn):
+    tables = tmp_path / "model"
+    tables.mkdir()
+    for path in (drawn / "model").iterdir():
+        (tables / path.name).write_bytes(path.read_bytes())
+    rows = table(tables / "cases.csv")
+    rows[3]["ffn"] = float(rows[3]["ffn"]) / 2
+    write(tables / "cases.csv", list(rows[0]), rows)
+    figures(tmp_path / "out", tables)
+    before, after = pictures(drawn / "out"), pictures(tmp_path / "out")
+    assert {name for name in before if before[name] != after[name]} == {"fig11.svg", "fig11.png"}
+
+
+def test_models_differ_in_colour_and_in_shape(tmp_path):
+    folders = [make_tables(tmp_path / name, 4, only=["active"]) for name in "abcdef"]
+    figures(tmp_path / "out", *folders)
+    (panel,), _ = read_svg(tmp_path / "out" / "fig07.svg")
+    styles = [panel.plots[f"{name}: mean"][0].style for name in "abcdef"]
+    assert all(len(style) == 2 for style in styles)
+    assert len(set().union(*styles)) == 12
+
+
+def test_a_model_keeps_its_colour_where_others_have_no_table(tmp_path):
+    make_tables(tmp_path / "a", 4, only=["rank"])
+    make_tables(tmp_path / "b", 4, only=["rank", "active"])
+    figures(tmp_path / "out", tmp_path / "a", tmp_path / "b")
+    (ranks,), _ = read_svg(tmp_path / "out" / "fig05.svg")
+    (active,), _ = read_svg(tmp_path / "out" / "fig07.svg")
+    assert ranks.plots["b: median"][0].style == active.plots["b: mean"][0].style
+    assert "a: mean" not in active.plots
+
+
+def test_narrow_confidence_has_a_linear_axis(tmp_path):
+    """As the shipped model's: all bins within one power of ten."""
+    model = Model(make_tables(tmp_path / "model", 4, confidence=(0.00056, 0.0011)), 4, False)
+    figures(tmp_path / "out", model.folder)
+    check_figures(tmp_path / "out", [model])
+
+
+def test_confidence_from_0(tmp_path):
+    model = Model(make_tables(tmp_path / "model", 4), 4, False)
+    rows = table(model.folder / "confidence.csv")
+    rows[0]["low"] = 0
+    write(model.folder / "confidence.csv", list(rows[0]), rows)
+    figures(tmp_path / "out", model.folder)
+    check_figures(tmp_path / "out", [model])
+
+
+def test_depth_is_that_of_all_tables(tmp_path):
+    """Annotated keys may be of some layers only."""
+    folder = make_tables(tmp_path / "model", 6)
+    rows = [row for row in table(folder / "patterns.csv") if row["layer"] in ("2", "4")]
+    write(folder / "patterns.csv", list(rows[0]), rows)
+    figures(tmp_path / "out", folder)
+    check_figures(tmp_path / "out", [Model(folder, 6, False)])
+    (panel,), _ = read_svg(tmp_path / "out" / "fig02.svg")
+    assert len(panel.plots["both"][0].boxes) == 2 and 6 in panel.x.tics
+
+
+def test_a_missing_table_leaves_its_figure_out(tmp_path):
+    folder = make_tables(tmp_path / "model", 4, only=["agreement", "refinement"])
+    done = figures(tmp_path / "out", folder)
+    assert sorted(pictures(tmp_path / "out")) == [f"{name}.{kind}" for name in ("fig04", "fig09", "fig10")
+                                                  for kind in ("png", "svg")]
+    assert re.findall(r"^(\w+): left out, there is no ([\w-]+\.csv)$", done.stdout, re.MULTILINE) == [
+        ("fig02", "patterns.csv"), ("fig03", "perturbation.csv"), ("fig05", "rank.csv"),
+        ("fig06", "confidence.csv"), ("fig07", "active.csv"), ("fig08", "composition.csv"),
+        ("fig11", "cases.csv"), ("shallow", "shallow.csv")]
+
+
+BAD = {
+    "text for a number": ("active", lambda text: text.replace("\n2,", "\n2,7,many,0,0,0\n2,"),
+                          'line 3, column mean: "many" is not a number'),
+    "nan": ("active", lambda text: text.replace("\n2,", "\n2,7,nan,0,0,0\n2,"), '"nan" is not a number'),
+    "hexadecimal": ("active", lambda text: text.replace("\n2,", "\n2,7,0x10,0,0,0\n2,"), '"0x10"'),
+    "terminal's escape": ("active", lambda text: text.replace("\n2,", "\n2,7,\x1b[31m,0,0,0\n2,"), '"?[31m"'),
+    "a field too few": ("rank", lambda text: text.replace("\n3,", "\n3,1\n3,"), "line 4 has 2 fields"),
+    "a field too many": ("rank", lambda text: text.replace("\n3,", "\n3,1,1,1,1,1,1,1\n3,"), "line 4 has 8 fields"),
+    "another table": ("cases", lambda text: text.replace("ffn", "fnn"), "no column ffn"),
+    "no rows": ("cases", lambda text: text.splitlines()[0] + "\n", "no rows"),
+    "empty": ("cases", lambda text: "", "no rows"),
+    "layer 0": ("agreement", lambda text: text.replace("\n1,", "\n0,"), 'column layer: "0"'),
+    "no layer": ("agreement", lambda text: text.replace("\n1,", "\n,"), 'column layer: ""'),
+    "half a layer": ("agreement", lambda text: text.replace("\n1,", "\n1.5,"), 'column layer: "1.5"'),
+    "unknown kind": ("perturbation", lambda text: text.replace("first", "fist", 1), "first, last or random"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_table_is_refused_before_anything_is_drawn(tmp_path, case):
+    name, change, says = BAD[case]
+    folder = make_tables(tmp_path / "model", 4)
+    path = folder / f"{name}.csv"
+    text = path.read_text()
+    path.write_text(change(text))
+    assert path.read_text() != text
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "fig04.svg").write_text("of an earlier run")
+    done = figures(tmp_path / "out", folder, status=1)
+    assert done.stderr.startswith(f"figures.sh: {path}: ") and says in done.stderr
+    assert done.stderr.count("\n") == 1 and done.stderr.isprintable() is False  # the line's end
+    assert done.stderr[:-1].isprintable()
+    assert pictures(tmp_path / "out") == {"fig04.svg": b"of an earlier run"}
+
+
+def test_a_folder_in_a_tables_place(tmp_path):
+    folder = make_tables(tmp_path / "model", 4, only=["rank"])
+    (folder / "active.csv").mkdir()
+    done = figures(tmp_path / "out", folder, status=1)
+    assert done.stderr == f"figures.sh: {folder}/active.csv: this is not a file\n"
+
+
+def test_names_of_models_are_text(tmp_path):
+    names = ["a_{b}^c", "<svg> & 'q' \"d\"", "$(touch x) `touch y`", "größer", "%s\\n", "< ls |"]
+    for name in names:
+        make_tables(tmp_path / name, 2, only=["active", "cases"])
+    figures("out", *("./" + name for name in names[:-1]), names[-1], cwd=tmp_path)
+    (panel,), _ = read_svg(tmp_path / "out" / "fig07.svg")
+    assert {f"{name}: mean" for name in names} < set(panel.plots)
+    assert set(names) < set(read_svg(tmp_path / "out" / "fig11.svg")[1])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, "out"])
+
+
+def test_wrong_usage():
+    for arguments in ([], ["out"], ["out", *"abcdefg"]):
+        done = subprocess.run([FIGURES, *arguments], capture_output=True, text=True, check=False)
+        assert done.returncode == 2 and done.stderr.count("\n") == 1
+
+
+def test_no_such_folder(tmp_path):
+    done = figures(tmp_path / "out", tmp_path / "none", status=1)
+    assert done.stderr == f"figures.sh: {tmp_path}/none: there is no such folder\n"
+
+
+def test_a_gnuplot_that_fails_leaves_no_picture(tmp_path):
+    folder = make_tables(tmp_path / "model", 4, only=["active"])
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "gnuplot").write_text("#!/bin/sh\necho '<svg' >fig07.svg\necho '<png' >fig07.png\nexit 1\n")
+    (tmp_path / "bin" / "gnuplot").chmod(0o755)
+    done = figures(tmp_path / "out", folder, status=1, env={"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"})
+    assert done.stderr == "figures.sh: gnuplot could not draw fig07 from active.csv\n"
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_published_numbers_have_their_source():
+    rows = table(ROOT / "data" / "published.csv")
+    text = (ROOT / "data" / "published.csv").read_text()
+    assert all(len(row) == 9 for row in csv.reader(text.splitlines()))
+    for row in rows:
+        assert 1 <= int(row["from_layer"]) <= int(row["to_layer"]) <= 16
+        assert bool(row["value"]) != bool(row["low"] and row["high"])
+        assert row["source"].startswith("text of section ") and row["says"]
