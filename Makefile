@@ -126,6 +126,12 @@ $(DIR)/%.o: %.c
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
+# A file's bytes, to be part of the executable that has this as a prerequisite: common/embedded.h.
+$(DIR)/%.embedded.o: %
+	$(SAY) "embed   $@"
+	$(Q)mkdir -p $(@D)
+	$(Q)$(LD) -r -b binary -z noexecstack -o $@ $<
+
 -include $(wildcard $(DIR)/*/*.d)
 .SECONDARY:
 .PHONY: all run test bench fuzz unit-tests bench-program test-programs install uninstall clean help
