@@ -173,6 +173,7 @@ def test_operands(bin, made, tmp_path):
     cases += [
         ("project-values", [*made["project-values"].arguments, "--all", made["project-values"].path], "--all reads no input"),
         ("project-values", [*made["project-values"].arguments, "-k", 13, made["project-values"].path], "--tops 13"),
+        ("project-values", [*made["project-values"].arguments, "--bottoms", 13], "--bottoms 13"),
         ("topk-keys", ["--merge"], "--merge needs"), ("topk-keys", ["--merge", "--layers", 0, "x"], "--merge keeps"),
         ("topk-keys", ["--merge", "--cells", 0, "x"], "--merge keeps"),
         ("topk-keys", ["--merge", "--sample", 1, "x"], "--merge keeps"),
@@ -190,7 +191,8 @@ NOT_NUMBERS = ["", "x", "-1", "+1", " 1", "1 ", "1.0", "0x1", "1e3", "1,2", "\u0
     ("tokenize", "from", 0, None), ("tokenize", "to", 0, None),
     ("forward-dump", "seed", 0, None), ("forward-dump", "threads", 1, 64),
     ("topk-keys", "top", 1, 1 << 24), ("topk-keys", "sample", 1, None), ("topk-keys", "seed", 0, None),
-    ("project-values", "tops", 1, 1 << 16), ("project-values", "threads", 1, 64),
+    ("project-values", "tops", 1, 1 << 16), ("project-values", "bottoms", 0, 1 << 16),
+    ("project-values", "threads", 1, 64),
     ("agreement-stats", "bins", 1, 1 << 20), ("stream-cat", "records", 0, None)])
 def test_numbers(bin, tmp_path, tool, name, least, most):
     wrong = NOT_NUMBERS + ([str(least - 1)] if least else []) + ([str(most + 1)] if most else [])
