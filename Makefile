@@ -19,7 +19,7 @@ ALL_CFLAGS = -std=c11 $(WARNINGS) -ffp-contract=off -fno-math-errno $(CFLAGS_$(B
 ALL_LDFLAGS = $(CFLAGS_$(BUILD)) -pthread -Wl,--as-needed $(LDFLAGS)
 LIBRARIES = $(shell pkg-config --libs $(PACKAGES)) -lcsv -lm
 
-TOOLS = agreement-stats forward-dump import-model project-values stream-cat tokenize topk-keys
+TOOLS = agreement-stats forward-dump import-model project-values report-pages stream-cat tokenize topk-keys
 COMMON = $(patsubst common/%.c,$(DIR)/common/%.o,$(sort $(wildcard common/*.c)))
 UNIT_TESTS = $(patsubst tests/%.c,$(DIR)/tests/%,$(sort $(wildcard tests/unit_*.c)))
 MANUALS = $(sort $(wildcard tools/*.[17] common/*.5))
@@ -115,6 +115,8 @@ $(DIR)/%: $(DIR)/tools/%.o $(DIR)/libffkv.a
 $(DIR)/tests/%: $(DIR)/tests/%.o $(DIR)/libffkv.a
 	$(SAY) "link    $@"
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBRARIES) $(if $(filter unit_%,$*),-lcmocka)
+
+$(DIR)/report-pages: $(patsubst %,$(DIR)/tools/report-pages.%.embedded.o,html css js)
 
 $(DIR)/libffkv.a: $(COMMON)
 	$(SAY) "archive $@"

@@ -122,6 +122,11 @@ char *tokenizer_text(const struct tokenizer *tokenizer, const uint32_t *tokens, 
     return dictionary_text(tokenizer->dictionary, tokens, count);
 }
 
+const char *tokenizer_joint(const struct tokenizer *tokenizer)
+{
+    return tokenizer->bpe ? "" : " ";
+}
+
 uint32_t tokenizer_unknown(const struct tokenizer *tokenizer)
 {
     return tokenizer->dictionary ? tokenizer->dictionary->unknown : NO_TOKEN;

@@ -26,6 +26,9 @@ size_t tokenizer_encode(struct tokenizer *tokenizer, struct text_reader *reader,
 /* What tokens read; "<token N>" for one without a text. The caller frees it. */
 char *tokenizer_text(const struct tokenizer *tokenizer, const uint32_t *tokens, size_t count);
 
+/* What stands between two tokens' texts: a space where tokens are words, else nothing. */
+const char *tokenizer_joint(const struct tokenizer *tokenizer);
+
 /* The token of all words that are not listed, or NO_TOKEN. */
 uint32_t tokenizer_unknown(const struct tokenizer *tokenizer);
 
