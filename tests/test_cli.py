@@ -24,7 +24,8 @@ from damage import OLD, in_parallel
 from helpers import command, environment, fails, ok, run
 
 TOOLS = sorted(path.stem for path in (ROOT / "tools").glob("*.c"))
-FILTERS = [tool for tool in TOOLS if tool != "import-model"]  # that one makes a directory: test_import.py
+DIRECTORY_MAKERS = ["import-model", "report-pages"]  # test_import.py, test_report.py
+FILTERS = [tool for tool in TOOLS if tool not in DIRECTORY_MAKERS]
 STREAM_WRITERS = ["forward-dump", "project-values", "tokenize", "topk-keys"]
 CHAIN = ["tokenize", "forward-dump", "topk-keys", "project-values", "agreement-stats"]
 PATIENCE = 60  # seconds, for what should take far less than one
@@ -169,7 +170,7 @@ def test_options_that_need_an_argument(bin, tmp_path):
 def test_operands(bin, made, tmp_path):
     cases = [(use.tool, [*use.arguments, use.path, use.path], "more than one input" if use.tool == "topk-keys"
               else f"too many operands, from '{use.path}' on") for use in made.values()]
-    cases += [(tool, [], "--model DIR is needed") for tool in ("tokenize", "forward-dump", "project-values")]
+    cases += [(tool, [], "--model DIR is needed") for tool in ("tokenize", "forward-dump", "project-values", "report-pages")]
     cases += [
         ("project-values", [*made["project-values"].arguments, "--all", made["project-values"].path], "--all reads no input"),
         ("project-values", [*made["project-values"].arguments, "-k", 13, made["project-values"].path], "--tops 13"),
@@ -178,6 +179,8 @@ def test_operands(bin, made, tmp_path):
         ("topk-keys", ["--merge", "--cells", 0, "x"], "--merge keeps"),
         ("topk-keys", ["--merge", "--sample", 1, "x"], "--merge keeps"),
         ("agreement-stats", ["--top-values", "x"], "--top-values needs --model"),
+        ("report-pages", ["-m", "x"], "--output DIR is needed"), ("report-pages", ["-m", "x", "-o", ""], "--output DIR"),
+        ("report-pages", ["-m", "x", "-o", "out", "--date", "\udcff"], "--date takes UTF-8"),
         ("tokenize", [*made["tokenize"].arguments, "--name", "\udcff", made["tokenize"].path], "--name takes UTF-8")]
     misused(bin, tmp_path, cases)
 
@@ -193,7 +196,7 @@ NOT_NUMBERS = ["", "x", "-1", "+1", " 1", "1 ", "1.0", "0x1", "1e3", "1,2", "\u0
     ("topk-keys", "top", 1, 1 << 24), ("topk-keys", "sample", 1, None), ("topk-keys", "seed", 0, None),
     ("project-values", "tops", 1, 1 << 16), ("project-values", "bottoms", 0, 1 << 16),
     ("project-values", "threads", 1, 64),
-    ("agreement-stats", "bins", 1, 1 << 20), ("stream-cat", "records", 0, None)])
+    ("agreement-stats", "bins", 1, 1 << 20), ("report-pages", "top", 1, 1 << 24), ("stream-cat", "records", 0, None)])
 def test_numbers(bin, tmp_path, tool, name, least, most):
     wrong = NOT_NUMBERS + ([str(least - 1)] if least else []) + ([str(most + 1)] if most else [])
     says = f"--{name} takes a whole number from {least} to {most or (1 << 64) - 1}, not '%s'"

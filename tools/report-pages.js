@@ -74,7 +74,7 @@ function tokenLink(text) {
 }
 
 function memoryLink(layer, cell) {
-    return make("a", {href: address(["memory", layer, cell])}, `${layer} / ${cell}`);
+    return make("a", {class: "whole", href: address(["memory", layer, cell])}, `${layer} / ${cell}`);
 }
 
 /* columns: [{name, number, of: row -> content, sort}]; order: {sort, descending, link: column -> address}. */
@@ -106,6 +106,11 @@ function short(number) {
     if (typeof number !== "number" || !Number.isFinite(number))
         return "";
     return Number.isInteger(number) ? String(number) : String(Number(number.toPrecision(3)));
+}
+
+/* Equally many digits, for columns. */
+function probability(number) {
+    return number.toPrecision(3);
 }
 
 function percent(part) {
@@ -225,12 +230,12 @@ function publishedTable() {
     const rows = overview.published.rows.map(row =>
         Object.fromEntries(overview.published.columns.map((column, i) => [column, row[i] ?? ""])));
     return table([
-        {name: "Where", of: row => /^\d+$/.test(row.figure) ? `Figure ${row.figure}` : row.figure},
-        {name: "What", of: row => row.says || `${row.series.replaceAll("_", " ")}`},
-        {name: "Layers of 16", of: row => layerRange(row.from_layer, row.to_layer)},
+        {name: "Where", class: "whole", of: row => /^\d+$/.test(row.figure) ? `Figure ${row.figure}` : plain(row.figure)},
+        {name: "What", of: row => plain(row.says || row.series.replaceAll("_", " "))},
+        {name: "Its layers", of: row => layerRange(row.from_layer, row.to_layer)},
         {name: "Published", number: true, of: publishedNumber},
         {name: "This model", number: true, of: row => ownNumber(row)?.text ?? make("span", {class: "faint"}, "\u2014")},
-        {name: `Layers of ${overview.model.layers}`, of: row => {
+        {name: "Its layers", of: row => {
             const own = ownNumber(row);
             return own ? layerRange(own.layers[0], own.layers[own.layers.length - 1]) : "";
         }},
@@ -356,7 +361,7 @@ async function showLayer([name], query) {
         {name: "Layer / cell", sort: "cell", of: row => memoryLink(row.layer, row.cell)},
         {name: "Triggers", sort: "triggers", number: true, of: row => row.triggers || make("span", {class: "faint"}, "dead")},
         {name: "Coefficient", title: "of the first trigger", sort: "coefficient", number: true, of: row => short(row.coefficient)},
-        {name: "Confidence", title: "the value's largest probability", sort: "confidence", number: true, of: row => short(row.confidence)},
+        {name: "Confidence", title: "the value's largest probability", sort: "confidence", number: true, of: row => probability(row.confidence)},
         {name: "Agreement", title: "triggers whose next token is the value's top token", sort: "agreement", number: true,
             of: row => row.agreement === null ? "" : `${row.agree} of ${row.triggers}`},
         {name: "Value's top token", sort: "top", of: row => tokenLink(row.top)},
@@ -409,7 +414,7 @@ function prefixElement(words) {
 function distribution(name, tokens, list) {
     return make("div", {}, table([
         {name, of: ([token]) => tokenLink(tokens[token])},
-        {name: "Probability", number: true, of: ([, p]) => short(p)},
+        {name: "Probability", number: true, of: ([, p]) => probability(p)},
     ], list));
 }
 
@@ -509,7 +514,7 @@ async function resultsTable(flat, strength) {
         {name: "Layer / cell", of: row => memoryLink(row.layer, row.cell)},
         {name: strength.name, number: true, of: row => strength.of(row.strength)},
         {name: "Value's top token", of: row => tokenLink(row.top)},
-        {name: "Confidence", number: true, of: row => short(row.confidence)},
+        {name: "Confidence", number: true, of: row => probability(row.confidence)},
     ];
     const place = make("div", {});
     place.append(table(columns, await rows(postings.slice(0, FIRST_RESULTS))));
@@ -533,7 +538,7 @@ async function showSearch([query = ""], {token}) {
     const lists = (await load(`postings-${piece}`))[chosen - list.pieces[piece]];
     const triggers = {name: "Triggers", of: number => `${number}`};
     const sections = [
-        ["Values that promote it", list.value[chosen], {name: "Probability", of: short}, `It is among the ${overview.sizes.tops} most probable tokens of`],
+        ["Values that promote it", list.value[chosen], {name: "Probability", of: probability}, `It is among the ${overview.sizes.tops} most probable tokens of`],
         ["Keys whose triggers end with it", list.last[chosen], triggers, "It is the last token of a trigger of"],
         ["Keys whose triggers contain it", list.anywhere[chosen], triggers, "It is in a trigger of"],
     ];
