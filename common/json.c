@@ -20,9 +20,14 @@ json_t *json_list(const size_t *numbers, size_t count)
 {
     json_t *list = json_make("[]");
     for (size_t i = 0; i < count; i++)
-        if (json_array_append_new(list, json_integer((json_int_t)numbers[i])) != 0)
-            die("out of memory");
+        json_add(list, json_integer((json_int_t)numbers[i]));
     return list;
+}
+
+void json_add(json_t *list, json_t *value)
+{
+    if (json_array_append_new(list, value) != 0)
+        die("out of memory");
 }
 
 void json_put(json_t *object, const char *name, json_t *value)

@@ -11,6 +11,9 @@ json_t *json_make(const char *format, ...);
 /* An array of numbers. */
 json_t *json_list(const size_t *numbers, size_t count);
 
+/* Appends to an array, which takes value over. */
+void json_add(json_t *list, json_t *value);
+
 /* Sets a member of an object, which takes value over. */
 void json_put(json_t *object, const char *name, json_t *value);
 

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,25 +19,28 @@ struct output {
     int descriptor;
     char *name;      /* final path, or "standard output" */
     char *temporary; /* NULL when bytes go straight to where they belong */
-    size_t slot;     /* of temporary in unfinished */
+    struct unfinished *unfinished; /* temporary's */
 };
 
 /*
- * The temporary files that exist now, the temporary directory, and the finished
- * files in it. Global because a signal handler and atexit must find them; written
- * by the main thread only.
+ * The temporary files that exist now, the temporary directory, and the folders and
+ * finished files in it, the newest first, so that a directory comes behind what it
+ * holds. Global because a signal handler and atexit must find them; written by the
+ * main thread only.
  */
-enum { MOST_UNFINISHED = 16 };
-static char *volatile unfinished[MOST_UNFINISHED];
+struct unfinished {
+    char *volatile path; /* NULL: nothing to remove any more */
+    bool is_directory;
+    struct unfinished *before;
+};
+static struct unfinished *volatile newest_unfinished;
 static char *volatile unfinished_directory;
 
 static void remove_unfinished(void)
 {
-    for (size_t i = 0; i < MOST_UNFINISHED; i++)
-        if (unfinished[i])
-            unlink(unfinished[i]);
-    if (unfinished_directory)
-        rmdir(unfinished_directory);
+    for (const struct unfinished *each = newest_unfinished; each; each = each->before)
+        if (each->path)
+            (each->is_directory ? rmdir : unlink)(each->path);
 }
 
 static void remove_and_die(int number)
@@ -60,16 +64,14 @@ static void clean_up_on_every_end(void)
         die("cannot arrange for temporary files to be removed");
 }
 
-/* Registers a file, before it exists: no moment without an owner. Its slot. */
-static size_t register_file(char *path)
+/* Registers what is about to exist: no moment without an owner. */
+static struct unfinished *add_unfinished(char *path, bool is_directory)
 {
-    size_t slot = 0;
-    while (slot < MOST_UNFINISHED && unfinished[slot])
-        slot++;
-    if (slot == MOST_UNFINISHED)
-        die("%s: too many unfinished output files", path);
-    unfinished[slot] = path;
-    return slot;
+    struct unfinished *added = new_array(1, sizeof *added);
+    *added = (struct unfinished){path, is_directory, newest_unfinished};
+    atomic_signal_fence(memory_order_release); /* whole before a handler can see it */
+    newest_unfinished = added;
+    return added;
 }
 
 static mode_t permissions(mode_t all)
@@ -88,7 +90,7 @@ static void open_temporary(struct output *output, const char *path)
     output->name = copy_string(target ? target : path);
     free(target);
     output->temporary = format_string("%s.part-XXXXXX", output->name);
-    output->slot = register_file(output->temporary);
+    output->unfinished = add_unfinished(output->temporary, false);
     output->descriptor = mkstemp(output->temporary);
     if (output->descriptor < 0)
         die("%s: cannot create a file beside it: %s", path, strerror(errno));
@@ -154,10 +156,10 @@ static bool is_in_unfinished_directory(const char *path)
 static void give_name(struct output *output)
 {
     if (is_in_unfinished_directory(output->name))
-        register_file(copy_string(output->name));
+        add_unfinished(copy_string(output->name), false);
     if (rename(output->temporary, output->name) != 0)
         die("%s: cannot give the finished file its name: %s", output->name, strerror(errno));
-    unfinished[output->slot] = NULL;
+    output->unfinished->path = NULL;
 }
 
 void output_finish(struct output *output)
@@ -197,7 +199,8 @@ struct output_directory *output_directory_open(const char *path)
         die("%s: another directory is not complete yet", path);
     clean_up_on_every_end();
     directory->temporary = format_string("%s.part-XXXXXX", directory->name);
-    unfinished_directory = directory->temporary; /* as for files: before it exists */
+    unfinished_directory = directory->temporary;
+    add_unfinished(directory->temporary, true);
     if (!mkdtemp(directory->temporary))
         die("%s: cannot create a directory beside it: %s", path, strerror(errno));
     return directory;
@@ -208,6 +211,15 @@ const char *output_directory_place(const struct output_directory *directory)
     return directory->temporary;
 }
 
+char *output_directory_folder(const struct output_directory *directory, const char *name)
+{
+    char *path = format_string("%s/%s", directory->temporary, name);
+    add_unfinished(copy_string(path), true);
+    if (mkdir(path, 0777) != 0)
+        die("%s: cannot create it: %s", path, strerror(errno));
+    return path;
+}
+
 void output_directory_finish(struct output_directory *directory)
 {
     if (chmod(directory->temporary, permissions(0777)) != 0)
@@ -215,11 +227,12 @@ void output_directory_finish(struct output_directory *directory)
     if (rename(directory->temporary, directory->name) != 0)
         die("%s: cannot give the finished directory its name: %s", directory->name, strerror(errno));
     unfinished_directory = NULL;
-    for (size_t i = 0; i < MOST_UNFINISHED; i++) {
-        char *file = unfinished[i];
-        if (file && !strncmp(file, directory->temporary, strlen(directory->temporary))) {
-            unfinished[i] = NULL;
-            free(file);
+    for (struct unfinished *each = newest_unfinished; each; each = each->before) {
+        char *path = each->path;
+        if (path && !strncmp(path, directory->temporary, strlen(directory->temporary))) {
+            each->path = NULL;
+            if (path != directory->temporary)
+                free(path);
         }
     }
     free(directory->temporary);

@@ -40,6 +40,9 @@ struct output_directory;
 struct output_directory *output_directory_open(const char *path);
 const char *output_directory_place(const struct output_directory *directory);
 
+/* Makes a folder in it; its path below output_directory_place, which the caller frees. */
+char *output_directory_folder(const struct output_directory *directory, const char *name);
+
 /* All files in it must be finished. Gives the directory its name and frees it. */
 void output_directory_finish(struct output_directory *directory);
 

@@ -204,6 +204,20 @@ void projection_tops(const float *log_probabilities, size_t vocabulary, size_t c
     }
 }
 
+void projection_bottoms(const float *log_probabilities, size_t vocabulary, size_t count, uint32_t *tokens)
+{
+    size_t held = 0;
+    for (size_t token = vocabulary; token-- > 0;) {
+        float candidate = log_probabilities[token];
+        if (held == count && !(candidate < log_probabilities[tokens[held - 1]]))
+            continue;
+        size_t place = held < count ? held++ : held - 1;
+        for (; place > 0 && candidate < log_probabilities[tokens[place - 1]]; place--)
+            tokens[place] = tokens[place - 1];
+        tokens[place] = (uint32_t)token;
+    }
+}
+
 /* How many of count are greater than value, or not less than it. */
 KERNEL static uint32_t count_above(const float *x, size_t count, float value, bool or_equal)
 {

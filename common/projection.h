@@ -65,6 +65,9 @@ size_t projection_top(const float *log_probabilities, size_t vocabulary);
 /* The count most probable tokens, best first, equal ones by rising token. */
 void projection_tops(const float *log_probabilities, size_t vocabulary, size_t count, uint32_t *tokens);
 
+/* The end of that order, the last token first. */
+void projection_bottoms(const float *log_probabilities, size_t vocabulary, size_t count, uint32_t *tokens);
+
 /* The place of a token in that order, from 1. */
 uint32_t projection_rank(const float *log_probabilities, size_t vocabulary, size_t token);
 

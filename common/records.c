@@ -174,6 +174,8 @@ static void check_projection(const struct record *record, const struct key_trigg
                              const struct model_shape *shape)
 {
     bool right = key->tops > 0;
+    for (size_t i = 0; i < key->bottoms; i++)
+        right = right && key->bottom[i] < shape->vocabulary && is_probability(key->bottom_probability[i]);
     for (size_t i = 0; i < key->tops; i++)
         right = right && key->top[i] < shape->vocabulary && is_probability(key->top_probability[i]);
     for (size_t i = 0; i < key->count; i++)
@@ -201,6 +203,10 @@ static struct key_triggers key_triggers_read(const struct record *record, const 
     if (record_has(record, "top")) {
         key.top = record_array(record, "top", sizeof *key.top, &key.tops);
         key.top_probability = record_array_of(record, "top_p", key.tops, sizeof *key.top_probability);
+        if (record_has(record, "bottom")) {
+            key.bottom = record_array(record, "bottom", sizeof *key.bottom, &key.bottoms);
+            key.bottom_probability = record_array_of(record, "bottom_p", key.bottoms, sizeof *key.bottom_probability);
+        }
         key.next_rank = record_array_of(record, "next_rank", key.count, sizeof *key.next_rank);
         key.next_probability = record_array_of(record, "next_p", key.count, sizeof *key.next_probability);
         key.last_rank = record_array_of(record, "last_rank", key.count, sizeof *key.last_rank);
@@ -212,7 +218,7 @@ static struct key_triggers key_triggers_read(const struct record *record, const 
 
 void key_triggers_pack(msgpack_sbuffer *buffer, const struct key_triggers *key)
 {
-    pack_map(buffer, key->top ? 13 : 7);
+    pack_map(buffer, key->top ? key->bottom ? 15 : 13 : 7);
     pack_number(buffer, "layer", key->layer);
     pack_number(buffer, "cell", key->cell);
     pack_array(buffer, "coef", key->coefficient, key->count, sizeof *key->coefficient);
@@ -224,6 +230,10 @@ void key_triggers_pack(msgpack_sbuffer *buffer, const struct key_triggers *key)
         return;
     pack_array(buffer, "top", key->top, key->tops, sizeof *key->top);
     pack_array(buffer, "top_p", key->top_probability, key->tops, sizeof *key->top_probability);
+    if (key->bottom) {
+        pack_array(buffer, "bottom", key->bottom, key->bottoms, sizeof *key->bottom);
+        pack_array(buffer, "bottom_p", key->bottom_probability, key->bottoms, sizeof *key->bottom_probability);
+    }
     pack_array(buffer, "next_rank", key->next_rank, key->count, sizeof *key->next_rank);
     pack_array(buffer, "next_p", key->next_probability, key->count, sizeof *key->next_probability);
     pack_array(buffer, "last_rank", key->last_rank, key->count, sizeof *key->last_rank);
@@ -239,6 +249,8 @@ void key_triggers_free(struct key_triggers *key)
     free(key->prefix);
     free(key->top);
     free(key->top_probability);
+    free(key->bottom);
+    free(key->bottom_probability);
     free(key->next_rank);
     free(key->next_probability);
     free(key->last_rank);

@@ -75,6 +75,9 @@ struct key_triggers {
     size_t tops;
     uint32_t *top;           /* tops: the value's most probable tokens, best first */
     float *top_probability;  /* tops */
+    size_t bottoms;          /* 0, and the two NULL, unless they were asked for */
+    uint32_t *bottom;        /* bottoms: its least probable tokens, the last one of all first */
+    float *bottom_probability; /* bottoms */
     uint32_t *next_rank;     /* count: of the next token in the value's distribution, from 1 */
     float *next_probability; /* count */
     uint32_t *last_rank;     /* count: of the prefix's last token (BOS for an empty prefix) */

@@ -24,7 +24,8 @@ from damage import OLD, in_parallel
 from helpers import command, environment, fails, ok, run
 
 TOOLS = sorted(path.stem for path in (ROOT / "tools").glob("*.c"))
-FILTERS = [tool for tool in TOOLS if tool != "import-model"]  # that one makes a directory: test_import.py
+DIRECTORY_MAKERS = ["import-model", "report-pages"]  # test_import.py, test_report.py
+FILTERS = [tool for tool in TOOLS if tool not in DIRECTORY_MAKERS]
 TEXT_READERS = ["pattern-stats", "tokenize"]
 STREAM_WRITERS = ["forward-dump", "perturb-triggers", "project-values", "tokenize", "topk-keys"]
 SEVERAL_INPUTS = ["pattern-stats", "perturbation-stats"]
@@ -190,7 +191,7 @@ def test_operands(bin, made, tmp_path):
               else f"too many operands, from '{use.path}' on") for use in made.values()
              if use.tool not in SEVERAL_INPUTS]
     cases += [(tool, [], "--model DIR is needed")
-              for tool in ("annotation-sheet", "tokenize", "forward-dump", "project-values", *SUMMING)]
+              for tool in ("annotation-sheet", "tokenize", "forward-dump", "project-values", "report-pages", *SUMMING)]
     composing, refining = made["composition-stats"].arguments, made["refinement-stats"].arguments
     values = composing[composing.index("--values") + 1]
     for tool, arguments in zip(SUMMING, (composing, refining)):
@@ -212,6 +213,7 @@ def test_operands(bin, made, tmp_path):
     cases += [
         ("project-values", [*made["project-values"].arguments, "--all", made["project-values"].path], "--all reads no input"),
         ("project-values", [*made["project-values"].arguments, "-k", 13, made["project-values"].path], "--tops 13"),
+        ("project-values", [*made["project-values"].arguments, "--bottoms", 13], "--bottoms 13"),
         ("topk-keys", ["--merge"], "--merge needs"), ("topk-keys", ["--merge", "--layers", 0, "x"], "--merge keeps"),
         ("topk-keys", ["--merge", "--cells", 0, "x"], "--merge keeps"),
         ("topk-keys", ["--merge", "--sample", 1, "x"], "--merge keeps"),
@@ -222,6 +224,8 @@ def test_operands(bin, made, tmp_path):
           for more in (["--emit", "key,max"], ["--emit", "prediction,key"], ["--emit", "key", "--layers", "0"],
                        ["--emit", "key", "--cells", "0"], ["--emit", "key", "--positions", "random"],
                        ["--emit", "key", "--with-bos"])],
+        ("report-pages", ["-m", "x"], "--output DIR is needed"), ("report-pages", ["-m", "x", "-o", ""], "--output DIR"),
+        ("report-pages", ["-m", "x", "-o", "out", "--date", "\udcff"], "--date takes UTF-8"),
         ("tokenize", [*made["tokenize"].arguments, "--name", "\udcff", made["tokenize"].path], "--name takes UTF-8")]
     misused(bin, tmp_path, cases)
 
@@ -240,7 +244,8 @@ NOT_NUMBERS = ["", "x", "-1", "+1", " 1", "1 ", "1.0", "0x1", "1e3", "1,2", "\u0
     ("topk-keys", "top", 1, 1 << 24), ("topk-keys", "sample", 1, None), ("topk-keys", "seed", 0, None),
     ("annotation-sheet", "sample", 0, None), ("annotation-sheet", "seed", 0, None),
     ("annotation-sheet", "top", 1, 10000), ("annotation-sheet", "tops", 1, 1 << 16),
-    ("project-values", "tops", 1, 1 << 16), ("project-values", "threads", 1, 64),
+    ("project-values", "tops", 1, 1 << 16), ("project-values", "bottoms", 0, 1 << 16), ("project-values", "threads", 1, 64),
+    ("report-pages", "top", 1, 1 << 24),
     ("agreement-stats", "bins", 1, 1 << 20), ("stream-cat", "records", 0, None),
     ("perturb-triggers", "keep", 1, 65535), ("perturb-triggers", "sample", 0, None),
     ("perturb-triggers", "top", 1, 1 << 24), ("perturb-triggers", "seed", 0, None),

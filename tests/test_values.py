@@ -137,6 +137,25 @@ def test_k_lists_the_first_k(bin, small_model, all_values):
                 assert np.array_equal(record[name], other[name])
 
 
+@pytest.mark.parametrize("all_values", [False, True])
+def test_bottoms_end_the_order(bin, random_model, all_values):
+    """Recomputation, exact, from the list of all tokens; and without --bottoms nothing changes."""
+    vocabulary = oracle.load_model(random_model).config["vocab_size"]
+    data = b"" if all_values else triggers(bin, random_model, "-t", 2)
+    option = ["--all"] * all_values
+    whole = keys(project(bin, random_model, *option, "-k", vocabulary, stdin=data))
+    stream = project(bin, random_model, *option, "--bottoms", 4, stdin=data)
+    assert stream.header["history"][-1]["options"]["bottoms"] == 4
+    for record, everything in zip(keys(stream), whole, strict=True):
+        assert record["bottom"].tolist() == everything["top"][:-5:-1].tolist()
+        assert record["bottom_p"].tolist() == everything["top_p"][:-5:-1].tolist()
+    plain = project(bin, random_model, *option, stdin=data)
+    assert plain.header["arrays"].keys() == stream.header["arrays"].keys() - {"bottom", "bottom_p"}
+    for record, bare in zip(keys(stream), keys(plain), strict=True):
+        assert bare.keys() == record.keys() - {"bottom", "bottom_p"}
+        assert all(np.array_equal(record[name], bare[name]) for name in bare)
+
+
 def test_whole_distributions(bin, random_model):
     """Recomputation, exact, from the list of all tokens: ranks and probabilities;
     and probabilities sum to 1."""
@@ -169,11 +188,13 @@ def test_equal_probabilities_go_by_token(bin, small_model, tmp_path):
         (tmp_path / name).write_bytes((small_model / name).read_bytes())
     head = 1 / (30 + 2)  # words 0-29 and two clusters, 30-59 and 60-99
     expected = [head] * 30 + [head / 30] * 30 + [head / 40] * 40
-    found = keys(project(bin, tmp_path, "-k", 100, stdin=triggers(bin, tmp_path, vocabulary=100)))
+    found = keys(project(bin, tmp_path, "-k", 100, "--bottoms", 3,
+                         stdin=triggers(bin, tmp_path, vocabulary=100)))
     assert len(found) == 111
     assert any(0 in record["position"] for record in found)  # BOS is the last token
     for record in found:
         assert record["top"].tolist() == list(range(100))
+        assert record["bottom"].tolist() == [99, 98, 97]
         assert record["top_p"] == pytest.approx(expected, rel=1e-5)
         assert record["next_rank"].tolist() == (record["next"] + 1).tolist()
         assert record["last_rank"].tolist() == [token + 1 for token in oracle.last_tokens(record, 2)]

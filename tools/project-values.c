@@ -22,7 +22,7 @@ struct options {
     const char *model, *output;
     bool gzip, all;
     int norm;
-    uint64_t tops, threads;
+    uint64_t tops, bottoms, threads;
 };
 
 /* What all threads share. */
@@ -96,15 +96,28 @@ static void gather_value(const struct model *model, enum projection_norm norm, s
     projection_norm(model, norm, value, 1);
 }
 
-static void annotate(struct key_triggers *key, const float *log_probabilities, size_t vocabulary,
-                     size_t tops, uint32_t bos)
+/* The probabilities of some tokens. The caller frees them. */
+static float *probabilities(const float *log_probabilities, const uint32_t *tokens, size_t count)
 {
-    key->tops = tops;
-    key->top = new_array(tops, sizeof *key->top);
-    key->top_probability = new_array(tops, sizeof *key->top_probability);
-    projection_tops(log_probabilities, vocabulary, tops, key->top);
-    for (size_t i = 0; i < tops; i++)
-        key->top_probability[i] = exponential(log_probabilities[key->top[i]]);
+    float *p = new_array(count, sizeof *p);
+    for (size_t i = 0; i < count; i++)
+        p[i] = exponential(log_probabilities[tokens[i]]);
+    return p;
+}
+
+static void annotate(struct key_triggers *key, const float *log_probabilities, size_t vocabulary,
+                     const struct options *options, uint32_t bos)
+{
+    key->tops = (size_t)options->tops;
+    key->top = new_array(key->tops, sizeof *key->top);
+    projection_tops(log_probabilities, vocabulary, key->tops, key->top);
+    key->top_probability = probabilities(log_probabilities, key->top, key->tops);
+    if (options->bottoms) {
+        key->bottoms = (size_t)options->bottoms;
+        key->bottom = new_array(key->bottoms, sizeof *key->bottom);
+        projection_bottoms(log_probabilities, vocabulary, key->bottoms, key->bottom);
+        key->bottom_probability = probabilities(log_probabilities, key->bottom, key->bottoms);
+    }
 
     key->next_rank = new_array(key->count, sizeof *key->next_rank);
     key->last_rank = new_array(key->count, sizeof *key->last_rank);
@@ -140,11 +153,15 @@ static void annotate_top(struct projection *projection, const float *values, str
 
 static void pack_value(msgpack_sbuffer *buffer, const struct key_triggers *key)
 {
-    pack_map(buffer, 4);
+    pack_map(buffer, key->bottom ? 6 : 4);
     pack_number(buffer, "layer", key->layer);
     pack_number(buffer, "cell", key->cell);
     pack_array(buffer, "top", key->top, key->tops, sizeof *key->top);
     pack_array(buffer, "top_p", key->top_probability, key->tops, sizeof *key->top_probability);
+    if (key->bottom) {
+        pack_array(buffer, "bottom", key->bottom, key->bottoms, sizeof *key->bottom);
+        pack_array(buffer, "bottom_p", key->bottom_probability, key->bottoms, sizeof *key->bottom_probability);
+    }
 }
 
 static void pack_piece(const struct projecting *projecting, struct piece *piece, msgpack_sbuffer *buffer)
@@ -165,8 +182,8 @@ static void work(void *shared)
     struct projecting *projecting = shared;
     const struct model *model = projecting->model;
     const size_t d_model = model->config.d_model, vocabulary = model->config.vocabulary;
-    size_t tops = (size_t)projecting->options->tops;
-    bool whole = projecting->reader || tops > 1; /* distributions are needed */
+    const struct options *options = projecting->options;
+    bool whole = projecting->reader || options->tops > 1 || options->bottoms; /* distributions are needed */
     struct projection *projection = projection_new(model);
     float *values = new_floats(PROJECTION_ROWS * d_model);
     float *log_probabilities = whole ? new_floats(PROJECTION_ROWS * vocabulary) : NULL;
@@ -175,12 +192,12 @@ static void work(void *shared)
     msgpack_sbuffer_init(&buffer);
     while (take_piece(projecting, &piece)) {
         for (size_t i = 0; i < piece.count; i++)
-            gather_value(model, (enum projection_norm)projecting->options->norm, piece.key[i].layer,
+            gather_value(model, (enum projection_norm)options->norm, piece.key[i].layer,
                          piece.key[i].cell, values + i * d_model);
         if (whole) {
             projection_run(projection, values, log_probabilities);
             for (size_t i = 0; i < piece.count; i++)
-                annotate(&piece.key[i], log_probabilities + i * vocabulary, vocabulary, tops, projecting->bos);
+                annotate(&piece.key[i], log_probabilities + i * vocabulary, vocabulary, options, projecting->bos);
         } else {
             annotate_top(projection, values, &piece);
         }
@@ -209,9 +226,14 @@ static json_t *make_header(const struct projecting *projecting)
         header_declare(header, "top", "uint32", json_make("[s]", "tops"));
         header_declare(header, "top_p", "float32", json_make("[s]", "tops"));
     }
-    header_add_stage(header, "project-values",
-                     json_make("{s:I, s:s, s:s}", "tops", (json_int_t)options->tops, "norm",
-                               projection_norm_words[options->norm], "blas", blas_name()));
+    json_t *stage = json_make("{s:I, s:s, s:s}", "tops", (json_int_t)options->tops, "norm",
+                              projection_norm_words[options->norm], "blas", blas_name());
+    if (options->bottoms) {
+        header_declare(header, "bottom", "uint32", json_make("[s]", "bottoms"));
+        header_declare(header, "bottom_p", "float32", json_make("[s]", "bottoms"));
+        json_put(stage, "bottoms", json_integer((json_int_t)options->bottoms));
+    }
+    header_add_stage(header, "project-values", stage);
     return header;
 }
 
@@ -237,6 +259,8 @@ int main(int argc, char **argv)
     const struct option_spec specs[] = {
         OPTION_MODEL(&options.model),
         {'k', "tops", "N", "tokens listed of each value (default 10)", OPTION_NUMBER, &options.tops, 1, 1 << 16, NULL},
+        {0, "bottoms", "N", "least probable tokens listed of each value (default 0)", OPTION_NUMBER, &options.bottoms,
+         0, 1 << 16, NULL},
         {0, "norm", "HOW", "the final norm on values: none (default, as in the paper), its gain only, or full",
          OPTION_CHOICE, &options.norm, 0, 0, projection_norm_words},
         {0, "all", NULL, "read nothing; list every value of the model", OPTION_FLAG, &options.all, 0, 0, NULL},
@@ -260,6 +284,8 @@ int main(int argc, char **argv)
     projection_norm_check(model, (enum projection_norm)options.norm);
     if (options.tops > model->config.vocabulary)
         die_usage("--tops %llu is more than the vocabulary has", (unsigned long long)options.tops);
+    if (options.bottoms > model->config.vocabulary)
+        die_usage("--bottoms %llu is more than the vocabulary has", (unsigned long long)options.bottoms);
     if (!options.all) {
         projecting.reader = stream_open(cli_input(argc, argv, first), "triggers");
         header_check_model(projecting.reader, model);

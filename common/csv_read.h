@@ -1,0 +1,27 @@
+/*
+ * CSV tables in, whole rows at a time: as RFC 4180 has them, in UTF-8, the first line
+ * naming the columns, whatever these are.
+ */
+#ifndef FFKV_CSV_READ_H
+#define FFKV_CSV_READ_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct csv_row {
+    const char *file;
+    uint64_t number;    /* of the row: 0 names the columns */
+    size_t count;       /* as many as columns */
+    char *const *field; /* count */
+};
+
+/* "FILE: row N: message", exit 1. */
+_Noreturn void csv_fail(const struct csv_row *row, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/*
+ * Calls take with each row of path (NULL: standard input), and with data; the row holds
+ * until take returns. What is no such table ends the program.
+ */
+void csv_read(const char *path, void (*take)(const struct csv_row *row, void *data), void *data);
+
+#endif

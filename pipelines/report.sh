@@ -1,0 +1,26 @@
+#!/bin/sh
+# The results of a model as pages to open in a browser.
+#
+# usage: report.sh MODEL OUT [options of report-pages]
+#
+# Takes what the other pipelines left in the folder OUT, of which only triggers.msgpack
+# must be there, and leaves OUT/report/index.html. A report that is there is replaced
+# when the new one is complete. The tools must be in PATH.
+set -eu
+
+[ $# -ge 2 ] || { sed -n 's/^# usage/usage/p' "$0" >&2; exit 2; }
+model=$1 out=$2
+shift 2
+published=$(dirname "$0")/../data/published.csv
+
+# What there is of the optional tables; options that are given win. Annotations must be
+# about the triggers of OUT, so they have to be put there.
+[ ! -e "$published" ] || set -- --published "$published" "$@"
+[ ! -e "$out/annotations.csv" ] || set -- --annotations "$out/annotations.csv" "$@"
+[ ! -e "$out/shallow-keys.csv" ] || set -- --measures "$out/shallow-keys.csv" "$@"
+
+rm -rf "$out/report.new"
+report-pages --model "$model" --tables "$out" --output "$out/report.new" "$@" "$out/triggers.msgpack"
+rm -rf "$out/report"
+mv "$out/report.new" "$out/report"
+echo "Open $out/report/index.html in a browser."

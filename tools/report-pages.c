@@ -1,0 +1,283 @@
+/*
+ * report-pages: triggers with projected values in, a directory of pages out, for a
+ * browser and without a network: tables and figures of the results, and all memories.
+ *
+ * index.html, report.css and report.js are tools/report-pages.*; what they show is
+ * in data/, pieces that are loaded when they are needed: data/overview.js, made here,
+ * data/last-layer.js, and those of common/report_memories.h. Figures are copied.
+ * Memory: one piece, and the index of tokens.
+ */
+#include "cli.h"
+#include "embedded.h"
+#include "messages.h"
+#include "output.h"
+#include "page_data.h"
+#include "report_memories.h"
+#include "report_tables.h"
+#include "version.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+EMBEDDED(tools_report_pages_html);
+EMBEDDED(tools_report_pages_css);
+EMBEDDED(tools_report_pages_js);
+
+enum { MOST_ROWS = 10000, MOST_CASES = 1000 };
+
+struct options {
+    const char *model, *output, *tables, *measures, *published, *annotations, *date;
+    uint64_t top;
+};
+
+/* Tables of --tables that the page shows whole. */
+static const char *const table_names[] = {
+    "agreement", "rank", "confidence", "top-values", "perturbation", "patterns", "shallow", "active", "composition",
+    "refinement", "cases", NULL};
+
+static void write_file(const char *folder, const char *name, struct span bytes)
+{
+    char *path = format_string("%s/%s", folder, name);
+    struct output *output = output_open(path, OUTPUT_BINARY);
+    output_write(output, bytes.bytes, bytes.length);
+    output_finish(output);
+    free(path);
+}
+
+static void copy_file(const char *from, const char *folder, const char *name)
+{
+    char *path = format_string("%s/%s", folder, name);
+    struct input *input = input_open(from);
+    struct output *output = output_open(path, OUTPUT_BINARY);
+    char bytes[1 << 16];
+    size_t got;
+    while ((got = input_read(input, bytes, sizeof bytes)) != 0)
+        output_write(output, bytes, got);
+    output_finish(output);
+    input_close(input);
+    free(path);
+}
+
+/* ---- tables and figures ---- */
+
+/* The table NAME.csv of a directory, or NULL when it is not there. */
+static json_t *find_table(const char *directory, const char *name, size_t most)
+{
+    char *path = format_string("%s/%s.csv", directory, name);
+    json_t *table = access(path, F_OK) == 0 ? table_json(path, most) : NULL;
+    free(path);
+    return table;
+}
+
+static json_t *tables_json(const struct options *options)
+{
+    json_t *tables = json_make("{}");
+    for (size_t i = 0; options->tables && table_names[i]; i++) {
+        json_t *table = find_table(options->tables, table_names[i], MOST_ROWS);
+        if (table)
+            json_put(tables, table_names[i], table);
+    }
+    return tables;
+}
+
+static int is_figure(const struct dirent *entry)
+{
+    const char *end = strrchr(entry->d_name, '.');
+    return !strncmp(entry->d_name, "fig", 3) && end && !strcmp(end, ".svg")
+        && strspn(entry->d_name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") == strlen(entry->d_name);
+}
+
+static int by_bytes(const struct dirent **a, const struct dirent **b)
+{
+    return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+/* Copies DIR/figures/fig*.svg; their names. */
+static json_t *copy_figures(const struct options *options, const struct output_directory *directory)
+{
+    json_t *names = json_make("[]");
+    if (!options->tables)
+        return names;
+    char *from = format_string("%s/figures", options->tables);
+    struct dirent **entry = NULL;
+    int count = scandir(from, &entry, is_figure, by_bytes);
+    if (count < 0 && errno != ENOENT)
+        die("%s: %s", from, strerror(errno));
+    char *folder = count > 0 ? output_directory_folder(directory, "figures") : NULL;
+    for (int i = 0; i < count; i++) {
+        char *path = format_string("%s/%s", from, entry[i]->d_name);
+        copy_file(path, folder, entry[i]->d_name);
+        json_add(names, json_make("s", entry[i]->d_name));
+        free(path);
+        free(entry[i]);
+    }
+    free(entry);
+    free(folder);
+    free(from);
+    return names;
+}
+
+/* ---- overview ---- */
+
+/* A section of the stream's header or trailer. */
+static json_t *part(const json_t *object, const char *name)
+{
+    json_t *member = json_object_get(object, name);
+    return member ? json_incref(member) : json_null();
+}
+
+/* What the trailer counts, without the CRC-32. */
+static json_t *counts_json(const json_t *trailer)
+{
+    json_t *counts = json_make("{}");
+    counts_add(counts, trailer);
+    return counts;
+}
+
+static json_t *columns_json(const struct keyed_rows *rows)
+{
+    return rows->columns ? json_incref(rows->columns) : json_make("[]");
+}
+
+/* ---- main ---- */
+
+struct report {
+    const struct options *options;
+    struct output_directory *directory;
+    char *data; /* folder */
+    struct stream_reader *reader;
+    struct triggers_reader triggers;
+    struct keyed_rows measures, annotations;
+    size_t most_tops, most_bottoms;
+};
+
+static json_t *add_keys(struct report *report, const struct tokenizer *tokenizer)
+{
+    struct report_memories *memories = report_memories_new(report->data, tokenizer, report->triggers.shape.vocabulary,
+                                                           (size_t)report->options->top);
+    struct key_triggers key;
+    while (triggers_next(&report->triggers, &key)) {
+        if (!key.top)
+            stream_fail(report->reader, "triggers without projected values: run project-values first");
+        report_memories_add(memories, &key, keyed_rows_take(&report->measures, key.layer, key.cell),
+                            keyed_rows_take(&report->annotations, key.layer, key.cell));
+        report->most_tops = key.tops > report->most_tops ? key.tops : report->most_tops;
+        report->most_bottoms = key.bottoms > report->most_bottoms ? key.bottoms : report->most_bottoms;
+        key_triggers_free(&key);
+        input_count(stream_input(report->reader), 1, "keys");
+    }
+    return report_memories_finish(memories);
+}
+
+static void write_overview(struct report *report, json_t *layers, const char *joint, size_t cases)
+{
+    const struct options *options = report->options;
+    const json_t *header = stream_header(report->reader);
+    json_t *overview = json_make(
+        "{s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "version", FFKV_VERSION, "model", part(header, "model"),
+        "corpus", part(header, "corpus"), "tokenizer", part(header, "tokenizer"), "history", part(header, "history"),
+        "rank", part(header, "rank"), "counts", counts_json(stream_trailer(report->reader)));
+    json_put(overview, "prefixes", part(header, "prefixes"));
+    json_put(overview, "layers", layers);
+    json_put(overview, "joint", json_make("s", joint));
+    json_put(overview, "sizes", json_make("{s:I, s:I, s:I, s:I, s:i, s:i, s:I}", "top", (json_int_t)options->top,
+                                          "found", (json_int_t)report->triggers.top,
+                                          "tops", (json_int_t)report->most_tops,
+                                          "bottoms", (json_int_t)report->most_bottoms,
+                                          "piece", MEMORIES_A_PIECE, "postings", POSTINGS_A_TOKEN,
+                                          "cases", (json_int_t)cases));
+    json_put(overview, "measures", columns_json(&report->measures));
+    json_put(overview, "annotations", columns_json(&report->annotations));
+    json_put(overview, "tables", tables_json(options));
+    json_put(overview, "published", options->published ? table_json(options->published, MOST_ROWS) : json_null());
+    json_put(overview, "figures", copy_figures(options, report->directory));
+    json_put(overview, "date", options->date ? json_make("s", options->date) : json_null());
+    page_data_write(report->data, "overview", overview);
+}
+
+/* The first cases of the last layer, which may be very many. Returns how many there are. */
+static size_t write_cases(const struct report *report)
+{
+    json_t *cases = report->options->tables ? find_table(report->options->tables, "last-layer", MOST_CASES) : NULL;
+    if (!cases)
+        return 0;
+    size_t count = (size_t)json_integer_value(json_object_get(cases, "count"));
+    page_data_write(report->data, "last-layer", cases);
+    return count;
+}
+
+/* A file whose absence should not be noticed only after the stream was read. */
+static void check_directory(const char *path)
+{
+    DIR *directory = opendir(path);
+    if (!directory)
+        die("%s: %s", path, strerror(errno));
+    closedir(directory);
+}
+
+int main(int argc, char **argv)
+{
+    struct options options = {.top = 25};
+    const struct option_spec specs[] = {
+        OPTION_MODEL(&options.model),
+        {'o', "output", "DIR", "the directory to make, which appears only when complete", OPTION_TEXT,
+         &options.output, 0, 0, NULL},
+        {'t', "top", "N", "triggers shown of each memory (default 25)", OPTION_NUMBER, &options.top, 1, MOST_TRIGGERS, NULL},
+        {0, "tables", "DIR", "show the tables and figures/*.svg of this directory, those that are there", OPTION_TEXT,
+         &options.tables, 0, 0, NULL},
+        {0, "measures", "FILE", "show with each memory its row of this table with the columns layer, cell", OPTION_TEXT,
+         &options.measures, 0, 0, NULL},
+        {0, "annotations", "FILE", "show with each memory the patterns that readers noted in this table", OPTION_TEXT,
+         &options.annotations, 0, 0, NULL},
+        {0, "published", "FILE", "show the published numbers of this table beside the model's", OPTION_TEXT,
+         &options.published, 0, 0, NULL},
+        {0, "date", "TEXT", "when the results were made, to be shown as it is", OPTION_TEXT, &options.date, 0, 0, NULL},
+        OPTION_END,
+    };
+    const struct tool tool = {"report-pages", "Makes pages to browse: results, figures, and every memory.",
+                              "[FILE]", specs, 1};
+    int first = cli_parse(&tool, argc, argv);
+    if (!options.model)
+        die_usage("--model DIR is needed");
+    if (!options.output || !*options.output)
+        die_usage("--output DIR is needed");
+    if (options.date) {
+        json_t *date = json_string(options.date);
+        if (!date)
+            die_usage("--date takes UTF-8");
+        json_decref(date);
+    }
+    if (options.tables)
+        check_directory(options.tables);
+
+    struct report report = {.options = &options, .reader = stream_open(cli_input(argc, argv, first), "triggers")};
+    report.triggers = triggers_open(report.reader);
+    struct model_config config = model_config_read(options.model);
+    struct tokenizer *tokenizer = tokenizer_read(&config);
+    tokenizer_check(tokenizer, &config, report.reader);
+    config_free(&config);
+    const char *model_id = header_text(report.reader, "model", "id");
+    report.measures = keyed_rows_read(&options.measures, options.measures != NULL, model_id);
+    report.annotations = keyed_rows_read(&options.annotations, options.annotations != NULL, model_id);
+
+    report.directory = output_directory_open(options.output);
+    report.data = output_directory_folder(report.directory, "data");
+    json_t *layers = add_keys(&report, tokenizer);
+    write_overview(&report, layers, tokenizer_joint(tokenizer), write_cases(&report));
+    write_file(output_directory_place(report.directory), "index.html", EMBEDDED_SPAN(tools_report_pages_html));
+    write_file(output_directory_place(report.directory), "report.css", EMBEDDED_SPAN(tools_report_pages_css));
+    write_file(output_directory_place(report.directory), "report.js", EMBEDDED_SPAN(tools_report_pages_js));
+    output_directory_finish(report.directory);
+
+    free(report.data);
+    keyed_rows_free(&report.measures);
+    keyed_rows_free(&report.annotations);
+    tokenizer_free(tokenizer);
+    triggers_close(&report.triggers);
+    stream_close(report.reader);
+    return STATUS_DONE;
+}

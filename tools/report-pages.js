@@ -1,0 +1,672 @@
+/*
+ * The report's page: shows what the address behind # names, from pieces of data that
+ * are loaded on demand. Whatever comes from a model or a corpus becomes text, never
+ * markup. Layers count from 1, cells from 0.
+ */
+"use strict";
+
+/* ---- data ---- */
+
+const pieces = new Map(); // name -> promise
+const waiting = new Map(); // name -> what fulfils it
+
+/* What every file of data/ calls. */
+function ffkv_data(name, value) {
+    const fulfil = waiting.get(name);
+    waiting.delete(name);
+    if (fulfil)
+        fulfil(value);
+}
+
+/* A piece of data; browsers load scripts, but nothing else, from the file system. */
+function load(name) {
+    if (!pieces.has(name)) {
+        pieces.set(name, new Promise((fulfil, reject) => {
+            const script = document.createElement("script");
+            waiting.set(name, fulfil);
+            script.src = `data/${name}.js`;
+            script.onload = () => script.remove();
+            script.onerror = () => {
+                pieces.delete(name);
+                reject(new Error(`data/${name}.js cannot be read. Is the report whole?`));
+            };
+            document.head.append(script);
+        }));
+        const held = [...pieces.keys()].filter(other => other.startsWith("memories-") || other.startsWith("postings-"));
+        if (held.length > 40)
+            pieces.delete(held[0]);
+    }
+    return pieces.get(name);
+}
+
+let overview; // data/overview.js
+
+/* ---- making elements ---- */
+
+/* make("td", {class: "number"}, "text", element ...): texts become text nodes. */
+function make(name, attributes, ...children) {
+    const element = document.createElement(name);
+    for (const [attribute, value] of Object.entries(attributes || {}))
+        if (typeof value === "function")
+            element.addEventListener(attribute, value);
+        else if (value !== undefined && value !== null && value !== false)
+            element.setAttribute(attribute, value);
+    element.append(...children.flat(Infinity).filter(child => child !== null && child !== undefined));
+    return element;
+}
+
+/* What would not be seen, or would turn the text around it, is shown by its number. */
+const HIDDEN = /[\p{Cc}\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/gu;
+
+function plain(text) {
+    return text.replace(HIDDEN, character => character === "\n" ? "\u23ce" : character === "\t" ? "\u21e5"
+        : `\\u${character.codePointAt(0).toString(16).padStart(4, "0")}`);
+}
+
+function tokenElement(text) {
+    const spaces = /^ */.exec(text)[0].length;
+    return make("bdi", {class: "token"}, spaces ? make("span", {class: "space"}, "\u2423".repeat(spaces)) : null,
+        plain(text.slice(spaces)) || (spaces ? null : make("span", {class: "faint"}, "(empty)")));
+}
+
+function tokenLink(text) {
+    return make("a", {href: address(["search", text])}, tokenElement(text));
+}
+
+function memoryLink(layer, cell) {
+    return make("a", {class: "whole", href: address(["memory", layer, cell])}, `${layer} / ${cell}`);
+}
+
+/* columns: [{name, number, of: row -> content, sort}]; order: {sort, descending, link: column -> address}. */
+function table(columns, rows, {order, caption, wide} = {}) {
+    const heads = columns.map(column => {
+        const sorted = order && column.sort && column.sort === order.sort;
+        const content = order && column.sort
+            ? make("button", {type: "button", id: `sort-${column.sort}`, click: () => { location.hash = order.link(column); }},
+                column.name)
+            : column.name;
+        return make("th", {scope: "col", class: column.number && "number", title: column.title,
+            "aria-sort": sorted && (order.descending ? "descending" : "ascending")}, content);
+    });
+    const lines = rows.map((row, i) => make("tr", {}, columns.map(column =>
+        make("td", {class: column.class || (column.number && "number")}, column.of(row, i)))));
+    return make("div", {class: "scroll"}, make("table", {class: wide && "wide"},
+        caption ? make("caption", {}, caption) : null,
+        make("thead", {}, make("tr", {}, heads)), make("tbody", {}, lines)));
+}
+
+function definitions(pairs) {
+    return make("dl", {}, pairs.filter(([, value]) => value !== null && value !== undefined && value !== "")
+        .map(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]));
+}
+
+/* ---- numbers ---- */
+
+function short(number) {
+    if (typeof number !== "number" || !Number.isFinite(number))
+        return "";
+    return Number.isInteger(number) ? String(number) : String(Number(number.toPrecision(3)));
+}
+
+/* Equally many digits, for columns. */
+function probability(number) {
+    return number.toPrecision(3);
+}
+
+function percent(part) {
+    const value = 100 * part;
+    return `${value !== 0 && Math.abs(value) < 0.1 ? Number(value.toPrecision(1)) : value.toFixed(1)} %`;
+}
+
+function counted(number) {
+    return String(number).replace(/\B(?=(\d{3})+$)/g, ",");
+}
+
+function count(number, noun, nouns) {
+    return `${counted(number)} ${number === 1 ? noun : nouns || noun + "s"}`;
+}
+
+/* ---- addresses ---- */
+
+/* #/memory/16/428?name=value <-> {path: ["memory", "16", "428"], query: {name: value}} */
+function address(path, query) {
+    const pairs = Object.entries(query || {}).filter(([, value]) => value !== undefined && value !== "")
+        .map(([name, value]) => `${encodeURIComponent(name)}=${encodeURIComponent(value)}`);
+    return `#/${path.map(encodeURIComponent).join("/")}${pairs.length ? "?" + pairs.join("&") : ""}`;
+}
+
+function parseAddress(hash) {
+    const decode = text => {
+        try {
+            return decodeURIComponent(text);
+        } catch {
+            return text;
+        }
+    };
+    const [path, query] = hash.replace(/^#\/?/, "").split(/\?(.*)/s);
+    const pairs = (query || "").split("&").filter(Boolean).map(pair => pair.split(/=(.*)/s).map(decode));
+    return {path: path.split("/").filter(Boolean).map(decode), query: Object.fromEntries(pairs.map(([name, value]) => [name, value || ""]))};
+}
+
+/* ---- results ---- */
+
+/* A table of the results: rows as objects, numbers as numbers. */
+function resultRows(name) {
+    const found = overview.tables[name];
+    if (!found)
+        return null;
+    return found.rows.map(row => Object.fromEntries(found.columns.map((column, i) =>
+        [column, row[i] !== "" && Number.isFinite(Number(row[i])) ? Number(row[i]) : row[i]])));
+}
+
+const TABLE_OF_FIGURE = {2: "patterns", 3: "perturbation", 4: "agreement", 5: "rank", 6: "confidence", 7: "active", 8: "composition", 9: "refinement", 10: "refinement", 11: "cases"};
+const PAPER_LAYERS = 16;
+
+/* The layers of this model that lie where the paper's from..to do, by depth. */
+function layersAtDepth(from, to) {
+    const layers = overview.model.layers, depth = layer => (layer - 0.5) / layers;
+    const found = [];
+    for (let layer = 1; layer <= layers; layer++)
+        if (depth(layer) > (from - 1) / PAPER_LAYERS && depth(layer) < to / PAPER_LAYERS)
+            found.push(layer);
+    const middle = (from - 1 + to) / 2 / PAPER_LAYERS;
+    return found.length ? found : [Math.max(1, Math.min(layers, Math.ceil(middle * layers)))];
+}
+
+/* Means over several layers count what the column is a share of. */
+function weight(row, series) {
+    if (series === "stop_word" || series === "short_prefix")
+        return row.prefixes * (1 - row.zero_agreement);
+    if (series === "covered" || series === "none" || series === "shallow" || series === "semantic" || series === "both")
+        return row.triggers;
+    return row.live_keys ?? row.prefixes ?? row.keys ?? 1;
+}
+
+/* This model's number for a published one, as {text, layers}, or null where the tables do not have it. */
+function ownNumber(published) {
+    const layers = layersAtDepth(Number(published.from_layer), Number(published.to_layer));
+    const inLayers = row => layers.includes(row.layer);
+    const topValues = resultRows("top-values");
+    if (published.series === "top_100_in_layers")
+        return topValues && topValues.length ? {text: percent(topValues.filter(inLayers).length / topValues.length), layers} : null;
+    if (published.series === "top_100_agree")
+        return topValues && topValues.length ? {text: percent(topValues.filter(row => row.agree_in_50 > 0).length / topValues.length), layers} : null;
+    const column = published.series === "covered" ? row => 1 - row.none : row => row[published.series];
+    const rows = (resultRows(TABLE_OF_FIGURE[published.figure]) || [])
+        .map(row => published.series === "active" ? {...row, active: row.mean} : row)
+        .filter(row => inLayers(row) && Number.isFinite(column(row)));
+    if (!rows.length)
+        return null;
+    const show = isShare(published) ? percent : short;
+    if (published.value === "") {
+        const numbers = rows.map(column);
+        return {text: `${show(Math.min(...numbers))} to ${show(Math.max(...numbers))}`, layers};
+    }
+    const total = rows.reduce((sum, row) => sum + weight(row, published.series), 0);
+    if (!total)
+        return null;
+    return {text: show(rows.reduce((sum, row) => sum + weight(row, published.series) * column(row), 0) / total), layers};
+}
+
+function isShare(published) {
+    return [published.value, published.low, published.high].every(text => !text || Number(text) <= 1)
+        && published.series !== "patterns_per_key";
+}
+
+function publishedNumber(row) {
+    const show = isShare(row) ? percent : short;
+    if (row.value !== "")
+        return show(Number(row.value));
+    return `${show(Number(row.low))} to ${show(Number(row.high))}`;
+}
+
+function layerRange(from, to) {
+    return Number(from) === Number(to) ? String(from) : `${from} to ${to}`;
+}
+
+function publishedTable() {
+    if (!overview.published)
+        return make("p", {class: "faint"}, "The report was made without the published numbers.");
+    const rows = overview.published.rows.map(row =>
+        Object.fromEntries(overview.published.columns.map((column, i) => [column, row[i] ?? ""])));
+    return table([
+        {name: "Where", class: "whole", of: row => /^\d+$/.test(row.figure) ? `Figure ${row.figure}` : plain(row.figure)},
+        {name: "What", of: row => plain(row.says || row.series.replaceAll("_", " "))},
+        {name: "Its layers", of: row => layerRange(row.from_layer, row.to_layer)},
+        {name: "Published", number: true, of: publishedNumber},
+        {name: "This model", number: true, of: row => ownNumber(row)?.text ?? make("span", {class: "faint"}, "\u2014")},
+        {name: "Its layers", of: row => {
+            const own = ownNumber(row);
+            return own ? layerRange(own.layers[0], own.layers[own.layers.length - 1]) : "";
+        }},
+    ], rows, {wide: true});
+}
+
+const TABLE_TITLES = {
+    patterns: "Patterns that readers noted (figure 2)", perturbation: "Coefficients after a token is removed, per cent (figure 3)",
+    agreement: "Agreement of values with what follows (figure 4)", rank: "Rank of the next token in the value (figure 5)",
+    confidence: "Agreement by the value's largest probability (figure 6)", "top-values": "The 100 most confident values (table 2)",
+    active: "Active memories (figure 7)", composition: "Composition within a layer (figure 8)",
+    refinement: "Refinement from layer to layer (figures 9 and 10)", cases: "Residual and block (figure 11)",
+    shallow: "Shallow patterns, measured",
+};
+
+function resultTable(name) {
+    const {columns, rows} = overview.tables[name];
+    const content = make("div", {});
+    const details = make("details", {toggle: () => {
+        if (!details.open || content.firstChild)
+            return;
+        const layer = columns.indexOf("layer"), cell = columns.indexOf("cell");
+        content.append(table(columns.map((column, i) => {
+            const isNumber = rows.every(row => row[i] === "" || Number.isFinite(Number(row[i])));
+            return {name: column.replaceAll("_", " "), number: isNumber,
+                of: row => i === cell && layer >= 0 ? memoryLink(row[layer], row[i])
+                    : isNumber ? short(row[i] === "" ? NaN : Number(row[i])) : make("bdi", {}, plain(row[i]))};
+        }), rows));
+    }}, make("summary", {}, TABLE_TITLES[name] || name, " ", make("span", {class: "faint"}, `${name}.csv`)), content);
+    return details;
+}
+
+function showResults() {
+    const {model, corpus, counts} = overview;
+    const live = overview.layers.reduce((sum, layer) => sum + layer.live, 0);
+    const keys = overview.layers.reduce((sum, layer) => sum + layer.keys, 0);
+    const names = Object.keys(TABLE_TITLES).filter(name => overview.tables[name]);
+    return {title: "Results", content: [
+        make("p", {}, `A ${model.architecture} of ${count(model.layers, "layer")}, with ${counted(keys)} of its ${counted(model.layers * model.d_ff)} memories in this report. `
+            + `${counted(live)} of these keys are live: at least one prefix of ${corpus ? "\u201c" + plain(corpus.name) + "\u201d" : "the corpus"} `
+            + `(${count(counts.sentences || 0, "sentence")}, ${count(counts.tokens || 0, "token")}) triggers them.`),
+        make("h2", {}, "Beside the paper"),
+        overview.published && model.layers !== PAPER_LAYERS
+            ? make("p", {class: "faint"}, `The paper's model has 16 layers, this one ${model.layers}: layers are compared where they lie at the same depth.`) : null,
+        publishedTable(),
+        make("h2", {}, "Tables"),
+        names.length ? names.map(resultTable) : make("p", {class: "faint"}, "The report was made without tables."),
+    ]};
+}
+
+const FIGURE_TITLES = {
+    fig02: "Shares of triggers that show shallow and semantic patterns", fig03: "Change of coefficients when the first, last or a random token is removed",
+    fig04: "Agreement rate of values with their keys' first triggers", fig05: "Rank of the next token in the value's distribution",
+    fig06: "Agreement by the value's largest probability", fig07: "Share of active memories",
+    fig08: "Share of prefixes for which no memory agrees with its layer", fig09: "Share of prefixes whose residual already predicts the final token",
+    fig10: "Probability of the final token in the residual", fig11: "Whose prediction the layer's output has",
+};
+
+function showFigures() {
+    return {title: "Figures", content: overview.figures.length
+        ? [make("div", {class: "figures"}, overview.figures.map(file => {
+            const name = file.replace(/\.svg$/, ""), title = FIGURE_TITLES[name] || name;
+            const number = /^fig0*(\d+)$/.exec(name);
+            const caption = number ? `Figure ${number[1]}. ${title}.` : title;
+            return make("figure", {}, make("a", {href: `figures/${file}`}, make("img", {src: `figures/${file}`, alt: caption, loading: "lazy"})),
+                make("figcaption", {}, caption));
+        }))]
+        : [make("p", {}, "The report was made without figures.")]};
+}
+
+/* ---- the list of memories ---- */
+
+const ROWS_A_PAGE = 100;
+const STATES = {"": "all", live: "live", dead: "dead", annotated: "annotated"};
+
+async function layerRows(layer) {
+    const data = await load(`layer-${layer}`);
+    return data.cell.map((cell, i) => ({
+        layer, cell, triggers: data.triggers[i], coefficient: data.coefficient[i], confidence: data.confidence[i],
+        agree: data.agree[i], agreement: data.triggers[i] ? data.agree[i] / data.triggers[i] : null,
+        top: data.tokens[data.top[i]], annotated: data.annotated[i],
+    }));
+}
+
+/* Rows without a number come last; equal ones by layer and cell. */
+function sortRows(rows, name, descending) {
+    const sign = descending ? -1 : 1;
+    rows.sort((a, b) => {
+        const left = a[name], right = b[name];
+        if ((left === null) !== (right === null))
+            return left === null ? 1 : -1;
+        const order = left < right ? -sign : left > right ? sign : 0;
+        return order || a.layer - b.layer || a.cell - b.cell;
+    });
+}
+
+/* A select that goes to an address for each of its values. */
+function chooser(id, name, choices, chosen, link) {
+    return make("span", {}, make("label", {for: id}, `${name} `),
+        make("select", {id, change: event => { location.hash = link(event.target.value); }},
+            choices.map(([value, text]) => make("option", {value, selected: value === chosen && ""}, text))));
+}
+
+function pager(page, pages, link) {
+    if (pages < 2)
+        return null;
+    return make("nav", {class: "row", "aria-label": "Pages"},
+        page > 1 ? make("a", {href: link(page - 1), id: "previous-page"}, "Previous") : null,
+        make("span", {}, `Page ${page} of ${counted(pages)}`),
+        page < pages ? make("a", {href: link(page + 1), id: "next-page"}, "Next") : null);
+}
+
+function pageOf(query, pages) {
+    return Math.min(Math.max(1, Math.floor(Number(query.page)) || 1), Math.max(1, pages));
+}
+
+async function showLayer([name], query) {
+    const known = overview.layers.map(layer => String(layer.layer));
+    if (name !== "all" && !known.includes(name))
+        return missing(`There is no layer ${plain(name || "")} in this report.`);
+    const state = STATES[query.state] ? query.state : "", annotated = overview.annotations.length > 0;
+    const columns = [
+        {name: "Layer / cell", sort: "cell", of: row => memoryLink(row.layer, row.cell)},
+        {name: "Triggers", sort: "triggers", number: true, of: row => row.triggers || make("span", {class: "faint"}, "dead")},
+        {name: "Coefficient", title: "of the first trigger", sort: "coefficient", number: true, of: row => short(row.coefficient)},
+        {name: "Confidence", title: "the value's largest probability", sort: "confidence", number: true, of: row => probability(row.confidence)},
+        {name: "Agreement", title: "triggers whose next token is the value's top token", sort: "agreement", number: true,
+            of: row => row.agreement === null ? "" : `${row.agree} of ${row.triggers}`},
+        {name: "Value's top token", sort: "top", of: row => tokenLink(row.top)},
+    ];
+    const sort = columns.some(column => column.sort === query.sort) ? query.sort : "cell";
+    const descending = query.order ? query.order === "down" : false;
+    const link = changes => address(["layer", name], {state, sort: sort === "cell" ? "" : sort, order: descending ? "down" : "", ...changes});
+    const rows = (await Promise.all((name === "all" ? known : [name]).map(layer => layerRows(Number(layer))))).flat()
+        .filter(row => state === "live" ? row.triggers : state === "dead" ? !row.triggers : state === "annotated" ? row.annotated : true);
+    if (sort !== "cell" || descending)
+        sortRows(rows, sort, descending);
+    const pages = Math.ceil(rows.length / ROWS_A_PAGE), page = pageOf(query, pages);
+    const order = {sort, descending, link: column => link({sort: column.sort === "cell" ? "" : column.sort, page: "",
+        // Numbers begin with the largest, texts and cells with the first.
+        order: column.sort === sort ? (descending ? "" : "down") : column.number ? "down" : ""})};
+    return {title: name === "all" ? "Memories of all layers" : `Memories of layer ${name}`, content: [
+        make("div", {class: "row"},
+            chooser("layer", "Layer", [...known.map(layer => [layer, layer]), ["all", "all"]], name,
+                value => address(["layer", value], {state, sort: sort === "cell" ? "" : sort, order: descending ? "down" : ""})),
+            chooser("state", "Keys", Object.entries(STATES).filter(([value]) => value !== "annotated" || annotated), state,
+                value => link({state: value})),
+            make("span", {class: "faint"}, count(rows.length, "memory", "memories"))),
+        make("p", {class: "faint"}, `A key's first ${overview.sizes.top} triggers count here. Agreement: those whose next token is the value's top token.`),
+        rows.length ? table(columns, rows.slice((page - 1) * ROWS_A_PAGE, page * ROWS_A_PAGE), {order}) : make("p", {}, "No memory is like that."),
+        pager(page, pages, number => link({page: number})),
+    ]};
+}
+
+/* ---- one memory ---- */
+
+const TOKENS_IN_SIGHT = 40;
+
+function prefixElement(words) {
+    const joint = overview.joint;
+    if (!words.length)
+        return make("span", {class: "faint"}, "(beginning of the sentence)");
+    const last = words[words.length - 1], before = words.slice(0, -1);
+    const text = part => part.length ? plain(part.join(joint) + joint) : null;
+    const lead = joint ? 0 : /^ */.exec(last)[0].length; // the mark begins behind the space
+    const element = make("bdi", {}, text(before.slice(-TOKENS_IN_SIGHT)), " ".repeat(lead), make("mark", {}, plain(last.slice(lead)) || "\u2423"));
+    if (before.length > TOKENS_IN_SIGHT) {
+        const hidden = before.slice(0, -TOKENS_IN_SIGHT);
+        const more = make("button", {type: "button", click: () => { more.replaceWith(text(hidden)); },
+            "aria-label": `Show ${count(hidden.length, "more token")}`}, "\u2026");
+        element.prepend(more);
+    }
+    return element;
+}
+
+function distribution(name, tokens, list) {
+    return make("div", {}, table([
+        {name, of: ([token]) => tokenLink(tokens[token])},
+        {name: "Probability", number: true, of: ([, p]) => probability(p)},
+    ], list));
+}
+
+function keyed(columns, row) {
+    return Object.fromEntries(columns.map((column, i) => [column, row[i]]));
+}
+
+function measuresOf(memory) {
+    const hidden = ["layer", "cell", "model"];
+    return memory.measures.map(row => definitions(overview.measures.map((column, i) => [column, row[i]])
+        .filter(([column]) => !hidden.includes(column))
+        .map(([column, text]) => [column.replaceAll("_", " "), text !== "" && Number.isFinite(Number(text)) ? short(Number(text)) : plain(text)])));
+}
+
+async function showMemory([layerName, cellName]) {
+    const layer = Number(layerName), cell = Number(cellName);
+    const none = () => missing(`There is no memory ${plain(cellName || "")} of layer ${plain(layerName || "")} in this report.`);
+    if (!overview.layers.some(known => known.layer === layer))
+        return none();
+    const cells = (await load(`layer-${layer}`)).cell, place = cells.indexOf(cell);
+    if (place < 0)
+        return none();
+    const {tokens, memories} = await load(`memories-${layer}-${Math.floor(cell / overview.sizes.piece)}`);
+    const memory = memories.find(other => other.cell === cell);
+    const top = memory.top[0][0], patterns = memory.annotations.map(row => keyed(overview.annotations, row));
+    const shown = patterns.map(pattern => new Set((pattern.shows || "").split(/\s+/).filter(Boolean).map(Number)));
+    const agree = memory.triggers.filter(trigger => trigger[2] === top).length;
+    const link = (other, id, text) => other === undefined ? null : make("a", {id, rel: id, href: address(["memory", layer, other])}, text);
+    return {title: `Layer ${layer}, memory ${cell}`, content: [
+        make("nav", {class: "row", "aria-label": "Neighbours"},
+            link(cells[place - 1], "prev", `\u2190 ${cells[place - 1]}`), link(cells[place + 1], "next", `${cells[place + 1]} \u2192`),
+            make("a", {href: address(["layer", layer])}, `All of layer ${layer}`)),
+        make("p", {}, memory.triggers.length
+            ? `${count(memory.triggers.length, "trigger")} shown; ${agree} of them ${agree === 1 ? "is" : "are"} followed by the value's top token.`
+            : "This key is dead: no prefix of the corpus triggers it."),
+        make("h2", {}, "Value"),
+        make("div", {class: "columns"}, distribution("Most probable", tokens, memory.top),
+            memory.bottom.length ? distribution("Least probable", tokens, memory.bottom) : null),
+        memory.measures.length ? [make("h2", {}, "Measures"), measuresOf(memory)] : null,
+        patterns.length ? [make("h2", {}, "Patterns that readers noted"), table([
+            {name: "Pattern", number: true, of: (pattern, i) => i + 1},
+            {name: "Kind", of: pattern => plain(pattern.kind || "")},
+            {name: "Description", of: pattern => make("bdi", {}, plain(pattern.description || ""))},
+            {name: "Triggers", number: true, of: (pattern, i) => pattern.shows === undefined ? "" : `${shown[i].size} of ${plain(pattern.triggers || "")}`},
+            {name: "Reader", of: pattern => plain(pattern.reader || "")},
+        ], patterns)] : null,
+        make("h2", {}, "Triggers"),
+        memory.triggers.length ? table([
+            {name: "#", number: true, of: (trigger, i) => i + 1},
+            {name: "Coefficient", number: true, of: trigger => short(trigger[0])},
+            {name: "Prefix", class: "prefix", of: trigger => prefixElement(trigger[4].map(token => tokens[token]))},
+            {name: "Next token", of: trigger => [tokenLink(tokens[trigger[2]]), trigger[2] === top ? make("span", {class: "agrees"}, " \u2713 agrees") : null]},
+            {name: "Its rank", title: "of the next token in the value's distribution", number: true, of: trigger => counted(trigger[3])},
+            ...(patterns.length ? [{name: "Patterns", of: (trigger, i) => shown.map((set, j) => set.has(i + 1) ? j + 1 : 0).filter(Boolean).join(" ")}] : []),
+            {name: "Sentence", number: true, of: trigger => String(trigger[1])},
+        ], memory.triggers, {wide: true}) : make("p", {class: "faint"}, "None."),
+    ]};
+}
+
+/* ---- search ---- */
+
+const SIMILAR = 40, FIRST_RESULTS = 25;
+
+/* The tokens that a query may mean, as places in the list of tokens: exactly it, it but for case and spaces, others. */
+function findTokens(list, query) {
+    const fold = text => text.trim().toLowerCase();
+    const wanted = fold(query), exact = [], same = [], begins = [], contains = [];
+    list.forEach((text, i) => {
+        if (text === query) {
+            exact.push(i);
+            return;
+        }
+        const folded = fold(text);
+        if (folded === wanted)
+            same.push(i);
+        else if (wanted && folded.startsWith(wanted))
+            begins.push(i);
+        else if (wanted && folded.includes(wanted))
+            contains.push(i);
+    });
+    return [...exact, ...same, ...begins, ...contains].slice(0, Math.max(SIMILAR, exact.length + same.length));
+}
+
+/* Rows of a flat list of postings, with what is known of each memory's value. */
+async function resultsTable(flat, strength) {
+    const postings = [];
+    for (let i = 0; i < flat.length; i += 3)
+        postings.push({layer: flat[i], cell: flat[i + 1], strength: flat[i + 2]});
+    const rows = async part => {
+        const layers = new Map(await Promise.all([...new Set(part.map(row => row.layer))].map(async layer => [layer, await load(`layer-${layer}`)])));
+        return part.map(row => {
+            const data = layers.get(row.layer), place = data.cell.indexOf(row.cell);
+            return {...row, top: data.tokens[data.top[place]], confidence: data.confidence[place]};
+        });
+    };
+    const columns = [
+        {name: "Layer / cell", of: row => memoryLink(row.layer, row.cell)},
+        {name: strength.name, number: true, of: row => strength.of(row.strength)},
+        {name: "Value's top token", of: row => tokenLink(row.top)},
+        {name: "Confidence", number: true, of: row => probability(row.confidence)},
+    ];
+    const place = make("div", {});
+    place.append(table(columns, await rows(postings.slice(0, FIRST_RESULTS))));
+    if (postings.length > FIRST_RESULTS)
+        place.append(make("button", {type: "button", click: async () => {
+            const all = table(columns, await rows(postings));
+            place.replaceChildren(all);
+            all.querySelector(`tbody tr:nth-child(${FIRST_RESULTS + 1}) a`).focus();
+        }}, `Show all ${postings.length}`));
+    return place;
+}
+
+async function showSearch([query = ""], {token}) {
+    const list = await load("tokens");
+    const title = query ? `Search: ${plain(query)}` : "Search";
+    const found = findTokens(list.text, query);
+    if (!query || !found.length)
+        return {title, content: [make("p", {}, query ? "No token of the triggers shown, and none that a value lists, has this text." : "Enter a token above.")]};
+    const chosen = found.find(i => String(list.token[i]) === token) ?? found[0];
+    const piece = list.pieces.findLastIndex(first => first <= chosen);
+    const lists = (await load(`postings-${piece}`))[chosen - list.pieces[piece]];
+    const triggers = {name: "Triggers", of: number => `${number}`};
+    const sections = [
+        ["Values that promote it", list.value[chosen], {name: "Probability", of: probability}, `It is among the ${overview.sizes.tops} most probable tokens of`],
+        ["Keys whose triggers end with it", list.last[chosen], triggers, "It is the last token of a trigger of"],
+        ["Keys whose triggers contain it", list.anywhere[chosen], triggers, "It is in a trigger of"],
+    ];
+    return {title, content: [
+        make("p", {}, "Token ", tokenElement(list.text[chosen]), ` (number ${list.token[chosen]})`),
+        found.length > 1 ? make("ul", {class: "chips", "aria-label": "Tokens like this"}, found.map(i =>
+            make("li", {}, make("a", {href: address(["search", query], {token: list.token[i]}), id: `token-${list.token[i]}`,
+                "aria-current": i === chosen && "true"}, tokenElement(list.text[i]))))) : null,
+        make("div", {class: "columns"}, await Promise.all(sections.map(async ([name, total, strength, says], i) => make("section", {id: `found-${["value", "last", "anywhere"][i]}`},
+            make("h2", {}, name),
+            make("p", {class: "faint"}, `${says} ${count(total, "memory", "memories")}`
+                + (total > overview.sizes.postings ? `; the ${overview.sizes.postings} with the most are listed.` : ".")),
+            total ? await resultsTable(lists[i], strength) : null)))),
+    ]};
+}
+
+/* ---- last layer, provenance ---- */
+
+const CASES_A_PAGE = 50;
+
+async function showCases(path, query) {
+    const total = overview.sizes.cases;
+    if (!total)
+        return {title: "Last layer", content: [make("p", {}, "The report was made without cases of the last layer.")]};
+    const {columns, rows} = await load("last-layer");
+    const pages = Math.ceil(rows.length / CASES_A_PAGE), page = pageOf(query, pages);
+    const numbers = columns.map((column, i) => rows.every(row => row[i] === "" || Number.isFinite(Number(row[i]))) && !["prefix", "old", "new"].includes(column));
+    return {title: "Last layer", content: [
+        make("p", {}, `Prefixes at which the last layer's block changes the prediction of the residual from the old token to the new one: ${counted(total)} in all`
+            + (total > rows.length ? `, of which the first ${counted(rows.length)} are listed.` : ".")),
+        table(columns.map((column, i) => ({name: column.replaceAll("_", " "), number: numbers[i], class: column === "prefix" ? "prefix" : undefined,
+            of: row => numbers[i] ? (Number.isInteger(Number(row[i])) ? row[i] : short(Number(row[i])))
+                : column === "old" || column === "new" ? tokenElement(row[i]) : make("bdi", {}, plain(row[i]))})),
+        rows.slice((page - 1) * CASES_A_PAGE, page * CASES_A_PAGE), {wide: true}),
+        pager(page, pages, number => address(["cases"], {page: number})),
+    ]};
+}
+
+function optionText(value) {
+    return Array.isArray(value) ? value.join(", ") : String(value);
+}
+
+function showProvenance() {
+    const {model, corpus, tokenizer, counts, history, sizes} = overview;
+    const named = object => Object.entries(object || {}).map(([name, value]) => [name.replaceAll("_", " "), plain(optionText(value))]);
+    return {title: "Provenance", content: [
+        make("h2", {}, "Model"), definitions(named(model)),
+        make("h2", {}, "Corpus"), definitions([...named(corpus), ...named(counts)]),
+        make("h2", {}, "Tokenizer"), definitions(named(tokenizer)),
+        make("h2", {}, "Stages"),
+        table([
+            {name: "Tool", of: stage => plain(stage.tool)},
+            {name: "Version", of: stage => plain(stage.version)},
+            {name: "Options that shape the result", of: stage => plain(Object.entries(stage.options || {})
+                .map(([name, value]) => `${name} ${optionText(value)}`).join(", "))},
+        ], [...history, {tool: "report-pages", version: overview.version, options: {top: sizes.top}}]),
+        make("h2", {}, "Report"),
+        definitions([["made", overview.date && plain(overview.date)],
+            ["triggers", `up to ${sizes.top} shown of up to ${sizes.found} a key`],
+            ["best by", overview.rank && plain(overview.rank)],
+            ["prefixes", overview.prefixes && plain(overview.prefixes)]]),
+    ]};
+}
+
+/* ---- the page ---- */
+
+const VIEWS = {results: showResults, figures: showFigures, layer: showLayer, memory: showMemory, search: showSearch, cases: showCases, provenance: showProvenance};
+
+function missing(text) {
+    return {title: "Not in this report", content: [make("p", {}, text), make("p", {}, make("a", {href: "#/"}, "Results"))]};
+}
+
+let shows = 0;   // counts what was asked for: of two slow ones the later one stays
+let before = ""; // the path that was shown last
+
+async function show() {
+    const number = ++shows, {path, query} = parseAddress(location.hash);
+    const view = path.length ? path[0] : "results", focused = document.activeElement?.id;
+    let page;
+    try {
+        overview = overview || await load("overview");
+        page = Object.hasOwn(VIEWS, view) ? await VIEWS[view](path.slice(1), query) : missing("The address names nothing in this report.");
+    } catch (error) {
+        page = {title: "The report cannot be shown", content: [make("p", {}, error.message)]};
+    }
+    if (number !== shows)
+        return;
+    const heading = make("h1", {tabindex: "-1"}, page.title), main = document.getElementById("main");
+    main.replaceChildren(heading, ...page.content.flat(Infinity).filter(Boolean));
+    document.title = `${page.title} \u2013 ${overview ? plain(overview.corpus?.name ?? "") + " \u2013 " : ""}feed-forward memories`;
+    document.getElementById("status").textContent = page.title;
+    const owner = view === "memory" ? "layer" : view;
+    for (const link of document.querySelectorAll("header nav a"))
+        if (link.dataset.view === owner)
+            link.setAttribute("aria-current", "page");
+        else
+            link.removeAttribute("aria-current");
+    if (view === "search")
+        document.getElementById("query").value = path[1] || "";
+    moveFocus(heading, `${path.join("/")}`, focused);
+}
+
+/* To the new page's heading; within a page back to where it was. */
+function moveFocus(heading, path, focused) {
+    const same = path === before, first = before === "";
+    before = path || "/";
+    const held = same && focused && document.getElementById(focused);
+    if (held)
+        held.focus({preventScroll: true});
+    else if (!first)
+        heading.focus();
+    if (!same)
+        scrollTo(0, 0);
+}
+
+document.getElementById("skip").addEventListener("click", event => {
+    event.preventDefault(); // the address names what is shown
+    document.getElementById("main").focus();
+});
+document.getElementById("search").addEventListener("submit", event => {
+    event.preventDefault();
+    location.hash = address(["search", document.getElementById("query").value]);
+});
+document.addEventListener("keydown", event => {
+    if (event.key === "/" && !event.ctrlKey && !event.metaKey && !event.altKey && !event.target.closest("input, select, textarea")) {
+        event.preventDefault();
+        document.getElementById("query").select();
+    }
+});
+addEventListener("hashchange", show);
+show();
