@@ -54,7 +54,6 @@ VALID ?= $(CORPUS)
 MODE ?= $(if $(filter wiki.%.tokens,$(notdir $(CORPUS))),wikitext,raw)
 RESULTS = out/$(MODEL_NAME)-$(basename $(notdir $(CORPUS)))
 endif
-ANNOTATIONS ?= $(if $(filter brown,$(CORPUS)),$(wildcard data/annotations/$(MODEL_NAME).csv))
 
 # The paper's numbers; a model of another size has fewer, so that it takes minutes too.
 LARGE = $(filter-out brown-lm,$(MODEL))
@@ -63,6 +62,8 @@ paper: PREFIXES ?= $(if $(LARGE),1000,4000)
 paper: KEYS ?= $(if $(LARGE),10,100)
 paper: REMOVALS ?= $(if $(LARGE),20,50)
 paper: OUT ?= $(RESULTS)
+# These were read in the triggers of the whole corpus.
+paper: ANNOTATIONS ?= $(if $(filter brown,$(CORPUS)),$(wildcard data/annotations/$(MODEL_NAME).csv))
 run: SENTENCES ?= $(if $(LARGE),2000,10000)
 run: PREFIXES ?= $(if $(LARGE),200,1000)
 run: KEYS ?= $(if $(LARGE),1,10)

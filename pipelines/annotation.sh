@@ -5,7 +5,8 @@
 #
 # OUT is a folder that triggers.sh has left triggers.msgpack in. Without CSV files this
 # makes OUT/annotation.html, a page for the readers: 10 keys of each layer, 25 triggers a key.
-# With the CSV files that readers have downloaded from it: OUT/patterns.csv and OUT/kappa.csv.
+# With the CSV files that readers have downloaded from it: OUT/patterns.csv, OUT/kappa.csv, and
+# OUT/annotations.csv, which is all of them in one.
 # The tools must be in PATH.
 set -eu
 
@@ -18,6 +19,13 @@ if [ $# -eq 0 ]; then
     echo "$out/annotation.html: open it in a browser; what readers download goes to annotation.sh $model $out CSV..."
 else
     pattern-stats --triggers "$out/triggers.msgpack" --kappa "$out/kappa.csv" --output "$out/patterns.csv" "$@"
+    {
+        head -n 1 "$1"
+        for file in "$@"; do
+            tail -n +2 "$file" | sed -e '$a\' # ends the last line
+        done
+    } >"$out/annotations.csv.part"
+    mv "$out/annotations.csv.part" "$out/annotations.csv"
     echo "$out/patterns.csv:"
     cat "$out/patterns.csv"
 fi

@@ -43,7 +43,7 @@ check() {
             failed = 1
             exit 1
         }
-        { sub(/\r$/, "") }
+        { sub(/\r$/, ""); gsub(/"/, "") } # of these columns only kind is a text, which has no comma
         NR == 1 {
             fields = NF
             for (i = 1; i <= NF; i++) place[$i] = i

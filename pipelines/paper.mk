@@ -76,29 +76,29 @@ $(OUT)/perturbation.csv: $(OUT)/triggers.msgpack $(OPTIONS)/perturbation \
 		$(call made_of,perturbation.sh,perturb-triggers forward-dump perturbation-stats)
 	$(SCRIPTS)perturbation.sh "$(MODEL)" "$(OUT)" --sample $(KEYS) --top $(REMOVALS)
 
-$(addprefix $(OUT)/,shallow.csv keys.csv ngrams.csv) &: $(TEXT) $(OUT)/triggers.msgpack \
+$(addprefix $(OUT)/,shallow.csv shallow-keys.csv shallow-ngrams.csv) &: $(TEXT) $(OUT)/triggers.msgpack \
 		$(call made_of,shallow.sh,tokenize shallow-stats)
 	$(SCRIPTS)shallow.sh "$(MODEL)" "$(TEXT)" "$(OUT)" $(limited)
 
 $(OUT)/annotation.html: $(OUT)/triggers.msgpack $(call made_of,annotation.sh,annotation-sheet)
 	$(SCRIPTS)annotation.sh "$(MODEL)" "$(OUT)"
 
-$(OUT)/patterns.csv: $(ANNOTATIONS) $(OUT)/triggers.msgpack $(OPTIONS)/annotations \
+$(addprefix $(OUT)/,patterns.csv annotations.csv) &: $(ANNOTATIONS) $(OUT)/triggers.msgpack $(OPTIONS)/annotations \
 		$(call made_of,annotation.sh,pattern-stats)
 	$(SCRIPTS)annotation.sh "$(MODEL)" "$(OUT)" $(ANNOTATIONS)
 
 # ---- pictures and pages ----
 
 tables := $(addprefix $(OUT)/,agreement.csv rank.csv confidence.csv top-values.csv composition.csv active.csv \
-	refinement.csv cases.csv last-layer.csv settled.csv perplexity.csv perturbation.csv shallow.csv keys.csv \
-	ngrams.csv) $(if $(ANNOTATIONS),$(OUT)/patterns.csv)
+	refinement.csv cases.csv last-layer.csv settled.csv perplexity.csv perturbation.csv shallow.csv \
+	shallow-keys.csv) $(if $(ANNOTATIONS),$(OUT)/patterns.csv)
 
 $(OUT)/figures/.complete: $(tables) $(SCRIPTS)../data/published.csv $(SCRIPTS)figures.sh \
 		$(wildcard $(SCRIPTS)figures.gp $(SCRIPTS)figures/*)
 	$(SCRIPTS)figures.sh "$(OUT)/figures" "$(OUT)"
 	@touch $@
 
-$(OUT)/report/index.html: $(OUT)/triggers.msgpack $(tables) $(OUT)/figures/.complete $(ANNOTATIONS) \
+$(OUT)/report/index.html: $(OUT)/triggers.msgpack $(tables) $(OUT)/figures/.complete \
 		$(SCRIPTS)../data/published.csv $(call made_of,report.sh,report-pages)
 	$(SCRIPTS)report.sh "$(MODEL)" "$(OUT)"
 

@@ -13,8 +13,7 @@ model=$1 out=$2
 shift 2
 published=$(dirname "$0")/../data/published.csv
 
-# What there is of the optional tables; options that are given win. Annotations must be
-# about the triggers of OUT, so they have to be put there.
+# What there is of the optional tables; options that are given win.
 [ ! -e "$published" ] || set -- --published "$published" "$@"
 [ ! -e "$out/annotations.csv" ] || set -- --annotations "$out/annotations.csv" "$@"
 [ ! -e "$out/shallow-keys.csv" ] || set -- --measures "$out/shallow-keys.csv" "$@"
