@@ -5,7 +5,8 @@ set -eu
 
 what=${1:-run}
 packages="gcc libc6-dev make pkg-config libmsgpack-dev libjansson-dev libcsv-dev zlib1g-dev
-libicu-dev libpcre2-dev libxxhash-dev uthash-dev libzip-dev libopenblas-dev"
+libicu-dev libpcre2-dev libxxhash-dev uthash-dev libzip-dev libopenblas-dev
+gnuplot-nox fonts-dejavu-core"
 case $what in
 run) ;;
 smollm2) packages="$packages python3 python3-pip" ;;

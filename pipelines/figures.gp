@@ -31,7 +31,7 @@ set datafile separator comma
 set datafile columnheaders
 
 set border 3
-set tics nomirror out
+set tics nomirror out scale 0.5
 set grid ytics linetype 1 linecolor rgb "#dddddd" linewidth 1
 set key outside below center horizontal Left reverse samplen 3
 set xlabel offset 0, 0.5
@@ -72,7 +72,7 @@ if (mixed) {
     set xtics depth_of_first <= 20 ? 1 : depth_of_first <= 50 ? 2 : 10
 }
 
-set pointsize deepest > 50 ? 0.5 : 1
+set pointsize (deepest > 50 ? 0.5 : 1) * (format eq "svg" ? 0.7 : 1)
 if (deepest > 50) { set style fill solid noborder } else { set style fill solid border rgb "black" }
 
 # ------------------------------------------------------------------- what is drawn
@@ -87,6 +87,11 @@ published(series, c) = strcol("figure") eq number && strcol("series") eq series 
 # What spans from low to high is not drawn where one of them is not defined: gnuplot asks
 # only whether the point is, so that is put between them.
 between(low, high) = (low + high) / 2
+
+# Figures whose axis has no fixed end, and in which nothing is published, also draw the line
+# that their values are above or beside: so there is something to draw, though with a
+# warning of gnuplot's, where no value is defined.
+set samples 2
 
 # A bar takes most of a layer's part of the axis. parts: columns whose bars lie on each
 # other, from below.

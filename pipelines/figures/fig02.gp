@@ -11,8 +11,9 @@ do for [m in models] {
     plot for [i = 1:4] table(m, "patterns") \
             using (at(m)):(stack(i)):(left(m)):(right(m)):(stack(i - 1)):(stack(i)) \
             with boxxyerror fillcolor rgb fills[i] title labels[i], \
-        "published.csv" using (middle(0)):(published("covered", "low")):(from(0)):(to(0)):(published("covered", "low")):(published("covered", "high")) \
+        "published.csv" using (middle(0)):(published("covered", "low")):(from(0)):(to(0)): \
+            (published("covered", "low")):(published("covered", "high")) \
             with boxxyerror fillcolor rgb "black" fillstyle empty linewidth 2 dashtype 2 \
-            title "published: share with a pattern, 65 to 80 %"
+            title "published: where shares with a pattern lie"
 }
 unset multiplot

@@ -16,10 +16,13 @@ do for [m in models] {
     }
     unset datafile columnheaders
     set title name(m)
-    plot for [i = 1:3] kinds[i] using (edge($1 - 0.5, depth(m))):(between($3, $4)):(edge($1 - 0.9, depth(m))):(edge($1 - 0.1, depth(m))):3:4 \
+    plot for [i = 1:3] kinds[i] \
+            using (edge($1 - 0.5, depth(m))):(between($3, $4)): \
+            (edge($1 - 0.9, depth(m))):(edge($1 - 0.1, depth(m))):3:4 \
             with boxxyerror lc rgb colour(i) fs transparent solid 0.2 noborder \
             title kinds[i]." token removed: quartiles", \
         for [i = 1:3] kinds[i] using (edge($1 - 0.5, depth(m))):2 \
-            with linespoints lc rgb colour(i) pt full(i) dt i lw 2 title kinds[i]." token removed: mean"
+            with linespoints lc rgb colour(i) pt full(i) dt i lw 2 title kinds[i]." token removed: mean", \
+        0 with lines lc rgb "black" lw 0.5 notitle
 }
 unset multiplot

@@ -26,4 +26,5 @@ set xtics auto
 set yrange [0:*]
 plot for [m in models] table(m, "confidence") \
         using (middle_of_bin(0)):(percent("agree_next")):(low(0)):(column("high")) \
-        with xerrorbars lc rgb colour(m) pt full(m) lw 2 title name(m)
+        with xerrorbars lc rgb colour(m) pt full(m) lw 2 title name(m), \
+    0 with lines lc rgb "black" lw 0.5 notitle

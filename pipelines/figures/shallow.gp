@@ -8,6 +8,7 @@ set yrange [0:*]
 do for [m in models] {
     set title name(m)
     plot for [i = 1:5] table(m, "shallow") using (at(m)):(percent(columns[i])) \
-        with linespoints lc rgb colour(i) pt full(i) dt i lw 2 title labels[i]
+        with linespoints lc rgb colour(i) pt full(i) dt i lw 2 title labels[i], \
+        0 with lines lc rgb "black" lw 0.5 notitle
 }
 unset multiplot
