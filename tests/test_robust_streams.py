@@ -721,13 +721,15 @@ CASES_OF_ROWS = [
                                                         ("row_sentence", "row_position")], ""),
     ("another id", in_header("model.id", "0" * 32), "another model"),
     ("another shape", in_header("model.layers", 3), "another shape"),
+    ("fewer cells in the model, whose id stays", in_header("model.d_ff", 3), "another shape"),
 ]
 
 
 def test_rows_that_are_composed(bin, made, tmp_path):
     data = made.whole
     without_resid = change(data, dropped("resid"))
-    cases = [case for case in cases_of_activations(data) if not case.label.startswith("resid: ")]
+    cases = [case for case in cases_of_activations(data)
+             if not case.label.startswith(("resid: ", "fewer cells in the model"))]
     cases += make_cases(data, [*CASES_OF_ROWS, *not_finite(["coef", "ffn"]),
                                *((f"no {name}", dropped(name), "forward-dump --emit coef,ffn") for name in ("coef", "ffn"))])
     cases += [Case("another model's", made.other.whole, "another model"), Case("maxima", made.maxima, "--emit coef,ffn")]
@@ -737,7 +739,7 @@ def test_rows_that_are_composed(bin, made, tmp_path):
 
 def test_rows_that_are_refined(bin, made, tmp_path):
     data = made.whole
-    cases = [case for case in cases_of_activations(data) if not case.label.startswith(("coef: ", "cells", "fewer cells"))]
+    cases = [case for case in cases_of_activations(data) if not case.label.startswith(("coef: ", "cells", "fewer"))]
     cases += make_cases(data, [*CASES_OF_ROWS, *not_finite(["resid", "ffn"]),
                                *((f"no {name}", dropped(name), "forward-dump --emit resid,ffn") for name in ("resid", "ffn"))])
     cases += [Case("another model's", made.other.whole, "another model"), Case("maxima", made.maxima, "--emit resid,ffn")]
@@ -748,9 +750,9 @@ def test_rows_that_are_refined(bin, made, tmp_path):
 
 
 def test_sampled_tokens(bin, made, tmp_path):
-    data = ok(bin, "tokenize", "--model", made.model, "--batch", 12, "--sample", 6, stdin=TEXT.encode())
-    cases = [Case(case.label, case.data, case.says) for case in cases_of_arrays(data)
-             if case.label != "sentence: missing"]
+    data = ok(bin, "tokenize", "--model", made.model, "--batch", 12, "--sample", 5, "--seed", 2,
+              stdin=TEXT.encode())
+    cases = [case for case in cases_of_arrays(data) if case.label != "sentence: missing"]
     cases += make_cases(data, [("first is not the id", put("sentence", 0, 99), "do not rise"),
                                ("falling", put("sentence", 1, 0), "do not rise"),
                                ("beyond all", put("sentence", -1, 1 << 63), "do not rise"),
@@ -780,7 +782,7 @@ def histogram_cases(data, names):
                 ("bins that fall", put(f"{name}_bin", 0, 0xFFFFFFFF), "do not rise"),
                 ("an empty bin", put(f"{name}_count", 0, 0), "count of 0"),
                 ("a count of 2^63", put(f"{name}_count", 0, 1 << 63), "count of"),
-                ("one more", put(f"{name}_count", 0, 99), "contradict"),
+                ("one more", put(f"{name}_count", 0, 99), ""),
                 ("nothing", lambda header, records, name=name: first_with(records, f"{name}_bin").update(
                     {f"{name}_bin": b"", f"{name}_count": b""}), "")]:
             yield Case(f"{name}: {label}", change(data, function), says)
