@@ -23,7 +23,19 @@ TEXT += "w5\nw4 other w6\n"
 
 READERS = ["stream-cat", "forward-dump", "topk-keys", "topk-keys --prefixes every", "topk-keys --merge",
            "project-values", "agreement-stats", "perturb-triggers", "forward-dump --emit key", "perturbation-stats",
-           "shallow-stats"]
+           "shallow-stats", "composition-stats", "composition-stats --values", "composition-stats --merge",
+           "refinement-stats", "refinement-stats --merge"]
+
+
+class ValuesReader(Reader):
+    """composition-stats as a reader of values: the damaged stream is --values, the input a good one."""
+
+    def __init__(self, name, tool, arguments, good, rows):
+        super().__init__(name, tool, arguments, good)
+        self.rows = rows
+
+    def argv(self, path, out):
+        return [*self.arguments, "--values", path, "-o", f"{out}-o", self.rows]
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +58,14 @@ def made(bin, tmp_path_factory):
         got.values = ok(bin, "project-values", "--model", model, "-k", 3, "--all")
         got.changed = ok(bin, "perturb-triggers", "--change", "first,last,random,replace-last", stdin=got.triggers)
         got.keyed = ok(bin, *forward, "--emit", "key", stdin=got.changed)
+        got.whole = ok(bin, *forward, "--emit", "coef,resid,ffn", stdin=got.tokens)
+        got.values_path = place / f"values-{model.name}"
+        got.values_path.write_bytes(got.values)
+        got.rows_path = place / f"rows-{model.name}"
+        got.rows_path.write_bytes(got.whole)
+        got.composing = ["--model", model, "--threads", 2, "--values", got.values_path]
+        got.composed = ok(bin, "composition-stats", *got.composing, "--sums", stdin=got.whole)
+        got.refined = ok(bin, "refinement-stats", "--model", model, "--sums", stdin=got.whole)
         return got
 
     got = chain(model, TEXT)
@@ -64,6 +84,13 @@ def made(bin, tmp_path_factory):
         Reader("forward-dump --emit key", "forward-dump", ["--model", model, "--threads", 2, "--emit", "key"], got.changed),
         Reader("perturbation-stats", "perturbation-stats", [], got.keyed),
         Reader("shallow-stats", "shallow-stats", [], got.triggers),
+        Reader("composition-stats", "composition-stats", got.composing, got.whole, outputs=("-o", "--active")),
+        ValuesReader("composition-stats --values", "composition-stats", ["--model", model], got.values, got.rows_path),
+        Reader("composition-stats --merge", "composition-stats", ["--merge"], got.composed, outputs=("-o", "--active")),
+        Reader("refinement-stats", "refinement-stats", ["--model", model, "--threads", 2], got.whole,
+               outputs=("-o", "--cases", "--last-layer", "--settled", "--perplexity")),
+        Reader("refinement-stats --merge", "refinement-stats", ["--merge", "--model", model], got.refined,
+               outputs=("-o", "--cases", "--last-layer", "--settled", "--perplexity")),
     ]}
     return got
 
@@ -166,7 +193,9 @@ def test_garbage(bin, reader, tmp_path):
 
 def test_standard_input_is_named(bin, made):
     for reader in made.readers.values():
-        where = ["-"] if reader.name == "topk-keys --merge" else []
+        if isinstance(reader, ValuesReader):
+            continue
+        where = ["-"] if reader.name.endswith(" --merge") else []
         message = fails(bin, reader.tool, *reader.arguments, *where, stdin=b"", says="empty")
         assert message.startswith(f"{reader.tool}: standard input: ")
 
@@ -319,13 +348,13 @@ def test_header(bin, reader, tmp_path):
 def test_kind(bin, made, reader, tmp_path):
     if reader.tool == "stream-cat":
         for data in (made.tokens, made.maxima, made.rows, made.triggers, made.projected, made.values, made.changed,
-                     made.keyed):
+                     made.keyed, made.composed, made.refined):
             ok(bin, "stream-cat", stdin=data)
         return
     kind = streams.items(reader.good)[0].value["kind"]
-    others = [data for data in (made.tokens, made.maxima, made.triggers, made.values)
+    others = [data for data in (made.tokens, made.maxima, made.triggers, made.values, made.composed, made.refined)
               if streams.items(data)[0].value["kind"] != kind]
-    assert len(others) == 3
+    assert len(others) == 5
     check(bin, reader, [Case(f"{data[:60]}", data, f"where '{kind}' is needed") for data in others], tmp_path)
 
 
@@ -746,3 +775,191 @@ def test_triggers_that_are_compared(bin, made, tmp_path):
                                       ("no sentence", lambda header, records: records.clear(), "no sentence")])
     cases.append(Case("no tokens", data, "where 'tokens' is needed"))
     check(bin, reader, cases, tmp_path / "corpus", memory=MEMORY)
+
+
+# ------------------------------------------- section 5: rows, values and sums
+
+def not_finite(names):
+    """These arrays with a number that is none, in the first and in the last record that has them."""
+    for name in names:
+        for value in np.nan, np.inf, -np.inf:
+            for place in 0, -1:
+                def damage(header, records, name=name, value=value, place=place):
+                    target = [record for record in records if name in record][place]
+                    elements = np.frombuffer(target[name], "<f4").copy()
+                    elements[-1] = value
+                    target[name] = elements.tobytes()
+                yield f"{name} of {value} in record {place}", damage, f"'{name}'"
+
+
+def dropped(name):
+    return lambda header, records: [record.pop(name, None) for record in records]
+
+
+CASES_OF_ROWS = [
+    ("position outside", put("row_position", 0, 9), "row 0"), ("sentence outside", put("row_sentence", -1, 99), "row"),
+    ("rows out of order", put("row_sentence", 0, 1), "row 1"),
+    ("one batch without rows", lambda header, records: [records[3].pop(name) for name in
+                                                        ("row_sentence", "row_position")], ""),
+    ("another id", in_header("model.id", "0" * 32), "another model"),
+    ("another shape", in_header("model.layers", 3), "another shape"),
+    ("fewer cells in the model, whose id stays", in_header("model.d_ff", 3), "another shape"),
+]
+
+
+def test_rows_that_are_composed(bin, made, tmp_path):
+    data = made.whole
+    without_resid = change(data, dropped("resid"))
+    cases = [case for case in cases_of_activations(data)
+             if not case.label.startswith(("resid: ", "fewer cells in the model"))]
+    cases += make_cases(data, [*CASES_OF_ROWS, *not_finite(["coef", "ffn"]),
+                               *((f"no {name}", dropped(name), "forward-dump --emit coef,ffn") for name in ("coef", "ffn"))])
+    cases += [Case("another model's", made.other.whole, "another model"), Case("maxima", made.maxima, "--emit coef,ffn")]
+    check(bin, made.readers["composition-stats"], cases, tmp_path, memory=MEMORY)
+    ok(bin, "composition-stats", *made.composing, stdin=without_resid)
+
+
+def test_rows_that_are_refined(bin, made, tmp_path):
+    data = made.whole
+    cases = [case for case in cases_of_activations(data) if not case.label.startswith(("coef: ", "cells", "fewer"))]
+    cases += make_cases(data, [*CASES_OF_ROWS, *not_finite(["resid", "ffn"]),
+                               *((f"no {name}", dropped(name), "forward-dump --emit resid,ffn") for name in ("resid", "ffn"))])
+    cases += [Case("another model's", made.other.whole, "another model"), Case("maxima", made.maxima, "--emit resid,ffn")]
+    some = ok(bin, "forward-dump", "--model", made.model, "--emit", "coef,resid,ffn", "--layers", "1", stdin=made.tokens)
+    cases.append(Case("some layers", some, "1 of 2 layers"))
+    check(bin, made.readers["refinement-stats"], cases, tmp_path, memory=MEMORY)
+    ok(bin, "composition-stats", *made.composing, stdin=some)
+
+
+def test_sampled_tokens(bin, made, tmp_path):
+    data = ok(bin, "tokenize", "--model", made.model, "--batch", 12, "--sample", 5, "--seed", 2,
+              stdin=TEXT.encode())
+    cases = [case for case in cases_of_arrays(data) if case.label != "sentence: missing"]
+    cases += make_cases(data, [("first is not the id", put("sentence", 0, 99), "do not rise"),
+                               ("falling", put("sentence", 1, 0), "do not rise"),
+                               ("beyond all", put("sentence", -1, 1 << 63), "do not rise"),
+                               ("id that is not the first", member("id", 0), "do not rise")])
+    reader = made.readers["forward-dump"]
+    assert streams.read(data).records[0]["id"] > 0
+    check(bin, Reader("sampled", reader.tool, reader.arguments, data), cases, tmp_path, memory=MEMORY)
+
+
+def test_values_that_are_compared(bin, made, tmp_path):
+    data = made.values
+    cases = [case for case in cases_of_arrays(data) if not case.label.startswith("top_p")
+             and case.label not in ("top: one element less", "top: one element more")]
+    cases += [*cases_of_numbers(data, 0, ["layer"], SIZES["layers"] - 1), *cases_of_numbers(data, 0, ["cell"], SIZES["d_ff"] - 1)]
+    cases += cases_of_header(data, ["norm"], [None, 3, "some"])
+    cases += make_cases(data, [
+        ("another id", in_header("model.id", "0" * 32), "another model"), ("top beyond", put("top", 0, TOKENS), "has no token"),
+        ("value missing", without(3), "not in order"), ("last value missing", without(7), "7 values; the model has 8"),
+        ("value twice", twice(2), "not in order"), ("values in another order", swapped(0, 1), "not in order")])
+    cases.append(Case("another model's", made.other.values, "another model"))
+    check(bin, made.readers["composition-stats --values"], cases, tmp_path, memory=MEMORY)
+
+
+def histogram_cases(data, names):
+    for name in names:
+        for label, function, says in [
+                ("bins that fall", put(f"{name}_bin", 0, 0xFFFFFFFF), "do not rise"),
+                ("an empty bin", put(f"{name}_count", 0, 0), "count of 0"),
+                ("a count of 2^63", put(f"{name}_count", 0, 1 << 63), "count of"),
+                ("one more", put(f"{name}_count", 0, 99), ""),
+                ("nothing", lambda header, records, name=name: first_with(records, f"{name}_bin").update(
+                    {f"{name}_bin": b"", f"{name}_count": b""}), "")]:
+            yield Case(f"{name}: {label}", change(data, function), says)
+
+
+def test_sums_of_composition(bin, made, tmp_path):
+    data = made.composed
+    cases = [*cases_of_arrays(data), *histogram_cases(data, ["active", "agreement"]),
+             *cases_of_numbers(data, 0, ["short", "memories"], 1 << 48)]
+    cases += [Case(f"{path} {value!r}", change(data, in_header(path, value)), "model")
+              for path in MODEL_SIZES for value in (None, 0, -1, "2", 1 << 40)]
+    cases += make_cases(data, [
+        *((f"layer {value!r}", member("layer", value), "layer") for value in (None, -1, 1, 2, "0")),
+        ("more short prefixes than agree", member("short", 1 << 40), "contradict"),
+        ("fewer memories than prefixes", member("memories", 0), "contradict"),
+        ("more memories than are active", member("memories", 1 << 40), "contradict"),
+        ("layers in another order", swapped(0, 1), "not the header's"), ("layer missing", without(0), "not the header's"),
+        ("last layer missing", without(1), "layer"), ("layer twice", twice(0), "not the header's"),
+        ("no counts of tokens", without(-1), "no counts"), ("counts of tokens twice", twice(-1), "follows"),
+        ("fewer layers in the header", in_header("layers", [0]), ""),
+        ("nothing", lambda header, records: records.clear(), "0 of 2 layers")])
+    check(bin, made.readers["composition-stats --merge"], cases, tmp_path, memory=MEMORY)
+
+
+def test_sums_of_refinement(bin, made, tmp_path):
+    data = made.refined
+    records = [item.value for item in streams.items(data)[1:-1]]
+    first = next(i for i, record in enumerate(records) if "layer" in record)
+    assert first > 1 and len(records) == first + 3
+    cases = [*cases_of_arrays(data), *histogram_cases(data, ["probability", "rank", "settled"])]
+    cases += [Case(f"{path} {value!r}", change(data, in_header(path, value)), "model")
+              for path in MODEL_SIZES for value in (None, 0, -1, "2", 1 << 40)]
+    cases += cases_of_numbers(data, first, ["prefixes"], 1 << 48)
+    cases += make_cases(data, [
+        *((f"residual_is_final {value!r}", member("residual_is_final", value, first), "")
+          for value in (None, -1, 1 << 40, "0")),
+        *((f"layer {value!r}", member("layer", value, first), "layer") for value in (None, -1, 1, 2, "0")),
+        ("another case", put("cases", 0, 99), "contradict"), ("a case of 2^64 - 1", put("cases", 1, (1 << 64) - 1), "contradict"),
+        ("a sum above all prefixes", put("probability_sum", 5, 1), "contradict"),
+        ("a rank of 0", put("rank_bin", 0, 0), "contradict"),
+        ("other prefixes in one layer", lambda header, records: (
+            member("prefixes", records[first]["prefixes"] + 1, first)(header, records)), "contradict"),
+        ("token beyond the vocabulary", put("old", 0, TOKENS), "out of range"),
+        ("new token beyond the vocabulary", put("new", 0, TOKENS), "out of range"),
+        ("prefix' token beyond the vocabulary", put("prefix", 0, TOKENS), "out of range"),
+        ("probability that is none", put("p_old", 0, np.nan), "out of range"),
+        ("probability of 2", put("p_new", 0, 2), "out of range"),
+        ("prefix too long", put("position", 0, 99), "out of range"),
+        ("sentence beyond all", put("sentence", 0, 1 << 63), "out of order"),
+        ("no change in a record", lambda header, records: records[0].update(
+            {name: b"" for name in ("sentence", "position", "old", "new", "p_old", "p_new", "prefix")}), "out of order"),
+        ("changes in another order", swapped(0, 1), "in two of the inputs"), ("changes twice", twice(0), "in two of the inputs"),
+        ("changes missing", without(0), "changed predictions"),
+        ("changes behind the sums", swapped(0, -1), ""), ("layers in another order", swapped(first, first + 1), "not the header's"),
+        ("layer missing", without(first), "not the header's"), ("last layer missing", without(first + 1), "layer"),
+        ("layer twice", twice(first), "not the header's"), ("no last record", without(-1), "2 layers and nothing behind"),
+        ("last record twice", twice(-1), "follows"), ("more hits than prefixes", member("next_is_top", 1 << 40, -1), "next_is_top"),
+        ("nothing", lambda header, records: records.clear(), "no sums")])
+    check(bin, made.readers["refinement-stats --merge"], cases, tmp_path, memory=MEMORY)
+
+
+def test_sums_that_do_not_merge(bin, made, tmp_path):
+    """Of other options, models or corpora; and shards that overlap, as far as they are noticed."""
+    for tool, data, others in [
+            ("composition-stats", made.composed, [
+                made.other.composed, ok(bin, "composition-stats", *made.composing, "--sums", "--short", 4, stdin=made.whole),
+                ok(bin, "composition-stats", *made.composing, "--sums", "--threshold", 0.5, stdin=made.whole),
+                ok(bin, "composition-stats", *made.composing, "--sums", "--rank", "abs", stdin=made.whole),
+                ok(bin, "composition-stats", "--model", made.model, "--scaled", "--sums", stdin=made.whole)]),
+            ("refinement-stats", made.refined, [made.other.refined])]:
+        others.append(change(data, in_header("corpus.name", "another")))
+        first = tmp_path / tool
+        first.write_bytes(data)
+        (tmp_path / f"{tool}.d").mkdir()
+        check(bin, Reader(tool, tool, ["--merge", first], data),
+              [Case(f"other {i}", other, "another model, corpus or options") for i, other in enumerate(others)],
+              tmp_path / f"{tool}.d")
+    fails(bin, "refinement-stats", "--merge", first, first, "-o", tmp_path / "out", says="overlap")
+    assert not (tmp_path / "out").exists()
+
+
+def test_stop_words_that_are_none(bin, made, tmp_path):
+    for label, text, says in [("empty", b"", "no word"), ("comments", b"# a\n\n#b\n", "no word"),
+                              ("bytes", b"a\n\xff\n", "not UTF-8"), ("absent", None, "No such file")]:
+        path = tmp_path / label
+        if text is not None:
+            path.write_bytes(text)
+        fails(bin, "composition-stats", *made.composing, "--stop-words", path, "-o", tmp_path / "out", stdin=made.whole,
+              says=says)
+        assert not (tmp_path / "out").exists()
+
+
+def test_norm_that_the_model_does_not_have(bin, made, tmp_path):
+    """A false header of values cannot make the tool read a norm that is not there."""
+    path = tmp_path / "values"
+    path.write_bytes(change(made.values, in_header("norm", "full")))
+    done = ["--model", made.model, "--values", path]
+    fails(bin, "composition-stats", *done, stdin=made.whole, status=2, says="has no final norm")

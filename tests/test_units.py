@@ -2,6 +2,7 @@
 fails with a status other than 0."""
 
 import os
+import platform
 
 import pytest
 
@@ -15,3 +16,10 @@ if PROGRAMS:
     @pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: f"{path.parent.parent.name}-{path.name}")
     def test_unit(program):
         ok(program.parent, program)
+
+    @pytest.mark.parametrize("program", [path for path in PROGRAMS if path.name == "unit_aggregation"],
+                             ids=lambda path: path.parent.parent.name)
+    @pytest.mark.skipif(platform.machine() != "x86_64", reason="kernels of x86 processors")
+    def test_unit_with_another_kernel(program):
+        """This one gives a row the same bytes in every place of a product, so answers are compared exactly."""
+        ok(program.parent, program, env={"OPENBLAS_CORETYPE": "Sandybridge"})
