@@ -22,7 +22,7 @@ TEXT = "".join(f"w{4 + i % 8} w{4 + 3 * i % 8} w{4 + i * i % 8} w{4 + i // 2 % 8
 TEXT += "w5\nw4 other w6\n"
 
 READERS = ["stream-cat", "forward-dump", "topk-keys", "topk-keys --prefixes every", "topk-keys --merge",
-           "project-values", "agreement-stats"]
+           "project-values", "agreement-stats", "annotation-sheet"]
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +57,7 @@ def made(bin, tmp_path_factory):
         Reader("project-values", "project-values", ["--model", model, "--threads", 2, "-k", 3], got.triggers),
         Reader("agreement-stats", "agreement-stats", [], got.projected,
                outputs=("-o", "--rank", "--confidence")),
+        Reader("annotation-sheet", "annotation-sheet", ["--model", model], got.projected),
     ]}
     return got
 
