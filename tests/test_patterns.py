@@ -1,9 +1,12 @@
 """pattern-stats: shares and kappa worked out by hand, what is refused, and the example annotations."""
 
+from random import Random
+
 import pytest
 
 import streams
 from conftest import ROOT
+from damage import in_parallel
 from helpers import fails, ok, pipeline, run, table
 
 HEAD = "reader,model,layer,cell,triggers,pattern,kind,description,shows\n"
@@ -214,6 +217,30 @@ def test_duplicates_between_files(bin, tmp_path):
     first, second = csv_file(tmp_path, GOOD), csv_file(tmp_path, "\n" + GOOD, "b.csv")
     fails(bin, "pattern-stats", second, first, says=f"{second}: line 3: pattern 1 of A in layer 1, cell 0 stands in line 2 of {first}")
     fails(bin, "pattern-stats", first, first, says="as well")
+
+
+def test_damaged_files_are_taken_or_refused(bin, tmp_path):
+    """Bytes changed, put in, left out: never anything but status 0, or 1 with a message and no table."""
+    good = EXAMPLE.read_bytes()
+    signs = [b"", b'"', b",", b"\n", b"\r", b" ", b"0", b"9", b"-", b"\0", b"\xff", b"\xef\xbb\xbf", b'""', b"99999999999", b";", b"\n\n"]
+
+    def judge(number):
+        data, random = good, Random(number)
+        for _ in range(1 + number % 3):
+            at = random.randrange(len(data))
+            data = data[:at] + random.choice(signs) + data[at + random.randrange(3):]
+        path, out = tmp_path / f"{number}.csv", tmp_path / f"{number}.out"
+        path.write_bytes(data)
+        done = run(bin, "pattern-stats", "--kappa", tmp_path / f"{number}.kappa", "-o", out, path)
+        lines = done.stderr.decode().splitlines()
+        right = all(line.startswith(f"pattern-stats: {path}: line ") for line in lines) and done.returncode in (0, 1) \
+            and out.exists() == (done.returncode == 0) and (done.returncode == 0 or lines)
+        return None if right else (data, done)
+
+    found = in_parallel(judge, range(300))
+    assert not list(filter(None, found))
+    refused = sum(not (tmp_path / f"{number}.out").exists() for number in range(300))
+    assert 50 < refused < 300
 
 
 # ------------------------------------------------------------ with the triggers

@@ -24,7 +24,7 @@ TEXT += "w5\nw4 other w6\n"
 READERS = ["stream-cat", "forward-dump", "topk-keys", "topk-keys --prefixes every", "topk-keys --merge",
            "project-values", "agreement-stats", "perturb-triggers", "forward-dump --emit key", "perturbation-stats",
            "shallow-stats", "composition-stats", "composition-stats --values", "composition-stats --merge",
-           "refinement-stats", "refinement-stats --merge"]
+           "refinement-stats", "refinement-stats --merge", "annotation-sheet"]
 
 
 class ValuesReader(Reader):
@@ -91,6 +91,7 @@ def made(bin, tmp_path_factory):
                outputs=("-o", "--cases", "--last-layer", "--settled", "--perplexity")),
         Reader("refinement-stats --merge", "refinement-stats", ["--merge", "--model", model], got.refined,
                outputs=("-o", "--cases", "--last-layer", "--settled", "--perplexity")),
+        Reader("annotation-sheet", "annotation-sheet", ["--model", model], got.projected),
     ]}
     return got
 

@@ -404,6 +404,53 @@ def test_delete_and_undo(page, plain):
 
 
 @release_only
+def test_undo_is_offered_for_what_it_takes_back_only(page):
+    page.add("x", "shallow")
+    assert not page.find("#undo").is_displayed()
+    page.find("#patterns button").click()
+    assert page.find("#undo").is_displayed()
+    page.press("5")
+    assert page.message().startswith("There is no pattern 5") and not page.find("#undo").is_displayed()
+
+
+@release_only
+def test_a_browser_that_keeps_nothing(page, plain):
+    """Private windows, a full disk: told at once, as long as it is so; the work goes on and is downloaded."""
+    page.browser.script("Storage.prototype.setItem = () => { throw new Error('no') }")
+    page.find("#reader").send_keys("A")
+    assert page.message().startswith("This browser keeps nothing")
+    page.find("#reader").send_keys("nna B.")
+    page.find("#reader").clear()
+    annotate(page)
+    assert page.text("#progress") == "2 of 3 keys done; this browser keeps nothing"
+    assert page.download().read_bytes().decode() == expected_csv(plain)
+    page.browser.script("isKept = true")  # or the browser asks whether to leave the page
+
+
+@release_only
+def test_work_that_was_damaged_in_the_browser(page, plain):
+    """It is not taken, and the page works."""
+    for damage in "{", "null", "1", '{"keys": null}', "{}":
+        page.browser.script("localStorage.setItem(arguments[0], arguments[1])", f"ffkv-annotation:{plain.data['sheet']}", damage)
+        page = Page(page.browser, plain)
+        assert page.text("#progress") == "0 of 3 keys done"
+        assert page.message() == ("What this browser kept of this page cannot be read." if damage == "{" else "")
+
+
+@release_only
+def test_two_windows_show_the_same_work(page, plain, chromium):
+    first = chromium.driver.current_window_handle
+    chromium.driver.switch_to.new_window("tab")
+    try:
+        annotate(Page(chromium, plain))
+    finally:
+        chromium.driver.close()
+        chromium.driver.switch_to.window(first)
+    wait(lambda: page.text("#progress") == "2 of 3 keys done")
+    assert page.ticks() == [[1], [1], [1, 2], [2], [2]]
+
+
+@release_only
 def test_a_file_without_a_name_is_not_made(page):
     page.find("#download").click()
     assert page.message().startswith("Enter the reader's name") and page.focus() == "reader"
