@@ -615,7 +615,7 @@ let shows = 0;   // counts what was asked for: of two slow ones the later one st
 let before = ""; // the path that was shown last
 
 async function show() {
-    const number = ++shows, {path, query} = parseAddress(location.hash);
+    const number = ++shows, hash = location.hash, {path, query} = parseAddress(hash);
     const view = path.length ? path[0] : "results", focused = document.activeElement?.id;
     let page;
     try {
@@ -638,7 +638,8 @@ async function show() {
             link.removeAttribute("aria-current");
     if (view === "search")
         document.getElementById("query").value = path[1] || "";
-    moveFocus(heading, `${path.join("/")}`, focused);
+    moveFocus(heading, path.join("/"), focused);
+    document.body.dataset.shown = hash; // the page is what this address names
 }
 
 /* To the new page's heading; within a page back to where it was. */
