@@ -112,6 +112,10 @@ def piece(report, name):
     return json.loads(match[2])
 
 
+def numbers(text):
+    return [float(number) for number in text.split()]
+
+
 def prefixes(key):
     return [part.tolist() for part in np.split(key["prefix"], np.cumsum(key["position"])[:-1])] if len(key["coef"]) else []
 
@@ -140,7 +144,7 @@ def test_memories_are_the_streams(report, keys):
             assert coefficient == pytest.approx(float(key["coef"][i]), rel=1e-4)
             assert (sentence, rank) == (key["sentence"][i], key["next_rank"][i])
             assert tokens[following] == known_word(key["next"][i])
-            assert [tokens[token] for token in prefix] == [known_word(token) for token in prefixes(key)[i]]
+            assert [tokens[int(token)] for token in numbers(prefix)] == [known_word(token) for token in prefixes(key)[i]]
         for name in "top", "bottom":
             assert [tokens[token] for token, _ in memory[name]] == [known_word(token) for token in key[name]]
             assert [p for _, p in memory[name]] == pytest.approx(key[name + "_p"].tolist(), rel=1e-4)
@@ -187,7 +191,7 @@ def test_index_is_the_streams(report, keys):
     assert tokens["text"] == [known_word(token) for token in tokens["token"]]
     assert tokens["pieces"] == [0]
     for token, lists in zip(tokens["token"], piece(report, "postings-0"), strict=True):
-        for kind, (name, flat) in enumerate(zip(("value", "last", "anywhere"), lists, strict=True)):
+        for kind, (name, flat) in enumerate(zip(("value", "last", "anywhere"), map(numbers, lists), strict=True)):
             wanted = sorted(expected[token][kind].items(), key=lambda item: (-item[1], item[0]))
             assert tokens[name][tokens["token"].index(token)] == len(wanted)
             assert list(zip(flat[::3], flat[1::3])) == [memory for memory, _ in wanted]
@@ -219,10 +223,10 @@ def test_only_the_strongest_places_are_kept(bin, place, tmp_path, stream):
     lists = piece(tmp_path / "out", "postings-0")
     assert tokens["token"] == [5, 6, 7, 9]
     for token, found in zip(tokens["token"], lists):
-        for kind, flat in enumerate(found):
+        for kind, flat in enumerate(map(numbers, found)):
             wanted = sorted(expected[token][kind].items(), key=lambda item: (-item[1], item[0]))[:200]
             assert list(zip(flat[::3], flat[1::3])) == [memory for memory, _ in wanted], (token, kind)
-    assert tokens["anywhere"][2] == 300 and len(lists[2][2]) == 600
+    assert tokens["anywhere"][2] == 300 and len(numbers(lists[2][2])) == 600
 
 
 def test_overview(report, stream):
