@@ -4,7 +4,9 @@
 #include "page_data.h"
 #include "postings.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { POSTINGS_A_PIECE = 20000, NOT_IN_PIECE = 0 };
 
@@ -48,6 +50,50 @@ static json_t *integer(size_t number)
     return json_make("I", (json_int_t)number);
 }
 
+/*
+ * Long lists of numbers are texts with spaces between: a JSON value for each of some
+ * ten million numbers would take most of the time.
+ */
+struct numbers {
+    char *text;
+    size_t length, capacity;
+};
+
+static void numbers_add(struct numbers *numbers, const char *number, size_t length)
+{
+    if (numbers->length + length + 1 >= numbers->capacity) {
+        numbers->capacity = 2 * numbers->capacity + length + 64;
+        numbers->text = grow_array(numbers->text, numbers->capacity, 1);
+    }
+    if (numbers->length)
+        numbers->text[numbers->length++] = ' ';
+    memcpy(numbers->text + numbers->length, number, length);
+    numbers->length += length;
+}
+
+static void numbers_add_integer(struct numbers *numbers, uint32_t integer)
+{
+    char digits[16], *first = digits + sizeof digits;
+    do
+        *--first = (char)('0' + integer % 10);
+    while (integer /= 10);
+    numbers_add(numbers, first, (size_t)(digits + sizeof digits - first));
+}
+
+static void numbers_add_real(struct numbers *numbers, float real)
+{
+    char digits[32];
+    numbers_add(numbers, digits, (size_t)snprintf(digits, sizeof digits, "%.5g", (double)real));
+}
+
+static json_t *numbers_take(struct numbers *numbers)
+{
+    json_t *json = json_make("s%", numbers->length ? numbers->text : "", numbers->length);
+    free(numbers->text);
+    *numbers = (struct numbers){0};
+    return json;
+}
+
 /* ---- tokens ---- */
 
 static json_t *text_of(struct report_memories *memories, uint32_t token)
@@ -65,8 +111,8 @@ static struct piece_tokens piece_tokens_new(size_t vocabulary)
     return (struct piece_tokens){.place = new_array(vocabulary, sizeof(uint32_t)), .texts = json_make("[]")};
 }
 
-/* The token's index in the piece, as JSON. */
-static json_t *refer(struct report_memories *memories, struct piece_tokens *tokens, uint32_t token)
+/* The token's index in the piece. */
+static uint32_t place_of(struct report_memories *memories, struct piece_tokens *tokens, uint32_t token)
 {
     if (tokens->place[token] == NOT_IN_PIECE) {
         if (tokens->count == tokens->capacity) {
@@ -77,7 +123,12 @@ static json_t *refer(struct report_memories *memories, struct piece_tokens *toke
         tokens->place[token] = (uint32_t)tokens->count;
         json_add(tokens->texts, text_of(memories, token));
     }
-    return integer(tokens->place[token] - 1);
+    return tokens->place[token] - 1;
+}
+
+static json_t *refer(struct report_memories *memories, struct piece_tokens *tokens, uint32_t token)
+{
+    return integer(place_of(memories, tokens, token));
 }
 
 /* The texts, for the finished piece; the next one begins. */
@@ -166,16 +217,16 @@ static json_t *distribution_json(struct report_memories *memories, const uint32_
     return list;
 }
 
-/* [coefficient, sentence, next token, its rank in the value's distribution, [prefix's tokens]] */
+/* [coefficient, sentence, next token, its rank in the value's distribution, "prefix's tokens"] */
 static json_t *trigger_json(struct report_memories *memories, const struct key_triggers *key, size_t trigger,
                             const uint32_t *prefix)
 {
-    json_t *tokens = json_make("[]");
+    struct numbers tokens = {0};
     for (size_t i = 0; i < key->position[trigger]; i++)
-        json_add(tokens, refer(memories, &memories->group_tokens, prefix[i]));
+        numbers_add_integer(&tokens, place_of(memories, &memories->group_tokens, prefix[i]));
     return json_make("[o, I, o, I, o]", real(key->coefficient[trigger]), (json_int_t)key->sentence[trigger],
                      refer(memories, &memories->group_tokens, key->next[trigger]), (json_int_t)key->next_rank[trigger],
-                     tokens);
+                     numbers_take(&tokens));
 }
 
 static void add_memory(struct report_memories *memories, const struct key_triggers *key, size_t count,
@@ -264,18 +315,21 @@ static void add_to_index(struct report_memories *memories, const struct key_trig
     offer_counts(memories, &memories->anywhere, posting, distinct);
 }
 
-/* layer, cell, strength, layer, ... */
+/* "layer cell strength layer ..." */
 static json_t *postings_json(struct postings *postings, uint32_t token, bool is_probability)
 {
-    json_t *list = json_make("[]");
+    struct numbers list = {0};
     postings_sort(postings, token);
     for (size_t i = 0; i < postings->token[token].count; i++) {
         const struct posting *posting = &postings->token[token].kept[i];
-        json_add(list, integer(posting->layer + 1));
-        json_add(list, integer(posting->cell));
-        json_add(list, is_probability ? real(posting->strength) : integer((size_t)posting->strength));
+        numbers_add_integer(&list, posting->layer + 1);
+        numbers_add_integer(&list, posting->cell);
+        if (is_probability)
+            numbers_add_real(&list, posting->strength);
+        else
+            numbers_add_integer(&list, (uint32_t)posting->strength);
     }
-    return list;
+    return numbers_take(&list);
 }
 
 static void write_postings(const struct report_memories *memories, size_t piece, json_t *lists)

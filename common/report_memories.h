@@ -4,10 +4,11 @@
  *                 "top", "annotated"}: a list each, an element a memory
  *   memories-L-G  {"tokens", "memories"}: cells G * MEMORIES_A_PIECE and on
  *   tokens        {"token", "text", "value", "last", "anywhere", "pieces"}: a list each
- *   postings-P    [[value, last, anywhere]]: of each token of the piece three flat
+ *   postings-P    [[value, last, anywhere]]: of each token of the piece three
  *                 lists of layer, cell, strength, strongest first
  * Layers count from 1 in the files' names and in postings. In a piece with "tokens" a
- * token is an index into that list of texts.
+ * token is an index into that list of texts. Prefixes, and the lists of postings, are
+ * texts of numbers with spaces between.
  */
 #ifndef FFKV_REPORT_MEMORIES_H
 #define FFKV_REPORT_MEMORIES_H

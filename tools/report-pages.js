@@ -10,6 +10,11 @@
 const pieces = new Map(); // name -> promise
 const waiting = new Map(); // name -> what fulfils it
 
+/* A list of numbers, written with spaces between. */
+function numbers(text) {
+    return text ? text.split(" ").map(Number) : [];
+}
+
 /* What every file of data/ calls. */
 function ffkv_data(name, value) {
     const fulfil = waiting.get(name);
@@ -465,7 +470,7 @@ async function showMemory([layerName, cellName]) {
         memory.triggers.length ? table([
             {name: "#", number: true, of: (trigger, i) => i + 1},
             {name: "Coefficient", number: true, of: trigger => short(trigger[0])},
-            {name: "Prefix", class: "prefix", of: trigger => prefixElement(trigger[4].map(token => tokens[token]))},
+            {name: "Prefix", class: "prefix", of: trigger => prefixElement(numbers(trigger[4]).map(token => tokens[token]))},
             {name: "Next token", of: trigger => [tokenLink(tokens[trigger[2]]), trigger[2] === top ? make("span", {class: "agrees"}, " \u2713 agrees") : null]},
             {name: "Its rank", title: "of the next token in the value's distribution", number: true, of: trigger => counted(trigger[3])},
             ...(patterns.length ? [{name: "Patterns", of: (trigger, i) => shown.map((set, j) => set.has(i + 1) ? j + 1 : 0).filter(Boolean).join(" ")}] : []),
@@ -551,7 +556,7 @@ async function showSearch([query = ""], {token}) {
             make("h2", {}, name),
             make("p", {class: "faint"}, `${says} ${count(total, "memory", "memories")}`
                 + (total > overview.sizes.postings ? `; the ${overview.sizes.postings} with the most are listed.` : ".")),
-            total ? await resultsTable(lists[i], strength) : null)))),
+            total ? await resultsTable(numbers(lists[i]), strength) : null)))),
     ]};
 }
 
@@ -615,7 +620,7 @@ let shows = 0;   // counts what was asked for: of two slow ones the later one st
 let before = ""; // the path that was shown last
 
 async function show() {
-    const number = ++shows, {path, query} = parseAddress(location.hash);
+    const number = ++shows, hash = location.hash, {path, query} = parseAddress(hash);
     const view = path.length ? path[0] : "results", focused = document.activeElement?.id;
     let page;
     try {
@@ -638,7 +643,8 @@ async function show() {
             link.removeAttribute("aria-current");
     if (view === "search")
         document.getElementById("query").value = path[1] || "";
-    moveFocus(heading, `${path.join("/")}`, focused);
+    moveFocus(heading, path.join("/"), focused);
+    document.body.dataset.shown = hash; // the page is what this address names
 }
 
 /* To the new page's heading; within a page back to where it was. */
