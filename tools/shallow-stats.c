@@ -14,7 +14,9 @@
 #include "messages.h"
 #include "prefixes.h"
 #include "records.h"
+#include "sentence_sample.h"
 #include "statistics.h"
+#include "stop_words.h"
 #include "stream.h"
 #include "table.h"
 #include "tokenizer.h"
@@ -44,9 +46,8 @@ struct key {
 };
 
 struct sentence {
-    uint64_t number, id; /* its random number; its place in the corpus */
-    uint32_t length, *token;
-    size_t used_by;      /* the last key that had a prefix of it, counted from 1 */
+    struct sampled_sentence sampled;
+    size_t used_by; /* the last key that had a prefix of it, counted from 1 */
 };
 
 struct shallow {
@@ -54,7 +55,8 @@ struct shallow {
     struct key *keys;
     size_t key_count, key_capacity;
     bool *skip;                  /* vocabulary: the most frequent tokens */
-    struct sentence *sentences;  /* of the corpus, the shortest first */
+    struct sentence_sample *sample; /* of the corpus; NULL without one */
+    struct sentence *sentences;  /* in it, the shortest first */
     size_t sentence_count;
 };
 
@@ -88,76 +90,24 @@ static void read_triggers(struct shallow *shallow, struct triggers_reader *reade
         die("%s: no key in it has two triggers", input_name(stream_input(reader->stream)));
 }
 
-struct token_count {
-    uint64_t count;
-    size_t token;
-};
-
-/* Most frequent first; equal ones: the lower token. */
-static int by_count(const void *a, const void *b)
-{
-    const struct token_count *left = a, *right = b;
-    if (left->count != right->count)
-        return left->count > right->count ? -1 : 1;
-    return left->token < right->token ? -1 : left->token > right->token;
-}
-
 static void choose_skipped(struct shallow *shallow, const struct triggers_reader *reader)
 {
     size_t vocabulary = reader->shape.vocabulary;
-    shallow->skip = new_array(vocabulary, sizeof *shallow->skip);
-    if (!shallow->options->skip)
-        return;
-    if (!reader->token_counts)
+    if (shallow->options->skip && !reader->token_counts)
         stream_fail(reader->stream, "it does not tell how often tokens occur: only --skip-frequent 0 is possible");
-    struct token_count *counts = new_array(vocabulary, sizeof *counts);
-    for (size_t i = 0; i < vocabulary; i++)
-        counts[i] = (struct token_count){reader->token_counts[i], i};
-    qsort(counts, vocabulary, sizeof *counts, by_count);
-    for (size_t i = 0; i < vocabulary && i < shallow->options->skip; i++)
-        shallow->skip[counts[i].token] = true;
-    free(counts);
+    shallow->skip = shallow->options->skip
+        ? frequent_tokens(reader->token_counts, vocabulary, (size_t)shallow->options->skip)
+        : new_array(vocabulary, sizeof *shallow->skip);
 }
 
 /* ---- random prefixes ---- */
 
-static int by_random_number(const void *a, const void *b)
-{
-    const struct sentence *left = a, *right = b;
-    if (left->number != right->number)
-        return left->number < right->number ? -1 : 1;
-    return left->id < right->id ? -1 : left->id > right->id;
-}
-
 static int by_length(const void *a, const void *b)
 {
     const struct sentence *left = a, *right = b;
-    if (left->length != right->length)
-        return left->length < right->length ? -1 : 1;
-    return left->id < right->id ? -1 : left->id > right->id;
-}
-
-/* Keeps the sentences of the lowest random numbers. */
-static void thin_out(struct shallow *shallow)
-{
-    if (shallow->sentence_count <= MOST_SENTENCES)
-        return;
-    qsort(shallow->sentences, shallow->sentence_count, sizeof *shallow->sentences, by_random_number);
-    while (shallow->sentence_count > MOST_SENTENCES)
-        free(shallow->sentences[--shallow->sentence_count].token);
-}
-
-static void add_sentences(struct shallow *shallow, const struct batch *batch)
-{
-    const uint32_t *token = batch->token;
-    for (size_t s = 0; s < batch->sentences; token += batch->length[s], s++) {
-        if (shallow->sentence_count == 2 * MOST_SENTENCES)
-            thin_out(shallow);
-        struct sentence sentence = {random_number(shallow->options->seed, batch->id + s, 0), batch->id + s,
-                                    batch->length[s], new_array(batch->length[s], sizeof(uint32_t)), 0};
-        memcpy(sentence.token, token, batch->length[s] * sizeof *token);
-        shallow->sentences[shallow->sentence_count++] = sentence;
-    }
+    if (left->sampled.length != right->sampled.length)
+        return left->sampled.length < right->sampled.length ? -1 : 1;
+    return left->sampled.sentence < right->sampled.sentence ? -1 : left->sampled.sentence > right->sampled.sentence;
 }
 
 /* A seeded sample of the corpus' sentences, whose tokens must be those of the triggers. */
@@ -166,16 +116,21 @@ static void read_corpus(struct shallow *shallow, const struct stream_reader *tri
     struct stream_reader *reader = stream_open(strcmp(shallow->options->corpus, "-") ? shallow->options->corpus : NULL, "tokens");
     if (strcmp(header_text(reader, "tokenizer", "id"), header_text(triggers, "tokenizer", "id")))
         stream_fail(reader, "made with another tokenizer than the triggers");
-    shallow->sentences = new_array(2 * MOST_SENTENCES, sizeof *shallow->sentences);
+    shallow->sample = sentence_sample_new(MOST_SENTENCES, shallow->options->seed);
     struct record record;
     while (stream_next(reader, &record)) {
         struct batch batch = batch_read(&record, vocabulary);
-        add_sentences(shallow, &batch);
+        const uint32_t *token = batch.token;
+        for (size_t s = 0; s < batch.sentences; token += batch.length[s], s++)
+            sentence_sample_offer(shallow->sample, batch_sentence(&batch, s), token, batch.length[s], false);
         batch_free(&batch);
     }
+    const struct sampled_sentence *sampled = sentence_sample_take(shallow->sample, &shallow->sentence_count);
     if (!shallow->sentence_count)
         stream_fail(reader, "there is no sentence in it");
-    thin_out(shallow);
+    shallow->sentences = new_array(shallow->sentence_count, sizeof *shallow->sentences);
+    for (size_t i = 0; i < shallow->sentence_count; i++)
+        shallow->sentences[i].sampled = sampled[i];
     qsort(shallow->sentences, shallow->sentence_count, sizeof *shallow->sentences, by_length);
     stream_close(reader);
 }
@@ -186,7 +141,7 @@ static size_t first_longer(const struct shallow *shallow, size_t length)
     size_t low = 0, high = shallow->sentence_count - 1;
     while (low < high) {
         size_t middle = (low + high) / 2;
-        if (shallow->sentences[middle].length > length)
+        if (shallow->sentences[middle].sampled.length > length)
             high = middle;
         else
             low = middle + 1;
@@ -221,9 +176,9 @@ static struct prefixes random_prefixes(const struct shallow *shallow, size_t key
     size_t tokens = 0;
     for (size_t i = 0; i < like->count; i++) {
         const struct sentence *sentence = draw_sentence(shallow, key, i, like->length[i]);
-        uint32_t length = like->length[i] < sentence->length ? like->length[i] : sentence->length;
+        uint32_t length = like->length[i] < sentence->sampled.length ? like->length[i] : sentence->sampled.length;
         prefixes.token = grow_array(prefixes.token, tokens + length + 1, sizeof(uint32_t));
-        memcpy(prefixes.token + tokens, sentence->token, length * sizeof(uint32_t));
+        memcpy(prefixes.token + tokens, sentence->sampled.token, length * sizeof(uint32_t));
         prefixes.length[i] = length;
         tokens += length;
     }
@@ -356,15 +311,6 @@ static void write_tables(const struct shallow *shallow, const struct tokenizer *
     table_finish(layers);
 }
 
-static struct tokenizer *read_tokenizer(const char *model, const struct stream_reader *reader)
-{
-    struct model_config config = model_config_read(model);
-    struct tokenizer *tokenizer = tokenizer_read(&config);
-    tokenizer_check(tokenizer, &config, reader);
-    config_free(&config);
-    return tokenizer;
-}
-
 int main(int argc, char **argv)
 {
     struct options options = {.top = 25, .seed = 1, .skip = 100, .least = 3};
@@ -398,7 +344,7 @@ int main(int argc, char **argv)
 
     struct stream_reader *reader = stream_open(input, "triggers");
     struct triggers_reader triggers = triggers_open(reader);
-    struct tokenizer *tokenizer = options.model ? read_tokenizer(options.model, reader) : NULL;
+    struct tokenizer *tokenizer = options.model ? tokenizer_open(options.model, reader) : NULL;
     struct shallow shallow = {.options = &options};
     read_triggers(&shallow, &triggers);
     choose_skipped(&shallow, &triggers);
@@ -410,8 +356,8 @@ int main(int argc, char **argv)
         free(shallow.keys[i].prefixes.length);
         free(shallow.keys[i].prefixes.token);
     }
-    for (size_t i = 0; i < shallow.sentence_count; i++)
-        free(shallow.sentences[i].token);
+    if (shallow.sample)
+        sentence_sample_free(shallow.sample);
     free(shallow.sentences);
     free(shallow.keys);
     free(shallow.skip);
