@@ -65,11 +65,14 @@ void activations_batch_free(struct activations_batch *batch)
 bool activations_next_layer(struct activations_reader *reader, struct activations_batch *batch,
                             struct record *record, size_t *layer)
 {
+    static const char none[] = "there are no records of layers: forward-dump --emit names what they have";
+    if (reader->layer_count == 0) /* coefficients of single keys */
+        stream_fail(reader->stream, none);
     if (batch->layers_seen == reader->layer_count)
         return false;
     if (!stream_next(reader->stream, record) || !record_has(record, "layer")) {
         if (batch->layers_seen == 0)
-            stream_fail(reader->stream, "there are no records of layers: forward-dump --emit names what they have");
+            stream_fail(reader->stream, none);
         stream_fail(reader->stream, "the batch of sentence %llu has %zu layers, the header promises %zu",
                     (unsigned long long)batch->tokens.id, batch->layers_seen, reader->layer_count);
     }

@@ -176,7 +176,8 @@ static struct prefixes random_prefixes(const struct shallow *shallow, size_t key
     size_t tokens = 0;
     for (size_t i = 0; i < like->count; i++) {
         const struct sentence *sentence = draw_sentence(shallow, key, i, like->length[i]);
-        uint32_t length = like->length[i] < sentence->sampled.length ? like->length[i] : sentence->sampled.length;
+        size_t longest = sentence->sampled.length;
+        uint32_t length = like->length[i] < longest ? like->length[i] : (uint32_t)longest;
         prefixes.token = grow_array(prefixes.token, tokens + length + 1, sizeof(uint32_t));
         memcpy(prefixes.token + tokens, sentence->sampled.token, length * sizeof(uint32_t));
         prefixes.length[i] = length;
