@@ -1,8 +1,4 @@
-/*
- * CSV tables in, as RFC 4180 has them, in UTF-8 (a byte order mark may come first, and
- * any line ends). Whatever is not such a table ends the program with file and line,
- * and with what to do where a spreadsheet is the likely reason.
- */
+/* CSV tables in, as csv_read.h has them, whole ones with the columns that are wanted. */
 #ifndef FFKV_TABLE_IN_H
 #define FFKV_TABLE_IN_H
 

@@ -281,14 +281,14 @@ def test_wrong_inputs(bin, place, triggers, report, tmp_path):
     cases = [([], bare, "run project-values first"), ([], triggers[:-9], "ends"),
              (["--tables", tmp_path / "none"], triggers, "none: No such file or directory")]
     for name, content, says in [
-            ("ragged", "layer,cell,x\n1,2\n", "row 1: 2 fields, where there are 3 columns"), ("empty", "", "empty"),
+            ("ragged", "layer,cell,x\n1,2\n", "line 2: 2 fields, where the first line has 3"), ("empty", "", "empty"),
             ("quote", 'layer,cell\n1,"2\n', "quotation mark"), ("names", "a,b\n1,2\n", "columns layer and cell"),
             ("zero", "layer,cell\n0,2\n", "not '0'"), ("text", "layer,cell\n1,two\n", "not 'two'"),
             ("model", "layer,cell,model\n1,2,other\n", "about model 'other'")]:
         (tmp_path / name).write_text(content)
         cases += [(["--annotations", tmp_path / name], triggers, says), (["--measures", tmp_path / name], triggers, says)]
     (tmp_path / "bytes").write_bytes(b"layer,cell,x\n1,2,\xff\n")
-    cases.append((["--measures", tmp_path / "bytes"], triggers, "row 1: not UTF-8"))
+    cases.append((["--measures", tmp_path / "bytes"], triggers, "line 2: not UTF-8"))
     before = sorted(tmp_path.iterdir())
     for options, data, says in cases:
         fails(bin, "report-pages", "-m", model, "-o", out, *options, stdin=data, says=says)
