@@ -16,7 +16,7 @@ folder = ARG1
 # Some figures have a panel for each model, one has two kinds of shares.
 panels = figure eq "fig08" ? 2 : strstrt("fig02 fig03 fig11 shallow", figure) ? words(models) : 1
 width = 800
-height = (panels == 1 ? 480 : 390 * panels + 30) + 20 * words(models)
+height = (panels == 1 ? 480 : 430 * panels + 30) + 20 * words(models)
 
 # PNG has twice the pixels, for print. Fonts are as large as they can be read in a column.
 if (format eq "svg") {

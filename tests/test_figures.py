@@ -385,7 +385,7 @@ def models_of(tmp_path, **layers):
             for seed, (name, count) in enumerate(layers.items())]
 
 
-@pytest.mark.parametrize("layers", [{"one": 16}, {"a": 16, "b_c": 30}, {"a": 5, "b": 5, "c": 5}, {"flat": 1},
+@pytest.mark.parametrize("layers", [{"one": 16}, {"a": 16, "b_c": 30}, {"a": 5, "b": 5}, {"flat": 1},
                                     {"deep": 100}], ids=str)
 def test_pictures_have_the_tables_numbers(tmp_path, layers):
     models = models_of(tmp_path, **layers)
@@ -539,8 +539,7 @@ def test_a_bad_table_is_refused_before_anything_is_drawn(tmp_path, case):
     (tmp_path / "out" / "fig04.svg").write_text("of an earlier run")
     done = figures(tmp_path / "out", folder, status=1)
     assert done.stderr.startswith(f"figures.sh: {path}: ") and says in done.stderr
-    assert done.stderr.count("\n") == 1 and done.stderr.isprintable() is False  # the line's end
-    assert done.stderr[:-1].isprintable()
+    assert done.stderr.endswith("\n") and done.stderr[:-1].isprintable()
     assert pictures(tmp_path / "out") == {"fig04.svg": b"of an earlier run"}
 
 
