@@ -71,10 +71,14 @@ test: ## set up, build with gcc, clang and the sanitizers, run all tests
 	@$(MAKE) --no-print-directory -s all unit-tests test-programs BUILD=sanitize
 	@$(PYTHON) -m pytest -q -p no:cacheprovider -n auto --dist loadfile tests
 
-bench: ## forward-dump's arithmetic beside plain matrix products, at the paper's layer shapes
+bench: ## arithmetic beside plain matrix products; pruned beside whole projections, on the shipped model's residuals
 	@./setup.sh run
-	@$(MAKE) --no-print-directory -s bench-program
+	@./data/brown.sh
+	@$(MAKE) --no-print-directory -s all bench-program
 	@$(DIR)/tests/bench-forward $(BENCH_OPTIONS)
+	@$(DIR)/tokenize -m data/brown-lm --sample 500 data/corpora/brown-valid.txt | \
+		$(DIR)/forward-dump -m data/brown-lm --emit resid,ffn --positions random | \
+		$(DIR)/tests/bench-projection -m data/brown-lm
 
 fuzz: ## fuzz the readers of checkpoints and of GGUF files with clang's libFuzzer; SECONDS=60 each
 	@./setup.sh test
@@ -90,7 +94,7 @@ fuzz: ## fuzz the readers of checkpoints and of GGUF files with clang's libFuzze
 	@$(call RUN_FUZZER,gguf,4096)
 
 unit-tests: $(UNIT_TESTS)
-bench-program: $(DIR)/tests/bench-forward
+bench-program: $(DIR)/tests/bench-forward $(DIR)/tests/bench-projection
 test-programs: bench-program $(DIR)/tests/bpe-encode $(DIR)/tests/gguf-print
 
 install: all ## install tools and manual pages; PREFIX, DESTDIR
