@@ -92,11 +92,15 @@ test: ## set up, build with gcc, clang and the sanitizers, run all tests
 	@$(MAKE) --no-print-directory -s all unit-tests test-programs BUILD=sanitize
 	@$(PYTHON) -m pytest -q -p no:cacheprovider -n auto --dist loadfile tests
 
-bench: ## forward-dump's arithmetic beside plain matrix products, at the layer shapes of the paper and of SmolLM2
+bench: ## arithmetic beside plain matrix products, at the paper's and SmolLM2's shapes; pruned beside whole projections
 	@./setup.sh run
-	@$(MAKE) --no-print-directory -s bench-program
+	@./data/brown.sh
+	@$(MAKE) --no-print-directory -s all bench-program
 	@$(DIR)/tests/bench-forward $(BENCH_OPTIONS)
 	@$(DIR)/tests/bench-forward --gated --d-model 576 --d-ff 1536 --heads 9 --key-value-heads 3 $(BENCH_OPTIONS)
+	@$(DIR)/tokenize -m data/brown-lm --sample 500 data/corpora/brown-valid.txt | \
+		$(DIR)/forward-dump -m data/brown-lm --emit resid,ffn --positions random | \
+		$(DIR)/tests/bench-projection -m data/brown-lm
 
 fuzz: ## fuzz the readers of models and tokenizers with clang's libFuzzer; SECONDS=60 each, FUZZERS="gguf import"
 	@./setup.sh test
@@ -106,7 +110,7 @@ fuzz: ## fuzz the readers of models and tokenizers with clang's libFuzzer; SECON
 		tests/fuzz-$$name $(FUZZ_OPTIONS) -artifact_prefix=$$name- $$name-found $$name-seeds || exit; done
 
 unit-tests: $(UNIT_TESTS)
-bench-program: $(DIR)/tests/bench-forward
+bench-program: $(DIR)/tests/bench-forward $(DIR)/tests/bench-projection
 test-programs: bench-program $(DIR)/tests/bpe-encode $(DIR)/tests/gguf-print
 
 install: all ## install tools and manual pages; PREFIX, DESTDIR
