@@ -474,7 +474,7 @@ class TestPage:
             assert shows == ("1" if i + 1 in (1, 3, 4) else "")
         assert page.script("return [...document.querySelectorAll('mark')].map(mark => mark.textContent)") \
             == [visible[prefix[-1]] for prefix in prefixes(key)[:TOP]]
-        assert page.find("dl").text.split("\n") == ["triggers", "5", "same last 1", f"{key['cell'] / 128:.3g}", "last 1", HOSTILE[0]]
+        assert page.find("dl").text.split("\n") == ["Triggers", "5", "Same last 1", f"{key['cell'] / 128:.3g}", "Last 1", HOSTILE[0]]
 
     def test_dead_memory(self, page, keys):
         key = next(key for key in keys if not len(key["coef"]))

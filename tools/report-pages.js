@@ -105,6 +105,12 @@ function definitions(pairs) {
         .map(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]));
 }
 
+/* A column's name in a table, as a heading has it. */
+function label(column) {
+    const words = column.replaceAll("_", " ");
+    return plain(words.charAt(0).toUpperCase() + words.slice(1));
+}
+
 /* ---- numbers ---- */
 
 function short(number) {
@@ -114,8 +120,8 @@ function short(number) {
 }
 
 /* Equally many digits, for columns. */
-function probability(number) {
-    return number.toPrecision(3);
+function digits(number) {
+    return Math.abs(number) >= 1000 ? String(Math.round(number)) : number.toPrecision(3);
 }
 
 function percent(part) {
@@ -237,10 +243,10 @@ function publishedTable() {
     return table([
         {name: "Where", class: "whole", of: row => /^\d+$/.test(row.figure) ? `Figure ${row.figure}` : plain(row.figure)},
         {name: "What", of: row => plain(row.says || row.series.replaceAll("_", " "))},
-        {name: "Its layers", of: row => layerRange(row.from_layer, row.to_layer)},
+        {name: "Paper's layers", of: row => layerRange(row.from_layer, row.to_layer)},
         {name: "Published", number: true, of: publishedNumber},
         {name: "This model", number: true, of: row => ownNumber(row)?.text ?? make("span", {class: "faint"}, "\u2014")},
-        {name: "Its layers", of: row => {
+        {name: "Model's layers", of: row => {
             const own = ownNumber(row);
             return own ? layerRange(own.layers[0], own.layers[own.layers.length - 1]) : "";
         }},
@@ -265,7 +271,7 @@ function resultTable(name) {
         const layer = columns.indexOf("layer"), cell = columns.indexOf("cell");
         content.append(table(columns.map((column, i) => {
             const isNumber = rows.every(row => row[i] === "" || Number.isFinite(Number(row[i])));
-            return {name: column.replaceAll("_", " "), number: isNumber,
+            return {name: label(column), number: isNumber,
                 of: row => i === cell && layer >= 0 ? memoryLink(row[layer], row[i])
                     : isNumber ? short(row[i] === "" ? NaN : Number(row[i])) : make("bdi", {}, plain(row[i]))};
         }), rows));
@@ -365,8 +371,8 @@ async function showLayer([name], query) {
     const columns = [
         {name: "Layer / cell", sort: "cell", of: row => memoryLink(row.layer, row.cell)},
         {name: "Triggers", sort: "triggers", number: true, of: row => row.triggers || make("span", {class: "faint"}, "dead")},
-        {name: "Coefficient", title: "of the first trigger", sort: "coefficient", number: true, of: row => short(row.coefficient)},
-        {name: "Confidence", title: "the value's largest probability", sort: "confidence", number: true, of: row => probability(row.confidence)},
+        {name: "Coefficient", title: "of the first trigger", sort: "coefficient", number: true, of: row => row.coefficient === null ? "" : digits(row.coefficient)},
+        {name: "Confidence", title: "the value's largest probability", sort: "confidence", number: true, of: row => digits(row.confidence)},
         {name: "Agreement", title: "triggers whose next token is the value's top token", sort: "agreement", number: true,
             of: row => row.agreement === null ? "" : `${row.agree} of ${row.triggers}`},
         {name: "Value's top token", sort: "top", of: row => tokenLink(row.top)},
@@ -419,7 +425,7 @@ function prefixElement(words) {
 function distribution(name, tokens, list) {
     return make("div", {}, table([
         {name, of: ([token]) => tokenLink(tokens[token])},
-        {name: "Probability", number: true, of: ([, p]) => probability(p)},
+        {name: "Probability", number: true, of: ([, p]) => digits(p)},
     ], list));
 }
 
@@ -431,7 +437,7 @@ function measuresOf(memory) {
     const hidden = ["layer", "cell", "model"];
     return memory.measures.map(row => definitions(overview.measures.map((column, i) => [column, row[i]])
         .filter(([column]) => !hidden.includes(column))
-        .map(([column, text]) => [column.replaceAll("_", " "), text !== "" && Number.isFinite(Number(text)) ? short(Number(text)) : plain(text)])));
+        .map(([column, text]) => [label(column), text !== "" && Number.isFinite(Number(text)) ? short(Number(text)) : plain(text)])));
 }
 
 async function showMemory([layerName, cellName]) {
@@ -469,7 +475,7 @@ async function showMemory([layerName, cellName]) {
         make("h2", {}, "Triggers"),
         memory.triggers.length ? table([
             {name: "#", number: true, of: (trigger, i) => i + 1},
-            {name: "Coefficient", number: true, of: trigger => short(trigger[0])},
+            {name: "Coefficient", number: true, of: trigger => digits(trigger[0])},
             {name: "Prefix", class: "prefix", of: trigger => prefixElement(numbers(trigger[4]).map(token => tokens[token]))},
             {name: "Next token", of: trigger => [tokenLink(tokens[trigger[2]]), trigger[2] === top ? make("span", {class: "agrees"}, " \u2713 agrees") : null]},
             {name: "Its rank", title: "of the next token in the value's distribution", number: true, of: trigger => counted(trigger[3])},
@@ -519,7 +525,7 @@ async function resultsTable(flat, strength) {
         {name: "Layer / cell", of: row => memoryLink(row.layer, row.cell)},
         {name: strength.name, number: true, of: row => strength.of(row.strength)},
         {name: "Value's top token", of: row => tokenLink(row.top)},
-        {name: "Confidence", number: true, of: row => probability(row.confidence)},
+        {name: "Confidence", number: true, of: row => digits(row.confidence)},
     ];
     const place = make("div", {});
     place.append(table(columns, await rows(postings.slice(0, FIRST_RESULTS))));
@@ -543,7 +549,7 @@ async function showSearch([query = ""], {token}) {
     const lists = (await load(`postings-${piece}`))[chosen - list.pieces[piece]];
     const triggers = {name: "Triggers", of: number => `${number}`};
     const sections = [
-        ["Values that promote it", list.value[chosen], {name: "Probability", of: probability}, `It is among the ${overview.sizes.tops} most probable tokens of`],
+        ["Values that promote it", list.value[chosen], {name: "Probability", of: digits}, `It is among the ${overview.sizes.tops} most probable tokens of`],
         ["Keys whose triggers end with it", list.last[chosen], triggers, "It is the last token of a trigger of"],
         ["Keys whose triggers contain it", list.anywhere[chosen], triggers, "It is in a trigger of"],
     ];
@@ -570,12 +576,12 @@ async function showCases(path, query) {
         return {title: "Last layer", content: [make("p", {}, "The report was made without cases of the last layer.")]};
     const {columns, rows} = await load("last-layer");
     const pages = Math.ceil(rows.length / CASES_A_PAGE), page = pageOf(query, pages);
-    const numbers = columns.map((column, i) => rows.every(row => row[i] === "" || Number.isFinite(Number(row[i]))) && !["prefix", "old", "new"].includes(column));
+    const isNumber = columns.map((column, i) => rows.every(row => row[i] === "" || Number.isFinite(Number(row[i]))) && !["prefix", "old", "new"].includes(column));
     return {title: "Last layer", content: [
         make("p", {}, `Prefixes at which the last layer's block changes the prediction of the residual from the old token to the new one: ${counted(total)} in all`
             + (total > rows.length ? `, of which the first ${counted(rows.length)} are listed.` : ".")),
-        table(columns.map((column, i) => ({name: column.replaceAll("_", " "), number: numbers[i], class: column === "prefix" ? "prefix" : undefined,
-            of: row => numbers[i] ? (Number.isInteger(Number(row[i])) ? row[i] : short(Number(row[i])))
+        table(columns.map((column, i) => ({name: label(column), number: isNumber[i], class: column === "prefix" ? "prefix" : undefined,
+            of: row => isNumber[i] ? (Number.isInteger(Number(row[i])) ? row[i] : short(Number(row[i])))
                 : column === "old" || column === "new" ? tokenElement(row[i]) : make("bdi", {}, plain(row[i]))})),
         rows.slice((page - 1) * CASES_A_PAGE, page * CASES_A_PAGE), {wide: true}),
         pager(page, pages, number => address(["cases"], {page: number})),
@@ -588,7 +594,7 @@ function optionText(value) {
 
 function showProvenance() {
     const {model, corpus, tokenizer, counts, history, sizes} = overview;
-    const named = object => Object.entries(object || {}).map(([name, value]) => [name.replaceAll("_", " "), plain(optionText(value))]);
+    const named = object => Object.entries(object || {}).map(([name, value]) => [plain(name), plain(optionText(value))]);
     return {title: "Provenance", content: [
         make("h2", {}, "Model"), definitions(named(model)),
         make("h2", {}, "Corpus"), definitions([...named(corpus), ...named(counts)]),
@@ -601,7 +607,7 @@ function showProvenance() {
                 .map(([name, value]) => `${name} ${optionText(value)}`).join(", "))},
         ], [...history, {tool: "report-pages", version: overview.version, options: {top: sizes.top}}]),
         make("h2", {}, "Report"),
-        definitions([["made", overview.date && plain(overview.date)],
+        definitions([["date", overview.date && plain(overview.date)],
             ["triggers", `up to ${sizes.top} shown of up to ${sizes.found} a key`],
             ["best by", overview.rank && plain(overview.rank)],
             ["prefixes", overview.prefixes && plain(overview.prefixes)]]),
