@@ -25,8 +25,12 @@ struct merge {
     uint32_t token;       /* what the two become */
 };
 
-/* What a word was encoded as, one for each of the table's places: two words of the same place displace each other. */
-enum { CACHED_WORDS = 1 << 16, CACHED_BYTES = 30, CACHED_TOKENS = 8 };
+/*
+ * What words were encoded as: a table of sets of a few words. In a set the word of
+ * the last hit is the first; a new word goes before it, and the last one is forgotten.
+ * A word is a cache line.
+ */
+enum { CACHED_SETS = 1 << 14, SET_WORDS = 4, CACHED_BYTES = 30, CACHED_TOKENS = 8 };
 struct cached_word {
     uint8_t length; /* of the word; 0: an empty place */
     uint8_t count;
@@ -574,27 +578,47 @@ static void merge_word(struct encoding *encoding, struct span word)
     encoding->count -= symbols - count;
 }
 
+/* The word's set in the cache, with the word as the first when it is there; NULL: it cannot be. */
+static struct cached_word *find_cached(const struct bpe *bpe, struct span word, bool *found)
+{
+    *found = false;
+    if (word.length > CACHED_BYTES)
+        return NULL;
+    struct cached_word *set = bpe->cache + hash_bytes(word.bytes, word.length) % CACHED_SETS * SET_WORDS;
+    for (size_t i = 0; i < SET_WORDS && !*found; i++)
+        if (set[i].length == word.length && !memcmp(set[i].bytes, word.bytes, word.length)) {
+            struct cached_word hit = set[i];
+            set[i] = set[0];
+            set[0] = hit;
+            *found = true;
+        }
+    return set;
+}
+
+static void add_cached(struct cached_word *set, struct span word, const uint32_t *tokens, size_t count)
+{
+    memmove(set + 1, set, (SET_WORDS - 1) * sizeof *set);
+    set->length = (uint8_t)word.length;
+    set->count = (uint8_t)count;
+    memcpy(set->bytes, word.bytes, word.length);
+    memcpy(set->tokens, tokens, count * sizeof *tokens);
+}
+
 /* A word_function. */
 static void encode_word(void *context, struct span word)
 {
     struct encoding *encoding = context;
-    struct cached_word *cached = NULL;
-    if (word.length <= CACHED_BYTES) {
-        cached = &encoding->bpe->cache[hash_bytes(word.bytes, word.length) % CACHED_WORDS];
-        if (cached->length == word.length && !memcmp(cached->bytes, word.bytes, word.length)) {
-            memcpy(add_tokens(encoding, cached->count), cached->tokens, cached->count * sizeof *cached->tokens);
-            return;
-        }
+    bool found;
+    struct cached_word *cached = find_cached(encoding->bpe, word, &found);
+    if (found) {
+        memcpy(add_tokens(encoding, cached->count), cached->tokens, cached->count * sizeof *cached->tokens);
+        return;
     }
     size_t before = encoding->count;
     merge_word(encoding, word);
     size_t count = encoding->count - before;
-    if (cached && count && count <= CACHED_TOKENS) {
-        cached->length = (uint8_t)word.length;
-        cached->count = (uint8_t)count;
-        memcpy(cached->bytes, word.bytes, word.length);
-        memcpy(cached->tokens, *encoding->tokens + before, count * sizeof *cached->tokens);
-    }
+    if (cached && count && count <= CACHED_TOKENS)
+        add_cached(cached, word, *encoding->tokens + before, count);
 }
 
 /* ---- encoding a text ---- */
@@ -623,7 +647,7 @@ size_t bpe_encode(struct bpe *bpe, struct span text, uint32_t **tokens, size_t *
     if (!is_utf8(text))
         die("a text that is not UTF-8 cannot be encoded; convert it, for instance with iconv");
     if (!bpe->cache)
-        bpe->cache = new_array(CACHED_WORDS, sizeof *bpe->cache);
+        bpe->cache = new_aligned(CACHED_SETS * SET_WORDS, sizeof *bpe->cache);
     struct added_search search = {.set = bpe->added, .text = text};
     struct span before;
     uint32_t token;

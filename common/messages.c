@@ -120,15 +120,19 @@ char *format_string(const char *format, ...)
     return string;
 }
 
-float *new_floats(size_t count)
+void *new_aligned(size_t count, size_t size)
 {
     enum { ALIGNMENT = 64 };
-    if (count > SIZE_MAX / sizeof(float) - ALIGNMENT)
-        die("out of memory (%zu floats)", count);
-    size_t bytes = (count * sizeof(float) + ALIGNMENT) / ALIGNMENT * ALIGNMENT;
-    float *floats = aligned_alloc(ALIGNMENT, bytes);
-    if (!floats)
-        die("out of memory (%zu floats)", count);
-    memset(floats, 0, bytes);
-    return floats;
+    if (size && count > (SIZE_MAX - ALIGNMENT) / size)
+        die("out of memory (%zu items of %zu bytes)", count, size);
+    size_t bytes = (count * size + ALIGNMENT) / ALIGNMENT * ALIGNMENT;
+    void *array = aligned_alloc(ALIGNMENT, bytes);
+    if (!array)
+        die("out of memory (%zu items of %zu bytes)", count, size);
+    return memset(array, 0, bytes);
+}
+
+float *new_floats(size_t count)
+{
+    return new_aligned(count, sizeof(float));
 }

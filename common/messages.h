@@ -38,7 +38,8 @@ void *grow_array(void *array, size_t count, size_t size);
 char *copy_string(const char *string);
 char *format_string(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Zeroed, 64-byte aligned, for the vector loops; free with free(). */
+/* Zeroed, 64-byte aligned: for the vector loops, and for tables of cache lines; free with free(). */
+void *new_aligned(size_t count, size_t size);
 float *new_floats(size_t count);
 
 #endif

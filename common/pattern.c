@@ -26,6 +26,7 @@ struct pattern {
     char *expression;
     char *where;
     pcre2_code *code;
+    bool is_compiled; /* to the processor's instructions */
     pcre2_match_data *match;
     pcre2_match_context *context;
     pcre2_jit_stack *stack;
@@ -322,7 +323,7 @@ static struct pattern *new_pattern(const char *expression, const char *text, con
     pattern->where = copy_string(where);
     pattern->code = compile(text, pattern);
     /* Without a compiler for this processor PCRE2 interprets: slower, and the same. */
-    pcre2_jit_compile(pattern->code, PCRE2_JIT_COMPLETE);
+    pattern->is_compiled = pcre2_jit_compile(pattern->code, PCRE2_JIT_COMPLETE) == 0;
     pattern->match = pcre2_match_data_create(1, NULL);
     pattern->context = pcre2_match_context_create(NULL);
     pattern->stack = pcre2_jit_stack_create(LEAST_STACK, MOST_STACK, NULL);
@@ -374,8 +375,9 @@ const char *pattern_expression(const struct pattern *pattern)
 
 bool pattern_find(struct pattern *pattern, struct span text, size_t at, struct span *match)
 {
-    int result = pcre2_match(pattern->code, (PCRE2_SPTR)text.bytes, text.length, at, PCRE2_NO_UTF_CHECK,
-                             pattern->match, pattern->context);
+    /* pcre2_jit_match leaves out what pcre2_match does first: checks, of what holds here. */
+    int result = (pattern->is_compiled ? pcre2_jit_match : pcre2_match)(
+        pattern->code, (PCRE2_SPTR)text.bytes, text.length, at, PCRE2_NO_UTF_CHECK, pattern->match, pattern->context);
     if (result == PCRE2_ERROR_NOMATCH)
         return false;
     if (result < 0) {
