@@ -82,8 +82,11 @@ function memoryLink(layer, cell) {
     return make("a", {class: "whole", href: address(["memory", layer, cell])}, `${layer} / ${cell}`);
 }
 
-/* columns: [{name, number, of: row -> content, sort}]; order: {sort, descending, link: column -> address}. */
-function table(columns, rows, {order, caption, wide} = {}) {
+/*
+ * columns: [{name, number, of: row -> content, sort}]; order: {sort, descending, link: column -> address};
+ * wide: has the whole width, and on narrow screens a block a row.
+ */
+function table(columns, rows, {order, wide} = {}) {
     const heads = columns.map(column => {
         const sorted = order && column.sort && column.sort === order.sort;
         const content = order && column.sort
@@ -93,11 +96,14 @@ function table(columns, rows, {order, caption, wide} = {}) {
         return make("th", {scope: "col", class: column.number && "number", title: column.title,
             "aria-sort": sorted && (order.descending ? "descending" : "ascending")}, content);
     });
-    const lines = rows.map((row, i) => make("tr", {}, columns.map(column =>
-        make("td", {class: column.class || (column.number && "number")}, column.of(row, i)))));
-    return make("div", {class: "scroll"}, make("table", {class: wide && "wide"},
-        caption ? make("caption", {}, caption) : null,
-        make("thead", {}, make("tr", {}, heads)), make("tbody", {}, lines)));
+    // Blocks are no rows and cells any more for those who listen, unless their roles say so.
+    const role = name => wide ? name : null;
+    const lines = rows.map((row, i) => make("tr", {role: role("row")}, columns.map(column =>
+        make("td", {class: column.class || (column.number && "number"), role: role("cell"), "data-name": wide && column.name},
+            make("div", {}, column.of(row, i))))));
+    return make("div", {class: "scroll"}, make("table", {class: wide && "wide", role: role("table")},
+        make("thead", {role: role("rowgroup")}, make("tr", {role: role("row")}, heads)),
+        make("tbody", {role: role("rowgroup")}, lines)));
 }
 
 function definitions(pairs) {
