@@ -5,6 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+void prefixes_free(struct prefixes *prefixes)
+{
+    free(prefixes->length);
+    free(prefixes->token);
+}
+
 /* ---- n-grams ---- */
 
 struct occurrence {

@@ -15,6 +15,8 @@ struct prefixes {
     uint32_t *token;  /* of all prefixes in a row */
 };
 
+void prefixes_free(struct prefixes *prefixes);
+
 enum { MOST_NGRAM = 3 };
 
 /* An n-gram, and how many of the prefixes have it. */

@@ -295,7 +295,7 @@ int main(int argc, char **argv)
     if (options.replacement == REPLACEMENT_UNKNOWN)
         perturbation.unknown = (uint32_t)header_number(reader, "tokenizer", "unknown", perturbation.vocabulary - 1);
     else if (perturbation.vocabulary < 3)
-        stream_fail(reader, "a vocabulary of %u tokens has none to replace another", perturbation.vocabulary);
+        stream_fail(reader, "a vocabulary of %u tokens has none to take another's place", perturbation.vocabulary);
     perturb_all(&perturbation, reader);
 
     batch_free(&perturbation.batch);

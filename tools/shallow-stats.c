@@ -9,12 +9,11 @@
  * from 0 in streams.
  */
 #include "cli.h"
-#include "hash.h"
 #include "key_sample.h"
 #include "messages.h"
 #include "prefixes.h"
+#include "random_prefixes.h"
 #include "records.h"
-#include "sentence_sample.h"
 #include "statistics.h"
 #include "stop_words.h"
 #include "stream.h"
@@ -25,8 +24,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Sentences of the corpus that random prefixes are taken from; n-grams of each length that --ngrams lists. */
-enum { MOST_SENTENCES = 10000, NGRAMS = 5 };
+/* N-grams of each length that --ngrams lists of a key. */
+enum { NGRAMS = 5 };
 
 struct options {
     const char *model, *corpus, *output, *keys, *ngrams;
@@ -45,19 +44,12 @@ struct key {
     struct prefixes prefixes; /* of its best triggers: at least two */
 };
 
-struct sentence {
-    struct sampled_sentence sampled;
-    size_t used_by; /* the last key that had a prefix of it, counted from 1 */
-};
-
 struct shallow {
     const struct options *options;
     struct key *keys;
     size_t key_count, key_capacity;
     bool *skip;                  /* vocabulary: the most frequent tokens */
-    struct sentence_sample *sample; /* of the corpus; NULL without one */
-    struct sentence *sentences;  /* in it, the shortest first */
-    size_t sentence_count;
+    struct random_prefixes *corpus; /* NULL: none */
 };
 
 /* ---- triggers ---- */
@@ -100,92 +92,6 @@ static void choose_skipped(struct shallow *shallow, const struct triggers_reader
         : new_array(vocabulary, sizeof *shallow->skip);
 }
 
-/* ---- random prefixes ---- */
-
-static int by_length(const void *a, const void *b)
-{
-    const struct sentence *left = a, *right = b;
-    if (left->sampled.length != right->sampled.length)
-        return left->sampled.length < right->sampled.length ? -1 : 1;
-    return left->sampled.sentence < right->sampled.sentence ? -1 : left->sampled.sentence > right->sampled.sentence;
-}
-
-/* A seeded sample of the corpus' sentences, whose tokens must be those of the triggers. */
-static void read_corpus(struct shallow *shallow, const struct stream_reader *triggers, size_t vocabulary)
-{
-    struct stream_reader *reader = stream_open(strcmp(shallow->options->corpus, "-") ? shallow->options->corpus : NULL, "tokens");
-    if (strcmp(header_text(reader, "tokenizer", "id"), header_text(triggers, "tokenizer", "id")))
-        stream_fail(reader, "made with another tokenizer than the triggers");
-    shallow->sample = sentence_sample_new(MOST_SENTENCES, shallow->options->seed);
-    struct record record;
-    while (stream_next(reader, &record)) {
-        struct batch batch = batch_read(&record, vocabulary);
-        const uint32_t *token = batch.token;
-        for (size_t s = 0; s < batch.sentences; token += batch.length[s], s++)
-            sentence_sample_offer(shallow->sample, batch_sentence(&batch, s), token, batch.length[s], false);
-        batch_free(&batch);
-    }
-    const struct sampled_sentence *sampled = sentence_sample_take(shallow->sample, &shallow->sentence_count);
-    if (!shallow->sentence_count)
-        stream_fail(reader, "there is no sentence in it");
-    shallow->sentences = new_array(shallow->sentence_count, sizeof *shallow->sentences);
-    for (size_t i = 0; i < shallow->sentence_count; i++)
-        shallow->sentences[i].sampled = sampled[i];
-    qsort(shallow->sentences, shallow->sentence_count, sizeof *shallow->sentences, by_length);
-    stream_close(reader);
-}
-
-/* The first sentence with more than length tokens, so that a next token follows; the longest where there is none. */
-static size_t first_longer(const struct shallow *shallow, size_t length)
-{
-    size_t low = 0, high = shallow->sentence_count - 1;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (shallow->sentences[middle].sampled.length > length)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return low;
-}
-
-/*
- * A random sentence for trigger number trigger of a key: among those that are long
- * enough, one that no trigger of the key has, as long as there is one.
- */
-static struct sentence *draw_sentence(const struct shallow *shallow, size_t key, size_t trigger, size_t length)
-{
-    size_t first = first_longer(shallow, length), choices = shallow->sentence_count - first;
-    uint64_t of_key = random_number(shallow->options->seed, shallow->keys[key].layer, shallow->keys[key].cell);
-    size_t start = (size_t)(random_number(of_key, trigger, 0) % choices);
-    for (size_t i = 0; i < choices; i++) {
-        struct sentence *sentence = &shallow->sentences[first + (start + i) % choices];
-        if (sentence->used_by != key + 1) {
-            sentence->used_by = key + 1;
-            return sentence;
-        }
-    }
-    return &shallow->sentences[first + start];
-}
-
-/* Random prefixes of the lengths that the key's have; only a sentence that is too short gives a shorter one. */
-static struct prefixes random_prefixes(const struct shallow *shallow, size_t key)
-{
-    const struct prefixes *like = &shallow->keys[key].prefixes;
-    struct prefixes prefixes = {like->count, new_array(like->count, sizeof(uint32_t)), NULL};
-    size_t tokens = 0;
-    for (size_t i = 0; i < like->count; i++) {
-        const struct sentence *sentence = draw_sentence(shallow, key, i, like->length[i]);
-        size_t longest = sentence->sampled.length;
-        uint32_t length = like->length[i] < longest ? like->length[i] : (uint32_t)longest;
-        prefixes.token = grow_array(prefixes.token, tokens + length + 1, sizeof(uint32_t));
-        memcpy(prefixes.token + tokens, sentence->sampled.token, length * sizeof(uint32_t));
-        prefixes.length[i] = length;
-        tokens += length;
-    }
-    return prefixes;
-}
-
 /* ---- measures ---- */
 
 static struct measures measure(const struct prefixes *prefixes, const bool *skip)
@@ -199,15 +105,14 @@ static struct measures measure(const struct prefixes *prefixes, const bool *skip
     return measures;
 }
 
-static struct measures measure_random(const struct shallow *shallow, size_t key)
+static struct measures measure_random(const struct shallow *shallow, const struct key *key)
 {
-    if (!shallow->sentences)
+    if (!shallow->corpus)
         return (struct measures){.same_last = {(double)NAN, (double)NAN, (double)NAN}, .overlap = (double)NAN,
                                  .overlap_before = (double)NAN};
-    struct prefixes prefixes = random_prefixes(shallow, key);
+    struct prefixes prefixes = random_prefixes_like(shallow->corpus, key->layer, key->cell, &key->prefixes);
     struct measures measures = measure(&prefixes, shallow->skip);
-    free(prefixes.length);
-    free(prefixes.token);
+    prefixes_free(&prefixes);
     return measures;
 }
 
@@ -292,7 +197,7 @@ static void write_tables(const struct shallow *shallow, const struct tokenizer *
     struct measures found_sums = {0}, random_sums = {0};
     for (size_t k = 0, first = 0; k < shallow->key_count; k++) {
         const struct key *key = &shallow->keys[k];
-        struct measures found = measure(&key->prefixes, shallow->skip), random = measure_random(shallow, k);
+        struct measures found = measure(&key->prefixes, shallow->skip), random = measure_random(shallow, key);
         add_measures(&found_sums, &found);
         add_measures(&random_sums, &random);
         if (keys)
@@ -350,16 +255,14 @@ int main(int argc, char **argv)
     read_triggers(&shallow, &triggers);
     choose_skipped(&shallow, &triggers);
     if (options.corpus)
-        read_corpus(&shallow, reader, triggers.shape.vocabulary);
+        shallow.corpus = random_prefixes_read(strcmp(options.corpus, "-") ? options.corpus : NULL, reader,
+                                              triggers.shape.vocabulary, options.seed);
     write_tables(&shallow, tokenizer);
 
-    for (size_t i = 0; i < shallow.key_count; i++) {
-        free(shallow.keys[i].prefixes.length);
-        free(shallow.keys[i].prefixes.token);
-    }
-    if (shallow.sample)
-        sentence_sample_free(shallow.sample);
-    free(shallow.sentences);
+    for (size_t i = 0; i < shallow.key_count; i++)
+        prefixes_free(&shallow.keys[i].prefixes);
+    if (shallow.corpus)
+        random_prefixes_free(shallow.corpus);
     free(shallow.keys);
     free(shallow.skip);
     if (tokenizer)
