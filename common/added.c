@@ -133,7 +133,8 @@ static bool is_word_character(const struct added_set *set, struct span text, siz
     struct span match;
     return u_isUAlphabetic(character) || (U_GET_GC_MASK(character) & (U_GC_M_MASK | U_GC_ND_MASK | U_GC_PC_MASK))
         || u_hasBinaryProperty(character, UCHAR_JOIN_CONTROL)
-        || pattern_find(set->word_character, (struct span){text.bytes, at + (size_t)U8_LENGTH(character)}, at, &match);
+        || pattern_find(set->word_character, (struct span){text.bytes, at + (size_t)U8_LENGTH(character)}, false, at,
+                        &match);
 }
 
 static bool stands_alone(const struct added_set *set, struct span text, size_t start, size_t end)

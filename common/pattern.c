@@ -19,14 +19,24 @@ enum {
     MOST_REPETITIONS = 1000,
 };
 
-/* White space: Oniguruma's \s. PCRE2's has U+180E as well, which Unicode no longer counts. */
-#define SPACES "\\t-\\r \\x85\\xA0\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}"
+/* In a class: nothing that ASCII has. */
+#define NO_ASCII "\\x80-\\x80"
 
+/* White space: Oniguruma's \s. PCRE2's has U+180E as well, which Unicode no longer counts. */
+#define ASCII_SPACES "\\t-\\r "
+#define SPACES ASCII_SPACES "\\x85\\xA0\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}"
+
+/*
+ * An expression twice: for all of Unicode, and for ASCII alone, where categories
+ * are a few letters and PCRE2 is twice as fast.
+ */
 struct pattern {
     char *expression;
     char *where;
-    pcre2_code *code;
-    bool is_compiled; /* to the processor's instructions */
+    struct program {
+        pcre2_code *code;
+        bool is_compiled; /* to the processor's instructions */
+    } unicode, ascii;
     pcre2_match_data *match;
     pcre2_match_context *context;
     pcre2_jit_stack *stack;
@@ -34,7 +44,7 @@ struct pattern {
 
 /* ---- categories of characters ---- */
 
-/* A category that expressions may name, and its members below U+0080, which speeds the common case up. */
+/* A category that expressions may name, and its members below U+0080, as members of a class. */
 struct category {
     const char *name;
     const char *ascii;
@@ -44,7 +54,8 @@ struct category {
 static const struct category categories[] = {
     {"L", "a-zA-Z", false}, {"Lu", "A-Z", true}, {"Ll", "a-z", true}, {"Lt", "", true},
     {"Lm", "", false}, {"Lo", "", false}, {"M", "", false}, {"N", "0-9", false},
-    {"Nd", "0-9", false}, {"Nl", "", false}, {"No", "", false}, {"P", "", false}, {"S", "", false},
+    {"Nd", "0-9", false}, {"Nl", "", false}, {"No", "", false},
+    {"P", "!-#%-*,-\\/:;?@_{}\\[-\\]", false}, {"S", "$+\\^`|~<->", false},
 };
 
 /*
@@ -100,10 +111,17 @@ static const struct category *find_category(const char *name, size_t length)
     return NULL;
 }
 
-/* The category as members of a class. Ranges only, so that a - which follows stays a -. */
-static void write_category(FILE *out, const struct category *category)
+/*
+ * The category as members of a class. A range is the last, so that a - which follows
+ * stays a -; the first is none where it can be, so that PCRE2 refuses a - before it.
+ */
+static void write_category(FILE *out, const struct category *category, bool ascii)
 {
-    fprintf(out, "%s\\p{%s}", category->ascii, category->name);
+    if (ascii) {
+        fputs(*category->ascii ? category->ascii : NO_ASCII, out);
+        return;
+    }
+    fprintf(out, "\\p{%s}%s", category->name, category->ascii);
     for (size_t i = 0; i < sizeof later_characters / sizeof *later_characters; i++) {
         const struct later_characters *later = &later_characters[i];
         if (!strncmp(later->category, category->name, strlen(category->name)))
@@ -116,6 +134,7 @@ static void write_category(FILE *out, const struct category *category)
 struct translation {
     const char *expression, *at;
     const char *where;
+    bool ascii;            /* for text of ASCII alone */
     FILE *out;
     size_t depth;          /* of groups */
     size_t caseless_depth; /* of the outermost group that ignores case, or 0 */
@@ -145,7 +164,7 @@ static void translate_category(struct translation *translation, char letter, boo
         refuse(translation, "\\P inside of a class");
     if (!in_class)
         fputs(letter == 'P' ? "[^" : "[", translation->out);
-    write_category(translation->out, category);
+    write_category(translation->out, category, translation->ascii);
     if (!in_class)
         fputc(']', translation->out);
     if (letter != 'd')
@@ -159,7 +178,8 @@ static void translate_escape(struct translation *translation, bool in_class)
     if (letter)
         translation->at++;
     if (letter == 's' || (letter == 'S' && !in_class))
-        fprintf(translation->out, in_class ? "%s" : letter == 's' ? "[%s]" : "[^%s]", SPACES);
+        fprintf(translation->out, in_class ? "%s" : letter == 's' ? "[%s]" : "[^%s]",
+                translation->ascii ? ASCII_SPACES : SPACES);
     else if (letter == 'p' || letter == 'P' || letter == 'd')
         translate_category(translation, letter, in_class);
     else if (letter && (strchr("nrtf", letter) || ispunct((unsigned char)letter)))
@@ -273,11 +293,11 @@ static void translate_next(struct translation *translation)
 }
 
 /* The expression in PCRE2's syntax; the caller frees it. */
-static char *translate(const char *expression, const char *where)
+static char *translate(const char *expression, const char *where, bool ascii)
 {
     char *text = NULL;
     size_t size = 0;
-    struct translation translation = {expression, expression, where, open_memstream(&text, &size), 0, 0};
+    struct translation translation = {expression, expression, where, ascii, open_memstream(&text, &size), 0, 0};
     if (strlen(expression) > MOST_EXPRESSION)
         die("%s: an expression of %zu bytes; tokenizers have no such ones", where, strlen(expression));
     if (!translation.out)
@@ -293,7 +313,7 @@ static char *translate(const char *expression, const char *where)
 
 /* ---- PCRE2 ---- */
 
-static pcre2_code *compile(const char *text, const struct pattern *pattern)
+static struct program compile(const char *text, uint32_t flags, const struct pattern *pattern)
 {
     int error;
     PCRE2_SIZE place;
@@ -301,8 +321,8 @@ static pcre2_code *compile(const char *text, const struct pattern *pattern)
     pcre2_compile_context *context = pcre2_compile_context_create(NULL);
     if (!context || pcre2_set_newline(context, PCRE2_NEWLINE_LF) != 0)
         die("out of memory");
-    pcre2_code *code = pcre2_compile((PCRE2_SPTR)text, PCRE2_ZERO_TERMINATED,
-                                     PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &error, &place, context);
+    pcre2_code *code = pcre2_compile((PCRE2_SPTR)text, PCRE2_ZERO_TERMINATED, flags | PCRE2_NEVER_BACKSLASH_C,
+                                     &error, &place, context);
     pcre2_compile_context_free(context);
     if (!code) {
         char message[256];
@@ -313,17 +333,18 @@ static pcre2_code *compile(const char *text, const struct pattern *pattern)
     if (matches_nothing)
         die("%s: expression '%.500s' matches where there is nothing; a tokenizer cannot split text with it",
             pattern->where, pattern->expression);
-    return code;
+    /* Without a compiler for this processor PCRE2 interprets: slower, and the same. */
+    return (struct program){code, pcre2_jit_compile(code, PCRE2_JIT_COMPLETE) == 0};
 }
 
-static struct pattern *new_pattern(const char *expression, const char *text, const char *where)
+/* ascii_text: NULL where the same program has to do for ASCII. */
+static struct pattern *new_pattern(const char *expression, const char *text, const char *ascii_text, const char *where)
 {
     struct pattern *pattern = new_array(1, sizeof *pattern);
     pattern->expression = copy_string(expression);
     pattern->where = copy_string(where);
-    pattern->code = compile(text, pattern);
-    /* Without a compiler for this processor PCRE2 interprets: slower, and the same. */
-    pattern->is_compiled = pcre2_jit_compile(pattern->code, PCRE2_JIT_COMPLETE) == 0;
+    pattern->unicode = compile(text, PCRE2_UTF | PCRE2_UCP, pattern);
+    pattern->ascii = ascii_text ? compile(ascii_text, 0, pattern) : (struct program){NULL, false};
     pattern->match = pcre2_match_data_create(1, NULL);
     pattern->context = pcre2_match_context_create(NULL);
     pattern->stack = pcre2_jit_stack_create(LEAST_STACK, MOST_STACK, NULL);
@@ -336,11 +357,22 @@ static struct pattern *new_pattern(const char *expression, const char *text, con
     return pattern;
 }
 
+bool is_ascii(struct span text)
+{
+    unsigned char all = 0;
+    for (size_t i = 0; i < text.length; i++)
+        all |= (unsigned char)text.bytes[i];
+    return all < 0x80;
+}
+
 struct pattern *pattern_new(const char *expression, const char *where)
 {
-    char *text = translate(expression, where);
-    struct pattern *pattern = new_pattern(expression, text, where);
+    /* Where case is ignored, a letter beyond ASCII can be one of ASCII: the long s, the sign for kelvin. */
+    bool has_ascii = is_ascii((struct span){expression, strlen(expression)}) || !strstr(expression, "(?i");
+    char *text = translate(expression, where, false), *ascii_text = has_ascii ? translate(expression, where, true) : NULL;
+    struct pattern *pattern = new_pattern(expression, text, ascii_text, where);
     free(text);
+    free(ascii_text);
     return pattern;
 }
 
@@ -352,7 +384,7 @@ struct pattern *pattern_literal(const char *characters, const char *where)
             *end++ = '\\';
         *end++ = *at;
     }
-    struct pattern *pattern = new_pattern(characters, text, where);
+    struct pattern *pattern = new_pattern(characters, text, text, where);
     free(text);
     return pattern;
 }
@@ -362,7 +394,8 @@ void pattern_free(struct pattern *pattern)
     pcre2_jit_stack_free(pattern->stack);
     pcre2_match_context_free(pattern->context);
     pcre2_match_data_free(pattern->match);
-    pcre2_code_free(pattern->code);
+    pcre2_code_free(pattern->unicode.code);
+    pcre2_code_free(pattern->ascii.code);
     free(pattern->expression);
     free(pattern->where);
     free(pattern);
@@ -373,11 +406,12 @@ const char *pattern_expression(const struct pattern *pattern)
     return pattern->expression;
 }
 
-bool pattern_find(struct pattern *pattern, struct span text, size_t at, struct span *match)
+bool pattern_find(struct pattern *pattern, struct span text, bool ascii, size_t at, struct span *match)
 {
+    const struct program *program = ascii && pattern->ascii.code ? &pattern->ascii : &pattern->unicode;
     /* pcre2_jit_match leaves out what pcre2_match does first: checks, of what holds here. */
-    int result = (pattern->is_compiled ? pcre2_jit_match : pcre2_match)(
-        pattern->code, (PCRE2_SPTR)text.bytes, text.length, at, PCRE2_NO_UTF_CHECK, pattern->match, pattern->context);
+    int result = (program->is_compiled ? pcre2_jit_match : pcre2_match)(
+        program->code, (PCRE2_SPTR)text.bytes, text.length, at, PCRE2_NO_UTF_CHECK, pattern->match, pattern->context);
     if (result == PCRE2_ERROR_NOMATCH)
         return false;
     if (result < 0) {

@@ -30,8 +30,12 @@ const char *pattern_expression(const struct pattern *pattern);
 
 /*
  * The first match in text, which is UTF-8, at byte `at` or later; it has one
- * byte at least. False: none. A search that takes too many steps ends the program.
+ * byte at least. ascii: text has no other characters, which is faster. False:
+ * none. A search that takes too many steps ends the program.
  */
-bool pattern_find(struct pattern *pattern, struct span text, size_t at, struct span *match);
+bool pattern_find(struct pattern *pattern, struct span text, bool ascii, size_t at, struct span *match);
+
+/* Whether a text is of characters below U+0080 only. */
+bool is_ascii(struct span text);
 
 #endif

@@ -200,7 +200,8 @@ static void split(const struct splitting *splitting, size_t first_rule, struct s
     struct joint joint = {.splitting = splitting, .rule = first_rule};
     struct span match;
     size_t at = 0;
-    while (rule->pattern && at < piece.length && pattern_find(rule->pattern, piece, at, &match)) {
+    const bool ascii = rule->pattern && is_ascii(piece);
+    while (rule->pattern && at < piece.length && pattern_find(rule->pattern, piece, ascii, at, &match)) {
         size_t start = (size_t)(match.bytes - piece.bytes);
         if (start > at)
             add_run(&joint, (struct span){piece.bytes + at, start - at}, false);

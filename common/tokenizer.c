@@ -79,7 +79,9 @@ struct tokenizer *tokenizer_read(const struct model_config *config)
 {
     struct tokenizer *tokenizer = new_array(1, sizeof *tokenizer);
     if (config->bos == NO_TOKEN)
-        die("%s: the model names no BOS (bos_token_id), but a sentence must begin with something", config->path);
+        die("%s: the model names no BOS, which is read before each sentence: %s", config->path,
+            model_is_gguf(config->path) ? "the file's metadata lack tokenizer.ggml.bos_token_id"
+                                        : "write the token as bos_token_id into config.json");
     tokenizer->bpe = model_is_gguf(config->path) ? gguf_bpe(config->path) : read_bpe(config);
     if (tokenizer->bpe && bpe_size(tokenizer->bpe) > config->vocabulary)
         die("%s: the tokenizer has %zu tokens, the model a vocabulary of %zu", config->path,

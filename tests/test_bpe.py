@@ -6,6 +6,7 @@ reading of SmolLM2's tokenizer from its GGUF file.  Without a network the tests
 that need them are skipped, and say so."""
 
 import json
+import unicodedata
 
 import pytest
 
@@ -153,6 +154,19 @@ def test_by_hand(bin, tokenizer, changes, text, tokens):
     assert encode(bin, tokenizer(small(**changes)), stdin=text.encode() + b"\n") == tokens + "\n"
 
 
+@pytest.mark.parametrize("expression, categories", [("\\p{P}", "P"), ("\\p{S}", "S"), ("[^\\s\\p{P}a-c]", "CSLN"),
+                                                     ("\\p{M}", ""), ("\\P{M}", "CPSLNZ"), ("[\\p{Lt}\\p{N}]", "N")])
+def test_categories_of_ascii(bin, tokenizer, expression, categories):
+    """Text of ASCII alone has expressions of its own. Oracle: unicodedata. What is split stays apart from what it
+    stands between, a and b, which otherwise become ab: other characters than a, b and c have no tokens here."""
+    path = tokenizer(small(pre_tokenizer=split(expression)))
+    characters = [chr(i) for i in range(1, 0x7f) if chr(i) not in "abc\n "]
+    found = encode(bin, path, stdin="".join(f"a{c}b\n" for c in characters).encode()).splitlines()
+    for character, tokens in zip(characters, found, strict=True):
+        apart = unicodedata.category(character)[0] in categories and not ("s" in expression and character in "\t\v\f\r")
+        assert tokens == ("0 1" if apart else "4"), repr(character)
+
+
 def test_readable_text(bin, tokenizer):
     """Bytes that are not UTF-8 are escaped; those without a token are gone."""
     found = encode(bin, tokenizer(small()), "--text", stdin="\U0001f600 ab<s>\u0001x".encode())
@@ -200,6 +214,7 @@ def test_readable_text(bin, tokenizer):
     ({"pre_tokenizer": split("a)")}, ") without ("),
     ({"pre_tokenizer": split("[a")}, "a class that does not end"),
     ({"pre_tokenizer": split("[a[b]]")}, "a class inside of a class"),
+    ({"pre_tokenizer": split("[+-\\p{L}]")}, "invalid range"),
     ({"pre_tokenizer": split("\\p{Greek}")}, "a character category other than"),
     ({"pre_tokenizer": split("\\w+")}, "an escape other than"),
     ({"pre_tokenizer": split("a\\")}, "an escape other than"),

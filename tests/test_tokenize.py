@@ -1,11 +1,13 @@
 """tokenize: words, sentences, batches and counts, against Python's own text
 functions, against the batches' rule stated again, and against cases by hand."""
 
+import json
 import sys
 
 import numpy as np
 import pytest
 
+import gguf_format
 import oracle
 import streams
 from helpers import fails, ok, random_sentences, sentences_of, text
@@ -34,6 +36,56 @@ def words_of(stream, model):
     """Each sentence as its words, joined by spaces."""
     words = {i: word for word, i in oracle.load_dictionary(model).items()}
     return [" ".join(words[token] for token in tokens) for tokens in sentences_of(stream)]
+
+
+# ------------------------------------------------------------------------- BOS
+
+VOCABULARY = {"a": 0, "b": 1, "ab": 2, "\u0120": 3, "<s>": 4}
+LLAMA = {"model_type": "llama", "vocab_size": 5, "hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1,
+         "intermediate_size": 3, "hidden_act": "silu", "rms_norm_eps": 1e-5}
+
+
+def llama_folder(folder, bos):
+    """A model that tokenize can read, whose tokenizer adds BOS, and whose configuration of it says that it does not."""
+    post = {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}},
+                                                     {"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": [], "special_tokens": {"<s>": {"id": "<s>", "ids": [4], "tokens": ["<s>"]}}}
+    tokenizer = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
+                 "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+                 "post_processor": post, "decoder": {"type": "ByteLevel"},
+                 "model": {"type": "BPE", "vocab": VOCABULARY, "merges": ["a b"]}}
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({**LLAMA, "bos_token_id": bos}))
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"add_bos_token": False, "bos_token": None}))
+    return folder
+
+
+def llama_gguf(path, bos):
+    numbers = {"embedding_length": 4, "block_count": 1, "feed_forward_length": 3, "attention.head_count": 1}
+    keys = [("general.architecture", "string", "llama"), *((f"llama.{key}", "uint32", n) for key, n in numbers.items()),
+            ("llama.attention.layer_norm_rms_epsilon", "float32", 1e-5), ("tokenizer.ggml.model", "string", "gpt2"),
+            ("tokenizer.ggml.pre", "string", "gpt-2"), ("tokenizer.ggml.tokens", ("array", "string"), list(VOCABULARY)),
+            ("tokenizer.ggml.merges", ("array", "string"), ["a b"]), ("tokenizer.ggml.add_bos_token", "bool", 0)]
+    path.write_bytes(gguf_format.build(keys + ([] if bos is None else [("tokenizer.ggml.bos_token_id", "uint32", bos)])))
+    return path
+
+
+@pytest.mark.parametrize("write", [llama_folder, llama_gguf])
+@pytest.mark.parametrize("bos", [0, 4])
+def test_bos_is_the_configurations_once_and_said(bin, tmp_path, write, bos):
+    """Whatever a post-processor would add and add_bos_token says; 0 is a token as others are."""
+    stream = read(bin, write(tmp_path / "model", bos), "ab a\nb\n")
+    assert stream.header["tokenizer"]["bos"] == bos
+    assert [list(tokens) for tokens in sentences_of(stream)] == [[2, 3, 0], [1]]
+
+
+@pytest.mark.parametrize("write, says", [(llama_folder, "write the token as bos_token_id into config.json"),
+                                         (llama_gguf, "the file's metadata lack tokenizer.ggml.bos_token_id")])
+def test_a_model_without_bos_is_refused(bin, tmp_path, write, says):
+    model = write(tmp_path / "model", None)
+    fails(bin, "tokenize", "-m", model, stdin=b"ab\n", says=f"{model}: the model names no BOS")
+    fails(bin, "tokenize", "-m", model, stdin=b"ab\n", says=says)
 
 
 # ----------------------------------------------------------------------- lines
