@@ -13,7 +13,7 @@ import environments
 import oracle
 import random_model
 import streams
-from helpers import assert_close, by_sentence, fails, ok, text
+from helpers import assert_close, by_sentence, fails, ok, table, text
 
 NAMES = ["gpt2", "gpt2-inner", "opt", "neox", "neox-sequential", "llama", "llama3-scaled", "llama-linear",
          "mistral", "qwen2", "qwen3", "qwen3-bf16", "gpt2-f16"]
@@ -63,6 +63,21 @@ def test_activations_and_predictions(bin, reference, name):
                 assert np.array_equal(found, expected)
             else:
                 assert_close(found, expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_refinement_ends_in_the_models_prediction(bin, reference, name, tmp_path):
+    """Oracle: the reference library's logits; o^L = r^L + y^L, through the final norm, in every family."""
+    sentences = load(reference, name)
+    tokens = ok(bin, "tokenize", "--model", reference / name, stdin=text(s["tokens"] for s in sentences))
+    rows = ok(bin, "forward-dump", "--model", reference / name, "--emit", "resid,ffn", stdin=tokens)
+    ok(bin, "refinement-stats", "--model", reference / name, "--perplexity", tmp_path / "perplexity", stdin=rows)
+    log_p = np.concatenate([log_softmax(s["logits"])[1:] for s in sentences])  # the empty prefix does not count
+    following = np.concatenate([s["tokens"][1:] for s in sentences])
+    (found,) = table(tmp_path / "perplexity")
+    assert int(found["prefixes"]) == len(following)
+    assert float(found["perplexity"]) == pytest.approx(np.exp(-log_p[np.arange(len(following)), following].mean()), rel=1e-3)
+    assert float(found["next_is_top"]) == pytest.approx((log_p.argmax(axis=1) == following).mean())
 
 
 def test_sharded_files(bin, reference, tmp_path):

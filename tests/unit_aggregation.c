@@ -235,6 +235,35 @@ static void a_whole_cluster_that_equals_the_best_word(void **state)
     free_words(&model);
 }
 
+/* Two clusters of one word each, equal and better than the head's: the lower wins, whichever is looked at first. */
+static void whole_clusters_that_equal_each_other(void **state)
+{
+    (void)state;
+    struct model model = make_words((const size_t[]){3, 3, 3}, 3);
+    model.cluster[1].size = model.cluster[2].size = 1;
+    model.cluster[2].first = 4;
+    model.config.vocabulary = 5;
+    float keys[2 * WIDTH], vector[WIDTH];
+    for (size_t k = 0; k < WIDTH; k++) {
+        vector[k] = 100;
+        keys[k] = keys[WIDTH + k] = 1;
+    }
+    free((float *)(uintptr_t)model.cluster_keys);
+    model.cluster_keys = keys;
+    struct projection *projection = projection_new(&model);
+    for (uint32_t i = 0; i < 6; i++) {
+        uint32_t token = 3 + i % 3; /* of either cluster, or none */
+        struct projection_question question = {.token = token < 5 ? token : NO_TOKEN, .ranked = i > 2};
+        projection_ask(projection, vector, 1, &question);
+        assert_int_equal(question.top, 3);
+        if (question.ranked && token < 5)
+            assert_int_equal(question.token_rank, token - 2);
+    }
+    projection_free(projection);
+    model.cluster_keys = NULL;
+    free_words(&model);
+}
+
 /* ---- sums.h ---- */
 
 static void exact_sums_are_those_of_long_arithmetic(void **state)
@@ -397,6 +426,7 @@ int main(void)
         cmocka_unit_test(questions_have_the_answers_of_whole_distributions),
         cmocka_unit_test(equal_words_go_by_number_in_and_between_clusters),
         cmocka_unit_test(a_whole_cluster_that_equals_the_best_word),
+        cmocka_unit_test(whole_clusters_that_equal_each_other),
         cmocka_unit_test(exact_sums_are_those_of_long_arithmetic),
         cmocka_unit_test(exact_sums_do_not_depend_on_order),
         cmocka_unit_test(quantiles_of_histograms_are_those_of_sorted_numbers),
