@@ -60,7 +60,7 @@ LARGE = $(filter-out brown-lm,$(MODEL))
 paper: SENTENCES ?= $(if $(LARGE),2000)
 paper: PREFIXES ?= $(if $(LARGE),1000,4000)
 paper: KEYS ?= $(if $(LARGE),10,100)
-paper: REMOVALS ?= $(if $(LARGE),20,50)
+paper: REMOVALS ?= $(if $(LARGE),10,50)
 paper: OUT ?= $(RESULTS)
 # These were read in the triggers of the whole corpus.
 paper: ANNOTATIONS ?= $(if $(filter brown,$(CORPUS)),$(wildcard data/annotations/$(MODEL_NAME).csv))
