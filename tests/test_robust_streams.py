@@ -41,7 +41,7 @@ def made(bin, tmp_path_factory):
         got.maxima = ok(bin, *forward, stdin=got.tokens)
         got.rows = ok(bin, *forward, "--emit", "coef", stdin=got.tokens)
         got.triggers = ok(bin, "topk-keys", "-t", TOP, stdin=got.maxima)
-        got.projected = ok(bin, "project-values", "--model", model, "-k", 3, stdin=got.triggers)
+        got.projected = ok(bin, "project-values", "--model", model, "-k", 3, "--bottoms", 2, stdin=got.triggers)
         got.values = ok(bin, "project-values", "--model", model, "-k", 3, "--all")
         return got
 
@@ -643,10 +643,10 @@ def test_projected_triggers(bin, made, tmp_path):
     cases = cases_of_triggers(data)
     cases += cases_of_header(data, ["tokenizer.bos"], [None, -1, TOKENS, "2"])
     cases += make_cases(data, [(f"{name} of {value}", put(name, 0, value), "out of range")
-                               for name in ("top_p", "next_p", "last_p") for value in (np.nan, -0.5, np.inf, 1.5)])
+                               for name in ("top_p", "bottom_p", "next_p", "last_p") for value in (np.nan, -0.5, np.inf, 1.5)])
     cases += make_cases(data, [(f"{name} of {value}", put(name, 0, value), "out of range")
                                for name in ("next_rank", "last_rank") for value in (0, TOKENS + 1, 0xFFFFFFFF)])
-    cases += make_cases(data, [("top beyond the vocabulary", put("top", 0, TOKENS), "out of range")])
+    cases += make_cases(data, [(f"{name} beyond the vocabulary", put(name, 0, TOKENS), "out of range") for name in ("top", "bottom")])
     cases.append(Case("not projected", made.triggers, "run project-values first"))
     cases.append(Case("no key", change(data, lambda header, records: (records.clear(), header.update(keys=0))),
                       "no key"))
