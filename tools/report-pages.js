@@ -680,7 +680,7 @@ document.getElementById("search").addEventListener("submit", event => {
     location.hash = address(["search", document.getElementById("query").value]);
 });
 document.addEventListener("keydown", event => {
-    if (event.key === "/" && !event.ctrlKey && !event.metaKey && !event.altKey && !event.target.closest("input, select, textarea")) {
+    if (event.key === "/" && !event.ctrlKey && !event.metaKey && !event.altKey && !event.target.closest?.("input, select, textarea")) {
         event.preventDefault();
         document.getElementById("query").select();
     }
