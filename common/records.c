@@ -203,7 +203,7 @@ static struct key_triggers key_triggers_read(const struct record *record, const 
     if (record_has(record, "top")) {
         key.top = record_array(record, "top", sizeof *key.top, &key.tops);
         key.top_probability = record_array_of(record, "top_p", key.tops, sizeof *key.top_probability);
-        if (record_has(record, "bottom")) {
+        if (record_has(record, "bottom") || record_has(record, "bottom_p")) {
             key.bottom = record_array(record, "bottom", sizeof *key.bottom, &key.bottoms);
             key.bottom_probability = record_array_of(record, "bottom_p", key.bottoms, sizeof *key.bottom_probability);
         }

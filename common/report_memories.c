@@ -2,13 +2,11 @@
 
 #include "messages.h"
 #include "page_data.h"
-#include "postings.h"
+#include "report_index.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-enum { POSTINGS_A_PIECE = 20000, NOT_IN_PIECE = 0 };
+enum { NOT_IN_PIECE = 0 };
 
 /* The texts of the tokens that a piece mentions. */
 struct piece_tokens {
@@ -20,9 +18,8 @@ struct piece_tokens {
 
 struct report_memories {
     const char *folder;
-    const struct tokenizer *tokenizer;
-    size_t vocabulary, top;
-    json_t **text; /* vocabulary: made once */
+    struct token_texts texts;
+    size_t top;
 
     size_t layer, group; /* of the pieces at hand */
     json_t *memories;    /* of the group; NULL before the first */
@@ -31,13 +28,7 @@ struct report_memories {
     size_t keys, live;   /* of the layer */
     json_t *layers;
 
-    struct postings value, last, anywhere;
-    /* For the key at hand: triggers with each token, and the last trigger that had it. */
-    uint32_t *with_token;          /* vocabulary */
-    uint64_t *latest;              /* vocabulary; triggers count from 1, over all keys */
-    uint32_t *distinct;            /* tokens with with_token above 0 */
-    size_t distinct_capacity;
-    uint64_t triggers_seen;
+    struct report_index *index;
 };
 
 static json_t *real(float number)
@@ -50,61 +41,7 @@ static json_t *integer(size_t number)
     return json_make("I", (json_int_t)number);
 }
 
-/*
- * Long lists of numbers are texts with spaces between: a JSON value for each of some
- * ten million numbers would take most of the time.
- */
-struct numbers {
-    char *text;
-    size_t length, capacity;
-};
-
-static void numbers_add(struct numbers *numbers, const char *number, size_t length)
-{
-    if (numbers->length + length + 1 >= numbers->capacity) {
-        numbers->capacity = 2 * numbers->capacity + length + 64;
-        numbers->text = grow_array(numbers->text, numbers->capacity, 1);
-    }
-    if (numbers->length)
-        numbers->text[numbers->length++] = ' ';
-    memcpy(numbers->text + numbers->length, number, length);
-    numbers->length += length;
-}
-
-static void numbers_add_integer(struct numbers *numbers, uint32_t integer)
-{
-    char digits[16], *first = digits + sizeof digits;
-    do
-        *--first = (char)('0' + integer % 10);
-    while (integer /= 10);
-    numbers_add(numbers, first, (size_t)(digits + sizeof digits - first));
-}
-
-static void numbers_add_real(struct numbers *numbers, float real)
-{
-    char digits[32];
-    numbers_add(numbers, digits, (size_t)snprintf(digits, sizeof digits, "%.5g", (double)real));
-}
-
-static json_t *numbers_take(struct numbers *numbers)
-{
-    json_t *json = json_make("s%", numbers->length ? numbers->text : "", numbers->length);
-    free(numbers->text);
-    *numbers = (struct numbers){0};
-    return json;
-}
-
 /* ---- tokens ---- */
-
-static json_t *text_of(struct report_memories *memories, uint32_t token)
-{
-    if (!memories->text[token]) {
-        char *text = tokenizer_text(memories->tokenizer, &token, 1);
-        memories->text[token] = json_make("s", text);
-        free(text);
-    }
-    return json_incref(memories->text[token]);
-}
 
 static struct piece_tokens piece_tokens_new(size_t vocabulary)
 {
@@ -121,7 +58,7 @@ static uint32_t place_of(struct report_memories *memories, struct piece_tokens *
         }
         tokens->listed[tokens->count++] = token;
         tokens->place[token] = (uint32_t)tokens->count;
-        json_add(tokens->texts, text_of(memories, token));
+        json_add(tokens->texts, token_texts_json(&memories->texts, token));
     }
     return tokens->place[token] - 1;
 }
@@ -262,119 +199,6 @@ static void add_to_summary(struct report_memories *memories, const struct key_tr
     memories->live += count > 0;
 }
 
-/* ---- the index of tokens ---- */
-
-static void count_token(struct report_memories *memories, uint32_t token, size_t *distinct)
-{
-    if (memories->latest[token] == memories->triggers_seen)
-        return;
-    memories->latest[token] = memories->triggers_seen;
-    if (memories->with_token[token]++ == 0)
-        memories->distinct[(*distinct)++] = token;
-}
-
-/* What with_token counts goes into an index, and with_token is clear again. */
-static void offer_counts(struct report_memories *memories, struct postings *postings, struct posting posting,
-                         size_t distinct)
-{
-    for (size_t i = 0; i < distinct; i++) {
-        uint32_t token = memories->distinct[i];
-        posting.strength = (float)memories->with_token[token];
-        postings_offer(postings, token, posting);
-        memories->with_token[token] = 0;
-    }
-}
-
-static void add_to_index(struct report_memories *memories, const struct key_triggers *key, size_t count)
-{
-    struct posting posting = {(uint32_t)key->layer, (uint32_t)key->cell, 0};
-    for (size_t i = 0; i < key->tops; i++) {
-        posting.strength = key->top_probability[i];
-        postings_offer(&memories->value, key->top[i], posting);
-    }
-    if (key->prefix_tokens > memories->distinct_capacity) {
-        memories->distinct_capacity = key->prefix_tokens;
-        memories->distinct = grow_array(memories->distinct, memories->distinct_capacity, sizeof *memories->distinct);
-    }
-    size_t distinct = 0;
-    const uint32_t *end = key->prefix;
-    for (size_t i = 0; i < count; i++) {
-        end += key->position[i];
-        memories->triggers_seen++;
-        if (key->position[i])
-            count_token(memories, end[-1], &distinct);
-    }
-    offer_counts(memories, &memories->last, posting, distinct);
-    distinct = 0;
-    const uint32_t *next = key->prefix;
-    for (size_t i = 0; i < count; i++) {
-        memories->triggers_seen++;
-        for (size_t j = 0; j < key->position[i]; j++)
-            count_token(memories, *next++, &distinct);
-    }
-    offer_counts(memories, &memories->anywhere, posting, distinct);
-}
-
-/* "layer cell strength layer ..." */
-static json_t *postings_json(struct postings *postings, uint32_t token, bool is_probability)
-{
-    struct numbers list = {0};
-    postings_sort(postings, token);
-    for (size_t i = 0; i < postings->token[token].count; i++) {
-        const struct posting *posting = &postings->token[token].kept[i];
-        numbers_add_integer(&list, posting->layer + 1);
-        numbers_add_integer(&list, posting->cell);
-        if (is_probability)
-            numbers_add_real(&list, posting->strength);
-        else
-            numbers_add_integer(&list, (uint32_t)posting->strength);
-    }
-    return numbers_take(&list);
-}
-
-static void write_postings(const struct report_memories *memories, size_t piece, json_t *lists)
-{
-    char *name = format_string("postings-%zu", piece);
-    page_data_write(memories->folder, name, lists);
-    free(name);
-}
-
-/* The tokens that anything is known of, in pieces of about POSTINGS_A_PIECE postings. */
-static void write_index(struct report_memories *memories)
-{
-    json_t *token = json_make("[]"), *text = json_make("[]"), *pieces = json_make("[]");
-    json_t *totals[] = {json_make("[]"), json_make("[]"), json_make("[]")};
-    struct postings *index[] = {&memories->value, &memories->last, &memories->anywhere};
-    json_t *lists = NULL;
-    size_t held = 0;
-    for (uint32_t t = 0; t < memories->vocabulary; t++) {
-        if (!index[0]->token[t].total && !index[2]->token[t].total)
-            continue;
-        if (lists && held >= POSTINGS_A_PIECE) {
-            write_postings(memories, json_array_size(pieces) - 1, lists);
-            lists = NULL;
-        }
-        if (!lists) {
-            lists = json_make("[]");
-            held = 0;
-            json_add(pieces, integer(json_array_size(token)));
-        }
-        json_add(token, integer(t));
-        json_add(text, text_of(memories, t));
-        for (size_t i = 0; i < 3; i++) {
-            json_add(totals[i], integer(index[i]->token[t].total));
-            held += index[i]->token[t].count;
-        }
-        json_add(lists, json_make("[o, o, o]", postings_json(index[0], t, true), postings_json(index[1], t, false),
-                                  postings_json(index[2], t, false)));
-    }
-    if (lists)
-        write_postings(memories, json_array_size(pieces) - 1, lists);
-    page_data_write(memories->folder, "tokens",
-                    json_make("{s:o, s:o, s:o, s:o, s:o, s:o}", "token", token, "text", text, "value", totals[0],
-                              "last", totals[1], "anywhere", totals[2], "pieces", pieces));
-}
-
 /* ---- whole ---- */
 
 struct report_memories *report_memories_new(const char *folder, const struct tokenizer *tokenizer,
@@ -382,18 +206,12 @@ struct report_memories *report_memories_new(const char *folder, const struct tok
 {
     struct report_memories *memories = new_array(1, sizeof *memories);
     memories->folder = folder;
-    memories->tokenizer = tokenizer;
-    memories->vocabulary = vocabulary;
+    memories->texts = token_texts_new(tokenizer, vocabulary);
     memories->top = top;
-    memories->text = new_array(vocabulary, sizeof(json_t *));
     memories->group_tokens = piece_tokens_new(vocabulary);
     memories->layer_tokens = piece_tokens_new(vocabulary);
     memories->layers = json_make("[]");
-    memories->value = postings_new(vocabulary, POSTINGS_A_TOKEN);
-    memories->last = postings_new(vocabulary, POSTINGS_A_TOKEN);
-    memories->anywhere = postings_new(vocabulary, POSTINGS_A_TOKEN);
-    memories->with_token = new_array(vocabulary, sizeof *memories->with_token);
-    memories->latest = new_array(vocabulary, sizeof *memories->latest);
+    memories->index = report_index_new(vocabulary);
     return memories;
 }
 
@@ -404,25 +222,17 @@ void report_memories_add(struct report_memories *memories, const struct key_trig
     begin_pieces(memories, key);
     add_to_summary(memories, key, count, json_array_size(annotations) > 0);
     add_memory(memories, key, count, measures, annotations);
-    add_to_index(memories, key, count);
+    report_index_add(memories->index, key, count);
 }
 
 json_t *report_memories_finish(struct report_memories *memories)
 {
     finish_group(memories);
     finish_layer(memories);
-    write_index(memories);
-    for (size_t i = 0; i < memories->vocabulary; i++)
-        json_decref(memories->text[i]);
-    free(memories->text);
+    report_index_finish(memories->index, memories->folder, &memories->texts);
+    token_texts_free(&memories->texts);
     piece_tokens_free(&memories->group_tokens);
     piece_tokens_free(&memories->layer_tokens);
-    postings_free(&memories->value);
-    postings_free(&memories->last);
-    postings_free(&memories->anywhere);
-    free(memories->with_token);
-    free(memories->latest);
-    free(memories->distinct);
     json_t *layers = memories->layers;
     free(memories);
     return layers;

@@ -17,7 +17,7 @@
 #include "report_tables.h"
 #include "tokenizer.h"
 
-enum { MEMORIES_A_PIECE = 64, POSTINGS_A_TOKEN = 200 };
+enum { MEMORIES_A_PIECE = 64 };
 
 struct report_memories;
 

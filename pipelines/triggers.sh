@@ -18,4 +18,4 @@ mkdir -p "$out"
 tokenize --model "$model" "$@" "$text" |
     forward-dump --model "$model" |
     topk-keys --top 50 |
-    project-values --model "$model" --output "$out/triggers.msgpack"
+    project-values --model "$model" --bottoms 10 --output "$out/triggers.msgpack"

@@ -16,6 +16,7 @@ import random_model
 import streams
 from browser import browser
 from conftest import ROOT
+from damage import in_parallel
 from helpers import environment, fails, ok, pipeline, random_sentences
 
 TOP = 5
@@ -60,6 +61,7 @@ def place(tmp_path_factory):
               [[layer, cell, 5, cell / 128, HOSTILE[0]] for layer in (2, 1) for cell in range(CELLS)])
     write_csv(place / "published.csv", ["figure", "series", "from_layer", "to_layer", "value", "low", "high", "source", "says"],
               [[2, "covered", 1, 16, "", 0.65, 0.8, "text", "covered"], [2, "patterns_per_key", 1, 16, 3.6, "", "", "text", "a key"],
+               [2, "none", 1, 16, 0.25, "", "", "text", "not covered"],
                [4, "agree_next", 1, 16, 0.01, "", "", "text", "both layers"], [4, "agree_next", 16, 16, 0.035, "", "", "text", "the last"],
                [7, "active", 1, 16, "", 0.1, 0.5, "text", "active"], [9, "residual_is_final", 1, 1, 0.33, "", "", "text", HOSTILE[0]]])
     return place
@@ -124,6 +126,11 @@ def numbers(text):
 
 def prefixes(key):
     return [part.tolist() for part in np.split(key["prefix"], np.cumsum(key["position"])[:-1])] if len(key["coef"]) else []
+
+
+def visible(token):
+    """The word, as the page shows it: what turns text around is a number."""
+    return known_word(token).replace("\u202e", "\\u202e").replace("\u2066", "\\u2066")
 
 
 def known_word(token):
@@ -297,6 +304,15 @@ def test_wrong_inputs(bin, place, triggers, report, tmp_path):
     assert sorted(tmp_path.iterdir()) == before  # nothing is left of a report that failed
 
 
+@pytest.mark.parametrize("damage", ["cut", "changed"])
+def test_damage(bin, place, triggers, tmp_path, damage):
+    """Wherever a stream is cut or a bit of it changed, no report comes of it."""
+    places = np.random.default_rng(9).integers(0, len(triggers), 40)
+    damaged = [triggers[:at] if damage == "cut" else triggers[:at] + bytes([triggers[at] ^ 16]) + triggers[at + 1:] for at in places]
+    in_parallel(lambda data: fails(bin, "report-pages", "-m", place / "model", "-o", tmp_path / "out", stdin=data), damaged)
+    assert not list(tmp_path.iterdir())
+
+
 def test_interrupted(bin, place, stream, tmp_path):
     """Files in folders go away as well."""
     data = made_triggers(stream, lambda number: ([[7] * 2000] * 5, 0.5))
@@ -393,6 +409,7 @@ class TestPage:
         found = {row[1]: row[3:] for row in rows(page)}
         assert found["covered"] == ["65.0 % to 80.0 %", "60.0 % to 80.0 %", "1 to 2"]
         assert found["a key"] == ["3.6", "2.5", "1 to 2"]
+        assert found["not covered"] == ["25.0 %", "35.0 %", "1 to 2"]
         assert found["both layers"] == ["1.0 %", "20.0 %", "1 to 2"]
         assert found["the last"] == ["3.5 %", "40.0 %", "2"]
         assert found["active"] == ["10.0 % to 50.0 %", "12.5 % to 25.0 %", "1 to 2"]
@@ -459,21 +476,20 @@ class TestPage:
         assert heading(page) == f"Layer 2, memory {key['cell']}"
         tables = page.script("return [...document.querySelectorAll('main table')].map(table => [...table.tBodies[0].rows].map(row => [...row.cells].map(cell => cell.textContent)))")
         top, bottom, patterns, triggers = tables
-        visible = [known_word(token).replace("\u202e", "\\u202e").replace("\u2066", "\\u2066") for token in range(VOCABULARY)]
-        assert [token for token, _ in top] == [visible[token] for token in key["top"]]
+        assert [token for token, _ in top] == [visible(token) for token in key["top"]]
         assert [float(p) for _, p in bottom] == pytest.approx(key["bottom_p"].tolist(), rel=6e-3)
-        assert [token for token, _ in bottom] == [visible[token] for token in key["bottom"]]
+        assert [token for token, _ in bottom] == [visible(token) for token in key["bottom"]]
         assert patterns == [["1", "shallow", HOSTILE[0], "3 of 5", "A"]]
         assert len(triggers) == min(TOP, len(key["coef"])) > 2
         for i, (number, coefficient, prefix, following, rank, shows, sentence) in enumerate(triggers):
             assert number == str(i + 1) and float(coefficient) == pytest.approx(float(key["coef"][i]), rel=6e-3)
-            assert prefix == " ".join(visible[token] for token in prefixes(key)[i])
+            assert prefix == " ".join(visible(token) for token in prefixes(key)[i])
             agrees = key["next"][i] == key["top"][0]
-            assert following == visible[key["next"][i]] + (" \u2713 agrees" if agrees else "")
+            assert following == visible(key["next"][i]) + (" \u2713 agrees" if agrees else "")
             assert (rank, sentence) == (str(key["next_rank"][i]), str(key["sentence"][i]))
             assert shows == ("1" if i + 1 in (1, 3, 4) else "")
         assert page.script("return [...document.querySelectorAll('mark')].map(mark => mark.textContent)") \
-            == [visible[prefix[-1]] for prefix in prefixes(key)[:TOP]]
+            == [visible(prefix[-1]) for prefix in prefixes(key)[:TOP]]
         assert page.find("dl").text.split("\n") == ["Triggers", "5", "Same last 1", f"{key['cell'] / 128:.3g}", "Last 1", HOSTILE[0]]
 
     def test_dead_memory(self, page, keys):
@@ -487,6 +503,7 @@ class TestPage:
         go(page, "")
         page.find("#query").send_keys(word(token), Keys.ENTER)
         settle(page)
+        assert page.find("main p").text == f"Token {visible(token)} (number {token})"
         for kind, name in enumerate(("value", "last", "anywhere")):
             wanted = sorted(expected_index(keys)[token][kind].items(), key=lambda item: (-item[1], item[0]))
             selector = f"#found-{name} table"

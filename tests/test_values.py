@@ -137,13 +137,14 @@ def test_k_lists_the_first_k(bin, small_model, all_values):
                 assert np.array_equal(record[name], other[name])
 
 
+@pytest.mark.parametrize("tops", [1, 5])
 @pytest.mark.parametrize("all_values", [False, True])
-def test_bottoms_end_the_order(bin, random_model, all_values):
+def test_bottoms_end_the_order(bin, random_model, all_values, tops):
     """Recomputation, exact, from the list of all tokens; and without --bottoms nothing changes."""
     vocabulary = oracle.load_model(random_model).config["vocab_size"]
     data = b"" if all_values else triggers(bin, random_model, "-t", 2)
-    option = ["--all"] * all_values
-    whole = keys(project(bin, random_model, *option, "-k", vocabulary, stdin=data))
+    whole = keys(project(bin, random_model, *["--all"] * all_values, "-k", vocabulary, stdin=data))
+    option = ["--all"] * all_values + ["-k", tops]
     stream = project(bin, random_model, *option, "--bottoms", 4, stdin=data)
     assert stream.header["history"][-1]["options"]["bottoms"] == 4
     for record, everything in zip(keys(stream), whole, strict=True):

@@ -12,6 +12,7 @@
 #include "messages.h"
 #include "output.h"
 #include "page_data.h"
+#include "report_index.h"
 #include "report_memories.h"
 #include "report_tables.h"
 #include "version.h"

@@ -515,7 +515,7 @@ function findTokens(list, query) {
     return [...exact, ...same, ...begins, ...contains].slice(0, Math.max(SIMILAR, exact.length + same.length));
 }
 
-/* Rows of a flat list of postings, with what is known of each memory's value. */
+/* Rows of a flat list of postings, with each memory's top token. */
 async function resultsTable(flat, strength) {
     const postings = [];
     for (let i = 0; i < flat.length; i += 3)
@@ -523,15 +523,14 @@ async function resultsTable(flat, strength) {
     const rows = async part => {
         const layers = new Map(await Promise.all([...new Set(part.map(row => row.layer))].map(async layer => [layer, await load(`layer-${layer}`)])));
         return part.map(row => {
-            const data = layers.get(row.layer), place = data.cell.indexOf(row.cell);
-            return {...row, top: data.tokens[data.top[place]], confidence: data.confidence[place]};
+            const data = layers.get(row.layer);
+            return {...row, top: data.tokens[data.top[data.cell.indexOf(row.cell)]]};
         });
     };
     const columns = [
         {name: "Layer / cell", of: row => memoryLink(row.layer, row.cell)},
         {name: strength.name, number: true, of: row => strength.of(row.strength)},
         {name: "Value's top token", of: row => tokenLink(row.top)},
-        {name: "Confidence", number: true, of: row => digits(row.confidence)},
     ];
     const place = make("div", {});
     place.append(table(columns, await rows(postings.slice(0, FIRST_RESULTS))));
@@ -681,7 +680,7 @@ document.getElementById("search").addEventListener("submit", event => {
     location.hash = address(["search", document.getElementById("query").value]);
 });
 document.addEventListener("keydown", event => {
-    if (event.key === "/" && !event.ctrlKey && !event.metaKey && !event.altKey && !event.target.closest("input, select, textarea")) {
+    if (event.key === "/" && !event.ctrlKey && !event.metaKey && !event.altKey && !event.target.closest?.("input, select, textarea")) {
         event.preventDefault();
         document.getElementById("query").select();
     }
