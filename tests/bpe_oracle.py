@@ -2,7 +2,8 @@
 environment that test_bpe.py makes.
 
     bpe_oracle.py make DIR [GGUF]   tokenizers, texts, and each text's tokens
-    bpe_oracle.py speed TOKENIZER FILE    MB/s of the library, one line a text
+    bpe_oracle.py train NAME SIZE FILE TOKENIZER    a tokenizer of that size, from a file's lines
+    bpe_oracle.py speed TOKENIZER FILE    MB/s of the library in one thread, a line a text
 
 DIR then holds texts (each ends with a NUL byte) and for every tokenizer NAME
 NAME.json and NAME.ids (a line a text).  With a GGUF file, smollm2.json and
@@ -175,13 +176,13 @@ FLAGS = [AddedToken("<s>", lstrip=True, rstrip=True, special=True), AddedToken("
          AddedToken("\t", normalized=False), AddedToken("  ", normalized=True)]
 
 
-def trained(name, corpus, special_tokens=("<|endoftext|>", "<|im_start|>", "<|im_end|>"), alphabet=True):
+def trained(name, corpus, special_tokens=("<|endoftext|>", "<|im_start|>", "<|im_end|>"), alphabet=True, size=None):
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = PRE_TOKENIZERS.get(name, PRE_TOKENIZERS["gpt2"])
     tokenizer.decoder = decoders.ByteLevel()
     if name in NORMALIZERS:
         tokenizer.normalizer = NORMALIZERS[name]
-    trainer = trainers.BpeTrainer(vocab_size=3000 if alphabet else 1000, special_tokens=list(special_tokens),
+    trainer = trainers.BpeTrainer(vocab_size=size or (3000 if alphabet else 1000), special_tokens=list(special_tokens),
                                   initial_alphabet=pre.ByteLevel.alphabet() if alphabet else [], show_progress=False)
     tokenizer.train_from_iterator(corpus, trainer)
     if name == "flags":
@@ -275,6 +276,11 @@ def make(directory, gguf_path=None):
         (directory / f"{name}.ids").write_text("".join(" ".join(map(str, row)) + "\n" for row in rows))
 
 
+def train(name, size, path, tokenizer_path):
+    tokenizer = trained(name, pathlib.Path(path).read_text().split("\n"), size=int(size))
+    pathlib.Path(tokenizer_path).write_text(json.dumps(tokenizer))
+
+
 def speed(tokenizer_path, path):
     """Rates of the library in one thread: a line a call, and all lines in one call of its batch form."""
     library = Tokenizer.from_file(tokenizer_path)
@@ -295,5 +301,7 @@ def speed(tokenizer_path, path):
 if __name__ == "__main__":
     if sys.argv[1] == "make":
         make(pathlib.Path(sys.argv[2]), *sys.argv[3:])
+    elif sys.argv[1] == "train":
+        train(*sys.argv[2:])
     else:
         speed(*sys.argv[2:])

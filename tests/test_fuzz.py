@@ -12,7 +12,7 @@ from conftest import ROOT
 def test_fuzzers_find_nothing(bin):
     """clang's libFuzzer with sanitizers: a finding ends it with a status that is not 0."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-    done = subprocess.run(["make", "fuzz", "SECONDS=10"], cwd=ROOT, env=environment, capture_output=True,
+    done = subprocess.run(["make", "fuzz", "SECONDS=5"], cwd=ROOT, env=environment, capture_output=True,
                           text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stderr.count("Done ") == 2, done.stderr[-3000:]
+    assert done.stderr.count("Done ") == len(list((ROOT / "tests").glob("fuzz-*.c"))), done.stderr[-3000:]
