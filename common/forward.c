@@ -194,7 +194,7 @@ void forward_begin(struct forward *forward, const struct batch *batch)
 {
     forward->batch = batch;
     forward->positions = batch->tokens;
-    reserve(forward, batch->tokens);
+    reserve(forward, batch->tokens ? batch->tokens : 1); /* a batch may have nothing to compute */
     for (size_t s = 0; s < batch->sentences; s++)
         reserve_sentence(forward, batch->length[s]);
     embed_words(forward);
