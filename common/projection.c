@@ -10,7 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Vectors whose answers are found together, so that the few that need a cluster fill a product. */
+/*
+ * Vectors whose answers are found together: the head's words are read once for all of them,
+ * and the few that need a further cluster fill a product.
+ */
 enum { GROUP_ROWS = 4 * PROJECTION_ROWS };
 
 struct projection {
@@ -22,7 +25,7 @@ struct projection {
     /* of questions; made by the first */
     float *head;           /* GROUP_ROWS x head's words */
     float *words;          /* PROJECTION_ROWS x words of the largest further cluster */
-    float *gathered;       /* PROJECTION_ROWS x d_model */
+    float *gathered;       /* GROUP_ROWS x d_model */
 };
 
 struct projection *projection_new(const struct model *model)
@@ -110,27 +113,26 @@ static void check_sum(double sum)
 }
 
 /*
- * The head of PROJECTION_ROWS vectors: log-probabilities of its words, in rows that are
- * step floats apart, and for the row number first of the group and those behind it the
- * further clusters' logits and the sum.
+ * The head of vectors of a group, rows being a multiple of PROJECTION_ROWS: log-probabilities
+ * of its words, in rows that are step floats apart, and of each row the further clusters'
+ * logits and the sum.
  */
-static void project_head(struct projection *projection, const float *vectors, size_t first,
-                         float *log_probabilities, size_t step)
+static void project_head(struct projection *projection, const float *vectors, size_t rows, float *log_probabilities,
+                         size_t step)
 {
     const struct model *model = projection->model;
     const size_t d_model = model->config.d_model, further = model->config.clusters - 1;
     const struct model_cluster *head = &model->cluster[0];
-    float *cluster_logits = projection->cluster_logits + first * further;
     /* The head's words are as wide as the model and have no projection. */
-    product_transposed(PROJECTION_ROWS, head->size, d_model, vectors, head->output, 0, log_probabilities, step);
+    product_transposed(rows, head->size, d_model, vectors, head->output, 0, log_probabilities, step);
     if (further)
-        product_transposed(PROJECTION_ROWS, further, d_model, vectors, model->cluster_keys, 0, cluster_logits,
+        product_transposed(rows, further, d_model, vectors, model->cluster_keys, 0, projection->cluster_logits,
                            further);
-    for (size_t row = 0; row < PROJECTION_ROWS; row++) {
+    for (size_t row = 0; row < rows; row++) {
         float *words = log_probabilities + row * step;
-        double sum = log_sum(words, head->size, cluster_logits + row * further, further);
+        double sum = log_sum(words, head->size, projection->cluster_logits + row * further, further);
         check_sum(sum);
-        projection->head_sum[first + row] = sum;
+        projection->head_sum[row] = sum;
         shift_all(words, head->size, (float)-sum);
     }
 }
@@ -170,7 +172,7 @@ void projection_run(struct projection *projection, const float *vectors, float *
 {
     const struct model *model = projection->model;
     const size_t vocabulary = model->config.vocabulary;
-    project_head(projection, vectors, 0, log_probabilities, vocabulary);
+    project_head(projection, vectors, PROJECTION_ROWS, log_probabilities, vocabulary);
     for (size_t i = 1; i < model->config.clusters; i++) {
         float *first = log_probabilities + model->cluster[i].first;
         project_cluster(projection, i, vectors, first, vocabulary);
@@ -279,13 +281,18 @@ static bool can_matter(const struct model_cluster *cluster, float bound, const s
                 || (bound == question->token_log_probability && cluster->first < question->token)));
 }
 
-/* Rows of the group, vectors x d_model, to the start of projection->gathered; the rest of it is padding. */
-static void gather(struct projection *projection, const float *vectors, const size_t *rows, size_t count)
+/*
+ * Rows of the group, vectors x d_model, to the start of projection->gathered, and padding
+ * up to a multiple of PROJECTION_ROWS. Returns how many rows that makes.
+ */
+static size_t gather(struct projection *projection, const float *vectors, const size_t *rows, size_t count)
 {
     size_t d_model = projection->model->config.d_model;
+    size_t padded = (count + PROJECTION_ROWS - 1) / PROJECTION_ROWS * PROJECTION_ROWS;
     for (size_t i = 0; i < count; i++)
         memcpy(projection->gathered + i * d_model, vectors + rows[i] * d_model, d_model * sizeof *vectors);
-    memset(projection->gathered + count * d_model, 0, (PROJECTION_ROWS - count) * d_model * sizeof *vectors);
+    memset(projection->gathered + count * d_model, 0, (padded - count) * d_model * sizeof *vectors);
+    return padded;
 }
 
 /* A further cluster's words for these rows of the group; with own, rows whose token is in it. */
@@ -332,10 +339,8 @@ static void ask_group(struct projection *projection, const float *vectors, size_
     size_t rows[GROUP_ROWS];
     for (size_t row = 0; row < count; row++)
         rows[row] = row;
-    for (size_t start = 0; start < count; start += PROJECTION_ROWS) {
-        gather(projection, vectors, rows + start, count - start < PROJECTION_ROWS ? count - start : PROJECTION_ROWS);
-        project_head(projection, projection->gathered, start, projection->head + start * head->size, head->size);
-    }
+    project_head(projection, projection->gathered, gather(projection, vectors, rows, count), projection->head,
+                 head->size);
     for (size_t row = 0; row < count; row++) {
         struct projection_question *question = &questions[row];
         question->top = NO_TOKEN;
@@ -354,19 +359,17 @@ void projection_ask(struct projection *projection, const float *vectors, size_t 
                     struct projection_question *questions)
 {
     const struct model *model = projection->model;
-    /* Without further clusters nothing is gained by holding more rows. */
-    size_t group = model->config.clusters > 1 ? GROUP_ROWS : PROJECTION_ROWS;
     if (!projection->head) {
         size_t largest_cluster = 0;
         for (size_t i = 1; i < model->config.clusters; i++)
             largest_cluster = model->cluster[i].size > largest_cluster ? model->cluster[i].size : largest_cluster;
-        projection->head = new_floats(group * model->cluster[0].size);
+        projection->head = new_floats(GROUP_ROWS * model->cluster[0].size);
         projection->words = new_floats(PROJECTION_ROWS * largest_cluster);
-        projection->gathered = new_floats(PROJECTION_ROWS * model->config.d_model);
+        projection->gathered = new_floats(GROUP_ROWS * model->config.d_model);
     }
-    for (size_t start = 0; start < count; start += group)
-        ask_group(projection, vectors + start * model->config.d_model, count - start < group ? count - start : group,
-                  questions + start);
+    for (size_t start = 0; start < count; start += GROUP_ROWS)
+        ask_group(projection, vectors + start * model->config.d_model,
+                  count - start < GROUP_ROWS ? count - start : GROUP_ROWS, questions + start);
 }
 
 /* ---- vectors ---- */

@@ -13,26 +13,14 @@ set -eu
 model=$1 text=$2 out=$3
 here=$(dirname "$0")
 shift 3
-prefixes=4000
-case ${1-} in
---all) prefixes=all; shift ;;
---prefixes) prefixes=$2; shift 2 ;;
-esac
+. "$here/prefixes.sh"
 mkdir -p "$out"
 
 [ -f "$out/values.msgpack" ] || project-values --model "$model" --all --tops 1 --output "$out/values.msgpack"
 
-tokens() {
-    if [ "$prefixes" = all ]; then
-        tokenize --model "$model" "$@" "$text"
-    else
-        tokenize --model "$model" --sample "$prefixes" "$@" "$text"
-    fi
-}
-[ "$prefixes" = all ] && positions=all || positions=random
-
-tokens "$@" |
-    forward-dump --model "$model" --emit coef,ffn --positions $positions |
+# shellcheck disable=SC2086 # $sample is a list of words
+tokenize --model "$model" $sample "$@" "$text" |
+    forward-dump --model "$model" --emit coef,ffn --positions "$positions" |
     composition-stats --model "$model" --values "$out/values.msgpack" \
         --stop-words "$here/../data/stop-words.txt" \
         --active "$out/active.csv" \

@@ -65,11 +65,11 @@ $(OUT)/values.msgpack: $(model_files) $(OPTIONS)/model $(BIN)/project-values
 	project-values --model "$(MODEL)" --all --tops 1 --output $@
 
 $(addprefix $(OUT)/,composition.csv active.csv) &: $(VALID) $(OUT)/values.msgpack $(OPTIONS)/aggregation \
-		$(SCRIPTS)../data/stop-words.txt $(call made_of,composition.sh,tokenize forward-dump composition-stats)
+		$(SCRIPTS)../data/stop-words.txt $(SCRIPTS)prefixes.sh $(call made_of,composition.sh,tokenize forward-dump composition-stats)
 	$(SCRIPTS)composition.sh "$(MODEL)" "$(VALID)" "$(OUT)" $(sampled)
 
 $(addprefix $(OUT)/,refinement.csv cases.csv last-layer.csv settled.csv perplexity.csv) &: $(VALID) $(model_files) \
-		$(OPTIONS)/model $(OPTIONS)/aggregation $(call made_of,refinement.sh,tokenize forward-dump refinement-stats)
+		$(OPTIONS)/model $(OPTIONS)/aggregation $(SCRIPTS)prefixes.sh $(call made_of,refinement.sh,tokenize forward-dump refinement-stats)
 	$(SCRIPTS)refinement.sh "$(MODEL)" "$(VALID)" "$(OUT)" $(sampled)
 
 $(OUT)/perturbation.csv: $(OUT)/triggers.msgpack $(OPTIONS)/perturbation \

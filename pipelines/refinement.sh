@@ -12,25 +12,14 @@ set -eu
 
 [ $# -ge 3 ] || { sed -n 's/^# usage/usage/p' "$0" >&2; exit 2; }
 model=$1 text=$2 out=$3
+here=$(dirname "$0")
 shift 3
-prefixes=4000
-case ${1-} in
---all) prefixes=all; shift ;;
---prefixes) prefixes=$2; shift 2 ;;
-esac
+. "$here/prefixes.sh"
 mkdir -p "$out"
 
-tokens() {
-    if [ "$prefixes" = all ]; then
-        tokenize --model "$model" "$@" "$text"
-    else
-        tokenize --model "$model" --sample "$prefixes" "$@" "$text"
-    fi
-}
-[ "$prefixes" = all ] && positions=all || positions=random
-
-tokens "$@" |
-    forward-dump --model "$model" --emit resid,ffn --positions $positions |
+# shellcheck disable=SC2086 # $sample is a list of words
+tokenize --model "$model" $sample "$@" "$text" |
+    forward-dump --model "$model" --emit resid,ffn --positions "$positions" |
     refinement-stats --model "$model" \
         --cases "$out/cases.csv" \
         --last-layer "$out/last-layer.csv" \

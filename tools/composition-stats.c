@@ -6,7 +6,7 @@
  * token is that of the layer's output y^l (figure 8); where one's is, how often the token
  * is a stop word and how often the prefix is short. A memory's token is top(v_i), found
  * once for a model by project-values --all, or with --scaled top(m_i v_i), found anew for
- * each prefix. A thread's unit of work is one layer of one batch; sums do not depend on
+ * each prefix. A thread's unit of work is some layers of one batch; sums do not depend on
  * their order, so threads and shards come to the same numbers.
  */
 #include "activations.h"
@@ -65,10 +65,10 @@ struct composing {
     struct sums sums;
 };
 
-/* One layer of one batch, of the prefixes that count. */
+/* Layers of one batch, enough of them for large products: rows are prefixes that count, layer by layer. */
 struct task {
-    size_t layer, place;        /* the place among the stream's layers */
     size_t rows;
+    size_t *layer, *place;      /* rows: the layer, and its place among the stream's */
     uint32_t *position;         /* rows */
     float *coefficient;         /* rows x cells */
     float *ffn;                 /* rows x d_model */
@@ -131,43 +131,55 @@ static bool next_batch(struct composing *composing)
     return true;
 }
 
-/* Copies what a layer's record has of the rows at positions that count. */
-static void read_task(const struct composing *composing, const struct record *record, struct task *task)
+/* Appends what a layer's record has of the rows at positions that count. */
+static void read_layer_rows(const struct composing *composing, const struct record *record, size_t layer,
+                            struct task *task)
 {
     const struct activations_batch *batch = &composing->batch;
     size_t cells = composing->activations.cell_count, d_model = composing->activations.shape.d_model;
+    size_t most = task->rows + batch->rows;
     if (!record_has(record, "coef") || !record_has(record, "ffn"))
         stream_fail(record->reader, "the record lacks coef or ffn: forward-dump --emit coef,ffn gives them");
-    task->position = grow_array(task->position, batch->rows, sizeof *task->position);
-    task->coefficient = grow_array(task->coefficient, batch->rows * cells, sizeof *task->coefficient);
-    task->ffn = grow_array(task->ffn, batch->rows * d_model, sizeof *task->ffn);
-    record_copy(record, "coef", task->coefficient, batch->rows * cells, sizeof *task->coefficient);
-    record_copy(record, "ffn", task->ffn, batch->rows * d_model, sizeof *task->ffn);
-    task->rows = 0;
+    task->layer = grow_array(task->layer, most, sizeof *task->layer);
+    task->place = grow_array(task->place, most, sizeof *task->place);
+    task->position = grow_array(task->position, most, sizeof *task->position);
+    task->coefficient = grow_array(task->coefficient, most * cells, sizeof *task->coefficient);
+    task->ffn = grow_array(task->ffn, most * d_model, sizeof *task->ffn);
+    float *coefficient = task->coefficient + task->rows * cells, *ffn = task->ffn + task->rows * d_model;
+    record_copy(record, "coef", coefficient, batch->rows * cells, sizeof *coefficient);
+    record_copy(record, "ffn", ffn, batch->rows * d_model, sizeof *ffn);
+    size_t kept = 0;
     for (size_t r = 0; r < batch->rows; r++) {
         if (batch->row_position[r] < composing->activations.first)
             continue;
-        task->position[task->rows] = batch->row_position[r];
-        memmove(task->coefficient + task->rows * cells, task->coefficient + r * cells,
-                cells * sizeof *task->coefficient);
-        memmove(task->ffn + task->rows * d_model, task->ffn + r * d_model, d_model * sizeof *task->ffn);
-        task->rows++;
+        task->layer[task->rows + kept] = layer;
+        task->place[task->rows + kept] = batch->layers_seen - 1;
+        task->position[task->rows + kept] = batch->row_position[r];
+        memmove(coefficient + kept * cells, coefficient + r * cells, cells * sizeof *coefficient);
+        memmove(ffn + kept * d_model, ffn + r * d_model, d_model * sizeof *ffn);
+        kept++;
     }
-    activations_check_finite(record, "coef", task->coefficient, task->rows * cells);
-    activations_check_finite(record, "ffn", task->ffn, task->rows * d_model);
+    activations_check_finite(record, "coef", coefficient, kept * cells);
+    activations_check_finite(record, "ffn", ffn, kept * d_model);
+    task->rows += kept;
 }
 
+/* The next layers of the batch, or of the next one. False: the end. */
 static bool take_task(struct composing *composing, struct task *task)
 {
+    enum { ENOUGH_ROWS = 128 };
     struct record record;
+    size_t layer;
     bool taken = false;
+    task->rows = 0;
     pthread_mutex_lock(&composing->lock);
     while (!taken && (composing->in_batch || next_batch(composing))) {
-        taken = activations_next_layer(&composing->activations, &composing->batch, &record, &task->layer);
-        if (taken) {
-            task->place = composing->batch.layers_seen - 1;
-            read_task(composing, &record, task);
-        } else {
+        while (task->rows < ENOUGH_ROWS
+               && activations_next_layer(&composing->activations, &composing->batch, &record, &layer)) {
+            read_layer_rows(composing, &record, layer, task);
+            taken = true;
+        }
+        if (composing->batch.layers_seen == composing->activations.layer_count) {
             activations_batch_free(&composing->batch);
             composing->in_batch = false;
         }
@@ -186,7 +198,7 @@ static void ask_tops(struct projection *projection, const float *vectors, struct
 }
 
 /* top(m_i v_i) of the active memories of a prefix, each at its column of tops. */
-static void project_scaled(const struct composing *composing, struct projection *projection, const struct task *task,
+static void project_scaled(const struct composing *composing, struct projection *projection, size_t layer,
                            const float *coefficient, const bool *is_active, uint32_t *tops)
 {
     enum { AT_ONCE = 128 };
@@ -205,7 +217,7 @@ static void project_scaled(const struct composing *composing, struct projection 
         }
         if (c == cells || !is_active[c])
             continue;
-        const float *value = model->layer[task->layer].values + composing->activations.cells[c];
+        const float *value = model->layer[layer].values + composing->activations.cells[c];
         for (size_t k = 0; k < d_model; k++)
             vectors[count * d_model + k] = coefficient[c] * value[k * d_ff];
         column[count++] = c;
@@ -226,8 +238,8 @@ static void add_prefix(const struct composing *composing, struct projection *pro
         active += is_active[c];
     }
     if (options->scaled)
-        project_scaled(composing, projection, task, coefficient, is_active, tops);
-    const uint32_t *value_top = options->scaled ? NULL : composing->value_top + task->layer * composing->model->config.d_ff;
+        project_scaled(composing, projection, task->layer[row], coefficient, is_active, tops);
+    const uint32_t *value_top = options->scaled ? NULL : composing->value_top + task->layer[row] * composing->model->config.d_ff;
     for (size_t c = 0; c < cells; c++)
         agreeing += is_active[c] && (value_top ? value_top[cell[c]] : tops[c]) == top;
     sums->active.count[active]++;
@@ -252,7 +264,7 @@ static void work(void *shared)
         projection_norm(composing->model, composing->norm, task.ffn, task.rows);
         ask_tops(projection, task.ffn, question, task.rows);
         for (size_t r = 0; r < task.rows; r++)
-            add_prefix(composing, projection, &task, r, question[r].top, is_active, tops, &sums.layer[task.place]);
+            add_prefix(composing, projection, &task, r, question[r].top, is_active, tops, &sums.layer[task.place[r]]);
     }
     pthread_mutex_lock(&composing->lock);
     sums_add(&composing->sums, &sums);
@@ -262,6 +274,8 @@ static void work(void *shared)
     free(question);
     free(is_active);
     free(tops);
+    free(task.layer);
+    free(task.place);
     free(task.position);
     free(task.coefficient);
     free(task.ffn);

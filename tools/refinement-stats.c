@@ -12,6 +12,7 @@
  */
 #include "activations.h"
 #include "blas.h"
+#include "changes.h"
 #include "cli.h"
 #include "forward.h"
 #include "messages.h"
@@ -58,16 +59,6 @@ struct sums {
     uint64_t next_is_top;
 };
 
-/* Predictions that the last layer changed, of one batch. */
-struct changes {
-    size_t count, capacity, prefix_tokens, prefix_capacity;
-    uint64_t *sentence;    /* count */
-    uint32_t *position;    /* count: tokens of the prefix */
-    uint32_t *old, *new;   /* count */
-    float *p_old, *p_new;  /* count: p(r^L) of old, p(o^L) of new */
-    uint32_t *prefix;      /* prefix_tokens: the prefixes' tokens in a row */
-};
-
 /* Where changes go: a table, or a stream of sums, or nowhere. */
 struct sink {
     struct table *table;
@@ -100,8 +91,10 @@ struct worker {
     size_t rows;           /* at positions that count */
     size_t *row;           /* rows: the batch's row */
     uint32_t *next;        /* rows: the token behind the prefix */
-    float *vectors;        /* rows x d_model */
-    struct projection_question *residual, *block, *output, *final; /* rows: of r^l, y^l, o^l, o^L */
+    size_t first, end;     /* layers that are asked about together: enough rows for large products */
+    float *vectors;        /* (end - first) x rows x d_model */
+    struct projection_question *residual, *block, *output; /* (end - first) x rows: of r^l, y^l, o^l */
+    struct projection_question *final; /* rows: of o^L */
     uint32_t *settled;     /* rows */
     struct sums sums;
     struct changes changes;
@@ -150,97 +143,6 @@ static void sums_add(struct sums *sums, const struct sums *more)
 }
 
 /* ---- changes of the last layer ---- */
-
-static void changes_add(struct changes *changes, uint64_t sentence, uint32_t position, const uint32_t *prefix,
-                        const struct projection_question *residual, const struct projection_question *output)
-{
-    if (changes->count == changes->capacity) {
-        size_t capacity = changes->capacity = 2 * changes->capacity + 64;
-        changes->sentence = grow_array(changes->sentence, capacity, sizeof *changes->sentence);
-        changes->position = grow_array(changes->position, capacity, sizeof *changes->position);
-        changes->old = grow_array(changes->old, capacity, sizeof *changes->old);
-        changes->new = grow_array(changes->new, capacity, sizeof *changes->new);
-        changes->p_old = grow_array(changes->p_old, capacity, sizeof *changes->p_old);
-        changes->p_new = grow_array(changes->p_new, capacity, sizeof *changes->p_new);
-    }
-    if (changes->prefix_tokens + position > changes->prefix_capacity) {
-        changes->prefix_capacity = 2 * (changes->prefix_tokens + position);
-        changes->prefix = grow_array(changes->prefix, changes->prefix_capacity, sizeof *changes->prefix);
-    }
-    size_t i = changes->count++;
-    changes->sentence[i] = sentence;
-    changes->position[i] = position;
-    changes->old[i] = residual->top;
-    changes->new[i] = output->top;
-    changes->p_old[i] = exponential(residual->top_log_probability);
-    changes->p_new[i] = exponential(output->top_log_probability);
-    if (position)
-        memcpy(changes->prefix + changes->prefix_tokens, prefix, position * sizeof *prefix);
-    changes->prefix_tokens += position;
-}
-
-static void changes_free(struct changes *changes)
-{
-    free(changes->sentence);
-    free(changes->position);
-    free(changes->old);
-    free(changes->new);
-    free(changes->p_old);
-    free(changes->p_new);
-    free(changes->prefix);
-}
-
-static void changes_pack(msgpack_sbuffer *buffer, const struct changes *changes)
-{
-    size_t count = changes->count;
-    pack_map(buffer, 7);
-    pack_array(buffer, "sentence", changes->sentence, count, sizeof *changes->sentence);
-    pack_array(buffer, "position", changes->position, count, sizeof *changes->position);
-    pack_array(buffer, "old", changes->old, count, sizeof *changes->old);
-    pack_array(buffer, "new", changes->new, count, sizeof *changes->new);
-    pack_array(buffer, "p_old", changes->p_old, count, sizeof *changes->p_old);
-    pack_array(buffer, "p_new", changes->p_new, count, sizeof *changes->p_new);
-    pack_array(buffer, "prefix", changes->prefix, changes->prefix_tokens, sizeof *changes->prefix);
-}
-
-static void declare_changes(json_t *header)
-{
-    header_declare(header, "sentence", "uint64", json_make("[s]", "changes"));
-    header_declare(header, "position", "uint32", json_make("[s]", "changes"));
-    header_declare(header, "old", "uint32", json_make("[s]", "changes"));
-    header_declare(header, "new", "uint32", json_make("[s]", "changes"));
-    header_declare(header, "p_old", "float32", json_make("[s]", "changes"));
-    header_declare(header, "p_new", "float32", json_make("[s]", "changes"));
-    header_declare(header, "prefix", "uint32", json_make("[s]", "prefix tokens"));
-}
-
-/* Reads and checks a record that changes_pack wrote. */
-static struct changes changes_read(const struct record *record, const struct model_shape *shape)
-{
-    struct changes changes = {0};
-    changes.sentence = record_array(record, "sentence", sizeof *changes.sentence, &changes.count);
-    changes.position = record_array_of(record, "position", changes.count, sizeof *changes.position);
-    changes.old = record_array_of(record, "old", changes.count, sizeof *changes.old);
-    changes.new = record_array_of(record, "new", changes.count, sizeof *changes.new);
-    changes.p_old = record_array_of(record, "p_old", changes.count, sizeof *changes.p_old);
-    changes.p_new = record_array_of(record, "p_new", changes.count, sizeof *changes.p_new);
-    changes.prefix = record_array(record, "prefix", sizeof *changes.prefix, &changes.prefix_tokens);
-    size_t prefix_tokens = 0;
-    bool right = changes.count > 0;
-    for (size_t i = 0; i < changes.count; i++) {
-        right = right && changes.old[i] < shape->vocabulary && changes.new[i] < shape->vocabulary
-             && changes.old[i] != changes.new[i] && changes.sentence[i] <= INT64_MAX
-             && changes.p_old[i] >= 0 && changes.p_old[i] < 1.001f && changes.p_new[i] >= 0 && changes.p_new[i] < 1.001f
-             && (!i || changes.sentence[i] > changes.sentence[i - 1]
-                 || (changes.sentence[i] == changes.sentence[i - 1] && changes.position[i] > changes.position[i - 1]));
-        prefix_tokens += changes.position[i];
-    }
-    for (size_t i = 0; i < changes.prefix_tokens; i++)
-        right = right && changes.prefix[i] < shape->vocabulary;
-    if (!right || prefix_tokens != changes.prefix_tokens)
-        stream_fail(record->reader, "changed predictions are out of order, or a number in them is out of range");
-    return changes;
-}
 
 static struct sink sink_open(const struct options *options, const struct model *model, struct tokenizer *tokenizer,
                              struct stream_writer *writer)
@@ -348,36 +250,46 @@ static bool take_batch(struct worker *worker)
     return taken;
 }
 
-/* Gathers the chosen rows of a matrix of the layer, plus those of another where that is not NULL. */
-static void gather(struct worker *worker, const float *matrix, const float *plus)
+/*
+ * Gathers the chosen rows of the layers' matrices, plus those of another where that is not
+ * NULL, to worker->vectors. Returns how many that makes.
+ */
+static size_t gather(struct worker *worker, const float *matrix, const float *plus)
 {
     size_t d_model = worker->refining->model->config.d_model;
-    for (size_t i = 0; i < worker->rows; i++)
-        for (size_t k = 0, from = worker->row[i] * d_model; k < d_model; k++)
-            worker->vectors[i * d_model + k] = matrix[from + k] + (plus ? plus[from + k] : 0);
+    float *to = worker->vectors;
+    for (size_t layer = worker->first; layer < worker->end; layer++)
+        for (size_t i = 0; i < worker->rows; i++) {
+            size_t from = (layer * worker->batch.rows + worker->row[i]) * d_model;
+            for (size_t k = 0; k < d_model; k++)
+                *to++ = matrix[from + k] + (plus ? plus[from + k] : 0);
+        }
+    return (worker->end - worker->first) * worker->rows;
 }
 
 /* Asks about the gathered vectors; tokens: NULL, or of each row the token that is asked about. */
-static void ask(struct worker *worker, const uint32_t *tokens, bool ranked, struct projection_question *question)
+static void ask(struct worker *worker, size_t count, const uint32_t *tokens, bool ranked,
+                struct projection_question *question)
 {
-    for (size_t i = 0; i < worker->rows; i++)
-        question[i] = (struct projection_question){.token = tokens ? tokens[i] : NO_TOKEN, .ranked = ranked};
-    projection_ask(worker->projection, worker->vectors, worker->rows, question);
+    for (size_t i = 0; i < count; i++)
+        question[i] = (struct projection_question){.token = tokens ? tokens[i % worker->rows] : NO_TOKEN,
+                                                   .ranked = ranked};
+    projection_ask(worker->projection, worker->vectors, count, question);
 }
 
-/* One layer's questions: residual and output as the model reads them, the block as --norm says. */
-static void ask_layer(struct worker *worker, const float *resid, const float *ffn, const uint32_t *final_tokens)
+/* The layers' questions: residuals and outputs as the model reads them, blocks as --norm says. */
+static void ask_layers(struct worker *worker, const uint32_t *final_tokens)
 {
     const struct model *model = worker->refining->model;
-    gather(worker, resid, NULL);
-    final_norm(model, worker->vectors, worker->rows, worker->vectors);
-    ask(worker, final_tokens, true, worker->residual);
-    gather(worker, ffn, NULL);
-    projection_norm(model, (enum projection_norm)worker->refining->options->norm, worker->vectors, worker->rows);
-    ask(worker, NULL, false, worker->block);
-    gather(worker, resid, ffn);
-    final_norm(model, worker->vectors, worker->rows, worker->vectors);
-    ask(worker, NULL, false, worker->output);
+    size_t count = gather(worker, worker->resid, NULL);
+    final_norm(model, worker->vectors, count, worker->vectors);
+    ask(worker, count, final_tokens, true, worker->residual);
+    gather(worker, worker->ffn, NULL);
+    projection_norm(model, (enum projection_norm)worker->refining->options->norm, worker->vectors, count);
+    ask(worker, count, NULL, false, worker->block);
+    gather(worker, worker->resid, worker->ffn);
+    final_norm(model, worker->vectors, count, worker->vectors);
+    ask(worker, count, NULL, false, worker->output);
 }
 
 static int which_case(uint32_t residual, uint32_t block, uint32_t output)
@@ -391,12 +303,13 @@ static void add_layer(struct worker *worker, size_t layer)
 {
     struct layer_sums *sums = &worker->sums.layer[layer];
     for (size_t i = 0; i < worker->rows; i++) {
-        const struct projection_question *residual = &worker->residual[i];
+        size_t at = (layer - worker->first) * worker->rows + i;
+        const struct projection_question *residual = &worker->residual[at];
         uint32_t final = worker->final[i].top;
         float probability = exponential(residual->token_log_probability);
         sums->prefixes++;
         sums->residual_is_final += residual->top == final;
-        sums->cases[which_case(residual->top, worker->block[i].top, worker->output[i].top)]++;
+        sums->cases[which_case(residual->top, worker->block[at].top, worker->output[at].top)]++;
         exact_add(&sums->probability, probability);
         sums->probabilities.count[unit_bin(probability)]++;
         sums->rank.count[residual->token_rank]++;
@@ -416,7 +329,8 @@ static void add_final(struct worker *worker)
     }
 }
 
-static void find_changes(struct worker *worker)
+/* last: rows, of the last layer's residual. */
+static void find_changes(struct worker *worker, const struct projection_question *last)
 {
     const struct activations_batch *batch = &worker->batch;
     size_t start = 0, s = 0;
@@ -424,38 +338,44 @@ static void find_changes(struct worker *worker)
         size_t row = worker->row[i];
         for (; s < batch->row_sentence[row]; s++)
             start += batch->tokens.length[s];
-        if (worker->residual[i].top != worker->final[i].top)
+        if (last[i].top != worker->final[i].top)
             changes_add(&worker->changes, batch_sentence(&batch->tokens, s), batch->row_position[row],
-                        batch->tokens.token + start, &worker->residual[i], &worker->final[i]);
+                        batch->tokens.token + start, &last[i], &worker->final[i]);
     }
 }
 
 static void compute_batch(struct worker *worker)
 {
-    const struct model *model = worker->refining->model;
-    const size_t layers = model->config.layers, d_model = model->config.d_model, size = worker->batch.rows * d_model;
+    enum { ENOUGH_ROWS = 128 };
+    const struct model_config *config = &worker->refining->model->config;
     choose_rows(worker);
-    worker->vectors = grow_array(worker->vectors, worker->rows * d_model, sizeof *worker->vectors);
-    worker->residual = grow_array(worker->residual, worker->rows, sizeof *worker->residual);
-    worker->block = grow_array(worker->block, worker->rows, sizeof *worker->block);
-    worker->output = grow_array(worker->output, worker->rows, sizeof *worker->output);
-    worker->final = grow_array(worker->final, worker->rows, sizeof *worker->final);
-    worker->settled = grow_array(worker->settled, worker->rows, sizeof *worker->settled);
-    uint32_t *final_tokens = new_array(worker->rows, sizeof *final_tokens);
+    const size_t rows = worker->rows, step = rows ? (ENOUGH_ROWS + rows - 1) / rows : 1;
+    worker->vectors = grow_array(worker->vectors, step * rows * config->d_model, sizeof *worker->vectors);
+    worker->residual = grow_array(worker->residual, step * rows, sizeof *worker->residual);
+    worker->block = grow_array(worker->block, step * rows, sizeof *worker->block);
+    worker->output = grow_array(worker->output, step * rows, sizeof *worker->output);
+    worker->final = grow_array(worker->final, rows, sizeof *worker->final);
+    worker->settled = grow_array(worker->settled, rows, sizeof *worker->settled);
+    uint32_t *final_tokens = new_array(rows, sizeof *final_tokens);
 
-    gather(worker, worker->resid + (layers - 1) * size, worker->ffn + (layers - 1) * size);
-    final_norm(model, worker->vectors, worker->rows, worker->vectors);
-    ask(worker, worker->next, false, worker->final);
-    for (size_t i = 0; i < worker->rows; i++)
+    worker->first = config->layers - 1;
+    worker->end = config->layers;
+    gather(worker, worker->resid, worker->ffn);
+    final_norm(worker->refining->model, worker->vectors, rows, worker->vectors);
+    ask(worker, rows, worker->next, false, worker->final);
+    for (size_t i = 0; i < rows; i++)
         final_tokens[i] = worker->final[i].top;
     add_final(worker);
-    for (size_t layer = 0; layer < layers; layer++) {
-        ask_layer(worker, worker->resid + layer * size, worker->ffn + layer * size, final_tokens);
-        add_layer(worker, layer);
+    for (worker->first = 0; worker->first < config->layers; worker->first = worker->end) {
+        worker->end = config->layers - worker->first < step ? config->layers : worker->first + step;
+        ask_layers(worker, final_tokens);
+        for (size_t layer = worker->first; layer < worker->end; layer++)
+            add_layer(worker, layer);
+        if (worker->end == config->layers)
+            find_changes(worker, worker->residual + (worker->end - 1 - worker->first) * rows);
     }
-    for (size_t i = 0; i < worker->rows; i++)
+    for (size_t i = 0; i < rows; i++)
         worker->sums.settled.count[worker->settled[i]]++;
-    find_changes(worker); /* worker->residual is the last layer's */
     free(final_tokens);
 }
 
@@ -496,7 +416,7 @@ static json_t *make_header(const struct refining *refining)
 {
     json_t *header = header_new(KIND, stream_header(refining->activations.stream));
     json_put(header, "arrays", json_object());
-    declare_changes(header);
+    header_declare_changes(header);
     header_declare(header, "cases", "uint64", json_make("[i]", CASES));
     header_declare_exact(header, "probability");
     header_declare_histogram(header, "probability");
