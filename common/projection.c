@@ -336,7 +336,7 @@ static void ask_group(struct projection *projection, const float *vectors, size_
                       struct projection_question *questions)
 {
     const struct model_cluster *head = &projection->model->cluster[0];
-    size_t rows[GROUP_ROWS];
+    size_t rows[GROUP_ROWS] = {0};
     for (size_t row = 0; row < count; row++)
         rows[row] = row;
     project_head(projection, projection->gathered, gather(projection, vectors, rows, count), projection->head,
