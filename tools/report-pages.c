@@ -257,10 +257,7 @@ int main(int argc, char **argv)
 
     struct report report = {.options = &options, .reader = stream_open(cli_input(argc, argv, first), "triggers")};
     report.triggers = triggers_open(report.reader);
-    struct model_config config = model_config_read(options.model);
-    struct tokenizer *tokenizer = tokenizer_read(&config);
-    tokenizer_check(tokenizer, &config, report.reader);
-    config_free(&config);
+    struct tokenizer *tokenizer = tokenizer_open(options.model, report.reader);
     const char *model_id = header_text(report.reader, "model", "id");
     report.measures = keyed_rows_read(&options.measures, options.measures != NULL, model_id);
     report.annotations = keyed_rows_read(&options.annotations, options.annotations != NULL, model_id);
