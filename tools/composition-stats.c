@@ -12,12 +12,12 @@
 #include "activations.h"
 #include "blas.h"
 #include "cli.h"
+#include "composition_sums.h"
 #include "messages.h"
 #include "projection.h"
 #include "records.h"
 #include "stop_words.h"
 #include "stream.h"
-#include "sums.h"
 #include "statistics.h"
 #include "table.h"
 #include "tokenizer.h"
@@ -38,20 +38,6 @@ struct options {
     uint64_t short_tokens, frequent, threads;
 };
 
-/* Of one layer. */
-struct layer_sums {
-    uint64_t short_prefixes;    /* that have few tokens, and an agreeing memory */
-    uint64_t agreeing_memories;
-    struct histogram active;    /* cells + 1: prefixes by their number of active memories */
-    struct histogram agreement; /* vocabulary: prefixes with an agreeing memory, by the token */
-};
-
-struct sums {
-    size_t *layers, layer_count, cells, vocabulary;
-    struct layer_sums *layer;   /* layer_count */
-    uint64_t *token_counts;     /* vocabulary: of the sentences that the prefixes are from */
-};
-
 /* What all threads share. */
 struct composing {
     const struct options *options;
@@ -62,7 +48,7 @@ struct composing {
     struct activations_reader activations;
     struct activations_batch batch;
     bool in_batch;
-    struct sums sums;
+    struct composition_sums sums;
 };
 
 /* Layers of one batch, enough of them for large products: rows are prefixes that count, layer by layer. */
@@ -73,46 +59,6 @@ struct task {
     float *coefficient;         /* rows x cells */
     float *ffn;                 /* rows x d_model */
 };
-
-/* ---- sums ---- */
-
-static struct sums sums_new(const struct activations_reader *activations)
-{
-    struct sums sums = {.layer_count = activations->layer_count, .cells = activations->cell_count,
-                        .vocabulary = activations->shape.vocabulary};
-    sums.layers = new_array(sums.layer_count, sizeof *sums.layers);
-    memcpy(sums.layers, activations->layers, sums.layer_count * sizeof *sums.layers);
-    sums.layer = new_array(sums.layer_count, sizeof *sums.layer);
-    for (size_t i = 0; i < sums.layer_count; i++) {
-        sums.layer[i].active = histogram_new(sums.cells + 1);
-        sums.layer[i].agreement = histogram_new(sums.vocabulary);
-    }
-    sums.token_counts = new_array(sums.vocabulary, sizeof *sums.token_counts);
-    return sums;
-}
-
-static void sums_free(struct sums *sums)
-{
-    for (size_t i = 0; i < sums->layer_count; i++) {
-        histogram_free(&sums->layer[i].active);
-        histogram_free(&sums->layer[i].agreement);
-    }
-    free(sums->layers);
-    free(sums->layer);
-    free(sums->token_counts);
-}
-
-static void sums_add(struct sums *sums, const struct sums *more)
-{
-    for (size_t i = 0; i < sums->layer_count; i++) {
-        sums->layer[i].short_prefixes += more->layer[i].short_prefixes;
-        sums->layer[i].agreeing_memories += more->layer[i].agreeing_memories;
-        histogram_add(&sums->layer[i].active, &more->layer[i].active);
-        histogram_add(&sums->layer[i].agreement, &more->layer[i].agreement);
-    }
-    for (size_t i = 0; i < sums->vocabulary; i++)
-        sums->token_counts[i] += more->token_counts[i];
-}
 
 /* ---- the work ---- */
 
@@ -227,7 +173,8 @@ static void project_scaled(const struct composing *composing, struct projection 
 
 /* One prefix: its active memories, and which of them agree with top, the layer's own token. */
 static void add_prefix(const struct composing *composing, struct projection *projection, const struct task *task,
-                       size_t row, uint32_t top, bool *is_active, uint32_t *tops, struct layer_sums *sums)
+                       size_t row, uint32_t top, bool *is_active, uint32_t *tops,
+                       struct composition_layer_sums *sums)
 {
     const struct options *options = composing->options;
     const size_t *cell = composing->activations.cells;
@@ -253,7 +200,7 @@ static void add_prefix(const struct composing *composing, struct projection *pro
 static void work(void *shared)
 {
     struct composing *composing = shared;
-    struct sums sums = sums_new(&composing->activations);
+    struct composition_sums sums = composition_sums_new(&composing->activations);
     struct projection *projection = projection_new(composing->model);
     struct projection_question *question = NULL;
     bool *is_active = new_array(sums.cells, sizeof *is_active);
@@ -267,9 +214,9 @@ static void work(void *shared)
             add_prefix(composing, projection, &task, r, question[r].top, is_active, tops, &sums.layer[task.place[r]]);
     }
     pthread_mutex_lock(&composing->lock);
-    sums_add(&composing->sums, &sums);
+    composition_sums_add(&composing->sums, &sums);
     pthread_mutex_unlock(&composing->lock);
-    sums_free(&sums);
+    composition_sums_free(&sums);
     projection_free(projection);
     free(question);
     free(is_active);
@@ -316,9 +263,7 @@ static json_t *make_header(const struct composing *composing)
     const struct options *options = composing->options;
     json_t *header = header_new(KIND, stream_header(composing->activations.stream));
     json_put(header, "arrays", json_object());
-    header_declare_histogram(header, "active");
-    header_declare_histogram(header, "agreement");
-    header_declare(header, "token_counts", "uint64", json_make("[s]", "vocabulary"));
+    composition_sums_declare(header);
     header_add_stage(header, "composition-stats",
                      json_make("{s:b, s:s, s:s, s:f, s:I, s:s}", "scaled", (int)options->scaled, "norm",
                                projection_norm_words[composing->norm], "rank", rank_words[options->rank],
@@ -327,71 +272,18 @@ static json_t *make_header(const struct composing *composing)
     return header;
 }
 
-static void write_sums(const struct options *options, const json_t *header, const struct sums *sums,
+static void write_sums(const struct options *options, const json_t *header, const struct composition_sums *sums,
                        const json_t *counts)
 {
     struct stream_writer *writer = stream_create(options->output, options->gzip, header);
-    msgpack_sbuffer buffer;
-    msgpack_sbuffer_init(&buffer);
-    for (size_t i = 0; i < sums->layer_count; i++) {
-        pack_map(&buffer, 3 + 2 * HISTOGRAM_MEMBERS);
-        pack_number(&buffer, "layer", sums->layers[i]);
-        pack_number(&buffer, "short", sums->layer[i].short_prefixes);
-        pack_number(&buffer, "memories", sums->layer[i].agreeing_memories);
-        histogram_pack(&buffer, "active", &sums->layer[i].active);
-        histogram_pack(&buffer, "agreement", &sums->layer[i].agreement);
-        stream_append(writer, &buffer, 1);
-    }
-    token_counts_pack(&buffer, sums->token_counts, sums->vocabulary);
-    stream_append(writer, &buffer, 1);
+    composition_sums_write(writer, sums);
     stream_finish(writer, counts);
-    msgpack_sbuffer_destroy(&buffer);
-}
-
-/* One layer's record. */
-static void read_layer(const struct record *record, struct layer_sums *layer)
-{
-    layer->short_prefixes = record_number(record, "short", MOST_COUNT);
-    layer->agreeing_memories = record_number(record, "memories", MOST_COUNT);
-    histogram_read(record, "active", &layer->active);
-    histogram_read(record, "agreement", &layer->agreement);
-    uint64_t prefixes = histogram_total(&layer->active), agreeing = histogram_total(&layer->agreement);
-    uint64_t active = 0;
-    for (size_t n = 0; n < layer->active.bins; n++)
-        active += n * layer->active.count[n];
-    if (agreeing > prefixes || layer->short_prefixes > agreeing || layer->agreeing_memories < agreeing
-        || layer->agreeing_memories > active)
-        stream_fail(record->reader, "the counts of a layer contradict each other");
-}
-
-/* What one input of a merge has, into sums that are 0. */
-static void read_sums(struct stream_reader *reader, struct sums *sums)
-{
-    struct record record;
-    size_t place = 0;
-    bool counted = false;
-    for (; stream_next(reader, &record); place++) {
-        if (place < sums->layer_count) {
-            if (record_number(&record, "layer", SIZE_MAX) != sums->layers[place])
-                stream_fail(reader, "its layers are not the header's, in order");
-            read_layer(&record, &sums->layer[place]);
-            if (histogram_total(&sums->layer[place].active) != histogram_total(&sums->layer[0].active))
-                stream_fail(reader, "its layers have different numbers of prefixes");
-        } else if (!counted) {
-            record_copy(&record, "token_counts", sums->token_counts, sums->vocabulary, sizeof *sums->token_counts);
-            counted = true;
-        } else {
-            stream_fail(reader, "a record follows the counts of tokens");
-        }
-    }
-    if (!counted)
-        stream_fail(reader, "%zu of %zu layers, or no counts of tokens behind them", place, sums->layer_count);
 }
 
 /* ---- tables ---- */
 
 /* Figure 7. */
-static void write_active(const struct sums *sums, const char *path)
+static void write_active(const struct composition_sums *sums, const char *path)
 {
     static const char *const columns[] = {"layer", "prefixes", "mean", "p25", "p50", "p75", NULL};
     static const double quantiles[] = {0.25, 0.50, 0.75};
@@ -411,7 +303,7 @@ static void write_active(const struct sums *sums, const char *path)
 }
 
 /* Prefixes with an agreeing memory whose token is one of these. */
-static uint64_t agreement_on(const struct layer_sums *layer, const bool *is_one)
+static uint64_t agreement_on(const struct composition_layer_sums *layer, const bool *is_one)
 {
     uint64_t prefixes = 0;
     for (size_t token = 0; token < layer->agreement.bins; token++)
@@ -420,14 +312,14 @@ static uint64_t agreement_on(const struct layer_sums *layer, const bool *is_one)
 }
 
 /* Figure 8 and the text around it. is_stop_word: vocabulary, or NULL. */
-static void write_composition(const struct sums *sums, const bool *is_stop_word, const bool *is_frequent,
+static void write_composition(const struct composition_sums *sums, const bool *is_stop_word, const bool *is_frequent,
                               const char *path)
 {
     static const char *const columns[] = {"layer", "prefixes", "zero_agreement", "stop_word", "frequent",
                                           "short_prefix", "memories", NULL};
     struct table *table = table_open(path, columns);
     for (size_t i = 0; i < sums->layer_count; i++) {
-        const struct layer_sums *layer = &sums->layer[i];
+        const struct composition_layer_sums *layer = &sums->layer[i];
         uint64_t prefixes = histogram_total(&layer->active), agreeing = histogram_total(&layer->agreement);
         table_number(table, sums->layers[i] + 1);
         table_number(table, prefixes);
@@ -440,7 +332,8 @@ static void write_composition(const struct sums *sums, const bool *is_stop_word,
     table_finish(table);
 }
 
-static void write_tables(const struct options *options, struct stream_reader *reader, const struct sums *sums)
+static void write_tables(const struct options *options, struct stream_reader *reader,
+                         const struct composition_sums *sums)
 {
     bool *is_stop_word = NULL;
     if (options->stop_words) {
@@ -469,7 +362,7 @@ static void run(const struct options *options, const char *path)
     struct stream_reader *stream = stream_open(path, "activations");
     header_check_model(stream, model);
     composing.activations = activations_open(stream);
-    composing.sums = sums_new(&composing.activations);
+    composing.sums = composition_sums_new(&composing.activations);
     if (pthread_mutex_init(&composing.lock, NULL) != 0)
         die("cannot make a lock");
     run_threads((size_t)options->threads, work, &composing);
@@ -482,7 +375,7 @@ static void run(const struct options *options, const char *path)
         write_tables(options, stream, &composing.sums);
     }
     pthread_mutex_destroy(&composing.lock);
-    sums_free(&composing.sums);
+    composition_sums_free(&composing.sums);
     activations_close(&composing.activations);
     stream_close(stream);
     free(composing.value_top);
@@ -493,13 +386,13 @@ static void merge(const struct options *options, char **paths, size_t count)
 {
     struct stream_reader **readers = sums_open(paths, count, KIND);
     struct activations_reader shape = activations_open(readers[0]);
-    struct sums sums = sums_new(&shape);
+    struct composition_sums sums = composition_sums_new(&shape);
     json_t *counts = json_make("{}");
     for (size_t i = 0; i < count; i++) {
-        struct sums more = sums_new(&shape);
-        read_sums(readers[i], &more);
-        sums_add(&sums, &more);
-        sums_free(&more);
+        struct composition_sums more = composition_sums_new(&shape);
+        composition_sums_read(readers[i], &more);
+        composition_sums_add(&sums, &more);
+        composition_sums_free(&more);
         counts_add(counts, stream_trailer(readers[i]));
     }
     if (options->sums)
@@ -511,7 +404,7 @@ static void merge(const struct options *options, char **paths, size_t count)
     free(readers);
     json_decref(counts);
     activations_close(&shape);
-    sums_free(&sums);
+    composition_sums_free(&sums);
 }
 
 int main(int argc, char **argv)

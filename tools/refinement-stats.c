@@ -18,9 +18,9 @@
 #include "messages.h"
 #include "projection.h"
 #include "records.h"
+#include "refinement_sums.h"
 #include "statistics.h"
 #include "stream.h"
-#include "sums.h"
 #include "table.h"
 #include "tokenizer.h"
 #include "turns.h"
@@ -38,25 +38,6 @@ struct options {
     bool gzip, merge, sums;
     int norm;
     uint64_t threads;
-};
-
-/* What a layer's output predicts (figure 11). */
-enum { CASE_RESIDUAL, CASE_FFN, CASE_AGREEMENT, CASE_COMPOSITION, CASES };
-
-/* Of one layer. */
-struct layer_sums {
-    uint64_t prefixes, residual_is_final;
-    uint64_t cases[CASES];
-    struct exact_sum probability;         /* p(r^l) of the final token */
-    struct histogram probabilities, rank; /* of the same; ranks from 1 */
-};
-
-struct sums {
-    size_t layers, vocabulary;
-    struct layer_sums *layer;  /* layers */
-    struct histogram settled;  /* layers + 1: prefixes by the first layer whose residual, and all after, predict the final token */
-    struct exact_sum surprise; /* -log p of the next token */
-    uint64_t next_is_top;
 };
 
 /* Where changes go: a table, or a stream of sums, or nowhere. */
@@ -77,7 +58,7 @@ struct refining {
     uint64_t batches;      /* read so far: the next one's ticket */
     struct turns *turns;   /* of writing changes */
     struct sink sink;
-    struct sums sums;
+    struct refinement_sums sums;
 };
 
 /* What one thread has of one batch. */
@@ -96,51 +77,9 @@ struct worker {
     struct projection_question *residual, *block, *output; /* (end - first) x rows: of r^l, y^l, o^l */
     struct projection_question *final; /* rows: of o^L */
     uint32_t *settled;     /* rows */
-    struct sums sums;
+    struct refinement_sums sums;
     struct changes changes;
 };
-
-/* ---- sums ---- */
-
-static struct sums sums_new(const struct model_shape *shape)
-{
-    struct sums sums = {.layers = shape->layers, .vocabulary = shape->vocabulary,
-                        .settled = histogram_new(shape->layers + 1)};
-    sums.layer = new_array(sums.layers, sizeof *sums.layer);
-    for (size_t i = 0; i < sums.layers; i++) {
-        sums.layer[i].probabilities = histogram_new(UNIT_BINS);
-        sums.layer[i].rank = histogram_new(sums.vocabulary + 1);
-    }
-    return sums;
-}
-
-static void sums_free(struct sums *sums)
-{
-    for (size_t i = 0; i < sums->layers; i++) {
-        histogram_free(&sums->layer[i].probabilities);
-        histogram_free(&sums->layer[i].rank);
-    }
-    free(sums->layer);
-    histogram_free(&sums->settled);
-}
-
-static void sums_add(struct sums *sums, const struct sums *more)
-{
-    for (size_t i = 0; i < sums->layers; i++) {
-        struct layer_sums *to = &sums->layer[i];
-        const struct layer_sums *from = &more->layer[i];
-        to->prefixes += from->prefixes;
-        to->residual_is_final += from->residual_is_final;
-        for (size_t c = 0; c < CASES; c++)
-            to->cases[c] += from->cases[c];
-        exact_add_sum(&to->probability, &from->probability);
-        histogram_add(&to->probabilities, &from->probabilities);
-        histogram_add(&to->rank, &from->rank);
-    }
-    histogram_add(&sums->settled, &more->settled);
-    exact_add_sum(&sums->surprise, &more->surprise);
-    sums->next_is_top += more->next_is_top;
-}
 
 /* ---- changes of the last layer ---- */
 
@@ -301,7 +240,7 @@ static int which_case(uint32_t residual, uint32_t block, uint32_t output)
 
 static void add_layer(struct worker *worker, size_t layer)
 {
-    struct layer_sums *sums = &worker->sums.layer[layer];
+    struct refinement_layer_sums *sums = &worker->sums.layer[layer];
     for (size_t i = 0; i < worker->rows; i++) {
         size_t at = (layer - worker->first) * worker->rows + i;
         const struct projection_question *residual = &worker->residual[at];
@@ -383,7 +322,7 @@ static void work(void *shared)
 {
     struct refining *refining = shared;
     struct worker worker = {.refining = refining, .projection = projection_new(refining->model),
-                            .sums = sums_new(&refining->activations.shape)};
+                            .sums = refinement_sums_new(&refining->activations.shape)};
     while (take_batch(&worker)) {
         compute_batch(&worker);
         turns_wait(refining->turns, worker.ticket);
@@ -393,9 +332,9 @@ static void work(void *shared)
         activations_batch_free(&worker.batch);
     }
     pthread_mutex_lock(&refining->lock);
-    sums_add(&refining->sums, &worker.sums);
+    refinement_sums_add(&refining->sums, &worker.sums);
     pthread_mutex_unlock(&refining->lock);
-    sums_free(&worker.sums);
+    refinement_sums_free(&worker.sums);
     changes_free(&worker.changes);
     projection_free(worker.projection);
     free(worker.resid);
@@ -417,99 +356,24 @@ static json_t *make_header(const struct refining *refining)
     json_t *header = header_new(KIND, stream_header(refining->activations.stream));
     json_put(header, "arrays", json_object());
     header_declare_changes(header);
-    header_declare(header, "cases", "uint64", json_make("[i]", CASES));
-    header_declare_exact(header, "probability");
-    header_declare_histogram(header, "probability");
-    header_declare_histogram(header, "rank");
-    header_declare_histogram(header, "settled");
-    header_declare_exact(header, "surprise");
+    refinement_sums_declare(header);
     header_add_stage(header, "refinement-stats",
                      json_make("{s:s, s:s}", "norm", projection_norm_words[refining->options->norm], "blas",
                                blas_name()));
     return header;
 }
 
-static void write_sums(struct stream_writer *writer, const struct sums *sums)
-{
-    msgpack_sbuffer buffer;
-    msgpack_sbuffer_init(&buffer);
-    for (size_t i = 0; i < sums->layers; i++) {
-        const struct layer_sums *layer = &sums->layer[i];
-        pack_map(&buffer, 4 + EXACT_MEMBERS + 2 * HISTOGRAM_MEMBERS);
-        pack_number(&buffer, "layer", i);
-        pack_number(&buffer, "prefixes", layer->prefixes);
-        pack_number(&buffer, "residual_is_final", layer->residual_is_final);
-        pack_array(&buffer, "cases", layer->cases, CASES, sizeof *layer->cases);
-        exact_pack(&buffer, "probability", &layer->probability);
-        histogram_pack(&buffer, "probability", &layer->probabilities);
-        histogram_pack(&buffer, "rank", &layer->rank);
-        stream_append(writer, &buffer, 1);
-    }
-    pack_map(&buffer, 1 + HISTOGRAM_MEMBERS + EXACT_MEMBERS);
-    pack_number(&buffer, "next_is_top", sums->next_is_top);
-    histogram_pack(&buffer, "settled", &sums->settled);
-    exact_pack(&buffer, "surprise", &sums->surprise);
-    stream_append(writer, &buffer, 1);
-    msgpack_sbuffer_destroy(&buffer);
-}
-
-/* One layer's record. */
-static void read_layer(const struct record *record, struct layer_sums *layer)
-{
-    uint64_t in_cases = 0;
-    layer->prefixes = record_number(record, "prefixes", MOST_COUNT);
-    layer->residual_is_final = record_number(record, "residual_is_final", layer->prefixes);
-    record_copy(record, "cases", layer->cases, CASES, sizeof *layer->cases);
-    for (size_t c = 0; c < CASES; c++)
-        in_cases += layer->cases[c] > layer->prefixes ? MOST_COUNT + 1 : layer->cases[c];
-    exact_read(record, "probability", &layer->probability);
-    histogram_read(record, "probability", &layer->probabilities);
-    histogram_read(record, "rank", &layer->rank);
-    if (in_cases != layer->prefixes || histogram_total(&layer->probabilities) != layer->prefixes
-        || histogram_total(&layer->rank) != layer->prefixes || layer->rank.count[0]
-        || layer->rank.count[1] != layer->residual_is_final
-        || exact_value(&layer->probability) > 1.001 * (double)layer->prefixes)
-        stream_fail(record->reader, "the counts of a layer contradict each other");
-}
-
-/*
- * What an input of a merge has from the record behind its changes on, into sums that are 0.
- * changed: how many changes there were.
- */
-static void read_sums(struct stream_reader *reader, struct record *record, uint64_t changed, struct sums *sums)
-{
-    for (size_t i = 0; i < sums->layers; i++) {
-        if (record_number(record, "layer", SIZE_MAX) != i)
-            stream_fail(reader, "its layers are not the header's, in order");
-        read_layer(record, &sums->layer[i]);
-        if (sums->layer[i].prefixes != sums->layer[0].prefixes)
-            stream_fail(reader, "its layers have different numbers of prefixes");
-        if (!stream_next(reader, record))
-            stream_fail(reader, "%zu layers and nothing behind them; the header promises %zu", i + 1, sums->layers);
-    }
-    sums->next_is_top = record_number(record, "next_is_top", sums->layer[0].prefixes);
-    histogram_read(record, "settled", &sums->settled);
-    exact_read(record, "surprise", &sums->surprise);
-    if (histogram_total(&sums->settled) != sums->layer[0].prefixes)
-        stream_fail(reader, "its counts of prefixes contradict each other");
-    if (sums->settled.count[sums->layers] != changed)
-        stream_fail(reader, "it has %llu changed predictions, its sums say %llu", (unsigned long long)changed,
-                    (unsigned long long)sums->settled.count[sums->layers]);
-    if (stream_next(reader, record))
-        stream_fail(reader, "a record follows the last one of its sums");
-}
-
 /* ---- tables ---- */
 
 /* Figures 9 and 10. */
-static void write_refinement(const struct sums *sums, const char *path)
+static void write_refinement(const struct refinement_sums *sums, const char *path)
 {
     static const char *const columns[] = {"layer", "prefixes", "residual_is_final", "probability", "p25", "p50", "p75",
                                           "rank_p50", NULL};
     static const double quantiles[] = {0.25, 0.50, 0.75};
     struct table *table = table_open(path, columns);
     for (size_t i = 0; i < sums->layers; i++) {
-        const struct layer_sums *layer = &sums->layer[i];
+        const struct refinement_layer_sums *layer = &sums->layer[i];
         table_number(table, i + 1);
         table_number(table, layer->prefixes);
         table_real(table, share(layer->residual_is_final, layer->prefixes));
@@ -522,12 +386,12 @@ static void write_refinement(const struct sums *sums, const char *path)
 }
 
 /* Figure 11. */
-static void write_cases(const struct sums *sums, const char *path)
+static void write_cases(const struct refinement_sums *sums, const char *path)
 {
     static const char *const columns[] = {"layer", "prefixes", "residual", "ffn", "agreement", "composition", NULL};
     struct table *table = table_open(path, columns);
     for (size_t i = 0; i < sums->layers; i++) {
-        const struct layer_sums *layer = &sums->layer[i];
+        const struct refinement_layer_sums *layer = &sums->layer[i];
         table_number(table, i + 1);
         table_number(table, layer->prefixes);
         for (size_t c = 0; c < CASES; c++)
@@ -537,7 +401,7 @@ static void write_cases(const struct sums *sums, const char *path)
 }
 
 /* The layer from whose residual on the prediction stays; one more than there are: the last block made it. */
-static void write_settled(const struct sums *sums, const char *path)
+static void write_settled(const struct refinement_sums *sums, const char *path)
 {
     static const char *const columns[] = {"layer", "prefixes", "share", "cumulative", NULL};
     struct table *table = table_open(path, columns);
@@ -552,7 +416,7 @@ static void write_settled(const struct sums *sums, const char *path)
     table_finish(table);
 }
 
-static void write_perplexity(const struct sums *sums, const char *path)
+static void write_perplexity(const struct refinement_sums *sums, const char *path)
 {
     static const char *const columns[] = {"prefixes", "perplexity", "next_is_top", NULL};
     struct table *table = table_open(path, columns);
@@ -563,7 +427,7 @@ static void write_perplexity(const struct sums *sums, const char *path)
     table_finish(table);
 }
 
-static void write_tables(const struct options *options, const struct sums *sums)
+static void write_tables(const struct options *options, const struct refinement_sums *sums)
 {
     if (options->cases)
         write_cases(sums, options->cases);
@@ -591,7 +455,7 @@ static void run(const struct options *options, const char *path)
     struct stream_writer *writer = options->sums ? stream_create(options->output, options->gzip, header) : NULL;
     struct tokenizer *tokenizer = options->last_layer ? tokenizer_open(options->model, stream) : NULL;
     refining.sink = sink_open(options, model, tokenizer, writer);
-    refining.sums = sums_new(&refining.activations.shape);
+    refining.sums = refinement_sums_new(&refining.activations.shape);
     refining.turns = turns_new();
     if (pthread_mutex_init(&refining.lock, NULL) != 0)
         die("cannot make a lock");
@@ -599,14 +463,14 @@ static void run(const struct options *options, const char *path)
 
     sink_close(&refining.sink);
     if (writer) {
-        write_sums(writer, &refining.sums);
+        refinement_sums_write(writer, &refining.sums);
         stream_finish(writer, stream_trailer(stream));
     } else {
         write_tables(options, &refining.sums);
     }
     pthread_mutex_destroy(&refining.lock);
     turns_free(refining.turns);
-    sums_free(&refining.sums);
+    refinement_sums_free(&refining.sums);
     activations_close(&refining.activations);
     stream_close(stream);
     json_decref(header);
@@ -623,7 +487,7 @@ struct part {
 };
 
 /* Reads the part's next changes, or, behind them, all of its sums. */
-static void part_next(struct part *part, const struct model_shape *shape, struct sums *sums)
+static void part_next(struct part *part, const struct model_shape *shape, struct refinement_sums *sums)
 {
     struct record record;
     changes_free(&part->changes);
@@ -635,15 +499,15 @@ static void part_next(struct part *part, const struct model_shape *shape, struct
         part->changed += part->changes.count;
         return;
     }
-    struct sums more = sums_new(shape);
-    read_sums(part->reader, &record, part->changed, &more);
-    sums_add(sums, &more);
-    sums_free(&more);
+    struct refinement_sums more = refinement_sums_new(shape);
+    refinement_sums_read(part->reader, &record, part->changed, &more);
+    refinement_sums_add(sums, &more);
+    refinement_sums_free(&more);
 }
 
 /* Writes the parts' changes in the order of the corpus, while all the rest adds up in sums. */
 static void merge_parts(struct part *parts, size_t count, const struct model_shape *shape, struct sink *sink,
-                        struct sums *sums)
+                        struct refinement_sums *sums)
 {
     uint64_t free_from = 0; /* the sentence behind the last one that was written */
     for (size_t i = 0; i < count; i++)
@@ -669,7 +533,7 @@ static void merge(const struct options *options, char **paths, size_t count)
 {
     struct stream_reader **readers = sums_open(paths, count, KIND);
     struct model_shape shape = shape_read(readers[0]);
-    struct sums sums = sums_new(&shape);
+    struct refinement_sums sums = refinement_sums_new(&shape);
     struct part *parts = new_array(count, sizeof *parts);
     for (size_t i = 0; i < count; i++)
         parts[i].reader = readers[i];
@@ -689,7 +553,7 @@ static void merge(const struct options *options, char **paths, size_t count)
         stream_close(readers[i]);
     }
     if (writer) {
-        write_sums(writer, &sums);
+        refinement_sums_write(writer, &sums);
         stream_finish(writer, counts);
     } else {
         write_tables(options, &sums);
@@ -697,7 +561,7 @@ static void merge(const struct options *options, char **paths, size_t count)
     json_decref(counts);
     free(readers);
     free(parts);
-    sums_free(&sums);
+    refinement_sums_free(&sums);
     if (tokenizer)
         tokenizer_free(tokenizer);
     if (model)
