@@ -22,6 +22,7 @@ export PATH := $(BIN):$(PATH)
 # $(call tokenizing,TEXT)
 tokenizing = --mode $(MODE) --name "$(basename $(notdir $(1)))"
 limited := $(call tokenizing,$(TEXT))$(if $(SENTENCES), --limit $(SENTENCES))
+removed := --sample $(KEYS) --top $(REMOVALS)
 sampled := $(if $(filter all,$(PREFIXES)),--all,--prefixes $(PREFIXES)) $(call tokenizing,$(VALID))
 
 model_files := $(if $(wildcard $(MODEL)/config.json),$(wildcard $(addprefix $(MODEL)/,*.json *.safetensors *.txt)),$(MODEL))
@@ -45,11 +46,19 @@ report: $(OUT)/report/index.html
 $(OPTIONS)/model: export WORDS = $(MODEL)
 $(OPTIONS)/triggers: export WORDS = $(TEXT) $(limited)
 $(OPTIONS)/aggregation: export WORDS = $(VALID) $(sampled)
-$(OPTIONS)/perturbation: export WORDS = $(KEYS) $(REMOVALS)
+$(OPTIONS)/perturbation: export WORDS = $(removed)
 $(OPTIONS)/annotations: export WORDS = $(ANNOTATIONS)
 $(OPTIONS)/%: FORCE
 	@mkdir -p $(@D)
 	@printf '%s\n' "$$WORDS" | cmp -s - $@ || printf '%s\n' "$$WORDS" > $@
+
+# $(call option_row,EXPERIMENTS,SET): a set as a row of CSV
+option_row = sed 's/"/""/g; s/^/$(1),"/; s/$$/"/' $(OPTIONS)/$(2)
+$(OUT)/options.csv: $(addprefix $(OPTIONS)/,model triggers aggregation perturbation annotations)
+	@{ echo experiments,options && $(call option_row,all,model) && $(call option_row,triggers and shallow,triggers) && \
+		$(call option_row,composition and refinement,aggregation) && $(call option_row,perturbation,perturbation) && \
+		$(call option_row,patterns,annotations); } > $@.new
+	@mv $@.new $@
 
 # ---- experiments ----
 
@@ -74,7 +83,7 @@ $(addprefix $(OUT)/,refinement.csv cases.csv last-layer.csv settled.csv perplexi
 
 $(OUT)/perturbation.csv: $(OUT)/triggers.msgpack $(OPTIONS)/perturbation \
 		$(call made_of,perturbation.sh,perturb-triggers forward-dump perturbation-stats)
-	$(SCRIPTS)perturbation.sh "$(MODEL)" "$(OUT)" --sample $(KEYS) --top $(REMOVALS)
+	$(SCRIPTS)perturbation.sh "$(MODEL)" "$(OUT)" $(removed)
 
 $(addprefix $(OUT)/,shallow.csv shallow-keys.csv shallow-ngrams.csv) &: $(TEXT) $(OUT)/triggers.msgpack \
 		$(call made_of,shallow.sh,tokenize shallow-stats)
@@ -98,7 +107,7 @@ $(OUT)/figures/.complete: $(tables) $(SCRIPTS)../data/published.csv $(SCRIPTS)fi
 	$(SCRIPTS)figures.sh "$(OUT)/figures" "$(OUT)"
 	@touch $@
 
-$(OUT)/report/index.html: $(OUT)/triggers.msgpack $(tables) $(OUT)/figures/.complete \
+$(OUT)/report/index.html: $(OUT)/triggers.msgpack $(tables) $(OUT)/options.csv $(OUT)/figures/.complete \
 		$(SCRIPTS)../data/published.csv $(call made_of,report.sh,report-pages)
 	$(SCRIPTS)report.sh "$(MODEL)" "$(OUT)"
 

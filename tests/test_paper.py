@@ -2,6 +2,7 @@
 it makes every result, a second time nothing, after a change what depends on it, and
 after interruptions the bytes of an undisturbed run."""
 
+import csv
 import os
 import pathlib
 import random
@@ -71,6 +72,15 @@ def test_everything_is_made(undisturbed):
     assert {f"figures/fig{number:02}.{kind}" for number in (*range(3, 12),) for kind in ("svg", "png")} \
         <= undisturbed.keys()
     assert all(data for name, data in undisturbed.items() if not name.endswith(".complete"))
+
+
+def test_options_are_told(place, undisturbed):
+    rows = list(csv.reader(undisturbed["options.csv"].decode().splitlines()))
+    train, valid = place / "train.txt", place / "valid.txt"
+    assert rows == [["experiments", "options"], ["all", f"{place / 'model'}"],
+                    ["triggers and shallow", f'{train} --mode lines --name "train"'],
+                    ["composition and refinement", f'{valid} --prefixes 50 --mode lines --name "valid"'],
+                    ["perturbation", "--sample 3 --top 5"], ["patterns", ""]]
 
 
 def test_second_run_does_nothing(bin, place, undisturbed):

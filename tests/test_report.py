@@ -4,6 +4,7 @@ in a real browser, opened from the file system."""
 import collections
 import csv
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -57,6 +58,7 @@ def place(tmp_path_factory):
     write_csv(tables / "active.csv", ["layer", "prefixes", "mean", "p25", "p50", "p75"], [[1, 9, 0.25, 0, 0, 0], [2, 9, 0.125, 0, 0, 0]])
     write_csv(tables / "last-layer.csv", ["sentence", "position", "prefix", "old", "new", "p_old", "p_new", "cosine"],
               [[i, 3, f"{HOSTILE[0]} case {i}", HOSTILE[1], "w5", 0.25, 0.5, -0.125] for i in range(1100)])
+    write_csv(tables / "options.csv", ["experiments", "options"], [["all", "a/model"], ["triggers", f'"{HOSTILE[0]}" --limit 7']])
     write_csv(place / "measures.csv", ["layer", "cell", "triggers", "same_last_1", "last_1"],
               [[layer, cell, 5, cell / 128, HOSTILE[0]] for layer in (2, 1) for cell in range(CELLS)])
     write_csv(place / "published.csv", ["figure", "series", "from_layer", "to_layer", "value", "low", "high", "source", "says"],
@@ -249,7 +251,7 @@ def test_overview(report, stream):
     assert overview["counts"] == {name: stream.trailer[name] for name in streams.COUNTS}
     assert (overview["figures"], overview["date"]) == (["fig04.svg"], "a day")
     assert overview["sizes"] == {"top": TOP, "found": 8, "tops": 4, "bottoms": 3, "piece": 64, "postings": 200, "cases": 1100}
-    assert sorted(overview["tables"]) == ["active", "agreement", "patterns"]
+    assert sorted(overview["tables"]) == ["active", "agreement", "options", "patterns"]
     assert overview["tables"]["agreement"]["rows"][1] == ["2", "70", "30", "0.4", "0", "0.02", "0.03"]
     cases = piece(report, "last-layer")
     assert len(cases["rows"]) == 1000 and cases["rows"][999][2] == f"{HOSTILE[0]} case 999"
@@ -376,10 +378,10 @@ def heading(page):
     return page.find("main h1").text
 
 
-def rows(page, selector="main table"):
-    """Texts of the first such table's cells, without selenium's many calls."""
-    return page.script("return [...document.querySelector(arguments[0]).tBodies[0].rows].map(row => [...row.cells].map(cell => cell.textContent))",
-                       selector)
+def rows(page, selector="main table", place=0):
+    """Texts of the first such table's cells, or of the one at another place, without selenium's many calls."""
+    return page.script("""const table = [...document.querySelectorAll(arguments[0])].at(arguments[1]);
+        return [...table.tBodies[0].rows].map(row => [...row.cells].map(cell => cell.textContent));""", selector, place)
 
 
 def memory_names(page, selector="main table"):
@@ -541,8 +543,19 @@ class TestPage:
         shown = page.find("main").text
         for part in stream.header["model"]["id"], "a day", "made", stream.header["tokenizer"]["id"]:
             assert part in shown
-        assert [row[0] for row in rows(page)] == ["tokenize", "forward-dump", "topk-keys", "project-values", "report-pages"]
-        assert "bottoms 3" in rows(page)[3][2]
+        stages = rows(page)
+        assert [row[0] for row in stages] == ["tokenize", "forward-dump", "topk-keys", "project-values", "report-pages"]
+        assert "bottoms 3" in stages[3][2]
+        assert rows(page, place=-1) == [["all", "a/model"], ["triggers", f'"{HOSTILE[0]}" --limit 7']]
+
+    def test_without_a_date_the_time_of_the_file(self, page, bin, place, triggers, tmp_path):
+        ok(bin, "report-pages", "-m", place / "model", "-o", tmp_path / "report", stdin=triggers)
+        index = tmp_path / "report" / "index.html"
+        os.utime(index, (981201600, 981201600))  # noon of 3 February 2001, UTC
+        page.driver.get(index.as_uri() + "#/provenance")
+        settle(page)
+        assert "02/03/2001" in page.find("main").text
+        assert all(url.startswith(tmp_path.as_uri()) for url in page.requests() if url.startswith("file:"))
 
     def test_links_and_back(self, page):
         go(page, "#/layer/1?sort=confidence&order=down")

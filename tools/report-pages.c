@@ -38,7 +38,7 @@ struct options {
 /* Tables of --tables that the page shows whole. */
 static const char *const table_names[] = {
     "agreement", "rank", "confidence", "top-values", "perturbation", "patterns", "shallow", "active", "composition",
-    "refinement", "cases", NULL};
+    "refinement", "cases", "settled", "perplexity", "options", NULL};
 
 static void write_file(const char *folder, const char *name, struct span bytes)
 {

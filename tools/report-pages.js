@@ -265,6 +265,7 @@ const TABLE_TITLES = {
     confidence: "Agreement by the value's largest probability (figure 6)", "top-values": "The 100 most confident values (table 2)",
     active: "Active memories (figure 7)", composition: "Composition within a layer (figure 8)",
     refinement: "Refinement from layer to layer (figures 9 and 10)", cases: "Residual and block (figure 11)",
+    settled: "The layer from which on the prediction stays", perplexity: "The model on the same prefixes",
     shallow: "Shallow patterns, measured",
 };
 
@@ -611,8 +612,10 @@ function showProvenance() {
             {name: "Options that shape the result", of: stage => plain(Object.entries(stage.options || {})
                 .map(([name, value]) => `${name} ${optionText(value)}`).join(", "))},
         ], [...history, {tool: "report-pages", version: overview.version, options: {top: sizes.top}}]),
+        overview.tables.options && [make("h2", {}, "Experiments"),
+            table(overview.tables.options.columns.map((column, i) => ({name: label(column), of: row => plain(row[i])})), overview.tables.options.rows)],
         make("h2", {}, "Report"),
-        definitions([["date", overview.date && plain(overview.date)],
+        definitions([["date", overview.date ? plain(overview.date) : document.lastModified], // of index.html, where no date was given
             ["triggers", `up to ${sizes.top} shown of up to ${sizes.found} a key`],
             ["best by", overview.rank && plain(overview.rank)],
             ["prefixes", overview.prefixes && plain(overview.prefixes)]]),
