@@ -36,7 +36,8 @@ struct projection_question {
 
 /*
  * Answers one question for each of count vectors (x d_model), with the numbers that
- * projection_run's rows have. A word is never more probable than its cluster, so the words
+ * projection_run's rows have, to the last bit where the BLAS kernel computes a row alike in
+ * products of more rows. A word is never more probable than its cluster, so the words
  * of an adaptive softmax's further clusters are computed only for the vectors whose answer
  * they can change, and no whole distribution is held.
  */
