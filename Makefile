@@ -31,6 +31,9 @@ FUZZ_WRAPPED = die fclose mmap munmap open_memstream pcre2_jit_compile_8 pcre2_j
 CFLAGS_fuzz = -O1 -g -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all -fno-omit-frame-pointer
 FUZZ_OPTIONS = -max_total_time=$(SECONDS) -timeout=20 -rss_limit_mb=4000 -max_len=40000
 
+# How other targets call make to build: on all processors, unless -j says on how many.
+BUILDING = --no-print-directory -s $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
+
 # V=1 shows whole commands.
 Q = $(if $(V),,@)
 SAY = $(if $(V),@true,@echo)
@@ -76,7 +79,7 @@ run: ## the paper's experiments in their quick form, in a minute or two: set up,
 paper: ## the whole paper; MODEL=smollm2 CORPUS=file VALID=file MODE=raw SENTENCES=2000 PREFIXES=all KEYS=100 OUT=dir WHAT=figures
 run paper:
 	@./setup.sh $(if $(filter smollm2,$(MODEL)),smollm2,run)
-	@$(MAKE) --no-print-directory -s all
+	@$(MAKE) $(BUILDING) all
 	@$(if $(filter brown,$(CORPUS)),./data/brown.sh,true)
 	@$(if $(filter smollm2,$(MODEL)),./data/smollm2.sh,true)
 	@$(MAKE) --no-print-directory -f pipelines/paper.mk $(WHAT) BIN="$(CURDIR)/$(DIR)" MODEL="$(MODEL_PATH)" \
@@ -87,15 +90,15 @@ run paper:
 test: ## set up, build with gcc, clang and the sanitizers, run all tests
 	@./setup.sh test
 	@./data/brown.sh
-	@$(MAKE) --no-print-directory -s all unit-tests test-programs
-	@$(MAKE) --no-print-directory -s all unit-tests test-programs CC=clang
-	@$(MAKE) --no-print-directory -s all unit-tests test-programs BUILD=sanitize
+	@$(MAKE) $(BUILDING) all unit-tests test-programs
+	@$(MAKE) $(BUILDING) all unit-tests test-programs CC=clang
+	@$(MAKE) $(BUILDING) all unit-tests test-programs BUILD=sanitize
 	@$(PYTHON) -m pytest -q -p no:cacheprovider -n auto --dist loadfile tests
 
 bench: ## arithmetic beside plain matrix products, at the paper's and SmolLM2's shapes; pruned beside whole projections
 	@./setup.sh run
 	@./data/brown.sh
-	@$(MAKE) --no-print-directory -s all bench-program
+	@$(MAKE) $(BUILDING) all bench-program
 	@$(DIR)/tests/bench-forward $(BENCH_OPTIONS)
 	@$(DIR)/tests/bench-forward --gated --d-model 576 --d-ff 1536 --heads 9 --key-value-heads 3 $(BENCH_OPTIONS)
 	@$(DIR)/tokenize -m data/brown-lm --sample 500 data/corpora/brown-valid.txt | \
@@ -104,7 +107,7 @@ bench: ## arithmetic beside plain matrix products, at the paper's and SmolLM2's 
 
 fuzz: ## fuzz the readers of models and tokenizers with clang's libFuzzer; SECONDS=60 each, FUZZERS="gguf import"
 	@./setup.sh test
-	@$(MAKE) --no-print-directory -s $(FUZZERS:%=build/fuzz-clang/tests/fuzz-%) BUILD=fuzz CC=clang
+	@$(MAKE) $(BUILDING) $(FUZZERS:%=build/fuzz-clang/tests/fuzz-%) BUILD=fuzz CC=clang
 	@$(PYTHON) tests/fuzz_seeds.py build/fuzz-clang
 	@cd build/fuzz-clang && for name in $(FUZZERS); do mkdir -p $$name-found && ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16 \
 		tests/fuzz-$$name $(FUZZ_OPTIONS) -artifact_prefix=$$name- $$name-found $$name-seeds || exit; done
