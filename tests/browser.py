@@ -40,6 +40,11 @@ class Browser:
         """What the function body gives; arguments[0] ..."""
         return self.driver.execute_script(text, *arguments)
 
+    def insert(self, element, text):
+        """Text as an input method gives it: of any characters, which keys are not in every version of the driver."""
+        self.script("arguments[0].focus()", element)
+        self.driver.execute_cdp_cmd("Input.insertText", {"text": text})
+
     def emulate(self, width, height, dark=False):
         """A screen of this size in CSS pixels, light or dark."""
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {

@@ -421,8 +421,11 @@ class TestPage:
 
     def test_figures(self, page):
         go(page, "#/figures")
-        assert page.script("return [...document.images].map(image => [image.complete && image.naturalWidth > 0, image.alt])") \
-            == [[True, "Figure 4. Agreement rate of values with their keys' first triggers."]]
+        assert page.driver.execute_async_script("""
+            const done = arguments[0], images = [...document.images];
+            const loaded = () => done(images.map(image => [image.naturalWidth > 0, image.alt]));
+            const wait = () => images.every(image => image.complete) ? loaded() : setTimeout(wait, 5);
+            wait();""") == [[True, "Figure 4. Agreement rate of values with their keys' first triggers."]]
 
     @pytest.mark.parametrize("sort", ["triggers", "coefficient", "confidence", "agreement", "top"])
     @pytest.mark.parametrize("layer", ["2", "all"])

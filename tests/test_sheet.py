@@ -229,7 +229,7 @@ class Page:
     def add(self, description, kind):
         self.find("#add").click()
         number = len(self.find_all("#patterns li"))
-        self.find(f"#patterns li:nth-child({number}) input").send_keys(description)
+        self.browser.insert(self.find(f"#patterns li:nth-child({number}) input"), description)
         Select(self.find(f"#patterns li:nth-child({number}) select")).select_by_visible_text(kind)
 
     def box(self, trigger, pattern):
