@@ -6,12 +6,11 @@
 
 struct refinement_sums refinement_sums_new(const struct model_shape *shape)
 {
-    struct refinement_sums sums = {.layers = shape->layers, .vocabulary = shape->vocabulary,
-                                   .settled = histogram_new(shape->layers + 1)};
+    struct refinement_sums sums = {.layers = shape->layers, .settled = histogram_new(shape->layers + 1)};
     sums.layer = new_array(sums.layers, sizeof *sums.layer);
     for (size_t i = 0; i < sums.layers; i++) {
         sums.layer[i].probabilities = histogram_new(UNIT_BINS);
-        sums.layer[i].rank = histogram_new(sums.vocabulary + 1);
+        sums.layer[i].rank = histogram_new(shape->vocabulary + 1);
     }
     return sums;
 }

@@ -20,7 +20,7 @@ struct refinement_layer_sums {
 };
 
 struct refinement_sums {
-    size_t layers, vocabulary;
+    size_t layers;
     struct refinement_layer_sums *layer; /* layers */
     struct histogram settled;  /* layers + 1: prefixes by the first layer whose residual, and all after, predict the final token */
     struct exact_sum surprise; /* -log p of the next token */

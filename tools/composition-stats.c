@@ -54,7 +54,7 @@ struct composing {
 /* Layers of one batch, enough of them for large products: rows are prefixes that count, layer by layer. */
 struct task {
     size_t rows;
-    size_t *layer, *place;      /* rows: the layer, and its place among the stream's */
+    size_t *place;              /* rows: of the layer among the stream's */
     uint32_t *position;         /* rows */
     float *coefficient;         /* rows x cells */
     float *ffn;                 /* rows x d_model */
@@ -78,15 +78,13 @@ static bool next_batch(struct composing *composing)
 }
 
 /* Appends what a layer's record has of the rows at positions that count. */
-static void read_layer_rows(const struct composing *composing, const struct record *record, size_t layer,
-                            struct task *task)
+static void read_layer_rows(const struct composing *composing, const struct record *record, struct task *task)
 {
     const struct activations_batch *batch = &composing->batch;
     size_t cells = composing->activations.cell_count, d_model = composing->activations.shape.d_model;
     size_t most = task->rows + batch->rows;
     if (!record_has(record, "coef") || !record_has(record, "ffn"))
         stream_fail(record->reader, "the record lacks coef or ffn: forward-dump --emit coef,ffn gives them");
-    task->layer = grow_array(task->layer, most, sizeof *task->layer);
     task->place = grow_array(task->place, most, sizeof *task->place);
     task->position = grow_array(task->position, most, sizeof *task->position);
     task->coefficient = grow_array(task->coefficient, most * cells, sizeof *task->coefficient);
@@ -98,7 +96,6 @@ static void read_layer_rows(const struct composing *composing, const struct reco
     for (size_t r = 0; r < batch->rows; r++) {
         if (batch->row_position[r] < composing->activations.first)
             continue;
-        task->layer[task->rows + kept] = layer;
         task->place[task->rows + kept] = batch->layers_seen - 1;
         task->position[task->rows + kept] = batch->row_position[r];
         memmove(coefficient + kept * cells, coefficient + r * cells, cells * sizeof *coefficient);
@@ -122,7 +119,7 @@ static bool take_task(struct composing *composing, struct task *task)
     while (!taken && (composing->in_batch || next_batch(composing))) {
         while (task->rows < ENOUGH_ROWS
                && activations_next_layer(&composing->activations, &composing->batch, &record, &layer)) {
-            read_layer_rows(composing, &record, layer, task);
+            read_layer_rows(composing, &record, task);
             taken = true;
         }
         if (composing->batch.layers_seen == composing->activations.layer_count) {
@@ -178,6 +175,7 @@ static void add_prefix(const struct composing *composing, struct projection *pro
 {
     const struct options *options = composing->options;
     const size_t *cell = composing->activations.cells;
+    const size_t layer = composing->activations.layers[task->place[row]];
     size_t cells = composing->activations.cell_count, active = 0, agreeing = 0;
     const float *coefficient = task->coefficient + row * cells;
     for (size_t c = 0; c < cells; c++) {
@@ -185,8 +183,8 @@ static void add_prefix(const struct composing *composing, struct projection *pro
         active += is_active[c];
     }
     if (options->scaled)
-        project_scaled(composing, projection, task->layer[row], coefficient, is_active, tops);
-    const uint32_t *value_top = options->scaled ? NULL : composing->value_top + task->layer[row] * composing->model->config.d_ff;
+        project_scaled(composing, projection, layer, coefficient, is_active, tops);
+    const uint32_t *value_top = options->scaled ? NULL : composing->value_top + layer * composing->model->config.d_ff;
     for (size_t c = 0; c < cells; c++)
         agreeing += is_active[c] && (value_top ? value_top[cell[c]] : tops[c]) == top;
     sums->active.count[active]++;
@@ -221,7 +219,6 @@ static void work(void *shared)
     free(question);
     free(is_active);
     free(tops);
-    free(task.layer);
     free(task.place);
     free(task.position);
     free(task.coefficient);
