@@ -20,9 +20,9 @@ ALL_LDFLAGS = $(CFLAGS_$(BUILD)) -pthread -Wl,--as-needed $(LDFLAGS)
 LIBRARIES = $(shell pkg-config --libs $(PACKAGES)) -lcsv -lm
 
 TOOLS = $(sort $(patsubst tools/%.c,%,$(wildcard tools/*.c)))
-COMMON = $(patsubst common/%.c,$(DIR)/common/%.o,$(sort $(wildcard common/*.c)))
+COMMON = $(patsubst common/%.c,$(DIR)/common/%.o,$(sort $(wildcard common/*/*.c)))
 UNIT_TESTS = $(patsubst tests/%.c,$(DIR)/tests/%,$(sort $(wildcard tests/unit_*.c)))
-MANUALS = $(sort $(wildcard tools/*.[17] common/*.5))
+MANUALS = $(sort $(wildcard man/*.[157]))
 
 # Fuzzers, built by clang alone; tests/fuzz.c takes the place of these functions.
 SECONDS ?= 60
@@ -156,12 +156,12 @@ $(DIR)/%.o: %.c
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
-# A file's bytes, to be part of the executable that has this as a prerequisite: common/embedded.h.
+# A file's bytes, to be part of the executable that has this as a prerequisite: common/report/embedded.h.
 $(DIR)/%.embedded.o: %
 	$(SAY) "embed   $@"
 	$(Q)mkdir -p $(@D)
 	$(Q)$(LD) -r -b binary -z noexecstack -o $@ $<
 
--include $(wildcard $(DIR)/*/*.d)
+-include $(wildcard $(DIR)/*/*.d $(DIR)/*/*/*.d)
 .SECONDARY:
 .PHONY: all run paper test bench fuzz unit-tests bench-program test-programs install uninstall clean help

@@ -8,12 +8,12 @@
  * (attention, norms, activation) shows as loss. The rates are those of the same
  * run, round by round; a machine's noise hits both.
  */
-#include "blas.h"
-#include "cli.h"
-#include "forward.h"
-#include "hash.h"
-#include "messages.h"
-#include "turns.h"
+#include "base/cli.h"
+#include "base/hash.h"
+#include "base/messages.h"
+#include "base/turns.h"
+#include "model/forward.h"
+#include "numeric/blas.h"
 
 #include <math.h>
 #include <stdio.h>

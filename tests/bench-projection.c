@@ -8,13 +8,14 @@
  * which the most probable token is wanted, and the model's values, as many. Times are the
  * processor's, both ways' those of the same round; a machine's noise hits both.
  */
-#include "activations.h"
-#include "blas.h"
-#include "cli.h"
-#include "forward.h"
-#include "messages.h"
-#include "projection.h"
-#include "statistics.h"
+#include "base/cli.h"
+#include "base/messages.h"
+#include "model/forward.h"
+#include "model/model_header.h"
+#include "model/projection.h"
+#include "numeric/blas.h"
+#include "stream/activations.h"
+#include "table/statistics.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -5,10 +5,10 @@
  * The tokenizer: tokenizer.json; or vocab.json with --merges and --pre; or with
  * --metadata a JSON object {tokens, types, merges, pre}, as in a GGUF file.
  */
-#include "bpe.h"
-#include "cli.h"
-#include "input.h"
-#include "messages.h"
+#include "base/cli.h"
+#include "base/input.h"
+#include "base/messages.h"
+#include "text/bpe.h"
 
 #include <jansson.h>
 #include <stdio.h>

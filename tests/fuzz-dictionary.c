@@ -1,6 +1,6 @@
 /* A fuzzer of what reads fairseq's dict.txt; looks its words up, and reads them. */
-#include "dictionary.h"
 #include "fuzz.h"
+#include "text/dictionary.h"
 
 #include <stdlib.h>
 #include <string.h>

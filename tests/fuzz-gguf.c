@@ -2,10 +2,10 @@
  * A fuzzer of what reads GGUF files: opens one, asks every key for every type and
  * every tensor for its numbers, then reads its config and its tokenizer.
  */
-#include "config.h"
+#include "formats/gguf.h"
 #include "fuzz.h"
-#include "gguf.h"
-#include "gguf_model.h"
+#include "model/config.h"
+#include "model/gguf_model.h"
 
 #include <stdlib.h>
 

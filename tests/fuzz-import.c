@@ -2,8 +2,8 @@
  * A fuzzer of what reads checkpoints: pickles, torch's two forms, fairseq's settings
  * and tensors.
  */
-#include "fairseq.h"
 #include "fuzz.h"
+#include "model/fairseq.h"
 
 #include <stdlib.h>
 

@@ -4,9 +4,9 @@
  * "text" there, and reads the tokens.
  */
 #include "fuzz.h"
-#include "normalize.h"
-#include "text.h"
-#include "tokenizer.h"
+#include "text/normalize.h"
+#include "text/text.h"
+#include "text/tokenizer.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,10 +3,10 @@
  * and their index; hashes them, and asks for every tensor in the shape that it
  * states, and in another.
  */
+#include "base/messages.h"
+#include "formats/safetensors.h"
 #include "fuzz.h"
-#include "messages.h"
-#include "safetensors.h"
-#include "weights.h"
+#include "model/weights.h"
 
 #include <stdlib.h>
 

@@ -3,7 +3,7 @@
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 
-#include "messages.h"
+#include "base/messages.h"
 
 #include <dirent.h>
 #include <fcntl.h>

@@ -1,5 +1,5 @@
 /*
- * What common/gguf.h reads from a file, for tests and for a look:
+ * What common/formats/gguf.h reads from a file, for tests and for a look:
  *
  *   gguf-print FILE                        keys, then tensors with format and lengths
  *   gguf-print FILE text|word|uint|real|bool KEY
@@ -7,8 +7,8 @@
  *   gguf-print FILE read|map NAME ROWS COLUMNS   32-bit floats, as bytes
  *   gguf-print FILE time                   converts all tensors, says how fast
  */
-#include "gguf.h"
-#include "messages.h"
+#include "base/messages.h"
+#include "formats/gguf.h"
 
 #include <inttypes.h>
 #include <stdio.h>

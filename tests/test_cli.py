@@ -143,7 +143,7 @@ def options_in_help(bin, tool):
 
 @pytest.mark.parametrize("tool", TOOLS)
 def test_synopsis_names_every_option(bin, tool):
-    text = (ROOT / "tools" / f"{tool}.1").read_text()
+    text = (ROOT / "man" / f"{tool}.1").read_text()
     synopsis = set(re.findall(r"Fl (-?[\w-]+)", text[text.index(".Sh SYNOPSIS"):text.index(".Sh DESCRIPTION")]))
     for letter, name, _ in options_in_help(bin, tool):
         if name not in ("help", "version"):

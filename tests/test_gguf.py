@@ -1,4 +1,4 @@
-"""common/gguf.c and common/quantized.c, through tests/gguf-print.c: against the
+"""common/formats/gguf.c and quantized.c, through tests/gguf-print.c: against the
 format's definition (gguf_format.py), the PyPI package gguf, and hostile files.
 
 The package runs in a virtual environment of its own; where that cannot be made,

@@ -22,9 +22,9 @@ import streams
 from conftest import ROOT
 from helpers import TIMEOUT, environment, ok
 
-PAGES = sorted([*ROOT.glob("tools/*.[1-9]"), *ROOT.glob("common/*.[1-9]")])
+PAGES = sorted(ROOT.glob("man/*.[1-9]"))
 TOOLS = sorted(path.stem for path in ROOT.glob("tools/*.c"))
-STREAM_PAGE = ROOT / "common" / "ffkv-stream.5"
+STREAM_PAGE = ROOT / "man" / "ffkv-stream.5"
 
 Examples = collections.namedtuple("Examples", "script files outputs")
 
@@ -145,7 +145,7 @@ def test_lint(page):
 @pytest.mark.parametrize("tool", TOOLS)
 def test_options_are_those_of_help(bin, tool):
     shown = help_options(ok(bin, tool, "--help").decode())
-    described = page_options(ROOT / "tools" / f"{tool}.1")
+    described = page_options(ROOT / "man" / f"{tool}.1")
     assert list(described) == list(shown)
     for option, text in shown.items():
         for default in re.findall(r"\(default:? ([\w ]+)\)", text):

@@ -9,13 +9,13 @@
 
 #include <cmocka.h>
 
-#include "blas.h"
-#include "hash.h"
-#include "messages.h"
-#include "projection.h"
-#include "sentence_sample.h"
-#include "statistics.h"
-#include "sums.h"
+#include "analysis/sentence_sample.h"
+#include "base/hash.h"
+#include "base/messages.h"
+#include "model/projection.h"
+#include "numeric/blas.h"
+#include "stream/sums.h"
+#include "table/statistics.h"
 
 #include <math.h>
 #include <stdlib.h>

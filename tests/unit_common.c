@@ -9,12 +9,12 @@
 
 #include <cmocka.h>
 
-#include "cli.h"
-#include "floats.h"
-#include "projection.h"
-#include "topk.h"
-#include "turns.h"
-#include "vector.h"
+#include "analysis/topk.h"
+#include "base/cli.h"
+#include "base/turns.h"
+#include "model/projection.h"
+#include "numeric/floats.h"
+#include "numeric/vector.h"
 
 #include <math.h>
 #include <pthread.h>

@@ -8,13 +8,13 @@
  * agree_last the same with the last token of the trigger's prefix. Layers count
  * from 1 here, and from 0 in streams.
  */
-#include "cli.h"
-#include "messages.h"
-#include "records.h"
-#include "statistics.h"
-#include "stream.h"
-#include "table.h"
-#include "tokenizer.h"
+#include "base/cli.h"
+#include "base/messages.h"
+#include "stream/records.h"
+#include "stream/stream.h"
+#include "table/statistics.h"
+#include "table/table.h"
+#include "text/tokenizer.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -6,15 +6,15 @@
  * in which no character can end the element that it stands in. It asks the network for
  * nothing, and gives the reader's work as CSV, see common/annotation.h.
  */
-#include "annotation.h"
-#include "cli.h"
-#include "embedded.h"
-#include "hash.h"
-#include "json.h"
-#include "key_sample.h"
-#include "messages.h"
-#include "output.h"
-#include "tokenizer.h"
+#include "analysis/annotation.h"
+#include "analysis/key_sample.h"
+#include "base/cli.h"
+#include "base/hash.h"
+#include "base/json.h"
+#include "base/messages.h"
+#include "base/output.h"
+#include "report/embedded.h"
+#include "text/tokenizer.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -9,19 +9,20 @@
  * each prefix. A thread's unit of work is some layers of one batch; sums do not depend on
  * their order, so threads and shards come to the same numbers.
  */
-#include "activations.h"
-#include "blas.h"
-#include "cli.h"
-#include "composition_sums.h"
-#include "messages.h"
-#include "projection.h"
-#include "records.h"
-#include "stop_words.h"
-#include "stream.h"
-#include "statistics.h"
-#include "table.h"
-#include "tokenizer.h"
-#include "turns.h"
+#include "analysis/composition_sums.h"
+#include "base/cli.h"
+#include "base/messages.h"
+#include "base/turns.h"
+#include "model/model_header.h"
+#include "model/projection.h"
+#include "numeric/blas.h"
+#include "stream/activations.h"
+#include "stream/records.h"
+#include "stream/stream.h"
+#include "table/statistics.h"
+#include "table/table.h"
+#include "text/stop_words.h"
+#include "text/tokenizer.h"
 
 #include <math.h>
 #include <pthread.h>

@@ -6,17 +6,18 @@
  * bounded size. Layers above the last one that is asked for are not computed,
  * nor the second half of that one, nor positions behind the last row of a sentence.
  */
-#include "blas.h"
-#include "cli.h"
-#include "forward.h"
-#include "messages.h"
-#include "projection.h"
-#include "records.h"
-#include "sentence_keys.h"
-#include "stream.h"
-#include "tokenizer.h"
-#include "turns.h"
-#include "vector.h"
+#include "analysis/sentence_keys.h"
+#include "base/cli.h"
+#include "base/messages.h"
+#include "base/turns.h"
+#include "model/forward.h"
+#include "model/model_header.h"
+#include "model/projection.h"
+#include "numeric/blas.h"
+#include "numeric/vector.h"
+#include "stream/records.h"
+#include "stream/stream.h"
+#include "text/tokenizer.h"
 
 #include <pthread.h>
 #include <stdlib.h>

@@ -2,13 +2,13 @@
  * import-model: a fairseq language model's checkpoint as a model directory.
  * The checkpoint is read as data; the directory appears only when complete.
  */
-#include "cli.h"
-#include "dictionary.h"
-#include "fairseq.h"
-#include "input.h"
-#include "messages.h"
-#include "output.h"
-#include "stream.h"
+#include "base/cli.h"
+#include "base/input.h"
+#include "base/messages.h"
+#include "base/output.h"
+#include "model/fairseq.h"
+#include "stream/stream.h"
+#include "text/dictionary.h"
 
 #include <stdlib.h>
 #include <string.h>

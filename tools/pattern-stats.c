@@ -6,12 +6,12 @@
  * A trigger is of one of four classes: patterns of neither kind, of one, of both. Where
  * several readers read the same key, its numbers are the means of theirs.
  */
-#include "annotation.h"
-#include "cli.h"
-#include "messages.h"
-#include "records.h"
-#include "statistics.h"
-#include "table.h"
+#include "analysis/annotation.h"
+#include "base/cli.h"
+#include "base/messages.h"
+#include "stream/records.h"
+#include "table/statistics.h"
+#include "table/table.h"
 
 #include <math.h>
 #include <stdlib.h>

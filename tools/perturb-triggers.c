@@ -11,13 +11,13 @@
  *
  * A batch has sentences of one layer only, so that nothing above it is computed.
  */
-#include "cli.h"
-#include "hash.h"
-#include "key_sample.h"
-#include "messages.h"
-#include "records.h"
-#include "sentence_keys.h"
-#include "stream.h"
+#include "analysis/key_sample.h"
+#include "analysis/sentence_keys.h"
+#include "base/cli.h"
+#include "base/hash.h"
+#include "base/messages.h"
+#include "stream/records.h"
+#include "stream/stream.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -7,13 +7,13 @@
  * 100 (m' - m) / m. Layers count from 1 here, and from 0 in streams. Several inputs
  * are shards, whose keys differ; the table does not depend on their order.
  */
-#include "cli.h"
-#include "messages.h"
-#include "records.h"
-#include "sentence_keys.h"
-#include "statistics.h"
-#include "stream.h"
-#include "table.h"
+#include "analysis/sentence_keys.h"
+#include "base/cli.h"
+#include "base/messages.h"
+#include "stream/records.h"
+#include "stream/stream.h"
+#include "table/statistics.h"
+#include "table/table.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -6,14 +6,15 @@
  * and last token. With --all it reads nothing and lists every value. Only
  * PROJECTION_ROWS distributions a thread are in memory at a time.
  */
-#include "blas.h"
-#include "cli.h"
-#include "messages.h"
-#include "projection.h"
-#include "records.h"
-#include "stream.h"
-#include "turns.h"
-#include "vector.h"
+#include "base/cli.h"
+#include "base/messages.h"
+#include "base/turns.h"
+#include "model/model_header.h"
+#include "model/projection.h"
+#include "numeric/blas.h"
+#include "numeric/vector.h"
+#include "stream/records.h"
+#include "stream/stream.h"
 
 #include <pthread.h>
 #include <stdlib.h>

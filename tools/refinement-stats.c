@@ -10,21 +10,22 @@
  * changed predictions are sums that do not depend on their order, and that list is
  * written in the order of the corpus.
  */
-#include "activations.h"
-#include "blas.h"
-#include "changes.h"
-#include "cli.h"
-#include "forward.h"
-#include "messages.h"
-#include "projection.h"
-#include "records.h"
-#include "refinement_sums.h"
-#include "statistics.h"
-#include "stream.h"
-#include "table.h"
-#include "tokenizer.h"
-#include "turns.h"
-#include "vector.h"
+#include "analysis/changes.h"
+#include "analysis/refinement_sums.h"
+#include "base/cli.h"
+#include "base/messages.h"
+#include "base/turns.h"
+#include "model/forward.h"
+#include "model/model_header.h"
+#include "model/projection.h"
+#include "numeric/blas.h"
+#include "numeric/vector.h"
+#include "stream/activations.h"
+#include "stream/records.h"
+#include "stream/stream.h"
+#include "table/statistics.h"
+#include "table/table.h"
+#include "text/tokenizer.h"
 
 #include <math.h>
 #include <pthread.h>

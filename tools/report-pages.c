@@ -7,15 +7,15 @@
  * data/last-layer.js, and those of common/report_memories.h. Figures are copied.
  * Memory: one piece, and the index of tokens.
  */
-#include "cli.h"
-#include "embedded.h"
-#include "messages.h"
-#include "output.h"
-#include "page_data.h"
-#include "report_index.h"
-#include "report_memories.h"
-#include "report_tables.h"
-#include "version.h"
+#include "base/cli.h"
+#include "base/messages.h"
+#include "base/output.h"
+#include "base/version.h"
+#include "report/embedded.h"
+#include "report/page_data.h"
+#include "report/report_index.h"
+#include "report/report_memories.h"
+#include "report/report_tables.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -8,17 +8,17 @@
  * where --corpus gives sentences to take these from. Layers count from 1 here, and
  * from 0 in streams.
  */
-#include "cli.h"
-#include "key_sample.h"
-#include "messages.h"
-#include "prefixes.h"
-#include "random_prefixes.h"
-#include "records.h"
-#include "statistics.h"
-#include "stop_words.h"
-#include "stream.h"
-#include "table.h"
-#include "tokenizer.h"
+#include "analysis/key_sample.h"
+#include "analysis/prefixes.h"
+#include "analysis/random_prefixes.h"
+#include "base/cli.h"
+#include "base/messages.h"
+#include "stream/records.h"
+#include "stream/stream.h"
+#include "table/statistics.h"
+#include "table/table.h"
+#include "text/stop_words.h"
+#include "text/tokenizer.h"
 
 #include <math.h>
 #include <stdlib.h>

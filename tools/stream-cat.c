@@ -2,10 +2,10 @@
  * stream-cat: any stream as JSON lines, one object a line: header, records,
  * trailer. Numeric arrays are printed by the types that the header declares.
  */
-#include "cli.h"
-#include "messages.h"
-#include "output.h"
-#include "stream.h"
+#include "base/cli.h"
+#include "base/messages.h"
+#include "base/output.h"
+#include "stream/stream.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -7,13 +7,14 @@
  * and what a shard gives is what the whole run gives for these batches. A sample
  * is drawn from the whole corpus, before batches are packed.
  */
-#include "cli.h"
-#include "messages.h"
-#include "records.h"
-#include "sentence_sample.h"
-#include "stream.h"
-#include "text.h"
-#include "tokenizer.h"
+#include "analysis/sentence_sample.h"
+#include "base/cli.h"
+#include "base/messages.h"
+#include "model/model.h"
+#include "stream/records.h"
+#include "stream/stream.h"
+#include "text/text.h"
+#include "text/tokenizer.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -5,13 +5,13 @@
  * section 3.1; --rank for coefficients that can be negative), in memory that does not grow with the corpus. --merge
  * joins the outputs of shards into the bytes that one run would have given.
  */
-#include "activations.h"
-#include "cli.h"
-#include "key_sample.h"
-#include "messages.h"
-#include "records.h"
-#include "stream.h"
-#include "topk.h"
+#include "analysis/key_sample.h"
+#include "analysis/topk.h"
+#include "base/cli.h"
+#include "base/messages.h"
+#include "stream/activations.h"
+#include "stream/records.h"
+#include "stream/stream.h"
 
 #include <float.h>
 #include <math.h>

@@ -1,0 +1,57 @@
+/*
+ * What readers of keys write down: CSV files, one row a pattern, which the pages of
+ * annotation-sheet give and pattern-stats takes. pattern-stats(1) defines the columns.
+ */
+#ifndef FFKV_ANNOTATION_H
+#define FFKV_ANNOTATION_H
+
+#include "table/table_in.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    MOST_SHOWN_TRIGGERS = 10000, /* of one key */
+    LEAST_PATTERN_TRIGGERS = 3,  /* that must show a pattern (paper, section 3.2) */
+};
+
+/* Which kinds of patterns a trigger shows, the classes of the paper's figure 2: bits for either kind. */
+enum trigger_class { CLASS_NONE, CLASS_SHALLOW, CLASS_SEMANTIC, CLASS_BOTH, TRIGGER_CLASSES };
+
+/* Where something stands, for messages. */
+struct place {
+    const char *file;
+    uint64_t line;
+};
+
+/* What one reader found in one key. */
+struct reading {
+    struct place place;         /* of its first pattern */
+    const char *reader, *model;
+    size_t layer, cell;         /* both from 0 */
+    size_t triggers;            /* that the reader was shown, at least 1 */
+    size_t patterns;            /* that count */
+    unsigned char *trigger_class; /* triggers */
+};
+
+struct annotations {
+    struct reading *reading;    /* by layer, cell, reader's name; a reader has one of a key */
+    size_t count;
+    struct table_in *table;     /* the files */
+    size_t tables;
+};
+
+/* "FILE: line N: message", exit 1. */
+_Noreturn void place_fail(struct place place, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/*
+ * Reads count files (NULL: standard input), which together must be in order: all of
+ * one model, equally many triggers of a key for all its readers, no pattern twice. The
+ * program ends, with file and line, where they are not. A pattern that fewer than
+ * LEAST_PATTERN_TRIGGERS triggers show, or that has no description, is not finished:
+ * it does not count, and a warning says so.
+ */
+struct annotations annotations_read(const char *const *paths, size_t count);
+void annotations_free(struct annotations *annotations);
+
+#endif

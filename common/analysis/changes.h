@@ -1,0 +1,35 @@
+/*
+ * Predictions that the last layer changed (paper, section 5.2), of one batch, and their
+ * record in a stream of refinement's sums; ffkv-stream(5) defines it.
+ */
+#ifndef FFKV_CHANGES_H
+#define FFKV_CHANGES_H
+
+#include "model/projection.h"
+#include "stream/records.h"
+
+struct changes {
+    size_t count, capacity, prefix_tokens, prefix_capacity;
+    uint64_t *sentence;    /* count */
+    uint32_t *position;    /* count: tokens of the prefix */
+    uint32_t *old, *new;   /* count */
+    float *p_old, *p_new;  /* count: p(r^L) of old, p(o^L) of new */
+    uint32_t *prefix;      /* prefix_tokens: the prefixes' tokens in a row */
+};
+
+/*
+ * Adds the prefix, position tokens, at which the last layer's residual predicts one token
+ * and the model's output another.
+ */
+void changes_add(struct changes *changes, uint64_t sentence, uint32_t position, const uint32_t *prefix,
+                 const struct projection_question *residual, const struct projection_question *output);
+void changes_free(struct changes *changes);
+
+/* A record of them, which has at least one. */
+void changes_pack(msgpack_sbuffer *buffer, const struct changes *changes);
+void header_declare_changes(json_t *header);
+
+/* Reads and checks such a record. The caller frees. */
+struct changes changes_read(const struct record *record, const struct model_shape *shape);
+
+#endif

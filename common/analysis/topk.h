@@ -1,0 +1,34 @@
+/*
+ * The t best prefixes of every key. The order is total: larger score (of the
+ * rank), then lower sentence, then lower position; so the result does not depend on
+ * the order in which prefixes are offered. Memory: t prefixes a key.
+ */
+#ifndef FFKV_TOPK_H
+#define FFKV_TOPK_H
+
+#include "stream/records.h"
+
+struct topk;
+
+/* A sentence's tokens w_1 .. w_n, shared by the triggers that lie in it. */
+struct topk_sentence;
+
+/* Only prefixes whose score lies above threshold, which is 0 or more, are kept. */
+struct topk *topk_new(size_t keys, size_t t, enum rank rank, float threshold);
+void topk_free(struct topk *topk);
+
+/* Whether a prefix of key with this coefficient may be among the best. */
+bool topk_wants(const struct topk *topk, size_t key, float coefficient);
+
+/*
+ * Offers a prefix. *shared, NULL at first, is made from tokens when the first
+ * key keeps a prefix of this sentence; topk_release gives it up.
+ */
+void topk_offer(struct topk *topk, size_t key, float coefficient, uint64_t sentence, uint32_t position,
+                const uint32_t *tokens, size_t length, struct topk_sentence **shared);
+void topk_release(struct topk_sentence **shared);
+
+/* The triggers of key, best first, with layer and cell as given; free with key_triggers_free. */
+struct key_triggers topk_take(struct topk *topk, size_t key, size_t layer, size_t cell);
+
+#endif

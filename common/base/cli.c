@@ -1,0 +1,220 @@
+#define _GNU_SOURCE /* getopt_long, sched_getaffinity */
+#include "base/cli.h"
+
+#include "base/messages.h"
+#include "base/version.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <math.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_OPTIONS = 32, LETTERLESS = 256, SHOW_HELP = 1000, SHOW_VERSION };
+
+static void print_help(const struct tool *tool)
+{
+    printf("usage: %s [options] %s\n%s\n\n", tool->name, tool->operands, tool->summary);
+    for (const struct option_spec *option = tool->options; option->name; option++) {
+        char left[64];
+        snprintf(left, sizeof left, "%c%c%s --%s%s%s", option->letter ? '-' : ' ',
+                 option->letter ? option->letter : ' ', option->letter ? "," : " ", option->name,
+                 option->argument ? " " : "", option->argument ? option->argument : "");
+        printf("  %-24s %s\n", left, option->help);
+    }
+    printf("  %-24s %s\n", "-h, --help", "show this help");
+    printf("  %-24s %s\n", "    --version", "show the versions of the program and of its libraries");
+    printf("\nExit status: 0 done, 1 failed, 2 wrong usage. Manual: %s(1), overview: ffkv(7).\n",
+           tool->name);
+}
+
+/* Help and version are output like any other: a full disk is a failure. */
+static _Noreturn void exit_after_printing(void)
+{
+    if (fflush(stdout) != 0 || ferror(stdout) || fclose(stdout) != 0)
+        die("standard output: %s", strerror(errno));
+    exit(STATUS_DONE);
+}
+
+static uint64_t parse_number(const struct option_spec *option, const char *text)
+{
+    uint64_t most = option->most ? option->most : OPTION_NO_LIMIT;
+    char *end;
+    errno = 0;
+    unsigned long long number = strtoull(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end || errno || number < option->least || number > most)
+        die_usage("--%s takes a whole number from %llu to %llu, not '%s'", option->name,
+                  (unsigned long long)option->least, (unsigned long long)most, text);
+    return number;
+}
+
+static double parse_real(const struct option_spec *option, const char *text)
+{
+    char *end;
+    double number = strtod(text, &end);
+    if (end == text || *end || !isfinite(number) || number < 0)
+        die_usage("--%s takes a number, 0 or more, not '%s'", option->name, text);
+    return number;
+}
+
+static int choice_index(const struct option_spec *option, const char *word, size_t length)
+{
+    for (int i = 0; option->choices[i]; i++)
+        if (strlen(option->choices[i]) == length && !strncmp(option->choices[i], word, length))
+            return i;
+    char known[256] = "";
+    for (int i = 0; option->choices[i]; i++) {
+        strncat(known, i ? ", " : "", sizeof known - strlen(known) - 1);
+        strncat(known, option->choices[i], sizeof known - strlen(known) - 1);
+    }
+    die_usage("--%s does not know '%.*s'; it takes: %s", option->name, (int)length, word, known);
+}
+
+static unsigned parse_choices(const struct option_spec *option, const char *text)
+{
+    unsigned bits = 0;
+    for (const char *word = text;; word++) {
+        size_t length = strcspn(word, ",");
+        bits |= 1u << choice_index(option, word, length);
+        word += length;
+        if (!*word)
+            return bits;
+    }
+}
+
+static void set_option(const struct option_spec *option, const char *text)
+{
+    switch (option->kind) {
+    case OPTION_FLAG:
+        *(bool *)option->value = true;
+        break;
+    case OPTION_NUMBER:
+        *(uint64_t *)option->value = parse_number(option, text);
+        break;
+    case OPTION_REAL:
+        *(double *)option->value = parse_real(option, text);
+        break;
+    case OPTION_TEXT:
+        *(const char **)option->value = text;
+        break;
+    case OPTION_CHOICE:
+        *(int *)option->value = choice_index(option, text, strlen(text));
+        break;
+    case OPTION_CHOICES:
+        *(unsigned *)option->value = parse_choices(option, text);
+        break;
+    }
+}
+
+/* A long option that is not known or takes no argument, or an unknown letter, perhaps among others. */
+static _Noreturn void unknown_option(const struct tool *tool, const char *letters, const char *word)
+{
+    char letter[3] = {'-', (char)optopt, '\0'};
+    bool is_letter = optopt > 0 && optopt < LETTERLESS && !strchr(letters, optopt);
+    die_usage("unknown option '%s'; try '%s --help'", is_letter ? letter : word, tool->name);
+}
+
+int cli_parse(const struct tool *tool, int argc, char **argv)
+{
+    struct option parsed[MOST_OPTIONS + 3];
+    char letters[2 * MOST_OPTIONS + 4] = ":h";
+    size_t count = 0;
+
+    set_program_name(tool->name);
+    /* A closed pipe is then an error of write(), and unfinished files are removed. */
+    signal(SIGPIPE, SIG_IGN);
+
+    for (const struct option_spec *option = tool->options; option->name; option++, count++) {
+        int code = option->letter ? option->letter : LETTERLESS + (int)count;
+        parsed[count] = (struct option){option->name,
+            option->argument ? required_argument : no_argument, NULL, code};
+        if (option->letter) {
+            char letter[3] = {option->letter, option->argument ? ':' : '\0', '\0'};
+            strcat(letters, letter);
+        }
+    }
+    parsed[count] = (struct option){"help", no_argument, NULL, 'h'};
+    parsed[count + 1] = (struct option){"version", no_argument, NULL, SHOW_VERSION};
+    parsed[count + 2] = (struct option){NULL, 0, NULL, 0};
+
+    opterr = 0;
+    for (int code; (code = getopt_long(argc, argv, letters, parsed, NULL)) != -1;) {
+        if (code == 'h') {
+            print_help(tool);
+            exit_after_printing();
+        }
+        if (code == SHOW_VERSION) {
+            print_version(tool->name);
+            exit_after_printing();
+        }
+        if (code == ':')
+            die_usage("option '%s' needs an argument; try '%s --help'", argv[optind - 1], tool->name);
+        if (code == '?')
+            unknown_option(tool, letters, argv[optind - 1]);
+        const struct option_spec *option = tool->options;
+        while (code >= LETTERLESS ? option - tool->options != code - LETTERLESS : option->letter != code)
+            option++;
+        set_option(option, optarg);
+    }
+    if ((size_t)(argc - optind) > tool->most_operands)
+        die_usage("too many operands, from '%s' on; try '%s --help'",
+                  argv[optind + (int)tool->most_operands], tool->name);
+    return optind;
+}
+
+const char *cli_input(int argc, char **argv, int first)
+{
+    return first < argc && strcmp(argv[first], "-") ? argv[first] : NULL;
+}
+
+uint64_t cli_threads(void)
+{
+    cpu_set_t set;
+    int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    return count < 1 ? 1 : count > CLI_MOST_THREADS ? CLI_MOST_THREADS : (uint64_t)count;
+}
+
+static _Noreturn void bad_list(const char *what, size_t bound, const char *text)
+{
+    die_usage("--%s takes a list such as 0-3,7 of numbers from 0 to %zu, not '%s'", what,
+              bound ? bound - 1 : 0, text);
+}
+
+/* One number of a list; moves *text behind it. */
+static size_t list_number(const char **text, size_t bound, const char *what, const char *whole)
+{
+    char *end;
+    errno = 0;
+    unsigned long long number = strtoull(*text, &end, 10);
+    if (**text < '0' || **text > '9' || errno || number >= bound)
+        bad_list(what, bound, whole);
+    *text = end;
+    return (size_t)number;
+}
+
+size_t *cli_list(const char *text, size_t bound, const char *what, size_t *count)
+{
+    bool *chosen = new_array(bound, sizeof *chosen);
+    for (const char *next = text; next; next = *next ? next + 1 : NULL) {
+        size_t from = list_number(&next, bound, what, text);
+        size_t to = from;
+        if (*next == '-') {
+            next++;
+            to = list_number(&next, bound, what, text);
+        }
+        if (to < from || (*next && *next != ','))
+            bad_list(what, bound, text);
+        for (size_t i = from; i <= to; i++)
+            chosen[i] = true;
+    }
+    size_t *list = new_array(bound, sizeof *list);
+    *count = 0;
+    for (size_t i = 0; i < bound; i++)
+        if (!text || chosen[i])
+            list[(*count)++] = i;
+    free(chosen);
+    return list;
+}

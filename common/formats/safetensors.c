@@ -1,0 +1,203 @@
+#include "formats/safetensors.h"
+
+#include "base/mapping.h"
+#include "base/messages.h"
+#include "numeric/floats.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LENGTH_BYTES = 8, MOST_HEADER_BYTES = 100 << 20, MOST_DIMENSIONS = 8 };
+
+struct safetensors {
+    char *path;
+    struct mapping mapping;
+    const unsigned char *data; /* behind the header */
+    size_t data_size;
+    json_t *header;
+};
+
+/* Where a tensor's data lie, for finding overlaps. */
+struct extent {
+    const char *name;
+    size_t begin, end;
+};
+
+/* Bytes of one element; 0 for a type that is not known. */
+static size_t type_size(const char *type)
+{
+    return !type ? 0 : !strcmp(type, "F32") ? 4 : !strcmp(type, "F16") || !strcmp(type, "BF16") ? 2 : 0;
+}
+
+static int by_begin(const void *a, const void *b)
+{
+    const struct extent *left = a, *right = b;
+    if (left->begin != right->begin)
+        return left->begin < right->begin ? -1 : 1;
+    return left->end < right->end ? -1 : left->end > right->end;
+}
+
+/* Checks one header entry: type, shape, and that its data have just that size. */
+static struct extent check_tensor(const struct safetensors *file, const char *name, const json_t *tensor)
+{
+    const char *type = json_string_value(json_object_get(tensor, "dtype"));
+    const json_t *shape = json_object_get(tensor, "shape");
+    const json_t *offsets = json_object_get(tensor, "data_offsets");
+    size_t bytes = type_size(type);
+    if (!bytes)
+        die("%s: tensor '%s' is of type %s; F32, F16 and BF16 are known", file->path, name,
+            type ? type : "(none)");
+    if (!json_is_array(shape) || json_array_size(shape) > MOST_DIMENSIONS)
+        die("%s: tensor '%s' has no valid shape", file->path, name);
+    for (size_t i = 0; i < json_array_size(shape); i++) {
+        const json_t *length = json_array_get(shape, i);
+        if (!json_is_integer(length) || json_integer_value(length) < 0)
+            die("%s: tensor '%s' has no valid shape", file->path, name);
+        size_t count = (size_t)json_integer_value(length);
+        if (count && bytes > file->mapping.size / count)
+            die("%s: tensor '%s' claims to be larger than the file", file->path, name);
+        bytes *= count;
+    }
+    json_t *begin = json_array_get(offsets, 0), *end = json_array_get(offsets, 1);
+    if (json_array_size(offsets) != 2 || !json_is_integer(begin) || !json_is_integer(end)
+        || json_integer_value(begin) < 0 || json_integer_value(end) < json_integer_value(begin)
+        || (uint64_t)json_integer_value(end) > file->data_size)
+        die("%s: tensor '%s' has data offsets outside of the file: it was cut, or is damaged",
+            file->path, name);
+    struct extent extent = {name, (size_t)json_integer_value(begin), (size_t)json_integer_value(end)};
+    if (extent.end - extent.begin != bytes)
+        die("%s: tensor '%s' has %zu bytes of data, its shape and type need %zu", file->path, name,
+            extent.end - extent.begin, bytes);
+    return extent;
+}
+
+static void check_header(const struct safetensors *file)
+{
+    size_t count = 0;
+    struct extent *extents = new_array(json_object_size(file->header), sizeof *extents);
+    const char *name;
+    json_t *tensor;
+    json_object_foreach(file->header, name, tensor)
+        if (strcmp(name, "__metadata__"))
+            extents[count++] = check_tensor(file, name, tensor);
+    qsort(extents, count, sizeof *extents, by_begin);
+    size_t end = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (extents[i].begin != end)
+            die("%s: the data of tensor '%s' %s those before it", file->path, extents[i].name,
+                extents[i].begin < end ? "overlap" : "leave a hole behind");
+        end = extents[i].end;
+    }
+    if (end != file->data_size)
+        die("%s: %zu bytes follow the last tensor", file->path, file->data_size - end);
+    free(extents);
+}
+
+struct safetensors *safetensors_open(const char *path)
+{
+    struct safetensors *file = new_array(1, sizeof *file);
+    file->path = copy_string(path);
+    file->mapping = mapping_open(path, LENGTH_BYTES, "safetensors");
+    uint64_t header_bytes = 0;
+    memcpy(&header_bytes, file->mapping.bytes, LENGTH_BYTES); /* little endian, as the host is: see stream.c */
+    if (header_bytes > file->mapping.size - LENGTH_BYTES || header_bytes > MOST_HEADER_BYTES)
+        die("%s: not a safetensors file, or cut: its header claims %llu bytes", path,
+            (unsigned long long)header_bytes);
+    json_error_t error;
+    file->header = json_loadb((const char *)file->mapping.bytes + LENGTH_BYTES, (size_t)header_bytes,
+                              JSON_REJECT_DUPLICATES, &error);
+    if (!json_is_object(file->header))
+        die("%s: the header is not a JSON object: %s", path, file->header ? "another value" : error.text);
+    file->data = file->mapping.bytes + LENGTH_BYTES + header_bytes;
+    file->data_size = file->mapping.size - LENGTH_BYTES - (size_t)header_bytes;
+    check_header(file);
+    return file;
+}
+
+bool safetensors_has(const struct safetensors *file, const char *name)
+{
+    return strcmp(name, "__metadata__") && json_object_get(file->header, name);
+}
+
+json_t *safetensors_header(const struct safetensors *file)
+{
+    return file->header;
+}
+
+/* The tensor's header entry; the shape must be as asked for. */
+static const json_t *find_tensor(const struct safetensors *file, const char *name, size_t rows, size_t columns)
+{
+    if (!safetensors_has(file, name))
+        die("%s: there is no tensor '%s', which config.json asks for", file->path, name);
+    const json_t *tensor = json_object_get(file->header, name);
+    const json_t *shape = json_object_get(tensor, "shape");
+    size_t dimensions = columns ? 2 : 1;
+    if (json_array_size(shape) != dimensions
+        || (size_t)json_integer_value(json_array_get(shape, 0)) != rows
+        || (columns && (size_t)json_integer_value(json_array_get(shape, 1)) != columns)) {
+        char *found = json_dumps(shape, 0);
+        die("%s: tensor '%s' has shape %s, config.json asks for [%zu%s%.0zu]", file->path, name,
+            found ? found : "?", rows, columns ? ", " : "", columns);
+    }
+    return tensor;
+}
+
+static const unsigned char *data_of(const struct safetensors *file, const json_t *tensor)
+{
+    return file->data + json_integer_value(json_array_get(json_object_get(tensor, "data_offsets"), 0));
+}
+
+static bool is_type(const json_t *tensor, const char *type)
+{
+    return !strcmp(json_string_value(json_object_get(tensor, "dtype")), type);
+}
+
+static void check_finite(const struct safetensors *file, const char *name, const float *values, size_t count)
+{
+    size_t place = floats_first_not_finite(values, count);
+    if (place < count)
+        die("%s: tensor '%s' has %s at element %zu: the file is damaged or was trained to divergence",
+            file->path, name, isnan(values[place]) ? "NaN" : "infinity", place);
+}
+
+void safetensors_read(const struct safetensors *file, const char *name, size_t rows, size_t columns,
+                      float *values)
+{
+    const json_t *tensor = find_tensor(file, name, rows, columns);
+    const unsigned char *data = data_of(file, tensor);
+    size_t count = rows * (columns ? columns : 1);
+    if (is_type(tensor, "F32"))
+        floats_from_floats(data, count, values);
+    else if (is_type(tensor, "F16"))
+        floats_from_halves(data, count, values);
+    else
+        floats_from_bfloats(data, count, values);
+    check_finite(file, name, values, count);
+}
+
+const float *safetensors_map(const struct safetensors *file, const char *name, size_t rows, size_t columns)
+{
+    const json_t *tensor = find_tensor(file, name, rows, columns);
+    const unsigned char *data = data_of(file, tensor);
+    if (!is_type(tensor, "F32") || (uintptr_t)data % _Alignof(float))
+        return NULL;
+    const float *values = (const float *)(const void *)data;
+    check_finite(file, name, values, rows * (columns ? columns : 1));
+    return values;
+}
+
+const void *safetensors_bytes(const struct safetensors *file, size_t *size)
+{
+    *size = file->mapping.size;
+    return file->mapping.bytes;
+}
+
+void safetensors_close(struct safetensors *file)
+{
+    mapping_close(&file->mapping);
+    json_decref(file->header);
+    free(file->path);
+    free(file);
+}

@@ -1,0 +1,14 @@
+/* The model in a stream's header: written by the stage that computes with it, checked by every later one. */
+#ifndef FFKV_MODEL_HEADER_H
+#define FFKV_MODEL_HEADER_H
+
+#include "model/model.h"
+#include "stream/records.h"
+
+/* Adds the model to a header. */
+void header_set_model(json_t *header, const struct model *model);
+
+/* Ends the program unless the stream was made with this model. */
+void header_check_model(const struct stream_reader *reader, const struct model *model);
+
+#endif

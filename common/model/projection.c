@@ -1,0 +1,411 @@
+#include "model/projection.h"
+
+#include "base/messages.h"
+#include "model/forward.h"
+#include "numeric/blas.h"
+#include "numeric/vector.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * Vectors whose answers are found together: the head's words are read once for all of them,
+ * and the few that need a further cluster fill a product.
+ */
+enum { GROUP_ROWS = 4 * PROJECTION_ROWS };
+
+struct projection {
+    const struct model *model;
+    float *narrow;         /* PROJECTION_ROWS x width of a cluster */
+    float *cluster_logits; /* GROUP_ROWS x (clusters - 1) */
+    double head_sum[GROUP_ROWS]; /* logarithm of the head's sum of exponentials */
+
+    /* of questions; made by the first */
+    float *head;           /* GROUP_ROWS x head's words */
+    float *words;          /* PROJECTION_ROWS x words of the largest further cluster */
+    float *gathered;       /* GROUP_ROWS x d_model */
+};
+
+struct projection *projection_new(const struct model *model)
+{
+    struct projection *projection = new_array(1, sizeof *projection);
+    projection->model = model;
+    projection->narrow = new_floats(PROJECTION_ROWS * model->config.d_model);
+    projection->cluster_logits = new_floats(GROUP_ROWS * model->config.clusters);
+    return projection;
+}
+
+void projection_free(struct projection *projection)
+{
+    free(projection->narrow);
+    free(projection->cluster_logits);
+    free(projection->head);
+    free(projection->words);
+    free(projection->gathered);
+    free(projection);
+}
+
+KERNEL static float largest(const float *x, size_t count)
+{
+    size_t whole = count / LANES * LANES;
+    float most[LANES];
+    for (size_t k = 0; k < LANES; k++)
+        most[k] = -INFINITY;
+    for (size_t i = 0; i < whole; i += LANES)
+        for (size_t k = 0; k < LANES; k++)
+            most[k] = x[i + k] > most[k] ? x[i + k] : most[k];
+    for (size_t i = whole; i < count; i++)
+        most[0] = x[i] > most[0] ? x[i] : most[0];
+    for (size_t k = 1; k < LANES; k++)
+        most[0] = most[k] > most[0] ? most[k] : most[0];
+    return most[0];
+}
+
+/* Sum of exp(x - shift). Blocks bound the rounding of the partial sums. */
+KERNEL static double sum_of_exponentials(const float *x, size_t count, float shift)
+{
+    enum { BLOCK = 4096 };
+    double sum = 0;
+    for (size_t start = 0; start < count; start += BLOCK) {
+        size_t end = count - start < BLOCK ? count : start + BLOCK;
+        float partial[LANES] = {0};
+        size_t i = start;
+        for (; i + LANES <= end; i += LANES)
+            for (size_t k = 0; k < LANES; k++)
+                partial[k] += exponential(x[i + k] - shift);
+        for (size_t k = 0; i < end; i++, k++)
+            partial[k] += exponential(x[i] - shift);
+        sum += (double)add_lanes(partial);
+    }
+    return sum;
+}
+
+KERNEL static void shift_all(float *x, size_t count, float shift)
+{
+    for (size_t i = 0; i < count; i++)
+        x[i] += shift;
+}
+
+KERNEL static void bound_all(float *x, size_t count, float most)
+{
+    for (size_t i = 0; i < count; i++)
+        x[i] = x[i] < most ? x[i] : most;
+}
+
+/*
+ * log sum exp of the words' logits and, for the head, of the further clusters'.
+ */
+static double log_sum(const float *words, size_t count, const float *clusters, size_t cluster_count)
+{
+    float most = largest(words, count);
+    if (cluster_count)
+        most = fmaxf(most, largest(clusters, cluster_count));
+    return (double)most
+         + log(sum_of_exponentials(words, count, most) + sum_of_exponentials(clusters, cluster_count, most));
+}
+
+static void check_sum(double sum)
+{
+    if (!isfinite(sum))
+        die("a distribution over the vocabulary is not finite; the weights overflow 32-bit floats");
+}
+
+/*
+ * The head of vectors of a group, rows being a multiple of PROJECTION_ROWS: log-probabilities
+ * of its words, in rows that are step floats apart, and of each row the further clusters'
+ * logits and the sum.
+ */
+static void project_head(struct projection *projection, const float *vectors, size_t rows, float *log_probabilities,
+                         size_t step)
+{
+    const struct model *model = projection->model;
+    const size_t d_model = model->config.d_model, further = model->config.clusters - 1;
+    const struct model_cluster *head = &model->cluster[0];
+    /* The head's words are as wide as the model and have no projection. */
+    product_transposed(rows, head->size, d_model, vectors, head->output, 0, log_probabilities, step);
+    if (further)
+        product_transposed(rows, further, d_model, vectors, model->cluster_keys, 0, projection->cluster_logits,
+                           further);
+    for (size_t row = 0; row < rows; row++) {
+        float *words = log_probabilities + row * step;
+        double sum = log_sum(words, head->size, projection->cluster_logits + row * further, further);
+        check_sum(sum);
+        projection->head_sum[row] = sum;
+        shift_all(words, head->size, (float)-sum);
+    }
+}
+
+/* log p of a further cluster, for a row of the group. */
+static double cluster_log_probability(const struct projection *projection, size_t cluster, size_t row)
+{
+    size_t further = projection->model->config.clusters - 1;
+    return (double)projection->cluster_logits[row * further + cluster - 1] - projection->head_sum[row];
+}
+
+/* Logits of a further cluster's words for PROJECTION_ROWS vectors, in rows that are step floats apart. */
+static void project_cluster(struct projection *projection, size_t index, const float *vectors, float *words,
+                            size_t step)
+{
+    const struct model_cluster *cluster = &projection->model->cluster[index];
+    product(PROJECTION_ROWS, cluster->width, projection->model->config.d_model, vectors,
+            cluster->output_projection, projection->narrow);
+    product_transposed(PROJECTION_ROWS, cluster->size, cluster->width, projection->narrow, cluster->output, 0,
+                       words, step);
+}
+
+/*
+ * log p(word) = log p(cluster) + log p(word | cluster), of one row's logits, in place. The
+ * bound holds up to rounding; here it holds exactly, so that a cluster that is less probable
+ * than some word can be left out.
+ */
+static void normalize_cluster(float *words, size_t count, double cluster_log_probability)
+{
+    double shift = cluster_log_probability - log_sum(words, count, NULL, 0);
+    check_sum(shift);
+    shift_all(words, count, (float)shift);
+    bound_all(words, count, (float)cluster_log_probability);
+}
+
+void projection_run(struct projection *projection, const float *vectors, float *log_probabilities)
+{
+    const struct model *model = projection->model;
+    const size_t vocabulary = model->config.vocabulary;
+    project_head(projection, vectors, PROJECTION_ROWS, log_probabilities, vocabulary);
+    for (size_t i = 1; i < model->config.clusters; i++) {
+        float *first = log_probabilities + model->cluster[i].first;
+        project_cluster(projection, i, vectors, first, vocabulary);
+        for (size_t row = 0; row < PROJECTION_ROWS; row++)
+            normalize_cluster(first + row * vocabulary, model->cluster[i].size,
+                              cluster_log_probability(projection, i, row));
+    }
+}
+
+size_t projection_top(const float *log_probabilities, size_t vocabulary)
+{
+    float most = largest(log_probabilities, vocabulary);
+    size_t token = 0;
+    while (token + 1 < vocabulary && log_probabilities[token] != most)
+        token++;
+    return token;
+}
+
+void projection_tops(const float *log_probabilities, size_t vocabulary, size_t count, uint32_t *tokens)
+{
+    /* Insertion: nearly every token fails the first comparison. */
+    size_t held = 0;
+    for (size_t token = 0; token < vocabulary; token++) {
+        float candidate = log_probabilities[token];
+        if (held == count && !(candidate > log_probabilities[tokens[held - 1]]))
+            continue;
+        size_t place = held < count ? held++ : held - 1;
+        for (; place > 0 && candidate > log_probabilities[tokens[place - 1]]; place--)
+            tokens[place] = tokens[place - 1];
+        tokens[place] = (uint32_t)token;
+    }
+}
+
+void projection_bottoms(const float *log_probabilities, size_t vocabulary, size_t count, uint32_t *tokens)
+{
+    size_t held = 0;
+    for (size_t token = vocabulary; token-- > 0;) {
+        float candidate = log_probabilities[token];
+        if (held == count && !(candidate < log_probabilities[tokens[held - 1]]))
+            continue;
+        size_t place = held < count ? held++ : held - 1;
+        for (; place > 0 && candidate < log_probabilities[tokens[place - 1]]; place--)
+            tokens[place] = tokens[place - 1];
+        tokens[place] = (uint32_t)token;
+    }
+}
+
+/* How many of count are greater than value, or not less than it. */
+KERNEL static uint32_t count_above(const float *x, size_t count, float value, bool or_equal)
+{
+    uint32_t above = 0, equal = 0;
+    for (size_t i = 0; i < count; i++) {
+        above += x[i] > value;
+        equal += x[i] == value;
+    }
+    return or_equal ? above + equal : above;
+}
+
+uint32_t projection_rank(const float *log_probabilities, size_t vocabulary, size_t token)
+{
+    float own = log_probabilities[token];
+    return 1 + count_above(log_probabilities, token, own, true)
+             + count_above(log_probabilities + token, vocabulary - token, own, false);
+}
+
+/* ---- questions ---- */
+
+static bool is_in(const struct model_cluster *cluster, uint32_t token)
+{
+    return token != NO_TOKEN && token >= cluster->first && token - cluster->first < cluster->size;
+}
+
+/* How many of a cluster's words come before the question's token: more probable ones, and equal ones below it. */
+static uint32_t words_before(const struct model_cluster *cluster, const float *log_probabilities,
+                             const struct projection_question *question)
+{
+    float own = question->token_log_probability;
+    size_t below = question->token <= cluster->first ? 0 : question->token - cluster->first;
+    below = below < cluster->size ? below : cluster->size;
+    return count_above(log_probabilities, below, own, true)
+         + count_above(log_probabilities + below, cluster->size - below, own, false);
+}
+
+/* What a cluster's words add to an answer, once the token's own probability is known. */
+static void answer_from(const struct model_cluster *cluster, const float *log_probabilities,
+                        struct projection_question *question)
+{
+    size_t top = projection_top(log_probabilities, cluster->size);
+    uint32_t token = (uint32_t)(cluster->first + top);
+    if (log_probabilities[top] > question->top_log_probability
+        || (log_probabilities[top] == question->top_log_probability && token < question->top)) {
+        question->top = token;
+        question->top_log_probability = log_probabilities[top];
+    }
+    if (question->ranked)
+        question->token_rank += words_before(cluster, log_probabilities, question);
+}
+
+/* Whether words of a cluster that all have at most this log-probability can change the answer. */
+static bool can_matter(const struct model_cluster *cluster, float bound, const struct projection_question *question)
+{
+    return bound > question->top_log_probability
+        || (bound == question->top_log_probability && cluster->first < question->top)
+        || (question->ranked
+            && (bound > question->token_log_probability
+                || (bound == question->token_log_probability && cluster->first < question->token)));
+}
+
+/*
+ * Rows of the group, vectors x d_model, to the start of projection->gathered, and padding
+ * up to a multiple of PROJECTION_ROWS. Returns how many rows that makes.
+ */
+static size_t gather(struct projection *projection, const float *vectors, const size_t *rows, size_t count)
+{
+    size_t d_model = projection->model->config.d_model;
+    size_t padded = (count + PROJECTION_ROWS - 1) / PROJECTION_ROWS * PROJECTION_ROWS;
+    for (size_t i = 0; i < count; i++)
+        memcpy(projection->gathered + i * d_model, vectors + rows[i] * d_model, d_model * sizeof *vectors);
+    memset(projection->gathered + count * d_model, 0, (padded - count) * d_model * sizeof *vectors);
+    return padded;
+}
+
+/* A further cluster's words for these rows of the group; with own, rows whose token is in it. */
+static void ask_cluster(struct projection *projection, size_t index, const float *vectors, const size_t *rows,
+                        size_t count, bool own, struct projection_question *questions)
+{
+    const struct model_cluster *cluster = &projection->model->cluster[index];
+    for (size_t start = 0; start < count; start += PROJECTION_ROWS) {
+        size_t end = count - start < PROJECTION_ROWS ? count : start + PROJECTION_ROWS;
+        gather(projection, vectors, rows + start, end - start);
+        project_cluster(projection, index, projection->gathered, projection->words, cluster->size);
+        for (size_t i = start; i < end; i++) {
+            float *words = projection->words + (i - start) * cluster->size;
+            struct projection_question *question = &questions[rows[i]];
+            normalize_cluster(words, cluster->size, cluster_log_probability(projection, index, rows[i]));
+            if (own)
+                question->token_log_probability = words[question->token - cluster->first];
+            answer_from(cluster, words, question);
+        }
+    }
+}
+
+/* First the clusters that the tokens are in, since a rank cannot be counted before the token's probability is known. */
+static void ask_clusters(struct projection *projection, const float *vectors, size_t count, bool own,
+                         struct projection_question *questions)
+{
+    for (size_t index = 1; index < projection->model->config.clusters; index++) {
+        const struct model_cluster *cluster = &projection->model->cluster[index];
+        size_t rows[GROUP_ROWS], wanted = 0;
+        for (size_t row = 0; row < count; row++) {
+            bool is_own = is_in(cluster, questions[row].token);
+            float bound = (float)cluster_log_probability(projection, index, row);
+            if (own ? is_own : !is_own && can_matter(cluster, bound, &questions[row]))
+                rows[wanted++] = row;
+        }
+        ask_cluster(projection, index, vectors, rows, wanted, own, questions);
+    }
+}
+
+static void ask_group(struct projection *projection, const float *vectors, size_t count,
+                      struct projection_question *questions)
+{
+    const struct model_cluster *head = &projection->model->cluster[0];
+    size_t rows[GROUP_ROWS] = {0};
+    for (size_t row = 0; row < count; row++)
+        rows[row] = row;
+    project_head(projection, projection->gathered, gather(projection, vectors, rows, count), projection->head,
+                 head->size);
+    for (size_t row = 0; row < count; row++) {
+        struct projection_question *question = &questions[row];
+        question->top = NO_TOKEN;
+        question->top_log_probability = -INFINITY;
+        question->token_rank = 1;
+        if (is_in(head, question->token))
+            question->token_log_probability = projection->head[row * head->size + question->token];
+    }
+    ask_clusters(projection, vectors, count, true, questions);
+    for (size_t row = 0; row < count; row++)
+        answer_from(head, projection->head + row * head->size, &questions[row]);
+    ask_clusters(projection, vectors, count, false, questions);
+}
+
+void projection_ask(struct projection *projection, const float *vectors, size_t count,
+                    struct projection_question *questions)
+{
+    const struct model *model = projection->model;
+    if (!projection->head) {
+        size_t largest_cluster = 0;
+        for (size_t i = 1; i < model->config.clusters; i++)
+            largest_cluster = model->cluster[i].size > largest_cluster ? model->cluster[i].size : largest_cluster;
+        projection->head = new_floats(GROUP_ROWS * model->cluster[0].size);
+        projection->words = new_floats(PROJECTION_ROWS * largest_cluster);
+        projection->gathered = new_floats(GROUP_ROWS * model->config.d_model);
+    }
+    for (size_t start = 0; start < count; start += GROUP_ROWS)
+        ask_group(projection, vectors + start * model->config.d_model,
+                  count - start < GROUP_ROWS ? count - start : GROUP_ROWS, questions + start);
+}
+
+/* ---- vectors ---- */
+
+void output_embedding(const struct model *model, uint32_t token, float *vector)
+{
+    size_t d_model = model->config.d_model, index = 0;
+    while (!is_in(&model->cluster[index], token))
+        index++;
+    const struct model_cluster *cluster = &model->cluster[index];
+    const float *word = cluster->output + (token - cluster->first) * cluster->width;
+    for (size_t i = 0; i < d_model; i++) {
+        if (!index) {
+            vector[i] = word[i];
+            continue;
+        }
+        double sum = 0;
+        for (size_t k = 0; k < cluster->width; k++)
+            sum += (double)cluster->output_projection[i * cluster->width + k] * (double)word[k];
+        vector[i] = (float)sum;
+    }
+}
+
+const char *const projection_norm_words[] = {"none", "gain", "full", NULL};
+
+void projection_norm_check(const struct model *model, enum projection_norm norm)
+{
+    if (norm != NORM_NONE && !model->config.final_norm)
+        die_usage("--norm %s: %s has no final norm", projection_norm_words[norm], model->config.path);
+}
+
+void projection_norm(const struct model *model, enum projection_norm norm, float *vectors, size_t rows)
+{
+    size_t d_model = model->config.d_model;
+    if (norm == NORM_FULL)
+        final_norm(model, vectors, rows, vectors);
+    for (size_t i = 0; norm == NORM_GAIN && i < rows * d_model; i++)
+        vectors[i] *= model->final_norm_gain[i % d_model];
+}

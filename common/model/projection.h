@@ -1,0 +1,75 @@
+/*
+ * From vectors of d_model to distributions over the vocabulary: the model's own
+ * output embedding, by an adaptive softmax (Grave et al. 2017) where it has one.
+ */
+#ifndef FFKV_PROJECTION_H
+#define FFKV_PROJECTION_H
+
+#include "model/model.h"
+
+#include <stdbool.h>
+
+/* Vectors that are projected at once: a product's fixed number of rows. */
+enum { PROJECTION_ROWS = 32 };
+
+/* The buffers of one thread. */
+struct projection;
+
+struct projection *projection_new(const struct model *model);
+void projection_free(struct projection *projection);
+
+/*
+ * log p(h) of PROJECTION_ROWS vectors (x d_model): log_probabilities is
+ * PROJECTION_ROWS x vocabulary. Paper, section 2.
+ */
+void projection_run(struct projection *projection, const float *vectors, float *log_probabilities);
+
+/* What is asked of one vector's distribution p(h), and what comes of it. */
+struct projection_question {
+    uint32_t token;             /* asked about; NO_TOKEN: none */
+    bool ranked;                /* whether its rank is wanted */
+    uint32_t top;               /* the most probable token; equal ones: the lowest */
+    float top_log_probability;
+    float token_log_probability;
+    uint32_t token_rank;        /* its place among all, from 1, as projection_rank has it */
+};
+
+/*
+ * Answers one question for each of count vectors (x d_model), with the numbers that
+ * projection_run's rows have, to the last bit where the BLAS kernel computes a row alike in
+ * products of more rows. A word is never more probable than its cluster, so the words
+ * of an adaptive softmax's further clusters are computed only for the vectors whose answer
+ * they can change, and no whole distribution is held.
+ */
+void projection_ask(struct projection *projection, const float *vectors, size_t count,
+                    struct projection_question *questions);
+
+/* A token's vector (d_model) such that its logit, within its cluster, is the product with h. */
+void output_embedding(const struct model *model, uint32_t token, float *vector);
+
+/* What is done with the model's final norm to a vector that is not the model's output: a value, or y^l. */
+enum projection_norm { NORM_NONE, NORM_GAIN, NORM_FULL };
+extern const char *const projection_norm_words[]; /* "none", "gain", "full", NULL */
+
+/* Ends the program with status 2 where the model has no final norm to take. */
+void projection_norm_check(const struct model *model, enum projection_norm norm);
+
+/* Of rows vectors (x d_model), in place: nothing, the norm's gain, or the norm with each one's own statistics. */
+void projection_norm(const struct model *model, enum projection_norm norm, float *vectors, size_t rows);
+
+/*
+ * Of one row of log-probabilities: the largest one's token. Equal ones: the
+ * lower token.
+ */
+size_t projection_top(const float *log_probabilities, size_t vocabulary);
+
+/* The count most probable tokens, best first, equal ones by rising token. */
+void projection_tops(const float *log_probabilities, size_t vocabulary, size_t count, uint32_t *tokens);
+
+/* The end of that order, the last token first. */
+void projection_bottoms(const float *log_probabilities, size_t vocabulary, size_t count, uint32_t *tokens);
+
+/* The place of a token in that order, from 1. */
+uint32_t projection_rank(const float *log_probabilities, size_t vocabulary, size_t token);
+
+#endif

@@ -1,0 +1,49 @@
+/*
+ * A model's tensors by name, in whatever files they are: model.safetensors, the
+ * shards that model.safetensors.index.json lists, or a GGUF file.
+ */
+#ifndef FFKV_WEIGHTS_H
+#define FFKV_WEIGHTS_H
+
+#include "base/hash.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct weights;
+
+/* Opens the files of the model at path. Ends the program when they are not valid. */
+struct weights *weights_open(const char *path);
+void weights_close(struct weights *weights);
+
+bool weights_has(struct weights *weights, const char *name);
+
+/*
+ * Copies the tensor called name, rows x columns (columns 0: a vector), to
+ * values as 32-bit floats. Missing, another shape, not finite: the program ends.
+ */
+void weights_read(struct weights *weights, const char *name, size_t rows, size_t columns, float *values);
+
+/*
+ * The same tensor where it lies in the file, until weights_close; NULL when it
+ * is not stored as 32-bit floats at an address where these can be.
+ */
+const float *weights_map(struct weights *weights, const char *name, size_t rows, size_t columns);
+
+/*
+ * A tensor that nobody has read, mapped or asked for by weights_has, or NULL;
+ * names that end with one of ignored (NULL-terminated) do not count. Such a
+ * tensor belongs to arithmetic that this program does not know.
+ */
+const char *weights_unused(const struct weights *weights, const char *const *ignored);
+
+/* Adds all bytes of the files to a hash. */
+void weights_hash(const struct weights *weights, struct hash *hash);
+
+/* The GGUF file, or NULL where the tensors are in safetensors files. */
+const struct gguf *weights_gguf(const struct weights *weights);
+
+/* File that a tensor is in, or the main one; for messages. */
+const char *weights_file(const struct weights *weights, const char *name);
+
+#endif

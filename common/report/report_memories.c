@@ -1,0 +1,239 @@
+#include "report/report_memories.h"
+
+#include "base/messages.h"
+#include "report/page_data.h"
+#include "report/report_index.h"
+
+#include <stdlib.h>
+
+enum { NOT_IN_PIECE = 0 };
+
+/* The texts of the tokens that a piece mentions. */
+struct piece_tokens {
+    uint32_t *place;   /* vocabulary: from 1, or NOT_IN_PIECE */
+    uint32_t *listed;  /* their tokens */
+    size_t count, capacity;
+    json_t *texts;
+};
+
+struct report_memories {
+    const char *folder;
+    struct token_texts texts;
+    size_t top;
+
+    size_t layer, group; /* of the pieces at hand */
+    json_t *memories;    /* of the group; NULL before the first */
+    struct piece_tokens group_tokens, layer_tokens;
+    json_t *summary;     /* of the layer: lists by name */
+    size_t keys, live;   /* of the layer */
+    json_t *layers;
+
+    struct report_index *index;
+};
+
+static json_t *real(float number)
+{
+    return json_make("f", (double)number);
+}
+
+static json_t *integer(size_t number)
+{
+    return json_make("I", (json_int_t)number);
+}
+
+/* ---- tokens ---- */
+
+static struct piece_tokens piece_tokens_new(size_t vocabulary)
+{
+    return (struct piece_tokens){.place = new_array(vocabulary, sizeof(uint32_t)), .texts = json_make("[]")};
+}
+
+/* The token's index in the piece. */
+static uint32_t place_of(struct report_memories *memories, struct piece_tokens *tokens, uint32_t token)
+{
+    if (tokens->place[token] == NOT_IN_PIECE) {
+        if (tokens->count == tokens->capacity) {
+            tokens->capacity = tokens->capacity ? 2 * tokens->capacity : 1024;
+            tokens->listed = grow_array(tokens->listed, tokens->capacity, sizeof *tokens->listed);
+        }
+        tokens->listed[tokens->count++] = token;
+        tokens->place[token] = (uint32_t)tokens->count;
+        json_add(tokens->texts, token_texts_json(&memories->texts, token));
+    }
+    return tokens->place[token] - 1;
+}
+
+static json_t *refer(struct report_memories *memories, struct piece_tokens *tokens, uint32_t token)
+{
+    return integer(place_of(memories, tokens, token));
+}
+
+/* The texts, for the finished piece; the next one begins. */
+static json_t *take_texts(struct piece_tokens *tokens)
+{
+    json_t *texts = tokens->texts;
+    while (tokens->count)
+        tokens->place[tokens->listed[--tokens->count]] = NOT_IN_PIECE;
+    tokens->texts = json_make("[]");
+    return texts;
+}
+
+static void piece_tokens_free(struct piece_tokens *tokens)
+{
+    free(tokens->place);
+    free(tokens->listed);
+    json_decref(tokens->texts);
+}
+
+/* ---- pieces ---- */
+
+static const char *const summary_lists[] = {"cell", "triggers", "coefficient", "confidence", "agree", "top", "annotated"};
+
+static json_t *new_summary(void)
+{
+    json_t *summary = json_make("{}");
+    for (size_t i = 0; i < sizeof summary_lists / sizeof *summary_lists; i++)
+        json_put(summary, summary_lists[i], json_make("[]"));
+    return summary;
+}
+
+static void summarize(struct report_memories *memories, const char *list, json_t *value)
+{
+    json_add(json_object_get(memories->summary, list), value);
+}
+
+static void finish_group(struct report_memories *memories)
+{
+    if (!memories->memories)
+        return;
+    char *name = format_string("memories-%zu-%zu", memories->layer + 1, memories->group);
+    page_data_write(memories->folder, name, json_make("{s:o, s:o}", "tokens", take_texts(&memories->group_tokens),
+                                                      "memories", memories->memories));
+    free(name);
+    memories->memories = NULL;
+}
+
+static void finish_layer(struct report_memories *memories)
+{
+    if (!memories->summary)
+        return;
+    char *name = format_string("layer-%zu", memories->layer + 1);
+    json_put(memories->summary, "tokens", take_texts(&memories->layer_tokens));
+    page_data_write(memories->folder, name, memories->summary);
+    free(name);
+    json_add(memories->layers, json_make("{s:I, s:I, s:I}", "layer", (json_int_t)memories->layer + 1, "keys",
+                                         (json_int_t)memories->keys, "live", (json_int_t)memories->live));
+    memories->summary = NULL;
+    memories->keys = memories->live = 0;
+}
+
+static void begin_pieces(struct report_memories *memories, const struct key_triggers *key)
+{
+    size_t group = key->cell / MEMORIES_A_PIECE;
+    bool new_layer = !memories->summary || key->layer != memories->layer;
+    if (new_layer || group != memories->group)
+        finish_group(memories);
+    if (new_layer)
+        finish_layer(memories);
+    memories->layer = key->layer;
+    memories->group = group;
+    if (!memories->summary)
+        memories->summary = new_summary();
+    if (!memories->memories)
+        memories->memories = json_make("[]");
+}
+
+/* ---- a memory ---- */
+
+static json_t *distribution_json(struct report_memories *memories, const uint32_t *token, const float *probability,
+                                 size_t count)
+{
+    json_t *list = json_make("[]");
+    for (size_t i = 0; i < count; i++)
+        json_add(list, json_make("[o, o]", refer(memories, &memories->group_tokens, token[i]), real(probability[i])));
+    return list;
+}
+
+/* [coefficient, sentence, next token, its rank in the value's distribution, "prefix's tokens"] */
+static json_t *trigger_json(struct report_memories *memories, const struct key_triggers *key, size_t trigger,
+                            const uint32_t *prefix)
+{
+    struct numbers tokens = {0};
+    for (size_t i = 0; i < key->position[trigger]; i++)
+        numbers_add_integer(&tokens, place_of(memories, &memories->group_tokens, prefix[i]));
+    return json_make("[o, I, o, I, o]", real(key->coefficient[trigger]), (json_int_t)key->sentence[trigger],
+                     refer(memories, &memories->group_tokens, key->next[trigger]), (json_int_t)key->next_rank[trigger],
+                     numbers_take(&tokens));
+}
+
+static void add_memory(struct report_memories *memories, const struct key_triggers *key, size_t count,
+                       json_t *measures, json_t *annotations)
+{
+    json_t *triggers = json_make("[]");
+    const uint32_t *prefix = key->prefix;
+    for (size_t i = 0; i < count; prefix += key->position[i++])
+        json_add(triggers, trigger_json(memories, key, i, prefix));
+    json_t *memory = json_make(
+        "{s:I, s:o, s:o, s:o}", "cell", (json_int_t)key->cell, "triggers", triggers,
+        "top", distribution_json(memories, key->top, key->top_probability, key->tops),
+        "bottom", distribution_json(memories, key->bottom, key->bottom_probability, key->bottoms));
+    json_put(memory, "measures", measures);
+    json_put(memory, "annotations", annotations);
+    json_add(memories->memories, memory);
+}
+
+static void add_to_summary(struct report_memories *memories, const struct key_triggers *key, size_t count,
+                           bool annotated)
+{
+    size_t agree = 0;
+    for (size_t i = 0; i < count; i++)
+        agree += key->next[i] == key->top[0];
+    summarize(memories, "cell", integer(key->cell));
+    summarize(memories, "triggers", integer(count));
+    summarize(memories, "coefficient", count ? real(key->coefficient[0]) : json_null());
+    summarize(memories, "confidence", real(key->top_probability[0]));
+    summarize(memories, "agree", integer(agree));
+    summarize(memories, "top", refer(memories, &memories->layer_tokens, key->top[0]));
+    summarize(memories, "annotated", integer(annotated));
+    memories->keys++;
+    memories->live += count > 0;
+}
+
+/* ---- whole ---- */
+
+struct report_memories *report_memories_new(const char *folder, const struct tokenizer *tokenizer,
+                                            size_t vocabulary, size_t top)
+{
+    struct report_memories *memories = new_array(1, sizeof *memories);
+    memories->folder = folder;
+    memories->texts = token_texts_new(tokenizer, vocabulary);
+    memories->top = top;
+    memories->group_tokens = piece_tokens_new(vocabulary);
+    memories->layer_tokens = piece_tokens_new(vocabulary);
+    memories->layers = json_make("[]");
+    memories->index = report_index_new(vocabulary);
+    return memories;
+}
+
+void report_memories_add(struct report_memories *memories, const struct key_triggers *key, json_t *measures,
+                         json_t *annotations)
+{
+    size_t count = key->count < memories->top ? key->count : memories->top;
+    begin_pieces(memories, key);
+    add_to_summary(memories, key, count, json_array_size(annotations) > 0);
+    add_memory(memories, key, count, measures, annotations);
+    report_index_add(memories->index, key, count);
+}
+
+json_t *report_memories_finish(struct report_memories *memories)
+{
+    finish_group(memories);
+    finish_layer(memories);
+    report_index_finish(memories->index, memories->folder, &memories->texts);
+    token_texts_free(&memories->texts);
+    piece_tokens_free(&memories->group_tokens);
+    piece_tokens_free(&memories->layer_tokens);
+    json_t *layers = memories->layers;
+    free(memories);
+    return layers;
+}

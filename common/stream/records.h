@@ -1,0 +1,107 @@
+/* The records of each kind of stream; ffkv-stream(5) defines them. */
+#ifndef FFKV_RECORDS_H
+#define FFKV_RECORDS_H
+
+#include "stream/stream.h"
+
+/* argmax is a 16-bit number. */
+enum { MOST_SENTENCE_TOKENS = 65535 };
+
+/* Sentences in the order of the corpus: the unit of work. */
+struct batch {
+    uint64_t id;        /* of the first sentence: its place in the corpus, from 0 */
+    size_t sentences, tokens;
+    uint64_t *sentence; /* sentences: each one's place; NULL: they follow each other from id on */
+    uint32_t *length;   /* sentences: tokens of each, at least 1 */
+    uint32_t *token;    /* tokens: w_1 .. w_n of all sentences in a row, without BOS */
+};
+
+/* Unpacks and checks a tokens record; token ids must be below vocabulary. */
+struct batch batch_read(const struct record *record, size_t vocabulary);
+void batch_free(struct batch *batch);
+
+/* The place in the corpus of the batch's sentence number s. */
+uint64_t batch_sentence(const struct batch *batch, size_t s);
+
+/* The members of a tokens record, into a map that the caller has begun, and how many these are. */
+size_t batch_members(const struct batch *batch);
+void batch_pack(msgpack_sbuffer *buffer, const struct batch *batch);
+
+/* Declares in a header the arrays that batch_pack writes. */
+void header_declare_batch(json_t *header);
+
+/* What a header says of the model, for readers that are not given the model. */
+struct model_shape {
+    size_t layers, d_model, d_ff, vocabulary;
+};
+
+struct model_shape shape_read(const struct stream_reader *reader);
+
+/*
+ * What makes one coefficient a better trigger than another. Where the activation
+ * is ReLU the first is the paper's; gated and GELU layers have negative ones too.
+ */
+enum rank { RANK_VALUE, RANK_ABS, RANK_MIN };
+extern const char *const rank_words[]; /* "value", "abs", "min", NULL */
+
+/* The larger the better: the coefficient, its absolute value, or its negative. */
+float rank_score(enum rank rank, float coefficient);
+
+/* The header's rank; RANK_VALUE where it names none. */
+enum rank header_rank(const struct stream_reader *reader);
+
+/* Triggers that a key may have: topk-keys -t. */
+enum { MOST_TRIGGERS = 1 << 24 };
+
+/* A key with its triggers: prefixes, best first. */
+struct key_triggers {
+    size_t layer, cell;
+    size_t count;
+    float *coefficient; /* count */
+    uint64_t *sentence; /* count */
+    uint32_t *position; /* count: tokens of the prefix */
+    uint32_t *next;     /* count: the token behind the prefix */
+    uint32_t *prefix;   /* sum of position: the prefixes' tokens in a row */
+    size_t prefix_tokens;
+
+    /* What project-values adds; top NULL before that. */
+    size_t tops;
+    uint32_t *top;           /* tops: the value's most probable tokens, best first */
+    float *top_probability;  /* tops */
+    size_t bottoms;          /* 0, and the two NULL, unless they were asked for */
+    uint32_t *bottom;        /* bottoms: its least probable tokens, the last one of all first */
+    float *bottom_probability; /* bottoms */
+    uint32_t *next_rank;     /* count: of the next token in the value's distribution, from 1 */
+    float *next_probability; /* count */
+    uint32_t *last_rank;     /* count: of the prefix's last token (BOS for an empty prefix) */
+    float *last_probability; /* count */
+};
+
+void key_triggers_pack(msgpack_sbuffer *buffer, const struct key_triggers *key);
+void key_triggers_free(struct key_triggers *key);
+
+/* Declares in a header the arrays that key_triggers_pack writes. */
+void header_declare_triggers(json_t *header, bool projected);
+
+/* The record behind the last key: how often each token occurs. */
+void token_counts_pack(msgpack_sbuffer *buffer, const uint64_t *counts, size_t vocabulary);
+
+/* Reads the records of a triggers stream: keys by layer, then cell, then perhaps the counts. */
+struct triggers_reader {
+    struct stream_reader *stream;
+    struct model_shape shape;
+    size_t keys, top;         /* in the stream, and triggers that each may have: the header's words */
+    enum rank rank;
+    size_t seen;              /* keys read so far */
+    size_t next_key;          /* lowest number, layer * d_ff + cell, that may come next */
+    uint64_t *token_counts;   /* vocabulary; NULL until, or unless, they were read */
+};
+
+/* The stream, of kind triggers, stays the caller's. */
+struct triggers_reader triggers_open(struct stream_reader *stream);
+
+/* True: key holds the next one; free with key_triggers_free. False: the end. */
+bool triggers_next(struct triggers_reader *reader, struct key_triggers *key);
+void triggers_close(struct triggers_reader *reader);
+
+#endif

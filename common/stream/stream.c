@@ -1,0 +1,737 @@
+#include "stream/stream.h"
+
+#include "base/messages.h"
+#include "base/output.h"
+#include "base/version.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zlib.h>
+
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "the stream's arrays are little endian and are not converted"
+#endif
+
+static const char FORMAT[] = "ffkv";
+
+/* What a bin can hold; memory follows what arrives, not what is claimed. */
+static const size_t MOST_OBJECT_BYTES = UINT32_MAX;
+
+enum {
+    VERSION = 1,
+    MOST_DEPTH = 16,               /* of nested maps and arrays */
+    MOST_ELEMENTS = 1 << 20,       /* of all maps and arrays of one object */
+    MOST_MEMBERS = 256,            /* of a header, record or trailer */
+    CRC_BYTES = 4,
+    FIRST_BUFFER_BYTES = 1 << 16,
+};
+
+struct stream_reader {
+    struct input *input;
+    json_t *header;
+    json_t *trailer;
+    unsigned char *buffer;     /* bytes start .. filled-1 were read, not yet used */
+    size_t capacity, start, filled;
+    uint64_t offset;           /* of buffer[start] in the stream */
+    uint64_t records;
+    uint32_t crc;              /* of all objects before the current one */
+    size_t object_bytes;       /* of the current one */
+    msgpack_zone zone;         /* what the current object's map is stored in */
+};
+
+struct stream_writer {
+    struct output *output;
+    uint64_t records;
+    uint32_t crc;
+};
+
+/* Names of the counts that every trailer carries and merging adds up. */
+static const char *const passed_counts[] = {"sentences", "tokens", "unknown", "truncated", "skipped"};
+enum { PASSED_COUNTS = sizeof passed_counts / sizeof *passed_counts };
+
+void stream_fail(const struct stream_reader *reader, const char *format, ...)
+{
+    char text[1024];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    char where[32] = "header";
+    if (reader->records)
+        snprintf(where, sizeof where, "record %llu", (unsigned long long)reader->records);
+    die("%s: %s, byte %llu: %s", input_name(reader->input), where,
+        (unsigned long long)reader->offset, text);
+}
+
+/* ---- one object ---- */
+
+/*
+ * How one MessagePack item begins: the bytes of its head, of the payload behind
+ * it, and the number of items nested in it.
+ */
+struct item {
+    size_t head, payload, nested;
+};
+
+static uint64_t big_endian(const unsigned char *bytes, size_t count)
+{
+    uint64_t number = 0;
+    for (size_t i = 0; i < count; i++)
+        number = number << 8 | bytes[i];
+    return number;
+}
+
+/*
+ * Reads an item's head, of which available bytes are there. Returns false when
+ * more are needed (item->head says how many); valid is false for what a stream
+ * does not use.
+ */
+static bool read_head(const unsigned char *bytes, size_t available, struct item *item, bool *valid)
+{
+    unsigned char first = bytes[0];
+    size_t width = 0; /* of the length behind the first byte */
+    *item = (struct item){.head = 1};
+    *valid = true;
+    if (first <= 0x7f || first >= 0xe0 || first == 0xc0 || first == 0xc2 || first == 0xc3)
+        return true;                                              /* small number, nil, boolean */
+    if (first <= 0x8f)
+        item->nested = 2 * (size_t)(first & 0x0f);                /* small map */
+    else if (first <= 0x9f)
+        item->nested = first & 0x0f;                              /* small array */
+    else if (first <= 0xbf)
+        item->payload = first & 0x1f;                             /* short string */
+    else if (first >= 0xc4 && first <= 0xc6)
+        width = (size_t)1 << (first - 0xc4);                      /* binary */
+    else if (first == 0xca || first == 0xcb)
+        item->payload = first == 0xca ? 4 : 8;                    /* float */
+    else if (first >= 0xcc && first <= 0xd3)
+        item->payload = (size_t)1 << ((first - 0xcc) & 3);        /* integer */
+    else if (first >= 0xd9 && first <= 0xdb)
+        width = (size_t)1 << (first - 0xd9);                      /* string */
+    else if (first >= 0xdc)
+        width = first & 1 ? 4 : 2;                                /* array, map */
+    else
+        *valid = false;                                           /* extension, unused */
+    item->head += width;
+    if (!width || available < item->head)
+        return available >= item->head;
+    size_t length = (size_t)big_endian(bytes + 1, width);
+    if (first >= 0xdc)
+        item->nested = first >= 0xde ? 2 * length : length;
+    else
+        item->payload = length;
+    return true;
+}
+
+/*
+ * Walks over the object at bytes. Returns its size when all of it is within
+ * available, else 0 with *needed the least number of bytes that it must have.
+ * This bounds depth, lengths and counts before msgpack-c sees the object: its
+ * unpacker reserves room for as many elements as an array claims to have.
+ */
+static size_t object_size(const struct stream_reader *reader, const unsigned char *bytes,
+                          size_t available, size_t *needed)
+{
+    size_t left[MOST_DEPTH] = {1}; /* items still to come at each depth */
+    size_t depth = 0, position = 0, elements = 0;
+    for (;;) {
+        while (left[depth] == 0) {
+            if (depth == 0)
+                return position;
+            depth--;
+        }
+        left[depth]--;
+        *needed = position + 1;
+        if (position >= available)
+            return 0;
+        struct item item;
+        bool valid;
+        bool complete = read_head(bytes + position, available - position, &item, &valid);
+        if (!valid)
+            stream_fail(reader, "not an ffkv stream: byte 0x%02x at %llu", bytes[position],
+                        (unsigned long long)(reader->offset + position));
+        *needed = position + item.head + item.payload;
+        elements += item.nested;
+        if (elements > MOST_ELEMENTS || *needed > MOST_OBJECT_BYTES)
+            stream_fail(reader, "an object claims more than %d elements or %zu bytes", MOST_ELEMENTS,
+                        MOST_OBJECT_BYTES);
+        if (!complete || *needed > available)
+            return 0;
+        position = *needed;
+        if (item.nested) {
+            if (++depth == MOST_DEPTH)
+                stream_fail(reader, "more than %d levels of maps and arrays", MOST_DEPTH - 1);
+            left[depth] = item.nested;
+        }
+    }
+}
+
+/* Reads on until at least needed bytes are in the buffer or the input ends. */
+static bool fill(struct stream_reader *reader, size_t needed)
+{
+    if (reader->start) {
+        memmove(reader->buffer, reader->buffer + reader->start, reader->filled - reader->start);
+        reader->filled -= reader->start;
+        reader->start = 0;
+    }
+    while (reader->filled < needed) {
+        if (reader->filled == reader->capacity) {
+            /* Room follows what has arrived, not what was claimed. */
+            reader->capacity = reader->capacity ? 2 * reader->capacity : FIRST_BUFFER_BYTES;
+            reader->buffer = grow_array(reader->buffer, reader->capacity, 1);
+        }
+        size_t got = input_read(reader->input, reader->buffer + reader->filled,
+                                reader->capacity - reader->filled);
+        if (!got)
+            return false;
+        reader->filled += got;
+    }
+    return true;
+}
+
+static bool is_text(const msgpack_object *object, const char *text, size_t length)
+{
+    return object->type == MSGPACK_OBJECT_STR && object->via.str.size == length
+        && !memcmp(object->via.str.ptr, text, length);
+}
+
+/* Names are strings, and each stands once: what a member says is not a matter of who reads it. */
+static void check_names(const struct stream_reader *reader, const msgpack_object_map *map)
+{
+    if (map->size > MOST_MEMBERS)
+        stream_fail(reader, "a map of %u members; %d are possible", map->size, MOST_MEMBERS);
+    for (uint32_t i = 0; i < map->size; i++) {
+        const msgpack_object *key = &map->ptr[i].key;
+        if (key->type != MSGPACK_OBJECT_STR)
+            stream_fail(reader, "a map's key is not a string");
+        for (uint32_t j = 0; j < i; j++)
+            if (is_text(&map->ptr[j].key, key->via.str.ptr, key->via.str.size))
+                stream_fail(reader, "a map's key stands twice");
+    }
+}
+
+/* Moves on to the next object and unpacks it. False at the end of the input. */
+static bool next_object(struct stream_reader *reader, msgpack_object *object)
+{
+    reader->crc = (uint32_t)crc32_z(reader->crc, reader->buffer ? reader->buffer + reader->start : NULL,
+                                    reader->object_bytes);
+    reader->start += reader->object_bytes;
+    reader->offset += reader->object_bytes;
+    reader->object_bytes = 0;
+    size_t size = 0, needed = 1;
+    while (reader->filled - reader->start < needed
+           || !(size = object_size(reader, reader->buffer + reader->start,
+                                   reader->filled - reader->start, &needed)))
+        if (!fill(reader, needed)) {
+            if (reader->filled == 0)
+                return false;
+            stream_fail(reader, "the input ends within an object: the stage before failed, or the file was cut");
+        }
+    msgpack_zone_clear(&reader->zone);
+    msgpack_unpack_return result = msgpack_unpack((const char *)reader->buffer + reader->start, size,
+                                                  NULL, &reader->zone, object);
+    if (result == MSGPACK_UNPACK_NOMEM_ERROR)
+        die("out of memory");
+    if (result != MSGPACK_UNPACK_SUCCESS || object->type != MSGPACK_OBJECT_MAP)
+        stream_fail(reader, "not an ffkv stream: a map is expected here");
+    check_names(reader, &object->via.map);
+    reader->object_bytes = size;
+    return true;
+}
+
+/* The map's member called name, or NULL. */
+static const msgpack_object *member(const msgpack_object *map, const char *name)
+{
+    size_t length = strlen(name);
+    for (uint32_t i = 0; i < map->via.map.size; i++)
+        if (is_text(&map->via.map.ptr[i].key, name, length))
+            return &map->via.map.ptr[i].val;
+    return NULL;
+}
+
+/* ---- MessagePack as JSON ---- */
+
+static json_t *reals_and_integers(const struct stream_reader *reader, const char *name,
+                                  const msgpack_object_bin *bytes)
+{
+    const json_t *declared = json_object_get(json_object_get(reader->header, "arrays"), name);
+    const char *type = !strcmp(name, "crc") ? "uint32" : json_string_value(json_object_get(declared, "type"));
+    size_t size = !type ? 0 : !strcmp(type, "uint16") ? 2 : !strcmp(type, "uint64") ? 8
+                : !strcmp(type, "uint32") || !strcmp(type, "float32") ? 4 : 0;
+    if (!size || bytes->size % size)
+        stream_fail(reader, "array '%s' has no declared type, or not a whole number of elements", name);
+    json_t *array = json_make("[]");
+    for (uint32_t at = 0; at < bytes->size; at += (uint32_t)size) {
+        uint64_t number = 0;
+        float real;
+        json_t *element;
+        memcpy(&number, bytes->ptr + at, size);
+        memcpy(&real, bytes->ptr + at, sizeof real <= size ? sizeof real : size);
+        if (type[0] != 'f')
+            element = json_integer((json_int_t)number);
+        else if (isfinite(real))
+            element = json_real((double)real);
+        else /* JSON has no infinity */
+            element = json_string(isnan(real) ? "nan" : real > 0 ? "inf" : "-inf");
+        if (json_array_append_new(array, element) != 0)
+            die("out of memory");
+    }
+    return array;
+}
+
+static json_t *as_json(const struct stream_reader *reader, const char *name,
+                       const msgpack_object *object)
+{
+    json_t *json = NULL;
+    switch (object->type) {
+    case MSGPACK_OBJECT_NIL:
+        json = json_null();
+        break;
+    case MSGPACK_OBJECT_BOOLEAN:
+        json = json_boolean(object->via.boolean);
+        break;
+    case MSGPACK_OBJECT_POSITIVE_INTEGER:
+        if (object->via.u64 <= INT64_MAX)
+            json = json_integer((json_int_t)object->via.u64);
+        break;
+    case MSGPACK_OBJECT_NEGATIVE_INTEGER:
+        json = json_integer(object->via.i64);
+        break;
+    case MSGPACK_OBJECT_FLOAT32:
+    case MSGPACK_OBJECT_FLOAT64:
+        json = json_real(object->via.f64);
+        break;
+    case MSGPACK_OBJECT_STR:
+        json = json_stringn(object->via.str.ptr, object->via.str.size);
+        break;
+    case MSGPACK_OBJECT_BIN:
+        json = reals_and_integers(reader, name, &object->via.bin);
+        break;
+    case MSGPACK_OBJECT_ARRAY:
+        json = json_array();
+        for (uint32_t i = 0; i < object->via.array.size; i++)
+            if (json_array_append_new(json, as_json(reader, name, &object->via.array.ptr[i])) != 0)
+                die("out of memory");
+        break;
+    case MSGPACK_OBJECT_MAP:
+        json = json_object();
+        for (uint32_t i = 0; i < object->via.map.size; i++) {
+            const msgpack_object_kv *entry = &object->via.map.ptr[i];
+            json_t *key = entry->key.type == MSGPACK_OBJECT_STR ? as_json(reader, name, &entry->key) : NULL;
+            if (!key)
+                stream_fail(reader, "a map's key is not a string");
+            const char *text = json_string_value(key);
+            if (strlen(text) != entry->key.via.str.size || json_object_get(json, text))
+                stream_fail(reader, "a map's key stands twice or has a NUL byte");
+            if (json_object_set_new(json, text, as_json(reader, text, &entry->val)) != 0)
+                die("out of memory");
+            json_decref(key);
+        }
+        break;
+    case MSGPACK_OBJECT_EXT:
+        break;
+    }
+    if (!json)
+        stream_fail(reader, "'%s' holds what a stream cannot hold: text that is not UTF-8, or a number out of range",
+                    name);
+    return json;
+}
+
+/* Packing goes to memory: all that can fail is its growth. */
+static void packed(int result)
+{
+    if (result != 0)
+        die("out of memory");
+}
+
+static msgpack_packer packer_to(msgpack_sbuffer *buffer)
+{
+    return (msgpack_packer){buffer, msgpack_sbuffer_write};
+}
+
+static void pack_text(msgpack_sbuffer *buffer, const char *text, size_t length)
+{
+    msgpack_packer packer = packer_to(buffer);
+    packed(msgpack_pack_str(&packer, length));
+    packed(msgpack_pack_str_body(&packer, text, length));
+}
+
+static void pack_json(msgpack_sbuffer *buffer, const json_t *json);
+
+/* Members in the order in which they were set, so that equal headers are equal bytes. */
+static void pack_members(msgpack_sbuffer *buffer, const json_t *json)
+{
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)json, name, value) {
+        pack_text(buffer, name, strlen(name));
+        pack_json(buffer, value);
+    }
+}
+
+static void pack_json(msgpack_sbuffer *buffer, const json_t *json)
+{
+    msgpack_packer packer = packer_to(buffer);
+    json_t *value;
+    size_t index;
+    switch (json_typeof(json)) {
+    case JSON_OBJECT:
+        pack_map(buffer, json_object_size(json));
+        pack_members(buffer, json);
+        break;
+    case JSON_ARRAY:
+        packed(msgpack_pack_array(&packer, json_array_size(json)));
+        json_array_foreach(json, index, value)
+            pack_json(buffer, value);
+        break;
+    case JSON_STRING:
+        pack_text(buffer, json_string_value(json), json_string_length(json));
+        break;
+    case JSON_INTEGER:
+        packed(msgpack_pack_int64(&packer, json_integer_value(json)));
+        break;
+    case JSON_REAL:
+        packed(msgpack_pack_double(&packer, json_real_value(json)));
+        break;
+    case JSON_TRUE:
+        packed(msgpack_pack_true(&packer));
+        break;
+    case JSON_FALSE:
+        packed(msgpack_pack_false(&packer));
+        break;
+    case JSON_NULL:
+        packed(msgpack_pack_nil(&packer));
+        break;
+    }
+}
+
+/* ---- reader ---- */
+
+struct stream_reader *stream_open(const char *path, const char *kind)
+{
+    struct stream_reader *reader = new_array(1, sizeof *reader);
+    msgpack_object object;
+    reader->input = input_open(path);
+    if (!msgpack_zone_init(&reader->zone, MSGPACK_ZONE_CHUNK_SIZE))
+        die("out of memory");
+    if (!next_object(reader, &object))
+        die("%s: empty: the stage before failed, or nothing was written", input_name(reader->input));
+    const msgpack_object *format = member(&object, "format");
+    if (!format || !is_text(format, FORMAT, strlen(FORMAT)))
+        stream_fail(reader, "not an ffkv stream: its header says no format 'ffkv'");
+    json_t *header = as_json(reader, "header", &object);
+    const char *found = json_string_value(json_object_get(header, "kind"));
+    json_int_t version = json_integer_value(json_object_get(header, "version"));
+    if (version < 1 || version > VERSION)
+        stream_fail(reader, "version %lld of the stream; this program reads version %d: use a newer one",
+                    (long long)version, VERSION);
+    if (!found || !json_is_array(json_object_get(header, "history"))
+        || !json_is_object(json_object_get(header, "arrays")))
+        stream_fail(reader, "the header lacks kind, history or arrays");
+    if (kind && strcmp(found, kind))
+        stream_fail(reader, "a stream of kind '%s', where '%s' is needed", found, kind);
+    reader->header = header;
+    return reader;
+}
+
+const json_t *stream_header(const struct stream_reader *reader)
+{
+    return reader->header;
+}
+
+struct input *stream_input(const struct stream_reader *reader)
+{
+    return reader->input;
+}
+
+static void check_trailer(struct stream_reader *reader, const msgpack_object *object)
+{
+    const unsigned char *bytes = reader->buffer + reader->start;
+    const msgpack_object *sum = member(object, "crc");
+    uint32_t found, crc = (uint32_t)crc32_z(reader->crc, bytes, reader->object_bytes - CRC_BYTES);
+    if (!sum || sum->type != MSGPACK_OBJECT_BIN || sum->via.bin.size != CRC_BYTES
+        || sum->via.bin.ptr != (const char *)bytes + reader->object_bytes - CRC_BYTES)
+        stream_fail(reader, "the trailer does not end with a CRC-32");
+    memcpy(&found, sum->via.bin.ptr, CRC_BYTES);
+    if (found != crc)
+        stream_fail(reader, "the checksum is not that of the stream: it was damaged on its way");
+    reader->trailer = as_json(reader, "trailer", object);
+    if (!json_is_true(json_object_get(reader->trailer, "end")))
+        stream_fail(reader, "the trailer does not say that the stream is complete");
+    const json_t *records = json_object_get(reader->trailer, "records");
+    if (!json_is_integer(records) || json_integer_value(records) != (json_int_t)reader->records)
+        stream_fail(reader, "the trailer counts another number of records than the stream has (%llu)",
+                    (unsigned long long)reader->records);
+    for (size_t i = 0; i < PASSED_COUNTS; i++) {
+        const json_t *count = json_object_get(reader->trailer, passed_counts[i]);
+        if (count && (!json_is_integer(count) || json_integer_value(count) < 0))
+            stream_fail(reader, "the trailer's %s is not a count", passed_counts[i]);
+    }
+    if (next_object(reader, &(msgpack_object){0}))
+        stream_fail(reader, "something follows the trailer");
+}
+
+bool stream_next(struct stream_reader *reader, struct record *record)
+{
+    if (reader->trailer)
+        return false;
+    record->reader = reader;
+    if (!next_object(reader, &record->object))
+        stream_fail(reader, "the input ends without a trailer: the stage before failed, or the file was cut");
+    if (member(&record->object, "end")) {
+        check_trailer(reader, &record->object);
+        return false;
+    }
+    reader->records++;
+    return true;
+}
+
+const json_t *stream_trailer(const struct stream_reader *reader)
+{
+    return reader->trailer;
+}
+
+void stream_close(struct stream_reader *reader)
+{
+    input_close(reader->input);
+    json_decref(reader->header);
+    json_decref(reader->trailer);
+    msgpack_zone_destroy(&reader->zone);
+    free(reader->buffer);
+    free(reader);
+}
+
+static const json_t *header_member(const struct stream_reader *reader, const char *section,
+                                   const char *name)
+{
+    const json_t *from = section ? json_object_get(reader->header, section) : reader->header;
+    return json_object_get(from, name);
+}
+
+uint64_t header_number(const struct stream_reader *reader, const char *section, const char *name,
+                       uint64_t most)
+{
+    const json_t *number = header_member(reader, section, name);
+    if (!json_is_integer(number) || json_integer_value(number) < 0
+        || (uint64_t)json_integer_value(number) > most)
+        stream_fail(reader, "the header's %s%s%s is not a number from 0 to %llu", section ? section : "",
+                    section ? "." : "", name, (unsigned long long)most);
+    return (uint64_t)json_integer_value(number);
+}
+
+const char *header_text(const struct stream_reader *reader, const char *section, const char *name)
+{
+    const char *text = json_string_value(header_member(reader, section, name));
+    if (!text)
+        stream_fail(reader, "the header's %s%s%s is not a text", section ? section : "",
+                    section ? "." : "", name);
+    return text;
+}
+
+int header_choice(const struct stream_reader *reader, const char *name, const char *const *words)
+{
+    const char *word = header_text(reader, NULL, name);
+    for (int i = 0; words[i]; i++)
+        if (!strcmp(words[i], word))
+            return i;
+    stream_fail(reader, "the header's %s is '%s', which is not known", name, word);
+}
+
+size_t *header_list(const struct stream_reader *reader, const char *name, size_t bound, size_t *count)
+{
+    const json_t *list = json_object_get(reader->header, name);
+    bool all = json_is_null(list);
+    if (!all && !json_is_array(list))
+        stream_fail(reader, "the header's %s is not a list", name);
+    *count = all ? bound : json_array_size(list);
+    size_t *numbers = new_array(*count, sizeof *numbers);
+    for (size_t i = 0; i < *count; i++) {
+        const json_t *number = json_array_get(list, i);
+        json_int_t value = all ? (json_int_t)i : json_integer_value(number);
+        if ((!all && !json_is_integer(number)) || value < 0 || (size_t)value >= bound
+            || (i && (size_t)value <= numbers[i - 1]))
+            stream_fail(reader, "the header's %s are not rising numbers below %zu", name, bound);
+        numbers[i] = (size_t)value;
+    }
+    return numbers;
+}
+
+/* ---- records ---- */
+
+static const msgpack_object *record_member(const struct record *record, const char *name)
+{
+    const msgpack_object *object = member(&record->object, name);
+    if (!object)
+        stream_fail(record->reader, "the record has no '%s'", name);
+    return object;
+}
+
+bool record_has(const struct record *record, const char *name)
+{
+    return member(&record->object, name) != NULL;
+}
+
+uint64_t record_number(const struct record *record, const char *name, uint64_t most)
+{
+    const msgpack_object *object = record_member(record, name);
+    if (object->type != MSGPACK_OBJECT_POSITIVE_INTEGER || object->via.u64 > most)
+        stream_fail(record->reader, "'%s' is not a number from 0 to %llu", name, (unsigned long long)most);
+    return object->via.u64;
+}
+
+static const msgpack_object_bin *record_bytes(const struct record *record, const char *name, size_t size)
+{
+    const msgpack_object *object = record_member(record, name);
+    if (object->type != MSGPACK_OBJECT_BIN || object->via.bin.size % size)
+        stream_fail(record->reader, "'%s' is not an array of %zu-byte elements", name, size);
+    return &object->via.bin;
+}
+
+size_t record_count(const struct record *record, const char *name, size_t size)
+{
+    return record_bytes(record, name, size)->size / size;
+}
+
+void record_copy(const struct record *record, const char *name, void *elements, size_t count, size_t size)
+{
+    const msgpack_object_bin *bytes = record_bytes(record, name, size);
+    if (bytes->size / size != count)
+        stream_fail(record->reader, "'%s' has %zu elements, %zu are expected", name, bytes->size / size, count);
+    if (count)
+        memcpy(elements, bytes->ptr, bytes->size);
+}
+
+void *record_array(const struct record *record, const char *name, size_t size, size_t *count)
+{
+    *count = record_count(record, name, size);
+    void *elements = new_array(*count, size);
+    record_copy(record, name, elements, *count, size);
+    return elements;
+}
+
+void *record_array_of(const struct record *record, const char *name, size_t count, size_t size)
+{
+    size_t found;
+    void *elements = record_array(record, name, size, &found);
+    if (found != count)
+        stream_fail(record->reader, "'%s' has %zu elements, %zu are expected", name, found, count);
+    return elements;
+}
+
+json_t *record_json(const struct record *record)
+{
+    return as_json(record->reader, "record", &record->object);
+}
+
+/* ---- writer ---- */
+
+static void write_packed(struct stream_writer *writer, msgpack_sbuffer *buffer)
+{
+    if (buffer->size > 0) {
+        output_write(writer->output, buffer->data, buffer->size);
+        writer->crc = (uint32_t)crc32_z(writer->crc, (const unsigned char *)buffer->data, buffer->size);
+    }
+    msgpack_sbuffer_clear(buffer);
+}
+
+struct stream_writer *stream_create(const char *path, bool gzip, const json_t *header)
+{
+    struct stream_writer *writer = new_array(1, sizeof *writer);
+    writer->output = output_open(path, gzip ? OUTPUT_GZIP : OUTPUT_BINARY);
+    msgpack_sbuffer buffer;
+    msgpack_sbuffer_init(&buffer);
+    pack_json(&buffer, header);
+    write_packed(writer, &buffer);
+    msgpack_sbuffer_destroy(&buffer);
+    return writer;
+}
+
+void stream_append(struct stream_writer *writer, msgpack_sbuffer *buffer, uint64_t count)
+{
+    writer->records += count;
+    write_packed(writer, buffer);
+}
+
+void stream_finish(struct stream_writer *writer, const json_t *counts)
+{
+    msgpack_sbuffer buffer;
+    msgpack_sbuffer_init(&buffer);
+    json_t *trailer = json_make("{s:b, s:I}", "end", 1, "records", (json_int_t)writer->records);
+    counts_add(trailer, counts);
+    pack_map(&buffer, json_object_size(trailer) + 1);
+    pack_members(&buffer, trailer);
+    json_decref(trailer);
+    /* The last member, whose value is the stream's last bytes, covers all before them. */
+    pack_array(&buffer, "crc", &(uint32_t){0}, 1, CRC_BYTES);
+    buffer.size -= CRC_BYTES;
+    write_packed(writer, &buffer);
+    output_write(writer->output, &writer->crc, CRC_BYTES);
+    msgpack_sbuffer_destroy(&buffer);
+    output_finish(writer->output);
+    free(writer);
+}
+
+void pack_map(msgpack_sbuffer *buffer, size_t members)
+{
+    msgpack_packer packer = packer_to(buffer);
+    packed(msgpack_pack_map(&packer, members));
+}
+
+void pack_number(msgpack_sbuffer *buffer, const char *name, uint64_t number)
+{
+    msgpack_packer packer = packer_to(buffer);
+    pack_text(buffer, name, strlen(name));
+    packed(msgpack_pack_uint64(&packer, number));
+}
+
+void pack_array(msgpack_sbuffer *buffer, const char *name, const void *elements, size_t count, size_t size)
+{
+    msgpack_packer packer = packer_to(buffer);
+    pack_text(buffer, name, strlen(name));
+    if (count > MOST_OBJECT_BYTES / size / 8)
+        die("an array '%s' of %zu elements does not fit in a record: use smaller batches", name, count);
+    packed(msgpack_pack_bin(&packer, count * size));
+    if (count)
+        packed(msgpack_pack_bin_body(&packer, elements, count * size));
+}
+
+/* ---- headers and trailers ---- */
+
+json_t *header_new(const char *kind, const json_t *before)
+{
+    json_t *header = json_make("{s:s, s:i, s:s}", "format", FORMAT, "version", VERSION, "kind", kind);
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)before, name, value)
+        if (!json_object_get(header, name))
+            json_put(header, name, json_deep_copy(value));
+    if (!before) {
+        json_put(header, "arrays", json_object());
+        json_put(header, "history", json_array());
+    }
+    return header;
+}
+
+void header_declare(json_t *header, const char *array, const char *type, json_t *shape)
+{
+    json_put(json_object_get(header, "arrays"), array, json_make("{s:s, s:o}", "type", type, "shape", shape));
+}
+
+void header_add_stage(json_t *header, const char *tool, json_t *options)
+{
+    json_t *stage = json_make("{s:s, s:s, s:o}", "tool", tool, "version", FFKV_VERSION, "options", options);
+    if (json_array_append_new(json_object_get(header, "history"), stage) != 0)
+        die("out of memory");
+}
+
+void counts_add(json_t *sums, const json_t *trailer)
+{
+    for (size_t i = 0; i < PASSED_COUNTS; i++) {
+        json_int_t sum = json_integer_value(json_object_get(sums, passed_counts[i]))
+                       + json_integer_value(json_object_get(trailer, passed_counts[i]));
+        json_put(sums, passed_counts[i], json_integer(sum));
+    }
+}

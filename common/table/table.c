@@ -1,0 +1,67 @@
+#include "table/table.h"
+
+#include "base/messages.h"
+#include "base/output.h"
+
+#include <csv.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct table {
+    struct output *output;
+    size_t columns, column;
+};
+
+/* A field's bytes as they stand in the file, and what separates it from the next. */
+static void put(struct table *table, const char *bytes, size_t length)
+{
+    table->column = (table->column + 1) % table->columns;
+    output_write(table->output, bytes, length);
+    output_write(table->output, table->column ? "," : "\n", 1);
+}
+
+struct table *table_open(const char *path, const char *const *columns)
+{
+    struct table *table = new_array(1, sizeof *table);
+    table->output = output_open(path, OUTPUT_TEXT);
+    while (columns[table->columns])
+        table->columns++;
+    for (size_t i = 0; i < table->columns; i++)
+        put(table, columns[i], strlen(columns[i]));
+    return table;
+}
+
+void table_number(struct table *table, uint64_t number)
+{
+    char text[32];
+    put(table, text, (size_t)snprintf(text, sizeof text, "%llu", (unsigned long long)number));
+}
+
+void table_real(struct table *table, double real)
+{
+    char text[32];
+    put(table, text, isnan(real) ? 0 : (size_t)snprintf(text, sizeof text, "%.9g", real));
+}
+
+void table_text(struct table *table, const char *text)
+{
+    size_t length = strlen(text);
+    size_t most = 2 * length + 3; /* every byte a quotation mark, and the two around */
+    char *quoted = new_array(most, 1);
+    put(table, quoted, csv_write(quoted, most, text, length));
+    free(quoted);
+}
+
+void table_own_text(struct table *table, char *text)
+{
+    table_text(table, text);
+    free(text);
+}
+
+void table_finish(struct table *table)
+{
+    output_finish(table->output);
+    free(table);
+}

@@ -1,0 +1,127 @@
+#include "text/dictionary.h"
+
+#include "base/hash.h"
+#include "base/messages.h"
+#include "text/text.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+
+static const char *const special_symbols[] = {"<s>", "<pad>", "</s>", "<unk>"};
+enum { SPECIAL_UNKNOWN = 3 };
+
+struct dictionary_entry {
+    const char *word;
+    uint32_t token;
+    UT_hash_handle hh;
+};
+
+static void add_word(struct dictionary *dictionary, const char *word, size_t length, size_t vocabulary,
+                     const char *path, uint64_t line)
+{
+    struct dictionary_entry *entry;
+    HASH_FIND(hh, dictionary->index, word, length, entry);
+    if (entry)
+        die("%s: line %llu: the word '%.*s' stands here a second time", path, (unsigned long long)line,
+            (int)length, word);
+    if (dictionary->size == vocabulary)
+        die("%s: line %llu: more words than the model's vocabulary of %zu", path, (unsigned long long)line,
+            vocabulary);
+    char *copy = new_array(length + 1, 1);
+    memcpy(copy, word, length);
+    dictionary->words[dictionary->size] = copy;
+    entry = new_array(1, sizeof *entry);
+    entry->word = copy;
+    entry->token = (uint32_t)dictionary->size++;
+    HASH_ADD_KEYPTR(hh, dictionary->index, entry->word, length, entry);
+}
+
+/* The word of a line "word count"; its length, or 0 when the line is not so. */
+static size_t word_length(const char *line, size_t length)
+{
+    while (length && (line[length - 1] == '\r' || line[length - 1] == ' '))
+        length--;
+    size_t digits = 0;
+    while (digits < length && line[length - 1 - digits] >= '0' && line[length - 1 - digits] <= '9')
+        digits++;
+    if (!digits || digits + 2 > length || line[length - 1 - digits] != ' ')
+        return 0;
+    return length - 1 - digits;
+}
+
+struct dictionary *dictionary_read_file(const char *path, size_t vocabulary, uint32_t unknown)
+{
+    struct dictionary *dictionary = new_array(1, sizeof *dictionary);
+    struct text_reader *text = text_open(path, TEXT_LINES);
+    struct hash *hash = hash_new();
+    struct span line;
+    dictionary->words = new_array(vocabulary, sizeof *dictionary->words);
+    dictionary->unknown = unknown;
+    for (size_t i = 0; i < sizeof special_symbols / sizeof *special_symbols; i++)
+        add_word(dictionary, special_symbols[i], strlen(special_symbols[i]), vocabulary, path, 0);
+    while (text_next(text, &line)) {
+        size_t length = word_length(line.bytes, line.length);
+        if (!length)
+            die("%s: line %llu: 'word count' is expected", path, (unsigned long long)text_line(text));
+        add_word(dictionary, line.bytes, length, vocabulary, path, text_line(text));
+        hash_add(hash, line.bytes, line.length);
+        hash_add(hash, "\n", 1);
+    }
+    text_close(text);
+    hash_finish(hash, dictionary->id);
+    if (dictionary->unknown >= dictionary->size)
+        die("%s: unk_token_id %u is not in the dictionary of %zu words", path, dictionary->unknown,
+            dictionary->size);
+    return dictionary;
+}
+
+struct dictionary *dictionary_read(const struct model_config *config)
+{
+    char *path = format_string("%s/dict.txt", config->path);
+    uint32_t unknown = config->unknown == NO_TOKEN ? SPECIAL_UNKNOWN : config->unknown;
+    struct dictionary *dictionary = dictionary_read_file(path, config->vocabulary, unknown);
+    free(path);
+    return dictionary;
+}
+
+void dictionary_free(struct dictionary *dictionary)
+{
+    struct dictionary_entry *entry, *next;
+    HASH_ITER(hh, dictionary->index, entry, next) {
+        HASH_DEL(dictionary->index, entry);
+        free(entry);
+    }
+    for (size_t i = 0; i < dictionary->size; i++)
+        free(dictionary->words[i]);
+    free(dictionary->words);
+    free(dictionary);
+}
+
+uint32_t dictionary_find(const struct dictionary *dictionary, const char *word, size_t length)
+{
+    struct dictionary_entry *entry;
+    HASH_FIND(hh, dictionary->index, word, length, entry);
+    return entry ? entry->token : dictionary->unknown;
+}
+
+char *dictionary_text(const struct dictionary *dictionary, const uint32_t *tokens, size_t count)
+{
+    size_t length = 0, capacity = 64;
+    char *text = grow_array(NULL, capacity, 1);
+    for (size_t i = 0; i < count; i++) {
+        char number[32];
+        snprintf(number, sizeof number, "<token %u>", tokens[i]);
+        const char *word = tokens[i] < dictionary->size ? dictionary->words[tokens[i]] : number;
+        size_t word_length = strlen(word);
+        while (length + word_length + 2 > capacity)
+            text = grow_array(text, capacity *= 2, 1);
+        if (i)
+            text[length++] = ' ';
+        memcpy(text + length, word, word_length);
+        length += word_length;
+    }
+    text[length] = '\0';
+    return text;
+}

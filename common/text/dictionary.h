@@ -1,0 +1,35 @@
+/*
+ * Words and their numbers, from fairseq's dict.txt: a line a word, "word count";
+ * the special symbols <s> <pad> </s> <unk> come first and are not in the file.
+ */
+#ifndef FFKV_DICTIONARY_H
+#define FFKV_DICTIONARY_H
+
+#include "base/hash.h"
+#include "model/config.h"
+
+struct dictionary {
+    size_t size;       /* words, special symbols among them */
+    char **words;      /* size */
+    uint32_t unknown;  /* the number of words that are not listed */
+    char id[HASH_CHARACTERS + 1]; /* hash of dict.txt, hexadecimal */
+    struct dictionary_entry *index;
+};
+
+/*
+ * Reads config.path/dict.txt. A damaged file, or more words than the
+ * model's vocabulary, ends the program.
+ */
+struct dictionary *dictionary_read(const struct model_config *config);
+
+/* The same of a file of any name, for a vocabulary of that size with this unknown word. */
+struct dictionary *dictionary_read_file(const char *path, size_t vocabulary, uint32_t unknown);
+void dictionary_free(struct dictionary *dictionary);
+
+/* The word's number, or dictionary->unknown. */
+uint32_t dictionary_find(const struct dictionary *dictionary, const char *word, size_t length);
+
+/* The words of tokens with blanks between; "<token N>" for one beyond the dictionary. The caller frees it. */
+char *dictionary_text(const struct dictionary *dictionary, const uint32_t *tokens, size_t count);
+
+#endif

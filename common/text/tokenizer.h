@@ -1,0 +1,45 @@
+/*
+ * Sentences into a model's tokens and back, by whatever the model's folder has:
+ * tokenizer.json, or vocab.json with merges.txt (byte-level BPE), or dict.txt
+ * (words, as fairseq lists them); or by a GGUF file's metadata.
+ */
+#ifndef FFKV_TOKENIZER_H
+#define FFKV_TOKENIZER_H
+
+#include "model/config.h"
+#include "stream/stream.h"
+#include "text/text.h"
+
+struct tokenizer;
+
+/* Reads the tokenizer of the model that config describes. Bad ones end the program. */
+struct tokenizer *tokenizer_read(const struct model_config *config);
+
+/* The tokenizer of the model at path, which must be the one that the stream was made with. */
+struct tokenizer *tokenizer_open(const char *path, const struct stream_reader *reader);
+void tokenizer_free(struct tokenizer *tokenizer);
+
+/*
+ * The tokens of a sentence that reader gave, without BOS, to *tokens, an array of
+ * *capacity that grows as needed and that the caller frees. Returns how many.
+ */
+size_t tokenizer_encode(struct tokenizer *tokenizer, struct text_reader *reader, struct span sentence,
+                        uint32_t **tokens, size_t *capacity);
+
+/* What tokens read; "<token N>" for one without a text. The caller frees it. */
+char *tokenizer_text(const struct tokenizer *tokenizer, const uint32_t *tokens, size_t count);
+
+/* What stands between two tokens' texts: a space where tokens are words, else nothing. */
+const char *tokenizer_joint(const struct tokenizer *tokenizer);
+
+/* The token of all words that are not listed, or NO_TOKEN. */
+uint32_t tokenizer_unknown(const struct tokenizer *tokenizer);
+
+/* What a header says of the tokenizer: id, vocabulary, bos, and unknown where there is one. */
+json_t *tokenizer_json(const struct tokenizer *tokenizer, const struct model_config *config);
+
+/* Ends the program unless the stream was made with this tokenizer and its model's BOS. */
+void tokenizer_check(const struct tokenizer *tokenizer, const struct model_config *config,
+                     const struct stream_reader *reader);
+
+#endif

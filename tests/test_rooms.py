@@ -1,0 +1,45 @@
+"""The folders of common/ are layers: what a file includes is in its own folder or in one before it."""
+
+import re
+
+import pytest
+
+from conftest import ROOT
+
+ROOMS = ("base", "table", "numeric", "formats", "stream", "model", "text", "analysis", "report")
+FILES = sorted(ROOT.glob("common/**/*.[ch]"))
+
+
+def included(path):
+    """Files of ours that a file includes, by their paths below common/."""
+    return re.findall(r'^#include "(.*)"', path.read_text(), re.MULTILINE)
+
+
+def room(path):
+    return path.parent.relative_to(ROOT / "common").as_posix()
+
+
+def wrong_includes(own, names):
+    """Of names that a file of the room own includes, those in no room or in one behind it."""
+    allowed = ROOMS[:ROOMS.index(own) + 1]
+    return [name for name in names if name.split("/")[0] not in allowed]
+
+
+def test_every_file_of_common_is_in_a_room():
+    assert FILES
+    assert {room(path) for path in FILES} == set(ROOMS)
+
+
+def test_an_include_of_a_later_room_would_be_seen():
+    assert wrong_includes("stream", ["base/input.h", "stream/records.h", "model/model.h", "messages.h"]) == [
+        "model/model.h", "messages.h"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT / "common").as_posix())
+def test_a_room_uses_only_those_before_it(path):
+    assert wrong_includes(room(path), included(path)) == []
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("tools/*.c")), ids=lambda path: path.stem)
+def test_a_tool_includes_no_other_tool(path):
+    assert wrong_includes("report", included(path)) == []
