@@ -4,7 +4,7 @@
  *
  * The page is tools/annotation-sheet.html with the data in the place of {{data}}: JSON,
  * in which no character can end the element that it stands in. It asks the network for
- * nothing, and gives the reader's work as CSV, see common/annotation.h.
+ * nothing, and gives the reader's work as CSV, see common/analysis/annotation.h.
  */
 #include "analysis/annotation.h"
 #include "analysis/key_sample.h"

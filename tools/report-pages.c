@@ -4,7 +4,7 @@
  *
  * index.html, report.css and report.js are tools/report-pages.*; what they show is
  * in data/, pieces that are loaded when they are needed: data/overview.js, made here,
- * data/last-layer.js, and those of common/report_memories.h. Figures are copied.
+ * data/last-layer.js, and those of common/report/report_memories.h. Figures are copied.
  * Memory: one piece, and the index of tokens.
  */
 #include "base/cli.h"

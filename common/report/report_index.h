@@ -18,7 +18,7 @@ struct report_index *report_index_new(size_t vocabulary);
 /* Keys come by layer, then cell; of each the first count triggers. */
 void report_index_add(struct report_index *index, const struct key_triggers *key, size_t count);
 
-/* Writes the pieces tokens and postings-P, see common/report_memories.h. Frees index. */
+/* Writes the pieces tokens and postings-P, see common/report/report_memories.h. Frees index. */
 void report_index_finish(struct report_index *index, const char *folder, struct token_texts *texts);
 
 #endif
