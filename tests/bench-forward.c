@@ -41,13 +41,13 @@ static double now(void)
 }
 
 /* Uniform, with the variance 1 / inner that keeps activations near 1. */
-static float *random_matrix(size_t rows, size_t inner, uint64_t seed)
+static struct matrix random_matrix(size_t rows, size_t inner, uint64_t seed)
 {
     float *values = new_floats(rows * inner);
     double width = sqrt(12.0 / (double)inner);
     for (size_t i = 0; i < rows * inner; i++)
         values[i] = (float)(width * ((double)(random_number(seed, i, 0) >> 11) * 0x1p-53 - 0.5));
-    return values;
+    return matrix_of(values, rows, inner);
 }
 
 static float *constant(size_t count, float value)
@@ -76,7 +76,7 @@ static struct model_layer random_layer(const struct model_config *config, uint64
         .attention_output_bias = bias(config, d_model),
         .ffn_norm_gain = constant(d_model, 1), .ffn_norm_bias = bias(config, d_model),
         .keys = random_matrix(d_ff, d_model, seed + 2), .keys_bias = bias(config, d_ff),
-        .gates = config->gated ? random_matrix(d_ff, d_model, seed + 6) : NULL,
+        .gates = config->gated ? random_matrix(d_ff, d_model, seed + 6) : (struct matrix){0},
         .values = random_matrix(d_model, d_ff, seed + 3), .values_bias = bias(config, d_model),
     };
 }
@@ -109,7 +109,7 @@ static void make_model(struct bench *bench)
     bench->model.cluster[0] = (struct model_cluster){
         .size = config->vocabulary, .width = config->d_model,
         .input = random_matrix(config->vocabulary, config->d_model, 1),
-        .input_projection = config->gated ? NULL : random_matrix(config->d_model, config->d_model, 2),
+        .input_projection = config->gated ? (struct matrix){0} : random_matrix(config->d_model, config->d_model, 2),
     };
     bench->model.layer = new_array(config->layers, sizeof *bench->model.layer);
     for (size_t i = 0; i < config->layers; i++)
@@ -141,7 +141,7 @@ static double operations(const struct bench *bench)
     double d_model = (double)config->d_model, keys = (double)(config->key_value_heads * config->head_width);
     double layer = 2 * d_model + 2 * keys + (config->gated ? 3 : 2) * (double)config->d_ff;
     return 2.0 * (double)bench->batch.tokens * d_model
-         * ((double)config->layers * layer + (bench->model.cluster[0].input_projection ? d_model : 0));
+         * ((double)config->layers * layer + (matrix_exists(&bench->model.cluster[0].input_projection) ? d_model : 0));
 }
 
 static void run_products(const struct bench *bench)
@@ -150,20 +150,20 @@ static void run_products(const struct bench *bench)
     size_t rows = bench->batch.tokens, d_model = config->d_model, d_ff = config->d_ff;
     size_t keys = config->key_value_heads * config->head_width;
     float *narrow = new_floats(rows * d_model), *wide = new_floats(rows * (d_ff > d_model ? d_ff : d_model));
-    const float *projection = bench->model.cluster[0].input_projection;
+    const struct matrix *projection = &bench->model.cluster[0].input_projection;
     for (size_t r = 0; r < bench->repetitions; r++) {
-        if (projection)
-            product_transposed(rows, d_model, d_model, wide, projection, 0, narrow, d_model);
+        if (matrix_exists(projection))
+            matrix_multiply(projection, rows, wide, 0, narrow, d_model);
         for (size_t l = 0; l < config->layers; l++) {
             const struct model_layer *layer = &bench->model.layer[l];
-            product_transposed(rows, d_model, d_model, narrow, layer->query, 0, wide, d_model);
-            product_transposed(rows, keys, d_model, narrow, layer->key, 0, wide, keys);
-            product_transposed(rows, keys, d_model, narrow, layer->value, 0, wide, keys);
-            product_transposed(rows, d_model, d_model, wide, layer->attention_output, 0, narrow, d_model);
-            product_transposed(rows, d_ff, d_model, narrow, layer->keys, 0, wide, d_ff);
-            if (layer->gates)
-                product_transposed(rows, d_ff, d_model, narrow, layer->gates, 0, wide, d_ff);
-            product_transposed(rows, d_model, d_ff, wide, layer->values, 0, narrow, d_model);
+            matrix_multiply(&layer->query, rows, narrow, 0, wide, d_model);
+            matrix_multiply(&layer->key, rows, narrow, 0, wide, keys);
+            matrix_multiply(&layer->value, rows, narrow, 0, wide, keys);
+            matrix_multiply(&layer->attention_output, rows, wide, 0, narrow, d_model);
+            matrix_multiply(&layer->keys, rows, narrow, 0, wide, d_ff);
+            if (matrix_exists(&layer->gates))
+                matrix_multiply(&layer->gates, rows, narrow, 0, wide, d_ff);
+            matrix_multiply(&layer->values, rows, wide, 0, narrow, d_model);
         }
     }
     free(narrow);
@@ -175,8 +175,11 @@ static void run_forward(const struct bench *bench)
     struct forward *forward = forward_new(&bench->model, bench->batch.tokens);
     for (size_t r = 0; r < bench->repetitions; r++) {
         forward_begin(forward, &bench->batch);
-        for (size_t l = 0; l < bench->model.config.layers; l++)
-            forward_layer(forward, l, true);
+        for (size_t l = 0; l < bench->model.config.layers; l++) {
+            forward_attention(forward, l);
+            forward_coefficients(forward, l);
+            forward_values(forward, l);
+        }
     }
     forward_free(forward);
 }

@@ -12,6 +12,7 @@
 #include "base/messages.h"
 #include "model/forward.h"
 #include "model/model_header.h"
+#include "model/model_norm.h"
 #include "model/projection.h"
 #include "numeric/blas.h"
 #include "stream/activations.h"
@@ -124,8 +125,7 @@ static void read_values(const struct model *model, struct vectors *values)
     float *value = new_floats(d_model);
     for (size_t i = 0; i < values->most && i < all; i++) {
         size_t number = all > values->most ? (size_t)((double)i * (double)all / (double)values->most) : i;
-        for (size_t k = 0; k < d_model; k++)
-            value[k] = model->layer[number / d_ff].values[k * d_ff + number % d_ff];
+        matrix_column(&model->layer[number / d_ff].values, number % d_ff, value);
         add(values, value, d_model, NO_TOKEN);
     }
     free(value);

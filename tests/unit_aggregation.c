@@ -47,24 +47,25 @@ static struct model make_words(const size_t *sizes, size_t clusters)
         memcpy(words + width, words, width * sizeof *words);
         memcpy(words + (sizes[i] - 1) * width, words, width * sizeof *words);
         model.cluster[i] = (struct model_cluster){.first = model.config.vocabulary, .size = sizes[i], .width = width,
-                                                  .output = words, .output_projection = projection};
+                                                  .output = matrix_of(words, sizes[i], width),
+                                                  .output_projection = matrix_of(projection, WIDTH, width)};
         model.config.vocabulary += sizes[i];
     }
     float *keys = new_floats(MOST_CLUSTERS * WIDTH);
     for (size_t k = 0; k < MOST_CLUSTERS * WIDTH; k++)
         keys[k] = (float)random_real(30, k);
-    model.cluster_keys = keys;
+    model.cluster_keys = matrix_of(keys, model.config.clusters - 1, WIDTH);
     return model;
 }
 
 static void free_words(struct model *model)
 {
     for (size_t i = 0; i < model->config.clusters; i++) {
-        free((float *)(uintptr_t)model->cluster[i].output);
-        free((float *)(uintptr_t)model->cluster[i].output_projection);
+        free((float *)(uintptr_t)model->cluster[i].output.values);
+        free((float *)(uintptr_t)model->cluster[i].output_projection.values);
     }
     free(model->cluster);
-    free((float *)(uintptr_t)model->cluster_keys);
+    free((float *)(uintptr_t)model->cluster_keys.values);
 }
 
 /* Short ones, for which all words are nearly alike, to long ones, that a single word takes; and zeros. */
@@ -240,7 +241,8 @@ static void whole_clusters_that_equal_each_other(void **state)
 {
     (void)state;
     struct model model = make_words((const size_t[]){3, 3, 3}, 3);
-    model.cluster[1].size = model.cluster[2].size = 1;
+    for (size_t i = 1; i < 3; i++)
+        model.cluster[i].size = model.cluster[i].output.rows = 1;
     model.cluster[2].first = 4;
     model.config.vocabulary = 5;
     float keys[2 * WIDTH], vector[WIDTH];
@@ -248,8 +250,8 @@ static void whole_clusters_that_equal_each_other(void **state)
         vector[k] = 100;
         keys[k] = keys[WIDTH + k] = 1;
     }
-    free((float *)(uintptr_t)model.cluster_keys);
-    model.cluster_keys = keys;
+    free((float *)(uintptr_t)model.cluster_keys.values);
+    model.cluster_keys = matrix_of(keys, model.config.clusters - 1, WIDTH);
     struct projection *projection = projection_new(&model);
     for (uint32_t i = 0; i < 6; i++) {
         uint32_t token = 3 + i % 3; /* of either cluster, or none */
@@ -260,7 +262,7 @@ static void whole_clusters_that_equal_each_other(void **state)
             assert_int_equal(question.token_rank, token - 2);
     }
     projection_free(projection);
-    model.cluster_keys = NULL;
+    model.cluster_keys = (struct matrix){0};
     free_words(&model);
 }
 

@@ -147,7 +147,7 @@ static void project_scaled(const struct composing *composing, struct projection 
 {
     enum { AT_ONCE = 128 };
     const struct model *model = composing->model;
-    size_t d_model = model->config.d_model, d_ff = model->config.d_ff, cells = composing->activations.cell_count;
+    size_t d_model = model->config.d_model, cells = composing->activations.cell_count;
     float *vectors = new_floats(AT_ONCE * d_model);
     struct projection_question question[AT_ONCE];
     size_t column[AT_ONCE], count = 0;
@@ -161,9 +161,10 @@ static void project_scaled(const struct composing *composing, struct projection 
         }
         if (c == cells || !is_active[c])
             continue;
-        const float *value = model->layer[layer].values + composing->activations.cells[c];
+        float *vector = vectors + count * d_model;
+        matrix_column(&model->layer[layer].values, composing->activations.cells[c], vector);
         for (size_t k = 0; k < d_model; k++)
-            vectors[count * d_model + k] = coefficient[c] * value[k * d_ff];
+            vector[k] *= coefficient[c];
         column[count++] = c;
     }
     free(vectors);
@@ -262,11 +263,11 @@ static json_t *make_header(const struct composing *composing)
     json_t *header = header_new(KIND, stream_header(composing->activations.stream));
     json_put(header, "arrays", json_object());
     composition_sums_declare(header);
-    header_add_stage(header, "composition-stats",
-                     json_make("{s:b, s:s, s:s, s:f, s:I, s:s}", "scaled", (int)options->scaled, "norm",
-                               projection_norm_words[composing->norm], "rank", rank_words[options->rank],
-                               "threshold", options->threshold, "short", (json_int_t)options->short_tokens, "blas",
-                               blas_name()));
+    json_t *stage = json_make("{s:b, s:s, s:s, s:f, s:I}", "scaled", (int)options->scaled, "norm",
+                              projection_norm_words[composing->norm], "rank", rank_words[options->rank],
+                              "threshold", options->threshold, "short", (json_int_t)options->short_tokens);
+    options_set_arithmetic(stage);
+    header_add_stage(header, "composition-stats", stage);
     return header;
 }
 

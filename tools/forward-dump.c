@@ -12,6 +12,7 @@
 #include "base/turns.h"
 #include "model/forward.h"
 #include "model/model_header.h"
+#include "model/model_norm.h"
 #include "model/projection.h"
 #include "numeric/blas.h"
 #include "numeric/vector.h"
@@ -214,7 +215,7 @@ static void pack_maxima(struct worker *worker)
     size_t d_ff = dump->model->config.d_ff, count = batch->sentences * dump->cell_count;
     worker->max = grow_array(worker->max, count, sizeof *worker->max);
     worker->argmax = grow_array(worker->argmax, count, sizeof *worker->argmax);
-    const float *coefficients = worker->forward->coefficient;
+    const float *coefficients = forward_coefficient(worker->forward);
     size_t at = 0;
     for (size_t s = 0; s < batch->sentences; coefficients += batch->length[s] * d_ff, s++) {
         column_maxima((enum rank)dump->options->rank, coefficients, batch->length[s], d_ff,
@@ -241,13 +242,13 @@ static void pack_layer(struct worker *worker, size_t layer)
         pack_maxima(worker);
     if (emit & EMIT_COEF)
         pack_array(&worker->buffer, "coef",
-                   select_rows(worker, forward->coefficient, d_ff, dump->all_cells ? NULL : dump->cells,
+                   select_rows(worker, forward_coefficient(forward), d_ff, dump->all_cells ? NULL : dump->cells,
                                dump->cell_count),
                    worker->rows * dump->cell_count, sizeof(float));
     if (emit & EMIT_RESID)
-        pack_rows(worker, "resid", forward->residual, d_model);
+        pack_rows(worker, "resid", forward_residual(forward), d_model);
     if (emit & EMIT_FFN)
-        pack_rows(worker, "ffn", forward->ffn, d_model);
+        pack_rows(worker, "ffn", forward_ffn(forward), d_model);
 }
 
 /* The model's own predictions: its most probable token, and what the next one got. */
@@ -260,7 +261,7 @@ static void pack_prediction(struct worker *worker)
     uint32_t *top = new_array(rows, sizeof *top);
     float *top_logp = new_array(rows, sizeof *top_logp);
     float *next_logp = new_array(rows, sizeof *next_logp);
-    final_norm(model, select_rows(worker, worker->forward->residual, d_model, NULL, 0), rows, outputs);
+    final_norm(model, select_rows(worker, forward_residual(worker->forward), d_model, NULL, 0), rows, outputs);
     for (size_t r = 0; r < rows; r++)
         question[r].token = worker->row_next[r];
     projection_ask(worker->projection, outputs, rows, question);
@@ -331,7 +332,7 @@ static void take_key_coefficients(struct worker *worker, size_t layer)
     for (size_t s = 0; s < worker->batch.sentences; s++) {
         row += worker->batch.length[s];
         if (worker->keys.layer[s] == layer)
-            worker->key_coefficient[s] = worker->forward->coefficient[(row - 1) * d_ff + worker->keys.cell[s]];
+            worker->key_coefficient[s] = forward_coefficient(worker->forward)[(row - 1) * d_ff + worker->keys.cell[s]];
     }
 }
 
@@ -347,7 +348,10 @@ static void compute_batch(struct worker *worker)
     record_done(worker);
     forward_begin(worker->forward, worker->computed);
     for (size_t layer = 0, wanted = 0; layer <= last; layer++) {
-        forward_layer(worker->forward, layer, layer < last || last_ffn);
+        forward_attention(worker->forward, layer);
+        forward_coefficients(worker->forward, layer);
+        if (layer < last || last_ffn)
+            forward_values(worker->forward, layer);
         if (keys)
             take_key_coefficients(worker, layer);
         if (any_layer && wanted < dump->layer_count && dump->layers[wanted] == layer) {
@@ -471,7 +475,7 @@ static json_t *make_header(const struct dump *dump)
                                "with_bos", (int)options->with_bos);
     if (options->positions == POSITIONS_RANDOM)
         json_put(values, "seed", json_integer((json_int_t)options->seed));
-    json_put(values, "blas", json_string(blas_name()));
+    options_set_arithmetic(values);
     header_set_model(header, dump->model);
     json_put(header, "layers", json_list(dump->layers, dump->layer_count));
     json_put(header, "cells", dump->all_cells ? json_null() : json_list(dump->cells, dump->cell_count));

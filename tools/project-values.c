@@ -92,8 +92,7 @@ static bool take_piece(struct projecting *projecting, struct piece *piece)
 static void gather_value(const struct model *model, enum projection_norm norm, size_t layer, size_t cell,
                          float *value)
 {
-    for (size_t k = 0; k < model->config.d_model; k++)
-        value[k] = model->layer[layer].values[k * model->config.d_ff + cell];
+    matrix_column(&model->layer[layer].values, cell, value);
     projection_norm(model, norm, value, 1);
 }
 
@@ -227,8 +226,9 @@ static json_t *make_header(const struct projecting *projecting)
         header_declare(header, "top", "uint32", json_make("[s]", "tops"));
         header_declare(header, "top_p", "float32", json_make("[s]", "tops"));
     }
-    json_t *stage = json_make("{s:I, s:s, s:s}", "tops", (json_int_t)options->tops, "norm",
-                              projection_norm_words[options->norm], "blas", blas_name());
+    json_t *stage = json_make("{s:I, s:s}", "tops", (json_int_t)options->tops, "norm",
+                              projection_norm_words[options->norm]);
+    options_set_arithmetic(stage);
     if (options->bottoms) {
         header_declare(header, "bottom", "uint32", json_make("[s]", "bottoms"));
         header_declare(header, "bottom_p", "float32", json_make("[s]", "bottoms"));

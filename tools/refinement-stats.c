@@ -15,8 +15,8 @@
 #include "base/cli.h"
 #include "base/messages.h"
 #include "base/turns.h"
-#include "model/forward.h"
 #include "model/model_header.h"
+#include "model/model_norm.h"
 #include "model/projection.h"
 #include "numeric/blas.h"
 #include "numeric/vector.h"
@@ -358,9 +358,9 @@ static json_t *make_header(const struct refining *refining)
     json_put(header, "arrays", json_object());
     header_declare_changes(header);
     refinement_sums_declare(header);
-    header_add_stage(header, "refinement-stats",
-                     json_make("{s:s, s:s}", "norm", projection_norm_words[refining->options->norm], "blas",
-                               blas_name()));
+    json_t *stage = json_make("{s:s}", "norm", projection_norm_words[refining->options->norm]);
+    options_set_arithmetic(stage);
+    header_add_stage(header, "refinement-stats", stage);
     return header;
 }
 

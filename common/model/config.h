@@ -5,22 +5,13 @@
 #ifndef FFKV_CONFIG_H
 #define FFKV_CONFIG_H
 
+#include "numeric/activation.h"
+#include "numeric/norm.h"
+
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-enum norm_kind {
-    NORM_LAYER, /* LayerNorm, Ba et al. 2016 */
-    NORM_RMS,   /* RMSNorm, Zhang and Sennrich 2019 */
-};
-
-enum activation {
-    ACTIVATION_RELU,
-    ACTIVATION_GELU,      /* x Phi(x), Hendrycks and Gimpel 2016 */
-    ACTIVATION_GELU_TANH, /* its tanh approximation, which GPT-2 uses */
-    ACTIVATION_SILU,      /* x sigmoid(x) */
-};
 
 enum position_kind {
     POSITION_SINUSOIDAL, /* added, as fairseq lays them out */

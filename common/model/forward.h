@@ -1,5 +1,5 @@
 /*
- * The forward pass over one batch, layer by layer.
+ * The forward pass over one batch, layer by layer, a layer in three calls.
  *
  * A batch is one matrix: its sentences' positions lie one after the other,
  * attention stays within each. Input positions 0 .. n-1 of a sentence w_1 .. w_n
@@ -17,29 +17,7 @@
 #include "stream/records.h"
 
 /* The state of one thread. Names as in the paper; rows are positions. */
-struct forward {
-    const struct model *model;
-    size_t positions;   /* of the current batch */
-    float *residual;    /* positions x d_model: r^l after forward_layer, o^L after forward_output;
-                           with parallel blocks r^l is the input plus attention, though keys see the input */
-    float *coefficient; /* positions x d_ff: m^l */
-    float *ffn;         /* positions x d_model: y^l */
-
-    /* inside */
-    const struct batch *batch;
-    size_t product_rows;    /* of every matrix product */
-    size_t capacity;        /* rows of the matrices, a multiple of product_rows */
-    float *normed;          /* capacity x d_model */
-    float *query;           /* capacity x heads * width */
-    float *key, *value;     /* capacity x key_value_heads * width */
-    float *attended;        /* capacity x heads * width */
-    float *gate;            /* capacity x d_ff, where the layers are gated */
-    float *keys_transposed; /* head width x positions of a sentence */
-    float *scores;          /* positions of a sentence */
-    size_t known_positions; /* that these tables have: */
-    float *position_vectors;/* known_positions x d_model: sinusoidal */
-    float *cosines, *sines; /* known_positions x rotary_width / 2 */
-};
+struct forward;
 
 /* product_rows: positions in a batch, as its stream's header says. */
 struct forward *forward_new(const struct model *model, size_t product_rows);
@@ -49,19 +27,29 @@ void forward_free(struct forward *forward);
 void forward_begin(struct forward *forward, const struct batch *batch);
 
 /*
- * Computes layer index, after all before it: residual and coefficient, and with
- * with_ffn also ffn, without which no further layer can follow. A number that
- * is not finite ends the program.
+ * The three parts of layer index, to be called in this order, after all of the layer before
+ * it. What stands between two of them may read and change the arrays below. A coefficient or
+ * an output that is not finite ends the program.
+ *
+ * forward_attention: residual becomes r^l. The block's input is made ready.
+ * forward_coefficients: coefficient becomes m^l = f(x K^T + b1), or f(x G^T)(x U^T) where
+ * the layer is gated (paper, section 2).
+ * forward_values: ffn becomes y^l = m^l V + b2. The last layer that is asked for may go without.
  */
-void forward_layer(struct forward *forward, size_t index, bool with_ffn);
+void forward_attention(struct forward *forward, size_t index);
+void forward_coefficients(struct forward *forward, size_t index);
+void forward_values(struct forward *forward, size_t index);
 
-/* After the last layer, with ffn: residual becomes the model's output o^L. */
+/* After the last layer's three: residual becomes the model's output o^L. */
 void forward_output(struct forward *forward);
 
 /*
- * The model's final norm of rows vectors (x d_model), each with its own
- * statistics; without one a copy. out may be x.
+ * The arrays, of the batch's positions in a row, until the next forward_begin.
+ * residual: positions x d_model. With parallel blocks r^l is the input plus attention, though
+ * keys see the input. coefficient: positions x d_ff. ffn: positions x d_model.
  */
-void final_norm(const struct model *model, const float *x, size_t rows, float *out);
+float *forward_residual(const struct forward *forward);
+float *forward_coefficient(const struct forward *forward);
+float *forward_ffn(const struct forward *forward);
 
 #endif

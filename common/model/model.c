@@ -26,7 +26,7 @@ enum presence { ALWAYS, SOMETIMES };
 /* A tensor's name in the file, %zu being the layer, and where it goes. */
 struct tensor_row {
     const char *name;
-    size_t offset; /* of the pointer in struct model_layer */
+    size_t offset; /* in struct model_layer: of a struct matrix, or of a pointer where columns is ONE */
     enum size_name rows, columns;
     enum layout layout;
     size_t part;
@@ -291,16 +291,21 @@ static const float *arranged_tensor(struct model *model, const struct tensor_row
 static void read_layer_tensor(struct loading *loading, const struct tensor_row *tensor, size_t index)
 {
     struct model *model = loading->model;
-    const float **field = (const float **)(void *)((char *)&model->layer[index] + tensor->offset);
+    void *field = (char *)&model->layer[index] + tensor->offset;
+    bool vector = tensor->columns == ONE;
+    size_t rows = size_called(&model->config, tensor->rows), columns = size_called(&model->config, tensor->columns);
     char format[128], name[128];
     snprintf(format, sizeof format, "%s%s", loading->prefix, tensor->name);
     snprintf(name, sizeof name, format, index);
     if (tensor->presence == SOMETIMES && !weights_has(model->weights, name))
         return;
-    bool plain = tensor->layout == PLAIN || (tensor->layout == TRANSPOSED && tensor->columns == ONE);
-    *field = plain ? plain_tensor(model, name, size_called(&model->config, tensor->rows),
-                                  tensor->columns == ONE ? 0 : size_called(&model->config, tensor->columns))
-                   : arranged_tensor(model, tensor, name);
+    bool plain = tensor->layout == PLAIN || (tensor->layout == TRANSPOSED && vector);
+    const float *values = plain ? plain_tensor(model, name, rows, vector ? 0 : columns)
+                                : arranged_tensor(model, tensor, name);
+    if (vector)
+        *(const float **)field = values;
+    else
+        *(struct matrix *)field = matrix_of(values, rows, columns);
 }
 
 /* A tensor outside of the layers; index fills a %zu in its name. */
@@ -313,18 +318,24 @@ static const float *named_tensor(struct loading *loading, const char *prefix, co
     return plain_tensor(loading->model, name, rows, columns);
 }
 
+static struct matrix named_matrix(struct loading *loading, const char *prefix, const char *format, size_t index,
+                                  size_t rows, size_t columns)
+{
+    return matrix_of(named_tensor(loading, prefix, format, index, rows, columns), rows, columns);
+}
+
 /* ---- embeddings ---- */
 
 /* A projection to a cluster, which the softmax stores as width x d_model: the other way round than the input's. */
-static const float *turned_projection(struct loading *loading, size_t tail, size_t width)
+static struct matrix tail_projection(struct loading *loading, size_t tail, size_t width)
 {
     size_t d_model = loading->model->config.d_model;
     const float *stored = named_tensor(loading, "", TAIL_PROJECTION, tail, width, d_model);
-    float *turned = new_tensor(loading->model, d_model * width);
+    float *transposed = new_tensor(loading->model, d_model * width);
     for (size_t r = 0; r < d_model; r++)
         for (size_t c = 0; c < width; c++)
-            turned[r * width + c] = stored[c * d_model + r];
-    return turned;
+            transposed[r * width + c] = stored[c * d_model + r];
+    return matrix_of(transposed, d_model, width);
 }
 
 /* What the adaptive softmax does not share with the input. */
@@ -332,20 +343,21 @@ static void read_adaptive_softmax(struct loading *loading)
 {
     struct model *model = loading->model;
     const struct model_config *config = &model->config;
-    size_t further = config->clusters - 1, d_model = config->d_model;
+    size_t tails = config->clusters - 1, d_model = config->d_model;
     if (config->tied) {
-        model->cluster_keys = named_tensor(loading, "", CLUSTER_KEYS, 0, further, d_model);
+        model->cluster_keys = named_matrix(loading, "", CLUSTER_KEYS, 0, tails, d_model);
     } else { /* the head's words, and below them the clusters */
         size_t words = model->cluster[0].size;
-        model->cluster[0].output = named_tensor(loading, "", SOFTMAX_HEAD, 0, words + further, d_model);
-        model->cluster_keys = model->cluster[0].output + words * d_model;
+        const float *head = named_tensor(loading, "", SOFTMAX_HEAD, 0, words + tails, d_model);
+        model->cluster[0].output = matrix_of(head, words, d_model);
+        model->cluster_keys = matrix_of(head + words * d_model, tails, d_model);
     }
-    for (size_t i = 1; i <= further; i++) {
+    for (size_t i = 1; i <= tails; i++) {
         struct model_cluster *cluster = &model->cluster[i];
         if (!config->tied)
-            cluster->output = named_tensor(loading, "", TAIL_WORDS, i - 1, cluster->size, cluster->width);
+            cluster->output = named_matrix(loading, "", TAIL_WORDS, i - 1, cluster->size, cluster->width);
         if (!config->tied || !config->tied_projections)
-            cluster->output_projection = turned_projection(loading, i - 1, cluster->width);
+            cluster->output_projection = tail_projection(loading, i - 1, cluster->width);
     }
 }
 
@@ -357,8 +369,8 @@ static void read_clusters(struct loading *loading)
     for (size_t i = 0; i < config->clusters; i++) {
         struct model_cluster *cluster = &model->cluster[i];
         *cluster = (struct model_cluster){.first = first, .size = config->cutoffs[i] - first, .width = width};
-        cluster->input = named_tensor(loading, "", INPUT_WORDS, i, cluster->size, width);
-        cluster->input_projection = named_tensor(loading, "", INPUT_PROJECTION, i, config->d_model, width);
+        cluster->input = named_matrix(loading, "", INPUT_WORDS, i, cluster->size, width);
+        cluster->input_projection = named_matrix(loading, "", INPUT_PROJECTION, i, config->d_model, width);
         cluster->output = cluster->input;
         if (i) /* the head's words are as wide as the model and have no projection */
             cluster->output_projection = cluster->input_projection;
@@ -375,10 +387,10 @@ static void read_words(struct loading *loading)
     const struct model_config *config = &model->config;
     struct model_cluster *all = &model->cluster[0];
     *all = (struct model_cluster){.size = config->vocabulary, .width = config->d_model};
-    all->input = named_tensor(loading, loading->prefix, loading->names->embeddings, 0, all->size, all->width);
+    all->input = named_matrix(loading, loading->prefix, loading->names->embeddings, 0, all->size, all->width);
     all->output = all->input;
     if (!config->tied)
-        all->output = named_tensor(loading, "", loading->names->output, 0, all->size, all->width);
+        all->output = named_matrix(loading, "", loading->names->output, 0, all->size, all->width);
     else
         weights_has(model->weights, loading->names->output); /* the same once more, if it is there */
 }

@@ -7,24 +7,27 @@
 
 #include "base/hash.h"
 #include "model/config.h"
+#include "numeric/matrix.h"
 
 /*
- * Row-major matrices; the comment behind each is its shape. Biases, and the
- * norms' biases, are NULL where a family has none. Of a head: its width.
+ * The comment behind a tensor is its shape, head_width being a head's width. Biases, and
+ * the norms' biases, are NULL where a family has none.
  */
 struct model_layer {
     const float *attention_norm_gain, *attention_norm_bias; /* d_model */
-    const float *query, *query_bias;                        /* heads * width x d_model */
-    const float *key, *key_bias;                            /* key_value_heads * width x d_model */
-    const float *value, *value_bias;                        /* key_value_heads * width x d_model */
-    const float *query_norm_gain, *key_norm_gain;           /* width; NULL: heads are not normed */
-    const float *attention_output;                          /* d_model x heads * width */
-    const float *attention_output_bias;                     /* d_model */
-    const float *ffn_norm_gain, *ffn_norm_bias;             /* d_model */
-    const float *keys, *keys_bias;                          /* d_ff x d_model: row i is k_i, or u_i where gated */
-    const float *gates, *gates_bias;                        /* d_ff x d_model: row i is g_i; NULL: not gated */
-    const float *values;                                    /* d_model x d_ff: COLUMN i is v_i */
-    const float *values_bias;                               /* d_model */
+    struct matrix query;                 /* heads * head_width x d_model */
+    struct matrix key, value;            /* key_value_heads * head_width x d_model */
+    const float *query_bias;             /* heads * head_width */
+    const float *key_bias, *value_bias;  /* key_value_heads * head_width */
+    const float *query_norm_gain, *key_norm_gain; /* head_width; NULL: heads are not normed */
+    struct matrix attention_output;      /* d_model x heads * head_width */
+    const float *attention_output_bias;  /* d_model */
+    const float *ffn_norm_gain, *ffn_norm_bias;   /* d_model */
+    struct matrix keys;                  /* d_ff x d_model: row i is k_i, or u_i where gated */
+    struct matrix gates;                 /* d_ff x d_model: row i is g_i; none: not gated */
+    const float *keys_bias, *gates_bias; /* d_ff */
+    struct matrix values;                /* d_model x d_ff: COLUMN i is v_i */
+    const float *values_bias;            /* d_model */
 };
 
 /*
@@ -34,17 +37,17 @@ struct model_layer {
  */
 struct model_cluster {
     size_t first, size, width;
-    const float *input;             /* size x width */
-    const float *input_projection;  /* d_model x width: vector = projection . input; NULL: as it is */
-    const float *output;            /* size x width */
-    const float *output_projection; /* d_model x width: its transpose is applied; NULL: as it is */
+    struct matrix input;             /* size x width */
+    struct matrix input_projection;  /* d_model x width: vector = projection . input; none: as it is */
+    struct matrix output;            /* size x width */
+    struct matrix output_projection; /* d_model x width: its transpose is applied; none: as it is */
 };
 
 struct model {
     struct model_config config;
     char id[HASH_CHARACTERS + 1];      /* hash of config and tensors, hexadecimal */
     struct model_cluster *cluster;     /* config.clusters */
-    const float *cluster_keys;         /* (clusters - 1) x d_model: the head's logit of each further cluster */
+    struct matrix cluster_keys;        /* (clusters - 1) x d_model: the head's logit of each tail cluster */
     const float *positions;            /* learned: (offset + context) x d_model; else NULL */
     const float *final_norm_gain, *final_norm_bias; /* d_model */
     struct model_layer *layer;         /* config.layers */

@@ -12,6 +12,11 @@ void header_set_model(json_t *header, const struct model *model)
                        (json_int_t)config->vocabulary, "activation", config->activation_name));
 }
 
+void options_set_arithmetic(json_t *options)
+{
+    json_put(options, "blas", json_string(matrix_arithmetic()));
+}
+
 void header_check_model(const struct stream_reader *reader, const struct model *model)
 {
     const char *id = header_text(reader, "model", "id");

@@ -8,6 +8,9 @@
 /* Adds the model to a header. */
 void header_set_model(json_t *header, const struct model *model);
 
+/* Adds to a stage's options the arithmetic of its matrix products, which its last bits depend on. */
+void options_set_arithmetic(json_t *options);
+
 /* Ends the program unless the stream was made with this model. */
 void header_check_model(const struct stream_reader *reader, const struct model *model);
 

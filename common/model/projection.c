@@ -1,8 +1,7 @@
 #include "model/projection.h"
 
 #include "base/messages.h"
-#include "model/forward.h"
-#include "numeric/blas.h"
+#include "model/model_norm.h"
 #include "numeric/vector.h"
 
 #include <math.h>
@@ -12,7 +11,7 @@
 
 /*
  * Vectors whose answers are found together: the head's words are read once for all of them,
- * and the few that need a further cluster fill a product.
+ * and the few that need a tail cluster fill a product.
  */
 enum { GROUP_ROWS = 4 * PROJECTION_ROWS };
 
@@ -24,7 +23,7 @@ struct projection {
 
     /* of questions; made by the first */
     float *head;           /* GROUP_ROWS x head's words */
-    float *words;          /* PROJECTION_ROWS x words of the largest further cluster */
+    float *words;          /* PROJECTION_ROWS x words of the largest tail cluster */
     float *gathered;       /* GROUP_ROWS x d_model */
 };
 
@@ -95,7 +94,7 @@ KERNEL static void bound_all(float *x, size_t count, float most)
 }
 
 /*
- * log sum exp of the words' logits and, for the head, of the further clusters'.
+ * log sum exp of the words' logits and, for the head, of the tail clusters'.
  */
 static double log_sum(const float *words, size_t count, const float *clusters, size_t cluster_count)
 {
@@ -114,45 +113,42 @@ static void check_sum(double sum)
 
 /*
  * The head of vectors of a group, rows being a multiple of PROJECTION_ROWS: log-probabilities
- * of its words, in rows that are step floats apart, and of each row the further clusters'
+ * of its words, in rows that are step floats apart, and of each row the tail clusters'
  * logits and the sum.
  */
 static void project_head(struct projection *projection, const float *vectors, size_t rows, float *log_probabilities,
                          size_t step)
 {
     const struct model *model = projection->model;
-    const size_t d_model = model->config.d_model, further = model->config.clusters - 1;
+    const size_t tails = model->config.clusters - 1;
     const struct model_cluster *head = &model->cluster[0];
     /* The head's words are as wide as the model and have no projection. */
-    product_transposed(rows, head->size, d_model, vectors, head->output, 0, log_probabilities, step);
-    if (further)
-        product_transposed(rows, further, d_model, vectors, model->cluster_keys, 0, projection->cluster_logits,
-                           further);
+    matrix_multiply(&head->output, rows, vectors, 0, log_probabilities, step);
+    if (tails)
+        matrix_multiply(&model->cluster_keys, rows, vectors, 0, projection->cluster_logits, tails);
     for (size_t row = 0; row < rows; row++) {
         float *words = log_probabilities + row * step;
-        double sum = log_sum(words, head->size, projection->cluster_logits + row * further, further);
+        double sum = log_sum(words, head->size, projection->cluster_logits + row * tails, tails);
         check_sum(sum);
         projection->head_sum[row] = sum;
         shift_all(words, head->size, (float)-sum);
     }
 }
 
-/* log p of a further cluster, for a row of the group. */
+/* log p of a tail cluster, for a row of the group. */
 static double cluster_log_probability(const struct projection *projection, size_t cluster, size_t row)
 {
-    size_t further = projection->model->config.clusters - 1;
-    return (double)projection->cluster_logits[row * further + cluster - 1] - projection->head_sum[row];
+    size_t tails = projection->model->config.clusters - 1;
+    return (double)projection->cluster_logits[row * tails + cluster - 1] - projection->head_sum[row];
 }
 
-/* Logits of a further cluster's words for PROJECTION_ROWS vectors, in rows that are step floats apart. */
+/* Logits of a tail cluster's words for PROJECTION_ROWS vectors, in rows that are step floats apart. */
 static void project_cluster(struct projection *projection, size_t index, const float *vectors, float *words,
                             size_t step)
 {
     const struct model_cluster *cluster = &projection->model->cluster[index];
-    product(PROJECTION_ROWS, cluster->width, projection->model->config.d_model, vectors,
-            cluster->output_projection, projection->narrow);
-    product_transposed(PROJECTION_ROWS, cluster->size, cluster->width, projection->narrow, cluster->output, 0,
-                       words, step);
+    matrix_multiply_transposed(&cluster->output_projection, PROJECTION_ROWS, vectors, projection->narrow);
+    matrix_multiply(&cluster->output, PROJECTION_ROWS, projection->narrow, 0, words, step);
 }
 
 /*
@@ -295,7 +291,7 @@ static size_t gather(struct projection *projection, const float *vectors, const 
     return padded;
 }
 
-/* A further cluster's words for these rows of the group; with own, rows whose token is in it. */
+/* A tail cluster's words for these rows of the group; with own, rows whose token is in it. */
 static void ask_cluster(struct projection *projection, size_t index, const float *vectors, const size_t *rows,
                         size_t count, bool own, struct projection_question *questions)
 {
@@ -380,32 +376,36 @@ void output_embedding(const struct model *model, uint32_t token, float *vector)
     while (!is_in(&model->cluster[index], token))
         index++;
     const struct model_cluster *cluster = &model->cluster[index];
-    const float *word = cluster->output + (token - cluster->first) * cluster->width;
+    if (!index) {
+        matrix_row(&cluster->output, token, vector);
+        return;
+    }
+    float *word = new_floats(cluster->width), *projection = new_floats(cluster->width);
+    matrix_row(&cluster->output, token - cluster->first, word);
     for (size_t i = 0; i < d_model; i++) {
-        if (!index) {
-            vector[i] = word[i];
-            continue;
-        }
+        matrix_row(&cluster->output_projection, i, projection);
         double sum = 0;
         for (size_t k = 0; k < cluster->width; k++)
-            sum += (double)cluster->output_projection[i * cluster->width + k] * (double)word[k];
+            sum += (double)projection[k] * (double)word[k];
         vector[i] = (float)sum;
     }
+    free(word);
+    free(projection);
 }
 
 const char *const projection_norm_words[] = {"none", "gain", "full", NULL};
 
 void projection_norm_check(const struct model *model, enum projection_norm norm)
 {
-    if (norm != NORM_NONE && !model->config.final_norm)
+    if (norm != PROJECTION_NORM_NONE && !model->config.final_norm)
         die_usage("--norm %s: %s has no final norm", projection_norm_words[norm], model->config.path);
 }
 
 void projection_norm(const struct model *model, enum projection_norm norm, float *vectors, size_t rows)
 {
     size_t d_model = model->config.d_model;
-    if (norm == NORM_FULL)
+    if (norm == PROJECTION_NORM_FULL)
         final_norm(model, vectors, rows, vectors);
-    for (size_t i = 0; norm == NORM_GAIN && i < rows * d_model; i++)
+    for (size_t i = 0; norm == PROJECTION_NORM_GAIN && i < rows * d_model; i++)
         vectors[i] *= model->final_norm_gain[i % d_model];
 }

@@ -38,7 +38,7 @@ struct projection_question {
  * Answers one question for each of count vectors (x d_model), with the numbers that
  * projection_run's rows have, to the last bit where the BLAS kernel computes a row alike in
  * products of more rows. A word is never more probable than its cluster, so the words
- * of an adaptive softmax's further clusters are computed only for the vectors whose answer
+ * of an adaptive softmax's tail clusters are computed only for the vectors whose answer
  * they can change, and no whole distribution is held.
  */
 void projection_ask(struct projection *projection, const float *vectors, size_t count,
@@ -48,7 +48,7 @@ void projection_ask(struct projection *projection, const float *vectors, size_t 
 void output_embedding(const struct model *model, uint32_t token, float *vector);
 
 /* What is done with the model's final norm to a vector that is not the model's output: a value, or y^l. */
-enum projection_norm { NORM_NONE, NORM_GAIN, NORM_FULL };
+enum projection_norm { PROJECTION_NORM_NONE, PROJECTION_NORM_GAIN, PROJECTION_NORM_FULL };
 extern const char *const projection_norm_words[]; /* "none", "gain", "full", NULL */
 
 /* Ends the program with status 2 where the model has no final norm to take. */

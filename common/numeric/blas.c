@@ -24,14 +24,14 @@ const char *blas_name(void)
 #endif
 }
 
-void product_transposed(size_t rows, size_t columns, size_t inner, const float *a, const float *b,
-                        float keep, float *c, size_t c_step)
+void blas_product_transposed(size_t rows, size_t columns, size_t inner, const float *a, const float *b,
+                             float beta, float *c, size_t c_step)
 {
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)columns, (int)inner, 1.0f, a,
-                (int)inner, b, (int)inner, keep, c, (int)c_step);
+                (int)inner, b, (int)inner, beta, c, (int)c_step);
 }
 
-void product(size_t rows, size_t columns, size_t inner, const float *a, const float *b, float *c)
+void blas_product(size_t rows, size_t columns, size_t inner, const float *a, const float *b, float *c)
 {
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)rows, (int)columns, (int)inner, 1.0f, a,
                 (int)inner, b, (int)columns, 0.0f, c, (int)columns);

@@ -11,13 +11,13 @@ void blas_start(void);
 const char *blas_name(void);
 
 /*
- * c (rows x columns, rows c_step apart) = a (rows x inner) . b^T + keep * c, where b
+ * c (rows x columns, rows c_step apart) = a (rows x inner) . b^T + beta * c, where b
  * is columns x inner.
  */
-void product_transposed(size_t rows, size_t columns, size_t inner, const float *a, const float *b,
-                        float keep, float *c, size_t c_step);
+void blas_product_transposed(size_t rows, size_t columns, size_t inner, const float *a, const float *b,
+                             float beta, float *c, size_t c_step);
 
 /* c (rows x columns) = a (rows x inner) . b (inner x columns) */
-void product(size_t rows, size_t columns, size_t inner, const float *a, const float *b, float *c);
+void blas_product(size_t rows, size_t columns, size_t inner, const float *a, const float *b, float *c);
 
 #endif

@@ -1,0 +1,24 @@
+/* The functions f of m_i = f(x . k_i), and the sums and products beside them, of whole arrays. */
+#ifndef FFKV_ACTIVATION_H
+#define FFKV_ACTIVATION_H
+
+#include <stddef.h>
+
+enum activation {
+    ACTIVATION_RELU,
+    ACTIVATION_GELU,      /* x Phi(x), Hendrycks and Gimpel 2016 */
+    ACTIVATION_GELU_TANH, /* its tanh approximation, which GPT-2 uses */
+    ACTIVATION_SILU,      /* x sigmoid(x) */
+};
+
+/* Applies it to each of count numbers. NaN stays NaN, to be found. */
+void activate(enum activation activation, float *x, size_t count);
+
+/* x += y and x *= y, of count numbers. */
+void add_floats(float *x, const float *y, size_t count);
+void multiply_floats(float *x, const float *y, size_t count);
+
+/* Adds bias (width) to each of rows rows; nothing where bias is NULL. */
+void add_bias(float *x, const float *bias, size_t rows, size_t width);
+
+#endif

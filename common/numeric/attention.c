@@ -1,0 +1,76 @@
+#include "numeric/attention.h"
+
+#include "numeric/vector.h"
+
+#include <math.h>
+
+KERNEL static void rotate_kernel(float *x, size_t heads, size_t width, size_t half, const float *cosines,
+                                 const float *sines)
+{
+    for (size_t h = 0; h < heads; h++, x += width)
+        for (size_t k = 0; k < half; k++) {
+            float a = x[k], b = x[k + half];
+            x[k] = a * cosines[k] - b * sines[k];
+            x[k + half] = b * cosines[k] + a * sines[k];
+        }
+}
+
+void rotate_heads(float *x, size_t heads, size_t width, size_t half, const float *cosines, const float *sines)
+{
+    rotate_kernel(x, heads, width, half, cosines, sines);
+}
+
+size_t attention_padded(size_t length)
+{
+    return (length + LANES - 1) / LANES * LANES;
+}
+
+KERNEL static void attend_kernel(const float *query, size_t query_step, const float *key, const float *value,
+                                 size_t key_step, size_t length, size_t width, float *restrict keys,
+                                 float *restrict scores, float *restrict out)
+{
+    const size_t padded = (length + LANES - 1) / LANES * LANES;
+    const float scale = 1.0f / sqrtf((float)width);
+    for (size_t c = 0; c < width; c++) {
+        for (size_t j = 0; j < length; j++)
+            keys[c * padded + j] = key[j * key_step + c];
+        for (size_t j = length; j < padded; j++)
+            keys[c * padded + j] = 0;
+    }
+    for (size_t i = 0; i < length; i++, out += query_step, query += query_step) {
+        const size_t seen = (i + LANES) / LANES * LANES; /* i + 1 rounded up */
+        for (size_t j = 0; j < seen; j += LANES) {
+            float sum[LANES] = {0};
+            for (size_t c = 0; c < width; c++)
+                for (size_t k = 0; k < LANES; k++)
+                    sum[k] += query[c] * keys[c * padded + j + k];
+            for (size_t k = 0; k < LANES; k++)
+                scores[j + k] = sum[k] * scale;
+        }
+        float most = scores[0];
+        for (size_t j = 1; j <= i; j++)
+            most = scores[j] > most ? scores[j] : most;
+        for (size_t j = i + 1; j < seen; j++)
+            scores[j] = -INFINITY; /* the future */
+        float partial[LANES] = {0};
+        for (size_t j = 0; j < seen; j += LANES)
+            for (size_t k = 0; k < LANES; k++) {
+                scores[j + k] = exponential(scores[j + k] - most);
+                partial[k] += scores[j + k];
+            }
+        const float share = 1.0f / add_lanes(partial);
+        for (size_t c = 0; c < width; c++)
+            out[c] = 0;
+        for (size_t j = 0; j <= i; j++)
+            for (size_t c = 0; c < width; c++)
+                out[c] += scores[j] * value[j * key_step + c];
+        for (size_t c = 0; c < width; c++)
+            out[c] *= share;
+    }
+}
+
+void attend_sentence(const float *query, size_t query_step, const float *key, const float *value,
+                     size_t key_step, size_t length, size_t width, float *keys, float *scores, float *out)
+{
+    attend_kernel(query, query_step, key, value, key_step, length, width, keys, scores, out);
+}

@@ -1,0 +1,26 @@
+/* What attention does between its matrix products: rotary positions, and causal attention within a sentence. */
+#ifndef FFKV_ATTENTION_H
+#define FFKV_ATTENTION_H
+
+#include <stddef.h>
+
+/*
+ * Rotates each head of a row, heads x width, by the angles whose cosines and sines
+ * (half) these are: its dimensions k and k + half form a pair (Su et al. 2021, in the
+ * arrangement of GPT-NeoX and Llama). Dimensions from 2 * half on stay.
+ */
+void rotate_heads(float *x, size_t heads, size_t width, size_t half, const float *cosines, const float *sines);
+
+/* Floats that the workspaces of attend_sentence need for this length: scores, and width times as many keys. */
+size_t attention_padded(size_t length);
+
+/*
+ * Causal attention of one head over one sentence of length positions. query, key, value
+ * and out point at the head's part of the first row; rows of query and out are query_step
+ * floats apart, those of key and value key_step. keys (width x attention_padded(length))
+ * and scores (attention_padded(length)) are workspaces.
+ */
+void attend_sentence(const float *query, size_t query_step, const float *key, const float *value,
+                     size_t key_step, size_t length, size_t width, float *keys, float *scores, float *out);
+
+#endif
