@@ -11,7 +11,7 @@
 #include "base/cli.h"
 #include "base/hash.h"
 #include "base/messages.h"
-#include "base/turns.h"
+#include "base/parallel.h"
 #include "model/forward.h"
 #include "numeric/blas.h"
 

@@ -11,13 +11,14 @@
 
 #include "analysis/topk.h"
 #include "base/cli.h"
-#include "base/turns.h"
+#include "base/hash.h"
+#include "base/messages.h"
+#include "base/parallel.h"
 #include "model/projection.h"
 #include "numeric/floats.h"
 #include "numeric/vector.h"
 
 #include <math.h>
-#include <pthread.h>
 #include <stdlib.h>
 
 /* ---- vector.h ---- */
@@ -174,41 +175,82 @@ static void a_key_that_never_fires_has_no_triggers(void **state)
     topk_free(topk);
 }
 
-/* ---- turns.h ---- */
+/* ---- parallel.h ---- */
 
-enum { TICKETS = 200 };
+enum { PIECES = 200 };
 
 struct shared_work {
-    struct turns *turns;
-    uint64_t next; /* written in its own ticket's turn only */
-    uint64_t order[TICKETS];
-    pthread_mutex_t lock;
-    uint64_t tickets;
+    size_t taken, written;
+    size_t order[PIECES];
+    size_t sum; /* of what each worker adds at its end */
+    bool busy;  /* in a function that one thread at a time is promised to be in */
 };
 
-static void take_tickets(void *argument)
+struct counting_worker {
+    struct shared_work *work;
+    size_t piece, sum;
+};
+
+static void *begin_counting(void *shared)
 {
-    struct shared_work *work = argument;
-    for (;;) {
-        pthread_mutex_lock(&work->lock);
-        uint64_t ticket = work->tickets++;
-        pthread_mutex_unlock(&work->lock);
-        if (ticket >= TICKETS)
-            return;
-        turns_wait(work->turns, ticket);
-        work->order[work->next++] = ticket;
-        turns_pass(work->turns);
+    struct counting_worker *worker = new_array(1, sizeof *worker);
+    worker->work = shared;
+    return worker;
+}
+
+static bool take_number(void *of_thread)
+{
+    struct counting_worker *worker = of_thread;
+    struct shared_work *work = worker->work;
+    assert_false(work->busy);
+    work->busy = true;
+    bool taken = work->taken < PIECES;
+    worker->piece = work->taken;
+    work->taken += taken;
+    work->busy = false;
+    return taken;
+}
+
+/* Pieces take times of no order; every third writes early, in its turn. */
+static void compute_number(void *of_thread, struct turn *turn)
+{
+    struct counting_worker *worker = of_thread;
+    volatile double waste = 0;
+    for (size_t i = 0; i < random_number(1, worker->piece, 0) % 20000; i++)
+        waste = waste + sqrt((double)i);
+    worker->sum += worker->piece;
+    if (worker->piece % 3 == 0) {
+        turn_wait(turn);
+        assert_true(turn_has_come(turn));
+        assert_int_equal(worker->work->written, worker->piece);
     }
 }
 
-static void threads_write_in_the_order_of_tickets(void **state)
+static void write_number(void *of_thread)
+{
+    struct counting_worker *worker = of_thread;
+    worker->work->order[worker->work->written++] = worker->piece;
+}
+
+static void end_counting(void *of_thread)
+{
+    struct counting_worker *worker = of_thread;
+    worker->work->sum += worker->sum;
+    free(worker);
+}
+
+static void pieces_are_written_in_the_order_of_taking(void **state)
 {
     (void)state;
-    struct shared_work work = {.turns = turns_new(), .lock = PTHREAD_MUTEX_INITIALIZER};
-    run_threads(4, take_tickets, &work);
-    for (uint64_t i = 0; i < TICKETS; i++)
-        assert_int_equal(work.order[i], i);
-    turns_free(work.turns);
+    static const struct ordered_work counting = {begin_counting, take_number, compute_number, write_number, end_counting};
+    for (size_t threads = 1; threads <= 7; threads += 3) {
+        struct shared_work work = {0};
+        run_ordered(threads, &counting, &work);
+        assert_int_equal(work.written, PIECES);
+        for (size_t i = 0; i < PIECES; i++)
+            assert_int_equal(work.order[i], i);
+        assert_int_equal(work.sum, PIECES * (PIECES - 1) / 2);
+    }
 }
 
 int main(void)
@@ -223,7 +265,7 @@ int main(void)
         cmocka_unit_test(top_is_found_at_every_place_of_a_long_row),
         cmocka_unit_test(best_prefixes_do_not_depend_on_the_order_of_offers),
         cmocka_unit_test(a_key_that_never_fires_has_no_triggers),
-        cmocka_unit_test(threads_write_in_the_order_of_tickets),
+        cmocka_unit_test(pieces_are_written_in_the_order_of_taking),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

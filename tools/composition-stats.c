@@ -12,7 +12,7 @@
 #include "analysis/composition_sums.h"
 #include "base/cli.h"
 #include "base/messages.h"
-#include "base/turns.h"
+#include "base/parallel.h"
 #include "model/model_header.h"
 #include "model/projection.h"
 #include "numeric/blas.h"
@@ -25,7 +25,6 @@
 #include "text/tokenizer.h"
 
 #include <math.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,7 +44,6 @@ struct composing {
     const struct model *model;
     enum projection_norm norm;
     uint32_t *value_top;        /* layers x d_ff; NULL with --scaled */
-    pthread_mutex_t lock;       /* of all below */
     struct activations_reader activations;
     struct activations_batch batch;
     bool in_batch;
@@ -59,6 +57,17 @@ struct task {
     uint32_t *position;         /* rows */
     float *coefficient;         /* rows x cells */
     float *ffn;                 /* rows x d_model */
+};
+
+/* What one thread has. */
+struct worker {
+    struct composing *composing;
+    struct projection *projection;
+    struct task task;
+    struct projection_question *question; /* task.rows */
+    bool *is_active;                      /* cells */
+    uint32_t *tops;                       /* cells */
+    struct composition_sums sums;
 };
 
 /* ---- the work ---- */
@@ -108,15 +117,17 @@ static void read_layer_rows(const struct composing *composing, const struct reco
     task->rows += kept;
 }
 
-/* The next layers of the batch, or of the next one. False: the end. */
-static bool take_task(struct composing *composing, struct task *task)
+/* The next layers of the batch, or of the next one. */
+static bool take_task(void *of_thread)
 {
     enum { ENOUGH_ROWS = 128 };
+    struct worker *worker = of_thread;
+    struct composing *composing = worker->composing;
+    struct task *task = &worker->task;
     struct record record;
     size_t layer;
     bool taken = false;
     task->rows = 0;
-    pthread_mutex_lock(&composing->lock);
     while (!taken && (composing->in_batch || next_batch(composing))) {
         while (task->rows < ENOUGH_ROWS
                && activations_next_layer(&composing->activations, &composing->batch, &record, &layer)) {
@@ -128,7 +139,6 @@ static bool take_task(struct composing *composing, struct task *task)
             composing->in_batch = false;
         }
     }
-    pthread_mutex_unlock(&composing->lock);
     return taken;
 }
 
@@ -171,11 +181,14 @@ static void project_scaled(const struct composing *composing, struct projection 
 }
 
 /* One prefix: its active memories, and which of them agree with top, the layer's own token. */
-static void add_prefix(const struct composing *composing, struct projection *projection, const struct task *task,
-                       size_t row, uint32_t top, bool *is_active, uint32_t *tops,
-                       struct composition_layer_sums *sums)
+static void add_prefix(struct worker *worker, size_t row, uint32_t top)
 {
+    const struct composing *composing = worker->composing;
     const struct options *options = composing->options;
+    const struct task *task = &worker->task;
+    struct composition_layer_sums *sums = &worker->sums.layer[task->place[row]];
+    bool *is_active = worker->is_active;
+    uint32_t *tops = worker->tops;
     const size_t *cell = composing->activations.cells;
     const size_t layer = composing->activations.layers[task->place[row]];
     size_t cells = composing->activations.cell_count, active = 0, agreeing = 0;
@@ -185,7 +198,7 @@ static void add_prefix(const struct composing *composing, struct projection *pro
         active += is_active[c];
     }
     if (options->scaled)
-        project_scaled(composing, projection, layer, coefficient, is_active, tops);
+        project_scaled(composing, worker->projection, layer, coefficient, is_active, tops);
     const uint32_t *value_top = options->scaled ? NULL : composing->value_top + layer * composing->model->config.d_ff;
     for (size_t c = 0; c < cells; c++)
         agreeing += is_active[c] && (value_top ? value_top[cell[c]] : tops[c]) == top;
@@ -197,34 +210,45 @@ static void add_prefix(const struct composing *composing, struct projection *pro
     sums->short_prefixes += task->position[row] < options->short_tokens;
 }
 
-static void work(void *shared)
+static void compute_task(void *of_thread, struct turn *turn)
+{
+    (void)turn;
+    struct worker *worker = of_thread;
+    const struct composing *composing = worker->composing;
+    struct task *task = &worker->task;
+    worker->question = grow_array(worker->question, task->rows, sizeof *worker->question);
+    projection_norm(composing->model, composing->norm, task->ffn, task->rows);
+    ask_tops(worker->projection, task->ffn, worker->question, task->rows);
+    for (size_t r = 0; r < task->rows; r++)
+        add_prefix(worker, r, worker->question[r].top);
+}
+
+static void *worker_new(void *shared)
 {
     struct composing *composing = shared;
-    struct composition_sums sums = composition_sums_new(&composing->activations);
-    struct projection *projection = projection_new(composing->model);
-    struct projection_question *question = NULL;
-    bool *is_active = new_array(sums.cells, sizeof *is_active);
-    uint32_t *tops = new_array(sums.cells, sizeof *tops);
-    struct task task = {0};
-    while (take_task(composing, &task)) {
-        question = grow_array(question, task.rows, sizeof *question);
-        projection_norm(composing->model, composing->norm, task.ffn, task.rows);
-        ask_tops(projection, task.ffn, question, task.rows);
-        for (size_t r = 0; r < task.rows; r++)
-            add_prefix(composing, projection, &task, r, question[r].top, is_active, tops, &sums.layer[task.place[r]]);
-    }
-    pthread_mutex_lock(&composing->lock);
-    composition_sums_add(&composing->sums, &sums);
-    pthread_mutex_unlock(&composing->lock);
-    composition_sums_free(&sums);
-    projection_free(projection);
-    free(question);
-    free(is_active);
-    free(tops);
-    free(task.place);
-    free(task.position);
-    free(task.coefficient);
-    free(task.ffn);
+    struct worker *worker = new_array(1, sizeof *worker);
+    worker->composing = composing;
+    worker->projection = projection_new(composing->model);
+    worker->sums = composition_sums_new(&composing->activations);
+    worker->is_active = new_array(worker->sums.cells, sizeof *worker->is_active);
+    worker->tops = new_array(worker->sums.cells, sizeof *worker->tops);
+    return worker;
+}
+
+static void worker_end(void *of_thread)
+{
+    struct worker *worker = of_thread;
+    composition_sums_add(&worker->composing->sums, &worker->sums);
+    composition_sums_free(&worker->sums);
+    projection_free(worker->projection);
+    free(worker->question);
+    free(worker->is_active);
+    free(worker->tops);
+    free(worker->task.place);
+    free(worker->task.position);
+    free(worker->task.coefficient);
+    free(worker->task.ffn);
+    free(worker);
 }
 
 /* ---- what each value promotes ---- */
@@ -362,9 +386,8 @@ static void run(const struct options *options, const char *path)
     header_check_model(stream, model);
     composing.activations = activations_open(stream);
     composing.sums = composition_sums_new(&composing.activations);
-    if (pthread_mutex_init(&composing.lock, NULL) != 0)
-        die("cannot make a lock");
-    run_threads((size_t)options->threads, work, &composing);
+    run_ordered((size_t)options->threads, &(struct ordered_work){worker_new, take_task, compute_task, NULL, worker_end},
+                &composing);
 
     if (options->sums) {
         json_t *header = make_header(&composing);
@@ -373,7 +396,6 @@ static void run(const struct options *options, const char *path)
     } else {
         write_tables(options, stream, &composing.sums);
     }
-    pthread_mutex_destroy(&composing.lock);
     composition_sums_free(&composing.sums);
     activations_close(&composing.activations);
     stream_close(stream);

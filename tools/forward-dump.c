@@ -9,7 +9,7 @@
 #include "analysis/sentence_keys.h"
 #include "base/cli.h"
 #include "base/messages.h"
-#include "base/turns.h"
+#include "base/parallel.h"
 #include "model/forward.h"
 #include "model/model_header.h"
 #include "model/model_norm.h"
@@ -20,7 +20,6 @@
 #include "stream/stream.h"
 #include "text/tokenizer.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,10 +51,7 @@ struct dump {
     size_t changes;              /* that the header names, for EMIT_KEY */
     size_t product_rows;
     struct stream_writer *writer;
-    struct turns *turns;
-    pthread_mutex_t input_lock;
     struct stream_reader *reader;
-    uint64_t batches;            /* read so far: the next one's ticket */
 };
 
 /* What one thread has. */
@@ -64,7 +60,8 @@ struct worker {
     struct forward *forward;
     struct projection *projection;
     msgpack_sbuffer buffer;
-    uint64_t ticket, buffered; /* records in buffer */
+    uint64_t buffered;         /* records in buffer */
+    struct turn *turn;         /* of the batch */
     struct batch batch;
     struct batch cut;          /* the batch without the positions that no row needs; see choose_rows */
     const struct batch *computed; /* one of the two */
@@ -283,17 +280,22 @@ static void pack_prediction(struct worker *worker)
 
 /* ---- one batch ---- */
 
+static void write_buffer(void *of_thread)
+{
+    struct worker *worker = of_thread;
+    stream_append(worker->dump->writer, &worker->buffer, worker->buffered);
+    worker->buffered = 0;
+}
+
 /* Writes the buffer if it is this batch's turn, or if it may grow no more. */
 static void record_done(struct worker *worker)
 {
-    struct dump *dump = worker->dump;
     worker->buffered++;
     if (worker->buffer.size >= MOST_BUFFERED)
-        turns_wait(dump->turns, worker->ticket);
-    else if (!turns_is_mine(dump->turns, worker->ticket))
+        turn_wait(worker->turn);
+    else if (!turn_has_come(worker->turn))
         return;
-    stream_append(dump->writer, &worker->buffer, worker->buffered);
-    worker->buffered = 0;
+    write_buffer(worker);
 }
 
 static void pack_tokens(struct worker *worker)
@@ -336,13 +338,15 @@ static void take_key_coefficients(struct worker *worker, size_t layer)
     }
 }
 
-static void compute_batch(struct worker *worker)
+static void compute_batch(void *of_thread, struct turn *turn)
 {
+    struct worker *worker = of_thread;
     const struct dump *dump = worker->dump;
     bool prediction = dump->options->emit & EMIT_PREDICTION, keys = dump->options->emit & EMIT_KEY;
     size_t last = last_layer(worker);
     bool last_ffn = dump->options->emit & (EMIT_FFN | EMIT_PREDICTION);
     bool any_layer = dump->options->emit & ~(unsigned)EMIT_PREDICTION;
+    worker->turn = turn;
     worker->computed = &worker->batch;
     pack_tokens(worker);
     record_done(worker);
@@ -370,62 +374,61 @@ static void compute_batch(struct worker *worker)
         pack_array(&worker->buffer, "key", worker->key_coefficient, worker->batch.sentences, sizeof(float));
         record_done(worker);
     }
-    turns_wait(dump->turns, worker->ticket);
-    stream_append(dump->writer, &worker->buffer, worker->buffered);
-    worker->buffered = 0;
-    turns_pass(dump->turns);
+    batch_free(&worker->batch);
+    sentence_keys_free(&worker->keys);
 }
 
-static bool take_batch(struct worker *worker)
+static bool take_batch(void *of_thread)
 {
+    struct worker *worker = of_thread;
     struct dump *dump = worker->dump;
     struct record record;
-    pthread_mutex_lock(&dump->input_lock);
-    bool taken = stream_next(dump->reader, &record);
-    if (taken) {
-        worker->batch = batch_read(&record, dump->model->config.vocabulary);
-        if (dump->options->emit & EMIT_KEY) {
-            worker->keys = sentence_keys_read(&record, worker->batch.sentences, dump->model->config.layers,
-                                              dump->model->config.d_ff, dump->changes);
-            worker->key_coefficient = grow_array(worker->key_coefficient, worker->batch.sentences, sizeof(float));
-        }
-        worker->ticket = dump->batches++;
-        input_count(stream_input(dump->reader), worker->batch.tokens, "tokens");
+    if (!stream_next(dump->reader, &record))
+        return false;
+    worker->batch = batch_read(&record, dump->model->config.vocabulary);
+    if (dump->options->emit & EMIT_KEY) {
+        worker->keys = sentence_keys_read(&record, worker->batch.sentences, dump->model->config.layers,
+                                          dump->model->config.d_ff, dump->changes);
+        worker->key_coefficient = grow_array(worker->key_coefficient, worker->batch.sentences, sizeof(float));
     }
-    pthread_mutex_unlock(&dump->input_lock);
-    return taken;
+    input_count(stream_input(dump->reader), worker->batch.tokens, "tokens");
+    return true;
 }
 
-static void work(void *shared)
+static void *worker_new(void *shared)
 {
     struct dump *dump = shared;
     const struct model_config *config = &dump->model->config;
-    struct worker worker = {.dump = dump, .forward = forward_new(dump->model, dump->product_rows)};
-    msgpack_sbuffer_init(&worker.buffer);
-    worker.cell_max = new_floats(config->d_ff);
-    worker.cell_argmax = new_array(config->d_ff, sizeof *worker.cell_argmax);
+    struct worker *worker = new_array(1, sizeof *worker);
+    worker->dump = dump;
+    worker->forward = forward_new(dump->model, dump->product_rows);
+    msgpack_sbuffer_init(&worker->buffer);
+    worker->cell_max = new_floats(config->d_ff);
+    worker->cell_argmax = new_array(config->d_ff, sizeof *worker->cell_argmax);
     if (dump->options->emit & EMIT_PREDICTION)
-        worker.projection = projection_new(dump->model);
-    while (take_batch(&worker)) {
-        compute_batch(&worker);
-        batch_free(&worker.batch);
-        sentence_keys_free(&worker.keys);
-    }
-    if (worker.projection)
-        projection_free(worker.projection);
-    forward_free(worker.forward);
-    msgpack_sbuffer_destroy(&worker.buffer);
-    free(worker.key_coefficient);
-    free(worker.row_sentence);
-    free(worker.row_position);
-    free(worker.row_place);
-    free(worker.row_next);
-    batch_free(&worker.cut);
-    free(worker.selected);
-    free(worker.max);
-    free(worker.argmax);
-    free(worker.cell_max);
-    free(worker.cell_argmax);
+        worker->projection = projection_new(dump->model);
+    return worker;
+}
+
+static void worker_free(void *of_thread)
+{
+    struct worker *worker = of_thread;
+    if (worker->projection)
+        projection_free(worker->projection);
+    forward_free(worker->forward);
+    msgpack_sbuffer_destroy(&worker->buffer);
+    free(worker->key_coefficient);
+    free(worker->row_sentence);
+    free(worker->row_position);
+    free(worker->row_place);
+    free(worker->row_next);
+    batch_free(&worker->cut);
+    free(worker->selected);
+    free(worker->max);
+    free(worker->argmax);
+    free(worker->cell_max);
+    free(worker->cell_argmax);
+    free(worker);
 }
 
 /* ---- header and main ---- */
@@ -497,15 +500,11 @@ static void check_tokens(const struct stream_reader *reader, const struct model 
 
 static void dump_all(struct dump *dump)
 {
+    static const struct ordered_work work = {worker_new, take_batch, compute_batch, write_buffer, worker_free};
     json_t *header = make_header(dump);
     dump->writer = stream_create(dump->options->output, dump->options->gzip, header);
-    dump->turns = turns_new();
-    if (pthread_mutex_init(&dump->input_lock, NULL) != 0)
-        die("cannot make a lock");
-    run_threads((size_t)dump->options->threads, work, dump);
+    run_ordered((size_t)dump->options->threads, &work, dump);
     stream_finish(dump->writer, stream_trailer(dump->reader));
-    pthread_mutex_destroy(&dump->input_lock);
-    turns_free(dump->turns);
     json_decref(header);
 }
 

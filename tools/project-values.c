@@ -8,7 +8,7 @@
  */
 #include "base/cli.h"
 #include "base/messages.h"
-#include "base/turns.h"
+#include "base/parallel.h"
 #include "model/model_header.h"
 #include "model/projection.h"
 #include "numeric/blas.h"
@@ -16,7 +16,6 @@
 #include "stream/records.h"
 #include "stream/stream.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 
 struct options {
@@ -31,21 +30,27 @@ struct projecting {
     const struct options *options;
     const struct model *model;
     struct stream_writer *writer;
-    struct turns *turns;
-    pthread_mutex_t input_lock;
     uint32_t bos;                 /* the stream's */
     struct stream_reader *reader; /* NULL with --all */
     struct triggers_reader triggers;
     size_t listed;                /* values taken so far, with --all */
-    uint64_t pieces;              /* of work taken so far: the next one's ticket */
 };
 
-/* One thread's piece of work: up to PROJECTION_ROWS keys. */
+/* A piece of work: up to PROJECTION_ROWS keys. */
 struct piece {
-    uint64_t ticket;
     size_t count;
     struct key_triggers key[PROJECTION_ROWS];
     uint64_t *token_counts; /* vocabulary; NULL but behind the last key */
+};
+
+/* What one thread has. */
+struct worker {
+    struct projecting *projecting;
+    struct projection *projection;
+    struct piece piece;
+    float *values;            /* PROJECTION_ROWS x d_model */
+    float *log_probabilities; /* PROJECTION_ROWS x vocabulary; NULL where no distribution is needed */
+    msgpack_sbuffer buffer;
 };
 
 /* With --all: the next key of the model. */
@@ -73,19 +78,17 @@ static bool read_key(struct projecting *projecting, struct piece *piece, struct 
     return true;
 }
 
-static bool take_piece(struct projecting *projecting, struct piece *piece)
+static bool take_piece(void *of_thread)
 {
+    struct worker *worker = of_thread;
+    struct projecting *projecting = worker->projecting;
+    struct piece *piece = &worker->piece;
     *piece = (struct piece){0};
-    pthread_mutex_lock(&projecting->input_lock);
     while (piece->count < PROJECTION_ROWS
            && (projecting->reader ? read_key(projecting, piece, &piece->key[piece->count])
                                   : list_key(projecting, &piece->key[piece->count])))
         piece->count++;
-    bool taken = piece->count || piece->token_counts;
-    if (taken)
-        piece->ticket = projecting->pieces++;
-    pthread_mutex_unlock(&projecting->input_lock);
-    return taken;
+    return piece->count || piece->token_counts;
 }
 
 /* v_i, a column of the layer's value matrix, as it is projected. */
@@ -177,40 +180,59 @@ static void pack_piece(const struct projecting *projecting, struct piece *piece,
         token_counts_pack(buffer, piece->token_counts, projecting->model->config.vocabulary);
 }
 
-static void work(void *shared)
+static void *worker_new(void *shared)
 {
     struct projecting *projecting = shared;
+    const struct options *options = projecting->options;
+    const struct model_config *config = &projecting->model->config;
+    struct worker *worker = new_array(1, sizeof *worker);
+    worker->projecting = projecting;
+    worker->projection = projection_new(projecting->model);
+    worker->values = new_floats(PROJECTION_ROWS * config->d_model);
+    if (projecting->reader || options->tops > 1 || options->bottoms)
+        worker->log_probabilities = new_floats(PROJECTION_ROWS * config->vocabulary);
+    msgpack_sbuffer_init(&worker->buffer);
+    return worker;
+}
+
+static void worker_free(void *of_thread)
+{
+    struct worker *worker = of_thread;
+    msgpack_sbuffer_destroy(&worker->buffer);
+    projection_free(worker->projection);
+    free(worker->values);
+    free(worker->log_probabilities);
+    free(worker);
+}
+
+static void compute_piece(void *of_thread, struct turn *turn)
+{
+    (void)turn;
+    struct worker *worker = of_thread;
+    const struct projecting *projecting = worker->projecting;
     const struct model *model = projecting->model;
     const size_t d_model = model->config.d_model, vocabulary = model->config.vocabulary;
-    const struct options *options = projecting->options;
-    bool whole = projecting->reader || options->tops > 1 || options->bottoms; /* distributions are needed */
-    struct projection *projection = projection_new(model);
-    float *values = new_floats(PROJECTION_ROWS * d_model);
-    float *log_probabilities = whole ? new_floats(PROJECTION_ROWS * vocabulary) : NULL;
-    struct piece piece;
-    msgpack_sbuffer buffer;
-    msgpack_sbuffer_init(&buffer);
-    while (take_piece(projecting, &piece)) {
-        for (size_t i = 0; i < piece.count; i++)
-            gather_value(model, (enum projection_norm)options->norm, piece.key[i].layer,
-                         piece.key[i].cell, values + i * d_model);
-        if (whole) {
-            projection_run(projection, values, log_probabilities);
-            for (size_t i = 0; i < piece.count; i++)
-                annotate(&piece.key[i], log_probabilities + i * vocabulary, vocabulary, options, projecting->bos);
-        } else {
-            annotate_top(projection, values, &piece);
-        }
-        pack_piece(projecting, &piece, &buffer);
-        turns_wait(projecting->turns, piece.ticket);
-        stream_append(projecting->writer, &buffer, piece.count + (piece.token_counts != NULL));
-        turns_pass(projecting->turns);
-        free(piece.token_counts);
+    struct piece *piece = &worker->piece;
+    for (size_t i = 0; i < piece->count; i++)
+        gather_value(model, (enum projection_norm)projecting->options->norm, piece->key[i].layer,
+                     piece->key[i].cell, worker->values + i * d_model);
+    if (worker->log_probabilities) {
+        projection_run(worker->projection, worker->values, worker->log_probabilities);
+        for (size_t i = 0; i < piece->count; i++)
+            annotate(&piece->key[i], worker->log_probabilities + i * vocabulary, vocabulary,
+                     projecting->options, projecting->bos);
+    } else {
+        annotate_top(worker->projection, worker->values, piece);
     }
-    msgpack_sbuffer_destroy(&buffer);
-    projection_free(projection);
-    free(values);
-    free(log_probabilities);
+    pack_piece(projecting, piece, &worker->buffer);
+}
+
+static void write_piece(void *of_thread)
+{
+    struct worker *worker = of_thread;
+    struct piece *piece = &worker->piece;
+    stream_append(worker->projecting->writer, &worker->buffer, piece->count + (piece->token_counts != NULL));
+    free(piece->token_counts);
 }
 
 static json_t *make_header(const struct projecting *projecting)
@@ -240,16 +262,12 @@ static json_t *make_header(const struct projecting *projecting)
 
 static void project_all(struct projecting *projecting)
 {
+    static const struct ordered_work work = {worker_new, take_piece, compute_piece, write_piece, worker_free};
     json_t *header = make_header(projecting);
     json_t *none = json_make("{}");
     projecting->writer = stream_create(projecting->options->output, projecting->options->gzip, header);
-    projecting->turns = turns_new();
-    if (pthread_mutex_init(&projecting->input_lock, NULL) != 0)
-        die("cannot make a lock");
-    run_threads((size_t)projecting->options->threads, work, projecting);
+    run_ordered((size_t)projecting->options->threads, &work, projecting);
     stream_finish(projecting->writer, projecting->reader ? stream_trailer(projecting->reader) : none);
-    pthread_mutex_destroy(&projecting->input_lock);
-    turns_free(projecting->turns);
     json_decref(none);
     json_decref(header);
 }

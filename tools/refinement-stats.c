@@ -14,7 +14,7 @@
 #include "analysis/refinement_sums.h"
 #include "base/cli.h"
 #include "base/messages.h"
-#include "base/turns.h"
+#include "base/parallel.h"
 #include "model/model_header.h"
 #include "model/model_norm.h"
 #include "model/projection.h"
@@ -28,7 +28,6 @@
 #include "text/tokenizer.h"
 
 #include <math.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,10 +53,7 @@ struct sink {
 struct refining {
     const struct options *options;
     const struct model *model;
-    pthread_mutex_t lock;  /* of reading */
     struct activations_reader activations;
-    uint64_t batches;      /* read so far: the next one's ticket */
-    struct turns *turns;   /* of writing changes */
     struct sink sink;
     struct refinement_sums sums;
 };
@@ -66,7 +62,6 @@ struct refining {
 struct worker {
     struct refining *refining;
     struct projection *projection;
-    uint64_t ticket;
     struct activations_batch batch;
     size_t capacity;       /* floats in resid and ffn */
     float *resid, *ffn;    /* layers x rows x d_model */
@@ -163,31 +158,27 @@ static void choose_rows(struct worker *worker)
     }
 }
 
-static bool take_batch(struct worker *worker)
+static bool take_batch(void *of_thread)
 {
-    struct refining *refining = worker->refining;
-    struct activations_reader *activations = &refining->activations;
+    struct worker *worker = of_thread;
+    struct activations_reader *activations = &worker->refining->activations;
     struct record record;
     size_t layer;
-    pthread_mutex_lock(&refining->lock);
-    bool taken = activations_next_batch(activations, &worker->batch);
-    if (taken) {
-        size_t count = worker->batch.rows * activations->shape.d_model;
-        worker->resid = grow_array(worker->resid, activations->layer_count * count, sizeof *worker->resid);
-        worker->ffn = grow_array(worker->ffn, activations->layer_count * count, sizeof *worker->ffn);
-        while (activations_next_layer(activations, &worker->batch, &record, &layer)) {
-            if (!worker->batch.has_rows || !record_has(&record, "resid") || !record_has(&record, "ffn"))
-                stream_fail(record.reader, "the record lacks resid or ffn: forward-dump --emit resid,ffn gives them");
-            record_copy(&record, "resid", worker->resid + layer * count, count, sizeof *worker->resid);
-            record_copy(&record, "ffn", worker->ffn + layer * count, count, sizeof *worker->ffn);
-            activations_check_finite(&record, "resid", worker->resid + layer * count, count);
-            activations_check_finite(&record, "ffn", worker->ffn + layer * count, count);
-        }
-        worker->ticket = refining->batches++;
-        input_count(stream_input(activations->stream), worker->batch.tokens.sentences, "sentences");
+    if (!activations_next_batch(activations, &worker->batch))
+        return false;
+    size_t count = worker->batch.rows * activations->shape.d_model;
+    worker->resid = grow_array(worker->resid, activations->layer_count * count, sizeof *worker->resid);
+    worker->ffn = grow_array(worker->ffn, activations->layer_count * count, sizeof *worker->ffn);
+    while (activations_next_layer(activations, &worker->batch, &record, &layer)) {
+        if (!worker->batch.has_rows || !record_has(&record, "resid") || !record_has(&record, "ffn"))
+            stream_fail(record.reader, "the record lacks resid or ffn: forward-dump --emit resid,ffn gives them");
+        record_copy(&record, "resid", worker->resid + layer * count, count, sizeof *worker->resid);
+        record_copy(&record, "ffn", worker->ffn + layer * count, count, sizeof *worker->ffn);
+        activations_check_finite(&record, "resid", worker->resid + layer * count, count);
+        activations_check_finite(&record, "ffn", worker->ffn + layer * count, count);
     }
-    pthread_mutex_unlock(&refining->lock);
-    return taken;
+    input_count(stream_input(activations->stream), worker->batch.tokens.sentences, "sentences");
+    return true;
 }
 
 /*
@@ -284,9 +275,11 @@ static void find_changes(struct worker *worker, const struct projection_question
     }
 }
 
-static void compute_batch(struct worker *worker)
+static void compute_batch(void *of_thread, struct turn *turn)
 {
+    (void)turn;
     enum { ENOUGH_ROWS = 128 };
+    struct worker *worker = of_thread;
     const struct model_config *config = &worker->refining->model->config;
     choose_rows(worker);
     const size_t rows = worker->rows, step = rows ? (ENOUGH_ROWS + rows - 1) / rows : 1;
@@ -319,35 +312,42 @@ static void compute_batch(struct worker *worker)
     free(final_tokens);
 }
 
-static void work(void *shared)
+static void write_changes(void *of_thread)
+{
+    struct worker *worker = of_thread;
+    sink_write(&worker->refining->sink, &worker->changes);
+    worker->changes.count = worker->changes.prefix_tokens = 0;
+    activations_batch_free(&worker->batch);
+}
+
+static void *worker_new(void *shared)
 {
     struct refining *refining = shared;
-    struct worker worker = {.refining = refining, .projection = projection_new(refining->model),
-                            .sums = refinement_sums_new(&refining->activations.shape)};
-    while (take_batch(&worker)) {
-        compute_batch(&worker);
-        turns_wait(refining->turns, worker.ticket);
-        sink_write(&refining->sink, &worker.changes);
-        turns_pass(refining->turns);
-        worker.changes.count = worker.changes.prefix_tokens = 0;
-        activations_batch_free(&worker.batch);
-    }
-    pthread_mutex_lock(&refining->lock);
-    refinement_sums_add(&refining->sums, &worker.sums);
-    pthread_mutex_unlock(&refining->lock);
-    refinement_sums_free(&worker.sums);
-    changes_free(&worker.changes);
-    projection_free(worker.projection);
-    free(worker.resid);
-    free(worker.ffn);
-    free(worker.row);
-    free(worker.next);
-    free(worker.vectors);
-    free(worker.residual);
-    free(worker.block);
-    free(worker.output);
-    free(worker.final);
-    free(worker.settled);
+    struct worker *worker = new_array(1, sizeof *worker);
+    worker->refining = refining;
+    worker->projection = projection_new(refining->model);
+    worker->sums = refinement_sums_new(&refining->activations.shape);
+    return worker;
+}
+
+static void worker_end(void *of_thread)
+{
+    struct worker *worker = of_thread;
+    refinement_sums_add(&worker->refining->sums, &worker->sums);
+    refinement_sums_free(&worker->sums);
+    changes_free(&worker->changes);
+    projection_free(worker->projection);
+    free(worker->resid);
+    free(worker->ffn);
+    free(worker->row);
+    free(worker->next);
+    free(worker->vectors);
+    free(worker->residual);
+    free(worker->block);
+    free(worker->output);
+    free(worker->final);
+    free(worker->settled);
+    free(worker);
 }
 
 /* ---- sums in a stream ---- */
@@ -457,10 +457,8 @@ static void run(const struct options *options, const char *path)
     struct tokenizer *tokenizer = options->last_layer ? tokenizer_open(options->model, stream) : NULL;
     refining.sink = sink_open(options, model, tokenizer, writer);
     refining.sums = refinement_sums_new(&refining.activations.shape);
-    refining.turns = turns_new();
-    if (pthread_mutex_init(&refining.lock, NULL) != 0)
-        die("cannot make a lock");
-    run_threads((size_t)options->threads, work, &refining);
+    run_ordered((size_t)options->threads,
+                &(struct ordered_work){worker_new, take_batch, compute_batch, write_changes, worker_end}, &refining);
 
     sink_close(&refining.sink);
     if (writer) {
@@ -469,8 +467,6 @@ static void run(const struct options *options, const char *path)
     } else {
         write_tables(options, &refining.sums);
     }
-    pthread_mutex_destroy(&refining.lock);
-    turns_free(refining.turns);
     refinement_sums_free(&refining.sums);
     activations_close(&refining.activations);
     stream_close(stream);
