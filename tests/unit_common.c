@@ -11,7 +11,6 @@
 
 #include "analysis/topk.h"
 #include "base/cli.h"
-#include "base/hash.h"
 #include "base/messages.h"
 #include "base/parallel.h"
 #include "model/projection.h"
@@ -19,6 +18,8 @@
 #include "numeric/vector.h"
 
 #include <math.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 /* ---- vector.h ---- */
@@ -180,7 +181,8 @@ static void a_key_that_never_fires_has_no_triggers(void **state)
 enum { PIECES = 200 };
 
 struct shared_work {
-    size_t taken, written;
+    size_t threads, taken, written;
+    _Atomic size_t last_computed;
     size_t order[PIECES];
     size_t sum; /* of what each worker adds at its end */
     bool busy;  /* in a function that one thread at a time is promised to be in */
@@ -211,18 +213,23 @@ static bool take_number(void *of_thread)
     return taken;
 }
 
-/* Pieces take times of no order; every third writes early, in its turn. */
+/* Every fourth piece waits for a later one to be computed, as a slow one would; every third writes early. */
 static void compute_number(void *of_thread, struct turn *turn)
 {
     struct counting_worker *worker = of_thread;
-    volatile double waste = 0;
-    for (size_t i = 0; i < random_number(1, worker->piece, 0) % 20000; i++)
-        waste = waste + sqrt((double)i);
+    struct shared_work *work = worker->work;
+    for (size_t i = 0; worker->piece % 4 == 0 && work->threads > 1 && i < 1000000; i++)
+        if (atomic_load(&work->last_computed) > worker->piece)
+            break;
+        else
+            sched_yield();
+    if (atomic_load(&work->last_computed) < worker->piece)
+        atomic_store(&work->last_computed, worker->piece);
     worker->sum += worker->piece;
     if (worker->piece % 3 == 0) {
         turn_wait(turn);
         assert_true(turn_has_come(turn));
-        assert_int_equal(worker->work->written, worker->piece);
+        assert_int_equal(work->written, worker->piece);
     }
 }
 
@@ -244,7 +251,7 @@ static void pieces_are_written_in_the_order_of_taking(void **state)
     (void)state;
     static const struct ordered_work counting = {begin_counting, take_number, compute_number, write_number, end_counting};
     for (size_t threads = 1; threads <= 7; threads += 3) {
-        struct shared_work work = {0};
+        struct shared_work work = {.threads = threads};
         run_ordered(threads, &counting, &work);
         assert_int_equal(work.written, PIECES);
         for (size_t i = 0; i < PIECES; i++)
