@@ -11,6 +11,7 @@ measure, the paper's number, and a function that gives a model's.  Layers count 
 import csv
 import pathlib
 import re
+import statistics
 
 FOLDER = pathlib.Path(__file__).resolve().parent
 PAGE = FOLDER / "results.md"
@@ -32,7 +33,7 @@ def digits(number):
 
 def change(numbers):
     """A range of changes in per cent, to a tenth."""
-    low, high = (f"{number:+.1f}".replace("+0.0", "0").replace("-0.0", "0") for number in (min(numbers), max(numbers)))
+    low, high = (f"{round(end, 1) + 0.0:+.1f}".replace("+0.0", "0") for end in (min(numbers), max(numbers)))
     return f"{low} to {high} %"
 
 
@@ -43,10 +44,6 @@ def percent(share):
 def span(numbers, unit=""):
     low, high = digits(min(numbers)), digits(max(numbers))
     return (low if low == high else f"{low} to {high}") + unit
-
-
-def mean(numbers):
-    return sum(numbers) / len(numbers)
 
 
 # ------------------------------------------------------- tables of the models
@@ -74,28 +71,25 @@ class Model:
 
 
 MODELS = [Model("brown-lm"), Model("smollm2")]
-THIRDS = ["lower", "middle", "upper"]
 
 
 def at(column, layer):
     """A share of one layer, counted from the end where negative."""
-    return lambda model: digits(percent(column(model)[layer if layer > 0 else model.depth + 1 + layer])) + " %"
+    def cell(model):
+        return digits(percent(column(model)[layer if layer > 0 else model.depth + 1 + layer])) + " %"
+    return cell
 
 
 def everywhere(column):
     return lambda model: span([percent(share) for share in column(model).values()], " %")
 
 
-def of_third(column, number, how=span, convert=percent, unit=" %"):
+def thirds(what, column, paper=NOT_STATED, *, averaged=False, convert=percent, unit=" %"):
+    """A row: of the lower, middle and upper third of the layers the range, or the mean."""
     def cell(model):
-        numbers = [convert(column(model)[layer]) for layer in model.third(number)]
-        return digits(how(numbers)) + unit if how is mean else how(numbers, unit)
-    return cell
-
-
-def thirds(what, column, papers=(NOT_STATED,) * 3, **options):
-    """Three rows."""
-    return [(f"{what}: {name} third", papers[i], of_third(column, i, **options)) for i, name in enumerate(THIRDS)]
+        parts = [[convert(column(model)[layer]) for layer in model.third(i)] for i in range(3)]
+        return " / ".join(digits(statistics.fmean(part)) if averaged else span(part) for part in parts) + unit
+    return (f"{what}, by thirds", paper, cell)
 
 
 def extreme(column, which):
@@ -176,10 +170,11 @@ def pattern_rows():
 def shallow_rows():
     alike, before = of("shallow", "same_last_1"), of("shallow", "overlap_before")
     return [
-        *thirds("triggers that end in the same token", alike, (NOT_MEASURED,) * 3),
-        ("the same of random prefixes", NOT_MEASURED, everywhere(of("shallow", "same_last_1_random"))),
-        *thirds("words shared before the last token", before, (NOT_MEASURED,) * 3),
-        ("the same of random prefixes", NOT_MEASURED, everywhere(of("shallow", "overlap_before_random"))),
+        thirds("triggers that end in the same token", alike, NOT_MEASURED),
+        ("random prefixes that do", NOT_MEASURED, everywhere(of("shallow", "same_last_1_random"))),
+        thirds("overlap of triggers' words before the last token", before, NOT_MEASURED),
+        ("overlap of random prefixes' words", NOT_MEASURED,
+         everywhere(of("shallow", "overlap_before_random"))),
     ]
 
 
@@ -204,21 +199,27 @@ def perturbation_rows():
         ("without the last token", NOT_STATED, median("last")),
         ("last changes more than random, random more than first", "yes", ordered),
         ("layers whose median without the last token is above -93 %", NOT_STATED, weaker),
-        *thirds("coefficients that are 0 without the last token", zeroed),
+        thirds("coefficients that are 0 without the last token", zeroed),
     ]
 
 
 def agreement_rows():
     agree, frequent = of("agreement", "agree_next"), of("agreement", "frequent")
+
+    def beaten(model):
+        layers = sum(frequent(model)[layer] > share for layer, share in agree(model).items())
+        return f"in {layers} of {model.depth} layers"
+
     low, high = stated("4", "agree_next", 1), stated("4", "agree_next", 16)
     random = stated("4", "random", write=lambda share: f"{100 * share:.4f} %")
     return [
-        *thirds("values that predict the next token, mean of the layers", agree,
-                (f"near {low}", f"near {low}", f"rises to {high}"), how=mean),
+        thirds("values that predict the next token, mean of the layers", agree,
+               f"near {low} / near {low} / rising to {high}", averaged=True),
         ("most of any layer", high, extreme(agree, max)),
         ("last layer", high, at(agree, -1)),
         ("a random token would", random, everywhere(of("agreement", "random"))),
         ("the most frequent token would", NOT_STATED, everywhere(frequent)),
+        ("the most frequent token would more often than the value", NOT_STATED, beaten),
     ]
 
 
@@ -227,8 +228,8 @@ def rank_rows():
         return digits(0.5 / float(model.table("agreement")[0]["random"]))
 
     return [
-        *thirds("median rank of the next token", of("rank", "p50"), convert=float, unit=""),
-        *thirds("rank that a tenth of the keys is below", of("rank", "p10"), convert=float, unit=""),
+        thirds("median rank of the next token", of("rank", "p50"), convert=float, unit=""),
+        thirds("rank that a tenth of the keys is below", of("rank", "p10"), convert=float, unit=""),
         ("half the vocabulary", NOT_STATED, half),
     ]
 
@@ -257,13 +258,14 @@ def confidence_rows():
 
 def top_values_table():
     """Of each model the most confident values, and the end of their first trigger."""
-    lines = ["| model | layer | cell | promotes | probability | of its triggers, followed by that | the first trigger ends in |",
-             "| --- | --- | --- | --- | --- | --- | --- |"]
+    lines = ["| model | layer | cell | promotes | probability | triggers "
+             "| the first trigger ends in |", "| --- | --- | --- | --- | --- | --- | --- |"]
     for model in MODELS:
         for row in model.table("top-values")[:5]:
             end = " ".join(row["example"].split()[-5:])
-            lines.append(f"| {model.name} | {row['layer']} | {row['cell']} | {code(row['token'])} | "
-                         f"{digits(percent(float(row['probability'])))} % | {row['agree_in_50']} | {code(end)} |")
+            cells = [model.name, row["layer"], row["cell"], code(row["token"]),
+                     digits(percent(float(row["probability"]))) + " %", row["agree_in_50"], code(end)]
+            lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
@@ -276,26 +278,29 @@ def active_rows():
     return [
         ("active memories: fewest of any layer", stated("7", "active"), extreme(active, min)),
         ("most of any layer", stated("7", "active"), extreme(active, max)),
-        *thirds("mean of the layers", active, how=mean),
-        *beyond("active memories beyond 0.5 either way", "active-beyond-0.5", "mean"),
+        thirds("active memories, mean of the layers", active, averaged=True),
+        beyond("memories beyond ±0.5", "active-beyond-0.5", "mean"),
     ]
 
 
 def beyond(what, table, column):
-    """Three rows of the run in which only coefficients below -0.5 or above 0.5 count as active."""
-    return [(name, paper, lambda model, cell=cell: cell(model) if model.has(table) else NOT_MEASURED)
-            for name, paper, cell in thirds(what, of(table, column))]
+    """A row of the run in which only coefficients below -0.5 or above 0.5 count as active."""
+    name, paper, cell = thirds(what, of(table, column))
+    return (name, paper, lambda model: cell(model) if model.has(table) else NOT_MEASURED)
 
 
 def composition_rows():
     none = of("composition", "zero_agreement")
     return [
         ("no memory agrees: layer 1", stated("8", "zero_agreement"), at(none, 1)),
-        *thirds("no memory agrees", none, (stated("8", "zero_agreement"),) * 3),
-        ("one agrees: its token is a stop word", stated("8", "stop_word"), everywhere(of("composition", "stop_word"))),
+        ("layers where that is so for most prefixes", NOT_STATED,
+         lambda model: layer_list([layer for layer, share in none(model).items() if share > 0.5])),
+        thirds("no memory agrees", none, stated("8", "zero_agreement")),
+        ("one agrees: its token is a stop word", stated("8", "stop_word"),
+         everywhere(of("composition", "stop_word"))),
         ("one agrees: the prefix has fewer than 5 tokens", stated("8", "short_prefix"),
          everywhere(of("composition", "short_prefix"))),
-        *beyond("no memory beyond 0.5 either way agrees", "composition-beyond-0.5", "zero_agreement"),
+        beyond("no memory beyond ±0.5 agrees", "composition-beyond-0.5", "zero_agreement"),
     ]
 
 
@@ -305,8 +310,8 @@ def growth(column, papers=(NOT_STATED,) * 5):
         return lambda model: at(column, model.third(number)[-1])(model)
 
     return [("layer 1", papers[0], at(column, 1)), ("layer 2", papers[1], at(column, 2)),
-            ("end of the lower third", papers[2], end_of(0)), ("end of the middle third", papers[3], end_of(1)),
-            ("last layer", papers[4], at(column, -1))]
+            ("end of the lower third", papers[2], end_of(0)),
+            ("end of the middle third", papers[3], end_of(1)), ("last layer", papers[4], at(column, -1))]
 
 
 def refinement_rows():
@@ -320,7 +325,9 @@ def probability_rows():
     def median(layer):
         return lambda model: digits(rank(model)[layer if layer > 0 else model.depth])
 
-    return [*growth(of("refinement", "probability")), ("median rank: layer 1", NOT_STATED, median(1)),
+    probability = of("refinement", "probability")
+    return [*growth(probability), ("most of any layer", NOT_STATED, extreme(probability, max)),
+            ("median rank: layer 1", NOT_STATED, median(1)),
             ("median rank: last layer", NOT_STATED, median(-1))]
 
 
@@ -329,7 +336,8 @@ def case_rows():
     kept, neither = total(residual, of("cases", "agreement")), of("cases", "composition")
 
     def above(column):
-        return lambda model: span([percent(share) for layer, share in column(model).items() if layer > 2], " %")
+        return lambda model: span([percent(share) for layer, share in column(model).items() if layer > 2],
+                                  " %")
 
     def changed(model):
         last = model.table("settled")[-1]
@@ -348,7 +356,8 @@ def case_rows():
             [percent(share) for layer, share in neither(model).items() if 1 < layer < model.depth], " %")),
         ("last layer", NOT_STATED, at(neither, -1)),
         ("predictions that the last layer changes", NOT_STATED, changed),
-        ("of these, to a word of distant meaning", stated("section 5.2", "distant"), lambda model: "not read"),
+        ("of these, to a word of distant meaning", stated("section 5.2", "distant"),
+         lambda model: "not read"),
     ]
 
 
@@ -371,9 +380,10 @@ def settled_rows():
 
 
 FIGURES = {
-    "figure-2": pattern_rows, "shallow": shallow_rows, "figure-3": perturbation_rows, "figure-4": agreement_rows,
-    "figure-5": rank_rows, "figure-6": confidence_rows, "figure-7": active_rows, "figure-8": composition_rows,
-    "figure-9": refinement_rows, "figure-10": probability_rows, "figure-11": case_rows, "settled": settled_rows,
+    "figure-2": pattern_rows, "shallow": shallow_rows, "figure-3": perturbation_rows,
+    "figure-4": agreement_rows, "figure-5": rank_rows, "figure-6": confidence_rows,
+    "figure-7": active_rows, "figure-8": composition_rows, "figure-9": refinement_rows,
+    "figure-10": probability_rows, "figure-11": case_rows, "settled": settled_rows,
 }
 TABLES = {**{name: lambda rows=rows: figure_table(rows()) for name, rows in FIGURES.items()},
           "table-2": top_values_table}
