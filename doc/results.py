@@ -17,6 +17,7 @@ FOLDER = pathlib.Path(__file__).resolve().parent
 PAGE = FOLDER / "results.md"
 NOT_STATED = "not stated in the text"
 NOT_MEASURED = "not measured"
+OURS = "(ours)"
 
 
 def read(path):
@@ -39,6 +40,10 @@ def change(numbers):
 
 def percent(share):
     return 100 * share
+
+
+def of_hundred(share):
+    return f"{percent(share):.0f} of 100"
 
 
 def span(numbers, unit=""):
@@ -170,10 +175,10 @@ def pattern_rows():
 def shallow_rows():
     alike, before = of("shallow", "same_last_1"), of("shallow", "overlap_before")
     return [
-        thirds("triggers that end in the same token", alike, NOT_MEASURED),
-        ("random prefixes that do", NOT_MEASURED, everywhere(of("shallow", "same_last_1_random"))),
-        thirds("overlap of triggers' words before the last token", before, NOT_MEASURED),
-        ("overlap of random prefixes' words", NOT_MEASURED,
+        thirds("triggers that end in the same token", alike, OURS),
+        ("random prefixes that do", OURS, everywhere(of("shallow", "same_last_1_random"))),
+        thirds("overlap of triggers' words before the last token", before, OURS),
+        ("overlap of random prefixes' words", OURS,
          everywhere(of("shallow", "overlap_before_random"))),
     ]
 
@@ -198,7 +203,7 @@ def perturbation_rows():
         ("without a random token", NOT_STATED, median("random")),
         ("without the last token", NOT_STATED, median("last")),
         ("last changes more than random, random more than first", "yes", ordered),
-        ("layers whose median without the last token is above -93 %", NOT_STATED, weaker),
+        ("layers whose median without the last token is above -93 %", OURS, weaker),
         thirds("coefficients that are 0 without the last token", zeroed),
     ]
 
@@ -218,8 +223,8 @@ def agreement_rows():
         ("most of any layer", high, extreme(agree, max)),
         ("last layer", high, at(agree, -1)),
         ("a random token would", random, everywhere(of("agreement", "random"))),
-        ("the most frequent token would", NOT_STATED, everywhere(frequent)),
-        ("the most frequent token would more often than the value", NOT_STATED, beaten),
+        ("the most frequent token would", OURS, everywhere(frequent)),
+        ("the most frequent token would more often than the value", OURS, beaten),
     ]
 
 
@@ -230,7 +235,7 @@ def rank_rows():
     return [
         thirds("median rank of the next token", of("rank", "p50"), convert=float, unit=""),
         thirds("rank that a tenth of the keys is below", of("rank", "p10"), convert=float, unit=""),
-        ("half the vocabulary", NOT_STATED, half),
+        ("half the vocabulary", OURS, half),
     ]
 
 
@@ -250,9 +255,9 @@ def confidence_rows():
         ("largest probability of all", NOT_STATED,
          lambda model: digits(percent(float(model.table("confidence")[-1]["high"]))) + " %"),
         ("of the 100 most confident values, in the upper third",
-         stated("6", "top_100_in_layers", write=lambda share: f"{100 * share:.0f} of 100"), upper),
+         stated("6", "top_100_in_layers", write=of_hundred), upper),
         ("of these, predict what follows one of their key's triggers",
-         stated("6", "top_100_agree", write=lambda share: f"{100 * share:.0f} of 100"), agree),
+         stated("6", "top_100_agree", write=of_hundred), agree),
     ]
 
 
@@ -285,15 +290,15 @@ def active_rows():
 
 def beyond(what, table, column):
     """A row of the run in which only coefficients below -0.5 or above 0.5 count as active."""
-    name, paper, cell = thirds(what, of(table, column))
-    return (name, paper, lambda model: cell(model) if model.has(table) else NOT_MEASURED)
+    name, _, cell = thirds(what, of(table, column))
+    return (name, OURS, lambda model: cell(model) if model.has(table) else NOT_MEASURED)
 
 
 def composition_rows():
     none = of("composition", "zero_agreement")
     return [
         ("no memory agrees: layer 1", stated("8", "zero_agreement"), at(none, 1)),
-        ("layers where that is so for most prefixes", NOT_STATED,
+        ("layers where that is so for most prefixes", OURS,
          lambda model: layer_list([layer for layer, share in none(model).items() if share > 0.5])),
         thirds("no memory agrees", none, stated("8", "zero_agreement")),
         ("one agrees: its token is a stop word", stated("8", "stop_word"),
@@ -315,7 +320,7 @@ def growth(column, papers=(NOT_STATED,) * 5):
 
 
 def refinement_rows():
-    third = f"about {stated('9', 'residual_is_final')}"
+    third = f"bottom layers: about {stated('9', 'residual_is_final')}"
     return growth(of("refinement", "residual_is_final"), (third, third, *[NOT_STATED] * 3))
 
 
@@ -356,7 +361,7 @@ def case_rows():
             [percent(share) for layer, share in neither(model).items() if 1 < layer < model.depth], " %")),
         ("last layer", NOT_STATED, at(neither, -1)),
         ("predictions that the last layer changes", NOT_STATED, changed),
-        ("of these, to a word of distant meaning", stated("section 5.2", "distant"),
+        ("of these, to a word of distant meaning", stated("section 5.2", "distant", write=of_hundred),
          lambda model: "not read"),
     ]
 
@@ -369,13 +374,12 @@ def settled_rows():
         return lambda model: at(of("settled", "cumulative"), model.third(number)[-1])(model)
 
     return [
-        ("prefixes", NOT_STATED, lambda model: model.table("perplexity")[0]["prefixes"]),
-        ("perplexity on them", NOT_STATED, perplexity("perplexity", digits)),
-        ("the model's prediction is the next token", NOT_STATED,
+        ("perplexity on these prefixes", OURS, perplexity("perplexity", digits)),
+        ("the model's prediction is the next token", OURS,
          perplexity("next_is_top", lambda share: digits(percent(share)) + " %")),
-        ("the prediction stays from a layer of the lower third on", NOT_STATED, settled(0)),
-        ("from one of the lower two thirds on", NOT_STATED, settled(1)),
-        ("from some layer's residual on", NOT_STATED, settled(2)),
+        ("the prediction stays from a layer of the lower third on", OURS, settled(0)),
+        ("from one of the lower two thirds on", OURS, settled(1)),
+        ("from some layer's residual on", OURS, settled(2)),
     ]
 
 

@@ -15,8 +15,8 @@ from test_rooms import ROOMS
 
 README = ROOT / "README.md"
 EXTENDING = ROOT / "doc" / "extending.md"
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("doc/**/*.md"), *ROOT.glob("data/*.md"), *ROOT.glob("data/brown-lm/*.md"),
-                *ROOT.glob("data/annotations/*.md"), *ROOT.glob("tests/*.md")])
+PLACES = ("*.md", "doc/*.md", "data/*.md", "data/brown-lm/*.md", "data/annotations/*.md")
+PAGES = sorted(path for place in PLACES for path in ROOT.glob(place))
 FETCHED = ("data/corpora/", "data/models/")  # what the recipes make
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
@@ -53,15 +53,16 @@ def test_links_lead_somewhere(page):
 def test_a_wrong_link_would_be_seen(tmp_path):
     (tmp_path / "there.md").write_text("# What is there?\n")
     page = tmp_path / "page.md"
-    page.write_text("# Page\n[a](there.md#what-is-there) [b](gone.md) ![c](no.svg) [d](there.md#other)\n"
-                    "[e](#page) [f](#x)\n    [g](code.md)\n")
+    page.write_text("# Page\n[a](there.md#what-is-there) [b](gone.md) ![c](no.svg)\n"
+                    "[d](there.md#other) [e](#page) [f](#x)\n    [g](code.md)\n")
     assert wrong_links(page) == ["gone.md", "no.svg", "there.md#other", "#x"]
 
 
 @each_page
 def test_paths_that_are_named_are_there(page):
     words = [word for code in re.findall(r"`([^`\n]+)`", prose(page)) for word in code.split()]
-    paths = [word for word in words if re.match(r"(tools|man|common|pipelines|data|doc|tests)/[\w./*-]*$", word)
+    folders = r"(tools|man|common|pipelines|data|doc|tests)"
+    paths = [word for word in words if re.match(folders + r"/[\w./*-]*$", word)
              and "NAME" not in word and not word.startswith(FETCHED)]
     assert [path for path in paths if not list(ROOT.glob(path))] == []
 
@@ -80,18 +81,19 @@ def test_map_shows_the_rooms_in_their_order():
 
 
 def test_map_has_every_folder():
-    folders = {path.name for path in ROOT.iterdir() if path.is_dir() and path.name[0] not in "._"} - {"build", "out"}
-    assert folders <= set(re.findall(r"^\| `(\w+)/`", README.read_text(), re.MULTILINE))
+    folders = {path.name for path in ROOT.iterdir() if path.is_dir() and path.name[0] not in "._"}
+    assert folders - {"build", "out"} <= set(re.findall(r"^\| `(\w+)/`", README.read_text(), re.MULTILINE))
 
 
 def test_names_that_extending_tells_to_touch_are_in_their_files():
     found = []
     for files, what in re.findall(r"^\| (`.*?) \| (.*) \|$", EXTENDING.read_text(), re.MULTILINE):
-        paths = [ROOT / path for path in re.findall(r"`([^`]+)`", files) if (ROOT / path).is_file()]
+        paths = [ROOT / path for path in re.findall(r"`([^`]+)`", files)]
+        texts = [path.read_text() for path in paths if path.is_file()]
         for name in re.findall(r"`([A-Za-z]+(?:_[A-Za-z]+)*)`", what):
-            if paths:
+            if texts:
                 found.append(name)
-                assert any(re.search(rf"\b{name}\b", path.read_text()) for path in paths), f"{name} is not in {files}"
+                assert any(re.search(rf"\b{name}\b", text) for text in texts), f"{name} is not in {files}"
     assert len(found) > 5
 
 
@@ -121,7 +123,8 @@ def test_example_stage(bin, model, valid):
     tokens = ok(bin, "tokenize", "--model", model, "--limit", 200, valid)
     activations = ok(bin, "forward-dump", "--model", model, stdin=tokens)
     triggers = ok(bin, "topk-keys", "--top", 5, stdin=activations)
-    done = subprocess.run([sys.executable, "-c", program], input=triggers, capture_output=True, check=True)
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, input=triggers, capture_output=True, check=True)
 
     expected = {}
     for record in streams.read(triggers).records:
@@ -131,8 +134,9 @@ def test_example_stage(bin, model, valid):
         expected.setdefault(record["layer"], []).append(len({prefix[-1] for prefix in prefixes}) == 1)
     lines = [line.split() for line in done.stdout.decode().splitlines()]
     assert [int(layer) for layer, _ in lines] == [layer + 1 for layer in sorted(expected)]
-    assert [float(share) for _, share in lines] == [np.mean(expected[layer]) for layer in sorted(expected)]
+    shares = [np.mean(expected[layer]) for layer in sorted(expected)]
+    assert [float(share) for _, share in lines] == shares
     assert any(0 < float(share) < 1 for _, share in lines)
 
-    cut = subprocess.run([sys.executable, "-c", program], input=triggers[:-50], capture_output=True, check=False)
+    cut = subprocess.run(command, input=triggers[:-50], capture_output=True, check=False)
     assert cut.returncode != 0
