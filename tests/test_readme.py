@@ -1,6 +1,6 @@
-"""The README's example stage, as it stands there, on a real stream."""
+"""README and the other pages in Markdown: links lead somewhere, paths and names are there, the
+README is short, its map shows the rooms; the example stage runs as it stands there."""
 
-import pathlib
 import re
 import subprocess
 import sys
@@ -9,19 +9,122 @@ import numpy as np
 import pytest
 
 import streams
+from conftest import ROOT
 from helpers import ok
+from test_rooms import ROOMS
 
-README = pathlib.Path(__file__).resolve().parent.parent / "README.md"
+README = ROOT / "README.md"
+EXTENDING = ROOT / "doc" / "extending.md"
+PLACES = ("*.md", "doc/*.md", "data/*.md", "data/brown-lm/*.md", "data/annotations/*.md")
+PAGES = sorted(path for place in PLACES for path in ROOT.glob(place))
+FETCHED = ("data/corpora/", "data/models/")  # what the recipes make
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
+
+def prose(page):
+    """A page without its blocks of code."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"^    .*$", "", text, flags=re.MULTILINE)
+
+
+def anchors(page):
+    """What a link's #... may say: headings, as GitHub writes them."""
+    headings = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def wrong_links(page):
+    wrong = []
+    for link in re.findall(r"\]\(([^)\s]*)\)", prose(page)):
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        if re.match(r"https://", link):
+            continue
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            wrong.append(link)
+    return wrong
+
+
+@each_page
+def test_links_lead_somewhere(page):
+    assert wrong_links(page) == []
+
+
+def test_a_wrong_link_would_be_seen(tmp_path):
+    (tmp_path / "there.md").write_text("# What is there?\n")
+    page = tmp_path / "page.md"
+    page.write_text("# Page\n[a](there.md#what-is-there) [b](gone.md) ![c](no.svg)\n"
+                    "[d](there.md#other) [e](#page) [f](#x)\n    [g](code.md)\n")
+    assert wrong_links(page) == ["gone.md", "no.svg", "there.md#other", "#x"]
+
+
+@each_page
+def test_paths_that_are_named_are_there(page):
+    words = [word for code in re.findall(r"`([^`\n]+)`", prose(page)) for word in code.split()]
+    folders = r"(tools|man|common|pipelines|data|doc|tests)"
+    paths = [word for word in words if re.match(folders + r"/[\w./*-]*$", word)
+             and "NAME" not in word and not word.startswith(FETCHED)]
+    assert [path for path in paths if not list(ROOT.glob(path))] == []
+
+
+def test_readme_is_short():
+    assert len(README.read_text().splitlines()) <= 130
+
+
+def test_readme_has_the_two_commands_first():
+    commands = re.findall(r"^    (make .*)$", README.read_text(), re.MULTILINE)
+    assert commands[:2] == ["make run", "make test"]
+
+
+def test_map_shows_the_rooms_in_their_order():
+    assert tuple(re.findall(r"^\| `common/(\w+)/` \|", README.read_text(), re.MULTILINE)) == ROOMS
+
+
+def test_map_has_every_folder():
+    folders = {path.name for path in ROOT.iterdir() if path.is_dir() and path.name[0] not in "._"}
+    assert folders - {"build", "out"} <= set(re.findall(r"^\| `(\w+)/`", README.read_text(), re.MULTILINE))
+
+
+def test_names_that_extending_tells_to_touch_are_in_their_files():
+    found = []
+    for files, what in re.findall(r"^\| (`.*?) \| (.*) \|$", EXTENDING.read_text(), re.MULTILINE):
+        paths = [ROOT / path for path in re.findall(r"`([^`]+)`", files)]
+        texts = [path.read_text() for path in paths if path.is_file()]
+        for name in re.findall(r"`([A-Za-z]+(?:_[A-Za-z]+)*)`", what):
+            if texts:
+                found.append(name)
+                assert any(re.search(rf"\b{name}\b", text) for text in texts), f"{name} is not in {files}"
+    assert len(found) > 5
+
+
+# ------------------------------------------------------------ version
+
+def version():
+    number, = re.findall(r'#define FFKV_VERSION "(.*)"', (ROOT / "common" / "base" / "version.h").read_text())
+    return number
+
+
+def test_citation_has_the_version():
+    assert re.findall(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE) == [version()]
+
+
+def test_changelog_ends_in_the_version():
+    titles = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    numbered = [title for title in titles if title != "Unreleased"]
+    assert re.fullmatch(re.escape(version()) + r" - \d{4}-\d\d-\d\d", numbered[0])
+
+
+# ------------------------------------------------------------ the example stage
 
 @pytest.mark.release_only
 def test_example_stage(bin, model, valid):
     """Oracle: the same count in other words, from the test suite's own reader."""
-    program, = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    program, = re.findall(r"```python\n(.*?)```", EXTENDING.read_text(), re.DOTALL)
     tokens = ok(bin, "tokenize", "--model", model, "--limit", 200, valid)
     activations = ok(bin, "forward-dump", "--model", model, stdin=tokens)
     triggers = ok(bin, "topk-keys", "--top", 5, stdin=activations)
-    done = subprocess.run([sys.executable, "-c", program], input=triggers, capture_output=True, check=True)
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, input=triggers, capture_output=True, check=True)
 
     expected = {}
     for record in streams.read(triggers).records:
@@ -31,8 +134,9 @@ def test_example_stage(bin, model, valid):
         expected.setdefault(record["layer"], []).append(len({prefix[-1] for prefix in prefixes}) == 1)
     lines = [line.split() for line in done.stdout.decode().splitlines()]
     assert [int(layer) for layer, _ in lines] == [layer + 1 for layer in sorted(expected)]
-    assert [float(share) for _, share in lines] == [np.mean(expected[layer]) for layer in sorted(expected)]
+    shares = [np.mean(expected[layer]) for layer in sorted(expected)]
+    assert [float(share) for _, share in lines] == shares
     assert any(0 < float(share) < 1 for _, share in lines)
 
-    cut = subprocess.run([sys.executable, "-c", program], input=triggers[:-50], capture_output=True, check=False)
+    cut = subprocess.run(command, input=triggers[:-50], capture_output=True, check=False)
     assert cut.returncode != 0
