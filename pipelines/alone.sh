@@ -17,10 +17,13 @@ lock=$folder/.made/lock
 
 exec 9>>"$lock"
 # Processes of a run that was interrupted may take a moment to end.
-if ! flock -w 3 9; then
-    echo "make: $folder is in use by $(cat "$lock"); wait for its end, or choose another folder with OUT=" >&2
-    exit 1
-fi
+held=0
+flock --wait 3 --conflict-exit-code 75 9 || held=$?
+case $held in
+0) ;;
+75) echo "make: $folder is in use by $(cat "$lock"); wait for its end, or choose another folder with OUT=" >&2 && exit 1 ;;
+*) echo "make: $lock cannot be locked; choose a folder on another disk with OUT=" >&2 && exit 1 ;;
+esac
 echo "process $$ and what it started, since $(date '+%Y-%m-%d %H:%M:%S')" >"$lock"
 
 for place in "$folder" "$folder/.made" "$folder/figures"; do

@@ -30,9 +30,14 @@ table=$(
 )
 ! printf '%s\n' "$table" | cmp -s - "$out/options.csv" || exit 0
 
+fail() {
+    echo "options.sh: $out/options.csv cannot be written" >&2
+    exit 1
+}
+
 work=$(mktemp -d "$out/.part-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
-printf '%s\n' "$table" >"$work/options.csv"
-printf '%s\n' "$table" | cmp -s - "$work/options.csv" || { echo "options.sh: $out/options.csv cannot be written" >&2; exit 1; }
+printf '%s\n' "$table" 2>/dev/null >"$work/options.csv" || fail
+printf '%s\n' "$table" | cmp -s - "$work/options.csv" || fail
 mv "$work/options.csv" "$out/options.csv"

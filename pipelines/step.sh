@@ -153,8 +153,8 @@ write_record() {
     lines="$state${newline}ran$tab${ran# }"
     ! printf '%s\n' "$lines" | cmp -s - "$record" || return 0
     new=$(mktemp "$made/$name.part-XXXXXX")
-    printf '%s\n' "$lines" >"$new"
-    printf '%s\n' "$lines" | cmp -s - "$new" || fail "$new cannot be written"
+    printf '%s\n' "$lines" 2>/dev/null >"$new" || fail "$record cannot be written"
+    printf '%s\n' "$lines" | cmp -s - "$new" || fail "$record cannot be written"
     mv "$new" "$record"
     "$SCRIPTS/options.sh" "$OUT"
 }

@@ -292,3 +292,23 @@ def test_a_failed_stage_is_a_failed_run(bin, place):
     broken.write_bytes(b"w5 \xff w6\n")
     make(bin, place, "broken", TEXT=broken, status=2)
     assert not (place / "broken" / "results" / "triggers.msgpack").exists()
+
+
+@pytest.mark.parametrize("name, fetched", [("brown", "corpora"), ("smollm2", "models/smollm2")])
+def test_one_at_a_time_fetches(tmp_path, name, fetched):
+    """Two at once: the second begins when the first has ended; what a killed one left goes."""
+    folder = tmp_path / fetched
+    (folder / f".{name}.abc123" / "package").mkdir(parents=True)
+    shutil.copy(ROOT / "data" / f"{name}.sh", tmp_path)
+    for program in "npm", "python":
+        (tmp_path / program).write_text('#!/bin/sh\n[ "$3" != --version ] || exit 0\n'
+                                        f'echo begin >>"{tmp_path}/log"; sleep 0.3; echo end >>"{tmp_path}/log"; exit 1\n')
+        (tmp_path / program).chmod(0o755)
+    changes = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHON": str(tmp_path / "python")}
+    both = [subprocess.Popen([tmp_path / f"{name}.sh"], env=environment(changes), stdout=subprocess.DEVNULL,
+                             stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in both:
+        _, message = process.communicate(timeout=TIMEOUT)
+        assert process.returncode == 1 and "is the network there?" in message
+    assert (tmp_path / "log").read_text().split() == ["begin", "end"] * 2
+    assert [path.name for path in folder.iterdir()] == [".lock"]
