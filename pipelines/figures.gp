@@ -4,7 +4,8 @@
 #   format   "svg" or "png"
 #   models   numbers of the models that have this figure's table, as "1 3"
 #   depths   number of layers of each model, as "16 30 16"
-# and gives the folder of this file, then each model's name.
+# and gives the folder of this file, then each model's name. The picture goes to standard
+# output.
 
 array names[ARGC]
 do for [i = 2:ARGC] { names[i - 1] = ARGV[i] }
@@ -26,7 +27,6 @@ if (format eq "svg") {
         linewidth 2 pointscale 2 background rgb "white" noenhanced
 }
 set encoding utf8
-set output figure.".".format
 set datafile separator comma
 set datafile columnheaders
 

@@ -5,8 +5,9 @@
 #
 # RESULTS are folders with tables as ffkv(7) lists them, one a model (at most 6), and
 # named after it. Each figure whose table is in at least one of them is drawn to OUT,
-# as figNN.svg and figNN.png, beside the numbers of data/published.csv. All tables are
-# checked before anything is drawn; a figure appears when it is complete.
+# as figNN.svg and figNN.png, beside the numbers of data/published.csv; one that is there
+# though no table is goes away. All tables are checked before anything is drawn; a figure
+# appears when it is complete.
 #
 # figures.gp and figures/ beside this file say what is drawn; here is which table and
 # which columns a figure needs.
@@ -80,7 +81,7 @@ out=$1
 shift
 mkdir -p -- "$out"
 out=$(cd -- "$out" && pwd)
-work=$(mktemp -d "$out/.figures.XXXXXX")
+work=$(mktemp -d "$out/.part-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
 
@@ -102,11 +103,27 @@ for results; do
 done
 
 # draw FIGURE FORMAT MODELS NAMES...: in $work; MODELS are numbers, NAMES those of all models.
+# gnuplot does not tell of what it could not write, so it writes to a pipe, and cat tells.
 draw() (
     settings="figure = '$1'; format = '$2'; models = '$3'; depths = '$depths'"
+    picture=$1.$2
     shift 3
-    cd "$work" && gnuplot -d -e "$settings" -c "$here/figures.gp" "$here" "$@"
+    cd "$work"
+    status=$({
+        {
+            gnuplot -d -e "$settings" -c "$here/figures.gp" "$here" "$@" 4>&-
+            echo $? >&4
+        } | cat >"$picture"
+    } 4>&1) && [ "$status" = 0 ]
 )
+
+# is_complete PICTURE: it ends as a picture of its kind ends.
+is_complete() {
+    case $1 in
+    *.svg) [ "$(tail -c 8 "$1")" = "</svg>" ] ;;
+    *.png) [ "$(tail -c 8 "$1" | od -An -tx1 | tr -d ' \n')" = 49454e44ae426082 ] ;; # IEND and its checksum
+    esac
+}
 
 echo "$figures" | while read -r figure table columns; do
     [ -n "$figure" ] || continue
@@ -116,10 +133,13 @@ echo "$figures" | while read -r figure table columns; do
     done
     if [ -z "$models" ]; then
         echo "$figure: left out, there is no $table.csv"
+        rm -f "$out/$figure.svg" "$out/$figure.png"
         continue
     fi
     for format in svg png; do
         draw "$figure" "$format" "${models# }" "$@" || fail "gnuplot could not draw $figure from $table.csv"
+        is_complete "$work/$figure.$format" || fail "gnuplot left $figure.$format incomplete"
     done
+    sync "$work/$figure.svg" "$work/$figure.png" || fail "$figure cannot be written to the disk"
     mv "$work/$figure.svg" "$work/$figure.png" "$out"
 done

@@ -10,107 +10,109 @@
 #
 # and the names of targets, of those below; all is the default.
 #
-# A target is made again when something that it is made of is newer: texts, the model's
-# files, tools and scripts, and options, of which each set is a file in OUT/.options that
-# is written only when what it says changes. Every file appears when it is complete, so a
-# run that was interrupted goes on where it was.
+# make only orders the steps. step.sh runs one when something that it is made of is not what
+# it was when its results were made, or when a result is not what it was then: texts, the
+# model's files, tools, scripts, options, results of other steps, all by their contents. So
+# a run that was interrupted goes on where it was, and times do not matter.
+#
+# One make at a time works in OUT: alone.sh calls make again, for the same targets, with
+# the lock.
 
-SCRIPTS := $(dir $(lastword $(MAKEFILE_LIST)))
-OPTIONS := $(OUT)/.options
+GRAPH := $(lastword $(MAKEFILE_LIST))
+SCRIPTS := $(patsubst %/,%,$(dir $(GRAPH)))
+export MODEL TEXT VALID OUT BIN SCRIPTS
 export PATH := $(BIN):$(PATH)
 
-# $(call tokenizing,TEXT)
-tokenizing = --mode $(MODE) --name "$(basename $(notdir $(1)))"
-limited := $(call tokenizing,$(TEXT))$(if $(SENTENCES), --limit $(SENTENCES))
+ifndef ALONE
+
+$(or $(MAKECMDGOALS),all): alone
+	@:
+alone:
+	+@"$$SCRIPTS/alone.sh" "$$OUT" $(MAKE) --no-print-directory -f "$(GRAPH)" $(MAKECMDGOALS) ALONE=1
+.PHONY: alone $(or $(MAKECMDGOALS),all)
+
+else
+
+# $(call name_of,FILE): without folders and what is behind the last point; spaces stay.
+space := $() $()
+stand_in := $(shell printf '\037')
+name_of = $(subst $(stand_in),$(space),$(basename $(notdir $(subst $(space),$(stand_in),$(1)))))
+export TEXT_NAME := $(call name_of,$(TEXT))
+export VALID_NAME := $(call name_of,$(VALID))
+
+limited := --mode $(MODE) --name "$$TEXT_NAME"$(if $(SENTENCES), --limit $(SENTENCES))
+sampled := $(if $(filter all,$(PREFIXES)),--all,--prefixes $(PREFIXES)) --mode $(MODE) --name "$$VALID_NAME"
 removed := --sample $(KEYS) --top $(REMOVALS)
-sampled := $(if $(filter all,$(PREFIXES)),--all,--prefixes $(PREFIXES)) $(call tokenizing,$(VALID))
 
-model_files := $(if $(wildcard $(MODEL)/config.json),$(wildcard $(addprefix $(MODEL)/,*.json *.safetensors *.txt)),$(MODEL))
-
-# $(call made_of,SCRIPT,TOOLS): a script and the tools that it runs
-made_of = $(SCRIPTS)$(1) $(addprefix $(BIN)/,$(2))
+# $(call step,NAME,SCRIPTS,TOOLS): what runs a step, and the scripts and tools that it is made of
+step = "$$SCRIPTS/step.sh" $(1) $(foreach script,$(2),"$$SCRIPTS/$(script)") $(foreach tool,$(3),"$$BIN/$(tool)")
+# $(call in_out,FILES)
+in_out = $(foreach file,$(1),"$$OUT/$(file)")
+published = "$$SCRIPTS/../data/published.csv"
 
 all: triggers agreement composition refinement perturbation shallow annotation figures report
-triggers: $(OUT)/triggers.msgpack
-agreement: $(OUT)/agreement.csv
-composition: $(OUT)/composition.csv
-refinement: $(OUT)/refinement.csv
-perturbation: $(OUT)/perturbation.csv
-shallow: $(OUT)/shallow.csv
-annotation: $(OUT)/annotation.html $(if $(ANNOTATIONS),$(OUT)/patterns.csv)
-figures: $(OUT)/figures/.complete
-report: $(OUT)/report/index.html
-
-# ---- options ----
-
-$(OPTIONS)/model: export WORDS = $(MODEL)
-$(OPTIONS)/triggers: export WORDS = $(TEXT) $(limited)
-$(OPTIONS)/aggregation: export WORDS = $(VALID) $(sampled)
-$(OPTIONS)/perturbation: export WORDS = $(removed)
-$(OPTIONS)/annotations: export WORDS = $(ANNOTATIONS)
-$(OPTIONS)/%: FORCE
-	@mkdir -p $(@D)
-	@printf '%s\n' "$$WORDS" | cmp -s - $@ || printf '%s\n' "$$WORDS" > $@
-
-# $(call option_row,EXPERIMENTS,SET): a set as a row of CSV
-option_row = sed 's/"/""/g; s/^/$(1),"/; s/$$/"/' $(OPTIONS)/$(2)
-$(OUT)/options.csv: $(addprefix $(OPTIONS)/,model triggers aggregation perturbation annotations)
-	@{ echo experiments,options && $(call option_row,all,model) && $(call option_row,triggers and shallow,triggers) && \
-		$(call option_row,composition and refinement,aggregation) && $(call option_row,perturbation,perturbation) && \
-		$(call option_row,patterns,annotations); } > $@.new
-	@mv $@.new $@
 
 # ---- experiments ----
 
-$(OUT)/triggers.msgpack: $(TEXT) $(model_files) $(OPTIONS)/model $(OPTIONS)/triggers \
-		$(call made_of,triggers.sh,tokenize forward-dump topk-keys project-values)
-	$(SCRIPTS)triggers.sh "$(MODEL)" "$(TEXT)" "$(OUT)" $(limited)
+triggers:
+	@$(call step,$@,triggers.sh,tokenize forward-dump topk-keys project-values) "$$MODEL" "$$TEXT" \
+		--results triggers.msgpack -- "$$SCRIPTS/triggers.sh" "$$MODEL" "$$TEXT" "$$OUT" $(limited)
 
-$(addprefix $(OUT)/,agreement.csv rank.csv confidence.csv top-values.csv) &: $(OUT)/triggers.msgpack \
-		$(call made_of,agreement.sh,agreement-stats)
-	$(SCRIPTS)agreement.sh "$(MODEL)" "$(OUT)"
+agreement: triggers
+	@$(call step,$@,agreement.sh,agreement-stats) "$$MODEL" $(call in_out,triggers.msgpack) \
+		--results agreement.csv rank.csv confidence.csv top-values.csv -- "$$SCRIPTS/agreement.sh" "$$MODEL" "$$OUT"
 
-$(OUT)/values.msgpack: $(model_files) $(OPTIONS)/model $(BIN)/project-values
-	project-values --model "$(MODEL)" --all --tops 1 --output $@
+values:
+	@$(call step,$@,,project-values) "$$MODEL" \
+		--results values.msgpack -- project-values --model "$$MODEL" --all --tops 1 --output "$$OUT/values.msgpack"
 
-$(addprefix $(OUT)/,composition.csv active.csv) &: $(VALID) $(OUT)/values.msgpack $(OPTIONS)/aggregation \
-		$(SCRIPTS)../data/stop-words.txt $(SCRIPTS)prefixes.sh $(call made_of,composition.sh,tokenize forward-dump composition-stats)
-	$(SCRIPTS)composition.sh "$(MODEL)" "$(VALID)" "$(OUT)" $(sampled)
+composition: values
+	@$(call step,$@,composition.sh prefixes.sh ../data/stop-words.txt,tokenize forward-dump composition-stats) \
+		"$$MODEL" "$$VALID" $(call in_out,values.msgpack) \
+		--results composition.csv active.csv -- "$$SCRIPTS/composition.sh" "$$MODEL" "$$VALID" "$$OUT" $(sampled)
 
-$(addprefix $(OUT)/,refinement.csv cases.csv last-layer.csv settled.csv perplexity.csv) &: $(VALID) $(model_files) \
-		$(OPTIONS)/model $(OPTIONS)/aggregation $(SCRIPTS)prefixes.sh $(call made_of,refinement.sh,tokenize forward-dump refinement-stats)
-	$(SCRIPTS)refinement.sh "$(MODEL)" "$(VALID)" "$(OUT)" $(sampled)
+refinement:
+	@$(call step,$@,refinement.sh prefixes.sh,tokenize forward-dump refinement-stats) "$$MODEL" "$$VALID" \
+		--results refinement.csv cases.csv last-layer.csv settled.csv perplexity.csv \
+		-- "$$SCRIPTS/refinement.sh" "$$MODEL" "$$VALID" "$$OUT" $(sampled)
 
-$(OUT)/perturbation.csv: $(OUT)/triggers.msgpack $(OPTIONS)/perturbation \
-		$(call made_of,perturbation.sh,perturb-triggers forward-dump perturbation-stats)
-	$(SCRIPTS)perturbation.sh "$(MODEL)" "$(OUT)" $(removed)
+perturbation: triggers
+	@$(call step,$@,perturbation.sh,perturb-triggers forward-dump perturbation-stats) \
+		"$$MODEL" $(call in_out,triggers.msgpack) \
+		--results perturbation.csv -- "$$SCRIPTS/perturbation.sh" "$$MODEL" "$$OUT" $(removed)
 
-$(addprefix $(OUT)/,shallow.csv shallow-keys.csv shallow-ngrams.csv) &: $(TEXT) $(OUT)/triggers.msgpack \
-		$(call made_of,shallow.sh,tokenize shallow-stats)
-	$(SCRIPTS)shallow.sh "$(MODEL)" "$(TEXT)" "$(OUT)" $(limited)
+shallow: triggers
+	@$(call step,$@,shallow.sh,tokenize shallow-stats) "$$MODEL" "$$TEXT" $(call in_out,triggers.msgpack) \
+		--results shallow.csv shallow-keys.csv shallow-ngrams.csv \
+		-- "$$SCRIPTS/shallow.sh" "$$MODEL" "$$TEXT" "$$OUT" $(limited)
 
-$(OUT)/annotation.html: $(OUT)/triggers.msgpack $(call made_of,annotation.sh,annotation-sheet)
-	$(SCRIPTS)annotation.sh "$(MODEL)" "$(OUT)"
+annotation: page patterns
 
-$(addprefix $(OUT)/,patterns.csv annotations.csv) &: $(ANNOTATIONS) $(OUT)/triggers.msgpack $(OPTIONS)/annotations \
-		$(call made_of,annotation.sh,pattern-stats)
-	$(SCRIPTS)annotation.sh "$(MODEL)" "$(OUT)" $(ANNOTATIONS)
+page: triggers
+	@$(call step,annotation,annotation.sh,annotation-sheet) "$$MODEL" $(call in_out,triggers.msgpack) \
+		--results annotation.html -- "$$SCRIPTS/annotation.sh" "$$MODEL" "$$OUT"
+
+patterns: triggers
+	@$(if $(ANNOTATIONS),$(call step,$@,annotation.sh,pattern-stats) $(ANNOTATIONS) $(call in_out,triggers.msgpack) \
+		--results patterns.csv kappa.csv annotations.csv \
+		-- "$$SCRIPTS/annotation.sh" "$$MODEL" "$$OUT" $(ANNOTATIONS),$(call step,$@) --undo)
 
 # ---- pictures and pages ----
 
-tables := $(addprefix $(OUT)/,agreement.csv rank.csv confidence.csv top-values.csv composition.csv active.csv \
-	refinement.csv cases.csv last-layer.csv settled.csv perplexity.csv perturbation.csv shallow.csv \
-	shallow-keys.csv) $(if $(ANNOTATIONS),$(OUT)/patterns.csv)
+tables = agreement.csv rank.csv confidence.csv top-values.csv composition.csv active.csv refinement.csv cases.csv \
+	last-layer.csv settled.csv perplexity.csv perturbation.csv shallow.csv shallow-keys.csv
+experiments = agreement composition refinement perturbation shallow annotation
 
-$(OUT)/figures/.complete: $(tables) $(SCRIPTS)../data/published.csv $(SCRIPTS)figures.sh \
-		$(wildcard $(SCRIPTS)figures.gp $(SCRIPTS)figures/*)
-	$(SCRIPTS)figures.sh "$(OUT)/figures" "$(OUT)"
-	@touch $@
+figures: $(experiments)
+	@$(call step,$@,figures.sh figures.gp figures) $(published) $(call in_out,$(tables)) --maybe $(call in_out,patterns.csv) \
+		--results figures -- "$$SCRIPTS/figures.sh" "$$OUT/figures" "$$OUT"
 
-$(OUT)/report/index.html: $(OUT)/triggers.msgpack $(tables) $(OUT)/options.csv $(OUT)/figures/.complete \
-		$(SCRIPTS)../data/published.csv $(call made_of,report.sh,report-pages)
-	$(SCRIPTS)report.sh "$(MODEL)" "$(OUT)"
+report: figures
+	@"$$SCRIPTS/options.sh" "$$OUT"
+	@$(call step,$@,report.sh,report-pages) "$$MODEL" $(published) $(call in_out,triggers.msgpack figures options.csv $(tables)) \
+		--maybe $(call in_out,patterns.csv annotations.csv) \
+		--results report -- "$$SCRIPTS/report.sh" "$$MODEL" "$$OUT"
 
-FORCE:
-.PHONY: all triggers agreement composition refinement perturbation shallow annotation figures report FORCE
-.DELETE_ON_ERROR:
+.PHONY: all triggers agreement values composition refinement perturbation shallow annotation page patterns figures report
+
+endif

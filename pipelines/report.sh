@@ -18,8 +18,10 @@ published=$(dirname "$0")/../data/published.csv
 [ ! -e "$out/annotations.csv" ] || set -- --annotations "$out/annotations.csv" "$@"
 [ ! -e "$out/shallow-keys.csv" ] || set -- --measures "$out/shallow-keys.csv" "$@"
 
-rm -rf "$out/report.new"
-report-pages --model "$model" --tables "$out" --output "$out/report.new" "$@" "$out/triggers.msgpack"
-rm -rf "$out/report"
-mv "$out/report.new" "$out/report"
+work=$(mktemp -d "$out/report.part-XXXXXX")
+trap 'rm -rf "$work"' EXIT
+trap 'exit 1' HUP INT TERM
+report-pages --model "$model" --tables "$out" --output "$work/new" "$@" "$out/triggers.msgpack"
+[ ! -e "$out/report" ] || mv "$out/report" "$work/old"
+mv -T "$work/new" "$out/report" # not into one that has appeared
 echo "Open $out/report/index.html in a browser."

@@ -108,7 +108,13 @@ def pipeline(bin, *stages, stdin=b"", env=None):
 
 
 def table(source):
-    """CSV, a path or bytes -> [{column: text}]."""
+    """CSV, a path or bytes -> [{column: text}], texts as they were before ffkv(7)'s rule for spreadsheets."""
+    return [{name: re.sub(r"^'('*[=+@\t\r\n-])", r"\1", field) for name, field in row.items()}
+            for row in raw_table(source)]
+
+
+def raw_table(source):
+    """The same with fields as they stand in the file."""
     text = source.decode() if isinstance(source, bytes) else pathlib.Path(source).read_text()
     return list(csv.DictReader(io.StringIO(text)))
 

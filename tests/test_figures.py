@@ -572,14 +572,46 @@ def test_no_such_folder(tmp_path):
     assert done.stderr == f"figures.sh: {tmp_path}/none: there is no such folder\n"
 
 
-def test_a_gnuplot_that_fails_leaves_no_picture(tmp_path):
-    folder = make_tables(tmp_path / "model", 4, only=["active"])
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "gnuplot").write_text("#!/bin/sh\necho '<svg' >fig07.svg\necho '<png' >fig07.png\nexit 1\n")
+def with_gnuplot(tmp_path, script):
+    """The environment in which gnuplot is this shell script."""
+    (tmp_path / "bin").mkdir(exist_ok=True)
+    (tmp_path / "bin" / "gnuplot").write_text(f"#!/bin/sh\n{script}\n")
     (tmp_path / "bin" / "gnuplot").chmod(0o755)
-    done = figures(tmp_path / "out", folder, status=1, env={"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"})
-    assert done.stderr == "figures.sh: gnuplot could not draw fig07 from active.csv\n"
+    return {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
+
+
+def test_a_gnuplot_that_fails_leaves_no_picture(tmp_path):
+    """Nor does one that claims to have drawn it, or half of it; and the picture of before stays."""
+    folder = make_tables(tmp_path / "model", 4, only=["active"])
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "fig07.svg").write_text("of an earlier run")
+    for script, says in [("echo '<svg></svg>'; exit 1", "gnuplot could not draw fig07 from active.csv"),
+                         ("kill -9 $$", "gnuplot could not draw fig07 from active.csv"),
+                         ("exit 0", "gnuplot left fig07.svg incomplete"), ("echo '<svg>'", "gnuplot left fig07.svg incomplete"),
+                         ("printf '<svg></svg>\\n\\n'", "gnuplot left fig07.png incomplete")]:
+        done = figures(tmp_path / "out", folder, status=1, env=with_gnuplot(tmp_path, script))
+        assert done.stderr.endswith(f"figures.sh: {says}\n")
+        assert pictures(tmp_path / "out") == {"fig07.svg": b"of an earlier run"}
+
+
+def test_full_disk(tmp_path):
+    """As far as a limit on the size of files can show it, of which gnuplot says as little as of a full disk."""
+    folder = make_tables(tmp_path / "model", 4, only=["active"])
+    done = subprocess.run(["/bin/sh", "-c", "trap '' XFSZ; ulimit -f 8; exec \"$@\"", "sh", FIGURES, tmp_path / "out", folder],
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "File too large" in done.stderr
+    assert done.stderr.endswith("figures.sh: gnuplot could not draw fig07 from active.csv\n")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_picture_whose_table_has_gone(tmp_path):
+    """It goes as well; what else is in the folder stays."""
+    folder = make_tables(tmp_path / "model", 4, only=["active", "cases"])
+    figures(tmp_path / "out", folder)
+    (tmp_path / "out" / "mine.svg").write_text("mine")
+    (folder / "cases.csv").unlink()
+    figures(tmp_path / "out", folder)
+    assert pictures(tmp_path / "out").keys() == {"fig07.svg", "fig07.png", "mine.svg"}
 
 
 def test_published_numbers_have_their_source():

@@ -1,12 +1,14 @@
 """The graph of experiments, pipelines/paper.mk, on a small model with random weights:
 it makes every result, a second time nothing, after a change what depends on it, and
-after interruptions the bytes of an undisturbed run."""
+after interruptions the bytes of an undisturbed run. What changed is told by contents, of
+inputs and results, and one make at a time works in a folder."""
 
 import csv
 import os
 import pathlib
 import random
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -16,6 +18,7 @@ import pytest
 import random_model
 from conftest import ROOT
 from helpers import TIMEOUT, environment, random_sentences, text
+from test_sheet import data_of
 
 pytestmark = pytest.mark.release_only
 
@@ -45,6 +48,7 @@ def make(bin, place, out, *words, status=0, **settings):
     done = subprocess.run(command(bin, place, out, *words, **settings), cwd=ROOT, env=environment(),
                           capture_output=True, text=True, timeout=TIMEOUT, check=False)
     assert done.returncode == status, done.stdout + done.stderr
+    assert "jobserver" not in done.stderr
     return done.stdout
 
 
@@ -57,7 +61,7 @@ def scripts(said):
 
 def results(directory):
     return {str(path.relative_to(directory)): path.read_bytes() for path in sorted(directory.rglob("*"))
-            if path.is_file() and ".options" not in path.parts}
+            if path.is_file() and ".made" not in path.parts}
 
 
 @pytest.fixture(scope="module")
@@ -71,16 +75,16 @@ def test_everything_is_made(undisturbed):
     assert {"triggers.msgpack", "values.msgpack", "annotation.html", "report/index.html"} <= undisturbed.keys()
     assert {f"figures/fig{number:02}.{kind}" for number in (*range(3, 12),) for kind in ("svg", "png")} \
         <= undisturbed.keys()
-    assert all(data for name, data in undisturbed.items() if not name.endswith(".complete"))
+    assert all(undisturbed.values())
 
 
 def test_options_are_told(place, undisturbed):
     rows = list(csv.reader(undisturbed["options.csv"].decode().splitlines()))
-    train, valid = place / "train.txt", place / "valid.txt"
-    assert rows == [["experiments", "options"], ["all", f"{place / 'model'}"],
-                    ["triggers and shallow", f'{train} --mode lines --name "train"'],
-                    ["composition and refinement", f'{valid} --prefixes 50 --mode lines --name "valid"'],
-                    ["perturbation", "--sample 3 --top 5"], ["patterns", ""]]
+    model, train, valid = place / "model", place / "train.txt", place / "valid.txt"
+    limited, sampled = f"{model} {train} --mode lines --name train", f"{model} {valid} --prefixes 50 --mode lines --name valid"
+    assert rows == [["experiments", "options"], ["triggers", limited], ["agreement", str(model)], ["composition", sampled],
+                    ["refinement", sampled], ["perturbation", f"{model} --sample 3 --top 5"], ["shallow", limited],
+                    ["annotation", str(model)]]
 
 
 def test_second_run_does_nothing(bin, place, undisturbed):
@@ -102,12 +106,160 @@ def test_only_what_depends_on_a_change_is_made_again(bin, place, undisturbed):
     runs({"triggers", "agreement", "composition", "refinement", "perturbation", "shallow", "annotation", *pages})
     assert results(place / "changed" / "results") == undisturbed
 
-    time.sleep(0.01)
-    os.utime(place / "valid.txt")
-    runs({"composition", "refinement", *pages})
-    os.utime(place / "model" / "model.safetensors")
-    runs({"triggers", "agreement", "project-values", "composition", "refinement", "perturbation", "shallow",
-          "annotation", *pages})
+
+def test_times_do_not_matter(bin, place, undisturbed):
+    """Everything touched, with times of today, of long ago and of the future: nothing is run."""
+    out = place / "undisturbed" / "results"
+    files = [path for path in (*out.rglob("*"), *place.iterdir(), *(place / "model").iterdir()) if path.is_file()]
+    for moment in None, (1, 1), (2**32, 2**32):
+        for path in files:
+            os.utime(path, moment)
+        assert not scripts(make(bin, place, "undisturbed"))
+    assert results(out) == undisturbed
+
+
+def write_over(path, data):
+    """Other bytes in the same file, with the times that it had."""
+    before = path.stat()
+    path.write_bytes(data)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_edits_that_times_do_not_show(bin, place, undisturbed):
+    """Of inputs: as many bytes as before, and the time of before; back, and all is as it was."""
+    valid, model, goals = place / "valid.txt", place / "model" / "model.safetensors", ["agreement", "refinement"]
+    text, weights = valid.read_bytes(), model.read_bytes()
+    make(bin, place, "edited", *goals)
+    for path, old, new, expected in [(valid, text, text.replace(b"w5", b"w6"), {"refinement"}),
+                                     (model, weights, weights[:-1] + bytes([weights[-1] ^ 1]), {"triggers", "refinement"})]:
+        write_over(path, new)
+        assert expected <= scripts(make(bin, place, "edited", *goals))
+        write_over(path, old)
+        assert expected <= scripts(make(bin, place, "edited", *goals))
+        made = results(place / "edited" / "results")
+        assert all(made[f"{name}.csv"] == undisturbed[f"{name}.csv"] for name in ("agreement", "rank", "refinement", "cases"))
+
+
+def test_results_that_were_damaged_are_made_again(bin, place, undisturbed):
+    """Only they: what is made of them is right when they are what they were."""
+    out = place / "undisturbed" / "results"
+
+    def damage(name, data):
+        write_over(out / name, data) if data is not None else (out / name).unlink()
+
+    damage("triggers.msgpack", undisturbed["triggers.msgpack"][:-9])
+    damage("cases.csv", undisturbed["cases.csv"].replace(b"0", b"1"))
+    damage("settled.csv", None)
+    damage("figures/fig03.svg", b"")
+    damage("figures/fig04.png", None)
+    damage("report/index.html", b"?")
+    damage("report/data/overview.js", None)
+    damage("options.csv", b"experiments,options\n")
+    assert scripts(make(bin, place, "undisturbed")) == {"triggers", "refinement", "figures", "report"}
+    assert results(out) == undisturbed
+    assert not scripts(make(bin, place, "undisturbed"))
+
+
+def tools_but(bin, folder, name, script):
+    """A folder of the tools, of which one is this shell script, with the real one in "$tool"."""
+    folder.mkdir()
+    for tool in pathlib.Path(bin).iterdir():
+        if tool.is_file() and tool.name != name:
+            (folder / tool.name).symlink_to(tool)
+    (folder / name).write_text(f"#!/bin/sh\ntool={pathlib.Path(bin) / name}\n{script}\n")
+    (folder / name).chmod(0o755)
+    return folder
+
+
+def test_an_input_that_changes_while_it_is_read(bin, place, tmp_path, undisturbed):
+    """Also when it says at the end what it said at the beginning."""
+    text = tmp_path / "train.txt"
+    original = (place / "train.txt").read_bytes()
+    for i, edit in enumerate([f'echo w5 w6 >>"{text}"', f'cp "{text}" "{text}.0"; echo w5 >"{text}"; cp "{text}.0" "{text}"']):
+        text.write_bytes(original)
+        tools = tools_but(bin, tmp_path / f"tools{i}", "topk-keys", f'[ -e "{tmp_path}/once{i}" ] || {{ {edit}; }}\n'
+                          f': >"{tmp_path}/once{i}"\nexec "$tool" "$@"')
+        done = subprocess.run(command(tools, place, f"during{i}", "agreement", TEXT=text), cwd=ROOT, env=environment(),
+                              capture_output=True, text=True, timeout=TIMEOUT, check=False)
+        assert done.returncode == 2 and f"step.sh: {text} changed while it was read; run again\n" in done.stderr
+        assert "agreement.sh" not in done.stdout
+        text.write_bytes(original)
+        assert scripts(make(tools, place, f"during{i}", "agreement", TEXT=text)) == {"triggers", "agreement"}
+        assert (place / f"during{i}" / "results" / "agreement.csv").read_bytes() == undisturbed["agreement.csv"]
+
+
+def test_two_makes_in_one_folder(bin, place, tmp_path, undisturbed):
+    """The second is refused as long as the first, or what is left of it, runs; by any name of the folder."""
+    go, out = tmp_path / "go", place / "two" / "results"
+    tools = tools_but(bin, tmp_path / "tools", "topk-keys", f'while [ ! -e "{go}" ]; do sleep 0.05; done; exec "$tool" "$@"')
+    first = subprocess.Popen(command(tools, place, "two", "agreement"), cwd=ROOT, env=environment(), text=True,
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    until(lambda: (out / ".made" / "lock").exists() and (out / ".made" / "lock").read_text())
+    (place / "alias").symlink_to("two")
+    for name, words in ("two", ["-j2"]), ("alias", ["refinement"]):
+        done = subprocess.run(command(bin, place, name, *words, SENTENCES=5), cwd=ROOT, env=environment(),
+                              capture_output=True, text=True, timeout=TIMEOUT, check=False)
+        assert done.returncode == 2 and not scripts(done.stdout)
+        says = re.escape(f"make: {place / name / 'results'} is in use by process ") + r"\d+ .*OUT=\n"
+        assert re.match(says, done.stderr), done.stderr
+    go.touch()
+    said, _ = first.communicate(timeout=TIMEOUT)
+    assert first.returncode == 0, said
+    assert (out / "agreement.csv").read_bytes() == undisturbed["agreement.csv"]
+    assert not (out / "refinement.csv").exists()
+
+
+def until(condition):
+    deadline = time.monotonic() + TIMEOUT
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_leftovers_of_killed_runs_are_cleared_away(bin, place, undisturbed):
+    out = place / "undisturbed" / "results"
+    for name in "triggers.msgpack.part-abc123", ".made/triggers.part-ABCDEF", "figures/.part-0a1B2c/1/shallow.csv", \
+            "report.part-xyzXYZ/new/index.html":
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_bytes(b"?")
+    (out / "my.part-of-it").write_bytes(b"mine")
+    assert not scripts(make(bin, place, "undisturbed"))
+    assert results(out) == {**undisturbed, "my.part-of-it": b"mine"}
+    assert not [path for path in (out / ".made").iterdir() if ".part-" in path.name]
+    (out / "my.part-of-it").unlink()
+
+
+def test_folders_can_be_moved(bin, place, tmp_path, undisturbed):
+    """Names with spaces, dollars and other letters. Of texts and models that lie elsewhere, options.csv tells, so the report too."""
+    out = tmp_path / "o ü" / "results"
+    shutil.copytree(place / "undisturbed" / "results", out)
+    assert not scripts(make(bin, place, "undisturbed", OUT=out))
+    folder = tmp_path / "a ü folder"
+    shutil.copytree(place / "model", folder / "the model")
+    shutil.copy(place / "train.txt", folder)
+    there = {"OUT": out, "MODEL": folder / "the model", "TEXT": folder / "train.txt"}
+    assert scripts(make(bin, place, "undisturbed", **there)) == {"report"}
+    assert not scripts(make(bin, place, "undisturbed", **there))
+    (folder / "train.txt").rename(folder / "my $$ text.v1.txt")
+    there["TEXT"] = folder / "my $$$$ text.v1.txt"  # make's way to write two dollars
+    assert {"triggers", "agreement"} <= scripts(make(bin, place, "undisturbed", "agreement", **there))
+    assert "--name my $$ text.v1\n" in (out / ".made" / "triggers.step").read_text()
+
+
+def test_patterns_that_nobody_asks_for_any_more(bin, place):
+    """Tables and figure of annotations that a later run is not given are not left beside its other results."""
+    data = data_of((place / "undisturbed" / "results" / "annotation.html").read_text())
+    key = data["keys"][0]
+    row = f'A,{data["model"]},{key["layer"]},{key["cell"]},{len(key["triggers"])},1,shallow,=x,1 2 3\n'
+    annotations = place / "a.csv"
+    annotations.write_text("reader,model,layer,cell,triggers,pattern,kind,description,shows\n" + row)
+    out = place / "patterns" / "results"
+    made = {"patterns.csv", "kappa.csv", "annotations.csv", "figures/fig02.svg"}
+    make(bin, place, "patterns", "figures", ANNOTATIONS=annotations)
+    assert made <= results(out).keys()
+    make(bin, place, "patterns", "figures")
+    assert not made & results(out).keys()
+    assert "patterns" not in (out / "options.csv").read_text()
 
 
 def test_parts_can_be_asked_for(bin, place):
@@ -131,7 +283,7 @@ def test_interrupted_runs_go_on(bin, place, undisturbed):
         interrupted += process.wait(TIMEOUT) != 0
     assert interrupted >= 3
     make(bin, place, "interrupted", "-j2")
-    assert {name: data for name, data in results(place / "interrupted" / "results").items() if ".part-" not in name} == undisturbed
+    assert results(place / "interrupted" / "results") == undisturbed
 
 
 def test_a_failed_stage_is_a_failed_run(bin, place):
@@ -140,3 +292,23 @@ def test_a_failed_stage_is_a_failed_run(bin, place):
     broken.write_bytes(b"w5 \xff w6\n")
     make(bin, place, "broken", TEXT=broken, status=2)
     assert not (place / "broken" / "results" / "triggers.msgpack").exists()
+
+
+@pytest.mark.parametrize("name, fetched", [("brown", "corpora"), ("smollm2", "models/smollm2")])
+def test_one_at_a_time_fetches(tmp_path, name, fetched):
+    """Two at once: the second begins when the first has ended; what a killed one left goes."""
+    folder = tmp_path / fetched
+    (folder / f".{name}.abc123" / "package").mkdir(parents=True)
+    shutil.copy(ROOT / "data" / f"{name}.sh", tmp_path)
+    for program in "npm", "python":
+        (tmp_path / program).write_text('#!/bin/sh\n[ "$3" != --version ] || exit 0\n'
+                                        f'echo begin >>"{tmp_path}/log"; sleep 0.3; echo end >>"{tmp_path}/log"; exit 1\n')
+        (tmp_path / program).chmod(0o755)
+    changes = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHON": str(tmp_path / "python")}
+    both = [subprocess.Popen([tmp_path / f"{name}.sh"], env=environment(changes), stdout=subprocess.DEVNULL,
+                             stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in both:
+        _, message = process.communicate(timeout=TIMEOUT)
+        assert process.returncode == 1 and "is the network there?" in message
+    assert (tmp_path / "log").read_text().split() == ["begin", "end"] * 2
+    assert [path.name for path in folder.iterdir()] == [".lock"]

@@ -7,7 +7,7 @@ import pytest
 import streams
 from conftest import ROOT
 from damage import in_parallel
-from helpers import fails, ok, pipeline, run, table
+from helpers import fails, ok, pipeline, raw_table, run, table
 
 HEAD = "reader,model,layer,cell,triggers,pattern,kind,description,shows\n"
 EXAMPLE = ROOT / "data" / "annotations" / "brown-lm.csv"
@@ -93,6 +93,28 @@ def test_unfinished_patterns_do_not_count(bin, tmp_path):
         f"pattern-stats: {path}: line 2: pattern 1 does not count: fewer than 3 triggers show it",
         f"pattern-stats: {path}: line 3: pattern 2 does not count: it has no description",
         f"pattern-stats: {path}: line 5: pattern 1 does not count: fewer than 3 triggers show it"]
+
+
+# --------------------------------------------------- texts that look like formulas
+
+FORMULAS = {"=1+1": "'=1+1", "+1": "'+1", "-1": "'-1", "@SUM(A1)": "'@SUM(A1)", "\tx": "'\tx", "\rx": "'\rx", "\nx": "'\nx",
+            "'=1": "''=1", "''-": "'''-", "'s": "'s", "'": "'", "''": "''", "a=b": "a=b", " =1": " =1", "x": "x"}
+
+
+def test_names_that_a_spreadsheet_takes_for_formulas(bin, tmp_path):
+    """Two readers of one key for each name, as it stands in a file; what comes out can be read in again."""
+    for first, second in zip(FORMULAS, [*FORMULAS][1:]):
+        rows = "".join('"{}",m,1,0,4,1,shallow,"=x",1 2 3\n'.format(FORMULAS[name]) for name in (first, second))
+        ok(bin, "pattern-stats", "--kappa", tmp_path / "kappa.csv", "-o", "/dev/null", csv_file(tmp_path, rows))
+        (raw,), (undone,) = (read((tmp_path / "kappa.csv").read_bytes()) for read in (raw_table, table))
+        assert {raw["reader_a"], raw["reader_b"]} == {FORMULAS[first], FORMULAS[second]}
+        assert {undone["reader_a"], undone["reader_b"]} == {first, second}
+
+
+def test_a_name_is_the_same_with_and_without_its_apostrophe(bin, tmp_path):
+    """A file written by hand has none."""
+    path = csv_file(tmp_path, "=A,m,1,0,4,1,shallow,x,1 2 3\n'=A,m,1,0,4,2,semantic,x,1 2 3\n")
+    assert stats(bin, path)[0][0]["readings"] == 1
 
 
 # ----------------------------------------------------------------------- kappa

@@ -9,7 +9,7 @@ import pytest
 
 import streams
 from conftest import ROOT
-from helpers import assert_close, environment, fails, ok, pipeline, random_sentences, table, text
+from helpers import assert_close, environment, fails, ok, pipeline, random_sentences, raw_table, table, text
 from test_perturbation import TRIGGERS, header, key
 
 LAYER = ["layer", "keys", "same_last_1", "same_last_2", "same_last_3", "overlap", "overlap_random", "overlap_before",
@@ -247,3 +247,15 @@ def test_pipeline(bin, small_model, tmp_path):
     assert (tmp_path / "shallow.csv").read_bytes() == expected
     assert (tmp_path / "shallow-keys.csv").read_bytes() == (tmp_path / "k").read_bytes()
     assert (tmp_path / "shallow-ngrams.csv").read_bytes() == (tmp_path / "n").read_bytes()
+
+
+def test_tokens_that_a_spreadsheet_takes_for_formulas(bin):
+    """Prefixes that end with --: the token has an apostrophe before it in the file; 'em and numbers have none."""
+    model = ROOT / "data" / "brown-lm"
+    lines = ["He said -- he", "They said -- it", "We said -- no", "Take 'em all", "Get 'em now", "Tell 'em so"]
+    triggers = pipeline(bin, ["tokenize", "-m", model], ["forward-dump", "-m", model, "--layers", "0"], ["topk-keys", "-t", 9],
+                        stdin="".join(line + "\n" for line in lines).encode())
+    data = ok(bin, "shallow-stats", "-m", model, "-o", "/dev/null", "--keys", "/proc/self/fd/1", stdin=triggers)
+    assert {"'--", "'em"} <= {row["last_1"] for row in raw_table(data)}
+    assert not [field for row in raw_table(data) for field in row.values() if field[:1] in ("=", "+", "-", "@")]
+    assert {"--", "'em"} <= {row["last_1"] for row in table(data)}

@@ -295,17 +295,17 @@ int main(int argc, char **argv)
     struct options options = {0};
     const struct option_spec specs[] = {
         OPTION_MODEL(&options.model),
-        {'o', "output", "FILE", "write agreement.csv's table to FILE instead of standard output", OPTION_TEXT,
+        {'o', "output", "FILE", "write agreement.csv's table to FILE instead of standard output", OPTION_OUT,
          &options.output, 0, 0, NULL},
-        {0, "rank", "FILE", "write the quantiles of the next token's rank to FILE", OPTION_TEXT, &options.rank, 0, 0, NULL},
-        {0, "confidence", "FILE", "write agreement by the values' largest probability to FILE", OPTION_TEXT,
+        {0, "rank", "FILE", "write the quantiles of the next token's rank to FILE", OPTION_OUT_TOO, &options.rank, 0, 0, NULL},
+        {0, "confidence", "FILE", "write agreement by the values' largest probability to FILE", OPTION_OUT_TOO,
          &options.confidence, 0, 0, NULL},
         {0, "bins", "N", "of --confidence: N bins of equally many values (default 10)", OPTION_NUMBER,
          &options.bins, 1, 1 << 20, NULL},
         {0, "edges", "LIST", "of --confidence: bins between these probabilities, such as 0,0.2,0.5,1", OPTION_TEXT,
          &options.edges, 0, 0, NULL},
         {0, "top-values", "FILE", "write the 100 most confident values to FILE; needs --model and 50 triggers a key",
-         OPTION_TEXT, &options.top_values, 0, 0, NULL},
+         OPTION_OUT_TOO, &options.top_values, 0, 0, NULL},
         OPTION_END,
     };
     const struct tool tool = {"agreement-stats",

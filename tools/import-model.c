@@ -133,7 +133,7 @@ int main(int argc, char **argv)
 {
     struct options options = {NULL, NULL};
     const struct option_spec specs[] = {
-        {'d', "dictionary", "FILE", "the dict.txt that belongs to the checkpoint", OPTION_TEXT, &options.dictionary,
+        {'d', "dictionary", "FILE", "the dict.txt that belongs to the checkpoint", OPTION_IN, &options.dictionary,
          0, 0, NULL},
         {'o', "output", "DIR", "the model directory to make, which appears only when complete", OPTION_TEXT,
          &options.output, 0, 0, NULL},

@@ -213,10 +213,10 @@ int main(int argc, char **argv)
 {
     struct options options = {0};
     const struct option_spec specs[] = {
-        {'o', "output", "FILE", "write patterns.csv's table to FILE instead of standard output", OPTION_TEXT,
+        {'o', "output", "FILE", "write patterns.csv's table to FILE instead of standard output", OPTION_OUT,
          &options.output, 0, 0, NULL},
-        {0, "kappa", "FILE", "write to FILE how far readers of the same keys agree", OPTION_TEXT, &options.kappa, 0, 0, NULL},
-        {0, "triggers", "FILE", "check that the keys and their triggers are those of this triggers stream", OPTION_TEXT,
+        {0, "kappa", "FILE", "write to FILE how far readers of the same keys agree", OPTION_OUT_TOO, &options.kappa, 0, 0, NULL},
+        {0, "triggers", "FILE", "check that the keys and their triggers are those of this triggers stream", OPTION_IN,
          &options.triggers, 0, 0, NULL},
         OPTION_END,
     };

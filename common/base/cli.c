@@ -2,6 +2,7 @@
 #include "base/cli.h"
 
 #include "base/messages.h"
+#include "base/output.h"
 #include "base/version.h"
 
 #include <errno.h>
@@ -98,6 +99,9 @@ static void set_option(const struct option_spec *option, const char *text)
         *(double *)option->value = parse_real(option, text);
         break;
     case OPTION_TEXT:
+    case OPTION_IN:
+    case OPTION_OUT:
+    case OPTION_OUT_TOO:
         *(const char **)option->value = text;
         break;
     case OPTION_CHOICE:
@@ -117,6 +121,26 @@ static _Noreturn void unknown_option(const struct tool *tool, const char *letter
     die_usage("unknown option '%s'; try '%s --help'", is_letter ? letter : word, tool->name);
 }
 
+/* Operands are inputs; without one it is standard input. */
+static void declare_files(const struct tool *tool, const char *const *operands, size_t count)
+{
+    const char **inputs = new_array(count + MOST_OPTIONS + 1, sizeof *inputs), *outputs[MOST_OPTIONS];
+    size_t input_count = 0, output_count = 0;
+    for (size_t i = 0; i < count; i++)
+        inputs[input_count++] = operands[i];
+    if (!count)
+        inputs[input_count++] = NULL;
+    for (const struct option_spec *option = tool->options; option->name; option++) {
+        const char *path = option->kind >= OPTION_IN && option->kind <= OPTION_OUT_TOO ? *(const char **)option->value : NULL;
+        if (option->kind == OPTION_IN && path)
+            inputs[input_count++] = path;
+        if (option->kind == OPTION_OUT || (option->kind == OPTION_OUT_TOO && path))
+            outputs[output_count++] = path;
+    }
+    outputs_declare(outputs, output_count, inputs, input_count);
+    free(inputs);
+}
+
 int cli_parse(const struct tool *tool, int argc, char **argv)
 {
     struct option parsed[MOST_OPTIONS + 3];
@@ -126,6 +150,7 @@ int cli_parse(const struct tool *tool, int argc, char **argv)
     set_program_name(tool->name);
     /* A closed pipe is then an error of write(), and unfinished files are removed. */
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* so is a file that is larger than it may be */
 
     for (const struct option_spec *option = tool->options; option->name; option++, count++) {
         int code = option->letter ? option->letter : LETTERLESS + (int)count;
@@ -162,6 +187,7 @@ int cli_parse(const struct tool *tool, int argc, char **argv)
     if ((size_t)(argc - optind) > tool->most_operands)
         die_usage("too many operands, from '%s' on; try '%s --help'",
                   argv[optind + (int)tool->most_operands], tool->name);
+    declare_files(tool, (const char *const *)argv + optind, (size_t)(argc - optind));
     return optind;
 }
 

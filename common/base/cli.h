@@ -14,6 +14,9 @@ enum option_kind {
     OPTION_NUMBER, /* value: uint64_t *, between least and most             */
     OPTION_REAL,   /* value: double *, 0 or more                            */
     OPTION_TEXT,   /* value: const char **                                  */
+    OPTION_IN,     /* the same, a file or a directory that the tool reads   */
+    OPTION_OUT,    /* the same, what it writes; standard output without it  */
+    OPTION_OUT_TOO, /* the same, what it writes only if it is given         */
     OPTION_CHOICE, /* value: int *, the index of one word of choices        */
     OPTION_CHOICES /* value: unsigned *, a bit for each word of choices;
                       the argument is a comma-separated list of them        */
@@ -47,12 +50,12 @@ struct tool {
 /* Rows that tools share. */
 #define OPTION_OUTPUT(pointer) \
     {'o', "output", "FILE", "write FILE, which appears only when complete, instead of standard output", \
-     OPTION_TEXT, pointer, 0, 0, NULL}
+     OPTION_OUT, pointer, 0, 0, NULL}
 #define OPTION_GZIP(pointer) \
     {'z', "gzip", NULL, "compress the output", OPTION_FLAG, pointer, 0, 0, NULL}
 #define OPTION_MODEL(pointer) \
     {'m', "model", "DIR", "the model: a directory with config.json, or a GGUF file", \
-     OPTION_TEXT, pointer, 0, 0, NULL}
+     OPTION_IN, pointer, 0, 0, NULL}
 #define OPTION_THREADS(pointer) \
     {0, "threads", "N", "threads (default: the processors at hand); results do not depend on it", \
      OPTION_NUMBER, pointer, 1, CLI_MOST_THREADS, NULL}
@@ -68,7 +71,8 @@ struct tool {
 
 /*
  * Parses the command line into the options' values. --help and --version are
- * answered here and end the program; wrong usage ends it with status 2.
+ * answered here and end the program; wrong usage ends it with status 2. So does
+ * a file that is written and read, or written twice; outputs appear together (output.h).
  * Returns the index in argv of the first operand.
  */
 int cli_parse(const struct tool *tool, int argc, char **argv);

@@ -2,6 +2,7 @@
  * Bytes out: standard output, or a file that appears under its name only when
  * it is complete. Until then its bytes are in a temporary file beside it, which
  * goes away when the program fails or is interrupted. So does a directory of files.
+ * A file that is replaced keeps its mode, a symbolic link stays one.
  */
 #ifndef FFKV_OUTPUT_H
 #define FFKV_OUTPUT_H
@@ -10,6 +11,15 @@
 #include <stddef.h>
 
 struct output;
+
+/*
+ * The outputs that the command line names (NULL and "-": standard output), which appear
+ * together: each must be opened by the same name, and the files take their names when the
+ * last of all is finished. One that is named twice, or that is among the inputs (NULL and
+ * "-": standard input), is wrong usage. cli_parse calls this; other outputs, such as those
+ * in a directory, appear by themselves.
+ */
+void outputs_declare(const char *const *outputs, size_t count, const char *const *inputs, size_t input_count);
 
 enum output_form {
     OUTPUT_TEXT,
@@ -26,7 +36,10 @@ struct output *output_open(const char *path, enum output_form form);
  */
 void output_write(struct output *output, const void *bytes, size_t size);
 
-/* Writes what is left, closes, and gives the file its name. Frees output. */
+/*
+ * Writes what is left, closes, and gives the file its name, or, where it is one of those
+ * that appear together, when the last of them is finished. Frees output.
+ */
 void output_finish(struct output *output);
 
 /*

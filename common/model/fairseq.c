@@ -1,7 +1,7 @@
 #include "model/fairseq.h"
 
-#include "base/messages.h"
 #include "base/json.h"
+#include "base/messages.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -2,6 +2,7 @@
 
 #include "base/input.h"
 #include "base/messages.h"
+#include "table/csv_cell.h"
 
 #include <csv.h>
 #include <stdarg.h>
@@ -53,7 +54,7 @@ static void end_field(void *bytes, size_t length, void *data)
     check_text(&reading->row, bytes, length);
     if (reading->row.count == MOST_COLUMNS)
         csv_fail(&reading->row, "more than %d fields", MOST_COLUMNS);
-    reading->field[reading->row.count++] = copy_string(length ? bytes : "");
+    reading->field[reading->row.count++] = copy_string(csv_cell_text(length ? bytes : ""));
 }
 
 static void end_row(int terminator, void *data)

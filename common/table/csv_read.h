@@ -1,6 +1,7 @@
 /*
  * CSV tables in, a row at a time: as RFC 4180 has them, in UTF-8 (a byte order mark may
  * come first, and any line ends), the first line naming the columns, whatever these are.
+ * An apostrophe that keeps a text from being a formula is taken away (csv_cell.h).
  * Whatever is not such a table ends the program with file and line, and with what to do
  * where a spreadsheet is the likely reason.
  */

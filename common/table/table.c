@@ -2,6 +2,7 @@
 
 #include "base/messages.h"
 #include "base/output.h"
+#include "table/csv_cell.h"
 
 #include <csv.h>
 #include <math.h>
@@ -47,11 +48,13 @@ void table_real(struct table *table, double real)
 
 void table_text(struct table *table, const char *text)
 {
-    size_t length = strlen(text);
+    char *cell = csv_cell(text);
+    size_t length = strlen(cell);
     size_t most = 2 * length + 3; /* every byte a quotation mark, and the two around */
     char *quoted = new_array(most, 1);
-    put(table, quoted, csv_write(quoted, most, text, length));
+    put(table, quoted, csv_write(quoted, most, cell, length));
     free(quoted);
+    free(cell);
 }
 
 void table_own_text(struct table *table, char *text)

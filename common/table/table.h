@@ -1,4 +1,7 @@
-/* CSV tables out, as RFC 4180 has them but for line ends: one \n. */
+/*
+ * CSV tables out, as RFC 4180 has them but for line ends, one \n, and with texts that a
+ * spreadsheet does not take for formulas (csv_cell.h).
+ */
 #ifndef FFKV_TABLE_H
 #define FFKV_TABLE_H
 
