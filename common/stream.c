@@ -52,6 +52,10 @@ struct stream_writer {
 static const char *const passed_counts[] = {"sentences", "tokens", "unknown", "truncated", "skipped"};
 enum { PASSED_COUNTS = sizeof passed_counts / sizeof *passed_counts };
 
+/* What trailers pass on as it is: what of the corpus the stream covers, see merging.h. */
+static const char *const passed_members[] = {"batches", "covers", "text"};
+enum { PASSED_MEMBERS = sizeof passed_members / sizeof *passed_members };
+
 void stream_fail(const struct stream_reader *reader, const char *format, ...)
 {
     char text[1024];
@@ -661,6 +665,11 @@ void stream_finish(struct stream_writer *writer, const json_t *counts)
     msgpack_sbuffer_init(&buffer);
     json_t *trailer = json_make("{s:b, s:I}", "end", 1, "records", (json_int_t)writer->records);
     counts_add(trailer, counts);
+    for (size_t i = 0; i < PASSED_MEMBERS; i++) {
+        json_t *member = json_object_get(counts, passed_members[i]);
+        if (member)
+            json_put(trailer, passed_members[i], json_incref(member));
+    }
     pack_map(&buffer, json_object_size(trailer) + 1);
     pack_members(&buffer, trailer);
     json_decref(trailer);

@@ -93,7 +93,10 @@ struct stream_writer *stream_create(const char *path, bool gzip, const json_t *h
 /* Appends count records, packed in buffer, and empties buffer. */
 void stream_append(struct stream_writer *writer, msgpack_sbuffer *buffer, uint64_t count);
 
-/* Writes the trailer with these counts (which stay the caller's), completes the output. */
+/*
+ * Writes the trailer with these counts, and what they say of the corpus (they stay the
+ * caller's), and completes the output.
+ */
 void stream_finish(struct stream_writer *writer, const json_t *counts);
 
 /* Pieces of a record: pack_map, then that many named members. */

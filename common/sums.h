@@ -6,6 +6,7 @@
 #ifndef FFKV_SUMS_H
 #define FFKV_SUMS_H
 
+#include "merging.h"
 #include "stream.h"
 
 /* A sum of floats, none negative, without rounding: a fixed-point number of 384 bits. */
@@ -66,6 +67,6 @@ void histogram_read(const struct record *record, const char *name, struct histog
  * Opens streams of sums of this kind, "-" being standard input. They must have equal headers;
  * else, or without any, the program ends. The caller closes each and frees the array.
  */
-struct stream_reader **sums_open(char **paths, size_t count, const char *kind);
+struct stream_reader **sums_open(struct merging *merging, char **paths, size_t count, const char *kind);
 
 #endif

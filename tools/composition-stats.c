@@ -32,7 +32,7 @@ static const char KIND[] = "composition";
 
 struct options {
     const char *model, *values, *output, *active, *stop_words;
-    bool gzip, scaled, merge, sums;
+    bool gzip, scaled, merge, partial, sums;
     int rank, norm;
     double threshold;
     uint64_t short_tokens, frequent, threads;
@@ -381,17 +381,18 @@ static void run(const struct options *options, const char *path)
 
 static void merge(const struct options *options, char **paths, size_t count)
 {
-    struct stream_reader **readers = sums_open(paths, count, KIND);
+    struct merging *merging = merging_new();
+    struct stream_reader **readers = sums_open(merging, paths, count, KIND);
     struct activations_reader shape = activations_open(readers[0]);
     struct composition_sums sums = composition_sums_new(&shape);
-    json_t *counts = json_make("{}");
     for (size_t i = 0; i < count; i++) {
         struct composition_sums more = composition_sums_new(&shape);
         composition_sums_read(readers[i], &more);
         composition_sums_add(&sums, &more);
         composition_sums_free(&more);
-        counts_add(counts, stream_trailer(readers[i]));
+        merging_add(merging, readers[i]);
     }
+    const json_t *counts = merging_counts(merging, options->partial);
     if (options->sums)
         write_sums(options, stream_header(readers[0]), &sums, counts);
     else
@@ -399,7 +400,7 @@ static void merge(const struct options *options, char **paths, size_t count)
     for (size_t i = 0; i < count; i++)
         stream_close(readers[i]);
     free(readers);
-    json_decref(counts);
+    merging_free(merging);
     activations_close(&shape);
     composition_sums_free(&sums);
 }
@@ -428,6 +429,7 @@ int main(int argc, char **argv)
         {0, "sums", NULL, "write sums for --merge, a stream, instead of tables", OPTION_FLAG, &options.sums, 0, 0, NULL},
         {0, "merge", NULL, "join the sums of several shards, FILE..., to the tables of one run", OPTION_FLAG,
          &options.merge, 0, 0, NULL},
+        OPTION_PARTIAL(&options.partial),
         OPTION_THREADS(&options.threads),
         OPTION_OUTPUT(&options.output),
         OPTION_GZIP(&options.gzip),
@@ -441,6 +443,7 @@ int main(int argc, char **argv)
         die_usage("more than one input; --merge joins the sums of several runs");
     if (options.merge && (options.values || options.scaled || options.rank || options.threshold > 0 || options.norm))
         die_usage("--merge keeps what its inputs were made with: --values, --scaled, --norm, --rank and --threshold do not go with it");
+    cli_check_partial(options.partial, options.merge);
     if (!options.merge && !options.model)
         die_usage("--model DIR is needed");
     if (!options.merge && !options.values == !options.scaled)
