@@ -207,7 +207,7 @@ def parts(data):
     """Header and records as bytes, and the trailer's counts."""
     objects = streams.items(data)
     raw = [data[item.start:item.end] for item in objects]
-    counts = {name: objects[-1].value[name] for name in streams.COUNTS}
+    counts = {name: objects[-1].value[name] for name in streams.COUNTS + streams.COVERAGE if name in objects[-1].value}
     return raw[0], raw[1:-1], counts
 
 
@@ -661,7 +661,7 @@ def test_inputs_that_do_not_merge(bin, made, tmp_path):
     check(bin, Reader("topk-keys --merge", "topk-keys", ["--merge", first], first.read_bytes()),
           [Case("another key", change(first.read_bytes(), member("cell", 1)), "the first input has layer 0 cell 0")],
           tmp_path / "third")
-    fails(bin, "topk-keys", "--merge", first, first, "-o", tmp_path / "out", says="overlap")
+    fails(bin, "topk-keys", "--merge", "--partial", first, first, "-o", tmp_path / "out", says="overlap")
     assert not (tmp_path / "out").exists() and not list(tmp_path.glob("out.*"))
 
 
