@@ -63,7 +63,7 @@ struct tool {
     {0, "cells", "LIST", verb " only these cells of each layer, counted from 0 (default: all)", \
      OPTION_TEXT, pointer, 0, 0, NULL}
 #define OPTION_SEED(pointer) \
-    {0, "seed", "N", "seed of every random choice (default 1)", OPTION_NUMBER, pointer, 0, 0, NULL}
+    {0, "seed", "N", "seed of every random choice (default 1)", OPTION_NUMBER, pointer, 0, INT64_MAX, NULL}
 #define OPTION_PARTIAL(pointer) \
     {0, "partial", NULL, "with --merge: also when shards are missing", OPTION_FLAG, pointer, 0, 0, NULL}
 #define OPTION_END {0, NULL, NULL, NULL, OPTION_FLAG, NULL, 0, 0, NULL}

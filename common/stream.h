@@ -80,8 +80,8 @@ void *record_array(const struct record *record, const char *name, size_t size, s
 /* The same of an array that must have exactly count elements. */
 void *record_array_of(const struct record *record, const char *name, size_t count, size_t size);
 
-/* The record as JSON, arrays by the types that the header declares. Caller decrefs. */
-json_t *record_json(const struct record *record);
+/* The record as one line of JSON, arrays by the types that the header declares. Caller frees. */
+char *record_text(const struct record *record);
 
 /* ---- writing ---- */
 
@@ -116,6 +116,12 @@ void header_declare(json_t *header, const char *array, const char *type, json_t 
 
 /* Adds a stage and the options that shape its result (taken over) to the history. */
 void header_add_stage(json_t *header, const char *tool, json_t *options);
+
+/* No count in a stream is larger, so that what is made of counts does not overflow. */
+#define MAX_COUNT ((uint64_t)1 << 48)
+
+/* Adds to a count; both are at most MAX_COUNT, and so must the sum be, or the program ends. */
+void count_add(uint64_t *sum, uint64_t more);
 
 /* Adds each of the counts that trailers pass on (sentences, tokens ...) to sums. */
 void counts_add(json_t *sums, const json_t *trailer);

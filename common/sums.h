@@ -33,6 +33,9 @@ void histogram_free(struct histogram *histogram);
 void histogram_add(struct histogram *histogram, const struct histogram *more);
 uint64_t histogram_total(const struct histogram *histogram);
 
+/* The sum of the observations where each bin is the number of what is in it; exact below 2^53. */
+double histogram_sum(const struct histogram *histogram);
+
 /*
  * Quantile of the observations, value telling what one in a bin is; as quantile of
  * statistics.h has it. NaN where there are none.
@@ -49,9 +52,6 @@ size_t unit_bin(float number);
 /* The lowest number of a bin. */
 double unit_value(size_t bin);
 
-/* Counts in streams are at most this, so that a few thousand of them add up. */
-#define MOST_COUNT ((uint64_t)1 << 48)
-
 /* Members of a record, "NAME_sum", and "NAME_bin" with "NAME_count" of the bins that are not empty. */
 enum { EXACT_MEMBERS = 1, HISTOGRAM_MEMBERS = 2 };
 void exact_pack(msgpack_sbuffer *buffer, const char *name, const struct exact_sum *sum);
@@ -59,7 +59,7 @@ void histogram_pack(msgpack_sbuffer *buffer, const char *name, const struct hist
 void header_declare_exact(json_t *header, const char *name);
 void header_declare_histogram(json_t *header, const char *name);
 
-/* Adds what a record has of that name; counts are from 1 to MOST_COUNT. */
+/* Adds what a record has of that name; counts are from 1 to MAX_COUNT, and so is their sum. */
 void exact_read(const struct record *record, const char *name, struct exact_sum *sum);
 void histogram_read(const struct record *record, const char *name, struct histogram *histogram);
 

@@ -237,21 +237,21 @@ NOT_NUMBERS = ["", "x", "-1", "+1", " 1", "1 ", "1.0", "0x1", "1e3", "1,2", "\u0
 @pytest.mark.parametrize("tool, name, least, most", [
     ("tokenize", "batch", 1, 1 << 20), ("tokenize", "max-length", 1, 65535), ("tokenize", "limit", 1, (1 << 63) - 1),
     ("tokenize", "from", 0, None), ("tokenize", "to", 0, None), ("tokenize", "sample", 1, 1 << 28),
-    ("tokenize", "seed", 0, None), ("composition-stats", "frequent", 0, 1 << 26),
+    ("tokenize", "seed", 0, (1 << 63) - 1), ("composition-stats", "frequent", 0, 1 << 26),
     ("composition-stats", "short", 0, 65535), ("composition-stats", "threads", 1, 64),
     ("refinement-stats", "threads", 1, 64),
-    ("forward-dump", "seed", 0, None), ("forward-dump", "threads", 1, 64),
-    ("topk-keys", "top", 1, 1 << 24), ("topk-keys", "sample", 1, None), ("topk-keys", "seed", 0, None),
-    ("annotation-sheet", "sample", 0, None), ("annotation-sheet", "seed", 0, None),
+    ("forward-dump", "seed", 0, (1 << 63) - 1), ("forward-dump", "threads", 1, 64),
+    ("topk-keys", "top", 1, 1 << 24), ("topk-keys", "sample", 1, (1 << 63) - 1), ("topk-keys", "seed", 0, (1 << 63) - 1),
+    ("annotation-sheet", "sample", 0, None), ("annotation-sheet", "seed", 0, (1 << 63) - 1),
     ("annotation-sheet", "top", 1, 10000), ("annotation-sheet", "tops", 1, 1 << 16),
     ("project-values", "tops", 1, 1 << 16), ("project-values", "bottoms", 0, 1 << 16), ("project-values", "threads", 1, 64),
     ("report-pages", "top", 1, 1 << 24),
     ("agreement-stats", "bins", 1, 1 << 20), ("stream-cat", "records", 0, None),
-    ("perturb-triggers", "keep", 1, 65535), ("perturb-triggers", "sample", 0, None),
-    ("perturb-triggers", "top", 1, 1 << 24), ("perturb-triggers", "seed", 0, None),
+    ("perturb-triggers", "keep", 1, 65535), ("perturb-triggers", "sample", 0, (1 << 63) - 1),
+    ("perturb-triggers", "top", 1, 1 << 24), ("perturb-triggers", "seed", 0, (1 << 63) - 1),
     ("shallow-stats", "top", 2, 1 << 24), ("shallow-stats", "sample", 0, None),
     ("shallow-stats", "skip-frequent", 0, None), ("shallow-stats", "least", 1, None),
-    ("shallow-stats", "seed", 0, None)])
+    ("shallow-stats", "seed", 0, (1 << 63) - 1)])
 def test_numbers(bin, tmp_path, tool, name, least, most):
     wrong = NOT_NUMBERS + ([str(least - 1)] if least else []) + ([str(most + 1)] if most else [])
     says = f"--{name} takes a whole number from {least} to {most or (1 << 64) - 1}, not '%s'"

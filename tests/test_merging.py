@@ -237,6 +237,53 @@ def test_false_coverage(bin, tool, thirds, tmp_path):
         fails(bin, *merging(tool), tmp_path / "wrong", says=says)
 
 
+# ------------------------------------------------------------- large numbers
+
+def test_counts_that_overflow(bin, tool, thirds, tmp_path):
+    """Counts of trailers: 2^48 is the largest one of an input, and of all together."""
+    paths, most = thirds[tool][1], 1 << 48
+    large = tmp_path / "large"
+    for name in streams.COUNTS:
+        first = streams.read(paths[0]).trailer[name] + streams.read(paths[2]).trailer[name]
+        large.write_bytes(changed_trailer(paths[1].read_bytes(), **{name: most - first}))
+        assert streams.read(ok(bin, *merging(tool), paths[0], large, paths[2])).trailer[name] == most
+        large.write_bytes(changed_trailer(paths[1].read_bytes(), **{name: most - first + 1}))
+        fails(bin, *merging(tool), paths[0], large, paths[2], says="2^48")
+        for number in most + 1, (1 << 63) - 1:
+            large.write_bytes(changed_trailer(paths[1].read_bytes(), **{name: number}))
+            fails(bin, *merging(tool), paths[0], large, paths[2], says=f"{name} is not a count")
+
+
+def with_number(path, name, number):
+    """The stream with the last element of the first array of this name, or the member, changed."""
+    objects = [item.value for item in streams.items(path)]
+    record = next(record for record in objects if name in record)
+    if isinstance(record[name], bytes):
+        record[name] = record[name][:-8] + number.to_bytes(8, "little")
+    else:
+        record[name] = number
+    return streams.write(objects[0], objects[1:-1], objects[-1])
+
+
+@pytest.mark.parametrize("tool, name", [("topk-keys", "token_counts"), ("composition-stats", "token_counts"),
+                                        ("composition-stats", "active_count")])
+def test_sums_that_overflow(bin, thirds, tmp_path, tool, name):
+    """Of arrays' elements: as those of trailers."""
+    paths, large = thirds[tool][1], tmp_path / "large"
+    large.write_bytes(with_number(paths[1], name, (1 << 48) + 1))
+    fails(bin, *merging(tool), paths[0], large, paths[2], says=f"{large}: record ")
+    if name == "token_counts":
+        large.write_bytes(with_number(paths[1], name, 1 << 48))
+        fails(bin, *merging(tool), paths[0], large, paths[2], says="more than 2^48")
+
+
+def test_exact_sums_that_overflow(bin, thirds, tmp_path):
+    """2^352 is more than floats can add up to, and 2^32 of such sums would wrap around."""
+    paths, large = thirds["refinement-stats"][1], tmp_path / "large"
+    large.write_bytes(with_number(paths[1], "surprise_sum", 1 << 32))
+    fails(bin, *merging("refinement-stats"), paths[0], large, paths[2], says="'surprise_sum' is larger than")
+
+
 def test_coverage_of_many_parts(bin, thirds, tmp_path):
     """As many as there may be, in any form that says the same; and one more."""
     whole = thirds["topk-keys"][0]

@@ -287,12 +287,10 @@ static void write_active(const struct composition_sums *sums, const char *path)
     struct table *table = table_open(path, columns);
     for (size_t i = 0; i < sums->layer_count; i++) {
         const struct histogram *active = &sums->layer[i].active;
-        uint64_t prefixes = histogram_total(active), memories = 0;
-        for (size_t n = 0; n <= sums->cells; n++)
-            memories += n * active->count[n];
+        uint64_t prefixes = histogram_total(active);
         table_number(table, sums->layers[i] + 1);
         table_number(table, prefixes);
-        table_real(table, share(memories, prefixes * sums->cells));
+        table_real(table, histogram_sum(active) / ((double)prefixes * (double)sums->cells));
         for (size_t q = 0; q < sizeof quantiles / sizeof *quantiles; q++)
             table_real(table, histogram_quantile(active, quantiles[q], whole_number) / (double)sums->cells);
     }

@@ -271,7 +271,7 @@ int main(int argc, char **argv)
         {0, "keep", "N", "of truncate: the last N tokens stay (default 1)", OPTION_NUMBER, &options.keep, 1,
          MOST_SENTENCE_TOKENS, NULL},
         {0, "sample", "N", "only N random keys of each layer, of those with triggers (default 100; 0: all)", OPTION_NUMBER,
-         &options.sample, 0, 0, NULL},
+         &options.sample, 0, INT64_MAX, NULL},
         {'t', "top", "N", "only the N best triggers of each key (default 50)", OPTION_NUMBER, &options.top, 1,
          MOST_TRIGGERS, NULL},
         OPTION_SEED(&options.seed),

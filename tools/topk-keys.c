@@ -395,7 +395,7 @@ static void merge_input(struct merge *merge, const char *path, bool first)
         key_triggers_free(&triggers);
     }
     for (size_t i = 0; reader.token_counts && i < merge->vocabulary; i++)
-        merge->token_counts[i] += reader.token_counts[i];
+        count_add(&merge->token_counts[i], reader.token_counts[i]);
     merging_add(merge->inputs, stream);
     triggers_close(&reader);
     stream_close(stream);
@@ -429,7 +429,8 @@ int main(int argc, char **argv)
          OPTION_REAL, &options.threshold, 0, 0, NULL},
         OPTION_LAYERS(&options.layers, "keys of"),
         OPTION_CELLS(&options.cells, "keys of"),
-        {0, "sample", "N", "only N random keys of each layer (default: all)", OPTION_NUMBER, &options.sample, 1, 0, NULL},
+        {0, "sample", "N", "only N random keys of each layer (default: all)", OPTION_NUMBER, &options.sample, 1, INT64_MAX,
+         NULL},
         OPTION_SEED(&options.seed),
         {0, "merge", NULL, "join the outputs of several shards, FILE..., into that of one run", OPTION_FLAG,
          &options.merge, 0, 0, NULL},
