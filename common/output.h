@@ -26,7 +26,10 @@ struct output *output_open(const char *path, enum output_form form);
  */
 void output_write(struct output *output, const void *bytes, size_t size);
 
-/* Writes what is left, closes, and gives the file its name. Frees output. */
+/*
+ * Writes what is left, closes, and gives the file its name. Frees output. Of a stream in a
+ * pipe this must be the last thing that can fail: the next stage has the trailer then.
+ */
 void output_finish(struct output *output);
 
 /*

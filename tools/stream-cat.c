@@ -53,7 +53,7 @@ int main(int argc, char **argv)
     }
     if (stream_trailer(reader) && !verify)
         print(output, json_line(stream_trailer(reader)));
-    output_finish(output);
     stream_close(reader);
+    output_finish(output);
     return STATUS_DONE;
 }

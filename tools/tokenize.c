@@ -302,6 +302,7 @@ int main(int argc, char **argv)
     tokenize(&packer, text);
 
     json_t *counts = make_counts(&packer);
+    text_close(text); /* which may fail: before there is a trailer */
     stream_finish(packer.writer, counts);
     json_decref(counts);
     json_decref(header);
@@ -309,7 +310,6 @@ int main(int argc, char **argv)
     batch_free(&packer.batch);
     if (packer.sample)
         sentence_sample_free(packer.sample);
-    text_close(text);
     tokenizer_free(tokenizer);
     config_free(&config);
     return STATUS_DONE;
