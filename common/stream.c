@@ -34,6 +34,8 @@ struct stream_reader {
     struct input *input;
     json_t *header;
     json_t *trailer;
+    bool any_kind;             /* of stream, also one without a sentence */
+    bool needs_sentences;      /* even if it is a shard */
     unsigned char *buffer;     /* bytes start .. filled-1 were read, not yet used */
     size_t capacity, start, filled;
     uint64_t offset;           /* of buffer[start] in the stream */
@@ -560,7 +562,13 @@ struct stream_reader *stream_open(const char *path, const char *kind)
     if (kind && strcmp(found, kind))
         stream_fail(reader, "a stream of kind '%s', where '%s' is needed", found, kind);
     reader->header = header;
+    reader->any_kind = !kind;
     return reader;
+}
+
+void stream_need_sentences(struct stream_reader *reader)
+{
+    reader->needs_sentences = true;
 }
 
 const json_t *stream_header(const struct stream_reader *reader)
@@ -571,6 +579,14 @@ const json_t *stream_header(const struct stream_reader *reader)
 struct input *stream_input(const struct stream_reader *reader)
 {
     return reader->input;
+}
+
+/* Streams that are not of a corpus have none. */
+static void check_sentences(const struct stream_reader *reader)
+{
+    bool is_shard = json_integer_value(json_object_get(reader->trailer, "batches")) > 0;
+    if (!reader->any_kind && json_object_get(reader->header, "corpus") && (reader->needs_sentences || !is_shard))
+        counts_need_sentences(reader->trailer, input_name(reader->input));
 }
 
 static void check_trailer(struct stream_reader *reader, const msgpack_object *object)
@@ -598,6 +614,7 @@ static void check_trailer(struct stream_reader *reader, const msgpack_object *ob
     }
     if (next_object(reader, &(msgpack_object){0}))
         stream_fail(reader, "something follows the trailer");
+    check_sentences(reader);
 }
 
 bool stream_next(struct stream_reader *reader, struct record *record)
@@ -868,6 +885,13 @@ void count_add(uint64_t *sum, uint64_t more)
     *sum += more; /* both are at most MAX_COUNT */
     if (*sum > MAX_COUNT)
         die("counts of the inputs add up to more than 2^48");
+}
+
+void counts_need_sentences(const json_t *counts, const char *name)
+{
+    const json_t *sentences = json_object_get(counts, "sentences");
+    if (sentences && json_integer_value(sentences) == 0)
+        die("%s: there is no sentence in it", name);
 }
 
 void counts_add(json_t *sums, const json_t *trailer)

@@ -35,6 +35,12 @@ struct record {
  */
 struct stream_reader *stream_open(const char *path, const char *kind);
 
+/*
+ * A stream without a sentence ends the program at its end, unless it is a shard of a corpus
+ * that has some; after this call such a shard does as well: there is nothing to tell of it.
+ */
+void stream_need_sentences(struct stream_reader *reader);
+
 const json_t *stream_header(const struct stream_reader *reader);
 struct input *stream_input(const struct stream_reader *reader);
 
@@ -122,6 +128,9 @@ void header_add_stage(json_t *header, const char *tool, json_t *options);
 
 /* Adds to a count; both are at most MAX_COUNT, and so must the sum be, or the program ends. */
 void count_add(uint64_t *sum, uint64_t more);
+
+/* Ends the program where these counts are of no sentence; name: where they are from. */
+void counts_need_sentences(const json_t *counts, const char *name);
 
 /* Adds each of the counts that trailers pass on (sentences, tokens ...) to sums. */
 void counts_add(json_t *sums, const json_t *trailer);

@@ -201,10 +201,11 @@ def finish(body, records, counts=None, **other):
 
 def write(header, records, counts=None, compress=False):
     """A stream's bytes.  counts: sentences, tokens, unknown, truncated, skipped;
-    for those not given 0, but sentences and tokens are counted from batches;
+    for those not given 0, but sentences and tokens are counted from batches, and
+    where there are no batches there was one sentence at least;
     and batches, covers, text, which are left out where they are not given."""
     records = [encode(header, record) for record in records]
-    counted = {"sentences": 0, "tokens": 0}
+    counted = {"sentences": 0 if header.get("kind") in ("tokens", "activations") else 1, "tokens": 0}
     for record in records:
         if all(isinstance(record.get(name), bytes) for name in ("len", "tok")):
             counted["sentences"] += len(record["len"]) // 4

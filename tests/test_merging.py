@@ -237,6 +237,74 @@ def test_false_coverage(bin, tool, thirds, tmp_path):
         fails(bin, *merging(tool), tmp_path / "wrong", says=says)
 
 
+# ------------------------------------------------------------- no sentences
+
+@pytest.fixture(scope="module")
+def empty(bin, model):
+    """{what reads it: (arguments, the stream of a shard that has no batch)}; tools that write streams pass it on."""
+    tokens = tokenized(bin, model, "--shard", "999/1000")
+    rows = ok(bin, "forward-dump", "-m", model, "--emit", "max,coef,resid,ffn", stdin=tokens)
+    triggers = ok(bin, "topk-keys", stdin=rows)
+    values = ok(bin, "project-values", "-m", model, stdin=triggers)
+    sums = {tool: ok(bin, tool, *arguments, "--sums", stdin=rows) for tool, arguments in
+            [("composition-stats", ["-m", model, "--scaled"]), ("refinement-stats", ["-m", model])]}
+    return {"writers": {"forward-dump": (["-m", model], tokens), "topk-keys": ([], rows), "project-values": (["-m", model], triggers),
+                        "topk-keys --merge": (["-", "--partial"], triggers),
+                        "composition-stats --sums": (["-m", model, "--scaled"], rows),
+                        "composition-stats --merge": (["--sums", "--partial", "-"], sums["composition-stats"]),
+                        "refinement-stats --sums": (["-m", model], rows),
+                        "refinement-stats --merge": (["--sums", "--partial", "-"], sums["refinement-stats"])},
+            "others": {"agreement-stats": ([], values), "shallow-stats": ([], triggers), "annotation-sheet": (["-m", model], values),
+                       "perturb-triggers": ([], triggers), "report-pages": (["-m", model, "-o", "pages"], values),
+                       "composition-stats": (["-m", model, "--scaled"], rows), "refinement-stats": (["-m", model], rows),
+                       "composition-stats --merge": (["--partial", "-"], sums["composition-stats"]),
+                       "refinement-stats --merge": (["--partial", "-"], sums["refinement-stats"])}}
+
+
+def test_a_shard_without_a_batch_goes_through_but_gives_no_table(bin, empty, tmp_path):
+    for tool, (arguments, data) in empty["writers"].items():
+        found = streams.read(ok(bin, *tool.split(), *arguments, stdin=data)).trailer
+        assert (found["sentences"], found["covers"]) == (0, []) and found["batches"] > 0, tool
+    for tool, (arguments, data) in empty["others"].items():
+        fails(bin, *tool.split(), *arguments, stdin=data, cwd=tmp_path, says=": there is no sentence in it")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_corpus_without_a_sentence_is_refused_at_every_stage(bin, model, empty, tmp_path):
+    """Of a stage of one's own, that dropped everything; tokenize itself refuses it."""
+    fails(bin, "tokenize", "-m", model, stdin=b"\n \n", says=": there is no sentence in it")
+    for tool, (arguments, data) in [*empty["writers"].items(), *empty["others"].items()]:
+        own = changed_trailer(data, batches=None, covers=None, text=None)
+        fails(bin, *tool.split(), *arguments, stdin=own, cwd=tmp_path, says=": there is no sentence in it")
+        assert b'"sentences":0' in ok(bin, "stream-cat", stdin=own)
+    assert not list(tmp_path.iterdir())
+
+
+def test_changed_prefixes_of_no_trigger_are_refused(bin, model):
+    triggers = shard(bin, "topk-keys", model, data=b"w4\nw5\n")  # no sentence has a prefix
+    fails(bin, "perturb-triggers", stdin=triggers, says="standard input: no key in it has a trigger")
+    changed = ok(bin, "perturb-triggers", stdin=shard(bin, "topk-keys", model))
+    objects = [item.value for item in streams.items(changed)]
+    none = streams.write(objects[0], [])
+    fails(bin, "forward-dump", "-m", model, "--emit", "key", stdin=none, says=": there is no sentence in it")
+    objects[0].update(kind="activations", layers=[], cells=None)
+    fails(bin, "perturbation-stats", stdin=streams.write(objects[0], []), says=": there is no sentence in it")
+
+
+def test_from_behind_the_end_and_an_empty_range_are_errors(bin, model, tmp_path):
+    """60 sentences."""
+    for first, behind in (5, 2), (5, 5), (0, 0):
+        message = fails(bin, "tokenize", "-m", model, "--from", first, "--to", behind, "-o", tmp_path / "out", stdin=SENTENCES,
+                        status=2)
+        assert f"--from {first} --to {behind}: no sentence lies between" in message
+    for options in ["--from", 60], ["--from", 61], ["--from", 1 << 63], ["--from", 60, "--sample", 5], ["--from", 20, "--limit", 20]:
+        fails(bin, "tokenize", "-m", model, *options, "-o", tmp_path / "out", stdin=SENTENCES,
+              says=f"--from {options[1]} is behind its end: it has {20 if '--limit' in options else 60} sentences")
+    assert not list(tmp_path.iterdir())
+    assert streams.read(tokenized(bin, model, "--from", 59)).trailer["sentences"] <= 1
+    assert streams.read(tokenized(bin, model, "--from", 19, "--limit", 20)).trailer["sentences"] <= 1
+
+
 # ------------------------------------------------------------- large numbers
 
 def test_counts_that_overflow(bin, tool, thirds, tmp_path):

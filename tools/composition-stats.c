@@ -356,6 +356,8 @@ static void run(const struct options *options, const char *path)
     projection_norm_check(model, composing.norm);
     struct stream_reader *stream = stream_open(path, "activations");
     header_check_model(stream, model);
+    if (!options->sums)
+        stream_need_sentences(stream);
     composing.activations = activations_open(stream);
     composing.sums = composition_sums_new(&composing.activations);
     if (pthread_mutex_init(&composing.lock, NULL) != 0)
@@ -391,6 +393,8 @@ static void merge(const struct options *options, char **paths, size_t count)
         merging_add(merging, readers[i]);
     }
     const json_t *counts = merging_counts(merging, options->partial);
+    if (!options->sums)
+        counts_need_sentences(counts, "the inputs");
     if (options->sums)
         write_sums(options, stream_header(readers[0]), &sums, counts);
     else

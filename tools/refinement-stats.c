@@ -447,6 +447,8 @@ static void run(const struct options *options, const char *path)
     projection_norm_check(model, (enum projection_norm)options->norm);
     struct stream_reader *stream = stream_open(path, "activations");
     header_check_model(stream, model);
+    if (!options->sums)
+        stream_need_sentences(stream);
     struct refining refining = {.options = options, .model = model, .activations = activations_open(stream)};
     if (refining.activations.layer_count != model->config.layers)
         stream_fail(stream, "it has %zu of %zu layers, and all are needed", refining.activations.layer_count,
@@ -553,6 +555,8 @@ static void merge(const struct options *options, char **paths, size_t count)
         stream_close(readers[i]);
     }
     const json_t *counts = merging_counts(merging, options->partial);
+    if (!options->sums)
+        counts_need_sentences(counts, "the inputs");
     if (writer) {
         refinement_sums_write(writer, &sums);
         stream_finish(writer, counts);
