@@ -22,6 +22,7 @@ Item = collections.namedtuple("Item", "start end value")  # bytes start..end-1
 TYPES = {"float32": "<f4", "uint16": "<u2", "uint32": "<u4", "uint64": "<u8"}
 CRC_BYTES = 4
 COUNTS = ("sentences", "tokens", "unknown", "truncated", "skipped")
+COVERAGE = ("batches", "covers", "text")  # which batches of a corpus; all or none of these
 
 
 class StreamError(ValueError):
@@ -108,10 +109,22 @@ def check_trailer(trailer, records, expected_crc):
             raise StreamError(f"the trailer has no count {key}")
     if trailer["records"] != records:
         raise StreamError(f"{records} records, the trailer says {trailer['records']}")
+    if any(name in trailer for name in COVERAGE):
+        covered(trailer)
     if list(trailer)[-1] != "crc" or not isinstance(trailer["crc"], bytes):
         raise StreamError("the trailer's last member is not its CRC-32")
     if trailer["crc"] != expected_crc:
         raise StreamError(f"CRC-32 is {expected_crc.hex()}, the trailer says {trailer['crc'].hex()}")
+
+
+def covered(trailer):
+    """The numbers of the batches that the stream has, of trailer["batches"] of the corpus."""
+    if not isinstance(trailer.get("text"), str) or type(trailer.get("batches")) is not int:
+        raise StreamError("the trailer does not say of which text the stream is")
+    found = [batch for numbers in trailer["covers"] for batch in range(*numbers)]
+    if len(set(found)) < len(found) or not set(found) <= set(range(trailer["batches"])):
+        raise StreamError(f"{trailer['covers']} are not different batches of {trailer['batches']}")
+    return sorted(found)
 
 
 def check_counts(header, records, trailer):
@@ -178,6 +191,7 @@ def finish(body, records, counts=None, **other):
     the trailer to falsify, with a right CRC-32 unless that is one of them."""
     trailer = {"end": True, "records": records}
     trailer.update({key: int((counts or {}).get(key, 0)) for key in COUNTS})
+    trailer.update({name: counts[name] for name in COVERAGE if name in (counts or {})})
     trailer.update(other)
     if "crc" in other:
         return body + pack(trailer)
@@ -187,9 +201,11 @@ def finish(body, records, counts=None, **other):
 
 def write(header, records, counts=None, compress=False):
     """A stream's bytes.  counts: sentences, tokens, unknown, truncated, skipped;
-    for those not given 0, but sentences and tokens are counted from batches."""
+    for those not given 0, but sentences and tokens are counted from batches, and
+    where there are no batches there was one sentence at least;
+    and batches, covers, text, which are left out where they are not given."""
     records = [encode(header, record) for record in records]
-    counted = {"sentences": 0, "tokens": 0}
+    counted = {"sentences": 0 if header.get("kind") in ("tokens", "activations") else 1, "tokens": 0}
     for record in records:
         if all(isinstance(record.get(name), bytes) for name in ("len", "tok")):
             counted["sentences"] += len(record["len"]) // 4

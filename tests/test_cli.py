@@ -238,21 +238,21 @@ NOT_NUMBERS = ["", "x", "-1", "+1", " 1", "1 ", "1.0", "0x1", "1e3", "1,2", "\u0
 @pytest.mark.parametrize("tool, name, least, most", [
     ("tokenize", "batch", 1, 1 << 20), ("tokenize", "max-length", 1, 65535), ("tokenize", "limit", 1, (1 << 63) - 1),
     ("tokenize", "from", 0, None), ("tokenize", "to", 0, None), ("tokenize", "sample", 1, 1 << 28),
-    ("tokenize", "seed", 0, None), ("composition-stats", "frequent", 0, 1 << 26),
+    ("tokenize", "seed", 0, (1 << 63) - 1), ("composition-stats", "frequent", 0, 1 << 26),
     ("composition-stats", "short", 0, 65535), ("composition-stats", "threads", 1, 64),
     ("refinement-stats", "threads", 1, 64),
-    ("forward-dump", "seed", 0, None), ("forward-dump", "threads", 1, 64),
-    ("topk-keys", "top", 1, 1 << 24), ("topk-keys", "sample", 1, None), ("topk-keys", "seed", 0, None),
-    ("annotation-sheet", "sample", 0, None), ("annotation-sheet", "seed", 0, None),
+    ("forward-dump", "seed", 0, (1 << 63) - 1), ("forward-dump", "threads", 1, 64),
+    ("topk-keys", "top", 1, 1 << 24), ("topk-keys", "sample", 1, (1 << 63) - 1), ("topk-keys", "seed", 0, (1 << 63) - 1),
+    ("annotation-sheet", "sample", 0, None), ("annotation-sheet", "seed", 0, (1 << 63) - 1),
     ("annotation-sheet", "top", 1, 10000), ("annotation-sheet", "tops", 1, 1 << 16),
     ("project-values", "tops", 1, 1 << 16), ("project-values", "bottoms", 0, 1 << 16), ("project-values", "threads", 1, 64),
     ("report-pages", "top", 1, 1 << 24),
     ("agreement-stats", "bins", 1, 1 << 20), ("stream-cat", "records", 0, None),
-    ("perturb-triggers", "keep", 1, 65535), ("perturb-triggers", "sample", 0, None),
-    ("perturb-triggers", "top", 1, 1 << 24), ("perturb-triggers", "seed", 0, None),
+    ("perturb-triggers", "keep", 1, 65535), ("perturb-triggers", "sample", 0, (1 << 63) - 1),
+    ("perturb-triggers", "top", 1, 1 << 24), ("perturb-triggers", "seed", 0, (1 << 63) - 1),
     ("shallow-stats", "top", 2, 1 << 24), ("shallow-stats", "sample", 0, None),
     ("shallow-stats", "skip-frequent", 0, None), ("shallow-stats", "least", 1, None),
-    ("shallow-stats", "seed", 0, None)])
+    ("shallow-stats", "seed", 0, (1 << 63) - 1)])
 def test_numbers(bin, tmp_path, tool, name, least, most):
     wrong = NOT_NUMBERS + ([str(least - 1)] if least else []) + ([str(most + 1)] if most else [])
     says = f"--{name} takes a whole number from {least} to {most or (1 << 64) - 1}, not '%s'"
@@ -771,6 +771,85 @@ def test_chain_whose_first_stage_fails(bin, made, tmp_path):
     assert "line 100001, byte 1: not UTF-8" in results[0][1]
     assert all("the stage before failed" in message for _, message in results[1:])
     assert not names(tmp_path)
+
+
+FAILING_CLOSE = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdlib.h>
+
+/* Closes, but says that it failed, of the descriptor that FAILING_CLOSE names. */
+int close(int descriptor)
+{
+    int (*next)(int) = (int (*)(int))dlsym(RTLD_NEXT, "close");
+    int result = next(descriptor);
+    const char *failing = getenv("FAILING_CLOSE");
+    if (!failing || descriptor != atoi(failing))
+        return result;
+    errno = EIO;
+    return -1;
+}
+"""
+
+
+class TestCloseThatFails:
+    """A stage whose status says that it failed has not given the next one a trailer; one that has
+    says that it is done: so the last stage's status is that of the pipeline."""
+
+    pytestmark = pytest.mark.release_only  # sanitizers want to be the first library
+
+    @pytest.fixture(scope="class")
+    def library(self, tmp_path_factory):
+        place = tmp_path_factory.mktemp("close")
+        (place / "close.c").write_text(FAILING_CLOSE)
+        subprocess.run(["gcc", "-shared", "-fPIC", "-o", place / "close.so", place / "close.c", "-ldl"], check=True)
+        return place / "close.so"
+
+    def run(self, bin, use, library, descriptor, *more, stdout):
+        """(status, message) of a tool that reads a pipe, one of whose descriptors fails to close."""
+        env = {**environment(), "LD_PRELOAD": str(library), "FAILING_CLOSE": str(descriptor)}
+        done = subprocess.run(command(bin, use.tool, *use.arguments, *more), input=use.data, stdout=stdout,
+                              stderr=subprocess.PIPE, env=env, timeout=PATIENCE, check=False)
+        return done.returncode, done.stderr.decode(), done.stdout
+
+    def test_of_a_pipe_that_has_everything(self, bin, use, library):
+        for more in ([], ["-z"]) if use.tool in STREAM_WRITERS else ([],):
+            status, message, output = self.run(bin, use, library, 1, *more, stdout=subprocess.PIPE)
+            assert (status, message) == (0, "") and (gzip.decompress(output) if more else output) == use.output
+
+    def test_of_a_file(self, bin, use, library, tmp_path):
+        """Which may be what tells of a disk that was full."""
+        with open(tmp_path / "out", "wb") as file:
+            assert self.run(bin, use, library, 1, stdout=file)[:2] \
+                == (1, f"{use.tool}: standard output: cannot write: Input/output error\n")
+
+    def test_of_the_input(self, bin, use, library, tmp_path):
+        options = {"tokenize": ["--limit", 10], "stream-cat": ["--records", 1]}.get(use.tool)  # which do not read all
+        for more in [], *([options] if options else []):
+            status, message, output = self.run(bin, use, library, 0, *more, stdout=subprocess.PIPE)
+            assert (status, message) == (1, f"{use.tool}: standard input: error on closing: Input/output error\n")
+            if use.tool in STREAM_WRITERS:
+                with pytest.raises(streams.StreamError):
+                    streams.read(output)
+            assert self.run(bin, use, library, 0, *more, "-o", tmp_path / "out", stdout=subprocess.PIPE)[0] == 1
+            assert not names(tmp_path)
+
+    @pytest.mark.parametrize("descriptor", [0, 1])
+    @pytest.mark.parametrize("tool", CHAIN)
+    def test_in_a_pipeline(self, bin, made, library, tool, descriptor):
+        """The status of a shell's pipeline, and what it wrote, tell of every stage."""
+        def stage(name):
+            preload = f"LD_PRELOAD={library} FAILING_CLOSE={descriptor} " if name == tool else ""
+            line = " ".join(command(bin, name, *made[name].arguments))
+            return f"{{ {preload}{line} || {{ echo {name} failed >&2; false; }}; }}"
+
+        done = subprocess.run(["/bin/sh", "-c", " | ".join(map(stage, CHAIN))], input=made[CHAIN[0]].data, capture_output=True, check=False,
+                              timeout=PATIENCE, env=environment())
+        failed = b" failed\n" in done.stderr
+        assert (done.returncode != 0) == failed == (descriptor == 0), done.stderr
+        if not failed:
+            assert done.stdout == made[CHAIN[-1]].output
 
 
 # -------------------------------------------------------------------- terminals

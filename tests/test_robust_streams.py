@@ -2,6 +2,7 @@
 
 import copy
 import gzip
+import json
 import random
 import struct
 import types
@@ -207,7 +208,7 @@ def parts(data):
     """Header and records as bytes, and the trailer's counts."""
     objects = streams.items(data)
     raw = [data[item.start:item.end] for item in objects]
-    counts = {name: objects[-1].value[name] for name in streams.COUNTS}
+    counts = {name: objects[-1].value[name] for name in streams.COUNTS + streams.COVERAGE if name in objects[-1].value}
     return raw[0], raw[1:-1], counts
 
 
@@ -380,6 +381,7 @@ def test_trailer(bin, reader, tmp_path):
         ({"records": str(count)}, "number of records"), ({"records": None}, "number of records"),
         ({"records": -count}, "number of records"), ({"end": False}, "complete"), ({"end": 1}, "complete"),
         ({"end": None}, ""), ({"sentences": -1}, "sentences"), ({"tokens": "many"}, "tokens"),
+        ({"tokens": (1 << 48) + 1}, "tokens"), ({"skipped": (1 << 63) - 1}, "skipped"), ({"unknown": 1 << 63}, "out of range"),
         ({"unknown": 0.5}, "unknown"), ({"crc": 0}, "CRC-32"), ({"crc": bytes(3)}, "CRC-32"),
         ({"crc": bytes(4)}, "checksum"), ({"crc": bytes(8)}, "CRC-32"), ({"crc": "abcd"}, "CRC-32"),
         ({"crc": None}, "CRC-32")]]
@@ -422,6 +424,23 @@ def test_record_that_is_damaged_within(bin, made, tmp_path):
         false["arrays"]["tok"] = declared
         cases.append(Case(f"tok declared as {declared}", joined(streams.pack(false), records, counts), "no declared type"))
     check(bin, made.readers["stream-cat"], cases, tmp_path)
+
+
+def test_64_bit_numbers_are_printed_as_they_are(bin, made):
+    """Recomputation: NumPy's numbers, from arrays up to 2^64 - 1, and from members."""
+    def printed(data):
+        return [json.loads(line) for line in ok(bin, "stream-cat", stdin=data).splitlines()][1:-1]
+
+    stream = streams.read(made.refined)
+    sums = [record[name].tolist() for record in stream.records for name in record if name.endswith("_sum")]
+    assert any(limb >= 1 << 63 for limbs in sums for limb in limbs)
+    found = printed(made.refined)
+    assert [record[name] for record in found for name in record if name.endswith("_sum")] == sums
+    numbers = [0, 1, (1 << 53) + 1, (1 << 63) - 1, 1 << 63, (1 << 64) - 1]
+    made_up = printed(change(made.tokens, lambda header, records: (
+        header["arrays"].update(x={"type": "uint64", "shape": ["x"]}),
+        records[0].update(x=np.array(numbers, "<u8").tobytes(), y={"z": numbers, "": {}, "e": []}))))
+    assert made_up[0]["x"] == numbers and made_up[0]["y"] == {"z": numbers, "": {}, "e": []}
 
 
 # ----------------------------------------------------- kinds: what it says
@@ -661,7 +680,7 @@ def test_inputs_that_do_not_merge(bin, made, tmp_path):
     check(bin, Reader("topk-keys --merge", "topk-keys", ["--merge", first], first.read_bytes()),
           [Case("another key", change(first.read_bytes(), member("cell", 1)), "the first input has layer 0 cell 0")],
           tmp_path / "third")
-    fails(bin, "topk-keys", "--merge", first, first, "-o", tmp_path / "out", says="overlap")
+    fails(bin, "topk-keys", "--merge", "--partial", first, first, "-o", tmp_path / "out", says="overlap")
     assert not (tmp_path / "out").exists() and not list(tmp_path.glob("out.*"))
 
 

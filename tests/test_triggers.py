@@ -50,7 +50,9 @@ def activations(sentences, coef, layers, cells, emit=("max", "coef"), batch=3, o
                 record["coef"] = np.concatenate([array[i] for array in coef[here]])
             records.append(record)
         batches.append(records)
-    return streams.write(header, sum([batches[i] for i in order or range(len(batches))], []))
+    order = range(len(batches)) if order is None else order
+    covered = {"batches": len(batches), "covers": [[i, i + 1, 1] for i in sorted(order)], "text": str(sentences)}
+    return streams.write(header, sum([batches[i] for i in order], []), covered)
 
 
 def keys_of(data):
@@ -258,6 +260,8 @@ def test_merge_is_one_run(bin, tmp_path, t, every):
     options = ["-t", t, *["--prefixes", "every"] * every]
     batches = range(67)
     whole = ok(bin, "topk-keys", *options, stdin=activations(sentences, coef, [0, 1], [0, 1, 2, 3]))
+    ok(bin, "topk-keys", "--merge", "-", "-o", tmp_path / "whole", stdin=whole)  # in the shortest form
+    whole = (tmp_path / "whole").read_bytes()
     paths = []
     for i in range(4):
         part = activations(sentences, coef, [0, 1], [0, 1, 2, 3], order=[b for b in batches if b % 4 == i])
@@ -265,16 +269,22 @@ def test_merge_is_one_run(bin, tmp_path, t, every):
         ok(bin, "topk-keys", *options, "-o", paths[-1], stdin=part)
     for order in (0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 3, 1):
         assert ok(bin, "topk-keys", "--merge", *(paths[i] for i in order)) == whole
-    ok(bin, "topk-keys", "--merge", paths[2], paths[0], "-o", tmp_path / "half")
+    ok(bin, "topk-keys", "--merge", "--partial", paths[2], paths[0], "-o", tmp_path / "half")
     assert ok(bin, "topk-keys", "--merge", paths[1], tmp_path / "half", "-", stdin=paths[3].read_bytes()) == whole
-    assert ok(bin, "topk-keys", "--merge", tmp_path / "half") == (tmp_path / "half").read_bytes()
+    assert ok(bin, "topk-keys", "--merge", "--partial", tmp_path / "half") == (tmp_path / "half").read_bytes()
 
 
 def test_merge_of_overlapping_shards_fails(bin, tmp_path):
-    """Expected by the contract: a sentence in two inputs is an error."""
+    """Expected by the contract: a sentence in two inputs is an error, also where they say that
+    they are of different batches."""
     sentences, coef = tied(40)
-    (tmp_path / "a").write_bytes(ok(bin, "topk-keys", stdin=activations(sentences, coef, [0, 1], [0, 1, 2, 3])))
-    fails(bin, "topk-keys", "--merge", tmp_path / "a", tmp_path / "a", says="overlap")
+    for name, numbers in ("a", range(67)), ("b", range(67, 134)):
+        data = ok(bin, "topk-keys", stdin=activations(sentences, coef, [0, 1], [0, 1, 2, 3]))
+        stream = streams.items(data)
+        counts = {**stream[-1].value, "batches": 134, "covers": [[numbers.start, numbers.stop, 1]]}
+        (tmp_path / name).write_bytes(streams.write(stream[0].value, [item.value for item in stream[1:-1]], counts))
+    fails(bin, "topk-keys", "--merge", "--partial", tmp_path / "a", tmp_path / "a", says="batch 0 is in")
+    fails(bin, "topk-keys", "--merge", tmp_path / "a", tmp_path / "b", says="is in two of the inputs: their shards overlap")
 
 
 # ------------------------------------------------------------ against PyTorch

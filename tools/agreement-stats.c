@@ -320,6 +320,7 @@ int main(int argc, char **argv)
         die_usage("--edges and --bins say the same thing in two ways: give one of them");
 
     struct stream_reader *reader = stream_open(cli_input(argc, argv, first), "triggers");
+    stream_need_sentences(reader);
     struct stats stats = {.triggers = triggers_open(reader), .keep_confident = options.top_values};
     stats.bos = (uint32_t)header_number(reader, "tokenizer", "bos", stats.triggers.shape.vocabulary - 1);
     if (options.top_values && stats.triggers.top < AGREEING_TRIGGERS)

@@ -169,6 +169,7 @@ int main(int argc, char **argv)
         die_usage("--title takes UTF-8 text, not '%s'", options.title);
 
     struct stream_reader *reader = stream_open(cli_input(argc, argv, first), "triggers");
+    stream_need_sentences(reader);
     struct tokenizer *tokenizer = tokenizer_open(options.model, reader);
 
     const char *model = header_text(reader, "model", "id");

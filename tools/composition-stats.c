@@ -32,7 +32,7 @@ static const char KIND[] = "composition";
 
 struct options {
     const char *model, *values, *output, *active, *stop_words;
-    bool gzip, scaled, merge, sums;
+    bool gzip, scaled, merge, partial, sums;
     int rank, norm;
     double threshold;
     uint64_t short_tokens, frequent, threads;
@@ -313,12 +313,10 @@ static void write_active(const struct composition_sums *sums, const char *path)
     struct table *table = table_open(path, columns);
     for (size_t i = 0; i < sums->layer_count; i++) {
         const struct histogram *active = &sums->layer[i].active;
-        uint64_t prefixes = histogram_total(active), memories = 0;
-        for (size_t n = 0; n <= sums->cells; n++)
-            memories += n * active->count[n];
+        uint64_t prefixes = histogram_total(active);
         table_number(table, sums->layers[i] + 1);
         table_number(table, prefixes);
-        table_real(table, share(memories, prefixes * sums->cells));
+        table_real(table, histogram_sum(active) / ((double)prefixes * (double)sums->cells));
         for (size_t q = 0; q < sizeof quantiles / sizeof *quantiles; q++)
             table_real(table, histogram_quantile(active, quantiles[q], whole_number) / (double)sums->cells);
     }
@@ -384,6 +382,8 @@ static void run(const struct options *options, const char *path)
     projection_norm_check(model, composing.norm);
     struct stream_reader *stream = stream_open(path, "activations");
     header_check_model(stream, model);
+    if (!options->sums)
+        stream_need_sentences(stream);
     composing.activations = activations_open(stream);
     composing.sums = composition_sums_new(&composing.activations);
     run_ordered((size_t)options->threads, &(struct ordered_work){worker_new, take_task, compute_task, NULL, worker_end},
@@ -405,17 +405,20 @@ static void run(const struct options *options, const char *path)
 
 static void merge(const struct options *options, char **paths, size_t count)
 {
-    struct stream_reader **readers = sums_open(paths, count, KIND);
+    struct merging *merging = merging_new();
+    struct stream_reader **readers = sums_open(merging, paths, count, KIND);
     struct activations_reader shape = activations_open(readers[0]);
     struct composition_sums sums = composition_sums_new(&shape);
-    json_t *counts = json_make("{}");
     for (size_t i = 0; i < count; i++) {
         struct composition_sums more = composition_sums_new(&shape);
         composition_sums_read(readers[i], &more);
         composition_sums_add(&sums, &more);
         composition_sums_free(&more);
-        counts_add(counts, stream_trailer(readers[i]));
+        merging_add(merging, readers[i]);
     }
+    const json_t *counts = merging_counts(merging, options->partial);
+    if (!options->sums)
+        counts_need_sentences(counts, "the inputs");
     if (options->sums)
         write_sums(options, stream_header(readers[0]), &sums, counts);
     else
@@ -423,7 +426,7 @@ static void merge(const struct options *options, char **paths, size_t count)
     for (size_t i = 0; i < count; i++)
         stream_close(readers[i]);
     free(readers);
-    json_decref(counts);
+    merging_free(merging);
     activations_close(&shape);
     composition_sums_free(&sums);
 }
@@ -452,6 +455,7 @@ int main(int argc, char **argv)
         {0, "sums", NULL, "write sums for --merge, a stream, instead of tables", OPTION_FLAG, &options.sums, 0, 0, NULL},
         {0, "merge", NULL, "join the sums of several shards, FILE..., to the tables of one run", OPTION_FLAG,
          &options.merge, 0, 0, NULL},
+        OPTION_PARTIAL(&options.partial),
         OPTION_THREADS(&options.threads),
         OPTION_OUTPUT(&options.output),
         OPTION_GZIP(&options.gzip),
@@ -465,6 +469,7 @@ int main(int argc, char **argv)
         die_usage("more than one input; --merge joins the sums of several runs");
     if (options.merge && (options.values || options.scaled || options.rank || options.threshold > 0 || options.norm))
         die_usage("--merge keeps what its inputs were made with: --values, --scaled, --norm, --rank and --threshold do not go with it");
+    cli_check_partial(options.partial, options.merge);
     if (!options.merge && !options.model)
         die_usage("--model DIR is needed");
     if (!options.merge && !options.values == !options.scaled)

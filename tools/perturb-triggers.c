@@ -238,6 +238,7 @@ static json_t *make_header(const struct options *options, const struct stream_re
 static void perturb_all(struct perturbation *perturbation, struct stream_reader *reader)
 {
     const struct options *options = perturbation->options;
+    stream_need_sentences(reader);
     struct triggers_reader triggers = triggers_open(reader);
     struct key_sample *sample = key_sample_new(&triggers, (size_t)options->sample, options->seed);
     json_t *header = make_header(options, reader);
@@ -250,6 +251,8 @@ static void perturb_all(struct perturbation *perturbation, struct stream_reader 
         input_count(stream_input(reader), 1, "keys");
     }
     write_batch(perturbation);
+    if (!perturbation->sentences)
+        die("%s: no key in it has a trigger", input_name(stream_input(reader)));
     json_t *counts = json_make("{s:I, s:I}", "sentences", (json_int_t)perturbation->sentences, "tokens",
                                (json_int_t)perturbation->tokens);
     stream_finish(perturbation->writer, counts);
@@ -271,7 +274,7 @@ int main(int argc, char **argv)
         {0, "keep", "N", "of truncate: the last N tokens stay (default 1)", OPTION_NUMBER, &options.keep, 1,
          MOST_SENTENCE_TOKENS, NULL},
         {0, "sample", "N", "only N random keys of each layer, of those with triggers (default 100; 0: all)", OPTION_NUMBER,
-         &options.sample, 0, 0, NULL},
+         &options.sample, 0, INT64_MAX, NULL},
         {'t', "top", "N", "only the N best triggers of each key (default 50)", OPTION_NUMBER, &options.top, 1,
          MOST_TRIGGERS, NULL},
         OPTION_SEED(&options.seed),

@@ -10,6 +10,7 @@
 #include "analysis/sentence_keys.h"
 #include "base/cli.h"
 #include "base/messages.h"
+#include "stream/merging.h"
 #include "stream/records.h"
 #include "stream/stream.h"
 #include "table/statistics.h"
@@ -32,7 +33,7 @@ struct key_place {
 
 struct stats {
     double threshold;
-    json_t *header;           /* of the first input, which all others must equal */
+    struct merging *merging;
     struct sample *samples;
     size_t count, capacity;
     struct key_place *keys;   /* of all inputs, in their order */
@@ -120,12 +121,7 @@ static void read_input(struct stats *stats, const char *path)
     struct stream_reader *reader = stream_open(path, "activations");
     size_t changes = json_array_size(header_changes(reader));
     stats->first_key = stats->key_count;
-    if (!stats->header)
-        stats->header = json_deep_copy(stream_header(reader));
-    else if (!json_equal(stats->header, stream_header(reader)))
-        stream_fail(reader, "made with another model, corpus or options than the first input");
-    if (!stats->header)
-        die("out of memory");
+    merging_check_header(stats->merging, reader);
     read_batches(stats, reader, changes);
     stream_close(reader);
 }
@@ -192,7 +188,7 @@ static void write_table(struct stats *stats, const char *path)
 {
     static const char *const columns[] = {"layer", "kind", "triggers", "mean", "p25", "p50", "p75", "zeroed",
                                           "increased", "short", NULL};
-    const json_t *names = json_object_get(stats->header, "changes");
+    const json_t *names = json_object_get(merging_header(stats->merging), "changes");
     struct table *table = table_open(path, columns);
     qsort(stats->samples, stats->count, sizeof *stats->samples, by_group);
     for (size_t start = 0; start < stats->count;) {
@@ -212,7 +208,7 @@ static void write_table(struct stats *stats, const char *path)
 int main(int argc, char **argv)
 {
     const char *output = NULL;
-    struct stats stats = {.threshold = 0};
+    struct stats stats = {.merging = merging_new()};
     const struct option_spec specs[] = {
         {0, "threshold", "X", "count as zeroed what falls to X times the coefficient or below (default 0)", OPTION_REAL,
          &stats.threshold, 0, 0, NULL},
@@ -231,7 +227,7 @@ int main(int argc, char **argv)
     check_keys(&stats);
     write_table(&stats, output);
 
-    json_decref(stats.header);
+    merging_free(stats.merging);
     free(stats.samples);
     free(stats.keys);
     return STATUS_DONE;

@@ -35,7 +35,7 @@ static const char KIND[] = "refinement";
 
 struct options {
     const char *model, *output, *cases, *last_layer, *settled, *perplexity;
-    bool gzip, merge, sums;
+    bool gzip, merge, partial, sums;
     int norm;
     uint64_t threads;
 };
@@ -448,6 +448,8 @@ static void run(const struct options *options, const char *path)
     projection_norm_check(model, (enum projection_norm)options->norm);
     struct stream_reader *stream = stream_open(path, "activations");
     header_check_model(stream, model);
+    if (!options->sums)
+        stream_need_sentences(stream);
     struct refining refining = {.options = options, .model = model, .activations = activations_open(stream)};
     if (refining.activations.layer_count != model->config.layers)
         stream_fail(stream, "it has %zu of %zu layers, and all are needed", refining.activations.layer_count,
@@ -528,7 +530,8 @@ static void merge_parts(struct part *parts, size_t count, const struct model_sha
 
 static void merge(const struct options *options, char **paths, size_t count)
 {
-    struct stream_reader **readers = sums_open(paths, count, KIND);
+    struct merging *merging = merging_new();
+    struct stream_reader **readers = sums_open(merging, paths, count, KIND);
     struct model_shape shape = shape_read(readers[0]);
     struct refinement_sums sums = refinement_sums_new(&shape);
     struct part *parts = new_array(count, sizeof *parts);
@@ -544,18 +547,20 @@ static void merge(const struct options *options, char **paths, size_t count)
     merge_parts(parts, count, &shape, &sink, &sums);
     sink_close(&sink);
 
-    json_t *counts = json_make("{}");
     for (size_t i = 0; i < count; i++) {
-        counts_add(counts, stream_trailer(readers[i]));
+        merging_add(merging, readers[i]);
         stream_close(readers[i]);
     }
+    const json_t *counts = merging_counts(merging, options->partial);
+    if (!options->sums)
+        counts_need_sentences(counts, "the inputs");
     if (writer) {
         refinement_sums_write(writer, &sums);
         stream_finish(writer, counts);
     } else {
         write_tables(options, &sums);
     }
-    json_decref(counts);
+    merging_free(merging);
     free(readers);
     free(parts);
     refinement_sums_free(&sums);
@@ -583,6 +588,7 @@ int main(int argc, char **argv)
         {0, "sums", NULL, "write sums for --merge, a stream, instead of tables", OPTION_FLAG, &options.sums, 0, 0, NULL},
         {0, "merge", NULL, "join the sums of several shards, FILE..., to the tables of one run", OPTION_FLAG,
          &options.merge, 0, 0, NULL},
+        OPTION_PARTIAL(&options.partial),
         OPTION_THREADS(&options.threads),
         OPTION_OUTPUT(&options.output),
         OPTION_GZIP(&options.gzip),
@@ -595,6 +601,7 @@ int main(int argc, char **argv)
         die_usage("more than one input; --merge joins the sums of several runs");
     if (options.merge && options.norm)
         die_usage("--merge keeps what its inputs were made with: --norm does not go with it");
+    cli_check_partial(options.partial, options.merge);
     if ((!options.merge || options.last_layer) && !options.model)
         die_usage("--model DIR is needed");
     if (options.sums && (options.cases || options.last_layer || options.settled || options.perplexity))

@@ -256,6 +256,7 @@ int main(int argc, char **argv)
         check_directory(options.tables);
 
     struct report report = {.options = &options, .reader = stream_open(cli_input(argc, argv, first), "triggers")};
+    stream_need_sentences(report.reader);
     report.triggers = triggers_open(report.reader);
     struct tokenizer *tokenizer = tokenizer_open(options.model, report.reader);
     const char *model_id = header_text(report.reader, "model", "id");

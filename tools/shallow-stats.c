@@ -249,6 +249,7 @@ int main(int argc, char **argv)
         die_usage("--corpus - and no FILE: standard input cannot be both");
 
     struct stream_reader *reader = stream_open(input, "triggers");
+    stream_need_sentences(reader);
     struct triggers_reader triggers = triggers_open(reader);
     struct tokenizer *tokenizer = options.model ? tokenizer_open(options.model, reader) : NULL;
     struct shallow shallow = {.options = &options};

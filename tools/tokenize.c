@@ -5,12 +5,15 @@
  * of positions: a sentence of n tokens takes n (BOS and all but the last token).
  * Batches are the unit of everything that follows, so a shard takes whole ones,
  * and what a shard gives is what the whole run gives for these batches. A sample
- * is drawn from the whole corpus, before batches are packed.
+ * is drawn from the whole corpus, before batches are packed. Every run reads all of
+ * the corpus: its trailer tells which batches it took, of how many, of which text.
  */
 #include "analysis/sentence_sample.h"
 #include "base/cli.h"
+#include "base/hash.h"
 #include "base/messages.h"
 #include "model/model.h"
+#include "stream/merging.h"
 #include "stream/records.h"
 #include "stream/stream.h"
 #include "text/text.h"
@@ -45,6 +48,8 @@ struct packer {
     size_t sentence_capacity, token_capacity;
     struct counts in_batch, taken;
     uint64_t batches;               /* so far, taken or not */
+    struct hash *text;              /* of these */
+    struct progression covered;     /* of these, the batches that were taken */
     uint64_t shard, shards;
     uint64_t sentences;             /* of the corpus so far */
     struct sentence_sample *sample; /* NULL: all sentences are taken */
@@ -58,12 +63,33 @@ static bool is_taken(const struct packer *packer)
         && packer->batch.id >= options->from && packer->batch.id < options->to;
 }
 
+/* Shards of the same text have the same hash, whichever batches they take. */
+static void hash_batch(struct hash *hash, const struct batch *batch)
+{
+    const uint64_t sizes[] = {batch->id, batch->sentences, batch->tokens};
+    hash_add(hash, sizes, sizeof sizes);
+    if (batch->sentence)
+        hash_add(hash, batch->sentence, batch->sentences * sizeof *batch->sentence);
+    hash_add(hash, batch->length, batch->sentences * sizeof *batch->length);
+    hash_add(hash, batch->token, batch->tokens * sizeof *batch->token);
+}
+
+/* Batches that are taken come one every so many: --from and --to only cut at both ends. */
+static void note_taken(struct packer *packer)
+{
+    if (progression_count(packer->covered) == 0)
+        packer->covered = (struct progression){.first = packer->batches, .step = packer->shards};
+    packer->covered.end = packer->batches + 1;
+}
+
 static void flush_batch(struct packer *packer)
 {
     struct batch *batch = &packer->batch;
     if (batch->sentences == 0)
         return;
+    hash_batch(packer->text, batch);
     if (is_taken(packer)) {
+        note_taken(packer);
         struct counts *taken = &packer->taken;
         const struct counts *more = &packer->in_batch;
         pack_map(&packer->buffer, batch_members(batch));
@@ -154,9 +180,8 @@ static void tokenize(struct packer *packer, struct text_reader *text)
     struct span sentence;
     uint32_t *tokens = NULL;
     size_t capacity = 0;
-    /* Behind --to there is nothing to take, but what is drawn depends on all. */
-    while (packer->sentences < packer->options->limit && (packer->sample || packer->batch.id < packer->options->to)
-           && text_next(text, &sentence)) {
+    /* Also behind --to, where there is nothing to take: the trailer tells of all. */
+    while (packer->sentences < packer->options->limit && text_next(text, &sentence)) {
         size_t count = tokenizer_encode(packer->tokenizer, text, sentence, &tokens, &capacity);
         if (count)
             add_sentence(packer, text, tokens, count);
@@ -169,6 +194,10 @@ static void tokenize(struct packer *packer, struct text_reader *text)
     if (packer->sentences == 0)
         die("%s: there is no sentence in it%s", input_name(text_input(text)),
             packer->in_batch.skipped ? " that is not longer than --max-length" : "");
+    if (packer->options->from >= packer->sentences)
+        die("%s: --from %llu is behind its end: it has %llu sentences, which count from 0",
+            input_name(text_input(text)), (unsigned long long)packer->options->from,
+            (unsigned long long)packer->sentences);
 }
 
 static json_t *make_header(const struct options *options, const struct tokenizer *tokenizer,
@@ -210,6 +239,20 @@ static void parse_shard(struct packer *packer, const char *text)
         die_usage("--shard takes I/N with I from 0 to N-1, not '%s'", text);
 }
 
+/* The trailer's counts, and what this run has of the corpus. */
+static json_t *make_counts(struct packer *packer)
+{
+    const struct counts *taken = &packer->taken;
+    struct progression covered = progression_normal(packer->covered);
+    char text[HASH_CHARACTERS + 1];
+    json_t *counts = json_make("{s:I, s:I, s:I, s:I, s:I}", "sentences", (json_int_t)taken->sentences, "tokens",
+                               (json_int_t)taken->tokens, "unknown", (json_int_t)taken->unknown, "truncated",
+                               (json_int_t)taken->truncated, "skipped", (json_int_t)taken->skipped);
+    hash_finish(packer->text, text);
+    coverage_put(counts, &covered, progression_count(covered) > 0, packer->batches, text);
+    return counts;
+}
+
 int main(int argc, char **argv)
 {
     struct options options = {.name = "text", .batch = 512, .max_length = 4096, .seed = 1,
@@ -238,8 +281,11 @@ int main(int argc, char **argv)
     };
     const struct tool tool = {"tokenize", "Turns text into a stream of token batches.", "[FILE]", specs, 1};
     int first = cli_parse(&tool, argc, argv);
-    struct packer packer = {.options = &options};
+    struct packer packer = {.options = &options, .covered = {0, 0, 1}};
     parse_shard(&packer, options.shard);
+    if (options.from >= options.to)
+        die_usage("--from %llu --to %llu: no sentence lies between", (unsigned long long)options.from,
+                  (unsigned long long)options.to);
     if (!options.model)
         die_usage("--model DIR is needed: it has the tokenizer");
 
@@ -248,6 +294,7 @@ int main(int argc, char **argv)
     struct text_reader *text = text_open(cli_input(argc, argv, first), (enum text_mode)options.mode);
     json_t *header = make_header(&options, tokenizer, &config);
     packer.tokenizer = tokenizer;
+    packer.text = hash_new();
     packer.writer = stream_create(options.output, options.gzip, header);
     msgpack_sbuffer_init(&packer.buffer);
     if (options.sample)
@@ -255,10 +302,8 @@ int main(int argc, char **argv)
 
     tokenize(&packer, text);
 
-    const struct counts *taken = &packer.taken;
-    json_t *counts = json_make("{s:I, s:I, s:I, s:I, s:I}", "sentences", (json_int_t)taken->sentences, "tokens",
-                               (json_int_t)taken->tokens, "unknown", (json_int_t)taken->unknown, "truncated",
-                               (json_int_t)taken->truncated, "skipped", (json_int_t)taken->skipped);
+    json_t *counts = make_counts(&packer);
+    text_close(text); /* which may fail: before there is a trailer */
     stream_finish(packer.writer, counts);
     json_decref(counts);
     json_decref(header);
@@ -266,7 +311,6 @@ int main(int argc, char **argv)
     batch_free(&packer.batch);
     if (packer.sample)
         sentence_sample_free(packer.sample);
-    text_close(text);
     tokenizer_free(tokenizer);
     config_free(&config);
     return STATUS_DONE;

@@ -10,6 +10,7 @@
 #include "base/cli.h"
 #include "base/messages.h"
 #include "stream/activations.h"
+#include "stream/merging.h"
 #include "stream/records.h"
 #include "stream/stream.h"
 
@@ -24,7 +25,7 @@ enum { DEFAULT_TOP = 25 };
 
 struct options {
     const char *output, *layers, *cells;
-    bool gzip, merge;
+    bool gzip, merge, partial;
     int prefixes, rank;
     double threshold;
     uint64_t top, sample, seed;
@@ -238,14 +239,29 @@ static void search_all(struct search *search)
 
 /* ---- output, of a search and of a merge ---- */
 
-/* No sentence (with --prefixes every: no prefix) can be twice among a key's triggers. */
+static int by_place(const void *a, const void *b)
+{
+    const uint64_t *left = a, *right = b;
+    size_t i = left[0] == right[0];
+    return left[i] < right[i] ? -1 : left[i] > right[i];
+}
+
+/*
+ * No sentence (with --prefixes every: no prefix) can be twice among a key's triggers; streams
+ * that are not what tokenize made may say that they differ, and have one in common.
+ */
 static void check_different(const struct key_triggers *key, bool every)
 {
+    uint64_t (*place)[2] = new_array(key->count, sizeof *place);
+    for (size_t i = 0; i < key->count; i++) {
+        place[i][0] = key->sentence[i];
+        place[i][1] = every ? key->position[i] : 0;
+    }
+    qsort(place, key->count, sizeof *place, by_place);
     for (size_t i = 1; i < key->count; i++)
-        for (size_t j = 0; j < i; j++)
-            if (key->sentence[i] == key->sentence[j] && (!every || key->position[i] == key->position[j]))
-                die("sentence %llu is in two of the inputs: their shards overlap",
-                    (unsigned long long)key->sentence[i]);
+        if (!by_place(place[i - 1], place[i]))
+            die("sentence %llu is in two of the inputs: their shards overlap", (unsigned long long)place[i][0]);
+    free(place);
 }
 
 static void write_triggers(const struct options *options, const json_t *header, struct topk *topk,
@@ -318,31 +334,24 @@ static void run_search(const struct options *options, const char *path)
 /* ---- merging ---- */
 
 struct merge {
-    json_t *header;              /* of the first input, which all others must equal */
+    struct merging *inputs;
     struct topk *topk;
     struct key *keys;            /* of the first input */
     size_t key_count, vocabulary;
     uint64_t *token_counts;      /* vocabulary */
-    json_t *counts;
 };
 
 static void begin_merge(struct merge *merge, const struct triggers_reader *reader)
 {
-    const json_t *header = stream_header(reader->stream);
-    if (merge->header) {
-        if (!json_equal(merge->header, header))
-            stream_fail(reader->stream, "made with another model, corpus or options than the first input");
+    bool first = !merging_header(merge->inputs);
+    merging_check_header(merge->inputs, reader->stream);
+    if (!first)
         return;
-    }
-    merge->header = json_deep_copy(header);
-    if (!merge->header)
-        die("out of memory");
     merge->key_count = reader->keys;
     merge->vocabulary = reader->shape.vocabulary;
     merge->topk = topk_new(merge->key_count, reader->top, reader->rank, 0);
     merge->keys = new_array(merge->key_count, sizeof *merge->keys);
     merge->token_counts = new_array(merge->vocabulary, sizeof *merge->token_counts);
-    merge->counts = json_make("{}");
 }
 
 /* Offers the triggers of key number index again; first: the input that names the keys. */
@@ -386,22 +395,22 @@ static void merge_input(struct merge *merge, const char *path, bool first)
         key_triggers_free(&triggers);
     }
     for (size_t i = 0; reader.token_counts && i < merge->vocabulary; i++)
-        merge->token_counts[i] += reader.token_counts[i];
-    counts_add(merge->counts, stream_trailer(stream));
+        count_add(&merge->token_counts[i], reader.token_counts[i]);
+    merging_add(merge->inputs, stream);
     triggers_close(&reader);
     stream_close(stream);
 }
 
 static void run_merge(const struct options *options, char **paths, size_t count)
 {
-    struct merge merge = {0};
+    struct merge merge = {.inputs = merging_new()};
     for (size_t i = 0; i < count; i++)
         merge_input(&merge, strcmp(paths[i], "-") ? paths[i] : NULL, i == 0);
-    const char *prefixes = json_string_value(json_object_get(merge.header, "prefixes"));
-    write_triggers(options, merge.header, merge.topk, merge.keys, merge.key_count, merge.token_counts,
-                   merge.vocabulary, merge.counts, prefixes && !strcmp(prefixes, "every"));
-    json_decref(merge.header);
-    json_decref(merge.counts);
+    const json_t *header = merging_header(merge.inputs), *counts = merging_counts(merge.inputs, options->partial);
+    const char *prefixes = json_string_value(json_object_get(header, "prefixes"));
+    write_triggers(options, header, merge.topk, merge.keys, merge.key_count, merge.token_counts,
+                   merge.vocabulary, counts, prefixes && !strcmp(prefixes, "every"));
+    merging_free(merge.inputs);
     topk_free(merge.topk);
     free(merge.keys);
     free(merge.token_counts);
@@ -420,10 +429,12 @@ int main(int argc, char **argv)
          OPTION_REAL, &options.threshold, 0, 0, NULL},
         OPTION_LAYERS(&options.layers, "keys of"),
         OPTION_CELLS(&options.cells, "keys of"),
-        {0, "sample", "N", "only N random keys of each layer (default: all)", OPTION_NUMBER, &options.sample, 1, 0, NULL},
+        {0, "sample", "N", "only N random keys of each layer (default: all)", OPTION_NUMBER, &options.sample, 1, INT64_MAX,
+         NULL},
         OPTION_SEED(&options.seed),
         {0, "merge", NULL, "join the outputs of several shards, FILE..., into that of one run", OPTION_FLAG,
          &options.merge, 0, 0, NULL},
+        OPTION_PARTIAL(&options.partial),
         OPTION_OUTPUT(&options.output),
         OPTION_GZIP(&options.gzip),
         OPTION_END,
@@ -434,7 +445,8 @@ int main(int argc, char **argv)
     if (!options.merge && argc - first > 1)
         die_usage("more than one input; --merge joins the outputs of several runs");
     if (options.merge && (options.top || options.prefixes >= 0 || options.rank || options.threshold > 0 || options.layers || options.cells || options.sample))
-        die_usage("--merge keeps the keys and triggers that its inputs have; of the options only -o and -z go with it");
+        die_usage("--merge keeps the keys and triggers that its inputs have; of the options only --partial, -o and -z go with it");
+    cli_check_partial(options.partial, options.merge);
     if (!options.top)
         options.top = DEFAULT_TOP;
     if (options.prefixes < 0)

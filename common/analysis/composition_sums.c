@@ -34,13 +34,13 @@ void composition_sums_free(struct composition_sums *sums)
 void composition_sums_add(struct composition_sums *sums, const struct composition_sums *more)
 {
     for (size_t i = 0; i < sums->layer_count; i++) {
-        sums->layer[i].short_prefixes += more->layer[i].short_prefixes;
-        sums->layer[i].agreeing_memories += more->layer[i].agreeing_memories;
+        count_add(&sums->layer[i].short_prefixes, more->layer[i].short_prefixes);
+        count_add(&sums->layer[i].agreeing_memories, more->layer[i].agreeing_memories);
         histogram_add(&sums->layer[i].active, &more->layer[i].active);
         histogram_add(&sums->layer[i].agreement, &more->layer[i].agreement);
     }
     for (size_t i = 0; i < sums->vocabulary; i++)
-        sums->token_counts[i] += more->token_counts[i];
+        count_add(&sums->token_counts[i], more->token_counts[i]);
 }
 
 void composition_sums_declare(json_t *header)
@@ -71,16 +71,14 @@ void composition_sums_write(struct stream_writer *writer, const struct compositi
 /* One layer's record. */
 static void read_layer(const struct record *record, struct composition_layer_sums *layer)
 {
-    layer->short_prefixes = record_number(record, "short", MOST_COUNT);
-    layer->agreeing_memories = record_number(record, "memories", MOST_COUNT);
+    layer->short_prefixes = record_number(record, "short", MAX_COUNT);
+    layer->agreeing_memories = record_number(record, "memories", MAX_COUNT);
     histogram_read(record, "active", &layer->active);
     histogram_read(record, "agreement", &layer->agreement);
     uint64_t prefixes = histogram_total(&layer->active), agreeing = histogram_total(&layer->agreement);
-    uint64_t active = 0;
-    for (size_t n = 0; n < layer->active.bins; n++)
-        active += n * layer->active.count[n];
+    double active = histogram_sum(&layer->active);
     if (agreeing > prefixes || layer->short_prefixes > agreeing || layer->agreeing_memories < agreeing
-        || layer->agreeing_memories > active)
+        || (double)layer->agreeing_memories > active)
         stream_fail(record->reader, "the counts of a layer contradict each other");
 }
 
@@ -97,7 +95,7 @@ void composition_sums_read(struct stream_reader *reader, struct composition_sums
             if (histogram_total(&sums->layer[place].active) != histogram_total(&sums->layer[0].active))
                 stream_fail(reader, "its layers have different numbers of prefixes");
         } else if (!counted) {
-            record_copy(&record, "token_counts", sums->token_counts, sums->vocabulary, sizeof *sums->token_counts);
+            token_counts_read(&record, sums->token_counts, sums->vocabulary);
             counted = true;
         } else {
             stream_fail(reader, "a record follows the counts of tokens");

@@ -30,17 +30,17 @@ void refinement_sums_add(struct refinement_sums *sums, const struct refinement_s
     for (size_t i = 0; i < sums->layers; i++) {
         struct refinement_layer_sums *to = &sums->layer[i];
         const struct refinement_layer_sums *from = &more->layer[i];
-        to->prefixes += from->prefixes;
-        to->residual_is_final += from->residual_is_final;
+        count_add(&to->prefixes, from->prefixes);
+        count_add(&to->residual_is_final, from->residual_is_final);
         for (size_t c = 0; c < CASES; c++)
-            to->cases[c] += from->cases[c];
+            count_add(&to->cases[c], from->cases[c]);
         exact_add_sum(&to->probability, &from->probability);
         histogram_add(&to->probabilities, &from->probabilities);
         histogram_add(&to->rank, &from->rank);
     }
     histogram_add(&sums->settled, &more->settled);
     exact_add_sum(&sums->surprise, &more->surprise);
-    sums->next_is_top += more->next_is_top;
+    count_add(&sums->next_is_top, more->next_is_top);
 }
 
 void refinement_sums_declare(json_t *header)
@@ -81,11 +81,11 @@ void refinement_sums_write(struct stream_writer *writer, const struct refinement
 static void read_layer(const struct record *record, struct refinement_layer_sums *layer)
 {
     uint64_t in_cases = 0;
-    layer->prefixes = record_number(record, "prefixes", MOST_COUNT);
+    layer->prefixes = record_number(record, "prefixes", MAX_COUNT);
     layer->residual_is_final = record_number(record, "residual_is_final", layer->prefixes);
     record_copy(record, "cases", layer->cases, CASES, sizeof *layer->cases);
     for (size_t c = 0; c < CASES; c++)
-        in_cases += layer->cases[c] > layer->prefixes ? MOST_COUNT + 1 : layer->cases[c];
+        in_cases += layer->cases[c] > layer->prefixes ? MAX_COUNT + 1 : layer->cases[c];
     exact_read(record, "probability", &layer->probability);
     histogram_read(record, "probability", &layer->probabilities);
     histogram_read(record, "rank", &layer->rank);

@@ -191,6 +191,12 @@ int cli_parse(const struct tool *tool, int argc, char **argv)
     return optind;
 }
 
+void cli_check_partial(bool partial, bool merge)
+{
+    if (partial && !merge)
+        die_usage("--partial goes with --merge");
+}
+
 const char *cli_input(int argc, char **argv, int first)
 {
     return first < argc && strcmp(argv[first], "-") ? argv[first] : NULL;

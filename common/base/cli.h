@@ -66,7 +66,9 @@ struct tool {
     {0, "cells", "LIST", verb " only these cells of each layer, counted from 0 (default: all)", \
      OPTION_TEXT, pointer, 0, 0, NULL}
 #define OPTION_SEED(pointer) \
-    {0, "seed", "N", "seed of every random choice (default 1)", OPTION_NUMBER, pointer, 0, 0, NULL}
+    {0, "seed", "N", "seed of every random choice (default 1)", OPTION_NUMBER, pointer, 0, INT64_MAX, NULL}
+#define OPTION_PARTIAL(pointer) \
+    {0, "partial", NULL, "with --merge: also when shards are missing", OPTION_FLAG, pointer, 0, 0, NULL}
 #define OPTION_END {0, NULL, NULL, NULL, OPTION_FLAG, NULL, 0, 0, NULL}
 
 /*
@@ -76,6 +78,9 @@ struct tool {
  * Returns the index in argv of the first operand.
  */
 int cli_parse(const struct tool *tool, int argc, char **argv);
+
+/* Wrong usage: --partial without --merge. */
+void cli_check_partial(bool partial, bool merge);
 
 /* The single operand, or NULL for standard input ("-" or nothing). */
 const char *cli_input(int argc, char **argv, int first);

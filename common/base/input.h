@@ -11,8 +11,10 @@ struct input;
 struct input *input_open(const char *path);
 
 /*
- * Reads up to size bytes. Returns how many, 0 only at the end. A read error and
- * compressed data that are damaged or cut end the program with a message.
+ * Reads size bytes, fewer only at the end. Returns how many. A read error, compressed
+ * data that are damaged or cut, what follows a member of gzip and is not another one,
+ * and compression of another kind end the program with a message. At the end the file
+ * is closed, so that nothing that comes of it has to wait for that.
  */
 size_t input_read(struct input *input, void *buffer, size_t size);
 

@@ -4,6 +4,14 @@
 
 #include <stdarg.h>
 
+char *json_line(const json_t *json)
+{
+    char *line = json_dumps(json, JSON_LINE);
+    if (!line)
+        die("out of memory");
+    return line;
+}
+
 json_t *json_make(const char *format, ...)
 {
     json_error_t error;

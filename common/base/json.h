@@ -5,6 +5,12 @@
 #include <jansson.h>
 #include <stddef.h>
 
+/* JSON on one line, any value; 9 digits tell 32-bit floats apart. */
+#define JSON_LINE (JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(9))
+
+/* The text of it, which the caller frees. */
+char *json_line(const json_t *json);
+
 /* As json_pack. */
 json_t *json_make(const char *format, ...);
 

@@ -284,6 +284,16 @@ static void members_appear(void)
     together.count = together.finished = 0;
 }
 
+/*
+ * What a pipe has taken is not lost when closing it fails. Its reader may have a stream's
+ * trailer already: to fail now would contradict what the pipeline goes on with.
+ */
+static bool is_pipe(int descriptor)
+{
+    struct stat status;
+    return fstat(descriptor, &status) == 0 && (S_ISFIFO(status.st_mode) || S_ISSOCK(status.st_mode));
+}
+
 void output_finish(struct output *output)
 {
     errno = 0;
@@ -291,8 +301,9 @@ void output_finish(struct output *output)
         output_failed(output, errno);
     if (output->temporary && fsync(output->descriptor) != 0)
         output_failed(output, errno);
+    bool pipe = is_pipe(output->descriptor);
     errno = 0;
-    if (gzclose(output->file) != Z_OK)
+    if (gzclose(output->file) != Z_OK && !pipe)
         output_failed(output, errno);
     if (!output->member) {
         give_names(&output, 1);

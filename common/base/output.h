@@ -38,7 +38,8 @@ void output_write(struct output *output, const void *bytes, size_t size);
 
 /*
  * Writes what is left, closes, and gives the file its name, or, where it is one of those
- * that appear together, when the last of them is finished. Frees output.
+ * that appear together, when the last of them is finished. Frees output. Of a stream in a
+ * pipe this must be the last thing that can fail: the next stage has the trailer then.
  */
 void output_finish(struct output *output);
 

@@ -263,6 +263,14 @@ void token_counts_pack(msgpack_sbuffer *buffer, const uint64_t *counts, size_t v
     pack_array(buffer, TOKEN_COUNTS, counts, vocabulary, sizeof *counts);
 }
 
+void token_counts_read(const struct record *record, uint64_t *counts, size_t vocabulary)
+{
+    record_copy(record, TOKEN_COUNTS, counts, vocabulary, sizeof *counts);
+    for (size_t token = 0; token < vocabulary; token++)
+        if (counts[token] > MAX_COUNT)
+            stream_fail(record->reader, "token %zu cannot occur %llu times", token, (unsigned long long)counts[token]);
+}
+
 /* ---- a triggers stream ---- */
 
 struct triggers_reader triggers_open(struct stream_reader *stream)
@@ -301,7 +309,7 @@ bool triggers_next(struct triggers_reader *reader, struct key_triggers *key)
         if (reader->token_counts)
             stream_fail(reader->stream, "a second record of %s", TOKEN_COUNTS);
         reader->token_counts = new_array(vocabulary, sizeof *reader->token_counts);
-        record_copy(&record, TOKEN_COUNTS, reader->token_counts, vocabulary, sizeof *reader->token_counts);
+        token_counts_read(&record, reader->token_counts, vocabulary);
     }
     if (reader->seen != reader->keys)
         stream_fail(reader->stream, "%zu keys, the header promises %zu", reader->seen, reader->keys);

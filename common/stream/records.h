@@ -85,6 +85,7 @@ void header_declare_triggers(json_t *header, bool projected);
 
 /* The record behind the last key: how often each token occurs. */
 void token_counts_pack(msgpack_sbuffer *buffer, const uint64_t *counts, size_t vocabulary);
+void token_counts_read(const struct record *record, uint64_t *counts, size_t vocabulary);
 
 /* Reads the records of a triggers stream: keys by layer, then cell, then perhaps the counts. */
 struct triggers_reader {

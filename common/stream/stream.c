@@ -4,6 +4,7 @@
 #include "base/output.h"
 #include "base/version.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -33,6 +34,8 @@ struct stream_reader {
     struct input *input;
     json_t *header;
     json_t *trailer;
+    bool any_kind;             /* of stream, also one without a sentence */
+    bool needs_sentences;      /* even if it is a shard */
     unsigned char *buffer;     /* bytes start .. filled-1 were read, not yet used */
     size_t capacity, start, filled;
     uint64_t offset;           /* of buffer[start] in the stream */
@@ -51,6 +54,10 @@ struct stream_writer {
 /* Names of the counts that every trailer carries and merging adds up. */
 static const char *const passed_counts[] = {"sentences", "tokens", "unknown", "truncated", "skipped"};
 enum { PASSED_COUNTS = sizeof passed_counts / sizeof *passed_counts };
+
+/* What trailers pass on as it is: what of the corpus the stream covers, see merging.h. */
+static const char *const passed_members[] = {"batches", "covers", "text"};
+enum { PASSED_MEMBERS = sizeof passed_members / sizeof *passed_members };
 
 void stream_fail(const struct stream_reader *reader, const char *format, ...)
 {
@@ -254,36 +261,107 @@ static const msgpack_object *member(const msgpack_object *map, const char *name)
 
 /* ---- MessagePack as JSON ---- */
 
-static json_t *reals_and_integers(const struct stream_reader *reader, const char *name,
-                                  const msgpack_object_bin *bytes)
+/* How many bytes an element has of the array called name, by what the header declares; *is_real: a float. */
+static size_t element_size(const struct stream_reader *reader, const char *name, bool *is_real)
 {
+    static const struct {
+        const char *type;
+        size_t size;
+    } types[] = {{"uint16", 2}, {"uint32", 4}, {"uint64", 8}, {"float32", 4}};
     const json_t *declared = json_object_get(json_object_get(reader->header, "arrays"), name);
     const char *type = !strcmp(name, "crc") ? "uint32" : json_string_value(json_object_get(declared, "type"));
-    size_t size = !type ? 0 : !strcmp(type, "uint16") ? 2 : !strcmp(type, "uint64") ? 8
-                : !strcmp(type, "uint32") || !strcmp(type, "float32") ? 4 : 0;
-    if (!size || bytes->size % size)
-        stream_fail(reader, "array '%s' has no declared type, or not a whole number of elements", name);
-    json_t *array = json_make("[]");
-    for (uint32_t at = 0; at < bytes->size; at += (uint32_t)size) {
-        uint64_t number = 0;
-        float real;
-        json_t *element;
-        memcpy(&number, bytes->ptr + at, size);
-        memcpy(&real, bytes->ptr + at, sizeof real <= size ? sizeof real : size);
-        if (type[0] != 'f')
-            element = json_integer((json_int_t)number);
-        else if (isfinite(real))
-            element = json_real((double)real);
-        else /* JSON has no infinity */
-            element = json_string(isnan(real) ? "nan" : real > 0 ? "inf" : "-inf");
-        if (json_array_append_new(array, element) != 0)
-            die("out of memory");
-    }
-    return array;
+    for (size_t i = 0; type && i < sizeof types / sizeof *types; i++)
+        if (!strcmp(type, types[i].type)) {
+            *is_real = type[0] == 'f';
+            return types[i].size;
+        }
+    return 0;
 }
 
-static json_t *as_json(const struct stream_reader *reader, const char *name,
-                       const msgpack_object *object)
+/* JSON has no infinity. */
+static void print_real(FILE *text, json_t *real, double value)
+{
+    char number[64];
+    if (isfinite(value)) {
+        json_real_set(real, value);
+        size_t length = json_dumpb(real, number, sizeof number, JSON_LINE);
+        fwrite(number, 1, length, text);
+    } else {
+        fprintf(text, "\"%s\"", isnan(value) ? "nan" : value > 0 ? "inf" : "-inf");
+    }
+}
+
+/* Not by way of jansson's integers, which end at 2^63. */
+static void print_array(FILE *text, const struct stream_reader *reader, const char *name,
+                        const msgpack_object_bin *bytes)
+{
+    bool is_real = false;
+    size_t size = element_size(reader, name, &is_real);
+    if (!size || bytes->size % size)
+        stream_fail(reader, "array '%s' has no declared type, or not a whole number of elements", name);
+    json_t *real = json_make("f", 0.0);
+    fputc('[', text);
+    for (uint32_t at = 0; at < bytes->size; at += (uint32_t)size) {
+        uint64_t number = 0;
+        float value = 0;
+        if (at)
+            fputc(',', text);
+        if (is_real) {
+            memcpy(&value, bytes->ptr + at, sizeof value);
+            print_real(text, real, (double)value);
+        } else {
+            memcpy(&number, bytes->ptr + at, size);
+            fprintf(text, "%" PRIu64, number);
+        }
+    }
+    fputc(']', text);
+    json_decref(real);
+}
+
+/* Text that is printed to memory: what was printed is *text when closed, which the caller frees. */
+static FILE *text_begin(char **text, size_t *size)
+{
+    FILE *stream = open_memstream(text, size);
+    if (!stream)
+        die("out of memory");
+    return stream;
+}
+
+static void text_end(FILE *stream)
+{
+    bool failed = ferror(stream);
+    if (fclose(stream) != 0 || failed)
+        die("out of memory");
+}
+
+/* NULL where a number is too large for jansson. */
+static json_t *array_as_json(const struct stream_reader *reader, const char *name, const msgpack_object_bin *bytes)
+{
+    char *text;
+    size_t size;
+    FILE *stream = text_begin(&text, &size);
+    print_array(stream, reader, name, bytes);
+    text_end(stream);
+    json_t *json = json_loads(text, 0, NULL);
+    free(text);
+    return json;
+}
+
+static json_t *as_json(const struct stream_reader *reader, const char *name, const msgpack_object *object);
+
+/* A key as a string, which must not be one of map. */
+static json_t *new_key(const struct stream_reader *reader, const char *name, const json_t *map,
+                       const msgpack_object *key)
+{
+    json_t *string = key->type == MSGPACK_OBJECT_STR ? as_json(reader, name, key) : NULL;
+    if (!string)
+        stream_fail(reader, "a map's key is not a string");
+    if (strlen(json_string_value(string)) != key->via.str.size || json_object_get(map, json_string_value(string)))
+        stream_fail(reader, "a map's key stands twice or has a NUL byte");
+    return string;
+}
+
+static json_t *as_json(const struct stream_reader *reader, const char *name, const msgpack_object *object)
 {
     json_t *json = NULL;
     switch (object->type) {
@@ -308,7 +386,7 @@ static json_t *as_json(const struct stream_reader *reader, const char *name,
         json = json_stringn(object->via.str.ptr, object->via.str.size);
         break;
     case MSGPACK_OBJECT_BIN:
-        json = reals_and_integers(reader, name, &object->via.bin);
+        json = array_as_json(reader, name, &object->via.bin);
         break;
     case MSGPACK_OBJECT_ARRAY:
         json = json_array();
@@ -320,12 +398,8 @@ static json_t *as_json(const struct stream_reader *reader, const char *name,
         json = json_object();
         for (uint32_t i = 0; i < object->via.map.size; i++) {
             const msgpack_object_kv *entry = &object->via.map.ptr[i];
-            json_t *key = entry->key.type == MSGPACK_OBJECT_STR ? as_json(reader, name, &entry->key) : NULL;
-            if (!key)
-                stream_fail(reader, "a map's key is not a string");
+            json_t *key = new_key(reader, name, json, &entry->key);
             const char *text = json_string_value(key);
-            if (strlen(text) != entry->key.via.str.size || json_object_get(json, text))
-                stream_fail(reader, "a map's key stands twice or has a NUL byte");
             if (json_object_set_new(json, text, as_json(reader, text, &entry->val)) != 0)
                 die("out of memory");
             json_decref(key);
@@ -338,6 +412,60 @@ static json_t *as_json(const struct stream_reader *reader, const char *name,
         stream_fail(reader, "'%s' holds what a stream cannot hold: text that is not UTF-8, or a number out of range",
                     name);
     return json;
+}
+
+static void print_object(FILE *text, const struct stream_reader *reader, const char *name,
+                         const msgpack_object *object);
+
+static void print_json(FILE *text, json_t *json)
+{
+    char *line = json_line(json);
+    fputs(line, text);
+    free(line);
+    json_decref(json);
+}
+
+static void print_map(FILE *text, const struct stream_reader *reader, const char *name, const msgpack_object_map *map)
+{
+    json_t *keys = json_object();
+    for (uint32_t i = 0; i < map->size; i++) {
+        json_t *key = new_key(reader, name, keys, &map->ptr[i].key);
+        json_put(keys, json_string_value(key), json_null());
+        fputc(i ? ',' : '{', text);
+        print_json(text, json_incref(key));
+        fputc(':', text);
+        print_object(text, reader, json_string_value(key), &map->ptr[i].val);
+        json_decref(key);
+    }
+    fputs(map->size ? "}" : "{}", text);
+    json_decref(keys);
+}
+
+static void print_object(FILE *text, const struct stream_reader *reader, const char *name,
+                         const msgpack_object *object)
+{
+    switch (object->type) {
+    case MSGPACK_OBJECT_MAP:
+        print_map(text, reader, name, &object->via.map);
+        break;
+    case MSGPACK_OBJECT_ARRAY:
+        fputc('[', text);
+        for (uint32_t i = 0; i < object->via.array.size; i++) {
+            if (i)
+                fputc(',', text);
+            print_object(text, reader, name, &object->via.array.ptr[i]);
+        }
+        fputc(']', text);
+        break;
+    case MSGPACK_OBJECT_BIN:
+        print_array(text, reader, name, &object->via.bin);
+        break;
+    case MSGPACK_OBJECT_POSITIVE_INTEGER:
+        fprintf(text, "%" PRIu64, object->via.u64);
+        break;
+    default:
+        print_json(text, as_json(reader, name, object));
+    }
 }
 
 /* Packing goes to memory: all that can fail is its growth. */
@@ -434,7 +562,13 @@ struct stream_reader *stream_open(const char *path, const char *kind)
     if (kind && strcmp(found, kind))
         stream_fail(reader, "a stream of kind '%s', where '%s' is needed", found, kind);
     reader->header = header;
+    reader->any_kind = !kind;
     return reader;
+}
+
+void stream_need_sentences(struct stream_reader *reader)
+{
+    reader->needs_sentences = true;
 }
 
 const json_t *stream_header(const struct stream_reader *reader)
@@ -445,6 +579,14 @@ const json_t *stream_header(const struct stream_reader *reader)
 struct input *stream_input(const struct stream_reader *reader)
 {
     return reader->input;
+}
+
+/* Streams that are not of a corpus have none. */
+static void check_sentences(const struct stream_reader *reader)
+{
+    bool is_shard = json_integer_value(json_object_get(reader->trailer, "batches")) > 0;
+    if (!reader->any_kind && json_object_get(reader->header, "corpus") && (reader->needs_sentences || !is_shard))
+        counts_need_sentences(reader->trailer, input_name(reader->input));
 }
 
 static void check_trailer(struct stream_reader *reader, const msgpack_object *object)
@@ -467,11 +609,12 @@ static void check_trailer(struct stream_reader *reader, const msgpack_object *ob
                     (unsigned long long)reader->records);
     for (size_t i = 0; i < PASSED_COUNTS; i++) {
         const json_t *count = json_object_get(reader->trailer, passed_counts[i]);
-        if (count && (!json_is_integer(count) || json_integer_value(count) < 0))
-            stream_fail(reader, "the trailer's %s is not a count", passed_counts[i]);
+        if (count && (!json_is_integer(count) || (uint64_t)json_integer_value(count) > MAX_COUNT))
+            stream_fail(reader, "the trailer's %s is not a count from 0 to 2^48", passed_counts[i]);
     }
     if (next_object(reader, &(msgpack_object){0}))
         stream_fail(reader, "something follows the trailer");
+    check_sentences(reader);
 }
 
 bool stream_next(struct stream_reader *reader, struct record *record)
@@ -621,9 +764,14 @@ void *record_array_of(const struct record *record, const char *name, size_t coun
     return elements;
 }
 
-json_t *record_json(const struct record *record)
+char *record_text(const struct record *record)
 {
-    return as_json(record->reader, "record", &record->object);
+    char *text;
+    size_t size;
+    FILE *stream = text_begin(&text, &size);
+    print_object(stream, record->reader, "record", &record->object);
+    text_end(stream);
+    return text;
 }
 
 /* ---- writer ---- */
@@ -661,6 +809,11 @@ void stream_finish(struct stream_writer *writer, const json_t *counts)
     msgpack_sbuffer_init(&buffer);
     json_t *trailer = json_make("{s:b, s:I}", "end", 1, "records", (json_int_t)writer->records);
     counts_add(trailer, counts);
+    for (size_t i = 0; i < PASSED_MEMBERS; i++) {
+        json_t *member = json_object_get(counts, passed_members[i]);
+        if (member)
+            json_put(trailer, passed_members[i], json_incref(member));
+    }
     pack_map(&buffer, json_object_size(trailer) + 1);
     pack_members(&buffer, trailer);
     json_decref(trailer);
@@ -727,11 +880,25 @@ void header_add_stage(json_t *header, const char *tool, json_t *options)
         die("out of memory");
 }
 
+void count_add(uint64_t *sum, uint64_t more)
+{
+    *sum += more; /* both are at most MAX_COUNT */
+    if (*sum > MAX_COUNT)
+        die("counts of the inputs add up to more than 2^48");
+}
+
+void counts_need_sentences(const json_t *counts, const char *name)
+{
+    const json_t *sentences = json_object_get(counts, "sentences");
+    if (sentences && json_integer_value(sentences) == 0)
+        die("%s: there is no sentence in it", name);
+}
+
 void counts_add(json_t *sums, const json_t *trailer)
 {
     for (size_t i = 0; i < PASSED_COUNTS; i++) {
-        json_int_t sum = json_integer_value(json_object_get(sums, passed_counts[i]))
-                       + json_integer_value(json_object_get(trailer, passed_counts[i]));
-        json_put(sums, passed_counts[i], json_integer(sum));
+        uint64_t sum = (uint64_t)json_integer_value(json_object_get(sums, passed_counts[i]));
+        count_add(&sum, (uint64_t)json_integer_value(json_object_get(trailer, passed_counts[i])));
+        json_put(sums, passed_counts[i], json_integer((json_int_t)sum));
     }
 }

@@ -35,6 +35,12 @@ struct record {
  */
 struct stream_reader *stream_open(const char *path, const char *kind);
 
+/*
+ * A stream without a sentence ends the program at its end, unless it is a shard of a corpus
+ * that has some; after this call such a shard does as well: there is nothing to tell of it.
+ */
+void stream_need_sentences(struct stream_reader *reader);
+
 const json_t *stream_header(const struct stream_reader *reader);
 struct input *stream_input(const struct stream_reader *reader);
 
@@ -80,8 +86,8 @@ void *record_array(const struct record *record, const char *name, size_t size, s
 /* The same of an array that must have exactly count elements. */
 void *record_array_of(const struct record *record, const char *name, size_t count, size_t size);
 
-/* The record as JSON, arrays by the types that the header declares. Caller decrefs. */
-json_t *record_json(const struct record *record);
+/* The record as one line of JSON, arrays by the types that the header declares. Caller frees. */
+char *record_text(const struct record *record);
 
 /* ---- writing ---- */
 
@@ -93,7 +99,10 @@ struct stream_writer *stream_create(const char *path, bool gzip, const json_t *h
 /* Appends count records, packed in buffer, and empties buffer. */
 void stream_append(struct stream_writer *writer, msgpack_sbuffer *buffer, uint64_t count);
 
-/* Writes the trailer with these counts (which stay the caller's), completes the output. */
+/*
+ * Writes the trailer with these counts, and what they say of the corpus (they stay the
+ * caller's), and completes the output.
+ */
 void stream_finish(struct stream_writer *writer, const json_t *counts);
 
 /* Pieces of a record: pack_map, then that many named members. */
@@ -113,6 +122,15 @@ void header_declare(json_t *header, const char *array, const char *type, json_t 
 
 /* Adds a stage and the options that shape its result (taken over) to the history. */
 void header_add_stage(json_t *header, const char *tool, json_t *options);
+
+/* No count in a stream is larger, so that what is made of counts does not overflow. */
+#define MAX_COUNT ((uint64_t)1 << 48)
+
+/* Adds to a count; both are at most MAX_COUNT, and so must the sum be, or the program ends. */
+void count_add(uint64_t *sum, uint64_t more);
+
+/* Ends the program where these counts are of no sentence; name: where they are from. */
+void counts_need_sentences(const json_t *counts, const char *name);
 
 /* Adds each of the counts that trailers pass on (sentences, tokens ...) to sums. */
 void counts_add(json_t *sums, const json_t *trailer);

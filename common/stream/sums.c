@@ -66,8 +66,11 @@ void histogram_free(struct histogram *histogram)
 
 void histogram_add(struct histogram *histogram, const struct histogram *more)
 {
-    for (size_t i = 0; i < histogram->bins; i++)
-        histogram->count[i] += more->count[i];
+    uint64_t total = 0;
+    for (size_t i = 0; i < histogram->bins; i++) {
+        count_add(&histogram->count[i], more->count[i]);
+        count_add(&total, histogram->count[i]);
+    }
 }
 
 uint64_t histogram_total(const struct histogram *histogram)
@@ -76,6 +79,14 @@ uint64_t histogram_total(const struct histogram *histogram)
     for (size_t i = 0; i < histogram->bins; i++)
         total += histogram->count[i];
     return total;
+}
+
+double histogram_sum(const struct histogram *histogram)
+{
+    double sum = 0; /* of products that are too large for 64 bits */
+    for (size_t i = 0; i < histogram->bins; i++)
+        sum += (double)i * (double)histogram->count[i];
+    return sum;
 }
 
 /* The bin of the observation that has rank others before it. */
@@ -142,6 +153,9 @@ void exact_read(const struct record *record, const char *name, struct exact_sum 
     char text[MOST_NAME];
     struct exact_sum more;
     record_copy(record, member(text, name, "sum"), more.limb, EXACT_LIMBS, sizeof *more.limb);
+    /* 2^48 floats, each below 2^128, and far from the end of the number, so that sums can be added. */
+    if (more.limb[EXACT_LIMBS - 1] >> 32)
+        stream_fail(record->reader, "'%s' is larger than a sum of 2^48 numbers", text);
     exact_add_sum(sum, &more);
 }
 
@@ -168,12 +182,14 @@ void histogram_read(const struct record *record, const char *name, struct histog
     size_t bins;
     uint32_t *bin = record_array(record, member(text, name, "bin"), sizeof *bin, &bins);
     uint64_t *count = record_array_of(record, member(text, name, "count"), bins, sizeof *count);
+    uint64_t total = 0;
     for (size_t i = 0; i < bins; i++) {
         if (bin[i] >= histogram->bins || (i && bin[i] <= bin[i - 1]))
             stream_fail(record->reader, "the bins of '%s' do not rise or are too large", name);
-        if (!count[i] || count[i] > MOST_COUNT)
+        if (!count[i] || count[i] > MAX_COUNT - total)
             stream_fail(record->reader, "'%s' has a count of %llu", name, (unsigned long long)count[i]);
-        histogram->count[bin[i]] += count[i];
+        total += count[i];
+        count_add(&histogram->count[bin[i]], count[i]);
     }
     free(bin);
     free(count);
@@ -193,15 +209,14 @@ void header_declare_histogram(json_t *header, const char *name)
     header_declare(header, member(text, name, "count"), "uint64", json_make("[s]", bins));
 }
 
-struct stream_reader **sums_open(char **paths, size_t count, const char *kind)
+struct stream_reader **sums_open(struct merging *merging, char **paths, size_t count, const char *kind)
 {
     struct stream_reader **readers = new_array(count, sizeof *readers);
     if (!count)
         die_usage("--merge needs the names of its inputs");
     for (size_t i = 0; i < count; i++) {
         readers[i] = stream_open(strcmp(paths[i], "-") ? paths[i] : NULL, kind);
-        if (!json_equal(stream_header(readers[0]), stream_header(readers[i])))
-            stream_fail(readers[i], "made with another model, corpus or options than the first input");
+        merging_check_header(merging, readers[i]);
     }
     return readers;
 }

@@ -6,6 +6,7 @@
 #ifndef FFKV_SUMS_H
 #define FFKV_SUMS_H
 
+#include "stream/merging.h"
 #include "stream/stream.h"
 
 /* A sum of floats, none negative, without rounding: a fixed-point number of 384 bits. */
@@ -32,6 +33,9 @@ void histogram_free(struct histogram *histogram);
 void histogram_add(struct histogram *histogram, const struct histogram *more);
 uint64_t histogram_total(const struct histogram *histogram);
 
+/* The sum of the observations where each bin is the number of what is in it; exact below 2^53. */
+double histogram_sum(const struct histogram *histogram);
+
 /*
  * Quantile of the observations, value telling what one in a bin is; as quantile of
  * statistics.h has it. NaN where there are none.
@@ -48,9 +52,6 @@ size_t unit_bin(float number);
 /* The lowest number of a bin. */
 double unit_value(size_t bin);
 
-/* Counts in streams are at most this, so that a few thousand of them add up. */
-#define MOST_COUNT ((uint64_t)1 << 48)
-
 /* Members of a record, "NAME_sum", and "NAME_bin" with "NAME_count" of the bins that are not empty. */
 enum { EXACT_MEMBERS = 1, HISTOGRAM_MEMBERS = 2 };
 void exact_pack(msgpack_sbuffer *buffer, const char *name, const struct exact_sum *sum);
@@ -58,7 +59,7 @@ void histogram_pack(msgpack_sbuffer *buffer, const char *name, const struct hist
 void header_declare_exact(json_t *header, const char *name);
 void header_declare_histogram(json_t *header, const char *name);
 
-/* Adds what a record has of that name; counts are from 1 to MOST_COUNT. */
+/* Adds what a record has of that name; counts are from 1 to MAX_COUNT, and so is their sum. */
 void exact_read(const struct record *record, const char *name, struct exact_sum *sum);
 void histogram_read(const struct record *record, const char *name, struct histogram *histogram);
 
@@ -66,6 +67,6 @@ void histogram_read(const struct record *record, const char *name, struct histog
  * Opens streams of sums of this kind, "-" being standard input. They must have equal headers;
  * else, or without any, the program ends. The caller closes each and frees the array.
  */
-struct stream_reader **sums_open(char **paths, size_t count, const char *kind);
+struct stream_reader **sums_open(struct merging *merging, char **paths, size_t count, const char *kind);
 
 #endif
