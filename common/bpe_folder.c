@@ -73,14 +73,11 @@ static char *find_file(const char *folder, const char *name)
     return NULL;
 }
 
-/* A file of settings: the path and the object. */
-static json_t *read_settings(const char *folder, const char *name, char **path)
+/* A file of settings: the path and the object, which is empty where there is no file. */
+static json_t *read_settings(const char *folder, const char *name, const char *what, char **path)
 {
     *path = find_file(folder, name);
-    json_t *json = *path ? read_json_object(*path) : json_object();
-    if (!json)
-        die("out of memory");
-    return json;
+    return *path ? read_json_object(*path, what) : json_make("{}");
 }
 
 static struct place in_settings(const struct folder *folder)
@@ -524,10 +521,12 @@ static bool find_files(struct folder *folder)
 
 static void read_files(struct folder *folder)
 {
-    folder->settings = read_settings(folder->path, "tokenizer_config.json", &folder->settings_path);
-    folder->specials = read_settings(folder->path, "special_tokens_map.json", &folder->specials_path);
-    folder->added = read_settings(folder->path, "added_tokens.json", &folder->added_path);
-    folder->config = read_settings(folder->path, "config.json", &folder->config_path);
+    static const char settings[] = "names and values of settings", added[] = "tokens and their ids: {\"<x>\": 5}",
+                      specials[] = "names and texts of special tokens: {\"bos_token\": \"<s>\"}";
+    folder->settings = read_settings(folder->path, "tokenizer_config.json", settings, &folder->settings_path);
+    folder->specials = read_settings(folder->path, "special_tokens_map.json", specials, &folder->specials_path);
+    folder->added = read_settings(folder->path, "added_tokens.json", added, &folder->added_path);
+    folder->config = read_settings(folder->path, "config.json", settings, &folder->config_path);
     folder->index = json_make("{}");
     folder->standard = json_make("{}");
     mark_special(folder->specials);

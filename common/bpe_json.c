@@ -41,14 +41,21 @@ static void check_count(const char *path, struct span text)
         die("%s: more than %d values; this is no tokenizer's file", path, MOST_VALUES);
 }
 
-json_t *read_json_object(const char *path)
+static const char *kind_of(const json_t *json)
+{
+    return json_is_array(json) ? "a list" : json_is_string(json) ? "a text" : "another value";
+}
+
+json_t *read_json_object(const char *path, const char *what)
 {
     json_error_t error;
     struct span text = read_whole_file(path);
     check_count(path, text);
     json_t *json = json_loadb(text.bytes, text.length, JSON_REJECT_DUPLICATES, &error);
+    if (!json)
+        die("%s: line %d: not a JSON object: %s", path, error.line, error.text);
     if (!json_is_object(json))
-        die("%s: line %d: not a JSON object: %s", path, json ? 1 : error.line, json ? "another value" : error.text);
+        die("%s: not a JSON object but %s; it must be %s", path, kind_of(json), what);
     free((void *)(uintptr_t)text.bytes);
     return json;
 }

@@ -18,8 +18,8 @@ struct place {
 /* The bytes of a tokenizer's file; the caller frees them. */
 struct span read_whole_file(const char *path);
 
-/* The object that a file consists of. */
-json_t *read_json_object(const char *path);
+/* The object that a file consists of; what tells what it has, for messages. */
+json_t *read_json_object(const char *path, const char *what);
 
 /* No value, or null. */
 bool is_nothing(const json_t *value);

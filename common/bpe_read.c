@@ -302,7 +302,7 @@ void bpe_source_json(struct bpe_source *source, const char *path)
 {
     static const char *const members[] = {"version", "truncation", "padding", "added_tokens", "normalizer",
                                           "pre_tokenizer", "post_processor", "decoder", "model", NULL};
-    json_t *file = read_json_object(path), *model = json_object_get(file, "model");
+    json_t *file = read_json_object(path, "a tokenizer of the tokenizers library"), *model = json_object_get(file, "model");
     struct place place = {path, "tokenizer"};
     bool byte_level = false;
     *source = (struct bpe_source){.parts = {.path = path, .pretokenizer = pretokenizer_new()}, .json = file};
@@ -398,7 +398,7 @@ void bpe_source_vocabulary(struct bpe_source *source, const char *vocabulary, co
 {
     struct place place = {vocabulary, "vocabulary"};
     struct bpe_parts *parts = &source->parts;
-    json_t *json = read_json_object(vocabulary);
+    json_t *json = read_json_object(vocabulary, "tokens and their ids: {\"the\": 5}");
     *source = (struct bpe_source){.parts = {.path = vocabulary}, .json = json, .vocabulary = json,
                                   .merges_text = read_whole_file(merges)};
     parts->tokens = read_vocabulary(place, json, &parts->token_count);

@@ -165,7 +165,7 @@ def make(directory):
                 folder(f"{kind}-{name}", model_type, plain, slow=slow, tokenizer_config__json={"tokenizer_class": name})
             folder(f"{kind}-map", model_type, plain, slow=slow,
                    special_tokens_map__json={"bos_token": "<s>", "eos_token": {"content": "</s>", "lstrip": True}})
-    for number in range(400):
+    for number in range(120):
         model_type = draw.choice(list(PRE))
         tokenizer = made[PRE[model_type] if draw.random() < 0.8 else draw.choice(list(made))]
         if draw.random() < 0.3:
