@@ -41,11 +41,6 @@ static void check_count(const char *path, struct span text)
         die("%s: more than %d values; this is no tokenizer's file", path, MOST_VALUES);
 }
 
-static const char *kind_of(const json_t *json)
-{
-    return json_is_array(json) ? "a list" : json_is_string(json) ? "a text" : "another value";
-}
-
 json_t *read_json_object(const char *path, const char *what)
 {
     json_error_t error;
@@ -55,7 +50,7 @@ json_t *read_json_object(const char *path, const char *what)
     if (!json)
         die("%s: line %d: not a JSON object: %s", path, error.line, error.text);
     if (!json_is_object(json))
-        die("%s: not a JSON object but %s; it must be %s", path, kind_of(json), what);
+        die("%s: not a JSON object but a list; it must be %s", path, what);
     free((void *)(uintptr_t)text.bytes);
     return json;
 }

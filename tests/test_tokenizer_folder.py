@@ -14,7 +14,7 @@ import environments
 from conftest import ROOT
 from helpers import fails, ok, run
 from test_bpe import encode, program, small
-from test_tokenize import LLAMA, llama_folder
+from test_tokenize import LLAMA, llama_folder, llama_gguf
 
 
 @pytest.fixture(scope="session")
@@ -177,6 +177,27 @@ def test_every_key_that_is_not_known_is_refused_by_name(bin, folder):
             walked += 1
         folder(**{name.replace(".", "__"): content})
     assert walked > 40
+
+
+# ------------------------------------------------------------------ GGUF metadata
+
+@pytest.mark.parametrize("key, kind, value, says", [
+    ("add_space_prefix", "bool", 1, "tokenizer.ggml.add_space_prefix is true"),
+    ("remove_extra_whitespaces", "bool", 1, "tokenizer.ggml.remove_extra_whitespaces is true"),
+    ("precompiled_charsmap", ("array", "uint8"), [1, 2], "does not know what tokenizer.ggml.precompiled_charsmap does"),
+    ("added_tokens", ("array", "string"), ["<x>"], "does not know what tokenizer.ggml.added_tokens does"),
+    ("normalizer.lowercase", "bool", 0, "does not know what tokenizer.ggml.normalizer.lowercase does"),
+    ("add_space_prefix", "bool", 0, None), ("remove_extra_whitespaces", "bool", 0, None), ("eot_token_id", "uint32", 1, None),
+    ("scores", ("array", "float32"), [0.0] * 5, None), ("add_bos_token", "bool", 1, None),
+])
+def test_every_key_of_a_gguf_tokenizer_is_known_or_refused_by_name(bin, tmp_path, key, kind, value, says):
+    model = llama_gguf(tmp_path / "model.gguf", 4, [(f"tokenizer.ggml.{key}", kind, value)])
+    if says:
+        fails(bin, "tokenize", "-m", model, stdin=b"ab\n", says=f"{model}: ")
+        fails(bin, "tokenize", "-m", model, stdin=b"ab\n", says=says)
+    else:
+        assert ok(bin, "tokenize", "-m", model, stdin=b"ab\n") \
+            == ok(bin, "tokenize", "-m", llama_gguf(tmp_path / "plain.gguf", 4), stdin=b"ab\n")
 
 
 # ---------------------------------------------------------------------- messages
