@@ -2,8 +2,8 @@
  * bpe-encode: byte-level BPE by itself, for the tests. Reads texts that end with
  * a line feed, or with a NUL byte (-0), and prints each one's tokens on a line.
  *
- * The tokenizer: tokenizer.json; or vocab.json with --merges and --pre; or with
- * --metadata a JSON object {tokens, types, merges, pre}, as in a GGUF file.
+ * The tokenizer: tokenizer.json; or with --folder a folder of a model of this type;
+ * or with --metadata a JSON object {tokens, types, merges, pre}, as in a GGUF file.
  */
 #include "base/cli.h"
 #include "base/input.h"
@@ -17,7 +17,7 @@
 #include <time.h>
 
 struct options {
-    const char *merges, *pre, *special, *input;
+    const char *folder, *input;
     bool metadata, nul, text, about;
     uint64_t rounds;
 };
@@ -58,9 +58,12 @@ static struct bpe *read_tokenizer(const struct options *options, const char *pat
 {
     if (options->metadata)
         return from_metadata(path);
-    if (options->merges)
-        return bpe_read_vocabulary(path, options->merges, options->pre, &options->special, options->special != NULL);
-    return bpe_read_json(path);
+    if (!options->folder)
+        return bpe_read_json(path);
+    struct bpe *bpe = bpe_read_folder(path, options->folder);
+    if (!bpe)
+        die("%s: no tokenizer", path);
+    return bpe;
 }
 
 static struct span read_all(const char *path)
@@ -123,11 +126,9 @@ static void measure(const struct options *options, struct bpe *bpe, struct span 
 
 int main(int argc, char **argv)
 {
-    struct options options = {.pre = "gpt-2"};
+    struct options options = {0};
     const struct option_spec specs[] = {
-        {0, "merges", "FILE", "merges.txt; the tokenizer is then a vocab.json", OPTION_TEXT, &options.merges, 0, 0, NULL},
-        {0, "pre", "NAME", "pre-tokenizer for --merges (default gpt-2)", OPTION_TEXT, &options.pre, 0, 0, NULL},
-        {0, "special", "TEXT", "special token for --merges", OPTION_TEXT, &options.special, 0, 0, NULL},
+        {0, "folder", "TYPE", "the tokenizer is that of a folder of a model of this type", OPTION_TEXT, &options.folder, 0, 0, NULL},
         {0, "metadata", NULL, "the tokenizer is metadata of a GGUF file, as JSON", OPTION_FLAG, &options.metadata, 0, 0, NULL},
         {'i', "input", "FILE", "the texts (default: standard input)", OPTION_TEXT, &options.input, 0, 0, NULL},
         {'0', "nul", NULL, "texts end with a NUL byte, and so does what --text prints", OPTION_FLAG, &options.nul, 0, 0, NULL},

@@ -22,6 +22,8 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, trainers  # noqa: E402
 from tokenizers import pre_tokenizers as pre  # noqa: E402
 
+from expressions import DEEPSEEK, GPT4O, LLAMA3, LLAMA_CPP, QWEN2  # noqa: E402
+
 TEXTS = 20_000
 
 # -------------------------------------------------------------------- the texts
@@ -131,15 +133,6 @@ def test_texts():
 
 # --------------------------------------------------------------- the tokenizers
 
-LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-          r"|\s*[\r\n]+|\s+(?!\S)|\s+")
-QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
-GPT4O = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
-         r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
-         r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
-GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-
-
 def byte_level(prefix=False, regex=True):
     return pre.ByteLevel(add_prefix_space=prefix, use_regex=regex)
 
@@ -157,11 +150,8 @@ PRE_TOKENIZERS = {
     "qwen2": split((QWEN2, "isolated", False)),
     "smollm": pre.Sequence([pre.Digits(individual_digits=True), byte_level()]),
     "gpt4o": split((GPT4O, "isolated", False)),
-    "llama.cpp": split((r"[\p{P}\$\+<=>\^~\|]+", "isolated", False), (GPT2, "isolated", False),
-                       (r"\p{N}+", "isolated", False), ("[0-9][0-9][0-9]", "isolated", False)),
-    "deepseek": split((r"\p{N}{1,3}", "isolated", False), ("[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+", "isolated", False),
-                      (r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
-                       r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+", "isolated", False)),
+    "llama.cpp": split(*((expression, "isolated", False) for expression in LLAMA_CPP)),
+    "deepseek": split(*((expression, "isolated", False) for expression in DEEPSEEK)),
     "removed": split((r"\s+", "removed", False)),
     "inverted": split((r"\p{L}+|\p{N}+", "removed", True)),
     "previous": split((r"\p{P}", "merged_with_previous", False), (r"\p{N}", "contiguous", False)),

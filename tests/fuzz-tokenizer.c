@@ -36,7 +36,7 @@ static void read_folder(const uint8_t *bytes, size_t size)
     fuzz_files(bytes, size, names);
     struct model_config config = {.path = strcpy(path, fuzz_folder()), .vocabulary = VOCABULARY, .unknown = NO_TOKEN};
     struct tokenizer *tokenizer = tokenizer_read(&config);
-    struct text_reader *reader = text_open(strcat(path, "/text"), TEXT_LINES);
+    struct text_reader *reader = text_open(strcat(path, "/text"), TEXT_LINES, NULL);
     encode(tokenizer, reader);
     text_close(reader);
     tokenizer_free(tokenizer);

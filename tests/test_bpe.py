@@ -68,7 +68,7 @@ def test_smollm2(bin, oracle):
 @pytest.mark.parametrize("name, pre", [("gpt2", "gpt-2"), ("llama3", "llama-bpe"), ("qwen2", "qwen2"),
                                        ("smollm", "smollm"), ("llama.cpp", "default")])
 def test_other_forms_of_a_tokenizer(bin, oracle, tmp_path, name, pre):
-    """vocab.json with merges.txt, and GGUF metadata, mean what tokenizer.json does."""
+    """GGUF metadata mean what tokenizer.json does."""
     tokenizer = json.loads((oracle / f"{name}.json").read_text())
     vocabulary = tokenizer["model"]["vocab"]
     merges = [" ".join(merge) for merge in tokenizer["model"]["merges"]]
@@ -78,12 +78,6 @@ def test_other_forms_of_a_tokenizer(bin, oracle, tmp_path, name, pre):
                 "pre": pre}
     (tmp_path / "metadata.json").write_text(json.dumps(metadata))
     compare(encode(bin, "--metadata", tmp_path / "metadata.json", texts=oracle / "texts"), oracle, name)
-
-    (tmp_path / "vocab.json").write_text(json.dumps(vocabulary))
-    (tmp_path / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n", encoding="utf-8")
-    for text in (b"The cat's <|endoftext|>12345  sat.\n", "caf\u00e9 \u0915\u094d\u0937\n".encode()):
-        assert encode(bin, tmp_path / "vocab.json", "--merges", tmp_path / "merges.txt", "--pre", pre, "--special",
-                      "<|endoftext|>", stdin=text) == encode(bin, oracle / f"{name}.json", stdin=text)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama3", "smollm", "tangled"])
@@ -244,7 +238,7 @@ def test_refused(bin, tokenizer, changes, says):
 
 @pytest.mark.parametrize("content, says", [
     pytest.param(b"", "not a JSON object", id="empty"),
-    pytest.param(b"[]", "another value", id="a list"),
+    pytest.param(b"[]", "not a JSON object but a list; it must be", id="a list"),
     pytest.param(b"{\"a\": 1, \"a\": 2}", "duplicate", id="a member twice"),
     pytest.param(b"[" * 1_000_000, "maximum parsing depth", id="deep"),
     pytest.param(b"[" + b"1," * 5_000_000 + b"1]", "more than", id="many values"),

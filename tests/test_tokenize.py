@@ -61,12 +61,12 @@ def llama_folder(folder, bos):
     return folder
 
 
-def llama_gguf(path, bos):
+def llama_gguf(path, bos, more=()):
     numbers = {"embedding_length": 4, "block_count": 1, "feed_forward_length": 3, "attention.head_count": 1}
     keys = [("general.architecture", "string", "llama"), *((f"llama.{key}", "uint32", n) for key, n in numbers.items()),
             ("llama.attention.layer_norm_rms_epsilon", "float32", 1e-5), ("tokenizer.ggml.model", "string", "gpt2"),
             ("tokenizer.ggml.pre", "string", "gpt-2"), ("tokenizer.ggml.tokens", ("array", "string"), list(VOCABULARY)),
-            ("tokenizer.ggml.merges", ("array", "string"), ["a b"]), ("tokenizer.ggml.add_bos_token", "bool", 0)]
+            ("tokenizer.ggml.merges", ("array", "string"), ["a b"]), *([] if any("add_bos" in key for key, _, _ in more) else [("tokenizer.ggml.add_bos_token", "bool", 0)]), *more]
     path.write_bytes(gguf_format.build(keys + ([] if bos is None else [("tokenizer.ggml.bos_token_id", "uint32", bos)])))
     return path
 
@@ -310,6 +310,52 @@ def test_wikitext_loses_no_word(bin, english):
 def test_raw(bin, english, data, expected):
     """Expected by hand, from the rules of Unicode Standard Annex 29."""
     assert words_of(read(bin, english, data, "--mode", "raw"), english) == expected
+
+
+@pytest.mark.parametrize("language, paragraph, sentences", [
+    ("en", "Mr. and Mrs. Brown saw Dr. Jones. He ran!", ["Mr. and Mrs. Brown saw Dr. Jones.", "He ran!"]),
+    ("en", "He saw Prof. Smith,\nGen.\nLee and (Sen. Ives).  She ran.", ["He saw Prof. Smith, Gen. Lee and (Sen. Ives).",
+                                                                       "She ran."]),
+    ("en", "He is a Dr.", ["He is a Dr."]), ("en", "Dr.\n\nHe ran.", ["Dr.", "He ran."]),
+    ("en", "He saw XDr. She ran.", ["He saw XDr.", "She ran."]), ("en", "Dr. Dr. Maier ran. Yes.", ["Dr. Dr. Maier ran.", "Yes."]),
+    ("en", "It is so. He said no. I ran at 5 p.m. on Monday. Yes!", ["It is so.", "He said no.",
+                                                                     "I ran at 5 p.m. on Monday.", "Yes!"]),
+    ("en", "He saw Mr.\u00a0Lee. They left NATO. He ran to A-F. It ran.",
+     ["He saw Mr.\u00a0Lee.", "They left NATO.", "He ran to A-F.", "It ran."]),
+    ("de", "Er kam fr\u00fcher. Sie kam am Abend. Das nahm er.", ["Er kam fr\u00fcher.", "Sie kam am Abend.", "Das nahm er."]),
+    ("de", "Hr. Maier kam. Dr. Lang ging.", ["Hr. Maier kam.", "Dr. Lang ging."]),
+    ("de", "Er kam mit Mrs. Brown. Sie ging.", ["Er kam mit Mrs.", "Brown.", "Sie ging."]),
+    ("fr", "Il est venu. M. Blanc est parti. Gen. Oui.", ["Il est venu.", "M. Blanc est parti.", "Gen.", "Oui."]),
+    ("fi", "Dr. Virta tuli. Mr. Virta.", ["Dr.", "Virta tuli.", "Mr.", "Virta."]),
+    ("ja", "\u3053\u308c\u3002\u306f\u3044\u3002", ["\u3053\u308c\u3002", "\u306f\u3044\u3002"]),
+])
+def test_abbreviations_end_no_sentence(bin, tmp_path, language, paragraph, sentences):
+    """Expected by hand.  A byte is a token: the sentences come back as they are."""
+    model = tmp_path / "model"
+    llama_folder(model, 4)
+    tokenizer = json.loads((model / "tokenizer.json").read_text())
+    vocabulary = {character: i for i, character in enumerate(gpt2_characters())}
+    tokenizer["model"].update(vocab=vocabulary, merges=[])
+    (model / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (model / "config.json").write_text(json.dumps({**LLAMA, "bos_token_id": 4, "vocab_size": 256}))
+    stream = read(bin, model, paragraph, "--mode", "raw", *([] if language == "en" else ["--language", language]))
+    assert [bytes(tokens).decode() for tokens in sentences_of(stream)] == sentences
+    assert stream.header["history"][0]["options"]["language"] == language
+
+
+def gpt2_characters():
+    """By byte, the character that stands for it in a vocabulary (GPT-2's encoder.py)."""
+    itself = [*range(ord("!"), ord("~") + 1), *range(0xa1, 0xad), *range(0xae, 0x100)]
+    others = [byte for byte in range(256) if byte not in itself]
+    return [chr(byte if byte in itself else 0x100 + others.index(byte)) for byte in range(256)]
+
+
+def test_language_is_of_raw_text(bin, small_model):
+    for arguments, says in [(["--language", "en"], "goes with --mode raw"),
+                            (["--mode", "raw", "--language", "xq"], "not 'xq'"), (["--mode", "raw", "--language", ""], "not ''"),
+                            (["--mode", "raw", "--language", "en@ss=none"], "not 'en@ss=none'"),
+                            (["--mode", "raw", "--language", "EN"], "not 'EN'")]:
+        fails(bin, "tokenize", "-m", small_model, *arguments, stdin=b"w4\n", status=2, says=says)
 
 
 def prose(count, seed=1):

@@ -28,7 +28,7 @@ static const char *const long_words[] = {"error", "truncate", "skip", NULL};
 static const char *const mode_words[] = {"lines", "wikitext", "raw", NULL};
 
 struct options {
-    const char *model, *output, *name, *shard;
+    const char *model, *output, *name, *shard, *language;
     bool gzip;
     int mode, long_sentences;
     uint64_t batch, max_length, limit, sample, seed, from, to;
@@ -214,8 +214,10 @@ static json_t *make_header(const struct options *options, const struct tokenizer
         json_put(values, "seed", json_integer((json_int_t)options->seed));
         header_declare(header, "sentence", "uint64", json_make("[s]", "sentences"));
     }
-    if (options->mode == TEXT_RAW) /* whose rules shape the sentences */
+    if (options->mode == TEXT_RAW) { /* whose rules shape the sentences */
+        json_put(values, "language", json_string(options->language));
         json_put(values, "icu", json_string(U_ICU_VERSION));
+    }
     json_t *name = json_string(options->name);
     if (!name)
         die_usage("--name takes UTF-8 text, not '%s'", options->name);
@@ -253,6 +255,17 @@ static json_t *make_counts(struct packer *packer)
     return counts;
 }
 
+/* The language of raw text; the other modes have none. */
+static void check_language(struct options *options)
+{
+    if (options->mode != TEXT_RAW && options->language)
+        die_usage("--language goes with --mode raw");
+    if (options->mode == TEXT_RAW && !options->language)
+        options->language = "en";
+    if (options->language && !text_is_language(options->language))
+        die_usage("--language takes a language's code of ISO 639, such as en, not '%s'", options->language);
+}
+
 int main(int argc, char **argv)
 {
     struct options options = {.name = "text", .batch = 512, .max_length = 4096, .seed = 1,
@@ -261,6 +274,8 @@ int main(int argc, char **argv)
         OPTION_MODEL(&options.model),
         {0, "mode", "MODE", "lines: a sentence a line (default); wikitext; raw: any plain text",
          OPTION_CHOICE, &options.mode, 0, 0, mode_words},
+        {0, "language", "CODE", "of --mode raw: whose abbreviations end no sentence (default: en)", OPTION_TEXT,
+         &options.language, 0, 0, NULL},
         {0, "name", "NAME", "the corpus' name, for the stream's header (default: text)", OPTION_TEXT, &options.name, 0, 0, NULL},
         {0, "batch", "N", "positions in a batch (default 512)", OPTION_NUMBER, &options.batch, 1, 1 << 20, NULL},
         {0, "max-length", "N", "tokens that a sentence may have (default 4096)", OPTION_NUMBER,
@@ -286,12 +301,14 @@ int main(int argc, char **argv)
     if (options.from >= options.to)
         die_usage("--from %llu --to %llu: no sentence lies between", (unsigned long long)options.from,
                   (unsigned long long)options.to);
+    check_language(&options);
     if (!options.model)
         die_usage("--model DIR is needed: it has the tokenizer");
 
     struct model_config config = model_config_read(options.model);
     struct tokenizer *tokenizer = tokenizer_read(&config);
-    struct text_reader *text = text_open(cli_input(argc, argv, first), (enum text_mode)options.mode);
+    struct text_reader *text = text_open(cli_input(argc, argv, first), (enum text_mode)options.mode,
+                                         options.language);
     json_t *header = make_header(&options, tokenizer, &config);
     packer.tokenizer = tokenizer;
     packer.text = hash_new();

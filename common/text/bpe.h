@@ -28,16 +28,16 @@ struct bpe;
 
 /* ---- from files ---- */
 
+/* tokenizer.json alone. */
 struct bpe *bpe_read_json(const char *path);
 
 /*
- * From vocab.json and merges.txt. pre: the pre-tokenizer's name as in GGUF files,
- * "gpt-2" for GPT-2 and OPT. specials: the texts of tokens that are found in
- * the text as they are (BOS, EOS, ... of the model's configuration); they
- * must be in the vocabulary.
+ * The tokenizer of a model's folder, as transformers 5 loads it: tokenizer.json, or vocab.json and
+ * merges.txt, with tokenizer_config.json, special_tokens_map.json and added_tokens.json. model_type is
+ * that of config.json. Files that contradict each other, and settings that are not known, end the
+ * program. NULL: there is neither tokenizer.json nor vocab.json nor merges.txt.
  */
-struct bpe *bpe_read_vocabulary(const char *vocabulary_path, const char *merges_path, const char *pre,
-                                const char *const *specials, size_t special_count);
+struct bpe *bpe_read_folder(const char *folder, const char *model_type);
 
 /* tokenizer.ggml.token_type in GGUF files. */
 enum gguf_token_type {

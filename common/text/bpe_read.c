@@ -1,126 +1,15 @@
 /* Tokenizers from files: each reader brings what it finds into struct bpe_parts. */
-#include "text/bpe.h"
-
 #include "base/input.h"
 #include "base/messages.h"
+#include "text/bpe.h"
+#include "text/bpe_source.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Bounds that no tokenizer reaches; they keep a damaged file from using up the memory. */
-enum {
-    MOST_FILE_BYTES = 64 << 20,
-    MOST_VALUES = 1 << 22, /* of a JSON file */
-    MOST_ID = (1 << 22) - 1,
-    READ_BYTES = 1 << 16,
-};
-
-/* ---- whole files ---- */
-
-/* The bytes of a file; the caller frees them. */
-static struct span read_file(const char *path)
-{
-    struct input *input = input_open(path);
-    char *bytes = NULL;
-    size_t length = 0, capacity = 0;
-    for (size_t got = 1; got; length += got) {
-        if (length > MOST_FILE_BYTES)
-            die("%s: longer than %d MiB; this is no tokenizer's file", path, MOST_FILE_BYTES >> 20);
-        if (capacity - length < READ_BYTES) {
-            capacity = 2 * capacity + READ_BYTES;
-            bytes = grow_array(bytes, capacity, 1);
-        }
-        got = input_read(input, bytes + length, READ_BYTES);
-    }
-    input_close(input);
-    return (struct span){bytes, length};
-}
-
-/* Each value but the first follows one of these signs; a few within strings do no harm. */
-static void check_count(const char *path, struct span text)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < text.length; i++)
-        count += text.bytes[i] == ',' || text.bytes[i] == '[' || text.bytes[i] == '{';
-    if (count > MOST_VALUES)
-        die("%s: more than %d values; this is no tokenizer's file", path, MOST_VALUES);
-}
-
-static json_t *read_object(const char *path)
-{
-    json_error_t error;
-    struct span text = read_file(path);
-    check_count(path, text);
-    json_t *json = json_loadb(text.bytes, text.length, JSON_REJECT_DUPLICATES, &error);
-    if (!json_is_object(json))
-        die("%s: line %d: not a JSON object: %s", path, json ? 1 : error.line, json ? "another value" : error.text);
-    free((void *)(uintptr_t)text.bytes);
-    return json;
-}
-
-/* ---- values ---- */
-
-/* What part of which file is being read, for messages. */
-struct place {
-    const char *path, *part;
-};
-
-static bool is_nothing(const json_t *value)
-{
-    return !value || json_is_null(value);
-}
-
-static struct span string_span(const json_t *string)
-{
-    return (struct span){json_string_value(string), json_string_length(string)};
-}
-
-/* The member, which must be true or false; otherwise when there is none. */
-static bool read_flag(struct place place, const json_t *object, const char *name, bool otherwise)
-{
-    const json_t *value = json_object_get(object, name);
-    if (is_nothing(value))
-        return otherwise;
-    if (!json_is_boolean(value))
-        die("%s: %s: '%s' must be true or false", place.path, place.part, name);
-    return json_is_true(value);
-}
-
-/* The member as text; NULL when there is none. */
-static const char *read_text(struct place place, const json_t *object, const char *name)
-{
-    const json_t *value = json_object_get(object, name);
-    if (!is_nothing(value) && !json_is_string(value))
-        die("%s: %s: '%s' must be text", place.path, place.part, name);
-    return json_string_value(value);
-}
-
-static const char *read_type(struct place place, const json_t *object)
-{
-    const char *type = json_is_object(object) ? read_text(place, object, "type") : NULL;
-    if (!type)
-        die("%s: %s: an object with a 'type' is expected", place.path, place.part);
-    return type;
-}
-
-/* Ends the program when the object has a member that is not in names, which NULL ends. */
-static void check_members(struct place place, json_t *object, const char *const *names)
-{
-    const char *name;
-    json_t *value;
-    json_object_foreach(object, name, value) {
-        const char *const *known = names;
-        while (*known && strcmp(*known, name))
-            known++;
-        if (!*known)
-            die("%s: %s: the setting '%s' is not known to this program", place.path, place.part, name);
-    }
-}
-
 static void must_be_null_or_empty(struct place place, const json_t *object, const char *name)
 {
-    const char *text = read_text(place, object, name);
+    const char *text = member_text(place, object, name);
     if (text && *text)
         die("%s: %s: '%s' is '%s'; this program knows only none", place.path, place.part, name, text);
 }
@@ -137,8 +26,8 @@ static struct span *read_vocabulary(struct place place, json_t *vocabulary, size
     *size = 0;
     json_object_foreach(vocabulary, key, value) {
         json_int_t id = json_integer_value(value);
-        if (!json_is_integer(value) || id < 0 || id > MOST_ID)
-            die("%s: %s: the id of '%s' must be a whole number from 0 to %d", place.path, place.part, key, MOST_ID);
+        if (!json_is_integer(value) || id < 0 || id > BPE_MOST_ID)
+            die("%s: %s: the id of '%s' must be a whole number from 0 to %d", place.path, place.part, key, BPE_MOST_ID);
         *size = (size_t)id < *size ? *size : (size_t)id + 1;
     }
     struct span *tokens = new_array(*size, sizeof *tokens);
@@ -207,7 +96,7 @@ static void read_model(struct bpe_parts *parts, json_t *model)
     struct place place = {parts->path, "model"};
     /* The first versions of the format did not name the type. */
     const char *type = json_object_get(model, "type") || !json_object_get(model, "merges")
-                     ? read_type(place, model) : "BPE";
+                     ? member_type(place, model) : "BPE";
     if (strcmp(type, "BPE"))
         die("%s: the model is of type '%s'; this program knows BPE", place.path, type);
     check_members(place, model, members);
@@ -216,11 +105,11 @@ static void read_model(struct bpe_parts *parts, json_t *model)
     const json_t *dropout = json_object_get(model, "dropout");
     if (!is_nothing(dropout) && (!json_is_number(dropout) || json_number_value(dropout) != 0))
         die("%s: model: 'dropout' makes tokens random; set it to null", place.path);
-    if (read_flag(place, model, "byte_fallback", false))
+    if (member_flag(place, model, "byte_fallback", false))
         die("%s: model: 'byte_fallback' is for tokenizers that are not byte-level; this program knows only those", place.path);
-    parts->unknown = read_text(place, model, "unk_token");
-    parts->fuse_unknown = read_flag(place, model, "fuse_unk", false);
-    parts->ignore_merges = read_flag(place, model, "ignore_merges", false);
+    parts->unknown = member_text(place, model, "unk_token");
+    parts->fuse_unknown = member_flag(place, model, "fuse_unk", false);
+    parts->ignore_merges = member_flag(place, model, "ignore_merges", false);
     parts->tokens = read_vocabulary((struct place){place.path, "model: vocab"}, json_object_get(model, "vocab"),
                                     &parts->token_count);
     parts->merges = (const struct span (*)[2])read_merges(place, json_object_get(model, "merges"), &parts->merge_count);
@@ -231,43 +120,39 @@ static void read_model(struct bpe_parts *parts, json_t *model)
 static uint32_t read_added_id(struct place place, const json_t *object, const char *text)
 {
     const json_t *id = json_object_get(object, "id");
-    if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) > MOST_ID)
-        die("%s: %s: the id of '%s' must be a whole number from 0 to %d", place.path, place.part, text, MOST_ID);
+    if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) > BPE_MOST_ID)
+        die("%s: %s: the id of '%s' must be a whole number from 0 to %d", place.path, place.part, text, BPE_MOST_ID);
     return (uint32_t)json_integer_value(id);
 }
 
-static struct added_token read_added_token(struct place place, json_t *object)
+struct added_token bpe_added_token(struct place place, json_t *object)
 {
     static const char *const members[] = {"id", "content", "single_word", "lstrip", "rstrip", "normalized",
-                                          "special", NULL};
+                                          "special", "__type", NULL};
     const json_t *text = json_object_get(object, "content");
     if (!json_is_string(text))
         die("%s: %s: a token without 'content'", place.path, place.part);
     check_members(place, object, members);
-    bool special = read_flag(place, object, "special", false);
+    bool special = member_flag(place, object, "special", false);
     return (struct added_token){
         .text = string_span(text),
-        .id = read_added_id(place, object, json_string_value(text)),
-        .single_word = read_flag(place, object, "single_word", false),
-        .left_strip = read_flag(place, object, "lstrip", false),
-        .right_strip = read_flag(place, object, "rstrip", false),
-        .normalized = read_flag(place, object, "normalized", !special),
+        .id = BPE_NO_TOKEN,
+        .single_word = member_flag(place, object, "single_word", false),
+        .left_strip = member_flag(place, object, "lstrip", false),
+        .right_strip = member_flag(place, object, "rstrip", false),
+        .normalized = member_flag(place, object, "normalized", !special),
     };
 }
 
-/*
- * The library gives an added token its id in the vocabulary or the next free
- * one, whatever the file says; a file that says otherwise would be read in two
- * ways.
- */
-static void check_added_id(struct place place, const json_t *vocabulary, const struct added_token *token,
-                           uint32_t next)
+uint32_t bpe_library_id(struct place place, const json_t *vocabulary, const struct added_token *token,
+                        uint32_t next)
 {
     const json_t *id = json_object_get(vocabulary, token->text.bytes);
     uint32_t expected = id ? (uint32_t)json_integer_value(id) : next;
-    if (token->id != expected)
+    if (token->id != BPE_NO_TOKEN && token->id != expected)
         die("%s: %s: '%s' has id %u, but the tokenizers library would give it %u", place.path, place.part,
             token->text.bytes, token->id, expected);
+    return expected;
 }
 
 static void read_added(struct bpe_parts *parts, const json_t *list, const json_t *vocabulary)
@@ -278,8 +163,10 @@ static void read_added(struct bpe_parts *parts, const json_t *list, const json_t
     struct added_token *added = new_array(json_array_size(list), sizeof *added);
     uint32_t next = (uint32_t)json_object_size(vocabulary);
     for (size_t i = 0; i < json_array_size(list); i++) {
-        added[i] = read_added_token(place, json_array_get(list, i));
-        check_added_id(place, vocabulary, &added[i], next);
+        json_t *token = json_array_get(list, i);
+        added[i] = bpe_added_token(place, token);
+        added[i].id = read_added_id(place, token, added[i].text.bytes);
+        bpe_library_id(place, vocabulary, &added[i], next);
         next = added[i].id >= next ? added[i].id + 1 : next;
     }
     parts->added = added;
@@ -305,7 +192,7 @@ static void read_normalizer(struct bpe_parts *parts, const json_t *normalizer, s
     struct place place = {parts->path, "normalizer"};
     if (is_nothing(normalizer))
         return;
-    const char *type = read_type(place, normalizer);
+    const char *type = member_type(place, normalizer);
     if (!strcmp(type, "Sequence")) {
         const json_t *members = sequence_members(place, normalizer, "normalizers", depth);
         for (size_t i = 0; i < json_array_size(members); i++)
@@ -322,7 +209,7 @@ static void check_decoder(const char *path, const json_t *decoder, size_t depth)
     struct place place = {path, "decoder"};
     if (is_nothing(decoder))
         return;
-    const char *type = read_type(place, decoder);
+    const char *type = member_type(place, decoder);
     if (!strcmp(type, "Sequence")) {
         const json_t *members = sequence_members(place, decoder, "decoders", depth);
         for (size_t i = 0; i < json_array_size(members); i++)
@@ -337,7 +224,7 @@ static enum split_behavior read_behavior(struct place place, const json_t *objec
     static const char *const names[] = {"Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous"};
     static const enum split_behavior behaviors[] = {SPLIT_ISOLATED, SPLIT_REMOVED, SPLIT_MERGED_WITH_PREVIOUS,
                                                     SPLIT_MERGED_WITH_NEXT, SPLIT_CONTIGUOUS};
-    const char *name = read_text(place, object, "behavior");
+    const char *name = member_text(place, object, "behavior");
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (name && !strcmp(names[i], name))
             return behaviors[i];
@@ -363,14 +250,14 @@ static struct split_rule read_split(struct place place, json_t *object)
     static const char *const members[] = {"type", "pattern", "behavior", "invert", NULL};
     check_members(place, object, members);
     return (struct split_rule){.pattern = read_pattern(place, object), .behavior = read_behavior(place, object),
-                               .invert = read_flag(place, object, "invert", false)};
+                               .invert = member_flag(place, object, "invert", false)};
 }
 
 static struct split_rule read_digits(struct place place, json_t *object)
 {
     static const char *const members[] = {"type", "individual_digits", NULL};
     check_members(place, object, members);
-    bool individual = read_flag(place, object, "individual_digits", false);
+    bool individual = member_flag(place, object, "individual_digits", false);
     return (struct split_rule){.pattern = pattern_new(digit_expression, place.path),
                                .behavior = individual ? SPLIT_ISOLATED : SPLIT_CONTIGUOUS};
 }
@@ -379,17 +266,17 @@ static struct split_rule read_byte_level(struct place place, json_t *object)
 {
     static const char *const members[] = {"type", "add_prefix_space", "trim_offsets", "use_regex", NULL};
     check_members(place, object, members);
-    bool has_expression = read_flag(place, object, "use_regex", true);
+    bool has_expression = member_flag(place, object, "use_regex", true);
     return (struct split_rule){.pattern = has_expression ? pattern_new(gpt2_expression, place.path) : NULL,
                                .behavior = SPLIT_ISOLATED,
-                               .prefix_space = read_flag(place, object, "add_prefix_space", true)};
+                               .prefix_space = member_flag(place, object, "add_prefix_space", true)};
 }
 
 /* *byte_level: a ByteLevel has been read; what would come behind it would see other characters. */
 static void read_pretokenizer(struct bpe_parts *parts, json_t *object, size_t depth, bool *byte_level)
 {
     struct place place = {parts->path, "pre_tokenizer"};
-    const char *type = is_nothing(object) ? "null" : read_type(place, object);
+    const char *type = is_nothing(object) ? "null" : member_type(place, object);
     if (*byte_level)
         die("%s: %s: '%s' behind ByteLevel; this program knows ByteLevel as the last only", place.path, place.part,
             type);
@@ -412,31 +299,43 @@ static void read_pretokenizer(struct bpe_parts *parts, json_t *object, size_t de
     }
 }
 
-struct bpe *bpe_read_json(const char *path)
+void bpe_source_json(struct bpe_source *source, const char *path)
 {
     static const char *const members[] = {"version", "truncation", "padding", "added_tokens", "normalizer",
                                           "pre_tokenizer", "post_processor", "decoder", "model", NULL};
-    json_t *file = read_object(path), *model = json_object_get(file, "model");
-    struct bpe_parts parts = {.path = path, .pretokenizer = pretokenizer_new()};
+    json_t *file = read_json_object(path, "a tokenizer of the tokenizers library"), *model = json_object_get(file, "model");
     struct place place = {path, "tokenizer"};
     bool byte_level = false;
+    *source = (struct bpe_source){.parts = {.path = path, .pretokenizer = pretokenizer_new()}, .json = file};
     check_members(place, file, members);
-    const char *version = read_text(place, file, "version");
+    const char *version = member_text(place, file, "version");
     if (!version || strcmp(version, "1.0"))
         die("%s: version '%s' of the format is not known; 1.0 is", path, version ? version : "(none)");
-    read_model(&parts, model);
-    read_added(&parts, json_object_get(file, "added_tokens"), json_object_get(model, "vocab"));
-    read_normalizer(&parts, json_object_get(file, "normalizer"), 0);
-    read_pretokenizer(&parts, json_object_get(file, "pre_tokenizer"), 0, &byte_level);
+    read_model(&source->parts, model);
+    source->vocabulary = json_object_get(model, "vocab");
+    read_added(&source->parts, json_object_get(file, "added_tokens"), source->vocabulary);
+    read_normalizer(&source->parts, json_object_get(file, "normalizer"), 0);
+    read_pretokenizer(&source->parts, json_object_get(file, "pre_tokenizer"), 0, &byte_level);
     if (!byte_level)
         die("%s: the pre_tokenizer has no ByteLevel; this program knows byte-level BPE only", path);
     check_decoder(path, json_object_get(file, "decoder"), 0);
+}
 
-    struct bpe *bpe = bpe_new(&parts);
-    free((void *)(uintptr_t)parts.tokens);
-    free((void *)(uintptr_t)parts.merges);
-    free((void *)(uintptr_t)parts.added);
-    json_decref(file);
+void bpe_source_free(struct bpe_source *source)
+{
+    free((void *)(uintptr_t)source->parts.tokens);
+    free((void *)(uintptr_t)source->parts.merges);
+    free((void *)(uintptr_t)source->parts.added);
+    free((void *)(uintptr_t)source->merges_text.bytes);
+    json_decref(source->json);
+}
+
+struct bpe *bpe_read_json(const char *path)
+{
+    struct bpe_source source;
+    bpe_source_json(&source, path);
+    struct bpe *bpe = bpe_new(&source.parts);
+    bpe_source_free(&source);
     return bpe;
 }
 
@@ -496,47 +395,15 @@ static struct span (*merges_of_lines(const char *path, struct span text, size_t 
     return merges;
 }
 
-static struct added_token special_token(const char *path, const json_t *vocabulary, const char *text)
+void bpe_source_vocabulary(struct bpe_source *source, const char *vocabulary, const char *merges)
 {
-    const json_t *id = json_object_get(vocabulary, text);
-    if (!id)
-        die("%s: the special token '%s' is not in the vocabulary", path, text);
-    return (struct added_token){.text = {text, strlen(text)}, .id = (uint32_t)json_integer_value(id)};
-}
-
-/* Whether text is among the first count of texts: BOS and EOS are often the same. */
-static bool is_repeated(const char *const *texts, size_t count, const char *text)
-{
-    for (size_t i = 0; i < count; i++)
-        if (!strcmp(texts[i], text))
-            return true;
-    return false;
-}
-
-struct bpe *bpe_read_vocabulary(const char *vocabulary_path, const char *merges_path, const char *pre,
-                                const char *const *specials, size_t special_count)
-{
-    json_t *vocabulary = read_object(vocabulary_path);
-    struct span text = read_file(merges_path);
-    struct bpe_parts parts = {.path = vocabulary_path};
-    struct place place = {vocabulary_path, "vocabulary"};
-    struct span *tokens = read_vocabulary(place, vocabulary, &parts.token_count);
-    struct span (*merges)[2] = merges_of_lines(merges_path, text, &parts.merge_count);
-    struct added_token *added = new_array(special_count, sizeof *added);
-    for (size_t i = 0; i < special_count; i++)
-        if (!is_repeated(specials, i, specials[i]))
-            added[parts.added_count++] = special_token(vocabulary_path, vocabulary, specials[i]);
-    parts.tokens = tokens;
-    parts.merges = (const struct span (*)[2])merges;
-    parts.added = added;
-    set_family(&parts, pre);
-    struct bpe *bpe = bpe_new(&parts);
-    free((void *)(uintptr_t)text.bytes);
-    free(tokens);
-    free(merges);
-    free(added);
-    json_decref(vocabulary);
-    return bpe;
+    struct place place = {vocabulary, "vocabulary"};
+    struct bpe_parts *parts = &source->parts;
+    json_t *json = read_json_object(vocabulary, "tokens and their ids: {\"the\": 5}");
+    *source = (struct bpe_source){.parts = {.path = vocabulary}, .json = json, .vocabulary = json,
+                                  .merges_text = read_whole_file(merges)};
+    parts->tokens = read_vocabulary(place, json, &parts->token_count);
+    parts->merges = (const struct span (*)[2])merges_of_lines(merges, source->merges_text, &parts->merge_count);
 }
 
 /* ---- metadata of GGUF files ---- */

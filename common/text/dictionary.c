@@ -54,7 +54,7 @@ static size_t word_length(const char *line, size_t length)
 struct dictionary *dictionary_read_file(const char *path, size_t vocabulary, uint32_t unknown)
 {
     struct dictionary *dictionary = new_array(1, sizeof *dictionary);
-    struct text_reader *text = text_open(path, TEXT_LINES);
+    struct text_reader *text = text_open(path, TEXT_LINES, NULL);
     struct hash *hash = hash_new();
     struct span line;
     dictionary->words = new_array(vocabulary, sizeof *dictionary->words);

@@ -74,9 +74,32 @@ void pretokenizer_add(struct pretokenizer *pretokenizer, struct split_rule rule)
     pretokenizer->rules[pretokenizer->count++] = rule;
 }
 
-size_t pretokenizer_rules(const struct pretokenizer *pretokenizer)
+bool pretokenizer_prefixes(const struct pretokenizer *pretokenizer)
 {
-    return pretokenizer->count;
+    for (size_t i = 0; i < pretokenizer->count; i++)
+        if (pretokenizer->rules[i].prefix_space)
+            return true;
+    return false;
+}
+
+/* The rule of this index or behind it that has a pattern, or NULL. */
+static const struct split_rule *splitting_rule(const struct pretokenizer *pretokenizer, size_t *index)
+{
+    while (*index < pretokenizer->count && !pretokenizer->rules[*index].pattern)
+        ++*index;
+    return *index < pretokenizer->count ? &pretokenizer->rules[*index] : NULL;
+}
+
+bool pretokenizer_equal(const struct pretokenizer *left, const struct pretokenizer *right)
+{
+    for (size_t i = 0, j = 0;; i++, j++) {
+        const struct split_rule *a = splitting_rule(left, &i), *b = splitting_rule(right, &j);
+        if (!a || !b)
+            return !a && !b;
+        if (a->behavior != b->behavior || a->invert != b->invert
+            || strcmp(pattern_expression(a->pattern), pattern_expression(b->pattern)))
+            return false;
+    }
 }
 
 struct pretokenizer *pretokenizer_named(const char *name, const char *where)

@@ -35,7 +35,12 @@ void pretokenizer_free(struct pretokenizer *pretokenizer);
 
 /* Adds a rule; the pattern is the pretokenizer's from now on. */
 void pretokenizer_add(struct pretokenizer *pretokenizer, struct split_rule rule);
-size_t pretokenizer_rules(const struct pretokenizer *pretokenizer);
+
+/* Whether a rule puts a space before what has none. */
+bool pretokenizer_prefixes(const struct pretokenizer *pretokenizer);
+
+/* Whether two have the same rules but for that space. */
+bool pretokenizer_equal(const struct pretokenizer *left, const struct pretokenizer *right);
 
 /*
  * The rules of a model family by the name that GGUF files call them by

@@ -28,7 +28,7 @@ static char *fold(struct span text)
 
 static struct word *read_words(const char *path)
 {
-    struct text_reader *reader = text_open(path, TEXT_LINES);
+    struct text_reader *reader = text_open(path, TEXT_LINES, NULL);
     struct word *words = NULL;
     struct span line;
     while (text_next(reader, &line)) {

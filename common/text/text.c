@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unicode/ubrk.h>
 #include <unicode/uchar.h>
+#include <unicode/uloc.h>
+#include <unicode/ures.h>
 #include <unicode/utext.h>
 #include <unicode/utf8.h>
 
@@ -32,6 +34,8 @@ struct text_reader {
     bool paragraph_ended;
     size_t quotes;           /* wikitext: quotation marks of the paragraph, up to there */
     UBreakIterator *sentences, *words;
+    struct span *abbreviations; /* of raw text: they end no sentence */
+    size_t abbreviation_count;
     UText *text;
     struct span *word;
     size_t word_capacity;
@@ -62,18 +66,68 @@ static void check_icu(UErrorCode code, const char *what)
         die("ICU cannot %s: %s", what, u_errorName(code));
 }
 
-struct text_reader *text_open(const char *path, enum text_mode mode)
+bool text_is_language(const char *language)
+{
+    return strspn(language, "abcdefghijklmnopqrstuvwxyz") == strlen(language) && *uloc_getISO3Language(language);
+}
+
+/*
+ * Titles that stand before a name and that ICU does not list for English, where it has Mr., Mrs., Ms.,
+ * Prof., Capt., Col., Sgt., Rep. and Rev.
+ */
+static const char *const english_titles[] = {"Dr.", "Gen.", "Gov.", "Hon.", "Lt.", "Messrs.", "Mme.", "Sen.", NULL};
+
+static void add_abbreviation(struct text_reader *reader, const char *text)
+{
+    reader->abbreviations = grow_array(reader->abbreviations, reader->abbreviation_count + 1,
+                                       sizeof *reader->abbreviations);
+    reader->abbreviations[reader->abbreviation_count++] = (struct span){copy_string(text), strlen(text)};
+}
+
+/*
+ * The abbreviations that ICU lists for the language, if it does. Its own iterators can use the list
+ * (locale en@ss=standard), but take ends of longer words for abbreviations, too: NATO for O.
+ */
+static void read_abbreviations(struct text_reader *reader, const char *language)
+{
+    enum { LONGEST = 256 };
+    UErrorCode code = U_ZERO_ERROR;
+    UResourceBundle *bundle = ures_open(U_ICUDATA_NAME "-brkitr", language, &code);
+    UResourceBundle *exceptions = ures_getByKey(bundle, "exceptions", NULL, &code);
+    UResourceBundle *list = ures_getByKey(exceptions, "SentenceBreak", NULL, &code);
+    for (int32_t i = 0; U_SUCCESS(code) && i < ures_getSize(list); i++) {
+        char text[LONGEST];
+        int32_t length = LONGEST;
+        ures_getUTF8StringByIndex(list, i, text, &length, true, &code);
+        check_icu(code, "read its list of abbreviations");
+        add_abbreviation(reader, text);
+    }
+    ures_close(list);
+    ures_close(exceptions);
+    ures_close(bundle);
+    for (const char *const *title = english_titles; *title && !strcmp(language, "en"); title++)
+        add_abbreviation(reader, *title);
+    if (code != U_MISSING_RESOURCE_ERROR) /* the language has no list */
+        check_icu(code, "open its list of abbreviations");
+}
+
+static void open_breaks(struct text_reader *reader, const char *language)
+{
+    UErrorCode code = U_ZERO_ERROR;
+    reader->sentences = ubrk_open(UBRK_SENTENCE, language, NULL, 0, &code);
+    reader->words = ubrk_open(UBRK_WORD, language, NULL, 0, &code);
+    check_icu(code, "open its rules for sentences and words");
+    read_abbreviations(reader, language);
+}
+
+struct text_reader *text_open(const char *path, enum text_mode mode, const char *language)
 {
     struct text_reader *reader = new_array(1, sizeof *reader);
-    UErrorCode code = U_ZERO_ERROR;
     reader->input = input_open(path);
     reader->mode = mode;
     reader->paragraph_ended = true;
-    if (mode == TEXT_RAW) {
-        reader->sentences = ubrk_open(UBRK_SENTENCE, "en", NULL, 0, &code);
-        reader->words = ubrk_open(UBRK_WORD, "en", NULL, 0, &code);
-        check_icu(code, "open its rules for sentences and words");
-    }
+    if (mode == TEXT_RAW)
+        open_breaks(reader, language);
     return reader;
 }
 
@@ -87,6 +141,9 @@ void text_close(struct text_reader *reader)
         ubrk_close(reader->words);
     free(reader->pending.bytes);
     free(reader->paragraph.bytes);
+    for (size_t i = 0; i < reader->abbreviation_count; i++)
+        free((void *)(uintptr_t)reader->abbreviations[i].bytes);
+    free(reader->abbreviations);
     free(reader->word);
     free(reader);
 }
@@ -255,7 +312,9 @@ static size_t wikitext_sentence(struct span text, size_t *quotes)
 /* Reads a raw paragraph's next lines until it ends or enough is there. */
 static void fill_paragraph(struct text_reader *reader)
 {
-    size_t enough = reader->paragraph.length + PARAGRAPH_BYTES;
+    /* A sentence that is not complete is searched again: twice of it is read, so that it is not often. */
+    size_t length = reader->paragraph.length;
+    size_t enough = length + (length > PARAGRAPH_BYTES ? length : PARAGRAPH_BYTES);
     struct span line, token;
     reader->paragraph_ended = false;
     while (reader->paragraph.length < enough) {
@@ -284,6 +343,32 @@ static void set_text(struct text_reader *reader, UBreakIterator *breaks, struct 
     check_icu(code, "read the text");
 }
 
+/* The character before byte `at` of text; a space at its beginning. */
+static UChar32 character_before(struct span text, size_t at)
+{
+    int32_t i = (int32_t)at;
+    UChar32 character = ' ';
+    if (at)
+        U8_PREV((const uint8_t *)text.bytes, 0, i, character);
+    return character;
+}
+
+/* Whether text ends in an abbreviation, and not just in a word that ends as one does. */
+static bool ends_in_abbreviation(const struct text_reader *reader, struct span text)
+{
+    for (UChar32 last; text.length && is_space(last = character_before(text, text.length));)
+        text.length -= (size_t)U8_LENGTH(last);
+    for (size_t i = 0; i < reader->abbreviation_count; i++) {
+        const struct span *end = &reader->abbreviations[i];
+        if (text.length < end->length || memcmp(text.bytes + text.length - end->length, end->bytes, end->length))
+            continue;
+        UChar32 before = character_before(text, text.length - end->length);
+        if (!u_isalnum(before) && before != '.' && before != '-')
+            return true;
+    }
+    return false;
+}
+
 /* A sentence of the paragraph at hand. False: another paragraph, or more of this one, is needed. */
 static bool raw_sentence(struct text_reader *reader, struct span *sentence)
 {
@@ -292,6 +377,9 @@ static bool raw_sentence(struct text_reader *reader, struct span *sentence)
         return false;
     set_text(reader, reader->sentences, rest);
     int32_t end = ubrk_next(reader->sentences);
+    while (end != UBRK_DONE && (size_t)end < rest.length
+           && ends_in_abbreviation(reader, (struct span){rest.bytes, (size_t)end}))
+        end = ubrk_next(reader->sentences);
     if (end == UBRK_DONE || ((size_t)end == rest.length && !reader->paragraph_ended))
         return false;
     *sentence = (struct span){rest.bytes, (size_t)end};

@@ -25,7 +25,14 @@ struct span {
 
 struct text_reader;
 
-struct text_reader *text_open(const char *path, enum text_mode mode);
+/*
+ * language: of raw text, as ISO 639 calls it ("en"); its abbreviations, as far as ICU has them, end no
+ * sentence. NULL in the other modes.
+ */
+struct text_reader *text_open(const char *path, enum text_mode mode, const char *language);
+
+/* Whether there is such a language. */
+bool text_is_language(const char *language);
 
 /* True: sentence holds the next one, until the next call. False: the end. */
 bool text_next(struct text_reader *reader, struct span *sentence);

@@ -18,61 +18,26 @@ struct tokenizer {
 
 /* ---- where it is read from ---- */
 
-/* The path of a file in the model's folder, or NULL when it is not there. */
-static char *find_file(const struct model_config *config, const char *name)
+static bool has_file(const struct model_config *config, const char *name)
 {
     char *path = format_string("%s/%s", config->path, name);
-    if (access(path, F_OK) == 0)
-        return path;
+    bool found = access(path, F_OK) == 0;
     free(path);
-    return NULL;
+    return found;
 }
 
-/*
- * The special tokens' texts that special_tokens_map.json lists: a member is a
- * text or has it as "content". The caller frees the array and the JSON.
- */
-static const char **read_specials(const struct model_config *config, size_t *count, json_t **json)
+/* The folder has no byte-level BPE: it is to have words, unless it has another kind of tokenizer or none. */
+static void check_words(const struct model_config *config)
 {
-    char *path = find_file(config, "special_tokens_map.json");
-    json_error_t error = {.text = ""};
-    *count = 0;
-    *json = path ? json_load_file(path, JSON_REJECT_DUPLICATES, &error) : json_make("{}");
-    if (!json_is_object(*json))
-        die("%s: line %d: not a JSON object: %s", path, error.line, error.text);
-    free(path);
-    const char **specials = new_array(json_object_size(*json), sizeof *specials);
-    const char *name;
-    json_t *token;
-    json_object_foreach(*json, name, token) {
-        const char *text = json_string_value(json_is_object(token) ? json_object_get(token, "content") : token);
-        if (text)
-            specials[(*count)++] = text;
-    }
-    return specials;
-}
-
-static struct bpe *read_vocabulary(const struct model_config *config, const char *vocabulary, const char *merges)
-{
-    size_t count;
-    json_t *json;
-    const char **specials = read_specials(config, &count, &json);
-    struct bpe *bpe = bpe_read_vocabulary(vocabulary, merges, "gpt-2", specials, count);
-    free(specials);
-    json_decref(json);
-    return bpe;
-}
-
-static struct bpe *read_bpe(const struct model_config *config)
-{
-    char *whole = find_file(config, "tokenizer.json");
-    char *vocabulary = find_file(config, "vocab.json"), *merges = find_file(config, "merges.txt");
-    struct bpe *bpe = whole ? bpe_read_json(whole)
-                    : vocabulary && merges ? read_vocabulary(config, vocabulary, merges) : NULL;
-    free(whole);
-    free(vocabulary);
-    free(merges);
-    return bpe;
+    if (has_file(config, "dict.txt"))
+        return;
+    if (has_file(config, "tokenizer.model"))
+        die("%s: tokenizer.model, of SentencePiece or tiktoken, is not read by this program, which knows byte-level BPE "
+            "and lists of words; where it is byte-level BPE, transformers' save_pretrained writes it as tokenizer.json",
+            config->path);
+    if (strcmp(config->architecture, "fairseq_transformer_lm"))
+        die("%s: there is no tokenizer: it is to be in tokenizer.json, or in vocab.json and merges.txt; copy them from "
+            "where the model is from", config->path);
 }
 
 struct tokenizer *tokenizer_read(const struct model_config *config)
@@ -82,12 +47,15 @@ struct tokenizer *tokenizer_read(const struct model_config *config)
         die("%s: the model names no BOS, which is read before each sentence: %s", config->path,
             model_is_gguf(config->path) ? "the file's metadata lack tokenizer.ggml.bos_token_id"
                                         : "write the token as bos_token_id into config.json");
-    tokenizer->bpe = model_is_gguf(config->path) ? gguf_bpe(config->path) : read_bpe(config);
+    tokenizer->bpe = model_is_gguf(config->path) ? gguf_bpe(config->path)
+                                                     : bpe_read_folder(config->path, config->architecture);
     if (tokenizer->bpe && bpe_size(tokenizer->bpe) > config->vocabulary)
         die("%s: the tokenizer has %zu tokens, the model a vocabulary of %zu", config->path,
             bpe_size(tokenizer->bpe), config->vocabulary);
-    if (!tokenizer->bpe)
+    if (!tokenizer->bpe) {
+        check_words(config);
         tokenizer->dictionary = dictionary_read(config);
+    }
     return tokenizer;
 }
 

@@ -1,0 +1,44 @@
+/*
+ * JSON files that tokenizers come in: bounded before they are parsed, and their members checked.
+ * Whatever is not as it should be ends the program, with the file and the part of it.
+ */
+#ifndef FFKV_BPE_JSON_H
+#define FFKV_BPE_JSON_H
+
+#include "text/text.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+
+/* What part of which file is being read, for messages. */
+struct place {
+    const char *path, *part;
+};
+
+/* The bytes of a tokenizer's file; the caller frees them. */
+struct span read_whole_file(const char *path);
+
+/* The object that a file consists of; what tells what it has, for messages. */
+json_t *read_json_object(const char *path, const char *what);
+
+/* No value, or null. */
+bool is_nothing(const json_t *value);
+
+struct span string_span(const json_t *string);
+
+/* The member, which must be true or false; otherwise when there is none. */
+bool member_flag(struct place place, const json_t *object, const char *name, bool otherwise);
+
+/* The member as text; NULL when there is none. */
+const char *member_text(struct place place, const json_t *object, const char *name);
+
+/* The member "type", which must be there. */
+const char *member_type(struct place place, const json_t *object);
+
+/* Whether the name is one of names, which NULL ends. */
+bool is_known(const char *name, const char *const *names);
+
+/* Ends the program when the object has a member that is not in names, which NULL ends. */
+void check_members(struct place place, json_t *object, const char *const *names);
+
+#endif
