@@ -1,6 +1,7 @@
 #include "tokenizer.h"
 
 #include "bpe.h"
+#include "checksums.h"
 #include "dictionary.h"
 #include "gguf_model.h"
 #include "messages.h"
@@ -18,12 +19,14 @@ struct tokenizer {
 
 /* ---- where it is read from ---- */
 
-/* The path of a file in the model's folder, or NULL when it is not there. */
+/* The path of a file in the model's folder, whose sum is then checked, or NULL when it is not there. */
 static char *find_file(const struct model_config *config, const char *name)
 {
     char *path = format_string("%s/%s", config->path, name);
-    if (access(path, F_OK) == 0)
+    if (access(path, F_OK) == 0) {
+        checksums_check_file(config->path, name);
         return path;
+    }
     free(path);
     return NULL;
 }
