@@ -244,13 +244,13 @@ static void read_llama_like(const struct settings *settings, struct model_config
 {
     config->key_value_heads = setting_size_or(settings, "num_key_value_heads", 1, MOST_WIDTH, config->heads);
     config->head_width = setting_size_or(settings, "head_dim", 1, MOST_WIDTH, config->head_width);
-    if (setting_size_or(settings, "value_length", 1, MOST_WIDTH, config->head_width) != config->head_width)
-        die("%s: 'value_length' differs from the width of keys, %zu", settings->name, config->head_width);
+    if (setting_size_or(settings, "attention.value_length", 1, MOST_WIDTH, config->head_width) != config->head_width)
+        die("%s: 'attention.value_length' differs from the width of keys, %zu", settings->name, config->head_width);
     if (config->heads % config->key_value_heads)
         die("%s: num_attention_heads %zu is not a multiple of num_key_value_heads %zu", settings->name,
             config->heads, config->key_value_heads);
-    /* GGUF files may state how many dimensions are turned; these classes turn all of them */
-    size_t turned = setting_size_or(settings, "rope_dimension_count", 1, config->head_width, config->head_width);
+    /* GGUF files may state how many dimensions are turned, by its name there; these classes turn all of them */
+    size_t turned = setting_size_or(settings, "rope.dimension_count", 1, config->head_width, config->head_width);
     double part = agreed_real(settings, "partial_rotary_factor", (double)turned / (double)config->head_width);
     read_rotary(settings, config, setting_real_or(settings, "rope_theta", 0), part, 1);
 }

@@ -123,8 +123,8 @@ static void describe_llama(const struct description *description)
     copy_needed_number(description, "attention.head_count", "num_attention_heads");
     copy_number(description, "attention.head_count_kv", "num_key_value_heads");
     copy_number(description, "attention.key_length", "head_dim");
-    copy_number(description, "attention.value_length", "value_length");
-    copy_number(description, "rope.dimension_count", "rope_dimension_count");
+    copy_number(description, "attention.value_length", "attention.value_length");
+    copy_number(description, "rope.dimension_count", "rope.dimension_count");
     copy_needed_real(description, "attention.layer_norm_rms_epsilon", "rms_norm_eps");
     double base = real_or_none(description, "rope.freq_base");
     json_put(config, "rope_theta", base < 0 || base > 0 ? json_real(base) : json_null());
