@@ -11,7 +11,7 @@ case $what in
 run) ;;
 smollm2) packages="$packages python3 python3-pip" ;;
 test) packages="$packages clang libclang-rt-14-dev libcmocka-dev mandoc python3 python3-pip python3-venv python3-pytest
-python3-pytest-xdist python3-numpy python3-msgpack python3-selenium chromium chromium-driver" ;;
+python3-pytest-xdist python3-numpy python3-msgpack python3-selenium chromium chromium-driver xxhash" ;;
 *) echo "usage: setup.sh [run|smollm2|test]" >&2; exit 2 ;;
 esac
 

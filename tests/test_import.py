@@ -8,6 +8,7 @@ import json
 import pathlib
 import pickle
 import struct
+import subprocess
 import time
 import zipfile
 
@@ -24,7 +25,7 @@ from torch_files import Storage, Tensor
 
 TINY = pathlib.Path(__file__).parent / "fairseq-tiny"
 SAVED = ("legacy.pt", "zip.pt", "zip-cfg.pt")
-FILES = ["config.json", "dict.txt", "model.safetensors"]
+FILES = ["XXH128SUMS", "config.json", "dict.txt", "model.safetensors"]
 DROPPED = ("_float_tensor", "version")
 EMBEDDED, TAIL = "decoder.embed_tokens.embeddings.", "decoder.adaptive_softmax.tail."
 HEAD = "decoder.adaptive_softmax.head."
@@ -424,14 +425,23 @@ def test_cutoffs_as_lists_and_with_the_vocabulary(bin, tmp_path):
         assert config_of(place)["adaptive_softmax_cutoffs"] == [20, 40]
 
 
-def test_smaller_dictionary(bin, tmp_path):
-    """The model's words beyond it have no text; that is said."""
-    made, small = Made(), dictionary(tmp_path / "small.txt", 50)
+def test_a_dictionary_of_another_size_is_refused(bin, tmp_path):
+    """It is another model's, or was cut: words would have other numbers."""
+    made = Made()
     (tmp_path / "model.pt").write_bytes(made.save())
-    done = run(bin, "import-model", "-d", small, "-o", tmp_path / "model", tmp_path / "model.pt")
-    assert done.returncode == 0
-    assert done.stderr.decode() == (f"import-model: {small}: 54 words and special symbols, the model has 60: "
-                                    "is it the model's own?\n")
+    for words, says in (50, "54 words and special symbols, the model has 60"), (0, "4 words and special symbols"), \
+            (57, "more words than the model's vocabulary of 60"):
+        path = dictionary(tmp_path / f"{words}.txt", words)
+        fails(bin, "import-model", "-d", path, "-o", tmp_path / "model", tmp_path / "model.pt", says=f"{path}: {says}"
+              if words < 56 else says)
+        assert not (tmp_path / "model").exists()
+
+
+def test_sums_of_the_files_are_what_xxhsum_says(bin, tmp_path):
+    """Oracle: Debian's xxhsum, which the list is for."""
+    place = import_(bin, Made().save(), tmp_path / "model")
+    checked = subprocess.run(["xxhsum", "-c", "XXH128SUMS"], cwd=place, capture_output=True, text=True, check=True)
+    assert checked.stdout.splitlines() == [f"{name}: OK" for name in FILES[1:]]
 
 
 # ---------------------------------------------------------------------- refusals

@@ -396,6 +396,13 @@ bool gguf_is_array(const struct gguf *file, const char *key)
     return entry && entry->array;
 }
 
+bool gguf_is_neutral(const struct gguf *file, const char *key)
+{
+    static const unsigned char zeros[8] = {0};
+    const struct entry *entry = find_entry(file, key);
+    return !entry || (entry->array ? entry->count == 0 : !memcmp(entry->data, zeros, types[entry->type].bytes));
+}
+
 static _Noreturn void wrong_type(const struct gguf *file, const struct entry *entry, const char *wanted)
 {
     die("%s: metadata '%s' is of type %s%s; %s is needed", file->path, entry->key, types[entry->type].name,

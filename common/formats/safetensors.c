@@ -28,7 +28,18 @@ struct extent {
 /* Bytes of one element; 0 for a type that is not known. */
 static size_t type_size(const char *type)
 {
-    return !type ? 0 : !strcmp(type, "F32") ? 4 : !strcmp(type, "F16") || !strcmp(type, "BF16") ? 2 : 0;
+    static const struct {
+        const char *name;
+        size_t bytes;
+    } types[] = {
+        {"F32", 4}, {"F16", 2}, {"BF16", 2}, /* those of numbers that can be read */
+        {"F64", 8}, {"C64", 8}, {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"F8_E8M0", 1}, {"F8_E4M3FNUZ", 1}, {"F8_E5M2FNUZ", 1},
+        {"I64", 8}, {"U64", 8}, {"I32", 4}, {"U32", 4}, {"I16", 2}, {"U16", 2}, {"I8", 1}, {"U8", 1}, {"BOOL", 1},
+    };
+    for (size_t i = 0; type && i < sizeof types / sizeof *types; i++)
+        if (!strcmp(types[i].name, type))
+            return types[i].bytes;
+    return 0;
 }
 
 static int by_begin(const void *a, const void *b)
@@ -47,8 +58,7 @@ static struct extent check_tensor(const struct safetensors *file, const char *na
     const json_t *offsets = json_object_get(tensor, "data_offsets");
     size_t bytes = type_size(type);
     if (!bytes)
-        die("%s: tensor '%s' is of type %s; F32, F16 and BF16 are known", file->path, name,
-            type ? type : "(none)");
+        die("%s: tensor '%s' is of type %s, which is not known", file->path, name, type ? type : "(none)");
     if (!json_is_array(shape) || json_array_size(shape) > MOST_DIMENSIONS)
         die("%s: tensor '%s' has no valid shape", file->path, name);
     for (size_t i = 0; i < json_array_size(shape); i++) {
@@ -126,7 +136,7 @@ json_t *safetensors_header(const struct safetensors *file)
     return file->header;
 }
 
-/* The tensor's header entry; the shape must be as asked for. */
+/* The tensor's header entry; the shape must be as asked for, the type one of numbers that can be read. */
 static const json_t *find_tensor(const struct safetensors *file, const char *name, size_t rows, size_t columns)
 {
     if (!safetensors_has(file, name))
@@ -141,6 +151,9 @@ static const json_t *find_tensor(const struct safetensors *file, const char *nam
         die("%s: tensor '%s' has shape %s, config.json asks for [%zu%s%.0zu]", file->path, name,
             found ? found : "?", rows, columns ? ", " : "", columns);
     }
+    const char *type = json_string_value(json_object_get(tensor, "dtype"));
+    if (strcmp(type, "F32") && strcmp(type, "F16") && strcmp(type, "BF16"))
+        die("%s: tensor '%s' is of type %s; F32, F16 and BF16 can be read", file->path, name, type);
     return tensor;
 }
 
@@ -186,6 +199,15 @@ const float *safetensors_map(const struct safetensors *file, const char *name, s
     const float *values = (const float *)(const void *)data;
     check_finite(file, name, values, rows * (columns ? columns : 1));
     return values;
+}
+
+struct stored_bytes safetensors_stored(const struct safetensors *file, const char *name)
+{
+    const json_t *tensor = json_object_get(file->header, name), *offsets = json_object_get(tensor, "data_offsets");
+    json_int_t begin = json_integer_value(json_array_get(offsets, 0));
+    json_int_t end = json_integer_value(json_array_get(offsets, 1));
+    return (struct stored_bytes){json_string_value(json_object_get(tensor, "dtype")), data_of(file, tensor),
+                                 (size_t)(end - begin)};
 }
 
 const void *safetensors_bytes(const struct safetensors *file, size_t *size)

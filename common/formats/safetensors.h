@@ -13,7 +13,8 @@ struct safetensors;
 
 /*
  * Maps the file at path. Ends the program when its header is not valid: sizes
- * beyond the file, data that overlap or leave holes, unknown types.
+ * beyond the file, data that overlap or leave holes, types that the format does
+ * not have. Tensors may be of any type that it has, as long as nobody reads them.
  */
 struct safetensors *safetensors_open(const char *path);
 
@@ -25,7 +26,8 @@ bool safetensors_has(const struct safetensors *file, const char *name);
 /*
  * Converts the tensor called name, which must have rows x columns elements
  * (columns 0: a vector of rows), to 32-bit floats at values. A missing tensor,
- * another shape, or an element that is not finite ends the program.
+ * another shape, a type other than F32, F16 and BF16, or an element that is not
+ * finite ends the program.
  */
 void safetensors_read(const struct safetensors *file, const char *name, size_t rows, size_t columns,
                       float *values);
@@ -35,6 +37,16 @@ void safetensors_read(const struct safetensors *file, const char *name, size_t r
  * as 32-bit floats at an address where these can be.
  */
 const float *safetensors_map(const struct safetensors *file, const char *name, size_t rows, size_t columns);
+
+/* A tensor as it is stored. */
+struct stored_bytes {
+    const char *type;
+    const void *bytes;
+    size_t size;
+};
+
+/* The tensor called name, which must be there. */
+struct stored_bytes safetensors_stored(const struct safetensors *file, const char *name);
 
 /* The whole file, for its hash. */
 const void *safetensors_bytes(const struct safetensors *file, size_t *size);

@@ -1,6 +1,7 @@
 #include "model/config.h"
 
 #include "base/messages.h"
+#include "model/settings.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -9,18 +10,6 @@
 
 /* Bounds that no model reaches; they keep products of sizes far from overflow. */
 enum { MOST_LAYERS = 4096, MOST_WIDTH = 1 << 20, MOST_VOCABULARY = 1 << 26, MOST_CLUSTERS = 16 };
-
-/* A config while it is read; name is its source's, for messages. */
-struct source {
-    const char *name;
-    json_t *json;
-};
-
-/* A setting for which only one value's arithmetic is known. */
-struct fixed_setting {
-    const char *key, *value; /* value: as JSON text */
-    bool required;           /* else it may be missing, as files of another age leave it out */
-};
 
 /*
  * A family of models: how it calls its sizes, and what all of it has in common.
@@ -33,78 +22,15 @@ struct family {
     enum position_kind position;
     bool gated, final_norm;
     size_t position_offset;
-    size_t d_ff_ratio;                 /* where d_ff may be missing or null: of d_model */
-    const char *context;               /* length of the table of learned positions */
-    const struct fixed_setting *fixed; /* a NULL key ends them */
-    void (*read_more)(const struct source *source, struct model_config *config);
+    size_t d_ff_ratio;                    /* where d_ff may be null: of d_model */
+    const char *context;                  /* length of the table of learned positions */
+    const struct known_setting *defaults; /* what transformers' class of the family has for missing settings */
+    const struct known_setting *fixed;
+    const char *const *ignored;           /* settings of this family that change nothing; NULL-terminated */
+    void (*read_more)(const struct settings *settings, struct model_config *config);
 };
 
-/* ---- single settings ---- */
-
-static const json_t *get(const struct source *source, const char *key)
-{
-    const json_t *value = json_object_get(source->json, key);
-    return json_is_null(value) ? NULL : value;
-}
-
-static size_t whole_number(const struct source *source, const char *key, size_t least, size_t most)
-{
-    const json_t *number = get(source, key);
-    if (!json_is_integer(number) || json_integer_value(number) < (json_int_t)least
-        || json_integer_value(number) > (json_int_t)most)
-        die("%s: '%s' must be a whole number from %zu to %zu", source->name, key, least, most);
-    return (size_t)json_integer_value(number);
-}
-
-static size_t whole_number_or(const struct source *source, const char *key, size_t least, size_t most,
-                              size_t otherwise)
-{
-    return get(source, key) ? whole_number(source, key, least, most) : otherwise;
-}
-
-static double real_of(const struct source *source, const json_t *value, const char *key)
-{
-    double number = json_number_value(value);
-    if (!(number > 0 && number < 1e9))
-        die("%s: '%s' must be a positive number", source->name, key);
-    return number;
-}
-
-static double real_or(const struct source *source, const char *key, double otherwise)
-{
-    return get(source, key) ? real_of(source, get(source, key), key) : otherwise;
-}
-
-static bool flag(const struct source *source, const char *key)
-{
-    const json_t *value = get(source, key);
-    if (!json_is_boolean(value))
-        die("%s: '%s' must be true or false", source->name, key);
-    return json_is_true(value);
-}
-
-static bool flag_or(const struct source *source, const char *key, bool otherwise)
-{
-    return get(source, key) ? flag(source, key) : otherwise;
-}
-
-static _Noreturn void refuse(const struct source *source, const char *key, const json_t *value,
-                             const char *known)
-{
-    char *text = value ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
-    die("%s: '%s' is %s; this program knows only %s", source->name, key, text ? text : "missing", known);
-}
-
-static void must_be(const struct source *source, const struct fixed_setting *setting)
-{
-    const json_t *value = get(source, setting->key);
-    json_t *known = json_loads(setting->value, JSON_DECODE_ANY, NULL);
-    if (value ? !json_equal(value, known) : setting->required)
-        refuse(source, setting->key, value, setting->value);
-    json_decref(known);
-}
-
-static enum activation activation_called(const struct source *source, const char *key, const char **name)
+static enum activation activation_called(const struct settings *settings, const char *key, const char **name)
 {
     static const struct {
         const char *name;
@@ -115,49 +41,67 @@ static enum activation activation_called(const struct source *source, const char
         {"gelu_fast", ACTIVATION_GELU_TANH}, {"gelu_accurate", ACTIVATION_GELU_TANH},
         {"silu", ACTIVATION_SILU},          {"swish", ACTIVATION_SILU},
     };
-    const char *text = json_string_value(get(source, key));
+    const char *text = json_string_value(setting(settings, key));
     for (size_t i = 0; text && i < sizeof known / sizeof *known; i++)
         if (!strcmp(known[i].name, text)) {
             *name = known[i].name;
             return known[i].activation;
         }
-    refuse(source, key, get(source, key), "relu, gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, gelu_accurate, silu, swish");
+    setting_refuse(settings, key,
+                   "relu, gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, gelu_accurate, silu, swish");
 }
 
-static uint32_t token_or_none(const struct source *source, const char *key, size_t vocabulary)
+static uint32_t token_or_none(const struct settings *settings, const char *key, size_t vocabulary)
 {
-    return get(source, key) ? (uint32_t)whole_number(source, key, 0, vocabulary - 1) : NO_TOKEN;
+    return setting(settings, key) ? (uint32_t)setting_size(settings, key, 0, vocabulary - 1) : NO_TOKEN;
 }
 
 /* ---- rotary positions ---- */
 
-/* rope_parameters, or rope_scaling of before; NULL where neither is. */
-static const json_t *rotary_settings(const struct source *source)
+/* The object of the rotary positions called key, or one in which nothing is stated. */
+static struct settings rotary_object(const struct settings *settings, const char *key, const char *part)
 {
-    const json_t *settings = get(source, "rope_parameters");
-    if (!settings)
-        settings = get(source, "rope_scaling");
-    if (settings && !json_is_object(settings))
-        refuse(source, "rope_scaling", settings, "an object");
-    return settings;
+    json_t *object = setting(settings, key);
+    if (object && !json_is_object(object))
+        setting_refuse(settings, key, "an object");
+    return settings_open(settings->name, part, object);
 }
 
-static double rotary_real(const struct source *source, const json_t *settings, const char *key)
+/*
+ * A number that may be stated at several places, which must agree: the value of
+ * key, or so_far where it is missing. so_far 0: nothing has stated it yet.
+ */
+static double agreed_real(const struct settings *settings, const char *key, double so_far)
 {
-    return real_of(source, json_object_get(settings, key), key);
+    double value = setting_real_or(settings, key, so_far);
+    if (so_far > 0 && (value < so_far || value > so_far))
+        die("%s: '%s%s' is %g, where %g is stated or follows from the others", settings->name, settings->part,
+            key, value, so_far);
+    return value;
+}
+
+/* Default, linear or llama3. */
+static const char *rotary_kind(const struct settings *rotary)
+{
+    const json_t *type = setting(rotary, "rope_type"), *old = setting(rotary, "type");
+    if (type && old && !json_equal(type, old))
+        setting_refuse(rotary, "type", "what rope_type says");
+    const char *kind = type || old ? json_string_value(type ? type : old) : "default";
+    if (!kind || (strcmp(kind, "default") && strcmp(kind, "linear") && strcmp(kind, "llama3")))
+        setting_refuse(rotary, type ? "rope_type" : "type", "default, linear, llama3");
+    return kind;
 }
 
 /*
  * Llama 3's scaling: long waves are slowed by factor, short ones kept, those
  * between are mixed. (Meta's reference code; waves are measured in positions.)
  */
-static double llama3_frequency(const struct source *source, const json_t *settings, double frequency)
+static double llama3_frequency(const struct settings *rotary, double length, double frequency)
 {
     const double turn = 6.283185307179586;
-    double factor = rotary_real(source, settings, "factor");
-    double low = rotary_real(source, settings, "low_freq_factor");
-    double high = rotary_real(source, settings, "high_freq_factor");
-    double length = rotary_real(source, settings, "original_max_position_embeddings");
+    double factor = setting_real(rotary, "factor");
+    double low = setting_real(rotary, "low_freq_factor");
+    double high = setting_real(rotary, "high_freq_factor");
     double wave = turn / frequency;
     if (wave < length / high)
         return frequency;
@@ -167,44 +111,80 @@ static double llama3_frequency(const struct source *source, const json_t *settin
     return (1 - share) * frequency / factor + share * frequency;
 }
 
-static void read_rotary(const struct source *source, struct model_config *config, double base, double part)
+static void set_frequencies(const struct settings *settings, const struct settings *rotary,
+                            struct model_config *config, double base)
 {
-    const json_t *settings = rotary_settings(source);
-    const json_t *type = json_object_get(settings, "rope_type");
-    if (!type)
-        type = json_object_get(settings, "type");
-    const char *kind = type ? json_string_value(type) : "default";
-    if (!kind || (strcmp(kind, "default") && strcmp(kind, "linear") && strcmp(kind, "llama3")))
-        refuse(source, "rope_type", type, "default, linear, llama3");
-    if (json_object_get(settings, "rope_theta"))
-        base = rotary_real(source, settings, "rope_theta");
-    if (json_object_get(settings, "partial_rotary_factor"))
-        part = rotary_real(source, settings, "partial_rotary_factor");
-    config->rotary_width = (size_t)((double)config->head_width * part);
-    if (config->rotary_width < 2 || config->rotary_width % 2 || config->rotary_width > config->head_width)
-        die("%s: %zu of a head's %zu dimensions would be turned; an even number of them can be", source->name,
-            config->rotary_width, config->head_width);
+    const char *kind = rotary_kind(rotary);
+    bool linear = !strcmp(kind, "linear"), llama3 = !strcmp(kind, "llama3");
+    double length = !llama3 ? 0
+                  : setting(rotary, "original_max_position_embeddings")
+                      ? setting_real(rotary, "original_max_position_embeddings")
+                      : setting_real(settings, "max_position_embeddings");
     config->rotary_frequency = new_array(config->rotary_width / 2, sizeof *config->rotary_frequency);
     for (size_t k = 0; k < config->rotary_width / 2; k++) {
         double frequency = pow(base, -2.0 * (double)k / (double)config->rotary_width);
-        if (!strcmp(kind, "linear"))
-            frequency /= rotary_real(source, settings, "factor");
-        else if (!strcmp(kind, "llama3"))
-            frequency = llama3_frequency(source, settings, frequency);
-        config->rotary_frequency[k] = frequency;
+        config->rotary_frequency[k] = linear ? frequency / setting_real(rotary, "factor")
+                                    : llama3 ? llama3_frequency(rotary, length, frequency) : frequency;
     }
+}
+
+/* What rope_parameters says where rope_scaling is in its place: its type, and what is true in any case. */
+static void check_replaced(const struct settings *replaced, const struct settings *rotary, double base,
+                           double part)
+{
+    static const char *const *const none_ignored[] = {NULL};
+    const char *key;
+    json_t *value;
+    agreed_real(replaced, "rope_theta", base);
+    agreed_real(replaced, "partial_rotary_factor", part);
+    json_object_foreach(replaced->json, key, value) {
+        const char *text = json_string_value(value);
+        bool type = !strcmp(key, "rope_type") || !strcmp(key, "type");
+        if (json_equal(value, json_object_get(rotary->json, key)) || (type && text && !strcmp(text, "default")))
+            setting(replaced, key);
+    }
+    settings_refuse_unread(replaced, none_ignored);
+}
+
+/*
+ * Reads the frequencies. base and part, of a head's dimensions that are turned, are what the family states
+ * outside of rope_parameters, or 0; otherwise_part, where nothing states it. As transformers 5 has it,
+ * rope_scaling, of before, takes the place of rope_parameters where both are there.
+ */
+static void read_rotary(const struct settings *settings, struct model_config *config, double base, double part,
+                        double otherwise_part)
+{
+    static const char *const *const none_ignored[] = {NULL};
+    struct settings scaling = rotary_object(settings, "rope_scaling", "rope_scaling.");
+    struct settings parameters = rotary_object(settings, "rope_parameters", "rope_parameters.");
+    bool replaced = json_object_size(scaling.json) > 0;
+    const struct settings *rotary = replaced ? &scaling : &parameters;
+    base = agreed_real(rotary, "rope_theta", base);
+    part = agreed_real(rotary, "partial_rotary_factor", part);
+    base = base > 0 ? base : 10000;
+    part = part > 0 ? part : otherwise_part;
+    config->rotary_width = (size_t)((double)config->head_width * part);
+    if (config->rotary_width < 2 || config->rotary_width % 2 || config->rotary_width > config->head_width)
+        die("%s: %zu of a head's %zu dimensions would be turned; an even number of them can be",
+            settings->name, config->rotary_width, config->head_width);
+    set_frequencies(settings, rotary, config, base);
+    settings_refuse_unread(rotary, none_ignored);
+    if (replaced)
+        check_replaced(&parameters, rotary, base, part);
+    settings_close(&scaling);
+    settings_close(&parameters);
 }
 
 /* ---- families ---- */
 
-static void read_cutoffs(const struct source *source, struct model_config *config)
+static void read_cutoffs(const struct settings *settings, struct model_config *config)
 {
-    const json_t *cutoffs = get(source, "adaptive_input_cutoffs");
+    const json_t *cutoffs = setting(settings, "adaptive_input_cutoffs");
     size_t count = json_array_size(cutoffs);
     if (!json_is_array(cutoffs) || count < 1 || count >= MOST_CLUSTERS)
-        die("%s: 'adaptive_input_cutoffs' must be a list of 1 to %d numbers", source->name, MOST_CLUSTERS - 1);
-    if (!json_equal(cutoffs, get(source, "adaptive_softmax_cutoffs")))
-        die("%s: 'adaptive_softmax_cutoffs' must be those of the input, 'adaptive_input_cutoffs'", source->name);
+        die("%s: 'adaptive_input_cutoffs' must be a list of 1 to %d numbers", settings->name, MOST_CLUSTERS - 1);
+    if (!json_equal(cutoffs, setting(settings, "adaptive_softmax_cutoffs")))
+        die("%s: 'adaptive_softmax_cutoffs' must be those of the input, 'adaptive_input_cutoffs'", settings->name);
     free(config->cutoffs);
     config->clusters = count + 1;
     config->cutoffs = new_array(config->clusters, sizeof *config->cutoffs);
@@ -213,104 +193,250 @@ static void read_cutoffs(const struct source *source, struct model_config *confi
                                       : (json_int_t)config->vocabulary;
         if (cutoff <= (i ? (json_int_t)config->cutoffs[i - 1] : 0)
             || cutoff > (json_int_t)config->vocabulary)
-            die("%s: 'adaptive_input_cutoffs' must rise from 1 to less than vocab_size %zu", source->name,
+            die("%s: 'adaptive_input_cutoffs' must rise from 1 to less than vocab_size %zu", settings->name,
                 config->vocabulary);
         config->cutoffs[i] = (size_t)cutoff;
     }
-    config->factor = whole_number(source, "adaptive_input_factor", 1, MOST_WIDTH);
-    if (whole_number(source, "adaptive_softmax_factor", 1, MOST_WIDTH) != config->factor)
-        die("%s: 'adaptive_softmax_factor' must be that of the input, 'adaptive_input_factor'", source->name);
+    config->factor = setting_size(settings, "adaptive_input_factor", 1, MOST_WIDTH);
+    if (setting_size(settings, "adaptive_softmax_factor", 1, MOST_WIDTH) != config->factor)
+        die("%s: 'adaptive_softmax_factor' must be that of the input, 'adaptive_input_factor'", settings->name);
     size_t width = config->d_model;
     for (size_t i = 0; i < count; i++)
         width /= config->factor;
     if (width == 0)
-        die("%s: 'adaptive_input_factor' leaves the last of %zu clusters without dimensions", source->name,
+        die("%s: 'adaptive_input_factor' leaves the last of %zu clusters without dimensions", settings->name,
             config->clusters);
 }
 
-static void read_fairseq(const struct source *source, struct model_config *config)
+static void read_fairseq(const struct settings *settings, struct model_config *config)
 {
-    config->final_norm = flag(source, "final_norm");
-    config->position_offset = whole_number(source, "position_offset", 0, MOST_WIDTH);
-    config->embed_scale = (float)real_of(source, get(source, "embed_scale"), "embed_scale");
-    if (config->bos == NO_TOKEN || token_or_none(source, "unk_token_id", config->vocabulary) == NO_TOKEN)
-        die("%s: 'bos_token_id' and 'unk_token_id' must be there", source->name);
-    if (!get(source, "adaptive_input_cutoffs") && !get(source, "adaptive_softmax_cutoffs"))
+    config->final_norm = setting_flag(settings, "final_norm");
+    config->position_offset = setting_size(settings, "position_offset", 0, MOST_WIDTH);
+    config->embed_scale = setting_float(settings, "embed_scale");
+    if (config->bos == NO_TOKEN || token_or_none(settings, "unk_token_id", config->vocabulary) == NO_TOKEN)
+        die("%s: 'bos_token_id' and 'unk_token_id' must be there", settings->name);
+    if (!setting(settings, "adaptive_input_cutoffs") && !setting(settings, "adaptive_softmax_cutoffs"))
         return; /* one matrix of embeddings, one softmax */
-    config->tied = flag(source, "tie_adaptive_weights");
-    config->tied_projections = flag(source, "tie_adaptive_proj");
-    read_cutoffs(source, config);
+    config->tied = setting_flag(settings, "tie_adaptive_weights");
+    config->tied_projections = setting_flag(settings, "tie_adaptive_proj");
+    read_cutoffs(settings, config);
 }
 
-static void read_opt(const struct source *source, struct model_config *config)
+static void read_opt(const struct settings *settings, struct model_config *config)
 {
-    if (whole_number_or(source, "word_embed_proj_dim", 1, MOST_WIDTH, config->d_model) != config->d_model)
+    if (setting_size_or(settings, "word_embed_proj_dim", 1, MOST_WIDTH, config->d_model) != config->d_model)
         die("%s: 'word_embed_proj_dim' differs from 'hidden_size'; a projection between them is not known",
-            source->name);
+            settings->name);
 }
 
-static void read_neox(const struct source *source, struct model_config *config)
+static void read_neox(const struct settings *settings, struct model_config *config)
 {
-    config->parallel = flag_or(source, "use_parallel_residual", true);
-    read_rotary(source, config, real_or(source, "rotary_emb_base", 10000), real_or(source, "rotary_pct", 0.25));
+    config->parallel = setting_flag(settings, "use_parallel_residual");
+    config->query_key_value_bias = config->output_bias = setting_flag(settings, "attention_bias");
+    /* files of some ages say both twice */
+    double base = agreed_real(settings, "rope_theta", setting_real_or(settings, "rotary_emb_base", 0));
+    double part = agreed_real(settings, "partial_rotary_factor", setting_real_or(settings, "rotary_pct", 0));
+    read_rotary(settings, config, base, part, 0.25);
+}
+
+/* What the llama classes share. */
+static void read_llama_like(const struct settings *settings, struct model_config *config)
+{
+    config->key_value_heads = setting_size_or(settings, "num_key_value_heads", 1, MOST_WIDTH, config->heads);
+    config->head_width = setting_size_or(settings, "head_dim", 1, MOST_WIDTH, config->head_width);
+    if (setting_size_or(settings, "attention.value_length", 1, MOST_WIDTH, config->head_width) != config->head_width)
+        die("%s: 'attention.value_length' differs from the width of keys, %zu", settings->name, config->head_width);
+    if (config->heads % config->key_value_heads)
+        die("%s: num_attention_heads %zu is not a multiple of num_key_value_heads %zu", settings->name,
+            config->heads, config->key_value_heads);
+    /* GGUF files may state how many dimensions are turned, by its name there; these classes turn all of them */
+    size_t turned = setting_size_or(settings, "rope.dimension_count", 1, config->head_width, config->head_width);
+    double part = agreed_real(settings, "partial_rotary_factor", (double)turned / (double)config->head_width);
+    read_rotary(settings, config, setting_real_or(settings, "rope_theta", 0), part, 1);
 }
 
 /* Attention over a window is full attention for sentences that fit in it; longer ones are refused. */
-static void read_window(const struct source *source, struct model_config *config)
+static void read_window(const struct settings *settings, struct model_config *config)
 {
-    if (get(source, "sliding_window") && flag_or(source, "use_sliding_window", true))
-        config->context = whole_number(source, "sliding_window", 1, INT32_MAX);
+    if (setting(settings, "sliding_window"))
+        config->context = setting_size(settings, "sliding_window", 1, INT32_MAX);
 }
 
-static void read_llama(const struct source *source, struct model_config *config)
+static void read_meta_llama(const struct settings *settings, struct model_config *config)
 {
-    config->key_value_heads = whole_number_or(source, "num_key_value_heads", 1, MOST_WIDTH, config->heads);
-    config->head_width = whole_number_or(source, "head_dim", 1, MOST_WIDTH, config->head_width);
-    if (whole_number_or(source, "value_length", 1, MOST_WIDTH, config->head_width) != config->head_width)
-        die("%s: 'value_length' differs from the width of keys, %zu", source->name, config->head_width);
-    if (config->heads % config->key_value_heads)
-        die("%s: num_attention_heads %zu is not a multiple of num_key_value_heads %zu", source->name,
-            config->heads, config->key_value_heads);
-    read_window(source, config);
-    /* GGUF files may state how many dimensions are turned */
-    size_t turned = whole_number_or(source, "rope_dimension_count", 1, config->head_width, config->head_width);
-    read_rotary(source, config, real_or(source, "rope_theta", 10000), (double)turned / (double)config->head_width);
+    config->query_key_value_bias = config->output_bias = setting_flag(settings, "attention_bias");
+    config->ffn_bias = setting_flag(settings, "mlp_bias");
+    read_window(settings, config); /* of Mistral, which GGUF files call llama */
+    read_llama_like(settings, config);
 }
 
-static const struct fixed_setting fairseq_fixed[] = {
-    {"normalize_before", "true", true}, {"position_embedding", "\"sinusoidal\"", true}, {NULL, NULL, false}};
-static const struct fixed_setting gpt2_fixed[] = {
+static void read_mistral(const struct settings *settings, struct model_config *config)
+{
+    read_window(settings, config);
+    read_llama_like(settings, config);
+}
+
+/* Whether a layer of a Qwen model attends over the window: those behind max_window_layers, or that layer_types names. */
+static bool has_window_layer(const struct settings *settings, const struct model_config *config)
+{
+    const json_t *types = setting(settings, "layer_types"), *type;
+    size_t full_layers = setting_size(settings, "max_window_layers", 0, INT32_MAX), index;
+    if (!types)
+        return full_layers < config->layers;
+    if (json_array_size(types) != config->layers)
+        die("%s: 'layer_types' must be a list of %zu layers' types", settings->name, config->layers);
+    bool found = false;
+    json_array_foreach(types, index, type) {
+        const char *name = json_string_value(type);
+        found = found || (name && !strcmp(name, "sliding_attention"));
+        if (!name || (strcmp(name, "sliding_attention") && strcmp(name, "full_attention")))
+            setting_refuse(settings, "layer_types", "full_attention, sliding_attention");
+    }
+    return found;
+}
+
+static void read_qwen(const struct settings *settings, struct model_config *config)
+{
+    bool used = setting_flag(settings, "use_sliding_window"), layer = has_window_layer(settings, config);
+    if (setting(settings, "sliding_window") && used && layer)
+        read_window(settings, config);
+    else if (layer && setting(settings, "layer_types"))
+        die("%s: 'layer_types' has sliding_attention, but 'use_sliding_window' and 'sliding_window' have no window",
+            settings->name);
+    read_llama_like(settings, config);
+}
+
+static void read_qwen2(const struct settings *settings, struct model_config *config)
+{
+    config->query_key_value_bias = true;
+    read_qwen(settings, config);
+}
+
+static void read_qwen3(const struct settings *settings, struct model_config *config)
+{
+    config->query_key_value_bias = config->output_bias = setting_flag(settings, "attention_bias");
+    config->head_norms = true;
+    read_qwen(settings, config);
+}
+
+/* ---- settings of the families ---- */
+
+#define NO_SETTING {NULL, NULL, false}
+
+static const struct known_setting fairseq_fixed[] = {
+    {"normalize_before", "true", true}, {"position_embedding", "\"sinusoidal\"", true}, NO_SETTING};
+static const struct known_setting gpt2_fixed[] = {
     {"scale_attn_weights", "true", false}, {"scale_attn_by_inverse_layer_idx", "false", false},
-    {"add_cross_attention", "false", false}, {NULL, NULL, false}};
-static const struct fixed_setting opt_fixed[] = {
+    {"add_cross_attention", "false", false}, NO_SETTING};
+static const struct known_setting opt_fixed[] = {
     {"do_layer_norm_before", "true", false}, {"_remove_final_layer_norm", "false", false},
-    {"enable_bias", "true", false}, {"layer_norm_elementwise_affine", "true", false}, {NULL, NULL, false}};
-static const struct fixed_setting none_fixed[] = {{NULL, NULL, false}};
+    {"enable_bias", "true", false}, {"layer_norm_elementwise_affine", "true", false}, NO_SETTING};
+static const struct known_setting no_settings[] = {NO_SETTING};
 
-#define LLAMA_FAMILY(name) \
+/* What transformers' configuration classes have where config.json does not say: read off them, version 5. */
+static const struct known_setting fairseq_defaults[] = {{"tie_word_embeddings", "true", false}, NO_SETTING};
+static const struct known_setting gpt2_defaults[] = {
+    {"vocab_size", "50257", false}, {"n_positions", "1024", false}, {"n_embd", "768", false},
+    {"n_layer", "12", false}, {"n_head", "12", false}, {"activation_function", "\"gelu_new\"", false},
+    {"layer_norm_epsilon", "1e-5", false}, {"bos_token_id", "50256", false},
+    {"tie_word_embeddings", "true", false}, NO_SETTING};
+static const struct known_setting opt_defaults[] = {
+    {"vocab_size", "50272", false}, {"hidden_size", "768", false}, {"num_hidden_layers", "12", false},
+    {"ffn_dim", "3072", false}, {"max_position_embeddings", "2048", false}, {"num_attention_heads", "12", false},
+    {"activation_function", "\"relu\"", false}, {"bos_token_id", "2", false},
+    {"tie_word_embeddings", "true", false}, NO_SETTING};
+static const struct known_setting neox_defaults[] = {
+    {"vocab_size", "50432", false}, {"hidden_size", "6144", false}, {"num_hidden_layers", "44", false},
+    {"num_attention_heads", "64", false}, {"intermediate_size", "24576", false}, {"hidden_act", "\"gelu\"", false},
+    {"max_position_embeddings", "2048", false}, {"layer_norm_eps", "1e-5", false}, {"bos_token_id", "0", false},
+    {"tie_word_embeddings", "false", false}, {"use_parallel_residual", "true", false},
+    {"attention_bias", "true", false}, NO_SETTING};
+
+#define LLAMA_DEFAULTS \
+    {"hidden_size", "4096", false}, {"num_hidden_layers", "32", false}, {"num_attention_heads", "32", false}, \
+    {"hidden_act", "\"silu\"", false}, {"rms_norm_eps", "1e-6", false}, {"tie_word_embeddings", "false", false}
+#define QWEN_DEFAULTS \
+    LLAMA_DEFAULTS, {"vocab_size", "151936", false}, {"intermediate_size", "22016", false}, \
+    {"num_key_value_heads", "32", false}, {"max_position_embeddings", "32768", false}, \
+    {"use_sliding_window", "false", false}, {"sliding_window", "4096", false}, {"max_window_layers", "28", false}
+
+static const struct known_setting llama_defaults[] = {
+    LLAMA_DEFAULTS, {"vocab_size", "32000", false}, {"intermediate_size", "11008", false},
+    {"max_position_embeddings", "2048", false}, {"bos_token_id", "1", false}, {"attention_bias", "false", false},
+    {"mlp_bias", "false", false}, NO_SETTING};
+static const struct known_setting mistral_defaults[] = {
+    LLAMA_DEFAULTS, {"vocab_size", "32000", false}, {"intermediate_size", "14336", false},
+    {"num_key_value_heads", "8", false}, {"max_position_embeddings", "131072", false},
+    {"bos_token_id", "1", false}, {"sliding_window", "4096", false}, NO_SETTING};
+static const struct known_setting qwen2_defaults[] = {QWEN_DEFAULTS, NO_SETTING};
+static const struct known_setting qwen3_defaults[] = {
+    QWEN_DEFAULTS, {"head_dim", "128", false}, {"attention_bias", "false", false}, NO_SETTING};
+
+/* Where the model came from, how it is stored, what program is to read it. */
+static const char *const origin_ignored[] = {
+    "_name_or_path", "architectures", "auto_map", "dtype", "is_llama_config", "tokenizer_class", "torch_dtype",
+    "transformers.js_config", "transformers_version", "unsloth_fixed", "unsloth_version", NULL};
+
+/* Training: what is dropped at random, and the numbers that it began with. */
+static const char *const training_ignored[] = {
+    "activation_dropout", "attention_dropout", "attention_probs_dropout_prob", "attn_pdrop", "classifier_dropout",
+    "dropout", "embd_pdrop", "gradient_checkpointing", "hidden_dropout", "hidden_dropout_prob", "init_std",
+    "initializer_range", "layerdrop", "resid_pdrop", NULL};
+
+/* The same numbers by another way, or more of them given back. */
+static const char *const means_ignored[] = {
+    "_attn_implementation", "_attn_implementation_autoset", "chunk_size_feed_forward", "is_decoder",
+    "output_attentions", "output_hidden_states", "output_past", "pretraining_tp", "reorder_and_upcast_attn",
+    "return_dict", "use_cache", NULL};
+
+/* Tasks other than the next token's distribution. */
+static const char *const tasks_ignored[] = {
+    "_num_labels", "finetuning_task", "id2label", "label2id", "num_labels", "prefix", "problem_type",
+    "summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj",
+    "task_specific_params", NULL};
+
+/* How text is generated from the distributions, and tokens that only this and training use. */
+static const char *const generation_ignored[] = {
+    "begin_suppress_tokens", "bad_words_ids", "decoder_start_token_id", "diversity_penalty", "do_sample",
+    "early_stopping", "encoder_no_repeat_ngram_size", "eos_token_id", "exponential_decay_length_penalty",
+    "forced_bos_token_id", "forced_eos_token_id", "length_penalty", "max_length", "min_length",
+    "no_repeat_ngram_size", "num_beam_groups", "num_beams", "num_return_sequences", "output_scores",
+    "pad_token_id", "remove_invalid_values", "repetition_penalty", "return_dict_in_generate", "sep_token_id",
+    "suppress_tokens", "temperature", "top_k", "top_p", "typical_p", NULL};
+
+static const char *const fairseq_ignored[] = { /* where there are no clusters */
+    "tie_adaptive_proj", "tie_adaptive_weights", NULL};
+static const char *const gpt2_ignored[] = {"n_ctx", NULL}; /* n_positions counts */
+static const char *const rotary_ignored[] = {"max_position_embeddings", NULL}; /* nothing ends there */
+static const char *const none_ignored[] = {NULL};
+
+#define LLAMA_FAMILY(name, defaults, read_more) \
     {name, "num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "rms_norm_eps", \
-     "hidden_act", NORM_RMS, POSITION_ROTARY, true, true, 0, 0, NULL, none_fixed, read_llama}
+     "hidden_act", NORM_RMS, POSITION_ROTARY, true, true, 0, 0, NULL, defaults, no_settings, rotary_ignored, \
+     read_more}
 
 static const struct family families[] = {
     {"fairseq_transformer_lm", "num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads",
      "layer_norm_eps", "activation_function", NORM_LAYER, POSITION_SINUSOIDAL, false, true, 0, 0, NULL,
-     fairseq_fixed, read_fairseq},
+     fairseq_defaults, fairseq_fixed, fairseq_ignored, read_fairseq},
     {"gpt2", "n_layer", "n_embd", "n_inner", "n_head", "layer_norm_epsilon", "activation_function", NORM_LAYER,
-     POSITION_LEARNED, false, true, 0, 4, "n_positions", gpt2_fixed, NULL},
+     POSITION_LEARNED, false, true, 0, 4, "n_positions", gpt2_defaults, gpt2_fixed, gpt2_ignored, NULL},
     {"opt", "num_hidden_layers", "hidden_size", "ffn_dim", "num_attention_heads", NULL, "activation_function",
-     NORM_LAYER, POSITION_LEARNED, false, true, 2, 0, "max_position_embeddings", opt_fixed, read_opt},
+     NORM_LAYER, POSITION_LEARNED, false, true, 2, 0, "max_position_embeddings", opt_defaults, opt_fixed,
+     none_ignored, read_opt},
     {"gpt_neox", "num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads",
-     "layer_norm_eps", "hidden_act", NORM_LAYER, POSITION_ROTARY, false, true, 0, 0, NULL, none_fixed, read_neox},
-    LLAMA_FAMILY("llama"),
-    LLAMA_FAMILY("mistral"),
-    LLAMA_FAMILY("qwen2"),
-    LLAMA_FAMILY("qwen3"),
+     "layer_norm_eps", "hidden_act", NORM_LAYER, POSITION_ROTARY, false, true, 0, 0, NULL, neox_defaults,
+     no_settings, rotary_ignored, read_neox},
+    LLAMA_FAMILY("llama", llama_defaults, read_meta_llama),
+    LLAMA_FAMILY("mistral", mistral_defaults, read_mistral),
+    LLAMA_FAMILY("qwen2", qwen2_defaults, read_qwen2),
+    LLAMA_FAMILY("qwen3", qwen3_defaults, read_qwen3),
 };
 enum { FAMILIES = sizeof families / sizeof *families };
 
-static const struct family *find_family(const struct source *source)
+static const struct family *find_family(const struct settings *settings)
 {
-    const char *model_type = json_string_value(get(source, "model_type"));
+    const char *model_type = json_string_value(setting(settings, "model_type"));
     char known[256] = "";
     for (size_t i = 0; i < FAMILIES; i++) {
         if (model_type && !strcmp(families[i].model_type, model_type))
@@ -318,14 +444,8 @@ static const struct family *find_family(const struct source *source)
         strncat(known, i ? ", " : "", sizeof known - strlen(known) - 1);
         strncat(known, families[i].model_type, sizeof known - strlen(known) - 1);
     }
-    die("%s: model_type '%s' is not known; these are: %s", source->name, model_type ? model_type : "(none)", known);
-}
-
-static bool ties_embeddings(const struct source *source, const struct family *family)
-{
-    /* transformers' default, which old files leave out, is true; that of its Llama classes and NeoX false */
-    bool otherwise = family->position != POSITION_ROTARY;
-    return flag_or(source, "tie_word_embeddings", otherwise);
+    die("%s: model_type '%s' is not known; these are: %s", settings->name, model_type ? model_type : "(none)",
+        known);
 }
 
 bool model_is_gguf(const char *path)
@@ -334,22 +454,24 @@ bool model_is_gguf(const char *path)
     return stat(path, &status) == 0 && S_ISREG(status.st_mode);
 }
 
-struct model_config config_parse(const char *path, json_t *json, const char *name)
+/* The token that is read before each sentence. A family's default that is beyond the vocabulary is none. */
+static uint32_t read_bos(const struct settings *settings, bool stated, size_t vocabulary)
 {
-    const struct source source = {name, json};
-    const struct family *family = find_family(&source);
-    for (const struct fixed_setting *setting = family->fixed; setting->key; setting++)
-        must_be(&source, setting);
+    json_int_t bos = json_integer_value(setting(settings, "bos_token_id"));
+    return !stated && bos >= (json_int_t)vocabulary ? NO_TOKEN : token_or_none(settings, "bos_token_id", vocabulary);
+}
 
+/* Takes what all families have in common. */
+static struct model_config read_common(const struct settings *settings, const struct family *family)
+{
     struct model_config config = {
-        .path = copy_string(path),
         .architecture = family->model_type,
-        .layers = whole_number(&source, family->layers, 1, MOST_LAYERS),
-        .d_model = whole_number(&source, family->d_model, 1, MOST_WIDTH),
-        .heads = whole_number(&source, family->heads, 1, MOST_WIDTH),
-        .vocabulary = whole_number(&source, "vocab_size", 2, MOST_VOCABULARY),
+        .layers = setting_size(settings, family->layers, 1, MOST_LAYERS),
+        .d_model = setting_size(settings, family->d_model, 1, MOST_WIDTH),
+        .heads = setting_size(settings, family->heads, 1, MOST_WIDTH),
+        .vocabulary = setting_size(settings, "vocab_size", 2, MOST_VOCABULARY),
         .norm = family->norm,
-        .norm_epsilon = 1e-5f,
+        .norm_epsilon = family->norm_epsilon ? setting_float(settings, family->norm_epsilon) : 1e-5f,
         .final_norm = family->final_norm,
         .gated = family->gated,
         .position = family->position,
@@ -359,25 +481,39 @@ struct model_config config_parse(const char *path, json_t *json, const char *nam
         .factor = 1,
     };
     config.d_ff = family->d_ff_ratio
-        ? whole_number_or(&source, family->d_ff, 1, MOST_WIDTH, family->d_ff_ratio * config.d_model)
-        : whole_number(&source, family->d_ff, 1, MOST_WIDTH);
-    if (family->norm_epsilon)
-        config.norm_epsilon = (float)real_of(&source, get(&source, family->norm_epsilon), family->norm_epsilon);
+        ? setting_size_or(settings, family->d_ff, 1, MOST_WIDTH, family->d_ff_ratio * config.d_model)
+        : setting_size(settings, family->d_ff, 1, MOST_WIDTH);
     if (family->context)
-        config.context = whole_number(&source, family->context, 1, INT32_MAX);
-    config.activation = activation_called(&source, family->activation, &config.activation_name);
-    config.bos = token_or_none(&source, "bos_token_id", config.vocabulary);
-    config.unknown = token_or_none(&source, "unk_token_id", config.vocabulary);
-    config.tied = ties_embeddings(&source, family);
+        config.context = setting_size(settings, family->context, 1, INT32_MAX);
+    config.activation = activation_called(settings, family->activation, &config.activation_name);
+    config.unknown = token_or_none(settings, "unk_token_id", config.vocabulary);
+    config.tied = setting_flag(settings, "tie_word_embeddings");
     config.cutoffs = new_array(1, sizeof *config.cutoffs);
     config.cutoffs[0] = config.vocabulary;
     config.key_value_heads = config.heads;
     config.head_width = config.d_model / config.heads;
-    if (config.d_model % config.heads && !get(&source, "head_dim"))
-        die("%s: %s %zu is not a multiple of %s %zu", name, family->d_model, config.d_model, family->heads,
-            config.heads);
+    if (config.d_model % config.heads && !json_is_integer(json_object_get(settings->json, "head_dim")))
+        die("%s: %s %zu is not a multiple of %s %zu", settings->name, family->d_model, config.d_model,
+            family->heads, config.heads);
+    return config;
+}
+
+struct model_config config_parse(const char *path, json_t *json, const char *name)
+{
+    struct settings settings = settings_open(name, "", json);
+    const struct family *family = find_family(&settings);
+    const char *const *const ignored[] = {origin_ignored, training_ignored, means_ignored, tasks_ignored,
+                                          generation_ignored, family->ignored, NULL};
+    bool bos_stated = setting_stated(&settings, "bos_token_id");
+    settings_default(&settings, family->defaults);
+    settings_must_be(&settings, family->fixed);
+    struct model_config config = read_common(&settings, family);
+    config.path = copy_string(path);
+    config.bos = read_bos(&settings, bos_stated, config.vocabulary);
     if (family->read_more)
-        family->read_more(&source, &config);
+        family->read_more(&settings, &config);
+    settings_refuse_unread(&settings, ignored);
+    settings_close(&settings);
     json_decref(json);
     return config;
 }

@@ -33,6 +33,7 @@ struct model_config {
     bool final_norm;          /* before the output embedding */
     enum activation activation;
     bool gated;               /* m_i = f(g_i . x)(u_i . x), Shazeer 2020 */
+    bool query_key_value_bias, output_bias, ffn_bias, head_norms; /* what a directory's layers have, where it varies */
     bool parallel;            /* the feed-forward block reads the layer's input, not attention's result */
     enum position_kind position;
     size_t position_offset;   /* index of the first input's position */
@@ -53,8 +54,9 @@ bool model_is_gguf(const char *path);
 
 /*
  * Reads the config of the model at path: json, whose source is called name in
- * messages. What is missing, contradicts itself, or asks for arithmetic that is
- * not known ends the program, by name. Takes json over.
+ * messages. What is missing has transformers' default for the family, if there is
+ * one. What contradicts itself, asks for arithmetic that is not known, or is not
+ * known itself and not neutral ends the program, by name. Takes json over.
  */
 struct model_config config_parse(const char *path, json_t *json, const char *name);
 void config_free(struct model_config *config);

@@ -3,6 +3,7 @@
 #include "base/json.h"
 #include "base/messages.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,21 +13,33 @@ struct description {
     const char *path;
     char *architecture;
     json_t *config;
+    json_t *read; /* keys that were asked for */
 };
 
 enum { MOST = INT32_MAX };
 
-/* ARCHITECTURE.name */
+/* Whether the file has the key, which is now known. */
+static bool has_key(const struct description *description, const char *key)
+{
+    json_put(description->read, key, json_true());
+    return gguf_has_key(description->file, key);
+}
+
+/* ARCHITECTURE.name; the caller frees it. */
 static char *key_of(const struct description *description, const char *name)
 {
     return format_string("%s.%s", description->architecture, name);
 }
 
-/* Copies the whole number at key to the config as `to`, where the file has it. */
+/*
+ * Copies the whole number at key to the config as `to`. Where the file does not
+ * have it, this is null: what config.json would have by default is another thing.
+ */
 static void copy_key(const struct description *description, const char *key, const char *to)
 {
-    if (gguf_has_key(description->file, key))
-        json_put(description->config, to, json_integer((json_int_t)gguf_uint(description->file, key, 0, MOST)));
+    json_put(description->config, to,
+             has_key(description, key)
+                 ? json_integer((json_int_t)gguf_uint(description->file, key, 0, MOST)) : json_null());
 }
 
 /* The same for ARCHITECTURE.name. */
@@ -37,49 +50,97 @@ static void copy_number(const struct description *description, const char *name,
     free(key);
 }
 
-static void copy_real(const struct description *description, const char *name, const char *to)
+/* The fraction at ARCHITECTURE.name, or 0. */
+static double real_or_none(const struct description *description, const char *name)
 {
     char *key = key_of(description, name);
-    if (gguf_has_key(description->file, key))
-        json_put(description->config, to, json_real(gguf_real(description->file, key)));
+    double real = has_key(description, key) ? gguf_real(description->file, key) : 0;
     free(key);
+    return real;
+}
+
+/* Ends the program for a file that lacks ARCHITECTURE.name. */
+static void need_key(const struct description *description, const char *name)
+{
+    char *key = key_of(description, name);
+    if (!has_key(description, key))
+        die("%s: there is no metadata '%s'", description->path, key);
+    free(key);
+}
+
+static void copy_needed_number(const struct description *description, const char *name, const char *to)
+{
+    need_key(description, name);
+    copy_number(description, name, to);
+}
+
+static void copy_needed_real(const struct description *description, const char *name, const char *to)
+{
+    need_key(description, name);
+    json_put(description->config, to, json_real(real_or_none(description, name)));
+}
+
+/*
+ * Scaling of positions. As llama.cpp has it: a factor without a type is that of
+ * linear scaling, and rope.scale_linear is the factor's name of before.
+ */
+static void describe_scaling(const struct description *description)
+{
+    double factor = real_or_none(description, "rope.scaling.factor");
+    double old = real_or_none(description, "rope.scale_linear");
+    char *key = key_of(description, "rope.scaling.type");
+    char *type = has_key(description, key) ? gguf_word(description->file, key) : copy_string("linear");
+    bool both = (factor < 0 || factor > 0) && (old < 0 || old > 0);
+    if (both && (factor < old || factor > old))
+        die("%s: %s.rope.scaling.factor is %g, and %s.rope.scale_linear, its name of before, %g", description->path,
+            description->architecture, factor, description->architecture, old);
+    factor = factor < 0 || factor > 0 ? factor : old;
+    bool none = !strcmp(type, "none");
+    if (!none && (factor < 0 || factor > 0 || strcmp(type, "linear"))) /* no factor: no scaling */
+        json_put(description->config, "rope_scaling", json_make("{s:s, s:f}", "rope_type", type, "factor", factor));
+    free(type);
+    free(key);
+}
+
+/* A window of attention, of every layer. */
+static void describe_window(const struct description *description)
+{
+    copy_number(description, "attention.sliding_window", "sliding_window");
+    if (json_integer_value(json_object_get(description->config, "sliding_window")) == 0)
+        json_put(description->config, "sliding_window", json_null());
+    if (!strcmp(description->architecture, "llama"))
+        return;
+    json_put(description->config, "use_sliding_window", json_true());
+    json_put(description->config, "max_window_layers", json_integer(0));
 }
 
 static void describe_llama(const struct description *description)
 {
     json_t *config = description->config;
-    copy_number(description, "embedding_length", "hidden_size");
-    copy_number(description, "block_count", "num_hidden_layers");
-    copy_number(description, "feed_forward_length", "intermediate_size");
-    copy_number(description, "attention.head_count", "num_attention_heads");
+    copy_needed_number(description, "embedding_length", "hidden_size");
+    copy_needed_number(description, "block_count", "num_hidden_layers");
+    copy_needed_number(description, "feed_forward_length", "intermediate_size");
+    copy_needed_number(description, "attention.head_count", "num_attention_heads");
     copy_number(description, "attention.head_count_kv", "num_key_value_heads");
     copy_number(description, "attention.key_length", "head_dim");
-    copy_number(description, "attention.value_length", "value_length");
-    copy_number(description, "attention.sliding_window", "sliding_window");
-    copy_number(description, "rope.dimension_count", "rope_dimension_count");
-    copy_real(description, "attention.layer_norm_rms_epsilon", "rms_norm_eps");
-    copy_real(description, "rope.freq_base", "rope_theta");
+    copy_number(description, "attention.value_length", "attention.value_length");
+    copy_number(description, "rope.dimension_count", "rope.dimension_count");
+    copy_needed_real(description, "attention.layer_norm_rms_epsilon", "rms_norm_eps");
+    double base = real_or_none(description, "rope.freq_base");
+    json_put(config, "rope_theta", base < 0 || base > 0 ? json_real(base) : json_null());
     json_put(config, "hidden_act", json_string("silu"));
-    char *type = key_of(description, "rope.scaling.type"), *factor = key_of(description, "rope.scaling.factor");
-    if (gguf_has_key(description->file, type)) {
-        char *word = gguf_word(description->file, type);
-        bool none = !strcmp(word, "none");
-        double by = !none && gguf_has_key(description->file, factor) ? gguf_real(description->file, factor) : 1;
-        json_put(config, "rope_scaling", json_make("{s:s, s:f}", "rope_type", none ? "default" : word, "factor", by));
-        free(word);
-    }
-    free(type);
-    free(factor);
+    describe_window(description);
+    describe_scaling(description);
 }
 
 static void describe_gpt2(const struct description *description)
 {
-    copy_number(description, "embedding_length", "n_embd");
-    copy_number(description, "block_count", "n_layer");
+    copy_needed_number(description, "embedding_length", "n_embd");
+    copy_needed_number(description, "block_count", "n_layer");
     copy_number(description, "feed_forward_length", "n_inner");
-    copy_number(description, "attention.head_count", "n_head");
-    copy_number(description, "context_length", "n_positions");
-    copy_real(description, "attention.layer_norm_epsilon", "layer_norm_epsilon");
+    copy_needed_number(description, "attention.head_count", "n_head");
+    copy_needed_number(description, "context_length", "n_positions");
+    copy_needed_real(description, "attention.layer_norm_epsilon", "layer_norm_epsilon");
     json_put(description->config, "activation_function", json_string("gelu_new"));
 }
 
@@ -88,16 +149,70 @@ static void describe_vocabulary(const struct description *description)
 {
     static const char tokens_key[] = "tokenizer.ggml.tokens";
     copy_number(description, "vocab_size", "vocab_size");
-    if (json_object_get(description->config, "vocab_size") || !gguf_has_key(description->file, tokens_key))
+    if (!json_is_null(json_object_get(description->config, "vocab_size"))
+        || !gguf_has_key(description->file, tokens_key))
         return;
     size_t count;
     free(gguf_texts(description->file, tokens_key, &count));
     json_put(description->config, "vocab_size", json_integer((json_int_t)count));
 }
 
+/* ---- what is not read ---- */
+
+/* Keys of an architecture, behind its name and the point, that change no number that is computed here. */
+static const char *const unread_names[] = {
+    "context_length",                       /* nothing ends there where positions are turned */
+    "rope.scaling.original_context_length", /* of yarn, which is refused by its type */
+    "rope.scaling.finetuned", "tensor_data_layout", NULL};
+
+static bool is_unread_name(const char *name)
+{
+    for (size_t i = 0; unread_names[i]; i++)
+        if (!strcmp(unread_names[i], name))
+            return true;
+    return false;
+}
+
+/* Ends the program for a key of the architecture's that says something and that nobody asked for. */
+static void refuse_unread(const struct description *description)
+{
+    size_t length = strlen(description->architecture);
+    for (size_t i = 0; i < gguf_keys(description->file); i++) {
+        const char *key = gguf_key(description->file, i);
+        if (!strncmp(key, description->architecture, length) && key[length] == '.'
+            && !json_object_get(description->read, key) && !is_unread_name(key + length + 1)
+            && !gguf_is_neutral(description->file, key))
+            die("%s: metadata '%s' is not known, and may change what the model computes", description->path, key);
+    }
+}
+
+/* A part of a model that was split says so; of parts but the first, nothing else describes it. */
+static void refuse_part(const struct gguf *file, const char *path)
+{
+    static const char count_key[] = "split.count";
+    uint64_t count = gguf_has_key(file, count_key) ? gguf_uint(file, count_key, 0, MOST) : 0;
+    if (count > 1)
+        die("%s: one of %llu files into which a model was split; join them: llama-gguf-split --merge FIRST-PART"
+            " OUTPUT (of llama.cpp)", path, (unsigned long long)count);
+}
+
+/* A file of something else than a model, as general.type has it. */
+static void refuse_other_types(const struct gguf *file, const char *path)
+{
+    char *type = gguf_has_key(file, "general.type") ? gguf_word(file, "general.type") : copy_string("model");
+    if (!strcmp(type, "adapter"))
+        die("%s: an adapter (LoRA), not a model; merge it into its model: llama-export-lora (of llama.cpp)", path);
+    if (strcmp(type, "model"))
+        die("%s: general.type is '%s', not 'model'", path, type);
+    free(type);
+}
+
 json_t *gguf_config(const struct gguf *file, const char *path)
 {
-    struct description description = {file, path, gguf_word(file, "general.architecture"), json_make("{}")};
+    refuse_part(file, path);
+    refuse_other_types(file, path);
+    struct description description = {file, path, gguf_word(file, "general.architecture"), json_make("{}"),
+                                      json_make("{}")};
     json_put(description.config, "model_type", json_string(description.architecture));
     if (!strcmp(description.architecture, "llama") || !strcmp(description.architecture, "qwen2")
         || !strcmp(description.architecture, "qwen3"))
@@ -110,7 +225,9 @@ json_t *gguf_config(const struct gguf *file, const char *path)
     describe_vocabulary(&description);
     copy_key(&description, "tokenizer.ggml.bos_token_id", "bos_token_id");
     json_put(description.config, "tie_word_embeddings", json_boolean(!gguf_has(file, "output.weight")));
+    refuse_unread(&description);
     free(description.architecture);
+    json_decref(description.read);
     return description.config;
 }
 

@@ -2,12 +2,14 @@
 
 #include "base/input.h"
 #include "base/messages.h"
+#include "model/checksums.h"
 #include "model/gguf_model.h"
 #include "model/weights.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum size_name { ONE, D_MODEL, D_FF, QUERY, KEY_VALUE, HEAD };
 
@@ -21,7 +23,8 @@ enum layout {
     PAIRED,             /* each head's dimensions that are turned together stand side by side */
 };
 
-enum presence { ALWAYS, SOMETIMES };
+/* Whether files have a tensor: SOMETIMES as it happens, the others as the config says. */
+enum presence { ALWAYS, SOMETIMES, QUERY_KEY_VALUE_BIAS, OUTPUT_BIAS, FFN_BIAS, HEAD_NORMS };
 
 /* A tensor's name in the file, %zu being the layer, and where it goes. */
 struct tensor_row {
@@ -80,10 +83,10 @@ static const struct tensor_row gpt2_layers[] = {
 
 static const struct tensor_row neox_layers[] = {
     NORM("layers.%zu.input_layernorm", attention_norm, ALWAYS),
-    LINEAR("layers.%zu.attention.query_key_value", query, QUERY, D_MODEL, INTERLEAVED, 0, SOMETIMES),
-    LINEAR("layers.%zu.attention.query_key_value", key, KEY_VALUE, D_MODEL, INTERLEAVED, 1, SOMETIMES),
-    LINEAR("layers.%zu.attention.query_key_value", value, KEY_VALUE, D_MODEL, INTERLEAVED, 2, SOMETIMES),
-    LINEAR("layers.%zu.attention.dense", attention_output, D_MODEL, QUERY, PLAIN, 0, SOMETIMES),
+    LINEAR("layers.%zu.attention.query_key_value", query, QUERY, D_MODEL, INTERLEAVED, 0, QUERY_KEY_VALUE_BIAS),
+    LINEAR("layers.%zu.attention.query_key_value", key, KEY_VALUE, D_MODEL, INTERLEAVED, 1, QUERY_KEY_VALUE_BIAS),
+    LINEAR("layers.%zu.attention.query_key_value", value, KEY_VALUE, D_MODEL, INTERLEAVED, 2, QUERY_KEY_VALUE_BIAS),
+    LINEAR("layers.%zu.attention.dense", attention_output, D_MODEL, QUERY, PLAIN, 0, OUTPUT_BIAS),
     NORM("layers.%zu.post_attention_layernorm", ffn_norm, ALWAYS),
     LINEAR("layers.%zu.mlp.dense_h_to_4h", keys, D_FF, D_MODEL, PLAIN, 0, ALWAYS),
     LINEAR("layers.%zu.mlp.dense_4h_to_h", values, D_MODEL, D_FF, PLAIN, 0, ALWAYS),
@@ -92,16 +95,16 @@ static const struct tensor_row neox_layers[] = {
 
 static const struct tensor_row llama_layers[] = {
     {"layers.%zu.input_layernorm.weight", FIELD(attention_norm_gain), D_MODEL, ONE, PLAIN, 0, ALWAYS},
-    LINEAR("layers.%zu.self_attn.q_proj", query, QUERY, D_MODEL, PLAIN, 0, SOMETIMES),
-    LINEAR("layers.%zu.self_attn.k_proj", key, KEY_VALUE, D_MODEL, PLAIN, 0, SOMETIMES),
-    LINEAR("layers.%zu.self_attn.v_proj", value, KEY_VALUE, D_MODEL, PLAIN, 0, SOMETIMES),
-    {"layers.%zu.self_attn.q_norm.weight", FIELD(query_norm_gain), HEAD, ONE, PLAIN, 0, SOMETIMES},
-    {"layers.%zu.self_attn.k_norm.weight", FIELD(key_norm_gain), HEAD, ONE, PLAIN, 0, SOMETIMES},
-    LINEAR("layers.%zu.self_attn.o_proj", attention_output, D_MODEL, QUERY, PLAIN, 0, SOMETIMES),
+    LINEAR("layers.%zu.self_attn.q_proj", query, QUERY, D_MODEL, PLAIN, 0, QUERY_KEY_VALUE_BIAS),
+    LINEAR("layers.%zu.self_attn.k_proj", key, KEY_VALUE, D_MODEL, PLAIN, 0, QUERY_KEY_VALUE_BIAS),
+    LINEAR("layers.%zu.self_attn.v_proj", value, KEY_VALUE, D_MODEL, PLAIN, 0, QUERY_KEY_VALUE_BIAS),
+    {"layers.%zu.self_attn.q_norm.weight", FIELD(query_norm_gain), HEAD, ONE, PLAIN, 0, HEAD_NORMS},
+    {"layers.%zu.self_attn.k_norm.weight", FIELD(key_norm_gain), HEAD, ONE, PLAIN, 0, HEAD_NORMS},
+    LINEAR("layers.%zu.self_attn.o_proj", attention_output, D_MODEL, QUERY, PLAIN, 0, OUTPUT_BIAS),
     {"layers.%zu.post_attention_layernorm.weight", FIELD(ffn_norm_gain), D_MODEL, ONE, PLAIN, 0, ALWAYS},
-    LINEAR("layers.%zu.mlp.gate_proj", gates, D_FF, D_MODEL, PLAIN, 0, SOMETIMES),
-    LINEAR("layers.%zu.mlp.up_proj", keys, D_FF, D_MODEL, PLAIN, 0, SOMETIMES),
-    LINEAR("layers.%zu.mlp.down_proj", values, D_MODEL, D_FF, PLAIN, 0, SOMETIMES),
+    LINEAR("layers.%zu.mlp.gate_proj", gates, D_FF, D_MODEL, PLAIN, 0, FFN_BIAS),
+    LINEAR("layers.%zu.mlp.up_proj", keys, D_FF, D_MODEL, PLAIN, 0, FFN_BIAS),
+    LINEAR("layers.%zu.mlp.down_proj", values, D_MODEL, D_FF, PLAIN, 0, FFN_BIAS),
     NO_MORE,
 };
 
@@ -187,12 +190,16 @@ static const struct tensor_names gguf_names[] = {
     GGUF_NAMES("gpt2", gguf_gpt2_layers, "position_embd.weight", "output_norm.bias"),
 };
 
+/* The row of a family, or the program ends: a family of config.c without one is a fault of this program. */
 static const struct tensor_names *find_names(const char *model_type, bool gguf)
 {
     const struct tensor_names *names = gguf ? gguf_names : all_names;
-    while (strcmp(names->model_type, model_type)) /* config.c and gguf_model.c know no other */
-        names++;
-    return names;
+    size_t count = gguf ? sizeof gguf_names / sizeof *gguf_names : sizeof all_names / sizeof *all_names;
+    for (size_t i = 0; i < count; i++)
+        if (!strcmp(names[i].model_type, model_type))
+            return &names[i];
+    die("the tensors of a %s model%s have no names in this program: please report it", model_type,
+        gguf ? " in a GGUF file" : "");
 }
 
 /* ---- one tensor ---- */
@@ -221,6 +228,27 @@ static size_t size_called(const struct model_config *config, enum size_name name
         return config->head_width;
     }
     return 0;
+}
+
+/* Whether the file must have a tensor, and else may not. */
+static bool is_expected(const struct loading *loading, const struct tensor_row *tensor, const char *name)
+{
+    const struct model_config *config = &loading->model->config;
+    switch (tensor->presence) {
+    case ALWAYS:
+        return true;
+    case SOMETIMES:
+        return weights_has(loading->model->weights, name);
+    case QUERY_KEY_VALUE_BIAS:
+        return config->query_key_value_bias;
+    case OUTPUT_BIAS:
+        return config->output_bias;
+    case FFN_BIAS:
+        return config->ffn_bias;
+    case HEAD_NORMS:
+        return config->head_norms;
+    }
+    return true;
 }
 
 static float *new_tensor(struct model *model, size_t count)
@@ -297,7 +325,7 @@ static void read_layer_tensor(struct loading *loading, const struct tensor_row *
     char format[128], name[128];
     snprintf(format, sizeof format, "%s%s", loading->prefix, tensor->name);
     snprintf(name, sizeof name, format, index);
-    if (tensor->presence == SOMETIMES && !weights_has(model->weights, name))
+    if (!is_expected(loading, tensor, name))
         return;
     bool plain = tensor->layout == PLAIN || (tensor->layout == TRANSPOSED && vector);
     const float *values = plain ? plain_tensor(model, name, rows, vector ? 0 : columns)
@@ -380,6 +408,23 @@ static void read_clusters(struct loading *loading)
     read_adaptive_softmax(loading);
 }
 
+/*
+ * Whether the file has output words that differ from the input's, though the config ties them. As
+ * transformers does, those of the file count then.
+ */
+static bool has_other_output(const struct loading *loading)
+{
+    struct weights *weights = loading->model->weights;
+    const char *output = loading->names->output;
+    char *input = format_string("%s%s", loading->prefix, loading->names->embeddings);
+    bool other = weights_has(weights, output) && !weights_equal(weights, input, output);
+    if (other)
+        warn("%s: the config ties the output to the input's words (tie_word_embeddings), but tensor '%s' differs"
+             " from '%s'; it is used, as transformers does", weights_file(weights, output), output, input);
+    free(input);
+    return other;
+}
+
 /* One matrix of words, as wide as the model, and perhaps another for the output. */
 static void read_words(struct loading *loading)
 {
@@ -389,13 +434,28 @@ static void read_words(struct loading *loading)
     *all = (struct model_cluster){.size = config->vocabulary, .width = config->d_model};
     all->input = named_matrix(loading, loading->prefix, loading->names->embeddings, 0, all->size, all->width);
     all->output = all->input;
-    if (!config->tied)
+    if (!config->tied || has_other_output(loading))
         all->output = named_matrix(loading, "", loading->names->output, 0, all->size, all->width);
-    else
-        weights_has(model->weights, loading->names->output); /* the same once more, if it is there */
 }
 
 /* ---- the whole ---- */
+
+/* Ends the program when the embeddings are there under the name that another program's wrapper gave them. */
+static void refuse_wrapped(struct weights *weights, const char *embeddings)
+{
+    static const struct {
+        const char *prefix, *origin, *advice;
+    } wrappers[] = {
+        {"_orig_mod.", "torch.compile", "save the module that was compiled, model._orig_mod"},
+        {"module.", "DataParallel", "save model.module"},
+        {"base_model.model.", "PEFT", "save model.merge_and_unload()"},
+    };
+    const char *name = weights_find(weights, embeddings);
+    for (size_t i = 0; name && i < sizeof wrappers / sizeof *wrappers; i++)
+        if (!strncmp(name, wrappers[i].prefix, strlen(wrappers[i].prefix)))
+            die("%s: the names of its tensors begin with '%s', which %s puts there (as '%s'); %s, or rename them",
+                weights_file(weights, name), wrappers[i].prefix, wrappers[i].origin, name, wrappers[i].advice);
+}
 
 /* The prefix with which this file's names begin: some files leave the outer one out. */
 static const char *find_prefix(struct weights *weights, const struct tensor_names *names)
@@ -407,6 +467,7 @@ static const char *find_prefix(struct weights *weights, const struct tensor_name
         if (weights_has(weights, name))
             return *prefix;
     }
+    refuse_wrapped(weights, names->embeddings);
     return names->prefixes[0];
 }
 
@@ -466,10 +527,22 @@ static void scale_frequencies(struct model *model)
     free(divisors);
 }
 
+/* Ends the program for the folder of an adapter, be a model beside it: transformers would load both together. */
+static void refuse_adapter(const char *path)
+{
+    char *name = format_string("%s/adapter_config.json", path);
+    if (access(name, F_OK) == 0)
+        die("%s: the folder of an adapter (LoRA), not of a model; merge it into its model and save that, with PEFT:"
+            " AutoPeftModelForCausalLM.from_pretrained(\"%s\").merge_and_unload().save_pretrained(\"NEW\")", name,
+            path);
+    free(name);
+}
+
 struct model_config model_config_read(const char *path)
 {
     if (model_is_gguf(path))
         return read_gguf_config(path);
+    refuse_adapter(path);
     char *name = format_string("%s/config.json", path);
     json_error_t error;
     json_t *json = json_load_file(name, JSON_REJECT_DUPLICATES, &error);
@@ -477,6 +550,7 @@ struct model_config model_config_read(const char *path)
         die("%s: %s; --model takes a model directory or a GGUF file", name, error.text);
     if (!json_is_object(json))
         die("%s: line %d: not a JSON object: %s", name, error.line, json ? "another value" : error.text);
+    checksums_check_file(path, "config.json");
     struct model_config config = config_parse(path, json, name);
     free(name);
     return config;

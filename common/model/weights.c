@@ -4,6 +4,7 @@
 #include "base/messages.h"
 #include "formats/gguf.h"
 #include "formats/safetensors.h"
+#include "model/checksums.h"
 #include "model/config.h"
 
 #include <jansson.h>
@@ -14,9 +15,11 @@
 enum { MOST_SHARDS = 1000 };
 
 struct weights {
+    char *directory;             /* NULL: a GGUF file */
     struct safetensors **shards; /* shard_count, by rising name */
     char **paths;                /* shard_count */
     size_t shard_count;
+    json_t *index;               /* {tensor: file}; NULL: one file has all */
     struct gguf *gguf;           /* in place of shards; its path is paths[0] */
     json_t *used;                /* names of the tensors that somebody knows */
 };
@@ -26,9 +29,26 @@ static int by_text(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* Adds a file of the directory, once. */
-static void add_file(struct weights *weights, const char *directory, const char *name)
+/* The last part of a shard's path. */
+static const char *file_name(const struct weights *weights, size_t shard)
 {
+    return weights->paths[shard] + strlen(weights->directory) + 1;
+}
+
+/* The shard that the index names for the tensor. Where it names none, the first, which says that it is missing. */
+static size_t shard_of(const struct weights *weights, const char *name)
+{
+    const char *file = json_string_value(json_object_get(weights->index, name));
+    for (size_t i = 0; file && i < weights->shard_count; i++)
+        if (!strcmp(file_name(weights, i), file))
+            return i;
+    return 0;
+}
+
+/* Adds a file of the directory, once. */
+static void add_file(struct weights *weights, const char *name)
+{
+    const char *directory = weights->directory;
     char *path = format_string("%s/%s", directory, name);
     for (size_t i = 0; i < weights->shard_count; i++)
         if (!strcmp(weights->paths[i], path)) {
@@ -42,27 +62,59 @@ static void add_file(struct weights *weights, const char *directory, const char 
 }
 
 /* The files of an index, "weight_map": {tensor: file}. */
-static void add_index(struct weights *weights, const char *directory, const char *index_path)
+static void add_index(struct weights *weights, const char *index_path)
 {
     json_error_t error;
-    json_t *index = json_load_file(index_path, JSON_REJECT_DUPLICATES, &error);
-    json_t *map = json_object_get(index, "weight_map"), *file;
+    json_t *index = json_load_file(index_path, JSON_REJECT_DUPLICATES, &error), *file;
     const char *tensor;
     if (!index)
         die("%s: line %d: %s", index_path, error.line, error.text);
-    if (!json_is_object(map) || json_object_size(map) == 0)
+    weights->index = json_incref(json_object_get(index, "weight_map"));
+    if (!json_is_object(weights->index) || json_object_size(weights->index) == 0)
         die("%s: there is no 'weight_map'", index_path);
-    json_object_foreach(map, tensor, file) {
+    json_object_foreach(weights->index, tensor, file) {
         const char *name = json_string_value(file);
         if (!name || !*name || strchr(name, '/') || name[0] == '.')
             die("%s: tensor '%s' is not in a file of this folder", index_path, tensor);
-        add_file(weights, directory, name);
+        add_file(weights, name);
     }
     json_decref(index);
 }
 
+static bool is_there(const char *directory, const char *name)
+{
+    char *path = format_string("%s/%s", directory, name);
+    bool there = access(path, F_OK) == 0;
+    free(path);
+    return there;
+}
+
+/* Ends the program for a directory that has its weights in another form. */
+static void refuse_other_forms(const char *directory)
+{
+    static const char *const names[] = {"pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5",
+                                        "flax_model.msgpack", "consolidated.00.pth", NULL};
+    for (size_t i = 0; names[i]; i++)
+        if (is_there(directory, names[i]))
+            die("%s: has its weights in %s, not in model.safetensors; load it with transformers and save it again:"
+                " AutoModelForCausalLM.from_pretrained(\"%s\").save_pretrained(\"NEW\")", directory, names[i],
+                directory);
+}
+
+/* Ends the program when the index names a file for a tensor that is not in it. */
+static void check_index(const struct weights *weights)
+{
+    const char *tensor;
+    json_t *file;
+    json_object_foreach(weights->index, tensor, file)
+        if (!safetensors_has(weights->shards[shard_of(weights, tensor)], tensor))
+            die("%s: there is no tensor '%s', which model.safetensors.index.json says is in it",
+                weights_file(weights, tensor), tensor);
+}
+
 struct weights *weights_open(const char *path)
 {
+    static const char index_name[] = "model.safetensors.index.json", name[] = "model.safetensors";
     struct weights *weights = new_array(1, sizeof *weights);
     weights->used = json_make("{}");
     if (model_is_gguf(path)) {
@@ -71,16 +123,20 @@ struct weights *weights_open(const char *path)
         weights->gguf = gguf_open(path);
         return weights;
     }
-    char *index_path = format_string("%s/model.safetensors.index.json", path);
-    if (access(index_path, F_OK) == 0)
-        add_index(weights, path, index_path);
-    else
-        add_file(weights, path, "model.safetensors");
+    weights->directory = copy_string(path);
+    char *index_path = format_string("%s/%s", path, index_name);
+    if (is_there(path, index_name))
+        add_index(weights, index_path);
+    else if (!is_there(path, name))
+        refuse_other_forms(path);
+    if (!weights->index)
+        add_file(weights, name);
     free(index_path);
     qsort(weights->paths, weights->shard_count, sizeof *weights->paths, by_text);
     weights->shards = new_array(weights->shard_count, sizeof *weights->shards);
     for (size_t i = 0; i < weights->shard_count; i++)
         weights->shards[i] = safetensors_open(weights->paths[i]);
+    check_index(weights);
     return weights;
 }
 
@@ -95,18 +151,11 @@ void weights_close(struct weights *weights)
         free(weights->paths[0]);
     }
     json_decref(weights->used);
+    json_decref(weights->index);
+    free(weights->directory);
     free(weights->shards);
     free(weights->paths);
     free(weights);
-}
-
-/* The shard that has the tensor, or the first one, which then says that it is missing. */
-static size_t shard_of(const struct weights *weights, const char *name)
-{
-    for (size_t i = 0; i < weights->shard_count; i++)
-        if (safetensors_has(weights->shards[i], name))
-            return i;
-    return 0;
 }
 
 /* Notes that the tensor is known. */
@@ -115,11 +164,28 @@ static void use(struct weights *weights, const char *name)
     json_put(weights->used, name, json_true());
 }
 
+/* Whether the tensor is where it belongs. */
+static bool has(const struct weights *weights, const char *name)
+{
+    if (weights->gguf)
+        return gguf_has(weights->gguf, name);
+    return (!weights->index || json_object_get(weights->index, name))
+        && safetensors_has(weights->shards[shard_of(weights, name)], name);
+}
+
 bool weights_has(struct weights *weights, const char *name)
 {
     use(weights, name);
-    return weights->gguf ? gguf_has(weights->gguf, name)
-                         : safetensors_has(weights->shards[shard_of(weights, name)], name);
+    return has(weights, name);
+}
+
+/* Ends the program for a tensor that a shard has and the index places elsewhere, or nowhere. */
+static void check_place(const struct weights *weights, size_t shard, const char *name)
+{
+    const char *file = json_string_value(json_object_get(weights->index, name));
+    if (weights->index && (!file || strcmp(file, file_name(weights, shard))))
+        die("%s: tensor '%s' is in this file, but model.safetensors.index.json places it in %s; take the model's own"
+            " files", weights->paths[shard], name, file ? file : "none");
 }
 
 void weights_read(struct weights *weights, const char *name, size_t rows, size_t columns, float *values)
@@ -138,17 +204,55 @@ const float *weights_map(struct weights *weights, const char *name, size_t rows,
                          : safetensors_map(weights->shards[shard_of(weights, name)], name, rows, columns);
 }
 
+bool weights_equal(const struct weights *weights, const char *a, const char *b)
+{
+    if (weights->gguf)
+        return false;
+    struct stored_bytes first = safetensors_stored(weights->shards[shard_of(weights, a)], a);
+    struct stored_bytes second = safetensors_stored(weights->shards[shard_of(weights, b)], b);
+    return !strcmp(first.type, second.type) && first.size == second.size
+        && !memcmp(first.bytes, second.bytes, first.size);
+}
+
+static bool ends_with(const char *name, const char *ending)
+{
+    return strlen(name) >= strlen(ending) && !strcmp(name + strlen(name) - strlen(ending), ending);
+}
+
 static bool ends_with_one_of(const char *name, const char *const *endings)
 {
     for (; *endings; endings++)
-        if (strlen(name) >= strlen(*endings) && !strcmp(name + strlen(name) - strlen(*endings), *endings))
+        if (ends_with(name, *endings))
             return true;
     return false;
+}
+
+const char *weights_find(const struct weights *weights, const char *ending)
+{
+    const char *name;
+    json_t *tensor;
+    for (size_t i = 0; weights->gguf && i < gguf_tensors(weights->gguf); i++)
+        if (ends_with(gguf_tensor(weights->gguf, i), ending))
+            return gguf_tensor(weights->gguf, i);
+    for (size_t i = 0; i < weights->shard_count; i++)
+        json_object_foreach(safetensors_header(weights->shards[i]), name, tensor)
+            if (safetensors_has(weights->shards[i], name) && ends_with(name, ending))
+                return name;
+    return NULL;
 }
 
 static bool is_unused(const struct weights *weights, const char *name, const char *const *ignored)
 {
     return !json_object_get(weights->used, name) && !ends_with_one_of(name, ignored);
+}
+
+/* The same for one that a shard has, be it a second time. */
+static bool is_unused_in(const struct weights *weights, size_t shard, const char *name, const char *const *ignored)
+{
+    if (!safetensors_has(weights->shards[shard], name) || ends_with_one_of(name, ignored))
+        return false;
+    check_place(weights, shard, name);
+    return is_unused(weights, name, ignored);
 }
 
 const char *weights_unused(const struct weights *weights, const char *const *ignored)
@@ -160,9 +264,28 @@ const char *weights_unused(const struct weights *weights, const char *const *ign
             return gguf_tensor(weights->gguf, i);
     for (size_t i = 0; i < weights->shard_count; i++)
         json_object_foreach(safetensors_header(weights->shards[i]), name, tensor)
-            if (safetensors_has(weights->shards[i], name) && is_unused(weights, name, ignored))
+            if (is_unused_in(weights, i, name, ignored))
                 return name;
     return NULL;
+}
+
+/* Adds a file's bytes to the hash of all, and at the same time to its own, which must be what is listed. */
+static void hash_shard(const struct weights *weights, size_t shard, const struct checksums *checksums,
+                       struct hash *hash)
+{
+    enum { CHUNK = 1 << 18 }; /* stays in the cache */
+    size_t size;
+    const char *bytes = safetensors_bytes(weights->shards[shard], &size);
+    struct hash *own = hash_new();
+    char sum[HASH_CHARACTERS + 1];
+    for (size_t done = 0; done < size; done += CHUNK) {
+        size_t count = size - done < CHUNK ? size - done : CHUNK;
+        hash_add(hash, bytes + done, count);
+        if (checksums)
+            hash_add(own, bytes + done, count);
+    }
+    hash_finish(own, sum);
+    checksums_check(checksums, file_name(weights, shard), sum);
 }
 
 void weights_hash(const struct weights *weights, struct hash *hash)
@@ -171,12 +294,12 @@ void weights_hash(const struct weights *weights, struct hash *hash)
         size_t size;
         const void *bytes = gguf_bytes(weights->gguf, &size);
         hash_add(hash, bytes, size);
+        return;
     }
-    for (size_t i = 0; i < weights->shard_count; i++) {
-        size_t size;
-        const void *bytes = safetensors_bytes(weights->shards[i], &size);
-        hash_add(hash, bytes, size);
-    }
+    struct checksums *checksums = checksums_open(weights->directory);
+    for (size_t i = 0; i < weights->shard_count; i++)
+        hash_shard(weights, i, checksums, hash);
+    checksums_close(checksums);
 }
 
 const struct gguf *weights_gguf(const struct weights *weights)

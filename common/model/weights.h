@@ -1,6 +1,7 @@
 /*
  * A model's tensors by name, in whatever files they are: model.safetensors, the
- * shards that model.safetensors.index.json lists, or a GGUF file.
+ * shards that model.safetensors.index.json lists, each with the tensors that it
+ * names for it, or a GGUF file.
  */
 #ifndef FFKV_WEIGHTS_H
 #define FFKV_WEIGHTS_H
@@ -12,7 +13,10 @@
 
 struct weights;
 
-/* Opens the files of the model at path. Ends the program when they are not valid. */
+/*
+ * Opens the files of the model at path. Ends the program when they are not valid,
+ * or are not there; what is there in their place is told, and what to do.
+ */
 struct weights *weights_open(const char *path);
 void weights_close(struct weights *weights);
 
@@ -30,14 +34,21 @@ void weights_read(struct weights *weights, const char *name, size_t rows, size_t
  */
 const float *weights_map(struct weights *weights, const char *name, size_t rows, size_t columns);
 
+/* Whether two tensors that are there, in safetensors files, are stored as the same type and the same bytes. */
+bool weights_equal(const struct weights *weights, const char *a, const char *b);
+
+/* The name of a tensor that ends so, or NULL. */
+const char *weights_find(const struct weights *weights, const char *ending);
+
 /*
  * A tensor that nobody has read, mapped or asked for by weights_has, or NULL;
  * names that end with one of ignored (NULL-terminated) do not count. Such a
- * tensor belongs to arithmetic that this program does not know.
+ * tensor belongs to arithmetic that this program does not know. One that is in
+ * another file than the index says ends the program.
  */
 const char *weights_unused(const struct weights *weights, const char *const *ignored);
 
-/* Adds all bytes of the files to a hash. */
+/* Adds all bytes of the files to a hash, and on the way compares each with its directory's sums, if it has any. */
 void weights_hash(const struct weights *weights, struct hash *hash);
 
 /* The GGUF file, or NULL where the tensors are in safetensors files. */

@@ -7,6 +7,7 @@
 
 #include "base/json.h"
 #include "base/messages.h"
+#include "model/checksums.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -64,11 +65,14 @@ struct folder {
     uint32_t next;                                        /* free id */
 };
 
+/* The path of a file of the folder, whose sum is then checked, or NULL where it is not there. */
 static char *find_file(const char *folder, const char *name)
 {
     char *path = format_string("%s/%s", folder, name);
-    if (access(path, F_OK) == 0)
+    if (access(path, F_OK) == 0) {
+        checksums_check_file(folder, name);
         return path;
+    }
     free(path);
     return NULL;
 }

@@ -2,6 +2,7 @@
 
 #include "base/hash.h"
 #include "base/messages.h"
+#include "model/checksums.h"
 #include "text/text.h"
 
 #include <stdio.h>
@@ -71,6 +72,9 @@ struct dictionary *dictionary_read_file(const char *path, size_t vocabulary, uin
     }
     text_close(text);
     hash_finish(hash, dictionary->id);
+    if (dictionary->size < vocabulary)
+        die("%s: %zu words and special symbols, the model has %zu: the file was cut, or is another model's", path,
+            dictionary->size, vocabulary);
     if (dictionary->unknown >= dictionary->size)
         die("%s: unk_token_id %u is not in the dictionary of %zu words", path, dictionary->unknown,
             dictionary->size);
@@ -81,6 +85,7 @@ struct dictionary *dictionary_read(const struct model_config *config)
 {
     char *path = format_string("%s/dict.txt", config->path);
     uint32_t unknown = config->unknown == NO_TOKEN ? SPECIAL_UNKNOWN : config->unknown;
+    checksums_check_file(config->path, "dict.txt");
     struct dictionary *dictionary = dictionary_read_file(path, config->vocabulary, unknown);
     free(path);
     return dictionary;
