@@ -123,6 +123,7 @@ def test_a_missing_shard_is_noticed(bin, tool, thirds, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.release_only
 def test_parts_merge_in_any_order_and_grouping(bin, tool, thirds, tmp_path):
     """Two ways to the same bytes: one run; all shards; merges of merges, which are checked again."""
     whole, paths = thirds[tool]
@@ -139,6 +140,7 @@ def test_parts_merge_in_any_order_and_grouping(bin, tool, thirds, tmp_path):
     assert ok(bin, *merging(tool), tmp_path / "whole") == whole
 
 
+@pytest.mark.release_only
 def test_pieces_and_shards_of_several_divisions_merge(bin, tool, model, tmp_path):
     """Two ways to the same bytes: one run; the first sentences in one piece, the others in shards of three and of two."""
     divisions = [["--to", 20], *(["--from", 20, "--to", 40, "--shard", f"{i}/3"] for i in range(3)),
@@ -156,6 +158,7 @@ def test_pieces_and_shards_of_several_divisions_merge(bin, tool, model, tmp_path
     assert ok(bin, *merging(tool), "--partial", tmp_path / "b", tmp_path / "a") == some
 
 
+@pytest.mark.release_only
 def test_shards_without_a_batch_merge(bin, tool, model, tmp_path):
     """More shards than batches."""
     few = b"".join(SENTENCES.splitlines(keepends=True)[:5])

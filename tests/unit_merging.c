@@ -81,11 +81,14 @@ static void large_numbers_do_not_overflow(void **state)
     (void)state;
     const uint64_t half = (uint64_t)1 << 31, end = (uint64_t)1 << 62, rest = half - 2, meeting = half * rest;
     uint64_t common;
-    assert_true(progression_meets((struct progression){0, end, half}, (struct progression){rest, end, half - 1}, &common));
+    struct progression far = {rest, end, half - 1};
+    assert_true(progression_meets((struct progression){0, end, half}, far, &common));
     assert_int_equal(common, meeting);
-    assert_false(progression_meets((struct progression){0, meeting, half}, (struct progression){rest, end, half - 1}, &common));
-    assert_false(progression_meets((struct progression){0, end, end - 2}, (struct progression){1, end, end - 4}, &common));
-    assert_true(progression_meets((struct progression){0, end, end - 1}, (struct progression){1, end, end - 2}, &common));
+    assert_false(progression_meets((struct progression){0, meeting, half}, far, &common));
+    far = (struct progression){1, end, end - 4};
+    assert_false(progression_meets((struct progression){0, end, end - 2}, far, &common));
+    far.step = end - 2;
+    assert_true(progression_meets((struct progression){0, end, end - 1}, far, &common));
     assert_int_equal(common, end - 1);
 }
 

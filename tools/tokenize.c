@@ -247,9 +247,9 @@ static json_t *make_counts(struct packer *packer)
     const struct counts *taken = &packer->taken;
     struct progression covered = progression_normal(packer->covered);
     char text[HASH_CHARACTERS + 1];
-    json_t *counts = json_make("{s:I, s:I, s:I, s:I, s:I}", "sentences", (json_int_t)taken->sentences, "tokens",
-                               (json_int_t)taken->tokens, "unknown", (json_int_t)taken->unknown, "truncated",
-                               (json_int_t)taken->truncated, "skipped", (json_int_t)taken->skipped);
+    json_t *counts = json_make("{s:I, s:I, s:I, s:I, s:I}", "sentences", (json_int_t)taken->sentences,
+                               "tokens", (json_int_t)taken->tokens, "unknown", (json_int_t)taken->unknown,
+                               "truncated", (json_int_t)taken->truncated, "skipped", (json_int_t)taken->skipped);
     hash_finish(packer->text, text);
     coverage_put(counts, &covered, progression_count(covered) > 0, packer->batches, text);
     return counts;

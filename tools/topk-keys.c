@@ -260,7 +260,8 @@ static void check_different(const struct key_triggers *key, bool every)
     qsort(place, key->count, sizeof *place, by_place);
     for (size_t i = 1; i < key->count; i++)
         if (!by_place(place[i - 1], place[i]))
-            die("sentence %llu is in two of the inputs: their shards overlap", (unsigned long long)place[i][0]);
+            die("sentence %llu is in two of the inputs: their shards overlap",
+                (unsigned long long)place[i][0]);
     free(place);
 }
 
@@ -406,7 +407,8 @@ static void run_merge(const struct options *options, char **paths, size_t count)
     struct merge merge = {.inputs = merging_new()};
     for (size_t i = 0; i < count; i++)
         merge_input(&merge, strcmp(paths[i], "-") ? paths[i] : NULL, i == 0);
-    const json_t *header = merging_header(merge.inputs), *counts = merging_counts(merge.inputs, options->partial);
+    const json_t *header = merging_header(merge.inputs);
+    const json_t *counts = merging_counts(merge.inputs, options->partial);
     const char *prefixes = json_string_value(json_object_get(header, "prefixes"));
     write_triggers(options, header, merge.topk, merge.keys, merge.key_count, merge.token_counts,
                    merge.vocabulary, counts, prefixes && !strcmp(prefixes, "every"));
@@ -429,8 +431,8 @@ int main(int argc, char **argv)
          OPTION_REAL, &options.threshold, 0, 0, NULL},
         OPTION_LAYERS(&options.layers, "keys of"),
         OPTION_CELLS(&options.cells, "keys of"),
-        {0, "sample", "N", "only N random keys of each layer (default: all)", OPTION_NUMBER, &options.sample, 1, INT64_MAX,
-         NULL},
+        {0, "sample", "N", "only N random keys of each layer (default: all)", OPTION_NUMBER, &options.sample, 1,
+         INT64_MAX, NULL},
         OPTION_SEED(&options.seed),
         {0, "merge", NULL, "join the outputs of several shards, FILE..., into that of one run", OPTION_FLAG,
          &options.merge, 0, 0, NULL},
@@ -445,7 +447,8 @@ int main(int argc, char **argv)
     if (!options.merge && argc - first > 1)
         die_usage("more than one input; --merge joins the outputs of several runs");
     if (options.merge && (options.top || options.prefixes >= 0 || options.rank || options.threshold > 0 || options.layers || options.cells || options.sample))
-        die_usage("--merge keeps the keys and triggers that its inputs have; of the options only --partial, -o and -z go with it");
+        die_usage("--merge keeps the keys and triggers that its inputs have; of the options only --partial, -o "
+                  "and -z go with it");
     cli_check_partial(options.partial, options.merge);
     if (!options.top)
         options.top = DEFAULT_TOP;

@@ -177,7 +177,8 @@ static void begin(struct input *input)
     if (inflateInit2(unused, GZIP_WINDOW) != Z_OK)
         die("%s: out of memory", input->name);
     input->head_length = read_gzip(input, input->head, SIGNATURE_BYTES);
-    reader = is_gzip(input->head, input->head_length) ? "gunzip" : other_format(input->head, input->head_length);
+    reader = is_gzip(input->head, input->head_length) ? "gunzip"
+                                                      : other_format(input->head, input->head_length);
     if (reader)
         die("%s: compressed twice: pipe it in from zcat and %s", input->name, reader);
 }

@@ -92,7 +92,8 @@ static bool read_progression(const json_t *list, int64_t batches, struct progres
         const json_t *element = json_array_get(list, i);
         number[i] = json_is_integer(element) ? json_integer_value(element) : -1;
     }
-    if (json_array_size(list) != 3 || number[0] < 0 || number[1] <= number[0] || number[1] > batches || number[2] < 1)
+    if (json_array_size(list) != 3 || number[0] < 0 || number[1] <= number[0] || number[1] > batches
+        || number[2] < 1)
         return false;
     *progression = progression_normal(
         (struct progression){(uint64_t)number[0], (uint64_t)number[1], (uint64_t)number[2]});
@@ -182,12 +183,13 @@ static void check_text(struct merging *merging, const struct stream_reader *read
 void merging_add(struct merging *merging, const struct stream_reader *reader)
 {
     const json_t *trailer = stream_trailer(reader);
-    const json_t *batches = json_object_get(trailer, BATCHES), *covers = json_object_get(trailer, COVERS), *list;
+    const json_t *batches = json_object_get(trailer, BATCHES), *covers = json_object_get(trailer, COVERS);
+    const json_t *list;
     const char *text = json_string_value(json_object_get(trailer, TEXT));
     size_t index;
     if (!text || !json_is_integer(batches) || !json_is_array(covers))
-        stream_fail(reader, "the trailer does not say what of the corpus it covers: a stage between tokenize and "
-                            "here did not pass on %s, %s and %s", BATCHES, COVERS, TEXT);
+        stream_fail(reader, "the trailer does not say what of the corpus it covers: a stage between tokenize "
+                            "and here did not pass on %s, %s and %s", BATCHES, COVERS, TEXT);
     merging->inputs = grow_array(merging->inputs, merging->input_count + 1, sizeof *merging->inputs);
     merging->inputs[merging->input_count++] = copy_string(input_name(stream_input(reader)));
     check_text(merging, reader, text, (uint64_t)json_integer_value(batches));
@@ -219,11 +221,12 @@ static _Noreturn void missing(const struct merging *merging)
     size_t length = 0, named = 0;
     for (uint64_t batch = 0; batch < merging->batches && batch < LOOKED_AT && named < NAMED; batch++)
         if (!is_covered(merging, batch)) {
-            length += (size_t)snprintf(names + length, NUMBER, "%s%llu", named ? ", " : ": ", (unsigned long long)batch);
+            length += (size_t)snprintf(names + length, NUMBER, "%s%llu", named ? ", " : ": ",
+                                       (unsigned long long)batch);
             named++;
         }
-    die("%llu of the corpus' %llu batches are in none of the inputs%s%s: a shard is missing; --partial merges "
-        "without it", (unsigned long long)missing, (unsigned long long)merging->batches, names,
+    die("%llu of the corpus' %llu batches are in none of the inputs%s%s: a shard is missing; --partial "
+        "merges without it", (unsigned long long)missing, (unsigned long long)merging->batches, names,
         named && named < missing ? " ..." : "");
 }
 

@@ -268,7 +268,8 @@ void token_counts_read(const struct record *record, uint64_t *counts, size_t voc
     record_copy(record, TOKEN_COUNTS, counts, vocabulary, sizeof *counts);
     for (size_t token = 0; token < vocabulary; token++)
         if (counts[token] > MAX_COUNT)
-            stream_fail(record->reader, "token %zu cannot occur %llu times", token, (unsigned long long)counts[token]);
+            stream_fail(record->reader, "token %zu cannot occur %llu times", token,
+                        (unsigned long long)counts[token]);
 }
 
 /* ---- a triggers stream ---- */

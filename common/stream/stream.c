@@ -335,7 +335,8 @@ static void text_end(FILE *stream)
 }
 
 /* NULL where a number is too large for jansson. */
-static json_t *array_as_json(const struct stream_reader *reader, const char *name, const msgpack_object_bin *bytes)
+static json_t *array_as_json(const struct stream_reader *reader, const char *name,
+                             const msgpack_object_bin *bytes)
 {
     char *text;
     size_t size;
@@ -354,9 +355,10 @@ static json_t *new_key(const struct stream_reader *reader, const char *name, con
                        const msgpack_object *key)
 {
     json_t *string = key->type == MSGPACK_OBJECT_STR ? as_json(reader, name, key) : NULL;
-    if (!string)
+    const char *text = json_string_value(string);
+    if (!text)
         stream_fail(reader, "a map's key is not a string");
-    if (strlen(json_string_value(string)) != key->via.str.size || json_object_get(map, json_string_value(string)))
+    if (strlen(text) != key->via.str.size || json_object_get(map, text))
         stream_fail(reader, "a map's key stands twice or has a NUL byte");
     return string;
 }
@@ -425,7 +427,8 @@ static void print_json(FILE *text, json_t *json)
     json_decref(json);
 }
 
-static void print_map(FILE *text, const struct stream_reader *reader, const char *name, const msgpack_object_map *map)
+static void print_map(FILE *text, const struct stream_reader *reader, const char *name,
+                      const msgpack_object_map *map)
 {
     json_t *keys = json_object();
     for (uint32_t i = 0; i < map->size; i++) {
@@ -585,7 +588,8 @@ struct input *stream_input(const struct stream_reader *reader)
 static void check_sentences(const struct stream_reader *reader)
 {
     bool is_shard = json_integer_value(json_object_get(reader->trailer, "batches")) > 0;
-    if (!reader->any_kind && json_object_get(reader->header, "corpus") && (reader->needs_sentences || !is_shard))
+    if (!reader->any_kind && json_object_get(reader->header, "corpus")
+        && (reader->needs_sentences || !is_shard))
         counts_need_sentences(reader->trailer, input_name(reader->input));
 }
 
