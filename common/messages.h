@@ -30,6 +30,18 @@ _Noreturn void die_usage(const char *format, ...) __attribute__((format(printf, 
 _Noreturn void die_quietly(void);
 
 /*
+ * "TOOL: SUBJECT: MESSAGE", then exit 1, as die does, for handlers of signals: it does
+ * nothing that is not safe there.
+ */
+_Noreturn void die_in_handler(const char *subject, const char *message);
+
+/*
+ * Has function called when the program ends in one of these ways; one function, from the
+ * main thread, before others start. It must be safe in handlers of signals.
+ */
+void at_every_end(void (*function)(void));
+
+/*
  * Allocation. Each ends the program when there is no memory or when
  * count * size overflows. new_array zeroes; grow_array does not.
  */

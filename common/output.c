@@ -60,8 +60,7 @@ static void clean_up_on_every_end(void)
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
         if (signal(signals[i], remove_and_die) == SIG_IGN)
             signal(signals[i], SIG_IGN); /* nohup stays in force */
-    if (atexit(remove_unfinished) != 0 || at_quick_exit(remove_unfinished) != 0)
-        die("cannot arrange for temporary files to be removed");
+    at_every_end(remove_unfinished);
 }
 
 /* Registers what is about to exist: no moment without an owner. */

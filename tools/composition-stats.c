@@ -350,7 +350,7 @@ static void write_tables(const struct options *options, struct stream_reader *re
 
 static void run(const struct options *options, const char *path)
 {
-    blas_start();
+    blas_start((size_t)options->threads);
     struct model *model = model_load(options->model);
     struct composing composing = {.options = options, .model = model, .norm = (enum projection_norm)options->norm};
     if (options->values)

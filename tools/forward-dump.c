@@ -535,7 +535,7 @@ int main(int argc, char **argv)
         die_usage("--emit key gives one coefficient a sentence: nothing else of --emit goes with it, nor --layers, "
                   "--cells, --positions, --with-bos");
 
-    blas_start();
+    blas_start((size_t)options.threads);
     struct model *model = model_load(options.model);
     struct dump dump = {.options = &options, .model = model, .all_cells = !options.cells};
     dump.layers = cli_list(options.layers, model->config.layers, "layers", &dump.layer_count);

@@ -278,7 +278,7 @@ int main(int argc, char **argv)
     if (options.all && first < argc)
         die_usage("--all reads no input, but '%s' is given", argv[first]);
 
-    blas_start();
+    blas_start((size_t)options.threads);
     struct model *model = model_load(options.model);
     struct projecting projecting = {.options = &options, .model = model};
     projection_norm_check(model, (enum projection_norm)options.norm);

@@ -442,7 +442,7 @@ static void write_tables(const struct options *options, const struct refinement_
 
 static void run(const struct options *options, const char *path)
 {
-    blas_start();
+    blas_start((size_t)options->threads);
     struct model *model = model_load(options->model);
     projection_norm_check(model, (enum projection_norm)options->norm);
     struct stream_reader *stream = stream_open(path, "activations");
