@@ -28,7 +28,7 @@ struct forward {
     /* inside */
     const struct batch *batch;
     size_t product_rows;    /* of every matrix product */
-    size_t capacity;        /* rows of the matrices, a multiple of product_rows */
+    size_t capacity;        /* rows of the matrices */
     float *normed;          /* capacity x d_model */
     float *query;           /* capacity x heads * width */
     float *key, *value;     /* capacity x key_value_heads * width */

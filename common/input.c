@@ -59,6 +59,8 @@ size_t input_read(struct input *input, void *buffer, size_t size)
     const char *text = gzerror(input->file, &problem);
     if (problem == Z_ERRNO)
         die("%s: %s", input->name, strerror(errno));
+    if (problem == Z_MEM_ERROR)
+        die("%s: out of memory", input->name);
     /* A cut file is reported with the last bytes that it gave, not as an error of their read. */
     if (got < 0 || (problem != Z_OK && problem != Z_STREAM_END))
         die("%s: damaged or cut gzip data (%s)", input->name, text);

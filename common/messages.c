@@ -144,6 +144,21 @@ void *grow_array(void *array, size_t count, size_t size)
     return grown;
 }
 
+size_t matrix_count(size_t rows, size_t columns)
+{
+    if (columns && rows > SIZE_MAX / columns)
+        die("out of memory (%zu rows of %zu items)", rows, columns);
+    return rows * columns;
+}
+
+void *new_struct(size_t head, size_t count, size_t size)
+{
+    size_t behind = matrix_count(count, size);
+    if (behind > SIZE_MAX - head)
+        die("out of memory (%zu items of %zu bytes)", count, size);
+    return new_array(head + behind, 1);
+}
+
 char *copy_string(const char *string)
 {
     return format_string("%s", string);

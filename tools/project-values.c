@@ -185,8 +185,8 @@ static void work(void *shared)
     const struct options *options = projecting->options;
     bool whole = projecting->reader || options->tops > 1 || options->bottoms; /* distributions are needed */
     struct projection *projection = projection_new(model);
-    float *values = new_floats(PROJECTION_ROWS * d_model);
-    float *log_probabilities = whole ? new_floats(PROJECTION_ROWS * vocabulary) : NULL;
+    float *values = new_floats(matrix_count(PROJECTION_ROWS, d_model));
+    float *log_probabilities = whole ? new_floats(matrix_count(PROJECTION_ROWS, vocabulary)) : NULL;
     struct piece piece;
     msgpack_sbuffer buffer;
     msgpack_sbuffer_init(&buffer);

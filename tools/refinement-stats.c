@@ -171,9 +171,10 @@ static bool take_batch(struct worker *worker)
     pthread_mutex_lock(&refining->lock);
     bool taken = activations_next_batch(activations, &worker->batch);
     if (taken) {
-        size_t count = worker->batch.rows * activations->shape.d_model;
-        worker->resid = grow_array(worker->resid, activations->layer_count * count, sizeof *worker->resid);
-        worker->ffn = grow_array(worker->ffn, activations->layer_count * count, sizeof *worker->ffn);
+        size_t count = matrix_count(worker->batch.rows, activations->shape.d_model);
+        size_t all = matrix_count(activations->layer_count, count);
+        worker->resid = grow_array(worker->resid, all, sizeof *worker->resid);
+        worker->ffn = grow_array(worker->ffn, all, sizeof *worker->ffn);
         while (activations_next_layer(activations, &worker->batch, &record, &layer)) {
             if (!worker->batch.has_rows || !record_has(&record, "resid") || !record_has(&record, "ffn"))
                 stream_fail(record.reader, "the record lacks resid or ffn: forward-dump --emit resid,ffn gives them");
@@ -289,10 +290,11 @@ static void compute_batch(struct worker *worker)
     const struct model_config *config = &worker->refining->model->config;
     choose_rows(worker);
     const size_t rows = worker->rows, step = rows ? (ENOUGH_ROWS + rows - 1) / rows : 1;
-    worker->vectors = grow_array(worker->vectors, step * rows * config->d_model, sizeof *worker->vectors);
-    worker->residual = grow_array(worker->residual, step * rows, sizeof *worker->residual);
-    worker->block = grow_array(worker->block, step * rows, sizeof *worker->block);
-    worker->output = grow_array(worker->output, step * rows, sizeof *worker->output);
+    const size_t most = matrix_count(step, rows);
+    worker->vectors = grow_array(worker->vectors, matrix_count(most, config->d_model), sizeof *worker->vectors);
+    worker->residual = grow_array(worker->residual, most, sizeof *worker->residual);
+    worker->block = grow_array(worker->block, most, sizeof *worker->block);
+    worker->output = grow_array(worker->output, most, sizeof *worker->output);
     worker->final = grow_array(worker->final, rows, sizeof *worker->final);
     worker->settled = grow_array(worker->settled, rows, sizeof *worker->settled);
     uint32_t *final_tokens = new_array(rows, sizeof *final_tokens);
