@@ -239,7 +239,7 @@ int main(int argc, char **argv)
 
     struct bench bench = {.options = &options, .repetitions = 1};
     double *ratios = new_array((size_t)options.rounds, sizeof *ratios);
-    blas_start();
+    blas_start((size_t)options.threads);
     make_model(&bench);
     make_batch(&bench);
     /* The first round, which is not counted, also tells how many batches take about a second. */

@@ -201,7 +201,7 @@ int main(int argc, char **argv)
     int first = cli_parse(&tool, argc, argv);
     if (!options.model)
         die_usage("--model DIR is needed");
-    blas_start();
+    blas_start(1);
     struct model *model = model_load(options.model);
     size_t d_model = model->config.d_model, most = (size_t)options.vectors;
     struct vectors residuals = vectors_new("residuals", true, most, d_model),

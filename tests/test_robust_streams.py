@@ -238,7 +238,9 @@ def lies():
     yield "array of 2^32 elements", b"\xdd" + most, "claims more than"
     yield "map of 2^32 elements", b"\xdf" + most, "claims more than"
     yield "array of arrays", b"\xdc\x00\x20" + (b"\xdc\xff\xff" + NULL * 65535) * 32, "claims more than"
-    yield "binary of nearly 1 GiB", b"\xc6\x3f\xff\x00\x00", cut_off
+    yield "binary of nearly 1 GiB", b"\xc6\x3f\xff\x00\x00", "claims more than"
+    yield "binary of 4 MiB", b"\xc6\x00\x40\x00\x00", cut_off
+    yield "text of 4 MiB", b"\xdb\x00\x40\x00\x00", "claims more than"
     yield "array of 2^20 elements", b"\xdd\x00\x0f\xff\x00" + NULL * 1000, cut_off
     yield "map of 2^19 elements", b"\xdf\x00\x07\xff\x00" + NULL * 1000, cut_off
 

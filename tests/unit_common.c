@@ -16,11 +16,16 @@
 #include "model/projection.h"
 #include "numeric/floats.h"
 #include "numeric/vector.h"
+#include "stream/records.h"
+#include "stream/sums.h"
 
 #include <math.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 /* ---- vector.h ---- */
 
@@ -260,6 +265,109 @@ static void pieces_are_written_in_the_order_of_taking(void **state)
     }
 }
 
+/* ---- cli.h, messages.h, records.h: what must end the program, or leave nothing behind ---- */
+
+/* The status with which a child ends that does this; its message goes nowhere. */
+static int status_of(void (*what)(void))
+{
+    int status = -1;
+    pid_t child = fork();
+    if (child == 0) {
+        if (!freopen("/dev/null", "w", stderr))
+            _exit(99);
+        what();
+        _exit(0);
+    }
+    assert_true(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+/* 32 options are what the parser's tables have room for. */
+static void parse_options(size_t count)
+{
+    static char names[64][8];
+    static bool flag;
+    struct option_spec specs[64] = {OPTION_END};
+    for (size_t i = 0; i < count; i++) {
+        snprintf(names[i], sizeof names[i], "o%zu", i);
+        specs[i] = (struct option_spec){0, names[i], NULL, "", OPTION_FLAG, &flag, 0, 0, NULL};
+    }
+    const struct tool tool = {"unit", "", "", specs, 0};
+    char name[] = "unit", last[16];
+    snprintf(last, sizeof last, "--o%zu", count - 1);
+    char *arguments[] = {name, last, NULL};
+    cli_parse(&tool, 2, arguments);
+    if (!flag)
+        _exit(98);
+}
+
+static void parse_32_options(void)
+{
+    parse_options(32);
+}
+
+static void parse_33_options(void)
+{
+    parse_options(33);
+}
+
+static void parse_50_options(void)
+{
+    parse_options(50);
+}
+
+static void options_beyond_the_table_are_refused(void **state)
+{
+    (void)state;
+    assert_int_equal(status_of(parse_32_options), STATUS_DONE);
+    assert_int_equal(status_of(parse_33_options), STATUS_FAILED);
+    assert_int_equal(status_of(parse_50_options), STATUS_FAILED);
+}
+
+static void count_a_matrix(void)
+{
+    matrix_count(SIZE_MAX / 2 + 1, 2);
+}
+
+static void grow_by_a_product(void)
+{
+    free(grow_array(NULL, matrix_count(SIZE_MAX / 4, 8), 1));
+}
+
+static void make_a_struct(void)
+{
+    free(new_struct(16, SIZE_MAX / 4 - 1, 4));
+}
+
+static void products_that_overflow_end_the_program(void **state)
+{
+    (void)state;
+    assert_int_equal(status_of(count_a_matrix), STATUS_FAILED);
+    assert_int_equal(status_of(grow_by_a_product), STATUS_FAILED);
+    assert_int_equal(status_of(make_a_struct), STATUS_FAILED);
+    assert_int_equal(matrix_count(SIZE_MAX / 2, 2), SIZE_MAX - 1);
+    assert_int_equal(matrix_count(0, SIZE_MAX), 0);
+    assert_int_equal(matrix_count(SIZE_MAX, 0), 0);
+}
+
+static void what_is_freed_can_be_freed_again(void **state)
+{
+    (void)state;
+    struct batch batch = {.sentences = 1, .tokens = 1, .length = new_array(1, sizeof(uint32_t)),
+                          .token = new_array(1, sizeof(uint32_t))};
+    batch_free(&batch);
+    assert_int_equal(batch.sentences, 0);
+    batch_free(&batch);
+    struct key_triggers key = {.count = 1, .coefficient = new_array(1, sizeof(float))};
+    key_triggers_free(&key);
+    assert_null(key.coefficient);
+    key_triggers_free(&key);
+    struct histogram histogram = histogram_new(3);
+    histogram_free(&histogram);
+    assert_int_equal(histogram.bins, 0);
+    histogram_free(&histogram);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -273,6 +381,9 @@ int main(void)
         cmocka_unit_test(best_prefixes_do_not_depend_on_the_order_of_offers),
         cmocka_unit_test(a_key_that_never_fires_has_no_triggers),
         cmocka_unit_test(pieces_are_written_in_the_order_of_taking),
+        cmocka_unit_test(options_beyond_the_table_are_refused),
+        cmocka_unit_test(products_that_overflow_end_the_program),
+        cmocka_unit_test(what_is_freed_can_be_freed_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -97,8 +97,8 @@ static void read_layer_rows(const struct composing *composing, const struct reco
         stream_fail(record->reader, "the record lacks coef or ffn: forward-dump --emit coef,ffn gives them");
     task->place = grow_array(task->place, most, sizeof *task->place);
     task->position = grow_array(task->position, most, sizeof *task->position);
-    task->coefficient = grow_array(task->coefficient, most * cells, sizeof *task->coefficient);
-    task->ffn = grow_array(task->ffn, most * d_model, sizeof *task->ffn);
+    task->coefficient = grow_array(task->coefficient, matrix_count(most, cells), sizeof *task->coefficient);
+    task->ffn = grow_array(task->ffn, matrix_count(most, d_model), sizeof *task->ffn);
     float *coefficient = task->coefficient + task->rows * cells, *ffn = task->ffn + task->rows * d_model;
     record_copy(record, "coef", coefficient, batch->rows * cells, sizeof *coefficient);
     record_copy(record, "ffn", ffn, batch->rows * d_model, sizeof *ffn);
@@ -158,7 +158,7 @@ static void project_scaled(const struct composing *composing, struct projection 
     enum { AT_ONCE = 128 };
     const struct model *model = composing->model;
     size_t d_model = model->config.d_model, cells = composing->activations.cell_count;
-    float *vectors = new_floats(AT_ONCE * d_model);
+    float *vectors = new_floats(matrix_count(AT_ONCE, d_model));
     struct projection_question question[AT_ONCE];
     size_t column[AT_ONCE], count = 0;
     for (size_t c = 0; c <= cells; c++) {
@@ -257,7 +257,7 @@ static void worker_end(void *of_thread)
 static uint32_t *read_values(const char *path, const struct model *model, enum projection_norm *norm)
 {
     struct stream_reader *reader = stream_open(path, "values");
-    size_t values = model->config.layers * model->config.d_ff, seen = 0;
+    size_t values = matrix_count(model->config.layers, model->config.d_ff), seen = 0;
     uint32_t *value_top = new_array(values, sizeof *value_top);
     struct record record;
     header_check_model(reader, model);
@@ -374,7 +374,7 @@ static void write_tables(const struct options *options, struct stream_reader *re
 
 static void run(const struct options *options, const char *path)
 {
-    blas_start();
+    blas_start((size_t)options->threads);
     struct model *model = model_load(options->model);
     struct composing composing = {.options = options, .model = model, .norm = (enum projection_norm)options->norm};
     if (options->values)

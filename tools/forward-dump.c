@@ -100,11 +100,10 @@ static void choose_rows(struct worker *worker)
 {
     const struct options *options = worker->dump->options;
     const struct batch *batch = &worker->batch;
-    size_t bytes = batch->tokens * sizeof(uint32_t);
-    worker->row_sentence = grow_array(worker->row_sentence, bytes, 1);
-    worker->row_position = grow_array(worker->row_position, bytes, 1);
-    worker->row_place = grow_array(worker->row_place, bytes, 1);
-    worker->row_next = grow_array(worker->row_next, bytes, 1);
+    worker->row_sentence = grow_array(worker->row_sentence, batch->tokens, sizeof *worker->row_sentence);
+    worker->row_position = grow_array(worker->row_position, batch->tokens, sizeof *worker->row_position);
+    worker->row_place = grow_array(worker->row_place, batch->tokens, sizeof *worker->row_place);
+    worker->row_next = grow_array(worker->row_next, batch->tokens, sizeof *worker->row_next);
     worker->rows = 0;
     bool cutting = options->positions == POSITIONS_RANDOM && !(options->emit & EMIT_MAX);
     struct batch *cut = &worker->cut;
@@ -150,7 +149,7 @@ static const float *select_rows(struct worker *worker, const float *matrix, size
     if (!cells && worker->rows == worker->computed->tokens)
         return matrix;
     size_t columns = cells ? cell_count : width;
-    worker->selected = grow_array(worker->selected, worker->rows * columns, sizeof(float));
+    worker->selected = grow_array(worker->selected, matrix_count(worker->rows, columns), sizeof(float));
     for (size_t r = 0; r < worker->rows; r++) {
         const float *from = matrix + worker->row_place[r] * width;
         float *to = worker->selected + r * columns;
@@ -209,7 +208,7 @@ static void pack_maxima(struct worker *worker)
 {
     const struct dump *dump = worker->dump;
     const struct batch *batch = &worker->batch;
-    size_t d_ff = dump->model->config.d_ff, count = batch->sentences * dump->cell_count;
+    size_t d_ff = dump->model->config.d_ff, count = matrix_count(batch->sentences, dump->cell_count);
     worker->max = grow_array(worker->max, count, sizeof *worker->max);
     worker->argmax = grow_array(worker->argmax, count, sizeof *worker->argmax);
     const float *coefficients = forward_coefficient(worker->forward);
@@ -253,7 +252,7 @@ static void pack_prediction(struct worker *worker)
 {
     const struct model *model = worker->dump->model;
     size_t rows = worker->rows, d_model = model->config.d_model;
-    float *outputs = new_floats(rows * d_model);
+    float *outputs = new_floats(matrix_count(rows, d_model));
     struct projection_question *question = new_array(rows, sizeof *question);
     uint32_t *top = new_array(rows, sizeof *top);
     float *top_logp = new_array(rows, sizeof *top_logp);
@@ -539,7 +538,7 @@ int main(int argc, char **argv)
         die_usage("--emit key gives one coefficient a sentence: nothing else of --emit goes with it, nor --layers, "
                   "--cells, --positions, --with-bos");
 
-    blas_start();
+    blas_start((size_t)options.threads);
     struct model *model = model_load(options.model);
     struct dump dump = {.options = &options, .model = model, .all_cells = !options.cells};
     dump.layers = cli_list(options.layers, model->config.layers, "layers", &dump.layer_count);

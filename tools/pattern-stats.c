@@ -191,7 +191,7 @@ static void write_kappa(const struct annotations *annotations, const char *path)
     static const char *const columns[] = {"reader_a", "reader_b", "keys", "triggers", "observed", "expected", "kappa", NULL};
     size_t count, readers;
     const char **names = list_readers(annotations, &count);
-    struct pair *pairs = new_array(count * count, sizeof *pairs);
+    struct pair *pairs = new_array(matrix_count(count, count), sizeof *pairs);
     for (size_t first = 0; first < annotations->count; first += readers) {
         const struct reading *reading = &annotations->reading[first];
         readers = readings_of_key(annotations, first);

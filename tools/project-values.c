@@ -188,9 +188,9 @@ static void *worker_new(void *shared)
     struct worker *worker = new_array(1, sizeof *worker);
     worker->projecting = projecting;
     worker->projection = projection_new(projecting->model);
-    worker->values = new_floats(PROJECTION_ROWS * config->d_model);
+    worker->values = new_floats(matrix_count(PROJECTION_ROWS, config->d_model));
     if (projecting->reader || options->tops > 1 || options->bottoms)
-        worker->log_probabilities = new_floats(PROJECTION_ROWS * config->vocabulary);
+        worker->log_probabilities = new_floats(matrix_count(PROJECTION_ROWS, config->vocabulary));
     msgpack_sbuffer_init(&worker->buffer);
     return worker;
 }
@@ -297,7 +297,7 @@ int main(int argc, char **argv)
     if (options.all && first < argc)
         die_usage("--all reads no input, but '%s' is given", argv[first]);
 
-    blas_start();
+    blas_start((size_t)options.threads);
     struct model *model = model_load(options.model);
     struct projecting projecting = {.options = &options, .model = model};
     projection_norm_check(model, (enum projection_norm)options.norm);

@@ -166,9 +166,10 @@ static bool take_batch(void *of_thread)
     size_t layer;
     if (!activations_next_batch(activations, &worker->batch))
         return false;
-    size_t count = worker->batch.rows * activations->shape.d_model;
-    worker->resid = grow_array(worker->resid, activations->layer_count * count, sizeof *worker->resid);
-    worker->ffn = grow_array(worker->ffn, activations->layer_count * count, sizeof *worker->ffn);
+    size_t count = matrix_count(worker->batch.rows, activations->shape.d_model);
+    size_t all = matrix_count(activations->layer_count, count);
+    worker->resid = grow_array(worker->resid, all, sizeof *worker->resid);
+    worker->ffn = grow_array(worker->ffn, all, sizeof *worker->ffn);
     while (activations_next_layer(activations, &worker->batch, &record, &layer)) {
         if (!worker->batch.has_rows || !record_has(&record, "resid") || !record_has(&record, "ffn"))
             stream_fail(record.reader, "the record lacks resid or ffn: forward-dump --emit resid,ffn gives them");
@@ -283,10 +284,11 @@ static void compute_batch(void *of_thread, struct turn *turn)
     const struct model_config *config = &worker->refining->model->config;
     choose_rows(worker);
     const size_t rows = worker->rows, step = rows ? (ENOUGH_ROWS + rows - 1) / rows : 1;
-    worker->vectors = grow_array(worker->vectors, step * rows * config->d_model, sizeof *worker->vectors);
-    worker->residual = grow_array(worker->residual, step * rows, sizeof *worker->residual);
-    worker->block = grow_array(worker->block, step * rows, sizeof *worker->block);
-    worker->output = grow_array(worker->output, step * rows, sizeof *worker->output);
+    const size_t most = matrix_count(step, rows);
+    worker->vectors = grow_array(worker->vectors, matrix_count(most, config->d_model), sizeof *worker->vectors);
+    worker->residual = grow_array(worker->residual, most, sizeof *worker->residual);
+    worker->block = grow_array(worker->block, most, sizeof *worker->block);
+    worker->output = grow_array(worker->output, most, sizeof *worker->output);
     worker->final = grow_array(worker->final, rows, sizeof *worker->final);
     worker->settled = grow_array(worker->settled, rows, sizeof *worker->settled);
     uint32_t *final_tokens = new_array(rows, sizeof *final_tokens);
@@ -443,7 +445,7 @@ static void write_tables(const struct options *options, const struct refinement_
 
 static void run(const struct options *options, const char *path)
 {
-    blas_start();
+    blas_start((size_t)options->threads);
     struct model *model = model_load(options->model);
     projection_norm_check(model, (enum projection_norm)options->norm);
     struct stream_reader *stream = stream_open(path, "activations");

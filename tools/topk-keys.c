@@ -99,7 +99,7 @@ static void choose_keys(struct search *search)
         ? cli_list(options->cells, search->activations.shape.d_ff, "cells", &search->cell_count)
         : header_list(search->activations.stream, "cells", search->activations.shape.d_ff, &search->cell_count);
     bool *drawn = new_array(search->cell_count, sizeof *drawn);
-    search->keys = new_array(search->layer_count * search->cell_count, sizeof *search->keys);
+    search->keys = new_array(matrix_count(search->layer_count, search->cell_count), sizeof *search->keys);
     for (size_t l = 0; l < search->layer_count; l++) {
         size_t layer = search->layers[l];
         find_in_stream(search, search->activations.layers, search->activations.layer_count, layer, "layer");
@@ -158,7 +158,7 @@ static void offer(struct search *search, size_t key, float coefficient, size_t s
 /* One prefix a sentence, from each sentence's maximum. */
 static void search_maxima(struct search *search, const struct record *record, size_t key, size_t end)
 {
-    size_t cells = search->activations.cell_count, count = search->batch.tokens.sentences * cells;
+    size_t cells = search->activations.cell_count, count = matrix_count(search->batch.tokens.sentences, cells);
     read_coefficients(search, record, "max", count, search->options->rank == RANK_MIN ? INFINITY : -INFINITY);
     search->argmax = grow_array(search->argmax, count, sizeof(uint16_t));
     record_copy(record, "argmax", search->argmax, count, sizeof(uint16_t));
@@ -174,7 +174,7 @@ static void search_maxima(struct search *search, const struct record *record, si
 /* From the coefficients of single positions: every prefix, or each sentence's largest. */
 static void search_rows(struct search *search, const struct record *record, size_t key, size_t end)
 {
-    size_t cells = search->activations.cell_count, count = search->batch.rows * cells;
+    size_t cells = search->activations.cell_count, count = matrix_count(search->batch.rows, cells);
     bool every = search->options->prefixes == PREFIXES_EVERY;
     enum rank rank = (enum rank)search->options->rank;
     read_coefficients(search, record, "coef", count, 0);
@@ -239,11 +239,17 @@ static void search_all(struct search *search)
 
 /* ---- output, of a search and of a merge ---- */
 
+struct place {
+    uint64_t sentence;
+    uint32_t position;
+};
+
 static int by_place(const void *a, const void *b)
 {
-    const uint64_t *left = a, *right = b;
-    size_t i = left[0] == right[0];
-    return left[i] < right[i] ? -1 : left[i] > right[i];
+    const struct place *left = a, *right = b;
+    if (left->sentence != right->sentence)
+        return left->sentence < right->sentence ? -1 : 1;
+    return left->position < right->position ? -1 : left->position > right->position;
 }
 
 /*
@@ -252,16 +258,13 @@ static int by_place(const void *a, const void *b)
  */
 static void check_different(const struct key_triggers *key, bool every)
 {
-    uint64_t (*place)[2] = new_array(key->count, sizeof *place);
-    for (size_t i = 0; i < key->count; i++) {
-        place[i][0] = key->sentence[i];
-        place[i][1] = every ? key->position[i] : 0;
-    }
+    struct place *place = new_array(key->count, sizeof *place);
+    for (size_t i = 0; i < key->count; i++)
+        place[i] = (struct place){key->sentence[i], every ? key->position[i] : 0};
     qsort(place, key->count, sizeof *place, by_place);
     for (size_t i = 1; i < key->count; i++)
-        if (!by_place(place[i - 1], place[i]))
-            die("sentence %llu is in two of the inputs: their shards overlap",
-                (unsigned long long)place[i][0]);
+        if (by_place(&place[i - 1], &place[i]) == 0)
+            die("sentence %llu is in two of the inputs: their shards overlap", (unsigned long long)place[i].sentence);
     free(place);
 }
 

@@ -223,4 +223,5 @@ void annotations_free(struct annotations *annotations)
     for (size_t i = 0; i < annotations->tables; i++)
         table_in_free(&annotations->table[i]);
     free(annotations->table);
+    *annotations = (struct annotations){0};
 }

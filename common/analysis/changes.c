@@ -43,6 +43,7 @@ void changes_free(struct changes *changes)
     free(changes->p_old);
     free(changes->p_new);
     free(changes->prefix);
+    *changes = (struct changes){0};
 }
 
 void changes_pack(msgpack_sbuffer *buffer, const struct changes *changes)

@@ -29,6 +29,7 @@ void composition_sums_free(struct composition_sums *sums)
     free(sums->layers);
     free(sums->layer);
     free(sums->token_counts);
+    *sums = (struct composition_sums){0};
 }
 
 void composition_sums_add(struct composition_sums *sums, const struct composition_sums *more)

@@ -9,6 +9,7 @@ void prefixes_free(struct prefixes *prefixes)
 {
     free(prefixes->length);
     free(prefixes->token);
+    *prefixes = (struct prefixes){0};
 }
 
 /* ---- n-grams ---- */

@@ -23,6 +23,7 @@ void refinement_sums_free(struct refinement_sums *sums)
     }
     free(sums->layer);
     histogram_free(&sums->settled);
+    *sums = (struct refinement_sums){0};
 }
 
 void refinement_sums_add(struct refinement_sums *sums, const struct refinement_sums *more)

@@ -49,6 +49,7 @@ void sentence_keys_free(struct sentence_keys *keys)
     free(keys->cell);
     free(keys->coefficient);
     free(keys->change);
+    *keys = (struct sentence_keys){0};
 }
 
 void header_set_changes(json_t *header, json_t *names)

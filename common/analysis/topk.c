@@ -2,6 +2,7 @@
 
 #include "base/messages.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,22 +18,27 @@ struct prefix {
     struct topk_sentence *text;
 };
 
-/* Of each key a binary heap with the worst prefix on top. */
+/* The prefixes of a key: a binary heap with the worst one on top, which grows to t. */
+struct heap {
+    struct prefix *prefix; /* capacity, of which held are there */
+    size_t held, capacity;
+};
+
 struct topk {
     size_t keys, t;
     enum rank rank;
     float threshold;
-    struct prefix *heap; /* keys x t */
-    size_t *held;        /* keys: prefixes in each heap */
+    float *least;      /* keys: the score that a prefix must have at least: the worst one's of a full heap */
+    struct heap *heap; /* keys */
 };
 
 struct topk *topk_new(size_t keys, size_t t, enum rank rank, float threshold)
 {
     struct topk *topk = new_array(1, sizeof *topk);
-    *topk = (struct topk){keys, t, rank, threshold, NULL, new_array(keys, sizeof *topk->held)};
-    if (keys && t > SIZE_MAX / keys)
-        die("out of memory (%zu prefixes of %zu keys)", t, keys);
-    topk->heap = new_array(keys * t, sizeof *topk->heap);
+    *topk = (struct topk){keys, t, rank, threshold, new_array(keys, sizeof *topk->least),
+                          new_array(keys, sizeof *topk->heap)};
+    for (size_t key = 0; key < keys; key++)
+        topk->least[key] = -INFINITY;
     return topk;
 }
 
@@ -46,10 +52,12 @@ void topk_release(struct topk_sentence **shared)
 void topk_free(struct topk *topk)
 {
     for (size_t key = 0; key < topk->keys; key++)
-        for (size_t i = 0; i < topk->held[key]; i++)
-            topk_release(&topk->heap[key * topk->t + i].text);
+        for (size_t i = 0; i < topk->heap[key].held; i++)
+            topk_release(&topk->heap[key].prefix[i].text);
+    for (size_t key = 0; key < topk->keys; key++)
+        free(topk->heap[key].prefix);
     free(topk->heap);
-    free(topk->held);
+    free(topk->least);
     free(topk);
 }
 
@@ -89,31 +97,43 @@ static void sift_up(struct prefix *heap, size_t node, struct prefix prefix)
 bool topk_wants(const struct topk *topk, size_t key, float coefficient)
 {
     float score = rank_score(topk->rank, coefficient);
-    return score > topk->threshold
-        && (topk->held[key] < topk->t || score >= topk->heap[key * topk->t].score);
+    return score > topk->threshold && score >= topk->least[key];
+}
+
+/* Room for one more prefix, where the heap is not full. */
+static void reserve(struct heap *heap, size_t t)
+{
+    enum { FIRST = 4 };
+    if (heap->held < heap->capacity)
+        return;
+    heap->capacity = heap->capacity > t / 2 ? t : heap->capacity ? 2 * heap->capacity : t < FIRST ? t : FIRST;
+    heap->prefix = grow_array(heap->prefix, heap->capacity, sizeof *heap->prefix);
 }
 
 void topk_offer(struct topk *topk, size_t key, float coefficient, uint64_t sentence, uint32_t position,
                 const uint32_t *tokens, size_t length, struct topk_sentence **shared)
 {
-    struct prefix *heap = topk->heap + key * topk->t;
+    struct heap *heap = &topk->heap[key];
     struct prefix prefix = {coefficient, rank_score(topk->rank, coefficient), position, sentence, NULL};
     if (!topk_wants(topk, key, coefficient)
-        || (topk->held[key] == topk->t && !is_better(&prefix, &heap[0])))
+        || (heap->held == topk->t && !is_better(&prefix, &heap->prefix[0])))
         return;
     if (!*shared) {
-        *shared = new_array(1, sizeof **shared + length * sizeof *tokens);
+        *shared = new_struct(sizeof **shared, length, sizeof *tokens);
         (*shared)->references = 1;
         memcpy((*shared)->token, tokens, length * sizeof *tokens);
     }
     prefix.text = *shared;
     prefix.text->references++;
-    if (topk->held[key] < topk->t) {
-        sift_up(heap, topk->held[key]++, prefix);
+    if (heap->held < topk->t) {
+        reserve(heap, topk->t);
+        sift_up(heap->prefix, heap->held++, prefix);
     } else {
-        topk_release(&heap[0].text);
-        sift_down(heap, topk->t, prefix);
+        topk_release(&heap->prefix[0].text);
+        sift_down(heap->prefix, topk->t, prefix);
     }
+    if (heap->held == topk->t)
+        topk->least[key] = heap->prefix[0].score;
 }
 
 static int best_first(const void *a, const void *b)
@@ -123,10 +143,11 @@ static int best_first(const void *a, const void *b)
 
 struct key_triggers topk_take(struct topk *topk, size_t key, size_t layer, size_t cell)
 {
-    struct prefix *best = topk->heap + key * topk->t;
-    size_t count = topk->held[key];
+    struct prefix *best = topk->heap[key].prefix;
+    size_t count = topk->heap[key].held;
     struct key_triggers triggers = {.layer = layer, .cell = cell, .count = count};
-    qsort(best, count, sizeof *best, best_first); /* best first is no heap any more: */
+    if (count)
+        qsort(best, count, sizeof *best, best_first);
     for (size_t i = 0; i < count; i++)
         triggers.prefix_tokens += best[i].position;
     triggers.coefficient = new_array(count, sizeof *triggers.coefficient);
@@ -145,6 +166,8 @@ struct key_triggers topk_take(struct topk *topk, size_t key, size_t layer, size_
         prefix += best[i].position;
         topk_release(&best[i].text);
     }
-    topk->held[key] = 0; /* so the key is empty */
+    free(best);
+    topk->heap[key] = (struct heap){0};
+    topk->least[key] = -INFINITY;
     return triggers;
 }

@@ -1,7 +1,7 @@
 /*
  * The t best prefixes of every key. The order is total: larger score (of the
  * rank), then lower sentence, then lower position; so the result does not depend on
- * the order in which prefixes are offered. Memory: t prefixes a key.
+ * the order in which prefixes are offered. Memory: what prefixes there are, at most t a key.
  */
 #ifndef FFKV_TOPK_H
 #define FFKV_TOPK_H

@@ -76,10 +76,14 @@ static int choice_index(const struct option_spec *option, const char *word, size
 
 static unsigned parse_choices(const struct option_spec *option, const char *text)
 {
+    enum { MOST_CHOICES = 32 }; /* bits */
     unsigned bits = 0;
     for (const char *word = text;; word++) {
         size_t length = strcspn(word, ",");
-        bits |= 1u << choice_index(option, word, length);
+        int index = choice_index(option, word, length);
+        if (index >= MOST_CHOICES)
+            die("--%s has more than %d choices", option->name, MOST_CHOICES);
+        bits |= 1u << index;
         word += length;
         if (!*word)
             return bits;
@@ -153,6 +157,8 @@ int cli_parse(const struct tool *tool, int argc, char **argv)
     signal(SIGXFSZ, SIG_IGN); /* so is a file that is larger than it may be */
 
     for (const struct option_spec *option = tool->options; option->name; option++, count++) {
+        if (count == MOST_OPTIONS)
+            die("%s has more than %d options", tool->name, MOST_OPTIONS);
         int code = option->letter ? option->letter : LETTERLESS + (int)count;
         parsed[count] = (struct option){option->name,
             option->argument ? required_argument : no_argument, NULL, code};

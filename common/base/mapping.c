@@ -4,11 +4,76 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+/*
+ * The mappings that exist now. Global because a signal handler must find them. Beyond this many
+ * at once, more than a model has files, the first ones are forgotten.
+ */
+enum { MOST_WATCHED = 1024 };
+static struct watched {
+    const unsigned char *volatile bytes; /* NULL: unused */
+    volatile size_t size;
+    char *volatile path;
+} all_watched[MOST_WATCHED];
+
+/* A file's bytes are gone. Any other bus error ends the program as it always does. */
+static void on_bus_error(int number, siginfo_t *info, void *context)
+{
+    (void)context;
+    const uintptr_t place = (uintptr_t)info->si_addr;
+    for (size_t i = 0; info->si_code > 0 && i < MOST_WATCHED; i++) {
+        const struct watched *watched = &all_watched[i];
+        /* The last page lies in the mapping as a whole; its bytes behind the file's are 0. */
+        if (watched->bytes && place - (uintptr_t)watched->bytes < watched->size)
+            die_in_handler(watched->path, "was cut short, or cannot be read any more, while it was in use: "
+                           "start again when it is whole");
+    }
+    signal(number, SIG_DFL);
+    raise(number); /* which waits until this handler is left */
+}
+
+static struct watched *unused_watched(void)
+{
+    static size_t oldest;
+    for (size_t i = 0; i < MOST_WATCHED; i++)
+        if (!all_watched[i].bytes)
+            return &all_watched[i];
+    return &all_watched[oldest++ % MOST_WATCHED];
+}
+
+static void watch(const struct mapping *mapping, const char *path)
+{
+    static bool is_watching;
+    struct sigaction action = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO};
+    sigemptyset(&action.sa_mask);
+    if (!is_watching && sigaction(SIGBUS, &action, NULL) != 0)
+        die("cannot watch files: %s", strerror(errno));
+    is_watching = true;
+    struct watched *watched = unused_watched();
+    watched->bytes = NULL;
+    watched->path = copy_string(path);
+    watched->size = mapping->size;
+    watched->bytes = mapping->bytes; /* last: a handler that sees it sees all */
+}
+
+struct mapping mapping_make(int descriptor, const char *path, size_t size)
+{
+    struct mapping mapping = {NULL, size};
+    void *bytes = mmap(NULL, size, PROT_READ, MAP_PRIVATE, descriptor, 0);
+    if (bytes == MAP_FAILED)
+        die("%s: cannot map: %s", path, strerror(errno));
+    mapping.bytes = bytes;
+    watch(&mapping, path);
+    return mapping;
+}
 
 struct mapping mapping_open(const char *path, size_t least, const char *format)
 {
@@ -20,16 +85,18 @@ struct mapping mapping_open(const char *path, size_t least, const char *format)
     if (!S_ISREG(status.st_mode) || (uintmax_t)status.st_size < least
         || (uintmax_t)status.st_size > SIZE_MAX)
         die("%s: not a %s file", path, format);
-    struct mapping mapping = {NULL, (size_t)status.st_size};
-    void *bytes = mmap(NULL, mapping.size, PROT_READ, MAP_PRIVATE, descriptor, 0);
-    if (bytes == MAP_FAILED)
-        die("%s: cannot map: %s", path, strerror(errno));
+    struct mapping mapping = mapping_make(descriptor, path, (size_t)status.st_size);
     close(descriptor);
-    mapping.bytes = bytes;
     return mapping;
 }
 
 void mapping_close(struct mapping *mapping)
 {
+    for (size_t i = 0; i < MOST_WATCHED; i++)
+        if (all_watched[i].bytes == mapping->bytes) {
+            all_watched[i].bytes = NULL;
+            free(all_watched[i].path);
+        }
     munmap((void *)(uintptr_t)mapping->bytes, mapping->size);
+    *mapping = (struct mapping){0};
 }

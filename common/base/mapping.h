@@ -1,4 +1,8 @@
-/* A file as bytes in memory, for formats that are read at any place. */
+/*
+ * A file as bytes in memory, for formats that are read at any place. Where another program
+ * makes the file shorter while it is mapped, the bytes are gone: reading one ends the program,
+ * with a message that names the file.
+ */
 #ifndef FFKV_MAPPING_H
 #define FFKV_MAPPING_H
 
@@ -12,9 +16,12 @@ struct mapping {
 /*
  * Maps the regular file at path to be read. A file that cannot be opened, or one
  * of fewer bytes than least (at least 1), which cannot be of that format, ends
- * the program.
+ * the program. From the main thread, as the other two.
  */
 struct mapping mapping_open(const char *path, size_t least, const char *format);
+
+/* The same of a descriptor, which stays the caller's, of path's size bytes. */
+struct mapping mapping_make(int descriptor, const char *path, size_t size);
 void mapping_close(struct mapping *mapping);
 
 #endif

@@ -1,5 +1,6 @@
 #include "base/messages.h"
 
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -21,17 +22,24 @@ const char *program_name(void)
     return the_program_name;
 }
 
-static void say(const char *format, va_list arguments)
+enum { MOST_LINE = 4096 };
+
+/* What a file says goes into messages: it must not make lines or steer the terminal. */
+static void end_line(char line[MOST_LINE])
 {
-    /* One write, so that the messages of a pipeline's stages do not mix. */
-    char line[4096];
-    int used = snprintf(line, sizeof line, "%s: ", the_program_name);
-    vsnprintf(line + used, sizeof line - (size_t)used - 1, format, arguments);
-    /* What a file says goes into messages: it must not make lines or steer the terminal. */
     for (char *character = line; *character; character++)
         if ((unsigned char)*character < ' ' || *character == 0x7f)
             *character = '?';
     strcat(line, "\n");
+}
+
+static void say(const char *format, va_list arguments)
+{
+    /* One write, so that the messages of a pipeline's stages do not mix. */
+    char line[MOST_LINE];
+    int used = snprintf(line, sizeof line, "%s: ", the_program_name);
+    vsnprintf(line + used, sizeof line - (size_t)used - 1, format, arguments);
+    end_line(line);
     fputs(line, stderr);
 }
 
@@ -46,14 +54,17 @@ void warn(const char *format, ...)
 /*
  * The first thread that ends the program speaks; any other waits for the end.
  * Destructors do not run: they would take the libraries from under the threads
- * that still work.
+ * that still work. A thread that is ending already may be interrupted by a signal
+ * whose handler ends the program.
  */
 static void be_the_last(void)
 {
     static atomic_flag ending = ATOMIC_FLAG_INIT;
-    if (atomic_flag_test_and_set(&ending))
+    static _Thread_local volatile sig_atomic_t is_the_last;
+    if (!is_the_last && atomic_flag_test_and_set(&ending))
         for (;;)
             pause();
+    is_the_last = 1;
 }
 
 void die(const char *format, ...)
@@ -82,6 +93,39 @@ void die_quietly(void)
     quick_exit(STATUS_FAILED);
 }
 
+/* Written by the main thread before any other starts, read by handlers of signals. */
+static void (*volatile clean_up)(void);
+
+void at_every_end(void (*function)(void))
+{
+    clean_up = function;
+    if (atexit(function) != 0 || at_quick_exit(function) != 0)
+        die("cannot arrange for temporary files to be removed");
+}
+
+/* Appends as much of text as there is room for, and leaves room for a line's end. */
+static void append(char line[MOST_LINE], const char *text)
+{
+    strncat(line, text, MOST_LINE - 2 - strlen(line));
+}
+
+void die_in_handler(const char *subject, const char *message)
+{
+    char line[MOST_LINE] = "";
+    be_the_last();
+    if (clean_up)
+        clean_up();
+    append(line, the_program_name);
+    append(line, ": ");
+    append(line, subject);
+    append(line, ": ");
+    append(line, message);
+    end_line(line);
+    ssize_t written = write(STDERR_FILENO, line, strlen(line));
+    (void)written; /* there is nobody left to tell */
+    _exit(STATUS_FAILED);
+}
+
 void *new_array(size_t count, size_t size)
 {
     void *array = calloc(count ? count : 1, size ? size : 1);
@@ -98,6 +142,21 @@ void *grow_array(void *array, size_t count, size_t size)
     if (!grown)
         die("out of memory (%zu items of %zu bytes)", count, size);
     return grown;
+}
+
+size_t matrix_count(size_t rows, size_t columns)
+{
+    if (columns && rows > SIZE_MAX / columns)
+        die("out of memory (%zu rows of %zu items)", rows, columns);
+    return rows * columns;
+}
+
+void *new_struct(size_t head, size_t count, size_t size)
+{
+    size_t behind = matrix_count(count, size);
+    if (behind > SIZE_MAX - head)
+        die("out of memory (%zu items of %zu bytes)", count, size);
+    return new_array(head + behind, 1);
 }
 
 char *copy_string(const char *string)

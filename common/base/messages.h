@@ -30,11 +30,29 @@ _Noreturn void die_usage(const char *format, ...) __attribute__((format(printf, 
 _Noreturn void die_quietly(void);
 
 /*
+ * "TOOL: SUBJECT: MESSAGE", then exit 1, as die does, for handlers of signals: it does
+ * nothing that is not safe there.
+ */
+_Noreturn void die_in_handler(const char *subject, const char *message);
+
+/*
+ * Has function called when the program ends in one of these ways; one function, from the
+ * main thread, before others start. It must be safe in handlers of signals.
+ */
+void at_every_end(void (*function)(void));
+
+/*
  * Allocation. Each ends the program when there is no memory or when
- * count * size overflows. new_array zeroes; grow_array does not.
+ * count * size overflows, so a product has no place in count. new_array zeroes; grow_array does not.
  */
 void *new_array(size_t count, size_t size);
 void *grow_array(void *array, size_t count, size_t size);
+
+/* The count of a matrix: rows * columns. Ends the program when that overflows. */
+size_t matrix_count(size_t rows, size_t columns);
+
+/* Zeroed: a struct of head bytes and count elements of size bytes behind it. */
+void *new_struct(size_t head, size_t count, size_t size);
 char *copy_string(const char *string);
 char *format_string(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -63,9 +63,9 @@ static void remove_and_die(int number)
 /* Of a program that ends with success: if it has forgotten an output, then without. */
 static void end_well(void)
 {
-    remove_unfinished();
     if (together.finished == together.count)
         return;
+    remove_unfinished();
     warn("this program is wrong: %zu of its %zu outputs were not finished", together.count - together.finished,
          together.count);
     _exit(STATUS_FAILED);
@@ -81,8 +81,9 @@ static void clean_up_on_every_end(void)
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
         if (signal(signals[i], remove_and_die) == SIG_IGN)
             signal(signals[i], SIG_IGN); /* nohup stays in force */
-    if (atexit(end_well) != 0 || at_quick_exit(remove_unfinished) != 0)
-        die("cannot arrange for temporary files to be removed");
+    at_every_end(remove_unfinished);
+    if (atexit(end_well) != 0)
+        die("cannot arrange for outputs to be checked");
 }
 
 /* Registers what is about to exist: no moment without an owner. */

@@ -1,15 +1,15 @@
 #include "formats/torchfile.h"
 
+#include "base/hash_table.h"
+#include "base/mapping.h"
 #include "base/messages.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <uthash.h>
 #include <zip.h>
 
 enum { MOST_PICKLE_ENTRY = 64 << 20 };
@@ -86,7 +86,7 @@ struct torch_file {
     size_t size;
     struct pickle *pickle;      /* the tree */
     struct torch_storage *storages; /* by key */
-    const unsigned char *bytes; /* the old form: all of the file, mapped */
+    struct mapping mapping;     /* the old form: all of the file */
     zip_t *zip;                 /* the zip form, and what stands before its entries' names */
     char *prefix;
     unsigned char *pickle_bytes;
@@ -164,7 +164,7 @@ enum { OLD_FORM_VERSION = 1001 };
 static struct pickle *next_pickle(const struct torch_file *file, size_t *at)
 {
     size_t end;
-    struct pickle *pickle = pickle_read(file->path, file->bytes + *at, file->size - *at, *at, globals, &end);
+    struct pickle *pickle = pickle_read(file->path, file->mapping.bytes + *at, file->size - *at, *at, globals, &end);
     *at += end;
     return pickle;
 }
@@ -200,7 +200,7 @@ static void place_storage(const struct torch_file *file, const struct pickle_val
     if (file->size - *at < LENGTH_BYTES)
         die("%s: the file ends before storage '%.*s': it was cut", file->path, shown(storage->key),
             storage->key.bytes);
-    memcpy(&count, file->bytes + *at, LENGTH_BYTES);
+    memcpy(&count, file->mapping.bytes + *at, LENGTH_BYTES);
     *at += LENGTH_BYTES;
     if (count != storage->count)
         die("%s: byte %zu: storage '%.*s' has %llu elements, its tensors' storage %zu", file->path,
@@ -208,22 +208,14 @@ static void place_storage(const struct torch_file *file, const struct pickle_val
     if (storage->count * storage->type->bytes > file->size - *at)
         die("%s: the file ends within storage '%.*s': it was cut", file->path, shown(storage->key),
             storage->key.bytes);
-    storage->bytes = file->bytes + *at;
+    storage->bytes = file->mapping.bytes + *at;
     *at += storage->count * storage->type->bytes;
-}
-
-static void map_file(struct torch_file *file, int descriptor)
-{
-    void *bytes = mmap(NULL, file->size, PROT_READ, MAP_PRIVATE, descriptor, 0);
-    if (bytes == MAP_FAILED)
-        die("%s: cannot map: %s", file->path, strerror(errno));
-    file->bytes = bytes;
 }
 
 static void open_old(struct torch_file *file)
 {
     size_t at = 0;
-    if (file->bytes[0] != PICKLE_START)
+    if (file->mapping.bytes[0] != PICKLE_START)
         die("%s: neither of the two forms in which torch.save writes: not a checkpoint", file->path);
     check_magic(file, &at);
     file->pickle_name = copy_string(file->path);
@@ -373,7 +365,7 @@ struct torch_file *torch_open(const char *path)
     if (!memcmp(start, zip_magic, sizeof start)) {
         open_zip(file);
     } else {
-        map_file(file, descriptor);
+        file->mapping = mapping_make(descriptor, path, file->size);
         open_old(file);
     }
     close(descriptor);
@@ -391,8 +383,8 @@ void torch_close(struct torch_file *file)
     pickle_free(file->pickle);
     if (file->zip)
         zip_discard(file->zip);
-    if (file->bytes)
-        munmap((void *)(uintptr_t)file->bytes, file->size);
+    if (file->mapping.bytes)
+        mapping_close(&file->mapping);
     free(file->pickle_bytes);
     free(file->pickle_name);
     free(file->prefix);

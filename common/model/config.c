@@ -523,4 +523,5 @@ void config_free(struct model_config *config)
     free(config->path);
     free(config->rotary_frequency);
     free(config->cutoffs);
+    *config = (struct model_config){0};
 }

@@ -14,7 +14,7 @@ struct forward {
     const struct batch *batch;
     size_t positions;       /* of the batch */
     size_t product_rows;    /* of every matrix product */
-    size_t capacity;        /* rows of the matrices, a multiple of product_rows */
+    size_t capacity;        /* rows of the matrices */
     float *residual, *ffn;  /* capacity x d_model */
     float *coefficient;     /* capacity x d_ff */
     float *normed;          /* capacity x d_model */
@@ -66,23 +66,40 @@ static size_t round_up(size_t number, size_t multiple)
     return (number + multiple - 1) / multiple * multiple;
 }
 
-static void reserve(struct forward *forward, size_t positions)
+/* Rows of a product that begins at row: product_rows, or what is left of the batch, rounded up. */
+static size_t rows_from(const struct forward *forward, size_t row)
+{
+    enum { STEP = 64 }; /* a multiple of every kernel's tile */
+    size_t left = round_up(forward->positions - row, STEP);
+    return left < forward->product_rows ? left : forward->product_rows;
+}
+
+/* Rows of the batch's matrices, with the padding of the last product. */
+static size_t padded_rows(const struct forward *forward)
+{
+    if (forward->positions == 0)
+        return 0;
+    size_t last = (forward->positions - 1) / forward->product_rows * forward->product_rows;
+    return last + rows_from(forward, last);
+}
+
+static void reserve(struct forward *forward)
 {
     const struct model_config *config = &forward->model->config;
-    if (positions <= forward->capacity)
+    size_t rows = forward->positions ? padded_rows(forward) : 1; /* a batch may have nothing to compute */
+    if (rows <= forward->capacity)
         return;
-    size_t rows = round_up(positions, forward->product_rows);
     free_matrices(forward);
     forward->capacity = rows;
-    forward->residual = new_floats(rows * config->d_model);
-    forward->coefficient = new_floats(rows * config->d_ff);
-    forward->ffn = new_floats(rows * config->d_model);
-    forward->normed = new_floats(rows * config->d_model);
-    forward->query = new_floats(rows * config->heads * config->head_width);
-    forward->key = new_floats(rows * config->key_value_heads * config->head_width);
-    forward->value = new_floats(rows * config->key_value_heads * config->head_width);
-    forward->attended = new_floats(rows * config->heads * config->head_width);
-    forward->gate = config->gated ? new_floats(rows * config->d_ff) : NULL;
+    forward->residual = new_floats(matrix_count(rows, config->d_model));
+    forward->coefficient = new_floats(matrix_count(rows, config->d_ff));
+    forward->ffn = new_floats(matrix_count(rows, config->d_model));
+    forward->normed = new_floats(matrix_count(rows, config->d_model));
+    forward->query = new_floats(matrix_count(rows, matrix_count(config->heads, config->head_width)));
+    forward->key = new_floats(matrix_count(rows, matrix_count(config->key_value_heads, config->head_width)));
+    forward->value = new_floats(matrix_count(rows, matrix_count(config->key_value_heads, config->head_width)));
+    forward->attended = new_floats(matrix_count(rows, matrix_count(config->heads, config->head_width)));
+    forward->gate = config->gated ? new_floats(matrix_count(rows, config->d_ff)) : NULL;
 }
 
 /*
@@ -94,7 +111,7 @@ static void fill_sinusoidal(struct forward *forward)
 {
     const struct model_config *config = &forward->model->config;
     size_t d_model = config->d_model, half = d_model / 2;
-    forward->position_vectors = new_floats(forward->known_positions * d_model);
+    forward->position_vectors = new_floats(matrix_count(forward->known_positions, d_model));
     for (size_t j = 0; j < forward->known_positions; j++) {
         float *vector = forward->position_vectors + j * d_model;
         for (size_t k = 0; k < half; k++) {
@@ -110,8 +127,8 @@ static void fill_rotary(struct forward *forward)
 {
     const struct model_config *config = &forward->model->config;
     size_t half = config->rotary_width / 2;
-    forward->cosines = new_floats(forward->known_positions * half);
-    forward->sines = new_floats(forward->known_positions * half);
+    forward->cosines = new_floats(matrix_count(forward->known_positions, half));
+    forward->sines = new_floats(matrix_count(forward->known_positions, half));
     for (size_t j = 0; j < forward->known_positions; j++)
         for (size_t k = 0; k < half; k++) {
             double angle = (double)j * config->rotary_frequency[k];
@@ -134,7 +151,7 @@ static void reserve_sentence(struct forward *forward, size_t length)
     free(forward->keys_transposed);
     free(forward->scores);
     forward->known_positions = attention_padded(length);
-    forward->keys_transposed = new_floats(forward->known_positions * config->head_width);
+    forward->keys_transposed = new_floats(matrix_count(forward->known_positions, config->head_width));
     forward->scores = new_floats(forward->known_positions);
     if (config->position == POSITION_SINUSOIDAL)
         fill_sinusoidal(forward);
@@ -146,12 +163,9 @@ static void reserve_sentence(struct forward *forward, size_t length)
 static void batch_multiply(const struct forward *forward, const struct matrix *matrix, const float *x,
                            float beta, float *y)
 {
-    enum { STEP = 64 }; /* of the last product's rows: a multiple of every kernel's tile */
-    for (size_t row = 0; row < forward->positions; row += forward->product_rows) {
-        size_t left = round_up(forward->positions - row, STEP);
-        matrix_multiply(matrix, left < forward->product_rows ? left : forward->product_rows,
-                        x + row * matrix->columns, beta, y + row * matrix->rows, matrix->rows);
-    }
+    for (size_t row = 0; row < forward->positions; row += forward->product_rows)
+        matrix_multiply(matrix, rows_from(forward, row), x + row * matrix->columns, beta,
+                        y + row * matrix->rows, matrix->rows);
 }
 
 /* The token that is read at each position: BOS, then the sentence but its last token. */
@@ -180,7 +194,7 @@ static void embed_words(struct forward *forward)
 {
     const struct model *model = forward->model;
     size_t d_model = model->config.d_model;
-    size_t rows = round_up(forward->positions, forward->product_rows);
+    size_t rows = padded_rows(forward);
     float *words = forward->normed; /* free until the first layer */
     memset(forward->residual, 0, rows * d_model * sizeof *forward->residual);
     for (size_t i = 0; i < model->config.clusters; i++) {
@@ -214,7 +228,7 @@ void forward_begin(struct forward *forward, const struct batch *batch)
 {
     forward->batch = batch;
     forward->positions = batch->tokens;
-    reserve(forward, batch->tokens ? batch->tokens : 1); /* a batch may have nothing to compute */
+    reserve(forward);
     for (size_t s = 0; s < batch->sentences; s++)
         reserve_sentence(forward, batch->length[s]);
     embed_words(forward);

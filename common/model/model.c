@@ -265,7 +265,7 @@ static const float *plain_tensor(struct model *model, const char *name, size_t r
     const float *mapped = weights_map(model->weights, name, rows, columns);
     if (mapped)
         return mapped;
-    float *values = new_tensor(model, rows * (columns ? columns : 1));
+    float *values = new_tensor(model, matrix_count(rows, columns ? columns : 1));
     weights_read(model->weights, name, rows, columns, values);
     return values;
 }
@@ -301,8 +301,8 @@ static const float *arranged_tensor(struct model *model, const struct tensor_row
                      || tensor->layout == INTERLEAVED;
     size_t file_rows = one_of_three ? 3 * rows : rows;
     bool transposed = tensor->layout == TRANSPOSED || tensor->layout == STACKED_TRANSPOSED;
-    float *from = new_floats(file_rows * columns);
-    float *to = new_tensor(model, rows * columns);
+    float *from = new_floats(matrix_count(file_rows, columns));
+    float *to = new_tensor(model, matrix_count(rows, columns));
     if (vector)
         weights_read(model->weights, name, file_rows, 0, from);
     else if (transposed)

@@ -31,8 +31,8 @@ struct projection *projection_new(const struct model *model)
 {
     struct projection *projection = new_array(1, sizeof *projection);
     projection->model = model;
-    projection->narrow = new_floats(PROJECTION_ROWS * model->config.d_model);
-    projection->cluster_logits = new_floats(GROUP_ROWS * model->config.clusters);
+    projection->narrow = new_floats(matrix_count(PROJECTION_ROWS, model->config.d_model));
+    projection->cluster_logits = new_floats(matrix_count(GROUP_ROWS, model->config.clusters));
     return projection;
 }
 
@@ -359,9 +359,9 @@ void projection_ask(struct projection *projection, const float *vectors, size_t 
         size_t largest_cluster = 0;
         for (size_t i = 1; i < model->config.clusters; i++)
             largest_cluster = model->cluster[i].size > largest_cluster ? model->cluster[i].size : largest_cluster;
-        projection->head = new_floats(GROUP_ROWS * model->cluster[0].size);
-        projection->words = new_floats(PROJECTION_ROWS * largest_cluster);
-        projection->gathered = new_floats(GROUP_ROWS * model->config.d_model);
+        projection->head = new_floats(matrix_count(GROUP_ROWS, model->cluster[0].size));
+        projection->words = new_floats(matrix_count(PROJECTION_ROWS, largest_cluster));
+        projection->gathered = new_floats(matrix_count(GROUP_ROWS, model->config.d_model));
     }
     for (size_t start = 0; start < count; start += GROUP_ROWS)
         ask_group(projection, vectors + start * model->config.d_model,

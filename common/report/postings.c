@@ -15,6 +15,7 @@ void postings_free(struct postings *postings)
     for (size_t i = 0; i < postings->vocabulary; i++)
         free(postings->token[i].kept);
     free(postings->token);
+    *postings = (struct postings){0};
 }
 
 /* A total order: no memory is offered twice for one token. */

@@ -83,6 +83,7 @@ static void piece_tokens_free(struct piece_tokens *tokens)
     free(tokens->place);
     free(tokens->listed);
     json_decref(tokens->texts);
+    *tokens = (struct piece_tokens){0};
 }
 
 /* ---- pieces ---- */

@@ -126,6 +126,7 @@ void keyed_rows_free(struct keyed_rows *rows)
         json_decref(rows->row[i].fields);
     free(rows->row);
     json_decref(rows->columns);
+    *rows = (struct keyed_rows){0};
 }
 
 json_t *keyed_rows_take(struct keyed_rows *rows, size_t layer, size_t cell)

@@ -19,6 +19,7 @@ void activations_close(struct activations_reader *reader)
 {
     free(reader->layers);
     free(reader->cells);
+    *reader = (struct activations_reader){0};
 }
 
 static void read_rows(const struct record *record, struct activations_batch *batch)
@@ -60,6 +61,7 @@ void activations_batch_free(struct activations_batch *batch)
     batch_free(&batch->tokens);
     free(batch->row_sentence);
     free(batch->row_position);
+    *batch = (struct activations_batch){0};
 }
 
 bool activations_next_layer(struct activations_reader *reader, struct activations_batch *batch,

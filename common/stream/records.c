@@ -49,6 +49,7 @@ void batch_free(struct batch *batch)
     free(batch->sentence);
     free(batch->length);
     free(batch->token);
+    *batch = (struct batch){0};
 }
 
 uint64_t batch_sentence(const struct batch *batch, size_t s)
@@ -233,6 +234,7 @@ void key_triggers_free(struct key_triggers *key)
     free(key->next_probability);
     free(key->last_rank);
     free(key->last_probability);
+    *key = (struct key_triggers){0};
 }
 
 void header_declare_triggers(json_t *header, bool projected)
@@ -320,4 +322,5 @@ bool triggers_next(struct triggers_reader *reader, struct key_triggers *key)
 void triggers_close(struct triggers_reader *reader)
 {
     free(reader->token_counts);
+    *reader = (struct triggers_reader){0};
 }

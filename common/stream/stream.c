@@ -23,6 +23,8 @@ static const size_t MOST_OBJECT_BYTES = UINT32_MAX;
 
 enum {
     VERSION = 1,
+    MOST_HEADER_BYTES = 1 << 23,   /* and of what a record or trailer has besides declared arrays */
+    MOST_TEXT_BYTES = 1 << 16,     /* of a string */
     MOST_DEPTH = 16,               /* of nested maps and arrays */
     MOST_ELEMENTS = 1 << 20,       /* of all maps and arrays of one object */
     MOST_MEMBERS = 256,            /* of a header, record or trailer */
@@ -39,6 +41,7 @@ struct stream_reader {
     unsigned char *buffer;     /* bytes start .. filled-1 were read, not yet used */
     size_t capacity, start, filled;
     uint64_t offset;           /* of buffer[start] in the stream */
+    size_t most_bytes;         /* of an object: as the header says, once it was read */
     uint64_t records;
     uint32_t crc;              /* of all objects before the current one */
     size_t object_bytes;       /* of the current one */
@@ -81,6 +84,7 @@ void stream_fail(const struct stream_reader *reader, const char *format, ...)
  */
 struct item {
     size_t head, payload, nested;
+    bool is_text;
 };
 
 static uint64_t big_endian(const unsigned char *bytes, size_t count)
@@ -100,7 +104,7 @@ static bool read_head(const unsigned char *bytes, size_t available, struct item 
 {
     unsigned char first = bytes[0];
     size_t width = 0; /* of the length behind the first byte */
-    *item = (struct item){.head = 1};
+    *item = (struct item){.head = 1, .is_text = (first >= 0xa0 && first <= 0xbf) || (first >= 0xd9 && first <= 0xdb)};
     *valid = true;
     if (first <= 0x7f || first >= 0xe0 || first == 0xc0 || first == 0xc2 || first == 0xc3)
         return true;                                              /* small number, nil, boolean */
@@ -162,9 +166,11 @@ static size_t object_size(const struct stream_reader *reader, const unsigned cha
                         (unsigned long long)(reader->offset + position));
         *needed = position + item.head + item.payload;
         elements += item.nested;
-        if (elements > MOST_ELEMENTS || *needed > MOST_OBJECT_BYTES)
-            stream_fail(reader, "an object claims more than %d elements or %zu bytes", MOST_ELEMENTS,
-                        MOST_OBJECT_BYTES);
+        if (elements > MOST_ELEMENTS || *needed > reader->most_bytes)
+            stream_fail(reader, "an object claims more than %d elements or %zu bytes%s", MOST_ELEMENTS,
+                        reader->most_bytes, reader->header ? ", which is what the header's arrays can have" : "");
+        if (item.is_text && item.payload > MOST_TEXT_BYTES)
+            stream_fail(reader, "a string claims more than %d bytes", MOST_TEXT_BYTES);
         if (!complete || *needed > available)
             return 0;
         position = *needed;
@@ -485,6 +491,9 @@ static msgpack_packer packer_to(msgpack_sbuffer *buffer)
 
 static void pack_text(msgpack_sbuffer *buffer, const char *text, size_t length)
 {
+    if (length > MOST_TEXT_BYTES)
+        die("a text of %zu bytes does not fit in a stream, where one has at most %d: '%.40s...'", length,
+            MOST_TEXT_BYTES, text);
     msgpack_packer packer = packer_to(buffer);
     packed(msgpack_pack_str(&packer, length));
     packed(msgpack_pack_str_body(&packer, text, length));
@@ -539,12 +548,69 @@ static void pack_json(msgpack_sbuffer *buffer, const json_t *json)
     }
 }
 
+/* ---- what the header says of the size of records ---- */
+
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Up to MOST_OBJECT_BYTES, which stands for all that is more. */
+static size_t bounded_product(size_t a, size_t b)
+{
+    return b && a > MOST_OBJECT_BYTES / b ? MOST_OBJECT_BYTES : a * b;
+}
+
+/* What the header says under section and name, or, where it does not, otherwise. */
+static size_t said(const json_t *header, const char *section, const char *name, size_t otherwise)
+{
+    const json_t *number = json_object_get(section ? json_object_get(header, section) : header, name);
+    json_int_t value = json_integer_value(number);
+    return !json_is_integer(number) || value < 0 || (uint64_t)value > MOST_OBJECT_BYTES ? otherwise : (size_t)value;
+}
+
+/* How many there can be in a record of what a dimension counts; ffkv-stream(5), Limits. */
+static size_t most_counted(const json_t *header, const json_t *dimension)
+{
+    enum { MOST_BINS = 1 << 18, MOST_SENTENCE = 1 << 16 };
+    const size_t tokens = larger(MOST_SENTENCE, said(header, "batch", "positions", 0));
+    const size_t vocabulary = said(header, "model", "vocabulary", said(header, "tokenizer", "vocabulary", 0));
+    const size_t triggers = said(header, NULL, "top", tokens); /* else prefixes of a batch's rows */
+    const char *name = json_string_value(dimension);
+    if (json_is_integer(dimension))
+        return json_integer_value(dimension) < 0 ? 0 : (size_t)json_integer_value(dimension);
+    if (name && (!strcmp(name, "sentences") || !strcmp(name, "tokens") || !strcmp(name, "rows") || !strcmp(name, "changes")))
+        return tokens;
+    if (name && !strcmp(name, "triggers"))
+        return triggers;
+    if (name && !strcmp(name, "prefix tokens"))
+        return bounded_product(triggers, MOST_SENTENCE);
+    return larger(MOST_BINS, larger(vocabulary, larger(tokens, said(header, "model", "d_ff", 0))));
+}
+
+/* The most bytes that a record can have, each of the arrays that the header declares being once in it. */
+static size_t most_record_bytes(const json_t *header)
+{
+    enum { WIDEST = 8 };
+    size_t most = MOST_HEADER_BYTES, index;
+    const char *name;
+    json_t *array, *dimension;
+    json_object_foreach(json_object_get(header, "arrays"), name, array) {
+        size_t bytes = WIDEST;
+        json_array_foreach(json_object_get(array, "shape"), index, dimension)
+            bytes = bounded_product(bytes, most_counted(header, dimension));
+        most = bytes > MOST_OBJECT_BYTES - most ? MOST_OBJECT_BYTES : most + bytes;
+    }
+    return most;
+}
+
 /* ---- reader ---- */
 
 struct stream_reader *stream_open(const char *path, const char *kind)
 {
     struct stream_reader *reader = new_array(1, sizeof *reader);
     msgpack_object object;
+    reader->most_bytes = MOST_HEADER_BYTES;
     reader->input = input_open(path);
     if (!msgpack_zone_init(&reader->zone, MSGPACK_ZONE_CHUNK_SIZE))
         die("out of memory");
@@ -566,6 +632,7 @@ struct stream_reader *stream_open(const char *path, const char *kind)
         stream_fail(reader, "a stream of kind '%s', where '%s' is needed", found, kind);
     reader->header = header;
     reader->any_kind = !kind;
+    reader->most_bytes = most_record_bytes(header);
     return reader;
 }
 

@@ -62,6 +62,7 @@ struct histogram histogram_new(size_t bins)
 void histogram_free(struct histogram *histogram)
 {
     free(histogram->count);
+    *histogram = (struct histogram){0};
 }
 
 void histogram_add(struct histogram *histogram, const struct histogram *more)

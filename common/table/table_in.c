@@ -76,4 +76,5 @@ void table_in_free(struct table_in *table)
     }
     free(table->row);
     free(table->name);
+    *table = (struct table_in){0};
 }

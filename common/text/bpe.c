@@ -661,6 +661,13 @@ size_t bpe_encode(struct bpe *bpe, struct span text, uint32_t **tokens, size_t *
 
 /* ---- reading tokens ---- */
 
+/* To a stream in memory, which does not set its error indicator where it cannot grow. */
+static void put(FILE *out, const char *bytes, size_t length)
+{
+    if (fwrite(bytes, 1, length, out) != length)
+        die("out of memory");
+}
+
 /* A token's bytes: the characters of its text undone, or the text itself when one of them stands for no byte. */
 static void write_bytes(FILE *out, struct span text)
 {
@@ -670,11 +677,11 @@ static void write_bytes(FILE *out, struct span text)
             U8_NEXT((const uint8_t *)text.bytes, at, text.length, character);
             int byte = byte_of_character((uint32_t)character);
             if (byte < 0) {
-                fwrite(text.bytes, 1, text.length, out);
+                put(out, text.bytes, text.length);
                 return;
             }
             if (write)
-                putc(byte, out);
+                put(out, &(char){(char)byte}, 1);
         }
 }
 
@@ -703,7 +710,7 @@ static char *escape(struct span bytes)
         UChar32 character;
         U8_NEXT((const uint8_t *)bytes.bytes, at, bytes.length, character);
         if (character > 0)
-            fwrite(bytes.bytes + start, 1, at - start, out);
+            put(out, bytes.bytes + start, at - start);
         for (; character <= 0 && start < at; start++)
             fprintf(out, "\\x%02X", (unsigned char)bytes.bytes[start]);
     }

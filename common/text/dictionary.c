@@ -1,6 +1,7 @@
 #include "text/dictionary.h"
 
 #include "base/hash.h"
+#include "base/hash_table.h"
 #include "base/messages.h"
 #include "model/checksums.h"
 #include "text/text.h"
@@ -8,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
 static const char *const special_symbols[] = {"<s>", "<pad>", "</s>", "<unk>"};
 enum { SPECIAL_UNKNOWN = 3 };

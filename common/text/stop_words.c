@@ -1,11 +1,11 @@
 #include "text/stop_words.h"
 
+#include "base/hash_table.h"
 #include "base/messages.h"
 #include "text/text.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
 struct word {
     UT_hash_handle hh;
@@ -39,7 +39,7 @@ static struct word *read_words(const char *path)
         struct word *known;
         HASH_FIND_STR(words, text, known);
         if (*text && !known) {
-            struct word *word = new_array(1, sizeof *word + strlen(text) + 1);
+            struct word *word = new_struct(sizeof *word, strlen(text) + 1, 1);
             strcpy(word->text, text);
             HASH_ADD_STR(words, text, word);
         }

@@ -14,6 +14,7 @@ void token_texts_free(struct token_texts *texts)
     for (size_t i = 0; i < texts->vocabulary; i++)
         json_decref(texts->text[i]);
     free(texts->text);
+    *texts = (struct token_texts){0};
 }
 
 json_t *token_texts_json(struct token_texts *texts, uint32_t token)
