@@ -9,6 +9,11 @@
 # last process that has inherited it, so what a killed make left running still has it.
 set -eu
 
+fail() {
+    echo "make: $*" >&2
+    exit 1
+}
+
 [ $# -ge 2 ] || { sed -n 's/^# usage/usage/p' "$0" >&2; exit 2; }
 folder=$1
 shift
@@ -21,8 +26,8 @@ held=0
 flock --wait 3 --conflict-exit-code 75 9 || held=$?
 case $held in
 0) ;;
-75) echo "make: $folder is in use by $(cat "$lock"); wait for its end, or choose another folder with OUT=" >&2 && exit 1 ;;
-*) echo "make: $lock cannot be locked; choose a folder on another disk with OUT=" >&2 && exit 1 ;;
+75) fail "$folder is in use by $(cat "$lock"); wait for its end, or choose another folder with OUT=" ;;
+*) fail "$lock cannot be locked; choose a folder on another disk with OUT=" ;;
 esac
 echo "process $$ and what it started, since $(date '+%Y-%m-%d %H:%M:%S')" >"$lock"
 

@@ -21,7 +21,8 @@ else
     work=$(mktemp -d "$out/annotations.part-XXXXXX")
     trap 'rm -rf "$work"' EXIT
     trap 'exit 1' HUP INT TERM
-    pattern-stats --triggers "$out/triggers.msgpack" --kappa "$work/kappa.csv" --output "$work/patterns.csv" "$@"
+    pattern-stats --triggers "$out/triggers.msgpack" --kappa "$work/kappa.csv" \
+        --output "$work/patterns.csv" "$@"
     {
         head -n 1 "$1"
         for file in "$@"; do
