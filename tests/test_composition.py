@@ -164,22 +164,6 @@ def test_stop_words_by_text(bin, small_model, values, tmp_path):
     assert any(0 < row["stop_word"] < 1 for row in wanted[1])
 
 
-def test_dictionary_smaller_than_the_vocabulary(bin, small_model, values, tmp_path):
-    """Expected by the manual: a token without a text is no stop word; all else stays."""
-    model = tmp_path / "model"
-    model.mkdir()
-    for name in "config.json", "model.safetensors":
-        (model / name).write_bytes((small_model / name).read_bytes())
-    words = (small_model / "dict.txt").read_text().splitlines(keepends=True)
-    (model / "dict.txt").write_text("".join(words[:20]))  # w4 .. w23
-    data = dumped(bin, model, sentences=random_sentences(25, 24, seed=4, longest=9))
-    (tmp_path / "words").write_text("".join(f"w{i}\n" for i in range(100)))
-    found = statistics(bin, model, tmp_path, data, *values(model), "--stop-words", tmp_path / "words")
-    wanted = expected(model, data, stop_words=set(range(4, 24)))
-    check(found, wanted)
-    assert any(row["stop_word"] < 1 for row in wanted[1])
-
-
 def test_layers_of_a_selection(bin, small_model, values, tmp_path):
     """Two ways to the same rows: some layers, and these of all."""
     options = values(small_model)

@@ -261,14 +261,6 @@ def test_no_dictionary(bin, place):
 def test_dictionaries_that_are_odd(bin, place):
     for words, expected in [
             (GOOD.replace("\n", "\r\n"), [4, 5, 3]), (GOOD.rstrip("\n"), [4, 5, 3]), ("\ufeff" + GOOD, [4, 5, 3]),
-            ("w4 1\nw5 1 \n", [4, 5, 3]), ("", [3, 3, 3]), ("two words 5\nw5 1\n", [3, 5, 3])]:
+            (GOOD.replace("w5 15\n", "w5 15 \n"), [4, 5, 3]), (GOOD.replace("w4 ", "two words "), [3, 5, 3])]:
         (place / "dict.txt").write_bytes(words.encode())
         assert tokens(bin, place, b"w4 w5 w99\n")[1] == expected, words
-
-
-def test_unknown_word_beyond_the_dictionary(bin, place):
-    config = json.loads((place / "config.json").read_text())
-    (place / "config.json").write_text(json.dumps({**config, "unk_token_id": 5}))
-    (place / "dict.txt").write_text("w4 1\n")
-    fails(bin, "tokenize", "-m", place, stdin=b"w4\n",
-          says=f"{place}/dict.txt: unk_token_id 5 is not in the dictionary of 5 words")

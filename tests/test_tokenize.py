@@ -19,10 +19,12 @@ WORDS = ["the", "cat", "sat", ".", "!", "?", "\"", ")", "(", "don't", ",", "He",
 
 @pytest.fixture(scope="module")
 def english(small_model, tmp_path_factory):
-    """A model with the words above: number 4 and up."""
+    """A model with the words above, number 4 and up, and fillers behind them."""
     directory = tmp_path_factory.mktemp("english")
     (directory / "config.json").write_bytes((small_model / "config.json").read_bytes())
-    (directory / "dict.txt").write_text("".join(f"{word} 1\n" for word in WORDS), encoding="utf-8")
+    vocabulary = json.loads((small_model / "config.json").read_text())["vocab_size"]
+    fillers = [f"madeupword{i:04}" for i in range(vocabulary - 4 - len(WORDS))]
+    (directory / "dict.txt").write_text("".join(f"{word} 1\n" for word in [*WORDS, *fillers]), encoding="utf-8")
     return directory
 
 

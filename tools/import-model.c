@@ -40,7 +40,8 @@ static struct output *open_in(const struct output_directory *directory, const ch
     return output;
 }
 
-static struct model_file open_file(const struct model_directory *model, const char *name, enum output_form form)
+static struct model_file open_file(const struct model_directory *model, const char *name,
+                                   enum output_form form)
 {
     return (struct model_file){name, open_in(model->directory, name, form), hash_new()};
 }

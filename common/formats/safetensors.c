@@ -33,8 +33,9 @@ static size_t type_size(const char *type)
         size_t bytes;
     } types[] = {
         {"F32", 4}, {"F16", 2}, {"BF16", 2}, /* those of numbers that can be read */
-        {"F64", 8}, {"C64", 8}, {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"F8_E8M0", 1}, {"F8_E4M3FNUZ", 1}, {"F8_E5M2FNUZ", 1},
-        {"I64", 8}, {"U64", 8}, {"I32", 4}, {"U32", 4}, {"I16", 2}, {"U16", 2}, {"I8", 1}, {"U8", 1}, {"BOOL", 1},
+        {"F64", 8}, {"C64", 8}, {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"F8_E8M0", 1}, {"F8_E4M3FNUZ", 1},
+        {"F8_E5M2FNUZ", 1}, {"I64", 8}, {"U64", 8}, {"I32", 4}, {"U32", 4}, {"I16", 2}, {"U16", 2}, {"I8", 1}, {"U8", 1},
+        {"BOOL", 1},
     };
     for (size_t i = 0; type && i < sizeof types / sizeof *types; i++)
         if (!strcmp(types[i].name, type))
@@ -203,7 +204,8 @@ const float *safetensors_map(const struct safetensors *file, const char *name, s
 
 struct stored_bytes safetensors_stored(const struct safetensors *file, const char *name)
 {
-    const json_t *tensor = json_object_get(file->header, name), *offsets = json_object_get(tensor, "data_offsets");
+    const json_t *tensor = json_object_get(file->header, name);
+    const json_t *offsets = json_object_get(tensor, "data_offsets");
     json_int_t begin = json_integer_value(json_array_get(offsets, 0));
     json_int_t end = json_integer_value(json_array_get(offsets, 1));
     return (struct stored_bytes){json_string_value(json_object_get(tensor, "dtype")), data_of(file, tensor),

@@ -18,11 +18,12 @@ struct checksums {
 
 /* ---- the list ---- */
 
-/* Whether a line begins with a sum and two spaces, or a space and an asterisk, as md5sum and its like write it. */
+/* Whether a line is a sum, two spaces, or a space and an asterisk, and a name, as md5sum and its like have it. */
 static bool is_valid(const char *line)
 {
     return strspn(line, "0123456789abcdef") == HASH_CHARACTERS && line[HASH_CHARACTERS] == ' '
-        && (line[HASH_CHARACTERS + 1] == ' ' || line[HASH_CHARACTERS + 1] == '*') && line[HASH_CHARACTERS + 2];
+        && (line[HASH_CHARACTERS + 1] == ' ' || line[HASH_CHARACTERS + 1] == '*')
+        && line[HASH_CHARACTERS + 2];
 }
 
 static void read_lines(struct checksums *checksums, FILE *file, const char *path)
@@ -33,8 +34,8 @@ static void read_lines(struct checksums *checksums, FILE *file, const char *path
         bool cut = !line[length];
         line[length] = '\0';
         if (cut || !is_valid(line))
-            die("%s: line %lu is not a sum and a file's name, as xxhsum -H2 writes them: the list was cut, or is"
-                " damaged", path, number);
+            die("%s: line %lu is not a sum and a file's name, as xxhsum -H2 writes them: the list was cut, or"
+                " is damaged", path, number);
         line[HASH_CHARACTERS] = '\0';
         json_t *sum = json_string(line), *name = json_string(line + HASH_CHARACTERS + 2);
         if (!sum || !name || json_object_set_new(checksums->sums, json_string_value(name), sum) != 0)
@@ -85,11 +86,11 @@ void checksums_check(const struct checksums *checksums, const char *name, const 
         return;
     const char *listed = json_string_value(json_object_get(checksums->sums, name));
     if (!listed)
-        die("%s/%s: not on the list of the directory's files, %s; if it belongs there, add it: xxhsum -H2 %s >> %s",
-            checksums->directory, name, CHECKSUMS_NAME, name, CHECKSUMS_NAME);
+        die("%s/%s: not on the list of the directory's files, %s; if it belongs there, add it: xxhsum -H2 %s"
+            " >> %s", checksums->directory, name, CHECKSUMS_NAME, name, CHECKSUMS_NAME);
     if (strcmp(listed, sum))
-        die("%s/%s: not as it was written: its sum differs from that in %s; take an unchanged copy, or, if the"
-            " change is meant, list the new sum (xxhsum -H2) or delete the list", checksums->directory, name,
+        die("%s/%s: not as it was written: its sum differs from that in %s; take an unchanged copy, or, if"
+            " the change is meant, list the new sum (xxhsum -H2) or delete the list", checksums->directory, name,
             CHECKSUMS_NAME);
 }
 

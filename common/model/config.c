@@ -24,7 +24,7 @@ struct family {
     size_t position_offset;
     size_t d_ff_ratio;                    /* where d_ff may be null: of d_model */
     const char *context;                  /* length of the table of learned positions */
-    const struct known_setting *defaults; /* what transformers' class of the family has for missing settings */
+    const struct known_setting *defaults; /* what transformers' class has for missing settings */
     const struct known_setting *fixed;
     const char *const *ignored;           /* settings of this family that change nothing; NULL-terminated */
     void (*read_more)(const struct settings *settings, struct model_config *config);
@@ -140,7 +140,8 @@ static void check_replaced(const struct settings *replaced, const struct setting
     json_object_foreach(replaced->json, key, value) {
         const char *text = json_string_value(value);
         bool type = !strcmp(key, "rope_type") || !strcmp(key, "type");
-        if (json_equal(value, json_object_get(rotary->json, key)) || (type && text && !strcmp(text, "default")))
+        if (json_equal(value, json_object_get(rotary->json, key))
+            || (type && text && !strcmp(text, "default")))
             setting(replaced, key);
     }
     settings_refuse_unread(replaced, none_ignored);
@@ -151,8 +152,8 @@ static void check_replaced(const struct settings *replaced, const struct setting
  * outside of rope_parameters, or 0; otherwise_part, where nothing states it. As transformers 5 has it,
  * rope_scaling, of before, takes the place of rope_parameters where both are there.
  */
-static void read_rotary(const struct settings *settings, struct model_config *config, double base, double part,
-                        double otherwise_part)
+static void read_rotary(const struct settings *settings, struct model_config *config, double base,
+                        double part, double otherwise_part)
 {
     static const char *const *const none_ignored[] = {NULL};
     struct settings scaling = rotary_object(settings, "rope_scaling", "rope_scaling.");
@@ -182,9 +183,11 @@ static void read_cutoffs(const struct settings *settings, struct model_config *c
     const json_t *cutoffs = setting(settings, "adaptive_input_cutoffs");
     size_t count = json_array_size(cutoffs);
     if (!json_is_array(cutoffs) || count < 1 || count >= MOST_CLUSTERS)
-        die("%s: 'adaptive_input_cutoffs' must be a list of 1 to %d numbers", settings->name, MOST_CLUSTERS - 1);
+        die("%s: 'adaptive_input_cutoffs' must be a list of 1 to %d numbers", settings->name,
+            MOST_CLUSTERS - 1);
     if (!json_equal(cutoffs, setting(settings, "adaptive_softmax_cutoffs")))
-        die("%s: 'adaptive_softmax_cutoffs' must be those of the input, 'adaptive_input_cutoffs'", settings->name);
+        die("%s: 'adaptive_softmax_cutoffs' must be those of the input, 'adaptive_input_cutoffs'",
+            settings->name);
     free(config->cutoffs);
     config->clusters = count + 1;
     config->cutoffs = new_array(config->clusters, sizeof *config->cutoffs);
@@ -199,7 +202,8 @@ static void read_cutoffs(const struct settings *settings, struct model_config *c
     }
     config->factor = setting_size(settings, "adaptive_input_factor", 1, MOST_WIDTH);
     if (setting_size(settings, "adaptive_softmax_factor", 1, MOST_WIDTH) != config->factor)
-        die("%s: 'adaptive_softmax_factor' must be that of the input, 'adaptive_input_factor'", settings->name);
+        die("%s: 'adaptive_softmax_factor' must be that of the input, 'adaptive_input_factor'",
+            settings->name);
     size_t width = config->d_model;
     for (size_t i = 0; i < count; i++)
         width /= config->factor;
@@ -244,14 +248,15 @@ static void read_llama_like(const struct settings *settings, struct model_config
 {
     config->key_value_heads = setting_size_or(settings, "num_key_value_heads", 1, MOST_WIDTH, config->heads);
     config->head_width = setting_size_or(settings, "head_dim", 1, MOST_WIDTH, config->head_width);
-    if (setting_size_or(settings, "attention.value_length", 1, MOST_WIDTH, config->head_width) != config->head_width)
-        die("%s: 'attention.value_length' differs from the width of keys, %zu", settings->name, config->head_width);
+    size_t width = config->head_width;
+    if (setting_size_or(settings, "attention.value_length", 1, MOST_WIDTH, width) != width)
+        die("%s: 'attention.value_length' differs from the width of keys, %zu", settings->name, width);
     if (config->heads % config->key_value_heads)
         die("%s: num_attention_heads %zu is not a multiple of num_key_value_heads %zu", settings->name,
             config->heads, config->key_value_heads);
-    /* GGUF files may state how many dimensions are turned, by its name there; these classes turn all of them */
-    size_t turned = setting_size_or(settings, "rope.dimension_count", 1, config->head_width, config->head_width);
-    double part = agreed_real(settings, "partial_rotary_factor", (double)turned / (double)config->head_width);
+    /* GGUF files may state how many dimensions are turned; transformers' classes turn all of them */
+    size_t turned = setting_size_or(settings, "rope.dimension_count", 1, width, width);
+    double part = agreed_real(settings, "partial_rotary_factor", (double)turned / (double)width);
     read_rotary(settings, config, setting_real_or(settings, "rope_theta", 0), part, 1);
 }
 
@@ -276,7 +281,7 @@ static void read_mistral(const struct settings *settings, struct model_config *c
     read_llama_like(settings, config);
 }
 
-/* Whether a layer of a Qwen model attends over the window: those behind max_window_layers, or that layer_types names. */
+/* Whether any layer of a Qwen model attends over the window: behind max_window_layers, or as layer_types says. */
 static bool has_window_layer(const struct settings *settings, const struct model_config *config)
 {
     const json_t *types = setting(settings, "layer_types"), *type;
@@ -301,8 +306,8 @@ static void read_qwen(const struct settings *settings, struct model_config *conf
     if (setting(settings, "sliding_window") && used && layer)
         read_window(settings, config);
     else if (layer && setting(settings, "layer_types"))
-        die("%s: 'layer_types' has sliding_attention, but 'use_sliding_window' and 'sliding_window' have no window",
-            settings->name);
+        die("%s: 'layer_types' has sliding_attention, but 'use_sliding_window' and 'sliding_window' have no"
+            " window", settings->name);
     read_llama_like(settings, config);
 }
 
@@ -342,28 +347,30 @@ static const struct known_setting gpt2_defaults[] = {
     {"tie_word_embeddings", "true", false}, NO_SETTING};
 static const struct known_setting opt_defaults[] = {
     {"vocab_size", "50272", false}, {"hidden_size", "768", false}, {"num_hidden_layers", "12", false},
-    {"ffn_dim", "3072", false}, {"max_position_embeddings", "2048", false}, {"num_attention_heads", "12", false},
-    {"activation_function", "\"relu\"", false}, {"bos_token_id", "2", false},
+    {"ffn_dim", "3072", false}, {"max_position_embeddings", "2048", false},
+    {"num_attention_heads", "12", false}, {"activation_function", "\"relu\"", false}, {"bos_token_id", "2", false},
     {"tie_word_embeddings", "true", false}, NO_SETTING};
 static const struct known_setting neox_defaults[] = {
     {"vocab_size", "50432", false}, {"hidden_size", "6144", false}, {"num_hidden_layers", "44", false},
-    {"num_attention_heads", "64", false}, {"intermediate_size", "24576", false}, {"hidden_act", "\"gelu\"", false},
-    {"max_position_embeddings", "2048", false}, {"layer_norm_eps", "1e-5", false}, {"bos_token_id", "0", false},
-    {"tie_word_embeddings", "false", false}, {"use_parallel_residual", "true", false},
+    {"num_attention_heads", "64", false}, {"intermediate_size", "24576", false},
+    {"hidden_act", "\"gelu\"", false}, {"max_position_embeddings", "2048", false}, {"layer_norm_eps", "1e-5", false},
+    {"bos_token_id", "0", false}, {"tie_word_embeddings", "false", false}, {"use_parallel_residual", "true", false},
     {"attention_bias", "true", false}, NO_SETTING};
 
 #define LLAMA_DEFAULTS \
-    {"hidden_size", "4096", false}, {"num_hidden_layers", "32", false}, {"num_attention_heads", "32", false}, \
-    {"hidden_act", "\"silu\"", false}, {"rms_norm_eps", "1e-6", false}, {"tie_word_embeddings", "false", false}
+    {"hidden_size", "4096", false}, {"num_hidden_layers", "32", false}, \
+    {"num_attention_heads", "32", false}, {"hidden_act", "\"silu\"", false}, \
+    {"rms_norm_eps", "1e-6", false}, {"tie_word_embeddings", "false", false}
 #define QWEN_DEFAULTS \
     LLAMA_DEFAULTS, {"vocab_size", "151936", false}, {"intermediate_size", "22016", false}, \
     {"num_key_value_heads", "32", false}, {"max_position_embeddings", "32768", false}, \
-    {"use_sliding_window", "false", false}, {"sliding_window", "4096", false}, {"max_window_layers", "28", false}
+    {"use_sliding_window", "false", false}, {"sliding_window", "4096", false}, \
+    {"max_window_layers", "28", false}
 
 static const struct known_setting llama_defaults[] = {
     LLAMA_DEFAULTS, {"vocab_size", "32000", false}, {"intermediate_size", "11008", false},
-    {"max_position_embeddings", "2048", false}, {"bos_token_id", "1", false}, {"attention_bias", "false", false},
-    {"mlp_bias", "false", false}, NO_SETTING};
+    {"max_position_embeddings", "2048", false}, {"bos_token_id", "1", false},
+    {"attention_bias", "false", false}, {"mlp_bias", "false", false}, NO_SETTING};
 static const struct known_setting mistral_defaults[] = {
     LLAMA_DEFAULTS, {"vocab_size", "32000", false}, {"intermediate_size", "14336", false},
     {"num_key_value_heads", "8", false}, {"max_position_embeddings", "131072", false},
@@ -374,13 +381,13 @@ static const struct known_setting qwen3_defaults[] = {
 
 /* Where the model came from, how it is stored, what program is to read it. */
 static const char *const origin_ignored[] = {
-    "_name_or_path", "architectures", "auto_map", "dtype", "is_llama_config", "tokenizer_class", "torch_dtype",
-    "transformers.js_config", "transformers_version", "unsloth_fixed", "unsloth_version", NULL};
+    "_name_or_path", "architectures", "auto_map", "dtype", "is_llama_config", "tokenizer_class",
+    "torch_dtype", "transformers.js_config", "transformers_version", "unsloth_fixed", "unsloth_version", NULL};
 
 /* Training: what is dropped at random, and the numbers that it began with. */
 static const char *const training_ignored[] = {
-    "activation_dropout", "attention_dropout", "attention_probs_dropout_prob", "attn_pdrop", "classifier_dropout",
-    "dropout", "embd_pdrop", "gradient_checkpointing", "hidden_dropout", "hidden_dropout_prob", "init_std",
+    "activation_dropout", "attention_dropout", "attention_probs_dropout_prob", "attn_pdrop",
+    "classifier_dropout", "dropout", "embd_pdrop", "gradient_checkpointing", "hidden_dropout", "hidden_dropout_prob", "init_std",
     "initializer_range", "layerdrop", "resid_pdrop", NULL};
 
 /* The same numbers by another way, or more of them given back. */
@@ -392,8 +399,8 @@ static const char *const means_ignored[] = {
 /* Tasks other than the next token's distribution. */
 static const char *const tasks_ignored[] = {
     "_num_labels", "finetuning_task", "id2label", "label2id", "num_labels", "prefix", "problem_type",
-    "summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj",
-    "task_specific_params", NULL};
+    "summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type",
+    "summary_use_proj", "task_specific_params", NULL};
 
 /* How text is generated from the distributions, and tokens that only this and training use. */
 static const char *const generation_ignored[] = {
@@ -458,7 +465,9 @@ bool model_is_gguf(const char *path)
 static uint32_t read_bos(const struct settings *settings, bool stated, size_t vocabulary)
 {
     json_int_t bos = json_integer_value(setting(settings, "bos_token_id"));
-    return !stated && bos >= (json_int_t)vocabulary ? NO_TOKEN : token_or_none(settings, "bos_token_id", vocabulary);
+    if (!stated && bos >= (json_int_t)vocabulary)
+        return NO_TOKEN;
+    return token_or_none(settings, "bos_token_id", vocabulary);
 }
 
 /* Takes what all families have in common. */

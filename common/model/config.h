@@ -33,7 +33,7 @@ struct model_config {
     bool final_norm;          /* before the output embedding */
     enum activation activation;
     bool gated;               /* m_i = f(g_i . x)(u_i . x), Shazeer 2020 */
-    bool query_key_value_bias, output_bias, ffn_bias, head_norms; /* what a directory's layers have, where it varies */
+    bool query_key_value_bias, output_bias, ffn_bias, head_norms; /* in a directory, where a family varies */
     bool parallel;            /* the feed-forward block reads the layer's input, not attention's result */
     enum position_kind position;
     size_t position_offset;   /* index of the first input's position */

@@ -92,12 +92,13 @@ static void describe_scaling(const struct description *description)
     char *type = has_key(description, key) ? gguf_word(description->file, key) : copy_string("linear");
     bool both = (factor < 0 || factor > 0) && (old < 0 || old > 0);
     if (both && (factor < old || factor > old))
-        die("%s: %s.rope.scaling.factor is %g, and %s.rope.scale_linear, its name of before, %g", description->path,
-            description->architecture, factor, description->architecture, old);
+        die("%s: %s.rope.scaling.factor is %g, and %s.rope.scale_linear, its name of before, %g",
+            description->path, description->architecture, factor, description->architecture, old);
     factor = factor < 0 || factor > 0 ? factor : old;
     bool none = !strcmp(type, "none");
     if (!none && (factor < 0 || factor > 0 || strcmp(type, "linear"))) /* no factor: no scaling */
-        json_put(description->config, "rope_scaling", json_make("{s:s, s:f}", "rope_type", type, "factor", factor));
+        json_put(description->config, "rope_scaling",
+                 json_make("{s:s, s:f}", "rope_type", type, "factor", factor));
     free(type);
     free(key);
 }
@@ -182,7 +183,8 @@ static void refuse_unread(const struct description *description)
         if (!strncmp(key, description->architecture, length) && key[length] == '.'
             && !json_object_get(description->read, key) && !is_unread_name(key + length + 1)
             && !gguf_is_neutral(description->file, key))
-            die("%s: metadata '%s' is not known, and may change what the model computes", description->path, key);
+            die("%s: metadata '%s' is not known, and may change what the model computes", description->path,
+                key);
     }
 }
 
@@ -192,8 +194,8 @@ static void refuse_part(const struct gguf *file, const char *path)
     static const char count_key[] = "split.count";
     uint64_t count = gguf_has_key(file, count_key) ? gguf_uint(file, count_key, 0, MOST) : 0;
     if (count > 1)
-        die("%s: one of %llu files into which a model was split; join them: llama-gguf-split --merge FIRST-PART"
-            " OUTPUT (of llama.cpp)", path, (unsigned long long)count);
+        die("%s: one of %llu files into which a model was split; join them: llama-gguf-split --merge"
+            " FIRST-PART OUTPUT (of llama.cpp)", path, (unsigned long long)count);
 }
 
 /* A file of something else than a model, as general.type has it. */
@@ -201,7 +203,8 @@ static void refuse_other_types(const struct gguf *file, const char *path)
 {
     char *type = gguf_has_key(file, "general.type") ? gguf_word(file, "general.type") : copy_string("model");
     if (!strcmp(type, "adapter"))
-        die("%s: an adapter (LoRA), not a model; merge it into its model: llama-export-lora (of llama.cpp)", path);
+        die("%s: an adapter (LoRA), not a model; merge it into its model: llama-export-lora (of"
+            " llama.cpp)", path);
     if (strcmp(type, "model"))
         die("%s: general.type is '%s', not 'model'", path, type);
     free(type);

@@ -24,7 +24,7 @@ enum layout {
 };
 
 /* Whether files have a tensor: SOMETIMES as it happens, the others as the config says. */
-enum presence { ALWAYS, SOMETIMES, QUERY_KEY_VALUE_BIAS, OUTPUT_BIAS, FFN_BIAS, HEAD_NORMS };
+enum presence { ALWAYS, SOMETIMES, QKV_BIAS, OUTPUT_BIAS, FFN_BIAS, HEAD_NORMS };
 
 /* A tensor's name in the file, %zu being the layer, and where it goes. */
 struct tensor_row {
@@ -83,9 +83,9 @@ static const struct tensor_row gpt2_layers[] = {
 
 static const struct tensor_row neox_layers[] = {
     NORM("layers.%zu.input_layernorm", attention_norm, ALWAYS),
-    LINEAR("layers.%zu.attention.query_key_value", query, QUERY, D_MODEL, INTERLEAVED, 0, QUERY_KEY_VALUE_BIAS),
-    LINEAR("layers.%zu.attention.query_key_value", key, KEY_VALUE, D_MODEL, INTERLEAVED, 1, QUERY_KEY_VALUE_BIAS),
-    LINEAR("layers.%zu.attention.query_key_value", value, KEY_VALUE, D_MODEL, INTERLEAVED, 2, QUERY_KEY_VALUE_BIAS),
+    LINEAR("layers.%zu.attention.query_key_value", query, QUERY, D_MODEL, INTERLEAVED, 0, QKV_BIAS),
+    LINEAR("layers.%zu.attention.query_key_value", key, KEY_VALUE, D_MODEL, INTERLEAVED, 1, QKV_BIAS),
+    LINEAR("layers.%zu.attention.query_key_value", value, KEY_VALUE, D_MODEL, INTERLEAVED, 2, QKV_BIAS),
     LINEAR("layers.%zu.attention.dense", attention_output, D_MODEL, QUERY, PLAIN, 0, OUTPUT_BIAS),
     NORM("layers.%zu.post_attention_layernorm", ffn_norm, ALWAYS),
     LINEAR("layers.%zu.mlp.dense_h_to_4h", keys, D_FF, D_MODEL, PLAIN, 0, ALWAYS),
@@ -95,9 +95,9 @@ static const struct tensor_row neox_layers[] = {
 
 static const struct tensor_row llama_layers[] = {
     {"layers.%zu.input_layernorm.weight", FIELD(attention_norm_gain), D_MODEL, ONE, PLAIN, 0, ALWAYS},
-    LINEAR("layers.%zu.self_attn.q_proj", query, QUERY, D_MODEL, PLAIN, 0, QUERY_KEY_VALUE_BIAS),
-    LINEAR("layers.%zu.self_attn.k_proj", key, KEY_VALUE, D_MODEL, PLAIN, 0, QUERY_KEY_VALUE_BIAS),
-    LINEAR("layers.%zu.self_attn.v_proj", value, KEY_VALUE, D_MODEL, PLAIN, 0, QUERY_KEY_VALUE_BIAS),
+    LINEAR("layers.%zu.self_attn.q_proj", query, QUERY, D_MODEL, PLAIN, 0, QKV_BIAS),
+    LINEAR("layers.%zu.self_attn.k_proj", key, KEY_VALUE, D_MODEL, PLAIN, 0, QKV_BIAS),
+    LINEAR("layers.%zu.self_attn.v_proj", value, KEY_VALUE, D_MODEL, PLAIN, 0, QKV_BIAS),
     {"layers.%zu.self_attn.q_norm.weight", FIELD(query_norm_gain), HEAD, ONE, PLAIN, 0, HEAD_NORMS},
     {"layers.%zu.self_attn.k_norm.weight", FIELD(key_norm_gain), HEAD, ONE, PLAIN, 0, HEAD_NORMS},
     LINEAR("layers.%zu.self_attn.o_proj", attention_output, D_MODEL, QUERY, PLAIN, 0, OUTPUT_BIAS),
@@ -239,7 +239,7 @@ static bool is_expected(const struct loading *loading, const struct tensor_row *
         return true;
     case SOMETIMES:
         return weights_has(loading->model->weights, name);
-    case QUERY_KEY_VALUE_BIAS:
+    case QKV_BIAS:
         return config->query_key_value_bias;
     case OUTPUT_BIAS:
         return config->output_bias;
@@ -419,8 +419,8 @@ static bool has_other_output(const struct loading *loading)
     char *input = format_string("%s%s", loading->prefix, loading->names->embeddings);
     bool other = weights_has(weights, output) && !weights_equal(weights, input, output);
     if (other)
-        warn("%s: the config ties the output to the input's words (tie_word_embeddings), but tensor '%s' differs"
-             " from '%s'; it is used, as transformers does", weights_file(weights, output), output, input);
+        warn("%s: the config ties the output to the input's words (tie_word_embeddings), but tensor '%s'"
+             " differs from '%s'; it is used, as transformers does", weights_file(weights, output), output, input);
     free(input);
     return other;
 }
@@ -453,8 +453,9 @@ static void refuse_wrapped(struct weights *weights, const char *embeddings)
     const char *name = weights_find(weights, embeddings);
     for (size_t i = 0; name && i < sizeof wrappers / sizeof *wrappers; i++)
         if (!strncmp(name, wrappers[i].prefix, strlen(wrappers[i].prefix)))
-            die("%s: the names of its tensors begin with '%s', which %s puts there (as '%s'); %s, or rename them",
-                weights_file(weights, name), wrappers[i].prefix, wrappers[i].origin, name, wrappers[i].advice);
+            die("%s: the names of its tensors begin with '%s', which %s puts there (as '%s'); %s, or rename"
+                " them", weights_file(weights, name), wrappers[i].prefix, wrappers[i].origin, name,
+                wrappers[i].advice);
 }
 
 /* The prefix with which this file's names begin: some files leave the outer one out. */
@@ -527,14 +528,14 @@ static void scale_frequencies(struct model *model)
     free(divisors);
 }
 
-/* Ends the program for the folder of an adapter, be a model beside it: transformers would load both together. */
+/* Ends the program for an adapter's folder, be a model in it too: transformers would load both together. */
 static void refuse_adapter(const char *path)
 {
     char *name = format_string("%s/adapter_config.json", path);
     if (access(name, F_OK) == 0)
-        die("%s: the folder of an adapter (LoRA), not of a model; merge it into its model and save that, with PEFT:"
-            " AutoPeftModelForCausalLM.from_pretrained(\"%s\").merge_and_unload().save_pretrained(\"NEW\")", name,
-            path);
+        die("%s: the folder of an adapter (LoRA), not of a model; merge it into its model and save that, with"
+            " PEFT: AutoPeftModelForCausalLM.from_pretrained(\"%s\").merge_and_unload().save_pretrained(\"NEW\")",
+            name, path);
     free(name);
 }
 

@@ -35,7 +35,7 @@ static const char *file_name(const struct weights *weights, size_t shard)
     return weights->paths[shard] + strlen(weights->directory) + 1;
 }
 
-/* The shard that the index names for the tensor. Where it names none, the first, which says that it is missing. */
+/* The shard that the index names for the tensor. Where it names none, the first, which says that it lacks it. */
 static size_t shard_of(const struct weights *weights, const char *name)
 {
     const char *file = json_string_value(json_object_get(weights->index, name));
@@ -96,8 +96,8 @@ static void refuse_other_forms(const char *directory)
                                         "flax_model.msgpack", "consolidated.00.pth", NULL};
     for (size_t i = 0; names[i]; i++)
         if (is_there(directory, names[i]))
-            die("%s: has its weights in %s, not in model.safetensors; load it with transformers and save it again:"
-                " AutoModelForCausalLM.from_pretrained(\"%s\").save_pretrained(\"NEW\")", directory, names[i],
+            die("%s: has its weights in %s, not in model.safetensors; load it with transformers and save it"
+                " again: AutoModelForCausalLM.from_pretrained(\"%s\").save_pretrained(\"NEW\")", directory, names[i],
                 directory);
 }
 
@@ -184,8 +184,8 @@ static void check_place(const struct weights *weights, size_t shard, const char 
 {
     const char *file = json_string_value(json_object_get(weights->index, name));
     if (weights->index && (!file || strcmp(file, file_name(weights, shard))))
-        die("%s: tensor '%s' is in this file, but model.safetensors.index.json places it in %s; take the model's own"
-            " files", weights->paths[shard], name, file ? file : "none");
+        die("%s: tensor '%s' is in this file, but model.safetensors.index.json places it in %s; take the"
+            " model's own files", weights->paths[shard], name, file ? file : "none");
 }
 
 void weights_read(struct weights *weights, const char *name, size_t rows, size_t columns, float *values)
@@ -247,7 +247,8 @@ static bool is_unused(const struct weights *weights, const char *name, const cha
 }
 
 /* The same for one that a shard has, be it a second time. */
-static bool is_unused_in(const struct weights *weights, size_t shard, const char *name, const char *const *ignored)
+static bool is_unused_in(const struct weights *weights, size_t shard, const char *name,
+                         const char *const *ignored)
 {
     if (!safetensors_has(weights->shards[shard], name) || ends_with_one_of(name, ignored))
         return false;

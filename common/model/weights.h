@@ -34,7 +34,7 @@ void weights_read(struct weights *weights, const char *name, size_t rows, size_t
  */
 const float *weights_map(struct weights *weights, const char *name, size_t rows, size_t columns);
 
-/* Whether two tensors that are there, in safetensors files, are stored as the same type and the same bytes. */
+/* Whether two tensors that are there, in safetensors files, are of the same type and the same bytes. */
 bool weights_equal(const struct weights *weights, const char *a, const char *b);
 
 /* The name of a tensor that ends so, or NULL. */
@@ -48,7 +48,7 @@ const char *weights_find(const struct weights *weights, const char *ending);
  */
 const char *weights_unused(const struct weights *weights, const char *const *ignored);
 
-/* Adds all bytes of the files to a hash, and on the way compares each with its directory's sums, if it has any. */
+/* Adds all bytes of the files to a hash, and on the way checks each against its directory's sums, if any. */
 void weights_hash(const struct weights *weights, struct hash *hash);
 
 /* The GGUF file, or NULL where the tensors are in safetensors files. */

@@ -73,11 +73,8 @@ struct dictionary *dictionary_read_file(const char *path, size_t vocabulary, uin
     text_close(text);
     hash_finish(hash, dictionary->id);
     if (dictionary->size < vocabulary)
-        die("%s: %zu words and special symbols, the model has %zu: the file was cut, or is another model's", path,
-            dictionary->size, vocabulary);
-    if (dictionary->unknown >= dictionary->size)
-        die("%s: unk_token_id %u is not in the dictionary of %zu words", path, dictionary->unknown,
-            dictionary->size);
+        die("%s: %zu words and special symbols, the model has %zu: the file was cut, or is another model's",
+            path, dictionary->size, vocabulary);
     return dictionary;
 }
 

@@ -17,8 +17,9 @@ struct dictionary {
 };
 
 /*
- * Reads config.path/dict.txt. A damaged file, or more words than the
- * model's vocabulary, ends the program.
+ * Reads config.path/dict.txt. A damaged file, one that does not have the sum that
+ * its directory lists, or more or fewer words than the model's vocabulary end the
+ * program.
  */
 struct dictionary *dictionary_read(const struct model_config *config);
 
