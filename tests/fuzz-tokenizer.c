@@ -1,15 +1,17 @@
 /*
  * A fuzzer of what reads byte-level BPE: a folder with tokenizer.json, or
- * vocab.json, merges.txt and special_tokens_map.json; encodes the lines of a file
- * "text" there, and reads the tokens.
+ * vocab.json and merges.txt, and the settings beside them; encodes the lines of a
+ * file "text" there, or what a file "raw" has, and reads the tokens.
  */
 #include "fuzz.h"
 #include "text/normalize.h"
 #include "text/text.h"
 #include "text/tokenizer.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { VOCABULARY = 1 << 12 };
 
@@ -31,12 +33,15 @@ static void encode(struct tokenizer *tokenizer, struct text_reader *reader)
 static void read_folder(const uint8_t *bytes, size_t size)
 {
     static const char *const names[] = {"tokenizer.json", "vocab.json", "merges.txt", "special_tokens_map.json",
-                                        "text", NULL};
-    char path[4096];
+                                        "tokenizer_config.json", "added_tokens.json", "config.json", "text", "raw", NULL};
+    char folder[4096], raw[5000], text[5000];
     fuzz_files(bytes, size, names);
-    struct model_config config = {.path = strcpy(path, fuzz_folder()), .vocabulary = VOCABULARY, .unknown = NO_TOKEN};
+    snprintf(raw, sizeof raw, "%s/raw", strcpy(folder, fuzz_folder()));
+    snprintf(text, sizeof text, "%s/text", folder);
+    struct model_config config = {.path = folder, .architecture = "llama", .vocabulary = VOCABULARY, .unknown = NO_TOKEN};
     struct tokenizer *tokenizer = tokenizer_read(&config);
-    struct text_reader *reader = text_open(strcat(path, "/text"), TEXT_LINES, NULL);
+    struct text_reader *reader = access(raw, F_OK) == 0 ? text_open(raw, TEXT_RAW, "en")
+                                                        : text_open(text, TEXT_LINES, NULL);
     encode(tokenizer, reader);
     text_close(reader);
     tokenizer_free(tokenizer);
@@ -49,6 +54,13 @@ static void prepare(void)
     struct normalizer *normalizer = normalizer_new();
     normalize(normalizer, (struct span){accented, sizeof accented - 1});
     normalizer_free(normalizer);
+
+    static const char sentences[] = "He saw Mr. Lee. He ran.";
+    struct span sentence;
+    struct text_reader *reader = text_open(fuzz_file("raw", (const uint8_t *)sentences, sizeof sentences - 1), TEXT_RAW, "en");
+    while (text_next(reader, &sentence))
+        continue;
+    text_close(reader);
 }
 
 const struct fuzzer fuzzer = {read_folder, prepare, 1 << 23, 64}; /* BPE has a cache of 4 MiB */

@@ -46,9 +46,19 @@ def tokenizer_seeds():
              for i, (changes, *_) in enumerate([*refused, *by_hand])}
     vocabulary = json.dumps({"a": 0, "b": 1, "ab": 2, "\u0120": 3, "\u0120a": 4, "<s>": 5}).encode()
     specials = json.dumps({"bos_token": "<s>", "unk_token": {"content": "b"}}).encode()
-    for name, line in {"pair": text, "no-tokens": b"!\n"}.items():
-        seeds[name] = files(vocab__json=vocabulary, merges__txt=b"#version: 0.2\na b\n\xc4\xa0 a\n", text=line,
-                            special_tokens_map__json=specials)
+    pair = {"vocab__json": vocabulary, "merges__txt": b"#version: 0.2\na b\n\xc4\xa0 a\n"}
+    for name in "GPT2Tokenizer", "GPTNeoXTokenizerFast", "Qwen2Tokenizer":
+        settings = {"tokenizer_class": name, "add_prefix_space": True, "eos_token": "<s>", "x_token": "b", "unk_token": None,
+                    "pad_token": {"__type": "AddedToken", "content": "<p>", "lstrip": True},
+                    "additional_special_tokens": ["<q>", "a"]}
+        seeds[name] = files(**pair, text=text, tokenizer_config__json=json.dumps(settings).encode(),
+                            special_tokens_map__json=specials, added_tokens__json=b'{"<x>": 6, "<y>": 7}')
+        settings["added_tokens_decoder"] = {"5": {"content": "<s>", "rstrip": True}, "6": {"content": "<z>", "special": True}}
+        seeds[f"{name}-decoder"] = files(**pair, text=b"!\n", tokenizer_config__json=json.dumps(settings).encode())
+    plain = json.dumps({"extra_special_tokens": {"x": "<s>"}, "add_prefix_space": False}).encode()
+    marks = "e\u0301\u0316".encode() * 100 + b" Mr. Lee. He\n\nran.\n"
+    seeds["raw"] = files(tokenizer__json=bpe.small(normalizer={"type": "NFC"}).encode(), raw=marks, tokenizer_config__json=plain,
+                         config__json=b'{"tokenizer_class": "PreTrainedTokenizerFast"}')
     return seeds
 
 

@@ -369,10 +369,17 @@ static bool ends_in_abbreviation(const struct text_reader *reader, struct span t
     return false;
 }
 
+/* What of the paragraph no sentence has been given of. */
+static struct span rest_of(const struct text_reader *reader)
+{
+    size_t length = reader->paragraph.length - reader->used;
+    return (struct span){length ? reader->paragraph.bytes + reader->used : "", length};
+}
+
 /* A sentence of the paragraph at hand. False: another paragraph, or more of this one, is needed. */
 static bool raw_sentence(struct text_reader *reader, struct span *sentence)
 {
-    struct span rest = {reader->paragraph.bytes + reader->used, reader->paragraph.length - reader->used};
+    struct span rest = rest_of(reader);
     if (rest.length == 0)
         return false;
     set_text(reader, reader->sentences, rest);
@@ -408,7 +415,7 @@ static bool next_wikitext(struct text_reader *reader, struct span *sentence)
 {
     struct span line, token;
     for (;;) {
-        struct span rest = {reader->paragraph.bytes + reader->used, reader->paragraph.length - reader->used};
+        struct span rest = rest_of(reader);
         if (next_token(rest, &(size_t){0}, &token)) {
             *sentence = (struct span){rest.bytes, wikitext_sentence(rest, &reader->quotes)};
             reader->used += sentence->length;
