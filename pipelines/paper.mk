@@ -17,7 +17,8 @@
 
 SCRIPTS := $(dir $(lastword $(MAKEFILE_LIST)))
 OPTIONS := $(OUT)/.options
-export PATH := $(BIN):$(PATH)
+# The clone's path may have spaces or dollars, so BIN is relative to it, and neither is expanded here.
+export PATH := $(if $(filter /%,$(BIN)),$(BIN),$(CURDIR)/$(BIN)):$(value PATH)
 
 # $(call tokenizing,TEXT)
 tokenizing = --mode $(MODE) --name "$(basename $(notdir $(1)))"
