@@ -111,7 +111,7 @@ test: ## set up, build with gcc, clang and the sanitizers, run all tests
 	@$(MAKE) $(BUILDING) all unit-tests test-programs
 	@$(MAKE) $(BUILDING) all unit-tests test-programs CC=clang
 	@$(MAKE) $(BUILDING) all unit-tests test-programs BUILD=sanitize
-	@$(PYTHON) -m pytest -q -p no:cacheprovider -n auto --dist loadfile tests
+	@$(PYTHON) -m pytest -q -rs -p no:cacheprovider -n auto --dist loadfile tests
 
 systems: ## both commands on bare Debian 12, 13 and Ubuntu 24.04, a pipeline on arm64; as root; NAMES="debian-13 arm64" COMMANDS=run
 	@./setup.sh test

@@ -204,7 +204,8 @@ def system(name, mounts=True):
     """A System of a release, gone afterwards."""
     archive = bare(name)
     with emptied(FOLDER / f"{name}.{os.getpid()}") as path:
-        subprocess.run(["tar", "-C", path, "-xzf", archive], check=True)
+        if subprocess.run(["tar", "-C", path, "-xzf", archive], check=False).returncode:
+            raise Unavailable(f"{archive} cannot be unpacked here")
         copy_settings(path)
         yield System(name, path, mounts)
 
