@@ -7,7 +7,8 @@ thing where this machine is x86-64: the tools are cross-compiled against Debian'
 libraries, run through qemu-user in a small pipeline, and its numbers are compared with
 those of this machine's tools (compare_pipelines).
 
-What cannot be had here (no root, no mirror) is said, and is no failure.
+MIRROR_DEBIAN and MIRROR_UBUNTU say where the releases come from, else this machine's apt does,
+else debootstrap.  What cannot be had here (no root, no mirror) is said, and is no failure.
 """
 
 import argparse
@@ -82,8 +83,7 @@ def output_of(*argv):
 # ------------------------------------------------------------- this machine's settings
 
 def mirror(distribution):
-    """The mirror of a distribution: MIRROR_DEBIAN or MIRROR_UBUNTU, else the one that this
-    machine's apt uses, else none, which leaves it to debootstrap."""
+    """The mirror of a distribution, or "", which leaves it to debootstrap."""
     given = os.environ.get(f"MIRROR_{distribution.upper()}")
     sites = output_of("apt-get", "indextargets", "--format", "$(LABEL) $(SITE)", "Created-By: Packages").split("\n")
     return given or next((site.split()[1] for site in sites if site.startswith(f"{distribution} ")), "")
@@ -207,7 +207,9 @@ def system(name, mounts=True):
         if subprocess.run(["tar", "-C", path, "-xzf", archive], check=False).returncode:
             raise Unavailable(f"{archive} cannot be unpacked here")
         copy_settings(path)
-        yield System(name, path, mounts)
+        unpacked = System(name, path, mounts)
+        unpacked.must("update-ca-certificates", FOLDER / f"{name}.certificates.log")
+        yield unpacked
 
 
 def copy_tree(system):
