@@ -13,7 +13,10 @@ WARNINGS = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
 # No contraction of a * b + c: results are then the same bits on every x86 processor.
 CFLAGS_release = -O3 -g
 CFLAGS_sanitize = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-PACKAGES = msgpack jansson zlib icu-uc libpcre2-8 libxxhash openblas libzip
+# Debian 12 and older call msgpack-c's C library msgpack; Debian 13 and Ubuntu 24.04 call it by its name.
+MSGPACK := $(if $(shell pkg-config --exists msgpack 2>&1 || echo no),msgpack-c,msgpack)
+PACKAGES = $(MSGPACK) jansson zlib icu-uc libpcre2-8 libxxhash openblas libzip
+HEADERS = csv.h uthash.h $(if $(filter unit-tests,$(MAKECMDGOALS)),cmocka.h)
 ALL_CPPFLAGS = -Icommon -D_POSIX_C_SOURCE=200809L $(shell pkg-config --cflags $(PACKAGES)) $(CPPFLAGS)
 ALL_CFLAGS = -std=c11 $(WARNINGS) -ffp-contract=off -fno-math-errno $(CFLAGS_$(BUILD)) $(CFLAGS)
 ALL_LDFLAGS = $(CFLAGS_$(BUILD)) -pthread -Wl,--as-needed $(LDFLAGS)
@@ -31,12 +34,27 @@ FUZZ_WRAPPED = die fclose mmap munmap open_memstream pcre2_jit_compile_8 pcre2_j
 CFLAGS_fuzz = -O1 -g -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all -fno-omit-frame-pointer
 FUZZ_OPTIONS = -max_total_time=$(SECONDS) -timeout=20 -rss_limit_mb=4000 -max_len=40000
 
+# What 'make systems' makes, and where; empty: everywhere.
+COMMANDS ?= run,test
+NAMES ?=
+
 # How other targets call make to build: on all processors, unless -j says on how many.
 BUILDING = --no-print-directory -s $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
 
 # V=1 shows whole commands.
 Q = $(if $(V),,@)
 SAY = $(if $(V),@true,@echo)
+
+# make splits names at white space, expands their dollars, and gives them to the shell, so what
+# 'make paper' and 'make run' are given can have none of these. Letters of any language are right.
+UNFIT = $$ " ' ` \ \# : ; % * ? [ ] ( ) { } | & < > = ~ !
+is_given = $(filter command environment,$(firstword $(origin $(1))))
+is_unfit = $(or $(word 2,[$(value $(1))]),$(strip $(foreach sign,$(UNFIT),$(findstring $(sign),$(value $(1))))))
+ifneq ($(filter run paper,$(MAKECMDGOALS)),)
+$(foreach name,MODEL CORPUS VALID OUT,$(if $(and $(call is_given,$(name)),$(call is_unfit,$(name))),$(error $(name) is \
+"$(value $(name))", but make cannot work on names with white space or one of $(UNFIT): rename it, or give a link to it)))
+$(if $(findstring :,$(CURDIR)),$(error The name of this folder, $(CURDIR), has a colon, which cannot be in PATH: rename it))
+endif
 
 # What 'make paper' and 'make run' run on. MODEL: brown-lm, smollm2, a directory, or a GGUF file.
 # CORPUS: brown, or a file; MODE: how tokenize reads it; VALID: a file for section 5 (default: that of
@@ -82,7 +100,7 @@ run paper:
 	@mkdir -p build && flock build $(MAKE) $(BUILDING) all
 	@$(if $(filter brown,$(CORPUS)),./data/brown.sh,true)
 	@$(if $(filter smollm2,$(MODEL)),./data/smollm2.sh,true)
-	@$(MAKE) --no-print-directory -f pipelines/paper.mk $(WHAT) BIN="$(CURDIR)/$(DIR)" MODEL="$(MODEL_PATH)" \
+	@$(MAKE) --no-print-directory -f pipelines/paper.mk $(WHAT) BIN="$(DIR)" MODEL="$(MODEL_PATH)" \
 		TEXT="$(TEXT)" VALID="$(VALID)" MODE="$(MODE)" SENTENCES="$(SENTENCES)" \
 		PREFIXES="$(PREFIXES)" KEYS="$(KEYS)" REMOVALS="$(REMOVALS)" OUT="$(OUT)" ANNOTATIONS="$(ANNOTATIONS)"
 	@echo "Results are in $(OUT): tables, figures/, and report/index.html to open in a browser."
@@ -93,7 +111,12 @@ test: ## set up, build with gcc, clang and the sanitizers, run all tests
 	@$(MAKE) $(BUILDING) all unit-tests test-programs
 	@$(MAKE) $(BUILDING) all unit-tests test-programs CC=clang
 	@$(MAKE) $(BUILDING) all unit-tests test-programs BUILD=sanitize
-	@$(PYTHON) -m pytest -q -p no:cacheprovider -n auto --dist loadfile tests
+	@$(PYTHON) -m pytest -q -rs -p no:cacheprovider -n auto --dist loadfile tests
+
+systems: ## both commands on bare Debian 12, 13 and Ubuntu 24.04, a pipeline on arm64; as root; NAMES="debian-13 arm64" COMMANDS=run
+	@./setup.sh test
+	@$(MAKE) --no-print-directory run
+	@$(PYTHON) tests/systems.py --commands "$(COMMANDS)" $(NAMES)
 
 bench: ## arithmetic beside plain matrix products, at the paper's and SmolLM2's shapes; pruned beside whole projections
 	@./setup.sh run
@@ -151,7 +174,16 @@ $(DIR)/libffkv.a: $(COMMON)
 	$(Q)rm -f $@
 	$(Q)$(AR) rc $@ $^
 
-$(DIR)/%.o: %.c
+# What must be there before anything is compiled; one sentence says what is not.
+libraries:
+	@missing=; for program in $(CC) pkg-config; do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+	[ -n "$$missing" ] || pkg-config --exists $(PACKAGES) || \
+		for package in $(PACKAGES); do pkg-config --exists $$package || missing="$$missing $$package"; done; \
+	[ -n "$$missing" ] || for header in $(HEADERS); do \
+		echo "#include <$$header>" | $(CC) $(CPPFLAGS) -E - >/dev/null 2>&1 || missing="$$missing $$header"; done; \
+	[ -z "$$missing" ] || { echo "make: what is needed is not there:$$missing: run ./setup.sh, which installs it" >&2; exit 1; }
+
+$(DIR)/%.o: %.c | libraries
 	$(SAY) "compile $@"
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
@@ -164,4 +196,4 @@ $(DIR)/%.embedded.o: %
 
 -include $(wildcard $(DIR)/*/*.d $(DIR)/*/*/*.d)
 .SECONDARY:
-.PHONY: all run paper test bench fuzz unit-tests bench-program test-programs install uninstall clean help
+.PHONY: all run paper test systems bench fuzz libraries unit-tests bench-program test-programs install uninstall clean help

@@ -21,7 +21,8 @@
 GRAPH := $(lastword $(MAKEFILE_LIST))
 SCRIPTS := $(patsubst %/,%,$(dir $(GRAPH)))
 export MODEL TEXT VALID OUT BIN SCRIPTS
-export PATH := $(BIN):$(PATH)
+# The clone's path may have spaces or dollars, so BIN is relative to it, and neither is expanded here.
+export PATH := $(if $(filter /%,$(BIN)),$(BIN),$(CURDIR)/$(BIN)):$(value PATH)
 
 ifndef ALONE
 
