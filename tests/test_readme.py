@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import streams
-from helpers import ok
+from helpers import TIMEOUT, ok
 
 README = pathlib.Path(__file__).resolve().parent.parent / "README.md"
 
@@ -21,7 +21,8 @@ def test_example_stage(bin, model, valid):
     tokens = ok(bin, "tokenize", "--model", model, "--limit", 200, valid)
     activations = ok(bin, "forward-dump", "--model", model, stdin=tokens)
     triggers = ok(bin, "topk-keys", "--top", 5, stdin=activations)
-    done = subprocess.run([sys.executable, "-c", program], input=triggers, capture_output=True, check=True)
+    done = subprocess.run([sys.executable, "-c", program], input=triggers, capture_output=True, timeout=TIMEOUT,
+                          check=True)
 
     expected = {}
     for record in streams.read(triggers).records:
@@ -34,5 +35,6 @@ def test_example_stage(bin, model, valid):
     assert [float(share) for _, share in lines] == [np.mean(expected[layer]) for layer in sorted(expected)]
     assert any(0 < float(share) < 1 for _, share in lines)
 
-    cut = subprocess.run([sys.executable, "-c", program], input=triggers[:-50], capture_output=True, check=False)
+    cut = subprocess.run([sys.executable, "-c", program], input=triggers[:-50], capture_output=True,
+                         timeout=TIMEOUT, check=False)
     assert cut.returncode != 0
