@@ -1,13 +1,13 @@
 #include "dictionary.h"
 
 #include "hash.h"
+#include "hash_map.h"
 #include "messages.h"
 #include "text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
 static const char *const special_symbols[] = {"<s>", "<pad>", "</s>", "<unk>"};
 enum { SPECIAL_UNKNOWN = 3 };

@@ -1,5 +1,6 @@
 #include "fairseq.h"
 
+#include "hash_map.h"
 #include "messages.h"
 #include "stream.h"
 
@@ -7,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
 /* Bounds as those of the loader. */
 enum { MOST_LAYERS = 4096, MOST_WIDTH = 1 << 20, MOST_VOCABULARY = 1 << 26, MOST_CLUSTERS = 16 };

@@ -1,11 +1,11 @@
 #include "stop_words.h"
 
+#include "hash_map.h"
 #include "messages.h"
 #include "text.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
 struct word {
     UT_hash_handle hh;

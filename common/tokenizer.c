@@ -3,12 +3,12 @@
 #include "bpe.h"
 #include "dictionary.h"
 #include "gguf_model.h"
+#include "input.h"
 #include "messages.h"
 #include "model.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* One of the two. */
 struct tokenizer {
@@ -22,7 +22,7 @@ struct tokenizer {
 static char *find_file(const struct model_config *config, const char *name)
 {
     char *path = format_string("%s/%s", config->path, name);
-    if (access(path, F_OK) == 0)
+    if (input_exists(path))
         return path;
     free(path);
     return NULL;

@@ -1,5 +1,6 @@
 #include "torchfile.h"
 
+#include "hash_map.h"
 #include "messages.h"
 
 #include <errno.h>
@@ -9,7 +10,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <uthash.h>
 #include <zip.h>
 
 enum { MOST_PICKLE_ENTRY = 64 << 20 };

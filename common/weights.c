@@ -2,6 +2,7 @@
 
 #include "config.h"
 #include "gguf.h"
+#include "input.h"
 #include "json.h"
 #include "messages.h"
 #include "safetensors.h"
@@ -9,7 +10,6 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { MOST_SHARDS = 1000 };
 
@@ -72,7 +72,7 @@ struct weights *weights_open(const char *path)
         return weights;
     }
     char *index_path = format_string("%s/model.safetensors.index.json", path);
-    if (access(index_path, F_OK) == 0)
+    if (input_exists(index_path))
         add_index(weights, path, index_path);
     else
         add_file(weights, path, "model.safetensors");

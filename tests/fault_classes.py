@@ -180,20 +180,21 @@ def left_out(chance, data):
 
 
 def followed(chance, data):
-    return data + chance.choice([b"\0", b"\xc0", b"x" * 100, data, data[:100], gzip.compress(b"more")])
+    """By what is no further member of gzip's."""
+    return data + chance.choice([b"\0", b"\xc0", b"x" * 100, b"\x1f\x8b", data[:100]])
 
 
 def lying_length(chance, data):
     """A binary value's length is another than that of its bytes, in a stream whose checksum is right."""
     items = streams.items(data)
     body = [data[item.start:item.end] for item in items[:-1]]
-    places = [(i, match.start()) for i, part in enumerate(body) if i
-              for match in re.finditer(rb"[\xc4\xc5\xc6]", part)]
-    i, at = chance.choice(places)
-    size = {0xC4: 1, 0xC5: 2, 0xC6: 4}[body[i][at]]
-    part = bytearray(body[i])
-    part[at + 1:at + 1 + size] = chance.choice([b"\xff" * size, bytes(size), chance.randbytes(size)])
-    body[i] = bytes(part)
+    i, name = chance.choice([(i, name) for i, item in enumerate(items[:-1]) for name, value in item.value.items()
+                             if isinstance(value, bytes)])
+    value = items[i].value[name]
+    key, size = streams.pack(name), len(streams.pack(value)) - len(value) - 1
+    at = body[i].index(key + streams.pack(value)) + len(key) + 1
+    lie = chance.choice([b"\xff" * size, bytes(size), chance.randbytes(size)])
+    body[i] = body[i][:at] + lie + body[i][at + size:]
     return with_trailer(b"".join(body), items[-1].value)
 
 
@@ -208,7 +209,7 @@ def lying_trailer(chance, data):
 
 
 def with_trailer(body, trailer):
-    return streams.finish(body, trailer["records"], trailer, **{"records": trailer["records"]})
+    return streams.finish(body, trailer["records"], trailer)
 
 
 BLIND = [cut, flipped, overwritten, doubled, left_out, followed]  # to what the bytes mean

@@ -375,6 +375,8 @@ def one(campaign, seed, name, function):
         outcome = function(case)
     except Bad as bad:
         outcome, why = bad.outcome, str(bad)
+    except Exception as error:
+        raise RuntimeError(f"the harness itself fails at seed {seed}: {case.what}") from error
     if outcome not in BAD:
         shutil.rmtree(folder, ignore_errors=True)
     return Result(seed, name, outcome, "; ".join(case.what), why, time.monotonic() - start)
