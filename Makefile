@@ -31,6 +31,10 @@ FUZZ_WRAPPED = die fclose mmap munmap open_memstream pcre2_jit_compile_8 pcre2_j
 CFLAGS_fuzz = -O1 -g -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all -fno-omit-frame-pointer
 FUZZ_OPTIONS = -max_total_time=$(SECONDS) -timeout=20 -rss_limit_mb=4000 -max_len=40000
 
+# Cases of 'make faults'; a case follows from its number.
+SEEDS ?= 500
+FIRST ?= 1
+
 # How other targets call make to build: on all processors, unless -j says on how many.
 BUILDING = --no-print-directory -s $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
 
@@ -112,6 +116,11 @@ fuzz: ## fuzz the readers of models and tokenizers with clang's libFuzzer; SECON
 	@cd build/fuzz-clang && for name in $(FUZZERS); do mkdir -p $$name-found && ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16 \
 		tests/fuzz-$$name $(FUZZ_OPTIONS) -artifact_prefix=$$name- $$name-found $$name-seeds || exit; done
 
+faults: ## faults on purpose: signals, failing calls, limits, damaged files, disturbed makes; SEEDS=500 cases from FIRST=1 on
+	@./setup.sh test
+	@$(MAKE) $(BUILDING) all
+	@$(PYTHON) tests/faults.py --seeds $(SEEDS) --first $(FIRST) --bin $(DIR) --csv build/faults.csv
+
 unit-tests: $(UNIT_TESTS)
 bench-program: $(DIR)/tests/bench-forward $(DIR)/tests/bench-projection
 test-programs: bench-program $(DIR)/tests/bpe-encode $(DIR)/tests/gguf-print
@@ -164,4 +173,4 @@ $(DIR)/%.embedded.o: %
 
 -include $(wildcard $(DIR)/*/*.d)
 .SECONDARY:
-.PHONY: all run paper test bench fuzz unit-tests bench-program test-programs install uninstall clean help
+.PHONY: all run paper test bench fuzz faults unit-tests bench-program test-programs install uninstall clean help

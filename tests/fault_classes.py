@@ -8,9 +8,7 @@ import gzip
 import json
 import os
 import pathlib
-import random
 import re
-import resource
 import shutil
 import signal
 import struct
@@ -199,12 +197,11 @@ def lying_length(chance, data):
 
 
 def lying_trailer(chance, data):
-    """A count is too high, or beyond all that can be."""
+    """There is not the number of records that it says, or a count is beyond all that can be."""
     items = streams.items(data)
     trailer = dict(items[-1].value)
-    names = ["records"] + list(streams.COUNTS) * (items[0].value["kind"] in ("tokens", "activations"))
-    name = chance.choice(names)
-    trailer[name] = chance.choice([trailer[name] + 1, 1 << 63, (1 << 64) - 1, (1 << 63) - 1])
+    name = chance.choice(["records", *streams.COUNTS])
+    trailer[name] = chance.choice([1 << 63, (1 << 64) - 1, (1 << 63) - 1] + [trailer[name] + 1] * (name == "records"))
     return with_trailer(data[:items[-1].start], trailer)
 
 
