@@ -132,24 +132,45 @@ ssize_t write(int descriptor, const void *bytes, size_t size)
     return REAL(write)(descriptor, bytes, size);
 }
 
+/* What was written and not kept, as the failure says: the last byte of a file that this process writes. */
+static void lose(int descriptor)
+{
+    int reason = errno;
+    struct stat status;
+    if ((fcntl(descriptor, F_GETFL) & O_ACCMODE) != O_RDONLY && REAL(fstat)(descriptor, &status) == 0
+        && S_ISREG(status.st_mode) && status.st_size > 0 && ftruncate(descriptor, status.st_size - 1) != 0)
+        abort();
+    errno = reason;
+}
+
 /* The descriptor is gone all the same, as on Linux. */
 int close(int descriptor)
 {
-    bool failed = fails(CLOSE);
-    int reason = errno, status = REAL(close)(descriptor);
-    if (failed)
-        errno = reason;
-    return failed ? -1 : status;
+    if (!fails(CLOSE))
+        return REAL(close)(descriptor);
+    lose(descriptor);
+    int reason = errno;
+    REAL(close)(descriptor);
+    errno = reason;
+    return -1;
+}
+
+static int synchronize(int descriptor, int (*real)(int))
+{
+    if (!fails(FSYNC))
+        return real(descriptor);
+    lose(descriptor);
+    return -1;
 }
 
 int fsync(int descriptor)
 {
-    return fails(FSYNC) ? -1 : REAL(fsync)(descriptor);
+    return synchronize(descriptor, REAL(fsync));
 }
 
 int fdatasync(int descriptor)
 {
-    return fails(FSYNC) ? -1 : REAL(fdatasync)(descriptor);
+    return synchronize(descriptor, REAL(fdatasync));
 }
 
 int rename(const char *from, const char *to)
