@@ -38,6 +38,10 @@ FUZZ_OPTIONS = -max_total_time=$(SECONDS) -timeout=20 -rss_limit_mb=4000 -max_le
 COMMANDS ?= run,test
 NAMES ?=
 
+# Cases of 'make faults'; a case follows from its number.
+SEEDS ?= 500
+FIRST ?= 1
+
 # How other targets call make to build: on all processors, unless -j says on how many.
 BUILDING = --no-print-directory -s $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
 
@@ -135,6 +139,11 @@ fuzz: ## fuzz the readers of models and tokenizers with clang's libFuzzer; SECON
 	@cd build/fuzz-clang && for name in $(FUZZERS); do mkdir -p $$name-found && ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16 \
 		tests/fuzz-$$name $(FUZZ_OPTIONS) -artifact_prefix=$$name- $$name-found $$name-seeds || exit; done
 
+faults: ## faults on purpose: signals, failing calls, limits, damaged files, disturbed makes; SEEDS=500 cases from FIRST=1 on
+	@./setup.sh test
+	@$(MAKE) $(BUILDING) all
+	@$(PYTHON) tests/faults.py --seeds $(SEEDS) --first $(FIRST) --bin $(DIR) --csv build/faults.csv
+
 unit-tests: $(UNIT_TESTS)
 bench-program: $(DIR)/tests/bench-forward $(DIR)/tests/bench-projection
 test-programs: bench-program $(DIR)/tests/bpe-encode $(DIR)/tests/gguf-print
@@ -196,4 +205,5 @@ $(DIR)/%.embedded.o: %
 
 -include $(wildcard $(DIR)/*/*.d $(DIR)/*/*/*.d)
 .SECONDARY:
-.PHONY: all run paper test systems bench fuzz libraries unit-tests bench-program test-programs install uninstall clean help
+.PHONY: all run paper test systems bench fuzz faults libraries unit-tests bench-program test-programs install \
+	uninstall clean help

@@ -16,6 +16,7 @@ import pytest
 import environments
 import oracle
 import random_model as random_models
+import surroundings
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILDS = [ROOT / name for name in
@@ -40,7 +41,8 @@ def model():
 def smollm2():
     """SmolLM2's GGUF file, which its recipe fetches."""
     with environments.alone("smollm2"):
-        done = subprocess.run([ROOT / "data" / "smollm2.sh"], capture_output=True, text=True, check=False)
+        done = subprocess.run([ROOT / "data" / "smollm2.sh"], capture_output=True, text=True, timeout=environments.TIMEOUT,
+                              check=False)
     if done.returncode:
         pytest.skip(f"SmolLM2 cannot be fetched: {done.stderr.strip()}")
     return ROOT / "data" / "models" / "smollm2" / "model.gguf"
@@ -122,6 +124,7 @@ def valid():
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "release_only: runs on the first build only")
+    config.pluginmanager.register(surroundings, "surroundings")
     config.pluginmanager.register(Results(), "results")
 
 

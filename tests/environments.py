@@ -16,6 +16,7 @@ TOKENIZERS = ("tokenizers==0.23.3", "gguf==0.19.0", "numpy==2.2.6")
 TRANSFORMERS = ("torch==2.15.0", "transformers==5.23.0", "accelerate==1.15.0", "gguf==0.19.0", "numpy==2.2.6")
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+TIMEOUT = 800  # seconds, for what fetches or computes much
 
 
 @contextlib.contextmanager
@@ -36,9 +37,9 @@ def python(*packages):
     ready = folder / "ready"
     with alone(name):
         if not ready.exists():
-            subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+            subprocess.run([sys.executable, "-m", "venv", "--clear", folder], timeout=TIMEOUT, check=True)
             done = subprocess.run([folder / "bin/python", "-m", "pip", "install", "--quiet", *packages],
-                                  capture_output=True, text=True, check=False)
+                                  capture_output=True, text=True, timeout=TIMEOUT, check=False)
             if done.returncode:
                 pytest.skip(f"cannot install {', '.join(packages)}: {done.stderr.strip().splitlines()[-1:]}")
             ready.touch()
@@ -47,6 +48,7 @@ def python(*packages):
 
 def run(python, *arguments):
     """Runs a script of the tests there; its output."""
-    done = subprocess.run([python, *map(str, arguments)], capture_output=True, text=True, check=False)
+    done = subprocess.run([python, *map(str, arguments)], capture_output=True, text=True, timeout=TIMEOUT,
+                          check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout

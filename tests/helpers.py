@@ -27,9 +27,9 @@ REPORT = re.compile(r"AddressSanitizer|LeakSanitizer|UndefinedBehaviorSanitizer|
 
 
 def environment(changes=None):
-    """The environment of every tool that the tests run.  changes: {name: value
-    or None}, None removes a variable."""
-    result = {**os.environ, **SANITIZERS, "LC_ALL": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1"}
+    """The environment of every tool that the tests run, of what surroundings.py leaves.
+    changes: {name: value or None}, None removes a variable."""
+    result = {**os.environ, **SANITIZERS}
     for name, value in (changes or {}).items():
         if value is None:
             result.pop(name, None)

@@ -563,7 +563,7 @@ def test_names_of_models_are_text(tmp_path):
 
 def test_wrong_usage():
     for arguments in ([], ["out"], ["out", *"abcdefg"]):
-        done = subprocess.run([FIGURES, *arguments], capture_output=True, text=True, check=False)
+        done = subprocess.run([FIGURES, *arguments], capture_output=True, text=True, timeout=TIMEOUT, check=False)
         assert done.returncode == 2 and done.stderr.count("\n") == 1
 
 

@@ -11,7 +11,8 @@ import oracle
 import random_model
 import streams
 from conftest import ROOT
-from helpers import assert_close, by_sentence, environment, fails, ok, pipeline, random_sentences, sentences_of, table, text
+from helpers import (TIMEOUT, assert_close, by_sentence, environment, fails, ok, pipeline, random_sentences, sentences_of, table,
+                     text)
 
 VOCABULARY, BOS, UNKNOWN = 20, 2, 3
 KINDS = ["first", "last", "random", "replace-first", "replace-last", "replace-random", "truncate", "none"]
@@ -322,7 +323,7 @@ def test_pipeline(bin, small_model, tmp_path):
     triggers = pipeline(bin, *stages(small_model)[:3], stdin=text(random_sentences(50, 100)))
     (tmp_path / "triggers.msgpack").write_bytes(triggers)
     subprocess.run([ROOT / "pipelines" / "perturbation.sh", small_model, tmp_path, "--top", "2"], check=True,
-                   capture_output=True, env=environment({"PATH": f"{bin}:/usr/bin:/bin"}))
+                   capture_output=True, timeout=TIMEOUT, env=environment({"PATH": f"{bin}:/usr/bin:/bin"}))
     expected = pipeline(bin, ["perturb-triggers", "--top", 2], ["forward-dump", "-m", small_model, "--emit", "key"],
                         ["perturbation-stats"], stdin=triggers)
     assert (tmp_path / "perturbation.csv").read_bytes() == expected

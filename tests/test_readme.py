@@ -10,7 +10,7 @@ import pytest
 
 import streams
 from conftest import ROOT
-from helpers import ok
+from helpers import TIMEOUT, ok
 from test_rooms import ROOMS
 
 README = ROOT / "README.md"
@@ -124,7 +124,7 @@ def test_example_stage(bin, model, valid):
     activations = ok(bin, "forward-dump", "--model", model, stdin=tokens)
     triggers = ok(bin, "topk-keys", "--top", 5, stdin=activations)
     command = [sys.executable, "-c", program]
-    done = subprocess.run(command, input=triggers, capture_output=True, check=True)
+    done = subprocess.run(command, input=triggers, capture_output=True, timeout=TIMEOUT, check=True)
 
     expected = {}
     for record in streams.read(triggers).records:
@@ -138,5 +138,5 @@ def test_example_stage(bin, model, valid):
     assert [float(share) for _, share in lines] == shares
     assert any(0 < float(share) < 1 for _, share in lines)
 
-    cut = subprocess.run(command, input=triggers[:-50], capture_output=True, check=False)
+    cut = subprocess.run(command, input=triggers[:-50], capture_output=True, timeout=TIMEOUT, check=False)
     assert cut.returncode != 0

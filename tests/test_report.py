@@ -18,7 +18,7 @@ import streams
 from browser import browser
 from conftest import ROOT
 from damage import in_parallel
-from helpers import environment, fails, ok, pipeline, random_sentences
+from helpers import TIMEOUT, environment, fails, ok, pipeline, random_sentences
 
 TOP = 5
 CELLS = 70  # more than one piece holds
@@ -344,7 +344,7 @@ def test_pipeline_replaces_a_report(bin, place, triggers, tmp_path):
     (tmp_path / "triggers.msgpack").write_bytes(triggers)
     shutil.copy(place / "measures.csv", tmp_path / "shallow-keys.csv")
     subprocess.run([ROOT / "pipelines" / "report.sh", place / "model", tmp_path, "--top", "3"], check=True, capture_output=True,
-                   env=environment({"PATH": f"{bin}:/usr/bin:/bin"}))
+                   timeout=TIMEOUT, env=environment({"PATH": f"{bin}:/usr/bin:/bin"}))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report", "shallow-keys.csv", "triggers.msgpack"]
     assert not (tmp_path / "report" / "old").exists()
     overview = piece(tmp_path / "report", "overview")

@@ -9,7 +9,8 @@ import pytest
 
 import streams
 from conftest import ROOT
-from helpers import assert_close, environment, fails, ok, pipeline, random_sentences, raw_table, table, text
+from helpers import (TIMEOUT, assert_close, environment, fails, ok, pipeline, random_sentences, raw_table, table,
+                     text)
 from test_perturbation import TRIGGERS, header, key
 
 LAYER = ["layer", "keys", "same_last_1", "same_last_2", "same_last_3", "overlap", "overlap_random", "overlap_before",
@@ -241,7 +242,7 @@ def test_pipeline(bin, small_model, tmp_path):
     found = pipeline(bin, ["forward-dump", "-m", small_model], ["topk-keys", "-t", 8], stdin=tokens)
     (tmp_path / "triggers.msgpack").write_bytes(found)
     subprocess.run([ROOT / "pipelines" / "shallow.sh", small_model, lines, tmp_path, "--mode", "lines"], check=True,
-                   capture_output=True, env=environment({"PATH": f"{bin}:/usr/bin:/bin"}))
+                   capture_output=True, timeout=TIMEOUT, env=environment({"PATH": f"{bin}:/usr/bin:/bin"}))
     expected = ok(bin, "shallow-stats", "-m", small_model, "--corpus", "-", "--keys", tmp_path / "k", "--ngrams",
                   tmp_path / "n", tmp_path / "triggers.msgpack", stdin=tokens)
     assert (tmp_path / "shallow.csv").read_bytes() == expected

@@ -8,6 +8,7 @@
  * Memory: one piece, and the index of tokens.
  */
 #include "base/cli.h"
+#include "base/input.h"
 #include "base/messages.h"
 #include "base/output.h"
 #include "base/version.h"
@@ -22,7 +23,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 EMBEDDED(tools_report_pages_html);
 EMBEDDED(tools_report_pages_css);
@@ -69,7 +69,7 @@ static void copy_file(const char *from, const char *folder, const char *name)
 static json_t *find_table(const char *directory, const char *name, size_t most)
 {
     char *path = format_string("%s/%s.csv", directory, name);
-    json_t *table = access(path, F_OK) == 0 ? table_json(path, most) : NULL;
+    json_t *table = input_exists(path) ? table_json(path, most) : NULL;
     free(path);
     return table;
 }

@@ -47,6 +47,15 @@ static double now(void)
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
+bool input_exists(const char *path)
+{
+    if (access(path, F_OK) == 0)
+        return true;
+    if (errno != ENOENT && errno != ENOTDIR)
+        die("%s: %s", path, strerror(errno));
+    return false;
+}
+
 struct input *input_open(const char *path)
 {
     struct input *input = new_array(1, sizeof *input);

@@ -2,10 +2,17 @@
 #ifndef FFKV_INPUT_H
 #define FFKV_INPUT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct input;
+
+/*
+ * Whether there is a file of this name. Only "no such file" is a no: when that cannot be
+ * found out the program ends with a message, as what is optional must not be left out then.
+ */
+bool input_exists(const char *path);
 
 /* Opens path, or standard input for NULL. Ends the program when it cannot. */
 struct input *input_open(const char *path);

@@ -532,7 +532,7 @@ static void scale_frequencies(struct model *model)
 static void refuse_adapter(const char *path)
 {
     char *name = format_string("%s/adapter_config.json", path);
-    if (access(name, F_OK) == 0)
+    if (input_exists(name))
         die("%s: the folder of an adapter (LoRA), not of a model; merge it into its model and save that, with"
             " PEFT: AutoPeftModelForCausalLM.from_pretrained(\"%s\").merge_and_unload().save_pretrained(\"NEW\")",
             name, path);

@@ -1,5 +1,6 @@
 #include "model/weights.h"
 
+#include "base/input.h"
 #include "base/json.h"
 #include "base/messages.h"
 #include "formats/gguf.h"
@@ -10,7 +11,6 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { MOST_SHARDS = 1000 };
 
@@ -84,7 +84,7 @@ static void add_index(struct weights *weights, const char *index_path)
 static bool is_there(const char *directory, const char *name)
 {
     char *path = format_string("%s/%s", directory, name);
-    bool there = access(path, F_OK) == 0;
+    bool there = input_exists(path);
     free(path);
     return there;
 }

@@ -5,13 +5,13 @@
  */
 #include "text/bpe_source.h"
 
+#include "base/input.h"
 #include "base/json.h"
 #include "base/messages.h"
 #include "model/checksums.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* ---- classes ---- */
 
@@ -69,7 +69,7 @@ struct folder {
 static char *find_file(const char *folder, const char *name)
 {
     char *path = format_string("%s/%s", folder, name);
-    if (access(path, F_OK) == 0) {
+    if (input_exists(path)) {
         checksums_check_file(folder, name);
         return path;
     }

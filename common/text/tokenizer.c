@@ -1,5 +1,6 @@
 #include "text/tokenizer.h"
 
+#include "base/input.h"
 #include "base/messages.h"
 #include "model/gguf_model.h"
 #include "model/model.h"
@@ -8,7 +9,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* One of the two. */
 struct tokenizer {
@@ -21,7 +21,7 @@ struct tokenizer {
 static bool has_file(const struct model_config *config, const char *name)
 {
     char *path = format_string("%s/%s", config->path, name);
-    bool found = access(path, F_OK) == 0;
+    bool found = input_exists(path);
     free(path);
     return found;
 }

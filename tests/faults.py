@@ -1,0 +1,443 @@
+"""Faults on purpose: each seed is one case, and none may be silent, hang, or crash.
+
+    faults.py --seeds 500 [--first 1] [--classes signals,calls] [--bin DIR] [--jobs 2]
+              [--place DIR] [--csv FILE]
+
+runs the cases first .. first + seeds - 1 on small random models and texts and prints how
+they came out, class by class, in Markdown.  A seed's class and all that is random in it
+follow from the seed; times of signals are shares of the undisturbed run's, so that a
+race may need some tries.  fault_classes.py has the classes.
+
+After each case there is the complete right result, to the byte that of an undisturbed
+run, or a status other than 0, a message of a program, and no file under its final name
+that is not complete and right.  Exit status: 0 if that is so, 1 if not.
+"""
+
+import argparse
+import collections
+import concurrent.futures
+import contextlib
+import csv
+import ctypes
+import json
+import os
+import pathlib
+import random
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import surroundings
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PATIENCE = 60  # seconds for a pipeline that takes a tenth of one; make takes some
+GOOD = ("right", "refused", "killed", "other")
+BAD = ("silent", "mute", "hung", "crashed")
+MEANINGS = {
+    "right": "the complete right result", "refused": "a status other than 0 and a message", "killed": "ended by the signal sent",
+    "other": "another valid input, and the result names it", "silent": "status 0 or a final name, and wrong",
+    "mute": "failed without a message", "hung": "did not end", "crashed": "ended by a signal that nobody sent"}
+
+# Whose messages count: our tools and scripts, and what runs them.
+SPEAKER = re.compile(r"^\S*?([\w.-]+)(\[\d+\])?: |^\*\*\* ", re.MULTILINE)
+
+
+class Bad(Exception):
+    """A case that came out as it must not: outcome, one of BAD, and what was seen."""
+
+    def __init__(self, outcome, why):
+        super().__init__(f"{outcome}: {why}")
+        self.outcome = outcome
+
+
+# ------------------------------------------------------------------- pipelines
+
+TOKENS = ["tokenize", "-m", "{model}", "--mode", "lines"]
+TRAIN, VALID = [*TOKENS, "--name", "train", "{train}"], [*TOKENS, "--sample", "50", "--name", "valid", "{valid}"]
+TRIGGERS = "{made}/triggers.msgpack"
+
+
+def tables(*pairs):
+    return [part for option, name in pairs for part in (option, f"{{out}}/{name}.csv")]
+
+
+# name: the stages of a pipeline, which are those of pipelines/*.sh where it has one.
+JOBS = {
+    "triggers": [TRAIN, ["forward-dump", "-m", "{model}"], ["topk-keys", "--top", "50"],
+                 ["project-values", "-m", "{model}", "--bottoms", "10", "-o", "{out}/triggers.msgpack"]],
+    "values": [["project-values", "-m", "{model}", "--all", "--tops", "1", "-o", "{out}/values.msgpack"]],
+    "agreement": [["agreement-stats", "-m", "{model}", TRIGGERS, *tables(
+        ("-o", "agreement"), ("--rank", "rank"), ("--confidence", "confidence"), ("--top-values", "top-values"))]],
+    "composition": [VALID, ["forward-dump", "-m", "{model}", "--emit", "coef,ffn", "--positions", "random"],
+                    ["composition-stats", "-m", "{model}", "--values", "{made}/values.msgpack", "--stop-words",
+                     "{root}/data/stop-words.txt", *tables(("-o", "composition"), ("--active", "active"))]],
+    "refinement": [VALID, ["forward-dump", "-m", "{model}", "--emit", "resid,ffn", "--positions", "random"],
+                   ["refinement-stats", "-m", "{model}", *tables(
+                       ("-o", "refinement"), ("--cases", "cases"), ("--last-layer", "last-layer"), ("--settled", "settled"),
+                       ("--perplexity", "perplexity"))]],
+    "perturbation": [["perturb-triggers", "--sample", "3", "--top", "5", TRIGGERS],
+                     ["forward-dump", "-m", "{model}", "--emit", "key"],
+                     ["perturbation-stats", *tables(("-o", "perturbation"))]],
+    "shallow": [TRAIN, ["shallow-stats", "-m", "{model}", "--corpus", "-", TRIGGERS, *tables(
+        ("-o", "shallow"), ("--keys", "shallow-keys"), ("--ngrams", "shallow-ngrams"))]],
+    "annotation": [["annotation-sheet", "-m", "{model}", "-o", "{out}/annotation.html", TRIGGERS]],
+    "report": [["report-pages", "-m", "{model}", "--tables", "{made}", "-o", "{out}/report", "--published",
+                "{root}/data/published.csv", "--measures", "{made}/shallow-keys.csv", TRIGGERS]],
+    "patterns": [["pattern-stats", "{root}/data/annotations/brown-lm.csv", *tables(("-o", "patterns"), ("--kappa", "kappa"))]],
+    "import": [["import-model", "-d", "{dictionary}", "-o", "{out}/imported", "{checkpoint}"]],
+    "shard 0": [[*TRAIN, "--shard", "0/2"], ["forward-dump", "-m", "{model}"],
+                ["topk-keys", "--top", "50", "-z", "-o", "{out}/0.gz"]],
+    "shard 1": [[*TRAIN, "--shard", "1/2"], ["forward-dump", "-m", "{model}"],
+                ["topk-keys", "--top", "50", "-z", "-o", "{out}/1.gz"]],
+    "merge": [["topk-keys", "--merge", "{expected}/shard 0/0.gz", "{expected}/shard 1/1.gz"],
+              ["stream-cat", "-o", "{out}/merged.json"]],
+    "sums": [[*VALID, "--shard", "0/1"], ["forward-dump", "-m", "{model}", "--emit", "resid,ffn", "--positions", "random"],
+             ["refinement-stats", "-m", "{model}", "--sums", "-o", "{out}/sums"]],
+    "few": [[*TOKENS, "{few}"], ["forward-dump", "-m", "{model}"], ["topk-keys", "--top", "5", "-o", "{out}/few.msgpack"]],
+}
+JOBS["gguf"] = JOBS["llama"] = JOBS["few"]
+MODELS = {"gguf": "llama.gguf", "llama": "llama"}  # of the other jobs: model
+
+# Scripts of pipelines/, what they find in OUT, and whose results they make.
+SCRIPTS = {
+    "triggers": ["{model}", "{train}", "{out}", "--mode", "lines", "--name", "train"],
+    "agreement": ["{model}", "{out}"],
+    "composition": ["{model}", "{valid}", "{out}", "--prefixes", "50", "--mode", "lines", "--name", "valid"],
+    "refinement": ["{model}", "{valid}", "{out}", "--prefixes", "50", "--mode", "lines", "--name", "valid"],
+    "perturbation": ["{model}", "{out}", "--sample", "3", "--top", "5"],
+    "shallow": ["{model}", "{train}", "{out}", "--mode", "lines", "--name", "train"],
+    "annotation": ["{model}", "{out}"],
+    "figures": ["{out}/figures", "{out}"],
+}
+FOUND = {"agreement": ["triggers.msgpack"], "composition": ["values.msgpack"], "perturbation": ["triggers.msgpack"],
+         "shallow": ["triggers.msgpack"], "annotation": ["triggers.msgpack"], "figures": ["active.csv"]}
+
+
+def tree(folder):
+    """{path in it: bytes} of what has its final name; links and pipes are none."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(pathlib.Path(folder).rglob("*"))
+            if path.is_file() and is_final(path.relative_to(folder))}
+
+
+def is_final(path):
+    return not any(part.startswith(".") or re.search(r"\.part|\.new", part) for part in path.parts)
+
+
+class Run:
+    """A pipeline that has ended: of its stages statuses, messages, and the signals sent."""
+
+    def __init__(self, stages):
+        self.stages, self.sent = stages, [set() for _ in stages]
+        self.statuses, self.messages, self.hung, self.seconds = [], [], False, 0
+
+    def __str__(self):
+        return "; ".join(f"{stage[0]} {status}" + (f" ({message.strip()[-300:]})" if message.strip() else "")
+                         for stage, status, message in zip(self.stages, self.statuses, self.messages))
+
+
+class Campaign:
+    """The inputs, the results of undisturbed runs, and the cases."""
+
+    def __init__(self, bin, place):
+        self.bin, self.place = pathlib.Path(bin).resolve(), pathlib.Path(place).resolve()
+        self.made, self.expected = self.place / "make" / "results", self.place / "expected"
+        self.facts = {}
+
+    # ---- what is not disturbed ----
+
+    def prepare(self):
+        """Makes what all cases share, or takes what an earlier call has made."""
+        import fault_inputs
+        ready = self.place / "facts.json"
+        if not ready.exists():
+            (self.place / "in").mkdir(parents=True)
+            fault_inputs.write(self.place / "in")
+            subprocess.run(["gcc", "-std=c11", "-O1", "-fPIC", "-shared", "-o", self.place / "failing_calls.so",
+                            ROOT / "tests" / "failing_calls.c", "-ldl"], check=True, timeout=PATIENCE)
+            self.facts = {"seconds": {}, "counts": {}}
+            self.undisturbed_makes()
+            for job in JOBS:
+                self.undisturbed(job)
+            ready.write_text(json.dumps(self.facts))
+        self.facts = json.loads(ready.read_text())
+
+    def undisturbed_makes(self):
+        for name, words, settings in (("make", [], {}), ("make-tables", TABLES, {}), ("make-other", TABLES, OTHER)):
+            start = time.monotonic()
+            done = subprocess.run(self.make(self.place / name / "results", *words, **settings), cwd=ROOT, capture_output=True,
+                                  text=True, timeout=5 * PATIENCE, check=False)
+            self.facts["seconds"][name] = time.monotonic() - start
+            if done.returncode:
+                sys.exit(f"an undisturbed make fails:\n{done.stdout}{done.stderr}")
+
+    def undisturbed(self, job):
+        """Its result, time, the streams between its stages, and the calls of each stage."""
+        out = self.expected / job
+        out.mkdir(parents=True)
+        run = self.run(job, out)
+        self.facts["seconds"][job] = run.seconds
+        if any(run.statuses):
+            sys.exit(f"an undisturbed {job} fails: {run}")
+        for name, data in tree(out).items():
+            same = self.made / name
+            if job in SCRIPTS and data != same.read_bytes():
+                sys.exit(f"{job} gives another {name} than pipelines/{job}.sh")
+        between = self.place / "between" / job
+        between.mkdir(parents=True)
+        stdin, again = None, between / "again"
+        again.mkdir()
+        for i, stage in enumerate(JOBS[job]):
+            with open(between / f"{i}", "wb") as output, open(stdin or os.devnull, "rb") as source:
+                subprocess.run(self.argv(stage, job, again), stdin=source, stdout=output, check=True, timeout=PATIENCE,
+                               env={**os.environ, "LD_PRELOAD": str(self.place / "failing_calls.so"),
+                                    "FAILING_COUNT": str(between / f"{i}.calls")})
+            stdin = between / f"{i}"
+            calls = [line.split() for line in (between / f"{i}.calls").read_text().splitlines()]
+            self.facts["counts"][f"{job}/{i}"] = {name: int(count) for name, count in calls}
+        if tree(again) != tree(out):
+            sys.exit(f"two undisturbed runs of {job} differ")
+
+    # ---- running ----
+
+    def inputs(self, job):
+        place = self.place / "in"
+        return {"model": place / MODELS.get(job, "model"), "train": place / "train.txt", "valid": place / "valid.txt",
+                "few": place / "few.txt", "dictionary": ROOT / "tests/fairseq-tiny/dict.txt",
+                "checkpoint": ROOT / "tests/fairseq-tiny/zip.pt", "made": self.made, "expected": self.expected, "root": ROOT}
+
+    def argv(self, stage, job, out, **inputs):
+        places = {**self.inputs(job), "out": out, **inputs}
+        words = [word.format(**places) for word in stage]
+        return [str(self.bin / words[0]) if "/" not in words[0] else words[0], *words[1:]]
+
+    def make(self, out, *words, text=None, **settings):
+        place = self.place / "in"
+        settings = {"MODEL": place / "model", "TEXT": text or place / "train.txt", "VALID": place / "valid.txt", "MODE": "lines",
+                    "SENTENCES": "", "PREFIXES": 50, "KEYS": 3, "REMOVALS": 5, "ANNOTATIONS": "", "BIN": self.bin, "OUT": out,
+                    **settings}
+        return ["make", "--no-print-directory", "-f", "pipelines/paper.mk", *(f"{n}={v}" for n, v in settings.items()), *words]
+
+    def run(self, job, out, stages=None, stdin=None, before=(), variables=(), events=(), **inputs):
+        """Runs a pipeline.  before: {stage: words of a command that runs it}; variables: {stage: {name:
+        value}}; events: [(seconds, stage, signal) or (seconds, function)]; stages: which of the job's."""
+        stages = JOBS[job] if stages is None else stages
+        run, processes, messages = Run(stages), [], []
+        start = time.monotonic()
+        with contextlib.ExitStack() as files:
+            source = files.enter_context(open(stdin or os.devnull, "rb"))
+            for i, stage in enumerate(stages):
+                messages.append(files.enter_context(tempfile.TemporaryFile()))
+                last = i == len(stages) - 1
+                process = subprocess.Popen(
+                    [*dict(before).get(i, ()), *self.argv(stage, job, out, **inputs)], stdin=source, cwd=ROOT, process_group=0,
+                    stdout=subprocess.DEVNULL if last else subprocess.PIPE, stderr=messages[i],
+                    env={**os.environ, "PATH": f"{self.bin}:{os.environ['PATH']}", **dict(variables).get(i, {})})
+                source.close()
+                source = process.stdout
+                processes.append(process)
+            for moment, *event in sorted(events, key=lambda event: event[0]):
+                time.sleep(max(0, start + moment - time.monotonic()))
+                if callable(event[0]):
+                    event[0]()
+                elif processes[event[0]].poll() is None:
+                    run.sent[event[0]].add(event[1])
+                    processes[event[0]].send_signal(event[1])
+            run.hung = not all(ended(process, start + PATIENCE) for process in processes)
+            for process in processes:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait(PATIENCE)
+            run.seconds = time.monotonic() - start
+            for message in messages:
+                message.seek(0)
+                run.messages.append(message.read().decode(errors="replace"))
+            run.statuses = [process.returncode for process in processes]
+        return run
+
+
+def ended(process, deadline):
+    try:
+        process.wait(max(0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+# Of the graph of experiments, what takes a fraction of a second; other options, and what they change.
+TABLES = ("triggers", "agreement", "composition", "refinement", "perturbation", "shallow", "annotation")
+OTHER = {"PREFIXES": 20, "KEYS": 2}
+
+
+# --------------------------------------------------------------------- judging
+
+def has_spoken(messages):
+    return any(SPEAKER.search(message) for message in messages)
+
+
+def check_ends(run):
+    """None hung, none by a signal other than the one sent."""
+    if run.hung:
+        raise Bad("hung", f"{run}")
+    for i, status in enumerate(run.statuses):
+        if status < 0 and -status not in run.sent[i] or status > 128:  # above: as a shell tells it
+            raise Bad("crashed", f"{run}")
+
+
+def judge(run, after, expected, before=None, is_other=None):
+    """The outcome of a run that left the files after, where before was before it.  is_other: of the
+    files, whether another valid input explains them; None: there is none."""
+    check_ends(run)
+    before = before or {}
+    wrong = sorted(name for name, data in after.items() if data != expected.get(name) and data != before.get(name))
+    if run.statuses[-1] == 0:
+        if all(after.get(name) == data for name, data in expected.items()) and not wrong:
+            return "right"
+        if is_other and is_other(after):
+            return "other"
+        missing = sorted(name for name, data in expected.items() if after.get(name) != data)
+        raise Bad("silent", f"status 0, and not as they must be: {wrong + missing}; {run}")
+    if wrong and not (is_other and is_other(after)):
+        raise Bad("silent", f"status {run.statuses[-1]}, and with final names but not right: {wrong}; {run}")
+    if any(-status in sent for status, sent in zip(run.statuses, run.sent)):
+        return "killed"
+    if not has_spoken(run.messages):
+        raise Bad("mute", f"{run}")
+    return "refused"
+
+
+class Case:
+    """What a class of faults gets: its chance, a folder, and the campaign."""
+
+    def __init__(self, campaign, seed, folder):
+        self.campaign, self.folder, self.chance = campaign, folder, random.Random(seed)
+        self.what = []  # what was done, in words
+        self.out = folder / "results"
+        self.out.mkdir(parents=True)
+
+    def say(self, *words):
+        self.what.append(" ".join(str(word) for word in words))
+
+    def moment(self, job):
+        """Seconds from the start: any time of an undisturbed run, and a little more."""
+        return self.chance.uniform(0, 1.1) * self.campaign.facts["seconds"][job]
+
+    def old_files(self, names):
+        """In half of the cases something has the final names before."""
+        before = {}
+        if self.chance.random() < 0.5:
+            before = {name: b"what was there before\n" for name in names if "/" not in name}
+        for name, data in before.items():
+            (self.out / name).write_bytes(data)
+        return before
+
+    def expected(self, job):
+        return tree(self.campaign.expected / job)
+
+    def pipeline(self, job, is_other=None, expected=None, **options):
+        """Runs it, disturbed as the options say; the outcome."""
+        expected = expected or self.expected(job)
+        before = self.old_files(expected)
+        run = self.campaign.run(job, self.out, **options)
+        return judge(run, tree(self.out), expected, before, is_other)
+
+
+# ------------------------------------------------------------------- the driver
+
+def private_mounts():
+    """A mount namespace of our own, so that no mount outlives this process; whether there is one."""
+    clone_newns = 0x00020000
+    if os.getuid() or not shutil.which("mount") or ctypes.CDLL(None).unshare(clone_newns):
+        return False
+    return subprocess.run(["mount", "--make-rprivate", "/"], check=False, capture_output=True,
+                          timeout=PATIENCE).returncode == 0
+
+
+class Result:
+    def __init__(self, seed, name, outcome, what, why, seconds):
+        self.seed, self.name, self.outcome, self.what, self.why, self.seconds = seed, name, outcome, what, why, seconds
+
+
+def class_of(seed, classes):
+    return list(classes)[seed % len(classes)]
+
+
+def one(campaign, seed, name, function):
+    folder = campaign.place / "cases" / f"{seed}"
+    shutil.rmtree(folder, ignore_errors=True)
+    case, start, why = Case(campaign, seed, folder), time.monotonic(), ""
+    try:
+        outcome = function(case)
+    except Bad as bad:
+        outcome, why = bad.outcome, str(bad)
+    except Exception as error:
+        raise RuntimeError(f"the harness itself fails at seed {seed}: {case.what}") from error
+    if outcome not in BAD:
+        shutil.rmtree(folder, ignore_errors=True)
+    return Result(seed, name, outcome, "; ".join(case.what), why, time.monotonic() - start)
+
+
+def summary(results, classes):
+    """Rows: a class, its cases, and how many of them came out how; the last row is the sum."""
+    header = ["class", "cases", *GOOD, *BAD, "skipped"]
+    rows = []
+    for name in [*classes, "all"]:
+        found = collections.Counter(result.outcome for result in results if name in (result.name, "all"))
+        rows.append([name, sum(found.values()), *(found[column] for column in header[2:])])
+    return header, [row for row in rows if row[1]]
+
+
+def markdown(header, rows):
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def main():
+    import fault_classes
+    classes = fault_classes.CLASSES
+    parser = argparse.ArgumentParser(description="Runs tools and makes with faults, one case a seed.")
+    parser.add_argument("--seeds", type=int, default=len(classes), help="how many")
+    parser.add_argument("--first", type=int, default=1, help="the first seed")
+    parser.add_argument("--classes", default=",".join(classes), help="only seeds of these")
+    parser.add_argument("--bin", default=ROOT / "build/release-gcc", help="the folder of the tools")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="cases at a time")
+    parser.add_argument("--place", help="where to work, kept; what all cases share is taken from there")
+    parser.add_argument("--csv", help="write the table there, too")
+    parser.add_argument("--verbose", action="store_true", help="say what each case was and how it came out")
+    options = parser.parse_args()
+
+    surroundings.settle()
+    fault_classes.may_mount = private_mounts()
+    wanted = options.classes.split(",")
+    seeds = [seed for seed in range(options.first, options.first + options.seeds) if class_of(seed, classes) in wanted]
+    with contextlib.ExitStack() as stack:
+        place = options.place or stack.enter_context(tempfile.TemporaryDirectory(prefix="ffkv-faults-"))
+        campaign = Campaign(options.bin, place)
+        campaign.prepare()
+        with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+            cases = [pool.submit(one, campaign, seed, class_of(seed, classes), classes[class_of(seed, classes)]) for seed in seeds]
+            results = []
+            for case in concurrent.futures.as_completed(cases):
+                result = case.result()
+                results.append(result)
+                if result.outcome in BAD:
+                    print(f"seed {result.seed}, {result.name}: {result.why}\n    {result.what}\n    "
+                          f"again: make faults SEEDS=1 FIRST={result.seed}\n", flush=True)
+                elif options.verbose:
+                    print(f"seed {result.seed}, {result.name}: {result.outcome}, {result.seconds:.1f} s: {result.what}", flush=True)
+    header, rows = summary(results, classes)
+    print(markdown(header, rows))
+    print("\n" + "; ".join(f"{name}: {meaning}" for name, meaning in MEANINGS.items()) + ".")
+    if options.csv:
+        with open(options.csv, "w", newline="") as file:
+            csv.writer(file).writerows([header, *rows])
+    return any(result.outcome in BAD for result in results)
+
+
+if __name__ == "__main__":
+    import faults  # by its name, so that its exceptions are those of fault_classes.py
+    sys.exit(faults.main())

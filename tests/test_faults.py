@@ -1,0 +1,93 @@
+"""A short run of the harness of faults; `make faults SEEDS=500` is a long one.  What it
+sees, and faults that it found."""
+
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+
+import fault_classes
+import faults
+from conftest import ROOT
+from damage import in_parallel
+from helpers import TIMEOUT
+
+pytestmark = pytest.mark.release_only
+
+SEEDS = 60
+
+
+@pytest.fixture(scope="module")
+def campaign(bin, tmp_path_factory):
+    """The inputs and undisturbed results that all cases share."""
+    campaign = faults.Campaign(bin, tmp_path_factory.mktemp("faults") / "place")
+    campaign.prepare()
+    return campaign
+
+
+@pytest.mark.parametrize("name", fault_classes.CLASSES)
+def test_no_fault_is_silent_hangs_or_crashes(campaign, name):
+    """Seeds 1 to 60, of which each class has its share."""
+    done = subprocess.run([sys.executable, ROOT / "tests" / "faults.py", "--seeds", str(SEEDS), "--classes", name, "--bin",
+                           campaign.bin, "--place", campaign.place, "--jobs", "2"], capture_output=True, text=True,
+                          timeout=TIMEOUT, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"| {name} | {SEEDS // len(fault_classes.CLASSES)} |" in done.stdout
+
+
+# ------------------------------------------------------ what the harness sees
+
+BROKEN = {  # what a tool does wrong: a script in its place, the outcome
+    "ignores that its output was not written": ('"$real" "$@"; truncate -s -1 "$out"; exit 0', "silent"),
+    "gives a cut file its name": ('"$real" "$@"; truncate -s -1 "$out"; echo "tool: failed" >&2; exit 1', "silent"),
+    "writes nothing": ("exit 0", "silent"),
+    "writes something else beside it": ('"$real" "$@"; cp "$out" "$out.more"', "silent"),
+    "fails without a word": ("exit 1", "mute"),
+    "kills itself": ("kill -SEGV $$", "crashed"),
+    "has a child that crashed": ("sh -c 'kill -BUS $$'", "crashed"),
+    "waits for ever": ("sleep 1000", "hung")}
+HARMLESS = {"does what it should": ('exec "$real" "$@"', "right"), "says why it fails": ("echo 'tool: disk full' >&2; exit 1", "refused")}
+
+
+@pytest.mark.parametrize("wrong", [*BROKEN, *HARMLESS])
+def test_the_harness_sees(campaign, tmp_path, monkeypatch, wrong):
+    script, expected = {**BROKEN, **HARMLESS}[wrong]
+    for tool in campaign.bin.iterdir():
+        if tool.is_file():
+            (tmp_path / tool.name).symlink_to(tool)
+    tool = tmp_path / "project-values"
+    tool.unlink()
+    tool.write_text(f'#!/bin/sh\nreal={campaign.bin}/project-values\nfor out; do :; done\n{script}\n')
+    tool.chmod(0o755)
+    monkeypatch.setattr(faults, "PATIENCE", 1)
+    broken = faults.Campaign(tmp_path, campaign.place)
+    broken.facts = campaign.facts
+    result = faults.one(broken, wrong, "values", lambda case: case.pipeline("values"))
+    assert result.outcome == expected, result.why
+
+
+# -------------------------------------------------------- faults that it found
+
+def failing(campaign, job, stage, call, numbers, reason, mode):
+    """Outcomes of a pipeline of which one process's call fails, for each of its numbers."""
+    def one(number):
+        variables = {stage: {"LD_PRELOAD": str(campaign.place / "failing_calls.so"), "FAILING_CALL": f"{call} {number} {reason} {mode}"}}
+        return faults.one(campaign, f"{job} {call} {number}", job, lambda case: case.pipeline(job, variables=variables))
+
+    results = in_parallel(one, numbers)
+    assert not [result.why for result in results if result.outcome in faults.BAD]
+    return {result.outcome for result in results}
+
+
+def test_no_memory_for_a_list_of_words_is_a_message(campaign):
+    """uthash ended the program with status 255 and without a word."""
+    calls = campaign.facts["counts"]["shallow/0"]["malloc"]
+    assert failing(campaign, "shallow", 0, "malloc", range(1, calls, 7), errno.ENOMEM, "forever") == {"refused"}
+
+
+def test_a_table_that_cannot_be_looked_at_is_not_left_out(campaign):
+    """Of a report: every error was taken for "no such file"."""
+    calls = campaign.facts["counts"]["report/0"]["stat"]
+    assert "refused" in failing(campaign, "report", 0, "stat", range(1, calls + 1), errno.EACCES, "once")
