@@ -5,7 +5,8 @@
 #include "formats/gguf.h"
 #include "fuzz.h"
 #include "model/config.h"
-#include "model/gguf_model.h"
+#include "model/gguf_config.h"
+#include "text/gguf_tokenizer.h"
 
 #include <stdlib.h>
 

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum {
     HEADER_BYTES = 4 + 4 + 8 + 8, /* "GGUF", version, tensors, keys */
@@ -621,4 +622,10 @@ const float *gguf_map(const struct gguf *file, const char *name, size_t rows, si
     const float *values = (const float *)(const void *)data;
     check_finite(file, tensor, 0, values, tensor->elements);
     return values;
+}
+
+bool is_gguf(const char *path)
+{
+    struct stat status;
+    return stat(path, &status) == 0 && S_ISREG(status.st_mode);
 }

@@ -20,6 +20,9 @@ struct gguf_text {
     size_t length;
 };
 
+/* Whether a model's path is a GGUF file's: a model that is a file, not a directory, is one. */
+bool is_gguf(const char *path);
+
 /*
  * Maps the file at path. Ends the program when it is not valid: another version
  * or byte order, counts, lengths or offsets beyond the file, unknown types,

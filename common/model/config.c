@@ -6,7 +6,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 /* Bounds that no model reaches; they keep products of sizes far from overflow. */
 enum { MOST_LAYERS = 4096, MOST_WIDTH = 1 << 20, MOST_VOCABULARY = 1 << 26, MOST_CLUSTERS = 16 };
@@ -453,12 +452,6 @@ static const struct family *find_family(const struct settings *settings)
     }
     die("%s: model_type '%s' is not known; these are: %s", settings->name, model_type ? model_type : "(none)",
         known);
-}
-
-bool model_is_gguf(const char *path)
-{
-    struct stat status;
-    return stat(path, &status) == 0 && S_ISREG(status.st_mode);
 }
 
 /* The token that is read before each sentence. A family's default that is beyond the vocabulary is none. */

@@ -49,9 +49,6 @@ struct model_config {
     size_t factor;            /* each cluster's width is that of the one before, divided by it */
 };
 
-/* A model that is a file, not a directory, is a GGUF file. */
-bool model_is_gguf(const char *path);
-
 /*
  * Reads the config of the model at path: json, whose source is called name in
  * messages. What is missing has transformers' default for the family, if there is

@@ -3,7 +3,7 @@
 #include "base/input.h"
 #include "base/messages.h"
 #include "model/checksums.h"
-#include "model/gguf_model.h"
+#include "model/gguf_config.h"
 #include "model/weights.h"
 
 #include <stdio.h>
@@ -541,7 +541,7 @@ static void refuse_adapter(const char *path)
 
 struct model_config model_config_read(const char *path)
 {
-    if (model_is_gguf(path))
+    if (is_gguf(path))
         return read_gguf_config(path);
     refuse_adapter(path);
     char *name = format_string("%s/config.json", path);

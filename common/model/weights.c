@@ -6,7 +6,6 @@
 #include "formats/gguf.h"
 #include "formats/safetensors.h"
 #include "model/checksums.h"
-#include "model/config.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -117,7 +116,7 @@ struct weights *weights_open(const char *path)
     static const char index_name[] = "model.safetensors.index.json", name[] = "model.safetensors";
     struct weights *weights = new_array(1, sizeof *weights);
     weights->used = json_make("{}");
-    if (model_is_gguf(path)) {
+    if (is_gguf(path)) {
         weights->paths = new_array(1, sizeof *weights->paths);
         weights->paths[0] = copy_string(path);
         weights->gguf = gguf_open(path);

@@ -2,10 +2,11 @@
 
 #include "base/input.h"
 #include "base/messages.h"
-#include "model/gguf_model.h"
+#include "formats/gguf.h"
 #include "model/model.h"
 #include "text/bpe.h"
 #include "text/dictionary.h"
+#include "text/gguf_tokenizer.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -45,9 +46,9 @@ struct tokenizer *tokenizer_read(const struct model_config *config)
     struct tokenizer *tokenizer = new_array(1, sizeof *tokenizer);
     if (config->bos == NO_TOKEN)
         die("%s: the model names no BOS, which is read before each sentence: %s", config->path,
-            model_is_gguf(config->path) ? "the file's metadata lack tokenizer.ggml.bos_token_id"
+            is_gguf(config->path) ? "the file's metadata lack tokenizer.ggml.bos_token_id"
                                         : "write the token as bos_token_id into config.json");
-    tokenizer->bpe = model_is_gguf(config->path) ? gguf_bpe(config->path)
+    tokenizer->bpe = is_gguf(config->path) ? gguf_bpe(config->path)
                                                      : bpe_read_folder(config->path, config->architecture);
     if (tokenizer->bpe && bpe_size(tokenizer->bpe) > config->vocabulary)
         die("%s: the tokenizer has %zu tokens, the model a vocabulary of %zu", config->path,

@@ -1,0 +1,102 @@
+#include "text/gguf_tokenizer.h"
+
+#include "base/messages.h"
+#include "formats/gguf.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The texts at key. The caller frees them. */
+static struct span *read_spans(const struct gguf *file, const char *key, size_t *count)
+{
+    struct gguf_text *texts = gguf_texts(file, key, count);
+    struct span *spans = new_array(*count, sizeof *spans);
+    for (size_t i = 0; i < *count; i++)
+        spans[i] = (struct span){texts[i].bytes, texts[i].length};
+    free(texts);
+    return spans;
+}
+
+static int32_t *as_types(int64_t *numbers, size_t count, const char *path)
+{
+    int32_t *types = new_array(count, sizeof *types);
+    for (size_t i = 0; i < count; i++) {
+        if (numbers[i] < 0 || numbers[i] > INT32_MAX)
+            die("%s: tokenizer.ggml.token_type has %lld", path, (long long)numbers[i]);
+        types[i] = (int32_t)numbers[i];
+    }
+    free(numbers);
+    return types;
+}
+
+static bool is_one_of(const char *key, const char *const *keys)
+{
+    while (*keys && strcmp(*keys, key))
+        keys++;
+    return *keys;
+}
+
+static bool ends_in(const char *key, const char *end)
+{
+    size_t length = strlen(key), end_length = strlen(end);
+    return length >= end_length && !strcmp(key + length - end_length, end);
+}
+
+/*
+ * Ends the program when the file says more of its tokenizer than is known here. Known beside what is read:
+ * the ids of special tokens, whether BOS and the like are wanted, chats, and scores, which byte-level BPE
+ * has none of. What other kinds of tokenizers do with spaces must be off.
+ */
+static void check_tokenizer_keys(const struct gguf *file, const char *path)
+{
+    static const char prefix[] = "tokenizer.";
+    static const char *const known[] = {
+        "tokenizer.ggml.model", "tokenizer.ggml.pre", "tokenizer.ggml.tokens", "tokenizer.ggml.token_type",
+        "tokenizer.ggml.merges", "tokenizer.ggml.scores", "tokenizer.ggml.token_type_count",
+        "tokenizer.ggml.add_bos_token", "tokenizer.ggml.add_eos_token", "tokenizer.ggml.add_sep_token", NULL};
+    static const char *const off[] = {"tokenizer.ggml.add_space_prefix", "tokenizer.ggml.remove_extra_whitespaces",
+                                      "tokenizer.ggml.escape_whitespaces", NULL};
+    for (size_t i = 0; i < gguf_keys(file); i++) {
+        const char *key = gguf_key(file, i);
+        if (strncmp(key, prefix, sizeof prefix - 1) || is_one_of(key, known) || ends_in(key, "_token_id")
+            || ends_in(key, "_token_ids") || !strncmp(key, "tokenizer.chat_template", strlen("tokenizer.chat_template")))
+            continue;
+        if (!is_one_of(key, off))
+            die("%s: this program does not know what %s does to the tokens of a text", path, key);
+        if (gguf_bool(file, key))
+            die("%s: %s is true; this program knows byte-level BPE without it only", path, key);
+    }
+}
+
+struct bpe *gguf_bpe(const char *path)
+{
+    struct gguf *file = gguf_open(path);
+    char *model = gguf_word(file, "tokenizer.ggml.model");
+    if (strcmp(model, "gpt2"))
+        die("%s: tokenizer.ggml.model '%s' is not known; 'gpt2', byte-level BPE, is", path, model);
+    check_tokenizer_keys(file, path);
+    char *pre = gguf_has_key(file, "tokenizer.ggml.pre") ? gguf_word(file, "tokenizer.ggml.pre")
+                                                         : copy_string("default");
+    struct bpe_metadata metadata = {.pre = pre};
+    struct span *tokens = read_spans(file, "tokenizer.ggml.tokens", &metadata.token_count);
+    struct span *merges = read_spans(file, "tokenizer.ggml.merges", &metadata.merge_count);
+    int32_t *types = NULL;
+    if (gguf_has_key(file, "tokenizer.ggml.token_type")) {
+        size_t count;
+        int64_t *numbers = gguf_ints(file, "tokenizer.ggml.token_type", &count);
+        if (count != metadata.token_count)
+            die("%s: tokenizer.ggml.token_type has %zu elements for %zu tokens", path, count, metadata.token_count);
+        types = as_types(numbers, count, path);
+    }
+    metadata.tokens = tokens;
+    metadata.merges = merges;
+    metadata.types = types;
+    struct bpe *bpe = bpe_from_metadata(path, &metadata);
+    free(tokens);
+    free(merges);
+    free(types);
+    free(pre);
+    free(model);
+    gguf_close(file);
+    return bpe;
+}
