@@ -32,7 +32,8 @@ static const struct tokenizer_class {
     const char *specials[SPECIALS];
 } classes[] = {
     {"GPT2Tokenizer", NULL, false, false, {"<|endoftext|>", "<|endoftext|>", "<|endoftext|>"}},
-    {"GPTNeoXTokenizer", NULL, true, false, {"<|endoftext|>", "<|endoftext|>", "<|endoftext|>", NULL, "<|padding|>"}},
+    {"GPTNeoXTokenizer", NULL, true, false,
+        {"<|endoftext|>", "<|endoftext|>", "<|endoftext|>", NULL, "<|padding|>"}},
     {"Qwen2Tokenizer", "qwen2", true, true, {NULL, "<|endoftext|>", "<|endoftext|>", NULL, "<|endoftext|>"}},
 };
 
@@ -95,14 +96,15 @@ static struct place in_settings(const struct folder *folder)
 static char *without_fast(const char *name)
 {
     size_t length = strlen(name), fast = strlen("Fast");
-    return format_string("%.*s", (int)(length > fast && !strcmp(name + length - fast, "Fast") ? length - fast : length),
-                         name);
+    bool has_fast = length > fast && !strcmp(name + length - fast, "Fast");
+    return format_string("%.*s", (int)(has_fast ? length - fast : length), name);
 }
 
 static const char *stated_class(const struct folder *folder)
 {
     const char *name = member_text(in_settings(folder), folder->settings, "tokenizer_class");
-    return name ? name : member_text((struct place){folder->config_path, "config"}, folder->config, "tokenizer_class");
+    struct place config = {folder->config_path, "config"};
+    return name ? name : member_text(config, folder->config, "tokenizer_class");
 }
 
 static void find_class(struct folder *folder, const char *model_type)
@@ -120,12 +122,13 @@ static void find_class(struct folder *folder, const char *model_type)
             json_put(folder->standard, special_names[i], json_string(folder->class->specials[i]));
     bool is_llama = !strcmp(folder->class_name, "LlamaTokenizer"); /* where tokenizer.json is byte-level */
     if (!folder->class && !is_llama && !is_known(folder->class_name, plain_classes))
-        die("%s: tokenizer_class '%s' is not known to this program; GPT2Tokenizer, GPTNeoXTokenizer, Qwen2Tokenizer, "
-            "and for tokenizer.json as it is PreTrainedTokenizerFast are", stated == name && folder->settings_path
+        die("%s: tokenizer_class '%s' is not known to this program; GPT2Tokenizer, GPTNeoXTokenizer, "
+            "Qwen2Tokenizer, and for tokenizer.json as it is PreTrainedTokenizerFast are", stated == name && folder->settings_path
             ? folder->settings_path : folder->path, name);
 }
 
-static struct pretokenizer *pretokenizer_of_class(const struct tokenizer_class *class, bool prefix, const char *where)
+static struct pretokenizer *pretokenizer_of_class(const struct tokenizer_class *class, bool prefix,
+                                                  const char *where)
 {
     struct pretokenizer *pretokenizer = class->pre ? pretokenizer_named(class->pre, where) : pretokenizer_new();
     if (!class->pre || prefix)
@@ -137,8 +140,9 @@ static struct pretokenizer *pretokenizer_of_class(const struct tokenizer_class *
 
 static _Noreturn void contradict(const struct folder *folder, const char *what)
 {
-    die("%s: %s is not that of the tokenizer_class, %s, by which transformers 5 would go; the files contradict each other: "
-        "where tokenizer.json is right, give tokenizer_class as PreTrainedTokenizerFast in tokenizer_config.json",
+    die("%s: %s is not that of the tokenizer_class, %s, by which transformers 5 would go; the files contradict "
+        "each other: where tokenizer.json is right, give tokenizer_class as PreTrainedTokenizerFast in "
+        "tokenizer_config.json",
         folder->tokenizer_path, what, folder->class_name);
 }
 
@@ -156,7 +160,10 @@ static void check_class(const struct folder *folder, const struct pretokenizer *
         contradict(folder, "model: unk_token");
 }
 
-/* Whether text gets a space before it; the setting may say what tokenizer.json says, or a class be asked by it alone. */
+/*
+ * Whether text gets a space before it. A class does what the setting says, if it is there; else setting and
+ * tokenizer.json must agree.
+ */
 static bool wants_prefix(const struct folder *folder)
 {
     const struct pretokenizer *own = folder->source.parts.pretokenizer;
@@ -178,8 +185,8 @@ static void read_source(struct folder *folder)
     else if (folder->class)
         bpe_source_vocabulary(&folder->source, folder->vocabulary_path, folder->merges_path);
     else
-        die("%s: how vocab.json and merges.txt split text is not said: give tokenizer_class in tokenizer_config.json "
-            "(GPT2Tokenizer, GPTNeoXTokenizer, Qwen2Tokenizer), or tokenizer.json", folder->path);
+        die("%s: how vocab.json and merges.txt split text is not said: give tokenizer_class in "
+            "tokenizer_config.json (GPT2Tokenizer, GPTNeoXTokenizer, Qwen2Tokenizer), or tokenizer.json", folder->path);
     bool prefix = wants_prefix(folder);
     if (!folder->class)
         return;
@@ -263,7 +270,10 @@ static const char *special_text(struct place place, const json_t *value)
     return json_string_value(text);
 }
 
-/* The texts that transformers takes for special tokens where added_tokens.json has them; objects of the settings are none. */
+/*
+ * The texts that transformers takes for special tokens where added_tokens.json has them; objects of the
+ * settings are none.
+ */
 static json_t *special_texts(const struct folder *folder)
 {
     json_t *texts = json_make("{}"), *extra = extra_specials(folder), *value;
@@ -293,7 +303,8 @@ static void add_token(struct folder *folder, struct place place, struct added_to
     struct added_token *known = find_token(folder, token.text.bytes);
     uint32_t id = known ? known->id : bpe_library_id(place, folder->source.vocabulary, &token, folder->next);
     if (known && token.id != BPE_NO_TOKEN && token.id != id)
-        die("%s: %s: '%s' has id %u, and id %u in another file", place.path, place.part, token.text.bytes, token.id, id);
+        die("%s: %s: '%s' has id %u, and id %u in another file", place.path, place.part, token.text.bytes,
+            token.id, id);
     token.id = id;
     if (known) {
         *known = token;
@@ -409,7 +420,8 @@ static void read_added(struct folder *folder)
 /* ---- special tokens ---- */
 
 /* Adds a special token, unless it is one of the first `before` tokens or stood among texts, which it joins. */
-static void add_special(struct folder *folder, struct place place, const json_t *value, size_t before, json_t *texts)
+static void add_special(struct folder *folder, struct place place, const json_t *value, size_t before,
+                        json_t *texts)
 {
     const char *text = special_text(place, value);
     const struct added_token *known = find_token(folder, text);
@@ -466,12 +478,13 @@ static void add_specials(struct folder *folder)
 
 /* Settings that are read above, and those that leave the tokens of a text as they are. */
 static const char *const known_settings[] = {
-    "tokenizer_class", "add_prefix_space", "added_tokens_decoder", "additional_special_tokens", "extra_special_tokens",
+    "tokenizer_class", "add_prefix_space", "added_tokens_decoder", "additional_special_tokens",
+    "extra_special_tokens",
     /* BOS and EOS, which the tools put where they are wanted */
     "add_bos_token", "add_eos_token",
     /* reading tokens, chats, padding, cutting, offsets */
-    "clean_up_tokenization_spaces", "spaces_between_special_tokens", "errors", "chat_template", "chat_control_tokens",
-    "response_template", "response_schema", "use_default_system_prompt", "padding_side", "pad_token_type_id",
+    "clean_up_tokenization_spaces", "spaces_between_special_tokens", "errors", "chat_template",
+    "chat_control_tokens", "response_template", "response_schema", "use_default_system_prompt", "padding_side", "pad_token_type_id",
     "pad_to_multiple_of", "truncation_side", "truncation_strategy", "max_length", "stride", "model_max_length",
     "max_len", "model_input_names", "return_token_type_ids", "trim_offsets",
     /* SentencePiece's */

@@ -49,7 +49,7 @@ static bool ends_in(const char *key, const char *end)
  */
 static void check_tokenizer_keys(const struct gguf *file, const char *path)
 {
-    static const char prefix[] = "tokenizer.";
+    static const char prefix[] = "tokenizer.", chats[] = "tokenizer.chat_template";
     static const char *const known[] = {
         "tokenizer.ggml.model", "tokenizer.ggml.pre", "tokenizer.ggml.tokens", "tokenizer.ggml.token_type",
         "tokenizer.ggml.merges", "tokenizer.ggml.scores", "tokenizer.ggml.token_type_count",
@@ -59,7 +59,7 @@ static void check_tokenizer_keys(const struct gguf *file, const char *path)
     for (size_t i = 0; i < gguf_keys(file); i++) {
         const char *key = gguf_key(file, i);
         if (strncmp(key, prefix, sizeof prefix - 1) || is_one_of(key, known) || ends_in(key, "_token_id")
-            || ends_in(key, "_token_ids") || !strncmp(key, "tokenizer.chat_template", strlen("tokenizer.chat_template")))
+            || ends_in(key, "_token_ids") || !strncmp(key, chats, sizeof chats - 1))
             continue;
         if (!is_one_of(key, off))
             die("%s: this program does not know what %s does to the tokens of a text", path, key);

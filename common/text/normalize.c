@@ -99,14 +99,13 @@ static int32_t run_end(const struct normalizer *normalizer, const UChar *text, i
     return start;
 }
 
+/* Whether there may be a long run: one has a unit at every STEP, and from its first of these STEP more. */
 static bool has_long_run(const struct normalizer *normalizer, const UChar *text, int32_t length)
 {
-    enum { FIRST_MARK = 0x300 };
-    for (int32_t at = 0; at < length; at++) {
-        int32_t start = at;
-        if (text[at] >= FIRST_MARK)
-            at = run_end(normalizer, text, length, start);
-        if (at - start > LONG_RUN)
+    enum { STEP = LONG_RUN / 2, FIRST_MARK = 0x300 };
+    for (int32_t at = 0; at < length; at += STEP) {
+        int32_t start = at + U16_IS_TRAIL(text[at]);
+        if (text[at] >= FIRST_MARK && run_end(normalizer, text, length, start) - at >= STEP)
             return true;
     }
     return false;
