@@ -3,9 +3,13 @@
 import copy
 import gzip
 import json
+import os
 import random
 import struct
+import subprocess
+import tempfile
 import types
+import zlib
 
 import msgpack
 import numpy as np
@@ -13,8 +17,8 @@ import pytest
 
 import random_model
 import streams
-from damage import MEMORY, Case, Reader, check
-from helpers import fails, ok
+from damage import MEMORY, Case, Reader, bounded, check
+from helpers import command, environment, fails, ok
 
 SIZES = {"layers": 2, "d_model": 8, "d_ff": 4, "heads": 2, "vocabulary": 12, "cutoffs": (5, 8), "factor": 2}
 TOKENS = 12  # of the vocabulary
@@ -257,6 +261,71 @@ def test_lengths_that_lie(bin, reader, tmp_path):
             Case(f"{label} before zeros", header + with_members(records[0], (X, lie)) + bytes(1 << 19)),
         ]
     check(bin, reader, cases, tmp_path, memory=MEMORY)
+
+
+def peak(bin, tool, *args):
+    """(exit status, message, bytes of memory that the tool had at most)."""
+    with tempfile.TemporaryFile() as message:
+        process = subprocess.Popen(command(bin, tool, *args), stdout=subprocess.DEVNULL, stderr=message, env=environment())
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        message.seek(0)
+        return process.returncode, message.read().decode(), usage.ru_maxrss * 1024
+
+
+@pytest.mark.release_only
+def test_little_gzip_that_is_much_takes_little_memory(bin, reader, tmp_path):
+    """400 MB of zeros in 0.4 MB: more than the header says that a record can be, or than any header is."""
+    count = 400 << 20
+    zeros, packer = b"", zlib.compressobj(1, wbits=31)
+    for _ in range(count >> 20):
+        zeros += packer.compress(bytes(1 << 20))
+    zeros += packer.flush()
+    header, records, _ = parts(reader.good)
+    long = b"\xc6" + struct.pack(">I", count)
+    array = next(iter(streams.items(reader.good)[0].value["arrays"]))
+    name = next((name for name, value in streams.items(reader.good)[1].value.items() if isinstance(value, bytes)), array)
+    for label, start, says in [
+            ("a record", header + with_members(records[0], (X, long)), "which is what the header's arrays can have"),
+            ("an array", header + b"\x81" + streams.pack(name) + long, "which is what the header's arrays can have"),
+            ("a header's array", with_members(header, (X, long)), "claims more than"),
+            ("a header's string", with_members(header, (X, b"\xdb" + struct.pack(">I", count))), "a string claims more")]:
+        path = tmp_path / "input"
+        path.write_bytes(gzip.compress(start, 1) + zeros)
+        argv = reader.argv(path, tmp_path / "output")
+        status, message, memory = peak(bin, reader.tool, *argv)
+        if reader.name == "refinement-stats --merge" and header in start:
+            continue  # prefixes of changed predictions: 2^16 tokens at each of 2^16 positions are possible
+        assert (status, says in message) == (1, True), (label, message)
+        assert memory < 100 << 20, (label, memory)
+
+
+def test_records_as_large_as_the_header_says_are_taken(bin, made):
+    """Sentences of 65535 tokens are, where a batch has 12 positions."""
+    header, _, trailer = parts(made.tokens)
+    tokens = np.full(65535, 5, "<u4")
+    record = streams.pack({"id": 0, "len": np.array([65535], "<u4").tobytes(), "tok": tokens.tobytes()})
+    items = streams.items(made.tokens)
+    end = {**items[-1].value, "records": 1, "sentences": 1, "tokens": 65535, "crc": bytes(4)}
+    data = header + record + streams.pack(end)[:-4]
+    assert b'"tok":[5,5' in ok(bin, "stream-cat", stdin=data + streams.crc(data))
+
+
+@pytest.mark.release_only
+def test_memory_follows_the_text(bin, made, tmp_path):
+    """Not the number of triggers that a key may have, nor the positions that a batch may have."""
+    path, other = tmp_path / "maxima", tmp_path / "tokens"
+    path.write_bytes(made.maxima)
+    most = 1 << 24
+    limited = bounded(bin, "topk-keys", "--top", most, path, memory=300 << 20)
+    many, few = (streams.read(out) for out in (ok(bin, *limited), ok(bin, "topk-keys", "--top", 1000, path)))
+    assert many.header["top"] == most and len(many.records) == len(few.records)
+    for a, b in zip(many.records, few.records):
+        assert a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
+    other.write_bytes(ok(bin, "tokenize", "--model", made.model, "--batch", 1 << 20, stdin=TEXT.encode()))
+    status, message, memory = peak(bin, "forward-dump", "--model", made.model, "--threads", 2, other)
+    assert status == 0, message
+    assert memory < 100 << 20
 
 
 def test_depth(bin, reader, tmp_path):

@@ -25,6 +25,7 @@ enum {
     VERSION = 1,
     MOST_HEADER_BYTES = 1 << 23,   /* and of what a record or trailer has besides declared arrays */
     MOST_TEXT_BYTES = 1 << 16,     /* of a string */
+    MOST_ARRAY_BYTES = UINT32_MAX / 8, /* an eighth of an object's */
     MOST_DEPTH = 16,               /* of nested maps and arrays */
     MOST_ELEMENTS = 1 << 20,       /* of all maps and arrays of one object */
     MOST_MEMBERS = 256,            /* of a header, record or trailer */
@@ -166,11 +167,11 @@ static size_t object_size(const struct stream_reader *reader, const unsigned cha
                         (unsigned long long)(reader->offset + position));
         *needed = position + item.head + item.payload;
         elements += item.nested;
+        if (item.is_text && item.payload > MOST_TEXT_BYTES)
+            stream_fail(reader, "a string claims more than %d bytes", MOST_TEXT_BYTES);
         if (elements > MOST_ELEMENTS || *needed > reader->most_bytes)
             stream_fail(reader, "an object claims more than %d elements or %zu bytes%s", MOST_ELEMENTS,
                         reader->most_bytes, reader->header ? ", which is what the header's arrays can have" : "");
-        if (item.is_text && item.payload > MOST_TEXT_BYTES)
-            stream_fail(reader, "a string claims more than %d bytes", MOST_TEXT_BYTES);
         if (!complete || *needed > available)
             return 0;
         position = *needed;
@@ -599,6 +600,7 @@ static size_t most_record_bytes(const json_t *header)
         size_t bytes = WIDEST;
         json_array_foreach(json_object_get(array, "shape"), index, dimension)
             bytes = bounded_product(bytes, most_counted(header, dimension));
+        bytes = bytes < MOST_ARRAY_BYTES ? bytes : MOST_ARRAY_BYTES;
         most = bytes > MOST_OBJECT_BYTES - most ? MOST_OBJECT_BYTES : most + bytes;
     }
     return most;
@@ -915,7 +917,7 @@ void pack_array(msgpack_sbuffer *buffer, const char *name, const void *elements,
 {
     msgpack_packer packer = packer_to(buffer);
     pack_text(buffer, name, strlen(name));
-    if (count > MOST_OBJECT_BYTES / size / 8)
+    if (count > MOST_ARRAY_BYTES / size)
         die("an array '%s' of %zu elements does not fit in a record: use smaller batches", name, count);
     packed(msgpack_pack_bin(&packer, count * size));
     if (count)
