@@ -203,6 +203,9 @@ class System:
 def system(name, mounts=True):
     """A System of a release, gone afterwards."""
     archive = bare(name)
+    for left in FOLDER.glob(f"{name}.[0-9]*"):
+        if not pathlib.Path(f"/proc/{left.suffix[1:]}").exists():  # its process was killed
+            shutil.rmtree(left)
     with emptied(FOLDER / f"{name}.{os.getpid()}") as path:
         if subprocess.run(["tar", "-C", path, "-xzf", archive], check=False).returncode:
             raise Unavailable(f"{archive} cannot be unpacked here")
