@@ -206,7 +206,8 @@ def lying_trailer(chance, data):
 
 
 def with_trailer(body, trailer):
-    return streams.finish(body, trailer["records"], trailer)
+    more = {name: value for name, value in trailer.items() if name not in ("end", "records", "crc", *streams.COUNTS)}
+    return streams.finish(body, trailer["records"], trailer, **more)
 
 
 BLIND = [cut, flipped, overwritten, doubled, left_out, followed]  # to what the bytes mean

@@ -48,7 +48,8 @@ BROKEN = {  # what a tool does wrong: a script in its place, the outcome
     "kills itself": ("kill -SEGV $$", "crashed"),
     "has a child that crashed": ("sh -c 'kill -BUS $$'", "crashed"),
     "waits for ever": ("sleep 1000", "hung")}
-HARMLESS = {"does what it should": ('exec "$real" "$@"', "right"), "says why it fails": ("echo 'tool: disk full' >&2; exit 1", "refused")}
+HARMLESS = {"does what it should": ('exec "$real" "$@"', "right"),
+            "says why it fails": ("echo 'tool: disk full' >&2; exit 1", "refused")}
 
 
 @pytest.mark.parametrize("wrong", [*BROKEN, *HARMLESS])
@@ -73,7 +74,8 @@ def test_the_harness_sees(campaign, tmp_path, monkeypatch, wrong):
 def failing(campaign, job, stage, call, numbers, reason, mode):
     """Outcomes of a pipeline of which one process's call fails, for each of its numbers."""
     def one(number):
-        variables = {stage: {"LD_PRELOAD": str(campaign.place / "failing_calls.so"), "FAILING_CALL": f"{call} {number} {reason} {mode}"}}
+        variables = {stage: {"LD_PRELOAD": str(campaign.place / "failing_calls.so"),
+                             "FAILING_CALL": f"{call} {number} {reason} {mode}"}}
         return faults.one(campaign, f"{job} {call} {number}", job, lambda case: case.pipeline(job, variables=variables))
 
     results = in_parallel(one, numbers)

@@ -28,8 +28,8 @@ def pytest_run(*words, script='exec "$@"', cwd=ROOT, **variables):
 def test_tests_of_interruption_end_in_the_background(bin):
     """They waited for ever: their tools had inherited signals that were ignored."""
     done = pytest_run("tests/test_cli.py", "-k", "test_interrupted or signal or test_file_mode or closed", "--maxfail=1",
-                      script=AS_IN_THE_BACKGROUND, FFKV_TEST_LIMIT="60", FFKV_BUILDS=str(bin), LC_ALL="tr_TR.UTF-8", TZ="Asia/Tokyo",
-                      MAKEFLAGS="-n")
+                      script=AS_IN_THE_BACKGROUND, FFKV_TEST_LIMIT="60", FFKV_BUILDS=str(bin), LC_ALL="tr_TR.UTF-8",
+                      TZ="Asia/Tokyo", MAKEFLAGS="-n")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
