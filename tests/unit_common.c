@@ -293,7 +293,7 @@ static void parse_options(size_t count)
         specs[i] = (struct option_spec){0, names[i], NULL, "", OPTION_FLAG, &flag, 0, 0, NULL};
     }
     const struct tool tool = {"unit", "", "", specs, 0};
-    char name[] = "unit", last[32];
+    char name[] = "unit", last[24];
     snprintf(last, sizeof last, "--o%zu", count - 1);
     char *arguments[] = {name, last, NULL};
     cli_parse(&tool, 2, arguments);
