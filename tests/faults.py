@@ -381,6 +381,12 @@ def one(campaign, seed, name, function):
     return Result(seed, name, outcome, "; ".join(case.what), why, time.monotonic() - start)
 
 
+def stopped(number, _):
+    """Ctrl-C and the like reach this process alone: what it started is in groups of its own."""
+    surroundings.kill(surroundings.descendants(os.getpid()))
+    os._exit(128 + number)
+
+
 def summary(results, classes):
     """Rows: a class, its cases, and how many of them came out how; the last row is the sum."""
     header = ["class", "cases", *GOOD, *BAD, "skipped"]
@@ -411,6 +417,8 @@ def main():
     options = parser.parse_args()
 
     surroundings.settle()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stopped)
     fault_classes.may_mount = private_mounts()
     wanted = options.classes.split(",")
     seeds = [seed for seed in range(options.first, options.first + options.seeds) if class_of(seed, classes) in wanted]
