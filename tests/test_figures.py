@@ -125,10 +125,11 @@ Plot = collections.namedtuple("Plot", "points boxes lines style")
 
 def read_plot(group, bottom):
     """What is above the key: markers; rectangles as (left, right, top, bottom); lines as
-    lists of corners, one for each unbroken piece.  style: colours and markers."""
+    lists of corners, one for each unbroken piece.  style: colours and markers.  gnuplot 6
+    draws a white marker below each one that is not full, which hides the line."""
     points, boxes, lines, style = [], [], [], set()
     for element in group.iter():
-        if element.tag == SVG + "use" and element.get(LINK) != "#gpDot":
+        if element.tag == SVG + "use" and element.get(LINK) != "#gpDot" and element.get("color") != "#FFFFFF":
             points += [place for place in pairs(element.get("transform")) if place[1] <= bottom + 1]
             style |= {element.get(LINK), element.get("color").replace(" ", "")}
         elif element.tag == SVG + "polygon":

@@ -379,7 +379,10 @@ def heading(page):
 
 
 def rows(page, selector="main table", place=0):
-    """Texts of the first such table's cells, or of the one at another place, without selenium's many calls."""
+    """Texts of the first such table's cells, or of the one at another place, without selenium's many calls.
+    Waits for it, since details are filled some time after they were opened."""
+    page.driver.execute_async_script("""const [selector, place, done] = arguments, wait = () =>
+        [...document.querySelectorAll(selector)].at(place) ? done() : setTimeout(wait, 5); wait();""", selector, place)
     return page.script("""const table = [...document.querySelectorAll(arguments[0])].at(arguments[1]);
         return [...table.tBodies[0].rows].map(row => [...row.cells].map(cell => cell.textContent));""", selector, place)
 

@@ -119,10 +119,10 @@ def cut(data, at):
     return Case(f"cut at {at} of {len(data)}", data[:at], "empty" if at == 0 else "")
 
 
-def flip(data, at, bit, harmless=False):
+def flip(data, at, bit):
     damaged = bytearray(data)
     damaged[at] ^= 1 << bit
-    return Case(f"bit {bit} of byte {at} flipped", bytes(damaged), harmless=harmless)
+    return Case(f"bit {bit} of byte {at} flipped", bytes(damaged))
 
 
 def test_cut(bin, reader, tmp_path):
@@ -148,6 +148,17 @@ def test_flipped_bit_in_every_byte(bin, made, tmp_path):
 GZIP_FREE = range(3, 10)
 
 
+def flip_gzip(data, at, bit):
+    """Some bits say the same in another way, such as from which of two equal places to copy;
+    Python's gzip tells which."""
+    case = flip(data, at, bit)
+    try:
+        case.harmless = at in GZIP_FREE or gzip.decompress(case.data) == gzip.decompress(data)
+    except (OSError, EOFError, zlib.error):
+        case.harmless = at in GZIP_FREE
+    return case
+
+
 def test_cut_gzip(bin, reader, tmp_path):
     data = gzip.compress(reader.good, mtime=0)
     some = random.Random(4).sample(range(len(data)), 20)
@@ -164,14 +175,14 @@ def test_cut_gzip_at_every_byte(bin, made, tmp_path):
 def test_flipped_bit_in_gzip(bin, reader, tmp_path):
     data, bits = gzip.compress(reader.good, mtime=0), random.Random(5)
     some = {*range(10), *range(len(data) - 8, len(data)), *random.Random(6).sample(range(len(data)), 20)}
-    check(bin, reader, [flip(data, at, bits.randrange(8), at in GZIP_FREE) for at in sorted(some)], tmp_path)
+    check(bin, reader, [flip_gzip(data, at, bits.randrange(8)) for at in sorted(some)], tmp_path)
 
 
 def test_every_bit_of_gzip_head_and_tail(bin, made, tmp_path):
     reader = made.readers["stream-cat"]
     data = gzip.compress(reader.good, mtime=0)
     ends = [*range(10), *range(len(data) - 8, len(data))]
-    check(bin, reader, [flip(data, at, bit, at in GZIP_FREE) for at in ends for bit in range(8)], tmp_path)
+    check(bin, reader, [flip_gzip(data, at, bit) for at in ends for bit in range(8)], tmp_path)
 
 
 def test_gzip_is_taken_as_the_plain_stream(bin, reader, tmp_path):
