@@ -94,7 +94,8 @@ for results; do
     mkdir "$work/$count"
     echo 1 >"$work/depths"
     echo "$figures" | while read -r figure table columns; do
-        [ ! -e "$results/$table.csv" ] || check "$results/$table.csv" "$columns" >"$work/$count/$table.csv" || exit
+        # awk may end by a signal on a full disk.
+        [ ! -e "$results/$table.csv" ] || check "$results/$table.csv" "$columns" >"$work/$count/$table.csv" || exit 1
     done
     depths="$depths $(sort -n "$work/depths" | tail -n 1)"
     # The name goes behind those of the models before it, the folder from the front.

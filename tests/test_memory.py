@@ -209,6 +209,38 @@ def test_model_cut_short_while_it_is_used(bin, tmp_path, shards):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
 
 
+def cut_within_the_last_page(path):
+    os.truncate(path, path.stat().st_size - 1)
+
+
+def overwrite(path):
+    """As cp does: the same file, of the same length, with other bytes."""
+    with open(path, "r+b") as file:
+        file.seek(-4, os.SEEK_END)
+        file.write(b"\0\0\0\0")
+
+
+@pytest.mark.parametrize("change", [cut_within_the_last_page, overwrite], ids=lambda change: change.__name__)
+def test_model_that_changes_without_a_signal(bin, tmp_path, change):
+    """The rest of a mapping's last page reads as zeros, and other bytes as they are: no signal comes of it."""
+    held = Held(bin, tmp_path / "model", tmp_path / "out").start(bin)
+    change(held.model / "model.safetensors")
+    status, message = held.end()
+    assert status == 1 and message.count("\n") == 1, (status, message)
+    assert message.startswith(f"forward-dump: {held.model}/model.safetensors: was written to while it was in use")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
+
+
+def test_model_that_another_one_takes_the_place_of(bin, tmp_path):
+    """A new file under the old name leaves the old one as it was mapped."""
+    held = Held(bin, tmp_path / "model", tmp_path / "out").start(bin)
+    new = tmp_path / "model" / "new"
+    new.write_bytes(b"another")
+    new.rename(held.model / "model.safetensors")
+    assert held.end() == (0, "")
+    assert len(streams.read(tmp_path / "out").records) > 6
+
+
 def test_bus_error_elsewhere_is_one(bin, tmp_path):
     held = Held(bin, tmp_path / "model", tmp_path / "out").start(bin)
     held.process.send_signal(signal.SIGBUS)

@@ -17,19 +17,20 @@
  * The mappings that exist now. Global because a signal handler must find them. Beyond this many
  * at once, more than a model has files, the first ones are forgotten.
  */
-enum { MOST_WATCHED = 1024 };
+enum { MAX_WATCHED = 1024 };
 static struct watched {
     const unsigned char *volatile bytes; /* NULL: unused */
     volatile size_t size;
     char *volatile path;
-} all_watched[MOST_WATCHED];
+    struct stat status; /* when it was mapped */
+} all_watched[MAX_WATCHED];
 
 /* A file's bytes are gone. Any other bus error ends the program as it always does. */
 static void on_bus_error(int number, siginfo_t *info, void *context)
 {
     (void)context;
     const uintptr_t place = (uintptr_t)info->si_addr;
-    for (size_t i = 0; info->si_code > 0 && i < MOST_WATCHED; i++) {
+    for (size_t i = 0; info->si_code > 0 && i < MAX_WATCHED; i++) {
         const struct watched *watched = &all_watched[i];
         /* The last page lies in the mapping as a whole; its bytes behind the file's are 0. */
         if (watched->bytes && place - (uintptr_t)watched->bytes < watched->size)
@@ -43,13 +44,13 @@ static void on_bus_error(int number, siginfo_t *info, void *context)
 static struct watched *unused_watched(void)
 {
     static size_t oldest;
-    for (size_t i = 0; i < MOST_WATCHED; i++)
+    for (size_t i = 0; i < MAX_WATCHED; i++)
         if (!all_watched[i].bytes)
             return &all_watched[i];
-    return &all_watched[oldest++ % MOST_WATCHED];
+    return &all_watched[oldest++ % MAX_WATCHED];
 }
 
-static void watch(const struct mapping *mapping, const char *path)
+static void watch(const struct mapping *mapping, int descriptor, const char *path)
 {
     static bool is_watching;
     struct sigaction action = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO};
@@ -59,6 +60,8 @@ static void watch(const struct mapping *mapping, const char *path)
     is_watching = true;
     struct watched *watched = unused_watched();
     watched->bytes = NULL;
+    if (fstat(descriptor, &watched->status) != 0)
+        die("%s: %s", path, strerror(errno));
     watched->path = copy_string(path);
     watched->size = mapping->size;
     watched->bytes = mapping->bytes; /* last: a handler that sees it sees all */
@@ -71,7 +74,7 @@ struct mapping mapping_make(int descriptor, const char *path, size_t size)
     if (bytes == MAP_FAILED)
         die("%s: cannot map: %s", path, strerror(errno));
     mapping.bytes = bytes;
-    watch(&mapping, path);
+    watch(&mapping, descriptor, path);
     return mapping;
 }
 
@@ -90,9 +93,28 @@ struct mapping mapping_open(const char *path, size_t least, const char *format)
     return mapping;
 }
 
+/* Whether the file has been written to. Another one under its name leaves the mapping as it was. */
+static bool has_changed(const struct watched *watched)
+{
+    const struct stat *then = &watched->status;
+    struct stat now;
+    if (stat(watched->path, &now) != 0)
+        return errno != ENOENT;
+    return now.st_dev == then->st_dev && now.st_ino == then->st_ino
+        && (now.st_size != then->st_size || now.st_mtim.tv_sec != then->st_mtim.tv_sec
+            || now.st_mtim.tv_nsec != then->st_mtim.tv_nsec);
+}
+
+void mappings_check(void)
+{
+    for (size_t i = 0; i < MAX_WATCHED; i++)
+        if (all_watched[i].bytes && has_changed(&all_watched[i]))
+            die("%s: was written to while it was in use: start again when it is whole", all_watched[i].path);
+}
+
 void mapping_close(struct mapping *mapping)
 {
-    for (size_t i = 0; i < MOST_WATCHED; i++)
+    for (size_t i = 0; i < MAX_WATCHED; i++)
         if (all_watched[i].bytes == mapping->bytes) {
             all_watched[i].bytes = NULL;
             free(all_watched[i].path);

@@ -1,7 +1,8 @@
 /*
  * A file as bytes in memory, for formats that are read at any place. Where another program
  * makes the file shorter while it is mapped, the bytes are gone: reading one ends the program,
- * with a message that names the file.
+ * with a message that names the file. So does the end of an output, where a file that is still
+ * mapped was written to.
  */
 #ifndef FFKV_MAPPING_H
 #define FFKV_MAPPING_H
@@ -23,5 +24,8 @@ struct mapping mapping_open(const char *path, size_t least, const char *format);
 /* The same of a descriptor, which stays the caller's, of path's size bytes. */
 struct mapping mapping_make(int descriptor, const char *path, size_t size);
 void mapping_close(struct mapping *mapping);
+
+/* Ends the program when a file that is mapped now was written to since. Called before an output is complete. */
+void mappings_check(void);
 
 #endif

@@ -1,5 +1,6 @@
 #include "base/output.h"
 
+#include "base/mapping.h"
 #include "base/messages.h"
 #include "base/same_file.h"
 
@@ -178,6 +179,8 @@ struct output *output_open(const char *path, enum output_form form)
     if (!path) {
         output->descriptor = STDOUT_FILENO;
     } else if (stat(path, &status) != 0) {
+        if (errno != ENOENT) /* what is there cannot be told */
+            die("%s: %s", path, strerror(errno));
         open_temporary(output, path, NULL);
     } else if (S_ISREG(status.st_mode)) {
         open_temporary(output, path, &status);
@@ -297,6 +300,7 @@ static bool is_pipe(int descriptor)
 
 void output_finish(struct output *output)
 {
+    mappings_check();
     errno = 0;
     if (gzflush(output->file, Z_FINISH) != Z_OK)
         output_failed(output, errno);
