@@ -157,7 +157,11 @@ def bootstrap(name, archive):
             if not shutil.which("debootstrap"):
                 raise Unavailable("debootstrap is not installed")
             made = target / "system"
-            status = execute([*command, made, *filter(None, [mirror(release.distribution)])], log, timeout=1200)
+            # debootstrap mounts /proc; in a namespace of its own nothing stays mounted when it is killed.
+            apart = ["unshare", "--mount"]
+            if subprocess.run([*apart, "true"], capture_output=True, check=False).returncode:
+                apart = []
+            status = execute([*apart, *command, made, *filter(None, [mirror(release.distribution)])], log, timeout=1200)
         if status:
             last = log.read_text(errors="replace").strip().splitlines()[-1:]
             raise Unavailable(f"debootstrap cannot make it: {' '.join(last)}")
