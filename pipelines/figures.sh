@@ -125,7 +125,8 @@ echo "$figures" | while read -r figure table panels columns; do
         continue
     fi
     for format in svg png; do
-        draw "$figure" "$format" "$panels" "${models# }" "$@" || fail "gnuplot could not draw $figure from $table"
+        draw "$figure" "$format" "$panels" "${models# }" "$@" ||
+            fail "gnuplot could not draw $figure from $table"
         is_complete "$work/$figure.$format" || fail "gnuplot left $figure.$format incomplete"
     done
     sync "$work/$figure.svg" "$work/$figure.png" || fail "$figure cannot be written to the disk"

@@ -19,7 +19,8 @@ list=$list columns=$1 experiment=${2-} LC_ALL=C awk -F, '
         for (i = 1; i <= NF; i++) column[$i] = i
         wanted = split(ENVIRON["columns"], name, " ")
         for (i = 1; i <= wanted; i++)
-            if (!(name[i] in column) || name[i] ~ /^(title|caption)$/) fail("there is no column " name[i] " to read")
+            if (!(name[i] in column) || name[i] ~ /^(title|caption)$/)
+                fail("there is no column " name[i] " to read")
         next
     }
     ENVIRON["experiment"] != "" && $column["experiment"] != ENVIRON["experiment"] { next }

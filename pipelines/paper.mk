@@ -10,18 +10,24 @@
 #
 # and the names of targets: all, which is the default, or experiments, figures, report.
 #
-# experiments.csv beside this file lists the experiments and their results, a row each: figures.sh,
-# the report, the manual and the tests go by it, too. Of an experiment its first row has
+# experiments.csv beside this file lists the experiments and their results. figures.sh, options.sh
+# and report-pages read it, too, and tests compare it with the manual. Its columns are
 #
-#   needs    the step whose stream it reads, triggers or values: OUT/NEEDS.msgpack
-#   text     the text that its script is given: TEXT or VALID
-#   options  the options that its script is given, by their names below
-#   scripts  files beside this file that it is made of; the first is run
-#   tools    tools that it is made of
+#   experiment  the target, which the script is usually named after
+#   needs       the step whose stream it reads, OUT/NEEDS.msgpack: triggers or values
+#   text        the text that its script is given: TEXT or VALID
+#   options     the options that its script is given, by their names below
+#   scripts     files in this folder that it is made of; the first is run
+#   tools       tools that it is made of
+#   result      a file that it leaves in OUT
+#   figure      figures/FIGURE.gp draws this table
+#   panels      of the figure: 1, 2, or models, which is one for each
+#   columns     of the table, that the figure needs
+#   title       of the table in the report, which shows only tables that have one
+#   caption     of the figure in the report, likewise
 #
-# and each row a result, a file in OUT, and where it is drawn: its figure (figures/FIGURE.gp), which
-# has panels (1, 2, or one for each of the models), the columns of the result that it needs, and a
-# caption for the report; a title for the table in the report, which shows only tables that have one.
+# A row is a result, or a further figure of one. What an experiment is made of (needs to tools)
+# stands in its first row alone, and so does the title of a table.
 #
 # make only orders the steps. step.sh runs one when something that it is made of is not what
 # it was when its results were made, or when a result is not what it was then: texts, the
@@ -78,7 +84,8 @@ all: $(experiments) figures report
 # Their scripts take MODEL, perhaps a text, OUT, options.
 given = "$$MODEL" $(patsubst %,"$$%",$(call listed,text,$@))
 needed = $(call in_out,$(addsuffix .msgpack,$(call listed,needs,$@)))
-options = $(foreach name,$(call listed,options,$@),$(or $($(name)),$(error experiments.csv: $@: no options are called $(name))))
+options = $(foreach name,$(call listed,options,$@),$(or $($(name)),\
+	$(error experiments.csv: $@: no options are called $(name))))
 
 $(filter-out patterns,$(experiments)):
 	@$(listed_step) $(given) $(needed) --results $(call listed,result,$@) \
@@ -99,17 +106,20 @@ annotation: patterns
 
 # ---- pictures and pages ----
 
+# Tables, and those that are there only where readers noted something.
 noted := $(filter %.csv,$(call listed,result,patterns))
 tables := $(filter-out $(noted),$(filter %.csv,$(call listed,result)))
 
 figures: $(experiments)
-	@$(call step,$@,figures.sh listed.sh experiments.csv figures.gp figures) $(published) $(call in_out,$(tables)) \
-		--maybe $(call in_out,$(noted)) --results figures -- "$$SCRIPTS/figures.sh" "$$OUT/figures" "$$OUT"
+	@$(call step,$@,figures.sh listed.sh experiments.csv figures.gp figures) $(published) \
+		$(call in_out,$(tables)) --maybe $(call in_out,$(noted)) \
+		--results figures -- "$$SCRIPTS/figures.sh" "$$OUT/figures" "$$OUT"
 
 report: figures
 	@"$$SCRIPTS/options.sh" "$$OUT"
-	@$(call step,$@,report.sh,report-pages) "$$MODEL" $(published) $(call in_out,triggers.msgpack figures options.csv $(tables)) \
-		--maybe $(call in_out,$(noted)) --results report -- "$$SCRIPTS/report.sh" "$$MODEL" "$$OUT"
+	@$(call step,$@,report.sh,report-pages) "$$MODEL" $(published) \
+		$(call in_out,triggers.msgpack figures options.csv $(tables)) --maybe $(call in_out,$(noted)) \
+		--results report -- "$$SCRIPTS/report.sh" "$$MODEL" "$$OUT"
 
 .PHONY: all $(experiments) values figures report
 

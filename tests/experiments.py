@@ -1,4 +1,4 @@
-"""pipelines/experiments.csv, read with Python's csv: what the tests expect of experiments, tables and figures."""
+"""pipelines/experiments.csv, read with Python's csv: which experiments, tables and figures the tests expect."""
 
 import csv
 import pathlib

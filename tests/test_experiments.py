@@ -1,5 +1,6 @@
-"""The list of experiments, pipelines/experiments.csv: it agrees with itself, with the scripts and drawings, and with
-all places that name its tables and cannot read it; who adds an experiment touches no other place of the pipelines."""
+"""The list of experiments, pipelines/experiments.csv: it agrees with itself, with the scripts and drawings, and
+with all places that name its tables and cannot read it.  Who adds an experiment touches nothing else of the
+pipelines."""
 
 import csv
 import re
@@ -8,7 +9,6 @@ import subprocess
 
 import pytest
 
-import experiments
 import random_model
 from conftest import ROOT
 from experiments import DRAWN, EXPERIMENTS, LIST, NOTED, PIPELINES, RESULTS, ROWS, TABLES, table_of
@@ -38,8 +38,8 @@ def test_scripts_can_read_all_but_the_texts_for_people():
 
 def test_every_row_has_a_result_and_an_experiment_its_rows_together():
     assert all(row["experiment"] and row["result"] for row in ROWS)
-    assert [row["experiment"] for row in ROWS] == [row["experiment"] for name in EXPERIMENTS for row in rows_of(name)]
-    assert all(len({row["experiment"] for row in ROWS if row["result"] == result}) == 1 for result in RESULTS)
+    assert ROWS == [row for name in EXPERIMENTS for row in rows_of(name)]
+    assert len({(row["experiment"], row["result"]) for row in ROWS}) == len(RESULTS)
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -50,18 +50,18 @@ def test_what_an_experiment_is_made_of_is_in_its_first_row(experiment):
     assert all((PIPELINES / name).is_file() for name in first["scripts"].split())
     assert all((ROOT / "tools" / f"{name}.c").is_file() for name in first["tools"].split())
     assert first["needs"] in ("", "triggers", "values") and first["text"] in ("", "TEXT", "VALID")
-    known = re.findall(r"^(\w+) := --|^(\w+) := \$\(if .*?--", (PIPELINES / "paper.mk").read_text(), re.MULTILINE)
-    assert set(first["options"].split()) <= {name for pair in known for name in pair if name}
+    known = re.findall(r"^(\w+) := (?:--|\$\(if .*--)", (PIPELINES / "paper.mk").read_text(), re.MULTILINE)
+    assert set(first["options"].split()) <= set(known)
 
 
-@pytest.mark.parametrize("experiment", [name for name in EXPERIMENTS if name not in ("annotation", "patterns")])
+@pytest.mark.parametrize("experiment", sorted({*EXPERIMENTS} - {"annotation", "patterns"}))
 def test_an_experiment_is_made_of_what_its_script_runs(experiment):
-    """A tool, or a file beside the script, that the list lacked would change without the results being made again.
-    (annotation.sh is two experiments, each of which runs a half.)"""
+    """A tool, or a file beside the script, that the list lacked could change, and results would not be made
+    again.  (annotation.sh is two experiments, each of which runs a half.)"""
     first = rows_of(experiment)[0]
     scripts = first["scripts"].split()
-    lines = [line for line in (PIPELINES / scripts[0]).read_text().splitlines() if not re.match(r"\s*(#|echo )", line)]
-    commands = " ".join(lines)
+    lines = (PIPELINES / scripts[0]).read_text().splitlines()
+    commands = " ".join(line for line in lines if not re.match(r"\s*(#|echo )", line))
     tools = {path.stem for path in ROOT.glob("tools/*.c")}
     run = {word for word in re.findall(r"(?<![\w./$-])[a-z-]+(?= )", commands) if word in tools}
     if experiment == "composition":
@@ -74,25 +74,32 @@ def test_an_experiment_is_made_of_what_its_script_runs(experiment):
 def test_a_script_makes_the_results_that_are_listed(script):
     """One script may be of two experiments."""
     streams = {"triggers.msgpack", "values.msgpack"}  # that most of them read
-    made = set(re.findall(r'"\$(?:out|work)/(\w[\w-]*\.(?:csv|html|msgpack))"', (PIPELINES / script).read_text()))
+    name = r'"\$(?:out|work)/(\w[\w-]*\.(?:csv|html|msgpack))"'
+    made = set(re.findall(name, (PIPELINES / script).read_text()))
     owners = {row["experiment"] for row in ROWS if row["scripts"].split()[:1] == [script]}
     assert made - streams == {row["result"] for row in ROWS if row["experiment"] in owners} - streams
 
 
+def listed(*arguments):
+    return subprocess.run([PIPELINES / "listed.sh", *arguments], capture_output=True, text=True, check=False)
+
+
 def test_listed_is_what_python_reads():
     for name in COLUMNS[:-2]:
-        shown = subprocess.run([PIPELINES / "listed.sh", f"{name} result"], capture_output=True, text=True, check=True)
-        assert shown.stdout.splitlines() == list(dict.fromkeys(f"{row[name]} {row['result']}" for row in ROWS if row[name]))
-    shown = subprocess.run([PIPELINES / "listed.sh", "result", "refinement"], capture_output=True, text=True, check=True)
-    assert shown.stdout.splitlines() == list(dict.fromkeys(row["result"] for row in rows_of("refinement")))
+        expected = [f"{row[name]} {row['result']}" for row in ROWS if row[name]]
+        assert listed(f"{name} result").stdout.splitlines() == list(dict.fromkeys(expected))
+    results = [row["result"] for row in rows_of("refinement")]
+    assert listed("result", "refinement").stdout.splitlines() == list(dict.fromkeys(results))
+    assert len(set(results)) < len(results)
 
 
 @pytest.mark.parametrize("arguments, status, says", [
     (["reslut"], 1, "there is no column reslut to read"), (["title"], 1, "there is no column title to read"),
     ([], 2, "usage: ")])
 def test_listed_refuses_what_it_cannot_read(arguments, status, says):
-    done = subprocess.run([PIPELINES / "listed.sh", *arguments], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (status, "") and says in done.stderr and done.stderr.count("\n") == 1
+    done = listed(*arguments)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert says in done.stderr and done.stderr.count("\n") == 1
 
 
 # ------------------------------------------------------- who cannot read the list
@@ -107,7 +114,8 @@ def test_a_drawing_uses_its_table_and_its_columns(figure):
     row, script = DRAWN[figure], (PIPELINES / "figures" / f"{figure}.gp").read_text()
     assert set(re.findall(r'table\(m, "([\w-]+)"\)', script)) == {table_of(row)}
     shared = (PIPELINES / "figures.gp").read_text()
-    assert all(re.search(rf"\b{column}\b", script) or f'column("{column}")' in shared for column in row["columns"].split())
+    assert all(re.search(rf"\b{column}\b", script) or f'column("{column}")' in shared
+               for column in row["columns"].split())
     assert row["panels"] in ("1", "2", "models")
     assert (row["panels"] != "1") == ("set multiplot layout panels" in script)
 
@@ -116,10 +124,12 @@ def test_titles_name_their_figures():
     for row in ROWS:
         assert row["result"].endswith(".csv") or not (row["figure"] or row["title"])
         assert row["figure"] or not (row["caption"] or row["columns"] or row["panels"])
-        named = {f"fig{int(number):02}" for number in re.findall(r"\d+", "".join(re.findall(r"\(figures? .*\)$", row["title"])))}
-        figures = {other["figure"] for other in ROWS if other["result"] == row["result"]}
-        assert named == {figure for figure in figures if figure.startswith("fig")} or not row["title"]
-    assert len({row["result"] for row in ROWS if row["title"]}) == sum(bool(row["title"]) for row in ROWS)
+        if row["title"]:
+            numbers = re.findall(r"\d+", row["title"].partition("(figure")[2])
+            figures = {other["figure"] for other in ROWS if other["result"] == row["result"]} - {"", "shallow"}
+            assert {f"fig{int(number):02}" for number in numbers} == figures
+    titled = [row["result"] for row in ROWS if row["title"]]
+    assert len(set(titled)) == len(titled)
 
 
 def manual_files():
@@ -141,14 +151,16 @@ def test_the_manual_lists_the_tables_and_their_columns():
     assert sorted(files) == sorted([*(f"{name}.csv" for name in TABLES), *OTHER_FILES])
     for row in DRAWN.values():
         described = files[row["result"]]
-        assert set(row["columns"].split()) <= set(re.findall(r"\w+", "".join(re.findall(r"^\.Va (.*)", described, re.MULTILINE))))
+        columns = " ".join(re.findall(r"^\.Va (.*)", described, re.MULTILINE))
+        assert set(row["columns"].split()) <= set(re.findall(r"\w+", columns))
         number = row["figure"].removeprefix("fig").lstrip("0")
         assert re.search(rf"^Figures? .*\b{number}\b", described, re.MULTILINE) or row["figure"] == "shallow"
 
 
 def test_readme_tells_what_comes_out():
     """Whatever the report has a title for, and nothing that nobody makes, with the figures' numbers."""
-    rows = re.findall(r"^\| (`.*`) \| (.*) \| .* \|$", README.split("## What comes out")[1].split("\n## ")[0], re.MULTILINE)
+    part = README.split("## What comes out")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (`.*`) \| (.*) \| .* \|$", part, re.MULTILINE)
     told = {name: where for names, where in rows for name in re.findall(r"`([\w./-]+)`", names)}
     titled = {row["result"] for row in ROWS if row["title"]}
     assert titled <= set(told) <= {*RESULTS, *OTHER_FILES, "figures/"}
@@ -159,8 +171,7 @@ def test_readme_tells_what_comes_out():
 
 def test_results_that_are_shown_are_listed():
     """doc/ has copies of tables and figures; some are of a run with other settings."""
-    tables = {path.stem.partition("-beyond-")[0] for model in ("brown-lm", "smollm2") for path in ROOT.glob(f"doc/{model}/*.csv")}
-    assert tables <= set(TABLES)
+    assert {path.stem.partition("-beyond-")[0] for path in ROOT.glob("doc/*/*.csv")} <= set(TABLES)
     assert {path.stem for path in ROOT.glob("doc/figures/*.svg")} <= set(DRAWN)
 
 
@@ -182,8 +193,8 @@ DRAWING = """set title "What everybody asks"
 set yrange [0:100]
 plot for [m in models] table(m, "answers") using (at(m)):(percent("answer")) with linespoints title name(m)
 """
-ROW = ["extra", "", "TEXT", "limited", "extra.sh", "tokenize stream-cat", "answers.csv", "fig99", "1", "layer answer",
-       "Answers, of all kinds", "What everybody asks"]
+ROW = ["extra", "", "TEXT", "limited", "extra.sh", "tokenize stream-cat", "answers.csv", "fig99", "1",
+       "layer answer", "Answers, of all kinds", "What everybody asks"]
 
 
 @pytest.fixture
@@ -193,27 +204,30 @@ def tree(tmp_path):
     (tmp_path / "data").mkdir()
     for name in "published.csv", "stop-words.txt":
         shutil.copy(ROOT / "data" / name, tmp_path / "data")
-    random_model.write_model(tmp_path / "model", layers=2, d_model=16, d_ff=12, heads=2, vocabulary=60, cutoffs=(20, 40))
+    random_model.write_model(tmp_path / "model", layers=2, d_model=16, d_ff=12, heads=2, vocabulary=60,
+                             cutoffs=(20, 40))
     (tmp_path / "text.txt").write_bytes(text(random_sentences(40, 60, seed=1)))
     return tmp_path
 
 
 def run_graph(bin, tree, *goals):
-    settings = {"MODEL": "model", "TEXT": "text.txt", "VALID": "text.txt", "MODE": "lines", "PREFIXES": "20", "KEYS": "2",
-                "REMOVALS": "2", "SENTENCES": "", "ANNOTATIONS": "", "BIN": bin, "OUT": "out"}
-    return subprocess.run(["make", "--no-print-directory", "-f", "pipelines/paper.mk", *goals,
-                           *(f"{name}={value}" for name, value in settings.items())], cwd=tree, env=environment(),
-                          capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    settings = {"MODEL": "model", "TEXT": "text.txt", "VALID": "text.txt", "MODE": "lines", "PREFIXES": "20",
+                "KEYS": "2", "REMOVALS": "2", "SENTENCES": "", "ANNOTATIONS": "", "BIN": bin, "OUT": "out"}
+    command = ["make", "--no-print-directory", "-f", "pipelines/paper.mk", *goals,
+               *(f"{name}={value}" for name, value in settings.items())]
+    return subprocess.run(command, cwd=tree, env=environment(), capture_output=True, text=True, timeout=TIMEOUT,
+                          check=False)
 
 
 def add_row(tree, **changes):
+    row = {**dict(zip(COLUMNS, ROW, strict=True)), **changes}
     with open(tree / "pipelines" / "experiments.csv", "a", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerow({**dict(zip(COLUMNS, ROW, strict=True)), **changes}.values())
+        csv.writer(file, lineterminator="\n").writerow(row.values())
 
 
 @pytest.mark.release_only
 def test_an_experiment_is_a_script_a_row_and_a_drawing(bin, tree):
-    """Its table, its figure, its row of options.csv, and what is made again: no other file of the pipelines knew of it."""
+    """Its table, its figure, its row of options.csv, and when it is made again: no other file knew of it."""
     add_row(tree)
     (tree / "pipelines" / "extra.sh").write_text(SCRIPT)
     (tree / "pipelines" / "extra.sh").chmod(0o755)

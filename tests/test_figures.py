@@ -24,9 +24,10 @@ FIGURES = ROOT / "pipelines" / "figures.sh"
 NAMES = list(DRAWN)
 PIXELS = 0.3  # how far from its place something may be drawn; gnuplot writes hundredths
 
-# Behind "layer"; of tables that are not written down here what their figures need. Only confidence has no layers.
+# Behind "layer", which only confidence lacks; of a table that is not written down here what its figure needs.
 COLUMNS = {
-    **{table_of(row): row["columns"].removeprefix("layer ") for row in DRAWN.values() if "layer" in row["columns"].split()},
+    **{table_of(row): row["columns"].removeprefix("layer ") for row in DRAWN.values()
+       if table_of(row) != "confidence"},
     "patterns": "keys triggers shallow semantic both none patterns_per_key",
     "perturbation": "kind triggers mean p25 p50 p75 zeroed short",
     "agreement": "keys live_keys agree_next agree_last random frequent",
@@ -507,7 +508,8 @@ def test_a_missing_table_leaves_its_figure_out(tmp_path):
     assert sorted(pictures(tmp_path / "out")) == [f"{name}.{kind}" for name in ("fig04", "fig09", "fig10")
                                                   for kind in ("png", "svg")]
     left_out = re.findall(r"^(\w+): left out, there is no ([\w-]+\.csv)$", done.stdout, re.MULTILINE)
-    assert left_out == [(name, row["result"]) for name, row in DRAWN.items() if name not in ("fig04", "fig09", "fig10")]
+    assert left_out == [(name, row["result"]) for name, row in DRAWN.items()
+                        if name not in ("fig04", "fig09", "fig10")]
     assert {("fig02", "patterns.csv"), ("fig11", "cases.csv"), ("shallow", "shallow.csv")} <= set(left_out)
 
 

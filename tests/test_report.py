@@ -51,7 +51,7 @@ def place(tmp_path_factory):
     tables = place / "tables"
     (tables / "figures").mkdir(parents=True)
     (tables / "figures" / "fig04.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 4 3"/>')
-    for name in "fig02", "fig12", "shallow":  # of which the list has a caption of the first alone
+    for name in "fig02", "fig98", "shallow":  # of which the list has a caption of the first alone
         shutil.copy(tables / "figures" / "fig04.svg", tables / "figures" / f"{name}.svg")
     (tables / "figures" / "notes.txt").write_text("no figure")
     write_csv(tables / "agreement.csv", ["layer", "keys", "live_keys", "agree_next", "agree_last", "random", "frequent"],

@@ -5,7 +5,7 @@
  * index.html, report.css and report.js are tools/report-pages.*; what they show is
  * in data/, pieces that are loaded when they are needed: data/overview.js, made here,
  * data/last-layer.js, and those of common/report/report_memories.h. Figures are copied.
- * Which tables and figures there may be, pipelines/experiments.csv says, which is built in.
+ * Their names, titles and captions are those of pipelines/experiments.csv, which is built in.
  * Memory: one piece, and the index of tokens.
  */
 #include "base/cli.h"
@@ -96,7 +96,8 @@ static json_t *tables_json(const struct options *options, const json_t *listed)
 }
 
 /* Copies DIR/figures/FIGURE.svg of the listed figures that have a caption; their names. */
-static json_t *copy_figures(const struct options *options, const json_t *listed, const struct output_directory *directory)
+static json_t *copy_figures(const struct options *options, const json_t *listed,
+                            const struct output_directory *directory)
 {
     json_t *names = json_make("[]");
     char *folder = NULL;

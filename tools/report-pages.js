@@ -181,7 +181,7 @@ function figureOf(number) {
     return overview.listed.find(row => row.figure === `fig${String(number).padStart(2, "0")}`);
 }
 
-/* The listed tables that are here, by their figures; one without a figure is behind the one that it is listed behind. */
+/* The listed tables that are here, in the order of their figures; one without a figure follows the one before it. */
 function listedTables() {
     let figure = "";
     return overview.listed.map(row => ({...row, order: figure = row.figure || figure}))
@@ -309,7 +309,8 @@ function showResults() {
 function showFigures() {
     return {title: "Figures", content: overview.figures.length
         ? [make("div", {class: "figures"}, [...overview.figures].sort().map(file => {
-            const name = file.replace(/\.svg$/, ""), title = overview.listed.find(row => row.figure === name).caption;
+            const name = file.replace(/\.svg$/, "");
+            const title = overview.listed.find(row => row.figure === name).caption;
             const number = /^fig0*(\d+)$/.exec(name);
             const caption = number ? `Figure ${number[1]}. ${title}.` : title;
             return make("figure", {}, make("a", {href: `figures/${file}`}, make("img", {src: `figures/${file}`, alt: caption, loading: "lazy"})),

@@ -120,7 +120,8 @@ static size_t mark_length(const struct csv_row *row, const char *bytes, size_t s
     return size >= 3 && !memcmp(bytes, "\xef\xbb\xbf", 3) ? 3 : 0;
 }
 
-static struct reading *reading_open(const char *name, void (*take)(const struct csv_row *row, void *data), void *data)
+static struct reading *reading_open(const char *name, void (*take)(const struct csv_row *row, void *data),
+                                    void *data)
 {
     struct reading *reading = new_array(1, sizeof *reading);
     *reading = (struct reading){.take = take, .data = data, .line = 1};
