@@ -2,6 +2,7 @@
 # of tables for each model, 1/, 2/, ..; it sets
 #   figure   "fig02" .. "fig11" or "shallow"; figures/ has what each draws
 #   format   "svg" or "png"
+#   panels   how many there are: "1", "2", or "models", one for each
 #   models   numbers of the models that have this figure's table, as "1 3"
 #   depths   number of layers of each model, as "16 30 16"
 # and gives the folder of this file, then each model's name. The picture goes to standard
@@ -14,8 +15,7 @@ folder = ARG1
 
 # ------------------------------------------------------------------- the picture
 
-# Some figures have a panel for each model, one has two kinds of shares.
-panels = figure eq "fig08" ? 2 : strstrt("fig02 fig03 fig11 shallow", figure) ? words(models) : 1
+panels = panels eq "models" ? words(models) : int(panels)
 width = 800
 height = (panels == 1 ? 480 : 430 * panels + 30) + 20 * words(models)
 

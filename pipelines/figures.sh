@@ -9,23 +9,10 @@
 # though no table is goes away. All tables are checked before anything is drawn; a figure
 # appears when it is complete.
 #
-# figures.gp and figures/ beside this file say what is drawn; here is which table and
-# which columns a figure needs.
+# figures.gp and figures/ beside this file say what is drawn; experiments.csv which table
+# and which columns a figure needs.
 set -eu
 export LC_ALL=C.UTF-8
-
-figures="
-fig02 patterns layer shallow semantic both none
-fig03 perturbation layer kind mean p25 p75
-fig04 agreement layer agree_next agree_last frequent
-fig05 rank layer p10 p25 p50 p75 p90
-fig06 confidence low high agree_next
-fig07 active layer mean p25 p75
-fig08 composition layer zero_agreement stop_word short_prefix
-fig09 refinement layer residual_is_final
-fig10 refinement layer probability p25 p75
-fig11 cases layer residual ffn agreement composition
-shallow shallow layer same_last_1 same_last_2 same_last_3 overlap overlap_random"
 
 fail() {
     printf 'figures.sh: %s\n' "$*" >&2
@@ -77,6 +64,8 @@ check() {
 [ $# -le 7 ] || { echo "figures.sh: at most 6 models can be told apart in one figure" >&2; exit 2; }
 command -v gnuplot >/dev/null || fail "gnuplot is needed: run ./setup.sh"
 here=$(cd -- "$(dirname -- "$0")" && pwd)
+figures=$("$here/listed.sh" "figure result panels columns")
+figures=$(echo "$figures" | sort)
 out=$1
 shift
 mkdir -p -- "$out"
@@ -93,9 +82,9 @@ for results; do
     count=$((count + 1))
     mkdir "$work/$count"
     echo 1 >"$work/depths"
-    echo "$figures" | while read -r figure table columns; do
+    echo "$figures" | while read -r figure table panels columns; do
         # awk may end by a signal on a full disk.
-        [ ! -e "$results/$table.csv" ] || check "$results/$table.csv" "$columns" >"$work/$count/$table.csv" || exit 1
+        [ ! -e "$results/$table" ] || check "$results/$table" "$columns" >"$work/$count/$table" || exit 1
     done
     depths="$depths $(sort -n "$work/depths" | tail -n 1)"
     # The name goes behind those of the models before it, the folder from the front.
@@ -103,12 +92,12 @@ for results; do
     shift
 done
 
-# draw FIGURE FORMAT MODELS NAMES...: in $work; MODELS are numbers, NAMES those of all models.
+# draw FIGURE FORMAT PANELS MODELS NAMES...: in $work; MODELS are numbers, NAMES those of all models.
 # gnuplot does not tell of what it could not write, so it writes to a pipe, and cat tells.
 draw() (
-    settings="figure = '$1'; format = '$2'; models = '$3'; depths = '$depths'"
+    settings="figure = '$1'; format = '$2'; panels = '$3'; models = '$4'; depths = '$depths'"
     picture=$1.$2
-    shift 3
+    shift 4
     cd "$work"
     status=$({
         {
@@ -126,19 +115,19 @@ is_complete() {
     esac
 }
 
-echo "$figures" | while read -r figure table columns; do
-    [ -n "$figure" ] || continue
+echo "$figures" | while read -r figure table panels columns; do
     models=
     for model in $(seq "$count"); do
-        [ ! -e "$work/$model/$table.csv" ] || models="$models $model"
+        [ ! -e "$work/$model/$table" ] || models="$models $model"
     done
     if [ -z "$models" ]; then
-        echo "$figure: left out, there is no $table.csv"
+        echo "$figure: left out, there is no $table"
         rm -f "$out/$figure.svg" "$out/$figure.png"
         continue
     fi
     for format in svg png; do
-        draw "$figure" "$format" "${models# }" "$@" || fail "gnuplot could not draw $figure from $table.csv"
+        draw "$figure" "$format" "$panels" "${models# }" "$@" ||
+            fail "gnuplot could not draw $figure from $table"
         is_complete "$work/$figure.$format" || fail "gnuplot left $figure.$format incomplete"
     done
     sync "$work/$figure.svg" "$work/$figure.png" || fail "$figure cannot be written to the disk"

@@ -7,7 +7,7 @@ set -eu
 
 [ $# -eq 1 ] || { sed -n 's/^# usage/usage/p' "$0" >&2; exit 2; }
 out=$1
-steps="triggers agreement composition refinement perturbation shallow annotation patterns"
+steps=$("$(dirname -- "$0")/listed.sh" experiment)
 
 row() {
     LC_ALL=C step=$1 awk '

@@ -8,7 +8,26 @@
 #   BIN       the folder of the tools             REMOVALS  triggers of each of these keys
 #   ANNOTATIONS  CSV files that readers of the annotation page saved
 #
-# and the names of targets, of those below; all is the default.
+# and the names of targets: all, which is the default, or experiments, figures, report.
+#
+# experiments.csv beside this file lists the experiments and their results. figures.sh, options.sh
+# and report-pages read it, too, and tests compare it with the manual. Its columns are
+#
+#   experiment  the target, which the script is usually named after
+#   needs       the step whose stream it reads, OUT/NEEDS.msgpack: triggers or values
+#   text        the text that its script is given: TEXT or VALID
+#   options     the options that its script is given, by their names below
+#   scripts     files in this folder that it is made of; the first is run
+#   tools       tools that it is made of
+#   result      a file that it leaves in OUT
+#   figure      figures/FIGURE.gp draws this table
+#   panels      of the figure: 1, 2, or models, which is one for each
+#   columns     of the table, that the figure needs
+#   title       of the table in the report, which shows only tables that have one
+#   caption     of the figure in the report, likewise
+#
+# A row is a result, or a further figure of one. What an experiment is made of (needs to tools)
+# stands in its first row alone, and so does the title of a table.
 #
 # make only orders the steps. step.sh runs one when something that it is made of is not what
 # it was when its results were made, or when a result is not what it was then: texts, the
@@ -41,79 +60,67 @@ name_of = $(subst $(stand_in),$(space),$(basename $(notdir $(subst $(space),$(st
 export TEXT_NAME := $(call name_of,$(TEXT))
 export VALID_NAME := $(call name_of,$(VALID))
 
+# Options that depend on what make is given, by the names that the list has for them.
 limited := --mode $(MODE) --name "$$TEXT_NAME"$(if $(SENTENCES), --limit $(SENTENCES))
 sampled := $(if $(filter all,$(PREFIXES)),--all,--prefixes $(PREFIXES)) --mode $(MODE) --name "$$VALID_NAME"
 removed := --sample $(KEYS) --top $(REMOVALS)
 
+# $(call listed,COLUMNS,EXPERIMENT): what experiments.csv has
+listed = $(shell "$(SCRIPTS)/listed.sh" "$(1)" $(2))
+experiments := $(call listed,experiment)
+$(if $(experiments),,$(error experiments.csv, beside $(GRAPH), lists nothing))
+
 # $(call step,NAME,SCRIPTS,TOOLS): what runs a step, and the scripts and tools that it is made of
 step = "$$SCRIPTS/step.sh" $(1) $(foreach script,$(2),"$$SCRIPTS/$(script)") $(foreach tool,$(3),"$$BIN/$(tool)")
+listed_step = $(call step,$@,$(call listed,scripts,$@),$(call listed,tools,$@))
 # $(call in_out,FILES)
 in_out = $(foreach file,$(1),"$$OUT/$(file)")
 published = "$$SCRIPTS/../data/published.csv"
 
-all: triggers agreement composition refinement perturbation shallow annotation figures report
+all: $(experiments) figures report
 
 # ---- experiments ----
 
-triggers:
-	@$(call step,$@,triggers.sh,tokenize forward-dump topk-keys project-values) "$$MODEL" "$$TEXT" \
-		--results triggers.msgpack -- "$$SCRIPTS/triggers.sh" "$$MODEL" "$$TEXT" "$$OUT" $(limited)
+# Their scripts take MODEL, perhaps a text, OUT, options.
+given = "$$MODEL" $(patsubst %,"$$%",$(call listed,text,$@))
+needed = $(call in_out,$(addsuffix .msgpack,$(call listed,needs,$@)))
+options = $(foreach name,$(call listed,options,$@),$(or $($(name)),\
+	$(error experiments.csv: $@: no options are called $(name))))
 
-agreement: triggers
-	@$(call step,$@,agreement.sh,agreement-stats) "$$MODEL" $(call in_out,triggers.msgpack) \
-		--results agreement.csv rank.csv confidence.csv top-values.csv -- "$$SCRIPTS/agreement.sh" "$$MODEL" "$$OUT"
+$(filter-out patterns,$(experiments)):
+	@$(listed_step) $(given) $(needed) --results $(call listed,result,$@) \
+		-- "$$SCRIPTS/$(firstword $(call listed,scripts,$@))" $(given) "$$OUT" $(options)
+
+$(foreach name,$(experiments),$(eval $(name): $(call listed,needs,$(name))))
 
 values:
 	@$(call step,$@,,project-values) "$$MODEL" \
 		--results values.msgpack -- project-values --model "$$MODEL" --all --tops 1 --output "$$OUT/values.msgpack"
 
-composition: values
-	@$(call step,$@,composition.sh prefixes.sh ../data/stop-words.txt,tokenize forward-dump composition-stats) \
-		"$$MODEL" "$$VALID" $(call in_out,values.msgpack) \
-		--results composition.csv active.csv -- "$$SCRIPTS/composition.sh" "$$MODEL" "$$VALID" "$$OUT" $(sampled)
-
-refinement:
-	@$(call step,$@,refinement.sh prefixes.sh,tokenize forward-dump refinement-stats) "$$MODEL" "$$VALID" \
-		--results refinement.csv cases.csv last-layer.csv settled.csv perplexity.csv \
-		-- "$$SCRIPTS/refinement.sh" "$$MODEL" "$$VALID" "$$OUT" $(sampled)
-
-perturbation: triggers
-	@$(call step,$@,perturbation.sh,perturb-triggers forward-dump perturbation-stats) \
-		"$$MODEL" $(call in_out,triggers.msgpack) \
-		--results perturbation.csv -- "$$SCRIPTS/perturbation.sh" "$$MODEL" "$$OUT" $(removed)
-
-shallow: triggers
-	@$(call step,$@,shallow.sh,tokenize shallow-stats) "$$MODEL" "$$TEXT" $(call in_out,triggers.msgpack) \
-		--results shallow.csv shallow-keys.csv shallow-ngrams.csv \
-		-- "$$SCRIPTS/shallow.sh" "$$MODEL" "$$TEXT" "$$OUT" $(limited)
-
-annotation: page patterns
-
-page: triggers
-	@$(call step,annotation,annotation.sh,annotation-sheet) "$$MODEL" $(call in_out,triggers.msgpack) \
-		--results annotation.html -- "$$SCRIPTS/annotation.sh" "$$MODEL" "$$OUT"
-
-patterns: triggers
-	@$(if $(ANNOTATIONS),$(call step,$@,annotation.sh,pattern-stats) $(ANNOTATIONS) $(call in_out,triggers.msgpack) \
-		--results patterns.csv kappa.csv annotations.csv \
+# Made of what readers noted, where they did.
+patterns:
+	@$(if $(ANNOTATIONS),$(listed_step) $(ANNOTATIONS) $(needed) --results $(call listed,result,$@) \
 		-- "$$SCRIPTS/annotation.sh" "$$MODEL" "$$OUT" $(ANNOTATIONS),$(call step,$@) --undo)
+
+annotation: patterns
 
 # ---- pictures and pages ----
 
-tables = agreement.csv rank.csv confidence.csv top-values.csv composition.csv active.csv refinement.csv cases.csv \
-	last-layer.csv settled.csv perplexity.csv perturbation.csv shallow.csv shallow-keys.csv
-experiments = agreement composition refinement perturbation shallow annotation
+# Tables, and those that are there only where readers noted something.
+noted := $(filter %.csv,$(call listed,result,patterns))
+tables := $(filter-out $(noted),$(filter %.csv,$(call listed,result)))
 
 figures: $(experiments)
-	@$(call step,$@,figures.sh figures.gp figures) $(published) $(call in_out,$(tables)) --maybe $(call in_out,patterns.csv) \
+	@$(call step,$@,figures.sh listed.sh experiments.csv figures.gp figures) $(published) \
+		$(call in_out,$(tables)) --maybe $(call in_out,$(noted)) \
 		--results figures -- "$$SCRIPTS/figures.sh" "$$OUT/figures" "$$OUT"
 
 report: figures
 	@"$$SCRIPTS/options.sh" "$$OUT"
-	@$(call step,$@,report.sh,report-pages) "$$MODEL" $(published) $(call in_out,triggers.msgpack figures options.csv $(tables)) \
-		--maybe $(call in_out,patterns.csv annotations.csv) \
+	@$(call step,$@,report.sh,report-pages) "$$MODEL" $(published) \
+		$(call in_out,triggers.msgpack figures options.csv $(tables)) --maybe $(call in_out,$(noted)) \
 		--results report -- "$$SCRIPTS/report.sh" "$$MODEL" "$$OUT"
 
-.PHONY: all triggers agreement values composition refinement perturbation shallow annotation page patterns figures report
+.PHONY: all $(experiments) values figures report
 
 endif

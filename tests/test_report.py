@@ -18,6 +18,7 @@ import streams
 from browser import browser
 from conftest import ROOT
 from damage import in_parallel
+from experiments import ROWS, table_of
 from helpers import TIMEOUT, environment, fails, ok, pipeline, random_sentences
 
 TOP = 5
@@ -50,6 +51,8 @@ def place(tmp_path_factory):
     tables = place / "tables"
     (tables / "figures").mkdir(parents=True)
     (tables / "figures" / "fig04.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 4 3"/>')
+    for name in "fig02", "fig98", "shallow":  # of which the list has a caption of the first alone
+        shutil.copy(tables / "figures" / "fig04.svg", tables / "figures" / f"{name}.svg")
     (tables / "figures" / "notes.txt").write_text("no figure")
     write_csv(tables / "agreement.csv", ["layer", "keys", "live_keys", "agree_next", "agree_last", "random", "frequent"],
               [[1, 70, 60, 0.1, 0, 0.02, 0.03], [2, 70, 30, 0.4, 0, 0.02, 0.03]])
@@ -249,7 +252,10 @@ def test_overview(report, stream):
     for name in "model", "corpus", "tokenizer", "history":
         assert overview[name] == stream.header[name]
     assert overview["counts"] == {name: stream.trailer[name] for name in streams.COUNTS}
-    assert (overview["figures"], overview["date"]) == (["fig04.svg"], "a day")
+    assert (sorted(overview["figures"]), overview["date"]) == (["fig02.svg", "fig04.svg"], "a day")
+    assert sorted(path.name for path in (report / "figures").iterdir()) == ["fig02.svg", "fig04.svg"]
+    assert overview["listed"] == [{"table": table_of(row), **{name: row[name] for name in ("figure", "title", "caption")}}
+                                  for row in ROWS if row["title"] or row["caption"]]
     assert overview["sizes"] == {"top": TOP, "found": 8, "tops": 4, "bottoms": 3, "piece": 64, "postings": 200, "cases": 1100}
     assert sorted(overview["tables"]) == ["active", "agreement", "options", "patterns"]
     assert overview["tables"]["agreement"]["rows"][1] == ["2", "70", "30", "0.4", "0", "0.02", "0.03"]
@@ -419,6 +425,9 @@ class TestPage:
         assert found["the last"] == ["3.5 %", "40.0 %", "2"]
         assert found["active"] == ["10.0 % to 50.0 %", "12.5 % to 25.0 %", "1 to 2"]
         assert found[HOSTILE[0]][1] == "\u2014"
+        assert page.script("return [...document.querySelectorAll('main summary')].map(summary => summary.textContent)") == [
+            "Patterns that readers noted (figure 2) patterns.csv", "Agreement of values with what follows (figure 4) agreement.csv",
+            "Active memories (figure 7) active.csv"]  # in the order of the figures, which is not that of the list
         page.find("main details:nth-of-type(2) summary").click()
         assert rows(page, "main details:nth-of-type(2) table")[1] == ["2", "70", "30", "0.4", "0", "0.02", "0.03"]
 
@@ -428,7 +437,8 @@ class TestPage:
             const done = arguments[0], images = [...document.images];
             const loaded = () => done(images.map(image => [image.naturalWidth > 0, image.alt]));
             const wait = () => images.every(image => image.complete) ? loaded() : setTimeout(wait, 5);
-            wait();""") == [[True, "Figure 4. Agreement rate of values with their keys' first triggers."]]
+            wait();""") == [[True, "Figure 2. Shares of triggers that show shallow and semantic patterns."],
+                            [True, "Figure 4. Agreement rate of values with their keys' first triggers."]]
 
     @pytest.mark.parametrize("sort", ["triggers", "coefficient", "confidence", "agreement", "top"])
     @pytest.mark.parametrize("layer", ["2", "all"])

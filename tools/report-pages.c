@@ -5,6 +5,7 @@
  * index.html, report.css and report.js are tools/report-pages.*; what they show is
  * in data/, pieces that are loaded when they are needed: data/overview.js, made here,
  * data/last-layer.js, and those of common/report/report_memories.h. Figures are copied.
+ * Their names, titles and captions are those of pipelines/experiments.csv, which is built in.
  * Memory: one piece, and the index of tokens.
  */
 #include "base/cli.h"
@@ -27,6 +28,7 @@
 EMBEDDED(tools_report_pages_html);
 EMBEDDED(tools_report_pages_css);
 EMBEDDED(tools_report_pages_js);
+EMBEDDED(pipelines_experiments_csv);
 
 enum { MOST_ROWS = 10000, MOST_CASES = 1000 };
 
@@ -34,11 +36,6 @@ struct options {
     const char *model, *output, *tables, *measures, *published, *annotations, *date;
     uint64_t top;
 };
-
-/* Tables of --tables that the page shows whole. */
-static const char *const table_names[] = {
-    "agreement", "rank", "confidence", "top-values", "perturbation", "patterns", "shallow", "active", "composition",
-    "refinement", "cases", "settled", "perplexity", "options", NULL};
 
 static void write_file(const char *folder, const char *name, struct span bytes)
 {
@@ -74,51 +71,49 @@ static json_t *find_table(const char *directory, const char *name, size_t most)
     return table;
 }
 
-static json_t *tables_json(const struct options *options)
+static void add_table(json_t *tables, const char *directory, const char *name)
+{
+    json_t *table = find_table(directory, name, MOST_ROWS);
+    if (table)
+        json_put(tables, name, table);
+}
+
+static const char *text_of(const json_t *object, const char *name)
+{
+    return json_string_value(json_object_get(object, name));
+}
+
+/* Of --tables the listed tables that have a title, and what the experiments were run with. */
+static json_t *tables_json(const struct options *options, const json_t *listed)
 {
     json_t *tables = json_make("{}");
-    for (size_t i = 0; options->tables && table_names[i]; i++) {
-        json_t *table = find_table(options->tables, table_names[i], MOST_ROWS);
-        if (table)
-            json_put(tables, table_names[i], table);
-    }
+    for (size_t i = 0; options->tables && i < json_array_size(listed); i++)
+        if (*text_of(json_array_get(listed, i), "title"))
+            add_table(tables, options->tables, text_of(json_array_get(listed, i), "table"));
+    if (options->tables)
+        add_table(tables, options->tables, "options");
     return tables;
 }
 
-static int is_figure(const struct dirent *entry)
-{
-    const char *end = strrchr(entry->d_name, '.');
-    return !strncmp(entry->d_name, "fig", 3) && end && !strcmp(end, ".svg")
-        && strspn(entry->d_name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") == strlen(entry->d_name);
-}
-
-static int by_bytes(const struct dirent **a, const struct dirent **b)
-{
-    return strcmp((*a)->d_name, (*b)->d_name);
-}
-
-/* Copies DIR/figures/fig*.svg; their names. */
-static json_t *copy_figures(const struct options *options, const struct output_directory *directory)
+/* Copies DIR/figures/FIGURE.svg of the listed figures that have a caption; their names. */
+static json_t *copy_figures(const struct options *options, const json_t *listed,
+                            const struct output_directory *directory)
 {
     json_t *names = json_make("[]");
-    if (!options->tables)
-        return names;
-    char *from = format_string("%s/figures", options->tables);
-    struct dirent **entry = NULL;
-    int count = scandir(from, &entry, is_figure, by_bytes);
-    if (count < 0 && errno != ENOENT)
-        die("%s: %s", from, strerror(errno));
-    char *folder = count > 0 ? output_directory_folder(directory, "figures") : NULL;
-    for (int i = 0; i < count; i++) {
-        char *path = format_string("%s/%s", from, entry[i]->d_name);
-        copy_file(path, folder, entry[i]->d_name);
-        json_add(names, json_make("s", entry[i]->d_name));
+    char *folder = NULL;
+    for (size_t i = 0; options->tables && i < json_array_size(listed); i++) {
+        const json_t *row = json_array_get(listed, i);
+        char *name = format_string("%s.svg", text_of(row, "figure"));
+        char *path = format_string("%s/figures/%s", options->tables, name);
+        if (*text_of(row, "caption") && input_exists(path)) {
+            folder = folder ? folder : output_directory_folder(directory, "figures");
+            copy_file(path, folder, name);
+            json_add(names, json_make("s", name));
+        }
         free(path);
-        free(entry[i]);
+        free(name);
     }
-    free(entry);
     free(folder);
-    free(from);
     return names;
 }
 
@@ -193,9 +188,12 @@ static void write_overview(struct report *report, json_t *layers, const char *jo
                                           "cases", (json_int_t)cases));
     json_put(overview, "measures", columns_json(&report->measures));
     json_put(overview, "annotations", columns_json(&report->annotations));
-    json_put(overview, "tables", tables_json(options));
+    const struct span list = EMBEDDED_SPAN(pipelines_experiments_csv);
+    json_t *listed = listed_results("experiments.csv", list.bytes, list.length);
+    json_put(overview, "tables", tables_json(options, listed));
     json_put(overview, "published", options->published ? table_json(options->published, MOST_ROWS) : json_null());
-    json_put(overview, "figures", copy_figures(options, report->directory));
+    json_put(overview, "figures", copy_figures(options, listed, report->directory));
+    json_put(overview, "listed", listed);
     json_put(overview, "date", options->date ? json_make("s", options->date) : json_null());
     page_data_write(report->data, "overview", overview);
 }

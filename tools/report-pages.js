@@ -176,7 +176,19 @@ function resultRows(name) {
         [column, row[i] !== "" && Number.isFinite(Number(row[i])) ? Number(row[i]) : row[i]])));
 }
 
-const TABLE_OF_FIGURE = {2: "patterns", 3: "perturbation", 4: "agreement", 5: "rank", 6: "confidence", 7: "active", 8: "composition", 9: "refinement", 10: "refinement", 11: "cases"};
+/* What overview.listed says of the paper's figure of this number: {table, figure, title, caption}. */
+function figureOf(number) {
+    return overview.listed.find(row => row.figure === `fig${String(number).padStart(2, "0")}`);
+}
+
+/* The listed tables that are here, in the order of their figures; one without a figure follows the one before it. */
+function listedTables() {
+    let figure = "";
+    return overview.listed.map(row => ({...row, order: figure = row.figure || figure}))
+        .sort((a, b) => a.order < b.order ? -1 : a.order > b.order ? 1 : 0)
+        .filter(row => row.title && overview.tables[row.table]);
+}
+
 const PAPER_LAYERS = 16;
 
 /* The layers of this model that lie where the paper's from..to do, by depth. */
@@ -209,7 +221,7 @@ function ownNumber(published) {
     if (published.series === "top_100_agree")
         return topValues && topValues.length ? {text: percent(topValues.filter(row => row.agree_in_50 > 0).length / topValues.length), layers} : null;
     const column = published.series === "covered" ? row => 1 - row.none : row => row[published.series];
-    const rows = (resultRows(TABLE_OF_FIGURE[published.figure]) || [])
+    const rows = (resultRows(figureOf(published.figure)?.table) || [])
         .map(row => published.series === "active" ? {...row, active: row.mean} : row)
         .filter(row => inLayers(row) && Number.isFinite(column(row)));
     if (!rows.length)
@@ -259,17 +271,7 @@ function publishedTable() {
     ], rows, {wide: true});
 }
 
-const TABLE_TITLES = {
-    patterns: "Patterns that readers noted (figure 2)", perturbation: "Coefficients after a token is removed, per cent (figure 3)",
-    agreement: "Agreement of values with what follows (figure 4)", rank: "Rank of the next token in the value (figure 5)",
-    confidence: "Agreement by the value's largest probability (figure 6)", "top-values": "The 100 most confident values (table 2)",
-    active: "Active memories (figure 7)", composition: "Composition within a layer (figure 8)",
-    refinement: "Refinement from layer to layer (figures 9 and 10)", cases: "Residual and block (figure 11)",
-    settled: "The layer from which on the prediction stays", perplexity: "The model on the same prefixes",
-    shallow: "Shallow patterns, measured",
-};
-
-function resultTable(name) {
+function resultTable({table: name, title}) {
     const {columns, rows} = overview.tables[name];
     const content = make("div", {});
     const details = make("details", {toggle: () => {
@@ -282,7 +284,7 @@ function resultTable(name) {
                 of: row => i === cell && layer >= 0 ? memoryLink(row[layer], row[i])
                     : isNumber ? short(row[i] === "" ? NaN : Number(row[i])) : make("bdi", {}, plain(row[i]))};
         }), rows));
-    }}, make("summary", {}, TABLE_TITLES[name] || name, " ", make("span", {class: "faint"}, `${name}.csv`)), content);
+    }}, make("summary", {}, title, " ", make("span", {class: "faint"}, `${name}.csv`)), content);
     return details;
 }
 
@@ -290,7 +292,7 @@ function showResults() {
     const {model, corpus, counts} = overview;
     const live = overview.layers.reduce((sum, layer) => sum + layer.live, 0);
     const keys = overview.layers.reduce((sum, layer) => sum + layer.keys, 0);
-    const names = Object.keys(TABLE_TITLES).filter(name => overview.tables[name]);
+    const tables = listedTables();
     return {title: "Results", content: [
         make("p", {}, `A ${model.architecture} of ${count(model.layers, "layer")}, with ${counted(keys)} of its ${counted(model.layers * model.d_ff)} memories in this report. `
             + `${counted(live)} of these keys are live: at least one prefix of ${corpus ? "\u201c" + plain(corpus.name) + "\u201d" : "the corpus"} `
@@ -300,22 +302,15 @@ function showResults() {
             ? make("p", {class: "faint"}, `The paper's model has 16 layers, this one ${model.layers}: layers are compared where they lie at the same depth.`) : null,
         publishedTable(),
         make("h2", {}, "Tables"),
-        names.length ? names.map(resultTable) : make("p", {class: "faint"}, "The report was made without tables."),
+        tables.length ? tables.map(resultTable) : make("p", {class: "faint"}, "The report was made without tables."),
     ]};
 }
 
-const FIGURE_TITLES = {
-    fig02: "Shares of triggers that show shallow and semantic patterns", fig03: "Change of coefficients when the first, last or a random token is removed",
-    fig04: "Agreement rate of values with their keys' first triggers", fig05: "Rank of the next token in the value's distribution",
-    fig06: "Agreement by the value's largest probability", fig07: "Share of active memories",
-    fig08: "Share of prefixes for which no memory agrees with its layer", fig09: "Share of prefixes whose residual already predicts the final token",
-    fig10: "Probability of the final token in the residual", fig11: "Whose prediction the layer's output has",
-};
-
 function showFigures() {
     return {title: "Figures", content: overview.figures.length
-        ? [make("div", {class: "figures"}, overview.figures.map(file => {
-            const name = file.replace(/\.svg$/, ""), title = FIGURE_TITLES[name] || name;
+        ? [make("div", {class: "figures"}, [...overview.figures].sort().map(file => {
+            const name = file.replace(/\.svg$/, "");
+            const title = overview.listed.find(row => row.figure === name).caption;
             const number = /^fig0*(\d+)$/.exec(name);
             const caption = number ? `Figure ${number[1]}. ${title}.` : title;
             return make("figure", {}, make("a", {href: `figures/${file}`}, make("img", {src: `figures/${file}`, alt: caption, loading: "lazy"})),

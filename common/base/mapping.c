@@ -41,9 +41,13 @@ static void on_bus_error(int number, siginfo_t *info, void *context)
     raise(number); /* which waits until this handler is left */
 }
 
-static struct watched *unused_watched(void)
+/* For a mapping at bytes; whatever was said to be there is there no longer. */
+static struct watched *unused_watched(const unsigned char *bytes)
 {
     static size_t oldest;
+    for (size_t i = 0; i < MAX_WATCHED; i++)
+        if (all_watched[i].bytes == bytes)
+            return &all_watched[i];
     for (size_t i = 0; i < MAX_WATCHED; i++)
         if (!all_watched[i].bytes)
             return &all_watched[i];
@@ -58,7 +62,7 @@ static void watch(const struct mapping *mapping, int descriptor, const char *pat
     if (!is_watching && sigaction(SIGBUS, &action, NULL) != 0)
         die("cannot watch files: %s", strerror(errno));
     is_watching = true;
-    struct watched *watched = unused_watched();
+    struct watched *watched = unused_watched(mapping->bytes);
     watched->bytes = NULL;
     if (fstat(descriptor, &watched->status) != 0)
         die("%s: %s", path, strerror(errno));

@@ -39,15 +39,9 @@ json_t *table_json(const char *path, size_t most)
     return json_make("{s:o, s:o, s:I}", "columns", whole.columns, "rows", whole.rows, "count", (json_int_t)whole.count);
 }
 
-/* ---- rows of keys ---- */
+/* ---- columns by their names ---- */
 
 enum { NO_COLUMN = -1 };
-
-struct keyed_reading {
-    struct keyed_rows *rows;
-    const char *model;
-    int layer, cell, its_model; /* their columns in the file at hand */
-};
 
 static int find_column(const struct csv_row *row, const char *name)
 {
@@ -56,6 +50,61 @@ static int find_column(const struct csv_row *row, const char *name)
             return (int)i;
     return NO_COLUMN;
 }
+
+/* ---- the list of experiments ---- */
+
+enum { LIST_RESULT, LIST_FIGURE, LIST_TITLE, LIST_CAPTION, LIST_COLUMNS };
+
+struct list_reading {
+    json_t *results;
+    int column[LIST_COLUMNS];
+};
+
+static void take_list_columns(struct list_reading *list, const struct csv_row *row)
+{
+    static const char *const names[LIST_COLUMNS] = {"result", "figure", "title", "caption"};
+    for (int i = 0; i < LIST_COLUMNS; i++) {
+        list->column[i] = find_column(row, names[i]);
+        if (list->column[i] == NO_COLUMN)
+            csv_fail(row, "there is no column %s", names[i]);
+    }
+}
+
+static void take_listed(const struct csv_row *row, void *data)
+{
+    struct list_reading *list = data;
+    if (row->number == 0) {
+        take_list_columns(list, row);
+        return;
+    }
+    const char *field[LIST_COLUMNS];
+    for (int i = 0; i < LIST_COLUMNS; i++)
+        field[i] = row->field[list->column[i]];
+    if (!*field[LIST_TITLE] && !*field[LIST_CAPTION])
+        return;
+    const char *end = strrchr(field[LIST_RESULT], '.');
+    if (!end || strcmp(end, ".csv"))
+        csv_fail(row, "'%s' has a title or a caption, but is no CSV table", field[LIST_RESULT]);
+    json_add(list->results, json_make("{s:s%, s:s, s:s, s:s}",
+                                      "table", field[LIST_RESULT], (size_t)(end - field[LIST_RESULT]),
+                                      "figure", field[LIST_FIGURE], "title", field[LIST_TITLE],
+                                      "caption", field[LIST_CAPTION]));
+}
+
+json_t *listed_results(const char *name, const char *bytes, size_t size)
+{
+    struct list_reading list = {.results = json_make("[]")};
+    csv_read_bytes(name, bytes, size, take_listed, &list);
+    return list.results;
+}
+
+/* ---- rows of keys ---- */
+
+struct keyed_reading {
+    struct keyed_rows *rows;
+    const char *model;
+    int layer, cell, its_model; /* their columns in the file at hand */
+};
 
 static void take_columns(struct keyed_reading *reading, const struct csv_row *row)
 {

@@ -1,4 +1,7 @@
-/* The CSV tables that a report shows: whole ones, and rows that belong to a key. */
+/*
+ * The CSV tables that a report shows: whole ones, and rows that belong to a key; and the
+ * list of experiments, which says what these tables and their figures are.
+ */
 #ifndef FFKV_REPORT_TABLES_H
 #define FFKV_REPORT_TABLES_H
 
@@ -11,6 +14,14 @@
  * most. The caller decrefs it.
  */
 json_t *table_json(const char *path, size_t most);
+
+/*
+ * Of the list of experiments (pipelines/paper.mk tells its columns), which messages call name,
+ * the rows that have something to show: [{"table": its name without .csv, "figure": name,
+ * "title": of the table, "caption": of the figure}], texts that may be empty, though not both
+ * of the last two. The caller decrefs it.
+ */
+json_t *listed_results(const char *name, const char *bytes, size_t size);
 
 /* Rows that belong to keys, by layer, cell, then file and row. */
 struct keyed_rows {

@@ -16,6 +16,7 @@ enum { MOST_COLUMNS = 1000, MESSAGE_BYTES = 500 };
 
 /* What libcsv's callbacks work on. */
 struct reading {
+    struct csv_parser parser;
     struct csv_row row;
     size_t columns;          /* of row 0 */
     char *field[MOST_COLUMNS];
@@ -94,7 +95,7 @@ static bool is_blank(const char *bytes, size_t size)
 static const char stray[] = "a quotation mark that opens no field, or is not closed";
 
 /* libcsv is given a line, or a part of one, at a time, so that the line of whatever happens is known. */
-static void parse(struct reading *reading, struct csv_parser *parser, const char *bytes, size_t size)
+static void parse(struct reading *reading, const char *bytes, size_t size)
 {
     size_t length;
     for (size_t at = 0; at < size; at += length) {
@@ -106,8 +107,8 @@ static void parse(struct reading *reading, struct csv_parser *parser, const char
         }
         reading->after_return = bytes[at + length - 1] == '\r';
         reading->line_ended = reading->after_return || bytes[at + length - 1] == '\n';
-        if (csv_parse(parser, bytes + at, length, end_field, end_row, reading) != length)
-            csv_fail(&reading->row, "%s", csv_error(parser) == CSV_EPARSE ? stray : "out of memory");
+        if (csv_parse(&reading->parser, bytes + at, length, end_field, end_row, reading) != length)
+            csv_fail(&reading->row, "%s", csv_error(&reading->parser) == CSV_EPARSE ? stray : "out of memory");
     }
 }
 
@@ -119,26 +120,46 @@ static size_t mark_length(const struct csv_row *row, const char *bytes, size_t s
     return size >= 3 && !memcmp(bytes, "\xef\xbb\xbf", 3) ? 3 : 0;
 }
 
+static struct reading *reading_open(const char *name, void (*take)(const struct csv_row *row, void *data),
+                                    void *data)
+{
+    struct reading *reading = new_array(1, sizeof *reading);
+    *reading = (struct reading){.take = take, .data = data, .line = 1};
+    reading->row = (struct csv_row){name, 1, 0, 0, reading->field};
+    if (csv_init(&reading->parser, CSV_STRICT | CSV_STRICT_FINI | CSV_APPEND_NULL) != 0)
+        die("out of memory");
+    return reading;
+}
+
+static void reading_close(struct reading *reading)
+{
+    if (csv_fini(&reading->parser, end_field, end_row, reading) != 0)
+        csv_fail(&reading->row, "%s", stray);
+    if (reading->row.number == 0)
+        csv_fail(&reading->row, "the table is empty; the first line must name the columns");
+    csv_free(&reading->parser);
+    free(reading);
+}
+
 void csv_read(const char *path, void (*take)(const struct csv_row *row, void *data), void *data)
 {
     struct input *input = input_open(path);
-    struct reading *reading = new_array(1, sizeof *reading);
-    *reading = (struct reading){.take = take, .data = data, .line = 1};
-    reading->row = (struct csv_row){input_name(input), 1, 0, 0, reading->field};
-    struct csv_parser parser;
-    if (csv_init(&parser, CSV_STRICT | CSV_STRICT_FINI | CSV_APPEND_NULL) != 0)
-        die("out of memory");
+    struct reading *reading = reading_open(input_name(input), take, data);
     char bytes[1 << 16];
     size_t got;
     for (bool first = true; (got = input_read(input, bytes, sizeof bytes)) != 0; first = false) {
         size_t mark = first ? mark_length(&reading->row, bytes, got) : 0;
-        parse(reading, &parser, bytes + mark, got - mark);
+        parse(reading, bytes + mark, got - mark);
     }
-    if (csv_fini(&parser, end_field, end_row, reading) != 0)
-        csv_fail(&reading->row, "%s", stray);
-    if (reading->row.number == 0)
-        csv_fail(&reading->row, "the table is empty; the first line must name the columns");
-    csv_free(&parser);
-    free(reading);
+    reading_close(reading);
     input_close(input);
+}
+
+void csv_read_bytes(const char *name, const char *bytes, size_t size,
+                    void (*take)(const struct csv_row *row, void *data), void *data)
+{
+    struct reading *reading = reading_open(name, take, data);
+    size_t mark = mark_length(&reading->row, bytes, size);
+    parse(reading, bytes + mark, size - mark);
+    reading_close(reading);
 }

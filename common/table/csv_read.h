@@ -28,4 +28,8 @@ _Noreturn void csv_fail(const struct csv_row *row, const char *format, ...) __at
  */
 void csv_read(const char *path, void (*take)(const struct csv_row *row, void *data), void *data);
 
+/* The same of a table in memory, which messages call name. */
+void csv_read_bytes(const char *name, const char *bytes, size_t size,
+                    void (*take)(const struct csv_row *row, void *data), void *data);
+
 #endif
