@@ -280,6 +280,8 @@ def test_lone_bytes_of_bpe(bin, tmp_path):
     vocabulary = ["<s>", "a", "b", "\u0120", "\u00e2", "\u0120a", "\u010a", "\u0120b", "c", "d", "e", "f"]  # GPT-2's spelling of bytes
     (model / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(vocabulary)}))
     (model / "merges.txt").write_text("#version: 0.2\n\u0120 a\n\u0120 b\n")
+    (model / "tokenizer_config.json").write_text(json.dumps({
+        "tokenizer_class": "GPT2Tokenizer", "bos_token": "<s>", "eos_token": "<s>", "unk_token": "<s>"}))
     data = pipeline(bin, ["tokenize", "-m", model], ["forward-dump", "-m", model], ["topk-keys", "-t", 3],
                     ["project-values", "-m", model, "-k", 12], stdin=b"a b a b a\nb a a b\n")
     ok(bin, "report-pages", "-m", model, "-o", out, stdin=data)

@@ -62,6 +62,8 @@ def letters(tmp_path_factory):
     (directory / "vocab.json").write_text(json.dumps(
         {chr(byte) if byte in plain else chr(256 + others.index(byte)): byte for byte in range(256)}))
     (directory / "merges.txt").write_text("#version: 0.2\n")
+    special = {name: "!" for name in ("bos_token", "eos_token", "unk_token")}  # which the class wants
+    (directory / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "GPT2Tokenizer", **special}))
     return directory
 
 
