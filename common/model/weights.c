@@ -220,7 +220,7 @@ static bool ends_with(const char *name, const char *ending)
 
 static bool ends_with_one_of(const char *name, const char *const *endings)
 {
-    for (; *endings; endings++)
+    for (; endings && *endings; endings++)
         if (ends_with(name, *endings))
             return true;
     return false;
