@@ -208,7 +208,7 @@ static void read_window(const struct settings *settings, struct model_config *co
         config->context = setting_size(settings, "sliding_window", 1, INT32_MAX);
 }
 
-/* Whether any layer of a Qwen model attends over the window: behind max_window_layers, or as layer_types says. */
+/* Whether any layer of a Qwen model attends over the window: beyond max_window_layers, or by layer_types. */
 static bool has_window_layer(const struct settings *settings, const struct model_config *config)
 {
     const json_t *types = setting(settings, "layer_types"), *type;
@@ -253,7 +253,8 @@ static void read_grouped_heads(const struct settings *settings, const struct set
 }
 
 /* What is stated outside of rope_parameters, in files of some ages twice; then the frequencies. */
-static void read_positions(const struct settings *settings, const struct family *family, struct model_config *config)
+static void read_positions(const struct settings *settings, const struct family *family,
+                           struct model_config *config)
 {
     const struct setting_names *names = &family->names;
     double base = names->rotary_base ? setting_real_or(settings, names->rotary_base, 0) : 0, part = 0;
@@ -273,11 +274,13 @@ static bool flag_or_none(const struct settings *settings, const char *key)
     return key && setting_flag(settings, key);
 }
 
-static void read_attention(const struct settings *settings, const struct family *family, struct model_config *config)
+static void read_attention(const struct settings *settings, const struct family *family,
+                           struct model_config *config)
 {
     const struct setting_names *names = &family->names;
     config->parallel = flag_or_none(settings, names->parallel);
-    config->query_key_value_bias = family->query_key_value_bias || flag_or_none(settings, names->query_key_value_bias);
+    config->query_key_value_bias = family->query_key_value_bias
+                                || flag_or_none(settings, names->query_key_value_bias);
     config->output_bias = flag_or_none(settings, names->output_bias);
     config->ffn_bias = flag_or_none(settings, names->ffn_bias);
     config->head_norms = family->head_norms;
@@ -296,13 +299,14 @@ static void read_attention(const struct settings *settings, const struct family 
 /* Where the model came from, how it is stored, what program is to read it. */
 static const char *const origin_ignored[] = {
     "_name_or_path", "architectures", "auto_map", "dtype", "is_llama_config", "tokenizer_class",
-    "torch_dtype", "transformers.js_config", "transformers_version", "unsloth_fixed", "unsloth_version", NULL};
+    "torch_dtype", "transformers.js_config", "transformers_version", "unsloth_fixed", "unsloth_version",
+    NULL};
 
 /* Training: what is dropped at random, and the numbers that it began with. */
 static const char *const training_ignored[] = {
     "activation_dropout", "attention_dropout", "attention_probs_dropout_prob", "attn_pdrop",
-    "classifier_dropout", "dropout", "embd_pdrop", "gradient_checkpointing", "hidden_dropout", "hidden_dropout_prob", "init_std",
-    "initializer_range", "layerdrop", "resid_pdrop", NULL};
+    "classifier_dropout", "dropout", "embd_pdrop", "gradient_checkpointing", "hidden_dropout",
+    "hidden_dropout_prob", "init_std", "initializer_range", "layerdrop", "resid_pdrop", NULL};
 
 /* The same numbers by another way, or more of them given back. */
 static const char *const means_ignored[] = {
@@ -332,8 +336,8 @@ static const struct family *find_family(const struct settings *settings)
     const char *model_type = json_string_value(setting(settings, "model_type"));
     const struct family *family = model_type ? family_find(model_type) : NULL;
     if (!family)
-        die("%s: model_type '%s' is not known; these are: %s", settings->name, model_type ? model_type : "(none)",
-            family_list());
+        die("%s: model_type '%s' is not known; these are: %s", settings->name,
+            model_type ? model_type : "(none)", family_list());
     return family;
 }
 
@@ -361,8 +365,8 @@ static struct model_config read_common(const struct settings *settings, const st
         .final_norm = !names->final_norm || setting_flag(settings, names->final_norm),
         .gated = family->gated,
         .position = family->position,
-        .position_offset = names->position_offset ? setting_size(settings, names->position_offset, 0, MAX_WIDTH)
-                                                  : family->position_offset,
+        .position_offset = names->position_offset
+            ? setting_size(settings, names->position_offset, 0, MAX_WIDTH) : family->position_offset,
         .embed_scale = names->embed_scale ? setting_float(settings, names->embed_scale) : 1,
         .clusters = 1,
         .factor = 1,
@@ -374,8 +378,8 @@ static struct model_config read_common(const struct settings *settings, const st
         config.context = setting_size(settings, names->context, 1, INT32_MAX);
     config.activation = activation_called(settings, names->activation, &config.activation_name);
     config.unknown = token_or_none(settings, "unk_token_id", config.vocabulary);
-    config.tied = setting_stated(settings, "tie_word_embeddings") ? setting_flag(settings, "tie_word_embeddings")
-                                                                  : family->tied;
+    config.tied = setting_stated(settings, "tie_word_embeddings")
+        ? setting_flag(settings, "tie_word_embeddings") : family->tied;
     config.cutoffs = new_array(1, sizeof *config.cutoffs);
     config.cutoffs[0] = config.vocabulary;
     config.key_value_heads = config.heads;
@@ -387,16 +391,16 @@ static struct model_config read_common(const struct settings *settings, const st
     return config;
 }
 
-/* Ends the program where a setting without a default is missing, or one stands for arithmetic that is not known. */
+/* Ends the program where a setting is missing, or is of arithmetic that is not known. */
 static void check_settings(const struct settings *settings, const struct family *family,
                            const struct model_config *config)
 {
-    const char *embedding_width = family->names.embedding_width;
+    const char *width = family->names.embedding_width; /* from which a projection would lead to d_model */
     for (const char *const *needed = family->needed; needed && *needed; needed++)
         if (!setting(settings, *needed))
             die("%s: '%s' must be there", settings->name, *needed);
-    if (embedding_width && setting_size_or(settings, embedding_width, 1, MAX_WIDTH, config->d_model) != config->d_model)
-        die("%s: '%s' differs from '%s'; a projection between them is not known", settings->name, embedding_width,
+    if (width && setting_size_or(settings, width, 1, MAX_WIDTH, config->d_model) != config->d_model)
+        die("%s: '%s' differs from '%s'; a projection between them is not known", settings->name, width,
             family->names.d_model);
 }
 

@@ -50,7 +50,7 @@ struct model_config {
     bool tied;                /* the output embedding is the input's */
     bool tied_projections;    /* and so are the adaptive clusters' projections */
     size_t clusters;          /* of the adaptive input and softmax; 1: a plain softmax */
-    size_t *cutoffs;          /* clusters: first word behind each; the last is vocabulary */
+    size_t *cutoffs;          /* clusters: first word after each; the last is vocabulary */
     size_t factor;            /* each cluster's width is that of the one before, divided by it */
 };
 

@@ -128,8 +128,10 @@ static struct cutoffs checkpoint_cutoffs(const struct import *import, const char
 /* None, false, 0, an empty text: fairseq then does without. */
 static bool is_off(const struct pickle_value *value)
 {
-    return value->kind == PICKLE_BOOL ? !value->truth : value->kind == PICKLE_INTEGER ? value->integer == 0
-         : value->kind == PICKLE_REAL ? value->real == 0 : value->kind == PICKLE_TEXT ? value->text.length == 0
+    return value->kind == PICKLE_BOOL ? !value->truth
+         : value->kind == PICKLE_INTEGER ? value->integer == 0
+         : value->kind == PICKLE_REAL ? value->real == 0
+         : value->kind == PICKLE_TEXT ? value->text.length == 0
          : value->kind == PICKLE_LIST ? value->count == 0 : false;
 }
 
@@ -217,11 +219,11 @@ static void check_ties(const struct import *import)
         die("%s: setting 'tie_adaptive_weights' is on, but '%s' is not", import->path,
             input->adaptive ? "adaptive_softmax_cutoff" : "adaptive_input");
     if (input->factor != softmax->factor)
-        die("%s: settings 'adaptive_input_factor' and 'adaptive_softmax_factor' differ, but the weights are tied",
-            import->path);
+        die("%s: settings 'adaptive_input_factor' and 'adaptive_softmax_factor' differ, but the weights are"
+            " tied", import->path);
     if (input->count != softmax->count || memcmp(input->word, softmax->word, sizeof input->word))
-        die("%s: settings 'adaptive_input_cutoff' and 'adaptive_softmax_cutoff' differ, but the weights are tied",
-            import->path);
+        die("%s: settings 'adaptive_input_cutoff' and 'adaptive_softmax_cutoff' differ, but the weights are"
+            " tied", import->path);
 }
 
 static void read_settings(struct import *import)
@@ -253,7 +255,8 @@ static bool ends_with(const char *text, const char *end)
 static bool is_dropped(const char *name)
 {
     return ends_with(name, "._float_tensor") || !strcmp(name, "decoder.version")
-        || !strcmp(name, "decoder.adaptive_softmax.version") || !strcmp(name, "decoder.embed_positions.weights");
+        || !strcmp(name, "decoder.adaptive_softmax.version")
+        || !strcmp(name, "decoder.embed_positions.weights");
 }
 
 /* Names that earlier versions of fairseq gave, as it renames them when it loads. */
@@ -267,7 +270,8 @@ static char *present_name(const char *name)
     for (size_t i = 0; i < sizeof renamed / sizeof *renamed; i++) {
         const char *old = strstr(name, renamed[i][0]);
         if (old)
-            return format_string("%.*s%s%s", (int)(old - name), name, renamed[i][1], old + strlen(renamed[i][0]));
+            return format_string("%.*s%s%s", (int)(old - name), name, renamed[i][1],
+                                 old + strlen(renamed[i][0]));
     }
     return copy_string(name);
 }
@@ -306,21 +310,23 @@ static bool add_parts(struct import *import, const char *name, const struct torc
         part.shape[0] /= 3;
         part.count /= 3;
         for (size_t i = 0; i < 3; i++, part.offset += part.shape[0] * part.stride[0])
-            add_entry(import, format_string("%.*s.%c_proj.%s", (int)(strlen(name) - strlen(end)), name, "qkv"[i],
-                                            kinds[kind]), &part);
+            add_entry(import, format_string("%.*s.%c_proj.%s", (int)(strlen(name) - strlen(end)), name,
+                                            "qkv"[i], kinds[kind]), &part);
         return true;
     }
     return false;
 }
 
-static void add_tensor(struct import *import, const struct pickle_value *key, const struct pickle_value *value)
+static void add_tensor(struct import *import, const struct pickle_value *key,
+                       const struct pickle_value *value)
 {
     if (key->kind != PICKLE_TEXT || memchr(key->text.bytes, '\0', key->text.length))
         die("%s: 'model' has %s for a tensor's name", import->path, pickle_describe(key));
     char *saved = format_string("%.*s", (int)key->text.length, key->text.bytes), *name = present_name(saved);
     struct torch_tensor tensor;
     if (!torch_tensor_get(import->file, value, saved, &tensor))
-        die("%s: 'model' has %s, not a tensor, by the name '%.100s'", import->path, pickle_describe(value), saved);
+        die("%s: 'model' has %s, not a tensor, by the name '%.100s'", import->path, pickle_describe(value),
+            saved);
     if (add_parts(import, name, &tensor))
         free(name);
     else
@@ -357,7 +363,8 @@ static bool has_old_version(const struct import *import)
 /* ---- the tensors that the settings ask for ---- */
 
 /* Finds a tensor of this shape; columns 0: a vector. */
-static struct fairseq_entry *check_entry(const struct import *import, const char *name, size_t rows, size_t columns)
+static struct fairseq_entry *check_entry(const struct import *import, const char *name, size_t rows,
+                                         size_t columns)
 {
     struct fairseq_entry *entry = find_entry(import, name);
     if (!entry)
@@ -367,9 +374,10 @@ static struct fairseq_entry *check_entry(const struct import *import, const char
         die("%s: tensor '%s' is of type %s; F32, F16 and BF16 are known", import->path, name, tensor->type);
     if (tensor->dimensions != (columns ? 2 : 1) || tensor->shape[0] != rows
         || (columns && tensor->shape[1] != columns))
-        die("%s: tensor '%s' has shape [%zu%s%.0zu] in %zu dimensions, the settings ask for [%zu%s%.0zu]", import->path,
-            name, tensor->dimensions ? tensor->shape[0] : 1, tensor->dimensions > 1 ? ", " : "",
-            tensor->dimensions > 1 ? tensor->shape[1] : 0, tensor->dimensions, rows, columns ? ", " : "", columns);
+        die("%s: tensor '%s' has shape [%zu%s%.0zu] in %zu dimensions, the settings ask for [%zu%s%.0zu]",
+            import->path, name, tensor->dimensions ? tensor->shape[0] : 1, tensor->dimensions > 1 ? ", " : "",
+            tensor->dimensions > 1 ? tensor->shape[1] : 0, tensor->dimensions, rows, columns ? ", " : "",
+            columns);
     entry->used = true;
     return entry;
 }
@@ -447,8 +455,11 @@ static size_t count_words(const struct import *import)
     size_t words = 0;
     for (size_t i = 0; i < MAX_CLUSTERS; i++) {
         char name[MAX_TENSOR_NAME];
-        const struct fairseq_entry *entry = find_entry(import, import->input.adaptive
-            ? cluster_name(name, import->family->tensors->adaptive->input_words, i) : embeddings_name(import, name));
+        if (import->input.adaptive)
+            cluster_name(name, import->family->tensors->adaptive->input_words, i);
+        else
+            embeddings_name(import, name);
+        const struct fairseq_entry *entry = find_entry(import, name);
         if (!entry)
             break;
         if (entry->tensor.dimensions && entry->tensor.shape[0] <= MAX_VOCABULARY)
@@ -457,7 +468,8 @@ static size_t count_words(const struct import *import)
             break;
     }
     if (words <= UNKNOWN || words > MAX_VOCABULARY)
-        die("%s: %zu embedded words; there must be %d to %d", import->path, words, UNKNOWN + 1, MAX_VOCABULARY);
+        die("%s: %zu embedded words; there must be %d to %d", import->path, words, UNKNOWN + 1,
+            MAX_VOCABULARY);
     return words;
 }
 
@@ -512,7 +524,8 @@ static void take_head(struct import *import)
         return;
     }
     char name[MAX_TENSOR_NAME];
-    drop_tied(import, "decoder.adaptive_softmax.head.word_proj.weight", cluster_name(name, names->input_words, 0));
+    cluster_name(name, names->input_words, 0);
+    drop_tied(import, "decoder.adaptive_softmax.head.word_proj.weight", name);
     take(import, names->cluster_keys, softmax->count, import->d_model);
 }
 
@@ -544,7 +557,8 @@ static void take_output(struct import *import)
             take_tail(import, i);
     } else if (checkpoint_flag(import, "share_decoder_input_output_embed", false)) {
         if (import->input.adaptive)
-            die("%s: setting 'share_decoder_input_output_embed' is on, and 'adaptive_input' as well", import->path);
+            die("%s: setting 'share_decoder_input_output_embed' is on, and 'adaptive_input' as well",
+                import->path);
         drop_tied(import, output, embeddings_name(import, embeddings));
     } else {
         take(import, output, import->model->vocabulary, import->d_model);
@@ -645,7 +659,8 @@ static json_t *make_config(const struct import *import)
     put_size(config, names->layers, import->layers);
     put_size(config, names->heads, heads);
     json_put(config, names->activation, json_string(activation(import)));
-    json_put(config, "normalize_before", json_boolean(checkpoint_flag(import, "decoder_normalize_before", true)));
+    json_put(config, "normalize_before",
+             json_boolean(checkpoint_flag(import, "decoder_normalize_before", true)));
     json_put(config, names->final_norm, json_boolean(import->final_norm));
     json_put(config, names->norm_epsilon, json_real(1e-5)); /* PyTorch's, which fairseq leaves as it is */
     json_put(config, "position_embedding", json_string(position_kind(import)));

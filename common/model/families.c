@@ -14,12 +14,15 @@
 /* ---- tensors of the layers ---- */
 
 #define TENSORS(...) \
-    ((const struct tensor_row[]){__VA_ARGS__, {NULL, 0, SIZE_ONE, SIZE_ONE, LAYOUT_PLAIN, 0, PRESENCE_ALWAYS}})
+    ((const struct tensor_row[]){ \
+        __VA_ARGS__, {NULL, 0, SIZE_ONE, SIZE_ONE, LAYOUT_PLAIN, 0, PRESENCE_ALWAYS}})
 #define TENSOR(name, field, rows, columns, layout, part, when) \
-    {name, offsetof(struct model_layer, field), SIZE_##rows, SIZE_##columns, LAYOUT_##layout, part, PRESENCE_##when}
+    {name, offsetof(struct model_layer, field), SIZE_##rows, SIZE_##columns, LAYOUT_##layout, part, \
+     PRESENCE_##when}
 #define GAIN(name, field, rows, when) TENSOR(name ".weight", field, rows, ONE, PLAIN, 0, when)
 #define NORM(name, field) \
-    GAIN(name, field##_gain, D_MODEL, ALWAYS), TENSOR(name ".bias", field##_bias, D_MODEL, ONE, PLAIN, 0, ALWAYS)
+    GAIN(name, field##_gain, D_MODEL, ALWAYS), \
+    TENSOR(name ".bias", field##_bias, D_MODEL, ONE, PLAIN, 0, ALWAYS)
 #define LINEAR(name, field, rows, columns, layout, part, when) \
     TENSOR(name ".weight", field, rows, columns, layout, part, ALWAYS), \
     TENSOR(name ".bias", field##_bias, rows, ONE, layout, part, when)
@@ -112,7 +115,8 @@ static const struct tensor_names llama_tensors = {
 /* A window that the metadata have is one of every layer. */
 #define GGUF_QWEN \
     .metadata = GGUF_LLAMA_METADATA, .tensors = &gguf_qwen_tensors, \
-    .settings = SETTINGS({"hidden_act", "\"silu\""}, {"use_sliding_window", "true"}, {"max_window_layers", "0"})
+    .settings = SETTINGS( \
+        {"hidden_act", "\"silu\""}, {"use_sliding_window", "true"}, {"max_window_layers", "0"})
 
 /* ---- the families ---- */
 
@@ -123,8 +127,8 @@ static const struct family families[] = {
         .position = POSITION_SINUSOIDAL,
         .names = {
             USUAL_SIZES, .d_ff = "intermediate_size", .activation = "activation_function",
-            .norm_epsilon = "layer_norm_eps", .position_offset = "position_offset", .final_norm = "final_norm",
-            .embed_scale = "embed_scale",
+            .norm_epsilon = "layer_norm_eps", .position_offset = "position_offset",
+            .final_norm = "final_norm", .embed_scale = "embed_scale",
         },
         .tied = true,
         .stated = SETTINGS({"normalize_before", "true"}, {"position_embedding", "\"sinusoidal\""}),
@@ -155,11 +159,13 @@ static const struct family families[] = {
         .position = POSITION_LEARNED,
         .names = {
             .layers = "n_layer", .d_model = "n_embd", .d_ff = "n_inner", .heads = "n_head",
-            .activation = "activation_function", .norm_epsilon = "layer_norm_epsilon", .context = "n_positions",
+            .activation = "activation_function", .norm_epsilon = "layer_norm_epsilon",
+            .context = "n_positions",
         },
         .defaults = SETTINGS(
-            {"vocab_size", "50257"}, {"n_positions", "1024"}, {"n_embd", "768"}, {"n_layer", "12"}, {"n_head", "12"},
-            {"activation_function", "\"gelu_new\""}, {"layer_norm_epsilon", "1e-5"}, {"bos_token_id", "50256"}),
+            {"vocab_size", "50257"}, {"n_positions", "1024"}, {"n_embd", "768"}, {"n_layer", "12"},
+            {"n_head", "12"}, {"activation_function", "\"gelu_new\""}, {"layer_norm_epsilon", "1e-5"},
+            {"bos_token_id", "50256"}),
         .tied = true,
         .d_ff_ratio = 4,
         .fixed = SETTINGS(
@@ -218,8 +224,8 @@ static const struct family families[] = {
         },
         .defaults = SETTINGS(
             {"vocab_size", "50272"}, {"hidden_size", "768"}, {"num_hidden_layers", "12"}, {"ffn_dim", "3072"},
-            {"max_position_embeddings", "2048"}, {"num_attention_heads", "12"}, {"activation_function", "\"relu\""},
-            {"bos_token_id", "2"}),
+            {"max_position_embeddings", "2048"}, {"num_attention_heads", "12"},
+            {"activation_function", "\"relu\""}, {"bos_token_id", "2"}),
         .tied = true,
         .fixed = SETTINGS(
             {"do_layer_norm_before", "true"}, {"_remove_final_layer_norm", "false"}, {"enable_bias", "true"},
@@ -241,8 +247,9 @@ static const struct family families[] = {
         .position = POSITION_ROTARY,
         .rotary_part = 0.25,
         .names = {
-            USUAL_SIZES, .d_ff = "intermediate_size", .activation = "hidden_act", .norm_epsilon = "layer_norm_eps",
-            .rotary_base = "rotary_emb_base", .rotary_part = "rotary_pct", .parallel = "use_parallel_residual",
+            USUAL_SIZES, .d_ff = "intermediate_size", .activation = "hidden_act",
+            .norm_epsilon = "layer_norm_eps", .rotary_base = "rotary_emb_base", .rotary_part = "rotary_pct",
+            .parallel = "use_parallel_residual",
             .query_key_value_bias = "attention_bias", .output_bias = "attention_bias",
         },
         .defaults = SETTINGS(
@@ -295,8 +302,9 @@ static const struct family families[] = {
         .window = WINDOW_ALL_LAYERS,
         .names = {LLAMA_NAMES},
         .defaults = SETTINGS(
-            LLAMA_DEFAULTS, {"vocab_size", "32000"}, {"intermediate_size", "14336"}, {"num_key_value_heads", "8"},
-            {"max_position_embeddings", "131072"}, {"bos_token_id", "1"}, {"sliding_window", "4096"}),
+            LLAMA_DEFAULTS, {"vocab_size", "32000"}, {"intermediate_size", "14336"},
+            {"num_key_value_heads", "8"}, {"max_position_embeddings", "131072"}, {"bos_token_id", "1"},
+            {"sliding_window", "4096"}),
         .tied = false,
         .ignored = ROTARY_IGNORED,
         .tensors = &llama_tensors,

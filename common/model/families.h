@@ -44,7 +44,7 @@ struct tensor_row {
 /* The parts of the adaptive input and softmax, without a prefix; %zu is a cluster, of tails from 0. */
 struct adaptive_names {
     const char *input_words, *input_projection;
-    const char *head;         /* where the words are not tied: the first cluster's, and below them cluster_keys */
+    const char *head;         /* untied: the first cluster's words, and below them cluster_keys */
     const char *cluster_keys; /* a row for each tail cluster */
     const char *tail_words, *tail_projection;
 };
@@ -63,12 +63,12 @@ struct tensor_names {
 
 enum { MAX_TENSOR_NAME = 128 };
 
-/* Writes prefix and name, in which index takes the place of a %zu. */
+/* Writes prefix and name, in which index replaces a %zu. */
 void tensor_name(char to[MAX_TENSOR_NAME], const char *prefix, const char *name, size_t index);
 
 /* ---- settings ---- */
 
-/* Names of the settings of config.json. Those behind the first line are NULL where a family has no such setting. */
+/* Names of the settings of config.json. Those after the first line are NULL where a family has none. */
 struct setting_names {
     const char *layers, *d_model, *d_ff, *heads, *activation;
     const char *norm_epsilon;         /* NULL: 1e-5 */

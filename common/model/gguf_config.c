@@ -81,7 +81,8 @@ static void describe(const struct description *description, const struct metadat
         return;
     }
     copy_number(description, row->name, row->setting);
-    if (row->kind == METADATA_NONZERO_NUMBER && json_integer_value(json_object_get(config, row->setting)) == 0)
+    if (row->kind == METADATA_NONZERO_NUMBER
+        && json_integer_value(json_object_get(config, row->setting)) == 0)
         json_put(config, row->setting, json_null());
 }
 
@@ -91,6 +92,7 @@ static void describe(const struct description *description, const struct metadat
  */
 static void describe_scaling(const struct description *description)
 {
+    const char *architecture = description->family->gguf.architecture;
     double factor = real_or_none(description, "rope.scaling.factor");
     double old = real_or_none(description, "rope.scale_linear");
     char *key = key_of(description, "rope.scaling.type");
@@ -98,7 +100,7 @@ static void describe_scaling(const struct description *description)
     bool both = (factor < 0 || factor > 0) && (old < 0 || old > 0);
     if (both && (factor < old || factor > old))
         die("%s: %s.rope.scaling.factor is %g, and %s.rope.scale_linear, its name of before, %g",
-            description->path, description->family->gguf.architecture, factor, description->family->gguf.architecture, old);
+            description->path, architecture, factor, architecture, old);
     factor = factor < 0 || factor > 0 ? factor : old;
     bool none = !strcmp(type, "none");
     if (!none && (factor < 0 || factor > 0 || strcmp(type, "linear"))) /* no factor: no scaling */
@@ -123,7 +125,7 @@ static void describe_vocabulary(const struct description *description)
 
 /* ---- what is not read ---- */
 
-/* Keys of an architecture, behind its name and the point, that change no number that is computed here. */
+/* Keys of an architecture, after its name and the point, that change no number that is computed here. */
 static const char *const unread_names[] = {
     "context_length",                       /* nothing ends there where positions are rotated */
     "rope.scaling.original_context_length", /* of yarn, which is refused by its type */
@@ -179,7 +181,8 @@ static const struct family *find_family(const struct gguf *file, const char *pat
     char *architecture = gguf_word(file, "general.architecture");
     const struct family *family = family_find_gguf(architecture);
     if (!family)
-        die("%s: general.architecture '%s' is not known; these are: %s", path, architecture, family_list_gguf());
+        die("%s: general.architecture '%s' is not known; these are: %s", path, architecture,
+            family_list_gguf());
     free(architecture);
     return family;
 }
@@ -189,8 +192,8 @@ json_t *gguf_config(const struct gguf *file, const char *path)
     refuse_part(file, path);
     refuse_other_types(file, path);
     const struct family *family = find_family(file, path);
-    struct description description = {file, path, family, json_make("{s:s}", "model_type", family->model_type),
-                                      json_make("{}")};
+    struct description description = {file, path, family,
+                                      json_make("{s:s}", "model_type", family->model_type), json_make("{}")};
     for (const struct metadata_row *row = family->gguf.metadata; row->name; row++)
         describe(&description, row);
     struct settings settings = settings_open(path, "", description.config);

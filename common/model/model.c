@@ -95,7 +95,8 @@ static size_t index_in_file(const struct tensor_row *tensor, const struct model_
     case LAYOUT_STACKED_TRANSPOSED:
         return column * 3 * rows + tensor->part * rows + row;
     case LAYOUT_PAIRED:
-        return (row / width * width + row % width % (width / 2) * 2 + row % width / (width / 2)) * columns + column;
+        return (row / width * width + row % width % (width / 2) * 2 + row % width / (width / 2)) * columns
+             + column;
     case LAYOUT_INTERLEAVED:
         return ((row / width * 3 + tensor->part) * width + row % width) * columns + column;
     }
@@ -131,7 +132,8 @@ static void read_layer_tensor(struct loading *loading, const struct tensor_row *
     struct model *model = loading->model;
     void *field = (char *)&model->layer[index] + tensor->offset;
     bool vector = tensor->columns == SIZE_ONE;
-    size_t rows = size_called(&model->config, tensor->rows), columns = size_called(&model->config, tensor->columns);
+    size_t rows = size_called(&model->config, tensor->rows);
+    size_t columns = size_called(&model->config, tensor->columns);
     char name[MAX_TENSOR_NAME];
     tensor_name(name, loading->prefix, tensor->name, index);
     if (!is_expected(loading, tensor, name))
@@ -146,23 +148,23 @@ static void read_layer_tensor(struct loading *loading, const struct tensor_row *
 }
 
 /* A tensor outside of the layers; index fills a %zu in its name. */
-static const float *named_tensor(struct loading *loading, const char *prefix, const char *format, size_t index,
-                                 size_t rows, size_t columns)
+static const float *named_tensor(struct loading *loading, const char *prefix, const char *format,
+                                 size_t index, size_t rows, size_t columns)
 {
     char name[MAX_TENSOR_NAME];
     tensor_name(name, prefix, format, index);
     return plain_tensor(loading->model, name, rows, columns);
 }
 
-static struct matrix named_matrix(struct loading *loading, const char *prefix, const char *format, size_t index,
-                                  size_t rows, size_t columns)
+static struct matrix named_matrix(struct loading *loading, const char *prefix, const char *format,
+                                  size_t index, size_t rows, size_t columns)
 {
     return matrix_of(named_tensor(loading, prefix, format, index, rows, columns), rows, columns);
 }
 
 /* ---- embeddings ---- */
 
-/* A projection to a cluster, which the softmax stores as width x d_model: the other way round than the input's. */
+/* A projection to a cluster, which the softmax stores as width x d_model, the transpose of the input's. */
 static struct matrix tail_projection(struct loading *loading, size_t tail, size_t width)
 {
     const struct adaptive_names *adaptive = loading->names->adaptive;
@@ -193,7 +195,8 @@ static void read_adaptive_softmax(struct loading *loading)
     for (size_t i = 1; i <= tails; i++) {
         struct model_cluster *cluster = &model->cluster[i];
         if (!config->tied)
-            cluster->output = named_matrix(loading, "", adaptive->tail_words, i - 1, cluster->size, cluster->width);
+            cluster->output = named_matrix(loading, "", adaptive->tail_words, i - 1, cluster->size,
+                                           cluster->width);
         if (!config->tied || !config->tied_projections)
             cluster->output_projection = tail_projection(loading, i - 1, cluster->width);
     }
@@ -209,7 +212,8 @@ static void read_clusters(struct loading *loading)
         struct model_cluster *cluster = &model->cluster[i];
         *cluster = (struct model_cluster){.first = first, .size = config->cutoffs[i] - first, .width = width};
         cluster->input = named_matrix(loading, "", adaptive->input_words, i, cluster->size, width);
-        cluster->input_projection = named_matrix(loading, "", adaptive->input_projection, i, config->d_model, width);
+        cluster->input_projection = named_matrix(loading, "", adaptive->input_projection, i, config->d_model,
+                                                 width);
         cluster->output = cluster->input;
         if (i) /* the head's words are as wide as the model and have no projection */
             cluster->output_projection = cluster->input_projection;
@@ -231,7 +235,8 @@ static bool has_other_output(const struct loading *loading)
     bool other = weights_has(weights, output) && !weights_equal(weights, input, output);
     if (other)
         warn("%s: the config ties the output to the input's words (tie_word_embeddings), but tensor '%s'"
-             " differs from '%s'; it is used, as transformers does", weights_file(weights, output), output, input);
+             " differs from '%s'; it is used, as transformers does", weights_file(weights, output), output,
+             input);
     free(input);
     return other;
 }
@@ -287,7 +292,8 @@ static void refuse_unused(const struct model *model, const struct tensor_names *
     const char *unused = weights_unused(model->weights, names->ignored);
     if (unused)
         die("%s: config.json of a %s model with %zu layers has no place for tensor '%s'",
-            weights_file(model->weights, unused), model->config.family->model_type, model->config.layers, unused);
+            weights_file(model->weights, unused), model->config.family->model_type, model->config.layers,
+            unused);
 }
 
 static void hash_file(struct hash *hash, const char *path)
@@ -299,7 +305,7 @@ static void hash_file(struct hash *hash, const char *path)
     input_close(file);
 }
 
-/* The id names the arithmetic and the weights, wherever they lie. */
+/* The id names the arithmetic and the weights, whichever files have them. */
 static void set_id(struct model *model)
 {
     struct hash *hash = hash_new();
@@ -344,8 +350,8 @@ static void refuse_adapter(const char *path)
     char *name = format_string("%s/adapter_config.json", path);
     if (input_exists(name))
         die("%s: the folder of an adapter (LoRA), not of a model; merge it into its model and save that, with"
-            " PEFT: AutoPeftModelForCausalLM.from_pretrained(\"%s\").merge_and_unload().save_pretrained(\"NEW\")",
-            name, path);
+            " PEFT: AutoPeftModelForCausalLM.from_pretrained(\"%s\").merge_and_unload()"
+            ".save_pretrained(\"NEW\")", name, path);
     free(name);
 }
 
@@ -367,6 +373,22 @@ struct model_config model_config_read(const char *path)
     return config;
 }
 
+/* Learned positions and the final norm. */
+static void read_outside_of_layers(struct loading *loading)
+{
+    struct model *model = loading->model;
+    const struct model_config *config = &model->config;
+    const struct tensor_names *names = loading->names;
+    const char *prefix = loading->prefix;
+    if (names->positions)
+        model->positions = named_tensor(loading, prefix, names->positions, 0,
+                                        config->position_offset + config->context, config->d_model);
+    if (config->final_norm)
+        model->final_norm_gain = named_tensor(loading, prefix, names->final_norm_gain, 0, config->d_model, 0);
+    if (config->final_norm && names->final_norm_bias)
+        model->final_norm_bias = named_tensor(loading, prefix, names->final_norm_bias, 0, config->d_model, 0);
+}
+
 struct model *model_load(const char *path)
 {
     struct model *model = new_array(1, sizeof *model);
@@ -385,14 +407,7 @@ struct model *model_load(const char *path)
     else
         read_words(&loading);
     scale_frequencies(model);
-    if (names->positions)
-        model->positions = named_tensor(&loading, loading.prefix, names->positions, 0,
-                                        config->position_offset + config->context, config->d_model);
-    if (config->final_norm) {
-        model->final_norm_gain = named_tensor(&loading, loading.prefix, names->final_norm_gain, 0, config->d_model, 0);
-        if (names->final_norm_bias)
-            model->final_norm_bias = named_tensor(&loading, loading.prefix, names->final_norm_bias, 0, config->d_model, 0);
-    }
+    read_outside_of_layers(&loading);
     model->layer = new_array(config->layers, sizeof *model->layer);
     for (size_t i = 0; i < config->layers; i++)
         for (const struct tensor_row *row = names->layers; row->name; row++)

@@ -98,7 +98,7 @@ void setting_refuse(const struct settings *settings, const char *key, const char
         text ? text : "missing", known);
 }
 
-/* ---- all of them ---- */
+/* ---- all settings ---- */
 
 static json_t *parse(const char *text)
 {

@@ -53,7 +53,7 @@ _Noreturn void setting_refuse(const struct settings *settings, const char *key, 
  */
 void settings_default(const struct settings *settings, const struct known_setting *defaults);
 
-/* Ends the program for a value that is not the one known, or where required for none. The list is as above. */
+/* Ends the program for a value that is not the known one, or where required for none; known: such a list. */
 void settings_must_be(const struct settings *settings, const struct known_setting *known, bool required);
 
 /*

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_SHARDS = 1000 };
+enum { MAX_SHARDS = 1000 };
 
 struct weights {
     char *directory;             /* NULL: a GGUF file */
@@ -54,8 +54,8 @@ static void add_file(struct weights *weights, const char *name)
             free(path);
             return;
         }
-    if (weights->shard_count == MOST_SHARDS)
-        die("%s: more than %d files", directory, MOST_SHARDS);
+    if (weights->shard_count == MAX_SHARDS)
+        die("%s: more than %d files", directory, MAX_SHARDS);
     weights->paths = grow_array(weights->paths, weights->shard_count + 1, sizeof *weights->paths);
     weights->paths[weights->shard_count++] = path;
 }
