@@ -33,14 +33,14 @@
     LINEAR(name, value, KEY_VALUE, D_MODEL, layout, 2, when)
 
 #define FAIRSEQ_LAYERS TENSORS( \
-    NORM("layers.%zu.self_attn_layer_norm", attention_norm), \
     LINEAR("layers.%zu.self_attn.q_proj", query, QUERY, D_MODEL, PLAIN, 0, ALWAYS), \
     LINEAR("layers.%zu.self_attn.k_proj", key, KEY_VALUE, D_MODEL, PLAIN, 0, ALWAYS), \
     LINEAR("layers.%zu.self_attn.v_proj", value, KEY_VALUE, D_MODEL, PLAIN, 0, ALWAYS), \
     LINEAR("layers.%zu.self_attn.out_proj", attention_output, D_MODEL, QUERY, PLAIN, 0, ALWAYS), \
-    NORM("layers.%zu.final_layer_norm", ffn_norm), \
+    NORM("layers.%zu.self_attn_layer_norm", attention_norm), \
     LINEAR("layers.%zu.fc1", keys, D_FF, D_MODEL, PLAIN, 0, ALWAYS), \
-    LINEAR("layers.%zu.fc2", values, D_MODEL, D_FF, PLAIN, 0, ALWAYS))
+    LINEAR("layers.%zu.fc2", values, D_MODEL, D_FF, PLAIN, 0, ALWAYS), \
+    NORM("layers.%zu.final_layer_norm", ffn_norm))
 
 /* Queries and keys are paired where the GGUF architecture rotates neighbouring dimensions together. */
 #define GGUF_ROTARY_LAYERS(layout) TENSORS( \
