@@ -4,6 +4,7 @@
  * file "text" there, or what a file "raw" has, and reads the tokens.
  */
 #include "fuzz.h"
+#include "model/families.h"
 #include "text/normalize.h"
 #include "text/text.h"
 #include "text/tokenizer.h"
@@ -38,7 +39,7 @@ static void read_folder(const uint8_t *bytes, size_t size)
     fuzz_files(bytes, size, names);
     snprintf(raw, sizeof raw, "%s/raw", strcpy(folder, fuzz_folder()));
     snprintf(text, sizeof text, "%s/text", folder);
-    struct model_config config = {.path = folder, .architecture = "llama", .vocabulary = VOCABULARY, .unknown = NO_TOKEN};
+    struct model_config config = {.path = folder, .family = family_find("llama"), .vocabulary = VOCABULARY, .unknown = NO_TOKEN};
     struct tokenizer *tokenizer = tokenizer_read(&config);
     struct text_reader *reader = access(raw, F_OK) == 0 ? text_open(raw, TEXT_RAW, "en")
                                                         : text_open(text, TEXT_LINES, NULL);

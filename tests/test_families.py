@@ -13,6 +13,7 @@ import environments
 import oracle
 import random_model
 import streams
+from families import known_families
 from helpers import assert_close, by_sentence, fails, ok, table, text
 
 NAMES = ["gpt2", "gpt2-inner", "opt", "neox", "neox-sequential", "llama", "llama3-scaled", "llama-linear",
@@ -26,6 +27,14 @@ def reference(tmp_path_factory):
     folder = tmp_path_factory.mktemp("families")
     environments.run(python, pathlib.Path(__file__).with_name("families_reference.py"), folder)
     return folder
+
+
+def test_every_family_has_a_reference(bin, reference, tmp_path):
+    """Of the program's own list; the paper's family has tests of its own."""
+    folders, _ = known_families(bin, tmp_path)
+    types = {name: json.loads((reference / name / "config.json").read_text())["model_type"] for name in NAMES}
+    assert {*types.values(), "fairseq_transformer_lm"} == set(folders)
+    assert {path.stem for path in reference.glob("*.npz")} == set(NAMES)
 
 
 def load(reference, name):
@@ -110,7 +119,7 @@ def test_sharded_files(bin, reference, tmp_path):
     ("gpt2", {"n_positions": 41}, "wpe.weight"),
     ("opt", {"do_layer_norm_before": False}, "do_layer_norm_before"),
     ("opt", {"word_embed_proj_dim": 20}, "word_embed_proj_dim"),
-    ("neox", {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.01}}, "turned"),
+    ("neox", {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.01}}, "rotated"),
 ])
 def test_unknown_settings_are_refused_by_name(bin, reference, tmp_path, name, change, says):
     model = tmp_path / "model"

@@ -20,6 +20,7 @@ import pytest
 
 import streams
 from conftest import ROOT
+from families import known_families
 from helpers import TIMEOUT, environment, ok
 
 PAGES = sorted(ROOT.glob("man/*.[1-9]"))
@@ -162,6 +163,22 @@ def test_examples_run(bin, place, page):
     done = shell(bin, place, found.script)
     message = done.stderr.decode()
     assert done.returncode == 0 and message == "", f"status {done.returncode}: {message}"
+
+
+def commands(lines):
+    """The words that are marked as commands, in a list's heads or in the text."""
+    return [word for line in lines if re.match(r"\.(It )?Cm ", line)
+            for word in re.sub(r"^\.(It )?Cm ", "", line).split() if word not in (",", ".")]
+
+
+@pytest.mark.release_only
+def test_families_are_those_of_the_program(bin, tmp_path):
+    lines = section(ROOT / "man" / "ffkv.7", "MODELS")
+    first, files = lines.index("The families are"), lines.index("and in GGUF files")
+    end = next(i for i in range(files, len(lines)) if lines[i].startswith("All have"))
+    folders, architectures = known_families(bin, tmp_path)
+    assert sorted(commands(lines[first:files])) == sorted(folders)
+    assert sorted(commands(lines[files:end])) == sorted(architectures)
 
 
 @pytest.mark.release_only

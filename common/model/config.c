@@ -1,33 +1,12 @@
 #include "model/config.h"
 
 #include "base/messages.h"
+#include "model/families.h"
 #include "model/settings.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Bounds that no model reaches; they keep products of sizes far from overflow. */
-enum { MOST_LAYERS = 4096, MOST_WIDTH = 1 << 20, MOST_VOCABULARY = 1 << 26, MOST_CLUSTERS = 16 };
-
-/*
- * A family of models: how it calls its sizes, and what all of it has in common.
- * The names of its tensors are in model.c.
- */
-struct family {
-    const char *model_type;
-    const char *layers, *d_model, *d_ff, *heads, *norm_epsilon, *activation;
-    enum norm_kind norm;
-    enum position_kind position;
-    bool gated, final_norm;
-    size_t position_offset;
-    size_t d_ff_ratio;                    /* where d_ff may be null: of d_model */
-    const char *context;                  /* length of the table of learned positions */
-    const struct known_setting *defaults; /* what transformers' class has for missing settings */
-    const struct known_setting *fixed;
-    const char *const *ignored;           /* settings of this family that change nothing; NULL-terminated */
-    void (*read_more)(const struct settings *settings, struct model_config *config);
-};
 
 static enum activation activation_called(const struct settings *settings, const char *key, const char **name)
 {
@@ -67,7 +46,7 @@ static struct settings rotary_object(const struct settings *settings, const char
 }
 
 /*
- * A number that may be stated at several places, which must agree: the value of
+ * A number that may be stated several times, and then must agree: the value of
  * key, or so_far where it is missing. so_far 0: nothing has stated it yet.
  */
 static double agreed_real(const struct settings *settings, const char *key, double so_far)
@@ -127,7 +106,7 @@ static void set_frequencies(const struct settings *settings, const struct settin
     }
 }
 
-/* What rope_parameters says where rope_scaling is in its place: its type, and what is true in any case. */
+/* Checks rope_parameters where rope_scaling counts: it may say its type, and what is true in any case. */
 static void check_replaced(const struct settings *replaced, const struct settings *rotary, double base,
                            double part)
 {
@@ -147,9 +126,9 @@ static void check_replaced(const struct settings *replaced, const struct setting
 }
 
 /*
- * Reads the frequencies. base and part, of a head's dimensions that are turned, are what the family states
+ * Reads the frequencies. base and part, of a head's dimensions that are rotated, are what is stated
  * outside of rope_parameters, or 0; otherwise_part, where nothing states it. As transformers 5 has it,
- * rope_scaling, of before, takes the place of rope_parameters where both are there.
+ * rope_scaling, of before, counts instead of rope_parameters where both are there.
  */
 static void read_rotary(const struct settings *settings, struct model_config *config, double base,
                         double part, double otherwise_part)
@@ -165,7 +144,7 @@ static void read_rotary(const struct settings *settings, struct model_config *co
     part = part > 0 ? part : otherwise_part;
     config->rotary_width = (size_t)((double)config->head_width * part);
     if (config->rotary_width < 2 || config->rotary_width % 2 || config->rotary_width > config->head_width)
-        die("%s: %zu of a head's %zu dimensions would be turned; an even number of them can be",
+        die("%s: %zu of a head's %zu dimensions would be rotated; an even number of them can be",
             settings->name, config->rotary_width, config->head_width);
     set_frequencies(settings, rotary, config, base);
     settings_refuse_unread(rotary, none_ignored);
@@ -175,15 +154,15 @@ static void read_rotary(const struct settings *settings, struct model_config *co
     settings_close(&parameters);
 }
 
-/* ---- families ---- */
+/* ---- the adaptive input and softmax ---- */
 
 static void read_cutoffs(const struct settings *settings, struct model_config *config)
 {
     const json_t *cutoffs = setting(settings, "adaptive_input_cutoffs");
     size_t count = json_array_size(cutoffs);
-    if (!json_is_array(cutoffs) || count < 1 || count >= MOST_CLUSTERS)
+    if (!json_is_array(cutoffs) || count < 1 || count >= MAX_CLUSTERS)
         die("%s: 'adaptive_input_cutoffs' must be a list of 1 to %d numbers", settings->name,
-            MOST_CLUSTERS - 1);
+            MAX_CLUSTERS - 1);
     if (!json_equal(cutoffs, setting(settings, "adaptive_softmax_cutoffs")))
         die("%s: 'adaptive_softmax_cutoffs' must be those of the input, 'adaptive_input_cutoffs'",
             settings->name);
@@ -199,8 +178,8 @@ static void read_cutoffs(const struct settings *settings, struct model_config *c
                 config->vocabulary);
         config->cutoffs[i] = (size_t)cutoff;
     }
-    config->factor = setting_size(settings, "adaptive_input_factor", 1, MOST_WIDTH);
-    if (setting_size(settings, "adaptive_softmax_factor", 1, MOST_WIDTH) != config->factor)
+    config->factor = setting_size(settings, "adaptive_input_factor", 1, MAX_WIDTH);
+    if (setting_size(settings, "adaptive_softmax_factor", 1, MAX_WIDTH) != config->factor)
         die("%s: 'adaptive_softmax_factor' must be that of the input, 'adaptive_input_factor'",
             settings->name);
     size_t width = config->d_model;
@@ -211,13 +190,8 @@ static void read_cutoffs(const struct settings *settings, struct model_config *c
             config->clusters);
 }
 
-static void read_fairseq(const struct settings *settings, struct model_config *config)
+static void read_adaptive(const struct settings *settings, struct model_config *config)
 {
-    config->final_norm = setting_flag(settings, "final_norm");
-    config->position_offset = setting_size(settings, "position_offset", 0, MOST_WIDTH);
-    config->embed_scale = setting_float(settings, "embed_scale");
-    if (config->bos == NO_TOKEN || token_or_none(settings, "unk_token_id", config->vocabulary) == NO_TOKEN)
-        die("%s: 'bos_token_id' and 'unk_token_id' must be there", settings->name);
     if (!setting(settings, "adaptive_input_cutoffs") && !setting(settings, "adaptive_softmax_cutoffs"))
         return; /* one matrix of embeddings, one softmax */
     config->tied = setting_flag(settings, "tie_adaptive_weights");
@@ -225,39 +199,7 @@ static void read_fairseq(const struct settings *settings, struct model_config *c
     read_cutoffs(settings, config);
 }
 
-static void read_opt(const struct settings *settings, struct model_config *config)
-{
-    if (setting_size_or(settings, "word_embed_proj_dim", 1, MOST_WIDTH, config->d_model) != config->d_model)
-        die("%s: 'word_embed_proj_dim' differs from 'hidden_size'; a projection between them is not known",
-            settings->name);
-}
-
-static void read_neox(const struct settings *settings, struct model_config *config)
-{
-    config->parallel = setting_flag(settings, "use_parallel_residual");
-    config->query_key_value_bias = config->output_bias = setting_flag(settings, "attention_bias");
-    /* files of some ages say both twice */
-    double base = agreed_real(settings, "rope_theta", setting_real_or(settings, "rotary_emb_base", 0));
-    double part = agreed_real(settings, "partial_rotary_factor", setting_real_or(settings, "rotary_pct", 0));
-    read_rotary(settings, config, base, part, 0.25);
-}
-
-/* What the llama classes share. */
-static void read_llama_like(const struct settings *settings, struct model_config *config)
-{
-    config->key_value_heads = setting_size_or(settings, "num_key_value_heads", 1, MOST_WIDTH, config->heads);
-    config->head_width = setting_size_or(settings, "head_dim", 1, MOST_WIDTH, config->head_width);
-    size_t width = config->head_width;
-    if (setting_size_or(settings, "attention.value_length", 1, MOST_WIDTH, width) != width)
-        die("%s: 'attention.value_length' differs from the width of keys, %zu", settings->name, width);
-    if (config->heads % config->key_value_heads)
-        die("%s: num_attention_heads %zu is not a multiple of num_key_value_heads %zu", settings->name,
-            config->heads, config->key_value_heads);
-    /* GGUF files may state how many dimensions are turned; transformers' classes turn all of them */
-    size_t turned = setting_size_or(settings, "rope.dimension_count", 1, width, width);
-    double part = agreed_real(settings, "partial_rotary_factor", (double)turned / (double)width);
-    read_rotary(settings, config, setting_real_or(settings, "rope_theta", 0), part, 1);
-}
+/* ---- attention ---- */
 
 /* Attention over a window is full attention for sentences that fit in it; longer ones are refused. */
 static void read_window(const struct settings *settings, struct model_config *config)
@@ -266,21 +208,7 @@ static void read_window(const struct settings *settings, struct model_config *co
         config->context = setting_size(settings, "sliding_window", 1, INT32_MAX);
 }
 
-static void read_meta_llama(const struct settings *settings, struct model_config *config)
-{
-    config->query_key_value_bias = config->output_bias = setting_flag(settings, "attention_bias");
-    config->ffn_bias = setting_flag(settings, "mlp_bias");
-    read_window(settings, config); /* of Mistral, which GGUF files call llama */
-    read_llama_like(settings, config);
-}
-
-static void read_mistral(const struct settings *settings, struct model_config *config)
-{
-    read_window(settings, config);
-    read_llama_like(settings, config);
-}
-
-/* Whether any layer of a Qwen model attends over the window: behind max_window_layers, or as layer_types says. */
+/* Whether any layer of a Qwen model attends over the window: beyond max_window_layers, or by layer_types. */
 static bool has_window_layer(const struct settings *settings, const struct model_config *config)
 {
     const json_t *types = setting(settings, "layer_types"), *type;
@@ -299,7 +227,7 @@ static bool has_window_layer(const struct settings *settings, const struct model
     return found;
 }
 
-static void read_qwen(const struct settings *settings, struct model_config *config)
+static void read_window_of_some(const struct settings *settings, struct model_config *config)
 {
     bool used = setting_flag(settings, "use_sliding_window"), layer = has_window_layer(settings, config);
     if (setting(settings, "sliding_window") && used && layer)
@@ -307,87 +235,78 @@ static void read_qwen(const struct settings *settings, struct model_config *conf
     else if (layer && setting(settings, "layer_types"))
         die("%s: 'layer_types' has sliding_attention, but 'use_sliding_window' and 'sliding_window' have no"
             " window", settings->name);
-    read_llama_like(settings, config);
 }
 
-static void read_qwen2(const struct settings *settings, struct model_config *config)
+/* Key-value heads fewer than heads, and heads of a width of their own. */
+static void read_grouped_heads(const struct settings *settings, const struct setting_names *names,
+                               struct model_config *config)
 {
-    config->query_key_value_bias = true;
-    read_qwen(settings, config);
+    config->key_value_heads = setting_size_or(settings, names->key_value_heads, 1, MAX_WIDTH, config->heads);
+    if (names->head_width)
+        config->head_width = setting_size_or(settings, names->head_width, 1, MAX_WIDTH, config->head_width);
+    size_t width = config->head_width;
+    if (setting_size_or(settings, "attention.value_length", 1, MAX_WIDTH, width) != width)
+        die("%s: 'attention.value_length' differs from the width of keys, %zu", settings->name, width);
+    if (config->heads % config->key_value_heads)
+        die("%s: %s %zu is not a multiple of %s %zu", settings->name, names->heads, config->heads,
+            names->key_value_heads, config->key_value_heads);
 }
 
-static void read_qwen3(const struct settings *settings, struct model_config *config)
+/* What is stated outside of rope_parameters, in files of some ages twice; then the frequencies. */
+static void read_positions(const struct settings *settings, const struct family *family,
+                           struct model_config *config)
 {
-    config->query_key_value_bias = config->output_bias = setting_flag(settings, "attention_bias");
-    config->head_norms = true;
-    read_qwen(settings, config);
+    const struct setting_names *names = &family->names;
+    double base = names->rotary_base ? setting_real_or(settings, names->rotary_base, 0) : 0, part = 0;
+    if (names->rotary_part)
+        part = setting_real_or(settings, names->rotary_part, 0);
+    if (!(family->rotary_part > 0)) { /* GGUF files may state how many dimensions are rotated */
+        size_t width = config->head_width;
+        part = (double)setting_size_or(settings, "rope.dimension_count", 1, width, width) / (double)width;
+    }
+    base = agreed_real(settings, "rope_theta", base);
+    part = agreed_real(settings, "partial_rotary_factor", part);
+    read_rotary(settings, config, base, part, family->rotary_part);
 }
 
-/* ---- settings of the families ---- */
+static bool flag_or_none(const struct settings *settings, const char *key)
+{
+    return key && setting_flag(settings, key);
+}
 
-#define NO_SETTING {NULL, NULL, false}
+static void read_attention(const struct settings *settings, const struct family *family,
+                           struct model_config *config)
+{
+    const struct setting_names *names = &family->names;
+    config->parallel = flag_or_none(settings, names->parallel);
+    config->query_key_value_bias = family->query_key_value_bias
+                                || flag_or_none(settings, names->query_key_value_bias);
+    config->output_bias = flag_or_none(settings, names->output_bias);
+    config->ffn_bias = flag_or_none(settings, names->ffn_bias);
+    config->head_norms = family->head_norms;
+    if (family->window == WINDOW_ALL_LAYERS)
+        read_window(settings, config);
+    if (family->window == WINDOW_SOME_LAYERS)
+        read_window_of_some(settings, config);
+    if (names->key_value_heads)
+        read_grouped_heads(settings, names, config);
+    if (family->position == POSITION_ROTARY)
+        read_positions(settings, family, config);
+}
 
-static const struct known_setting fairseq_fixed[] = {
-    {"normalize_before", "true", true}, {"position_embedding", "\"sinusoidal\"", true}, NO_SETTING};
-static const struct known_setting gpt2_fixed[] = {
-    {"scale_attn_weights", "true", false}, {"scale_attn_by_inverse_layer_idx", "false", false},
-    {"add_cross_attention", "false", false}, NO_SETTING};
-static const struct known_setting opt_fixed[] = {
-    {"do_layer_norm_before", "true", false}, {"_remove_final_layer_norm", "false", false},
-    {"enable_bias", "true", false}, {"layer_norm_elementwise_affine", "true", false}, NO_SETTING};
-static const struct known_setting no_settings[] = {NO_SETTING};
-
-/* What transformers' configuration classes have where config.json does not say: read off them, version 5. */
-static const struct known_setting fairseq_defaults[] = {{"tie_word_embeddings", "true", false}, NO_SETTING};
-static const struct known_setting gpt2_defaults[] = {
-    {"vocab_size", "50257", false}, {"n_positions", "1024", false}, {"n_embd", "768", false},
-    {"n_layer", "12", false}, {"n_head", "12", false}, {"activation_function", "\"gelu_new\"", false},
-    {"layer_norm_epsilon", "1e-5", false}, {"bos_token_id", "50256", false},
-    {"tie_word_embeddings", "true", false}, NO_SETTING};
-static const struct known_setting opt_defaults[] = {
-    {"vocab_size", "50272", false}, {"hidden_size", "768", false}, {"num_hidden_layers", "12", false},
-    {"ffn_dim", "3072", false}, {"max_position_embeddings", "2048", false},
-    {"num_attention_heads", "12", false}, {"activation_function", "\"relu\"", false}, {"bos_token_id", "2", false},
-    {"tie_word_embeddings", "true", false}, NO_SETTING};
-static const struct known_setting neox_defaults[] = {
-    {"vocab_size", "50432", false}, {"hidden_size", "6144", false}, {"num_hidden_layers", "44", false},
-    {"num_attention_heads", "64", false}, {"intermediate_size", "24576", false},
-    {"hidden_act", "\"gelu\"", false}, {"max_position_embeddings", "2048", false}, {"layer_norm_eps", "1e-5", false},
-    {"bos_token_id", "0", false}, {"tie_word_embeddings", "false", false}, {"use_parallel_residual", "true", false},
-    {"attention_bias", "true", false}, NO_SETTING};
-
-#define LLAMA_DEFAULTS \
-    {"hidden_size", "4096", false}, {"num_hidden_layers", "32", false}, \
-    {"num_attention_heads", "32", false}, {"hidden_act", "\"silu\"", false}, \
-    {"rms_norm_eps", "1e-6", false}, {"tie_word_embeddings", "false", false}
-#define QWEN_DEFAULTS \
-    LLAMA_DEFAULTS, {"vocab_size", "151936", false}, {"intermediate_size", "22016", false}, \
-    {"num_key_value_heads", "32", false}, {"max_position_embeddings", "32768", false}, \
-    {"use_sliding_window", "false", false}, {"sliding_window", "4096", false}, \
-    {"max_window_layers", "28", false}
-
-static const struct known_setting llama_defaults[] = {
-    LLAMA_DEFAULTS, {"vocab_size", "32000", false}, {"intermediate_size", "11008", false},
-    {"max_position_embeddings", "2048", false}, {"bos_token_id", "1", false},
-    {"attention_bias", "false", false}, {"mlp_bias", "false", false}, NO_SETTING};
-static const struct known_setting mistral_defaults[] = {
-    LLAMA_DEFAULTS, {"vocab_size", "32000", false}, {"intermediate_size", "14336", false},
-    {"num_key_value_heads", "8", false}, {"max_position_embeddings", "131072", false},
-    {"bos_token_id", "1", false}, {"sliding_window", "4096", false}, NO_SETTING};
-static const struct known_setting qwen2_defaults[] = {QWEN_DEFAULTS, NO_SETTING};
-static const struct known_setting qwen3_defaults[] = {
-    QWEN_DEFAULTS, {"head_dim", "128", false}, {"attention_bias", "false", false}, NO_SETTING};
+/* ---- settings that change nothing, of whatever family ---- */
 
 /* Where the model came from, how it is stored, what program is to read it. */
 static const char *const origin_ignored[] = {
     "_name_or_path", "architectures", "auto_map", "dtype", "is_llama_config", "tokenizer_class",
-    "torch_dtype", "transformers.js_config", "transformers_version", "unsloth_fixed", "unsloth_version", NULL};
+    "torch_dtype", "transformers.js_config", "transformers_version", "unsloth_fixed", "unsloth_version",
+    NULL};
 
 /* Training: what is dropped at random, and the numbers that it began with. */
 static const char *const training_ignored[] = {
     "activation_dropout", "attention_dropout", "attention_probs_dropout_prob", "attn_pdrop",
-    "classifier_dropout", "dropout", "embd_pdrop", "gradient_checkpointing", "hidden_dropout", "hidden_dropout_prob", "init_std",
-    "initializer_range", "layerdrop", "resid_pdrop", NULL};
+    "classifier_dropout", "dropout", "embd_pdrop", "gradient_checkpointing", "hidden_dropout",
+    "hidden_dropout_prob", "init_std", "initializer_range", "layerdrop", "resid_pdrop", NULL};
 
 /* The same numbers by another way, or more of them given back. */
 static const char *const means_ignored[] = {
@@ -410,48 +329,16 @@ static const char *const generation_ignored[] = {
     "pad_token_id", "remove_invalid_values", "repetition_penalty", "return_dict_in_generate", "sep_token_id",
     "suppress_tokens", "temperature", "top_k", "top_p", "typical_p", NULL};
 
-static const char *const fairseq_ignored[] = { /* where there are no clusters */
-    "tie_adaptive_proj", "tie_adaptive_weights", NULL};
-static const char *const gpt2_ignored[] = {"n_ctx", NULL}; /* n_positions counts */
-static const char *const rotary_ignored[] = {"max_position_embeddings", NULL}; /* nothing ends there */
-static const char *const none_ignored[] = {NULL};
-
-#define LLAMA_FAMILY(name, defaults, read_more) \
-    {name, "num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "rms_norm_eps", \
-     "hidden_act", NORM_RMS, POSITION_ROTARY, true, true, 0, 0, NULL, defaults, no_settings, rotary_ignored, \
-     read_more}
-
-static const struct family families[] = {
-    {"fairseq_transformer_lm", "num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads",
-     "layer_norm_eps", "activation_function", NORM_LAYER, POSITION_SINUSOIDAL, false, true, 0, 0, NULL,
-     fairseq_defaults, fairseq_fixed, fairseq_ignored, read_fairseq},
-    {"gpt2", "n_layer", "n_embd", "n_inner", "n_head", "layer_norm_epsilon", "activation_function", NORM_LAYER,
-     POSITION_LEARNED, false, true, 0, 4, "n_positions", gpt2_defaults, gpt2_fixed, gpt2_ignored, NULL},
-    {"opt", "num_hidden_layers", "hidden_size", "ffn_dim", "num_attention_heads", NULL, "activation_function",
-     NORM_LAYER, POSITION_LEARNED, false, true, 2, 0, "max_position_embeddings", opt_defaults, opt_fixed,
-     none_ignored, read_opt},
-    {"gpt_neox", "num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads",
-     "layer_norm_eps", "hidden_act", NORM_LAYER, POSITION_ROTARY, false, true, 0, 0, NULL, neox_defaults,
-     no_settings, rotary_ignored, read_neox},
-    LLAMA_FAMILY("llama", llama_defaults, read_meta_llama),
-    LLAMA_FAMILY("mistral", mistral_defaults, read_mistral),
-    LLAMA_FAMILY("qwen2", qwen2_defaults, read_qwen2),
-    LLAMA_FAMILY("qwen3", qwen3_defaults, read_qwen3),
-};
-enum { FAMILIES = sizeof families / sizeof *families };
+/* ---- the whole ---- */
 
 static const struct family *find_family(const struct settings *settings)
 {
     const char *model_type = json_string_value(setting(settings, "model_type"));
-    char known[256] = "";
-    for (size_t i = 0; i < FAMILIES; i++) {
-        if (model_type && !strcmp(families[i].model_type, model_type))
-            return &families[i];
-        strncat(known, i ? ", " : "", sizeof known - strlen(known) - 1);
-        strncat(known, families[i].model_type, sizeof known - strlen(known) - 1);
-    }
-    die("%s: model_type '%s' is not known; these are: %s", settings->name, model_type ? model_type : "(none)",
-        known);
+    const struct family *family = model_type ? family_find(model_type) : NULL;
+    if (!family)
+        die("%s: model_type '%s' is not known; these are: %s", settings->name,
+            model_type ? model_type : "(none)", family_list());
+    return family;
 }
 
 /* The token that is read before each sentence. A family's default that is beyond the vocabulary is none. */
@@ -463,41 +350,58 @@ static uint32_t read_bos(const struct settings *settings, bool stated, size_t vo
     return token_or_none(settings, "bos_token_id", vocabulary);
 }
 
-/* Takes what all families have in common. */
+/* Takes what all families have. */
 static struct model_config read_common(const struct settings *settings, const struct family *family)
 {
+    const struct setting_names *names = &family->names;
     struct model_config config = {
-        .architecture = family->model_type,
-        .layers = setting_size(settings, family->layers, 1, MOST_LAYERS),
-        .d_model = setting_size(settings, family->d_model, 1, MOST_WIDTH),
-        .heads = setting_size(settings, family->heads, 1, MOST_WIDTH),
-        .vocabulary = setting_size(settings, "vocab_size", 2, MOST_VOCABULARY),
+        .family = family,
+        .layers = setting_size(settings, names->layers, 1, MAX_LAYERS),
+        .d_model = setting_size(settings, names->d_model, 1, MAX_WIDTH),
+        .heads = setting_size(settings, names->heads, 1, MAX_WIDTH),
+        .vocabulary = setting_size(settings, "vocab_size", 2, MAX_VOCABULARY),
         .norm = family->norm,
-        .norm_epsilon = family->norm_epsilon ? setting_float(settings, family->norm_epsilon) : 1e-5f,
-        .final_norm = family->final_norm,
+        .norm_epsilon = names->norm_epsilon ? setting_float(settings, names->norm_epsilon) : 1e-5f,
+        .final_norm = !names->final_norm || setting_flag(settings, names->final_norm),
         .gated = family->gated,
         .position = family->position,
-        .position_offset = family->position_offset,
-        .embed_scale = 1,
+        .position_offset = names->position_offset
+            ? setting_size(settings, names->position_offset, 0, MAX_WIDTH) : family->position_offset,
+        .embed_scale = names->embed_scale ? setting_float(settings, names->embed_scale) : 1,
         .clusters = 1,
         .factor = 1,
     };
     config.d_ff = family->d_ff_ratio
-        ? setting_size_or(settings, family->d_ff, 1, MOST_WIDTH, family->d_ff_ratio * config.d_model)
-        : setting_size(settings, family->d_ff, 1, MOST_WIDTH);
-    if (family->context)
-        config.context = setting_size(settings, family->context, 1, INT32_MAX);
-    config.activation = activation_called(settings, family->activation, &config.activation_name);
+        ? setting_size_or(settings, names->d_ff, 1, MAX_WIDTH, family->d_ff_ratio * config.d_model)
+        : setting_size(settings, names->d_ff, 1, MAX_WIDTH);
+    if (names->context)
+        config.context = setting_size(settings, names->context, 1, INT32_MAX);
+    config.activation = activation_called(settings, names->activation, &config.activation_name);
     config.unknown = token_or_none(settings, "unk_token_id", config.vocabulary);
-    config.tied = setting_flag(settings, "tie_word_embeddings");
+    config.tied = setting_stated(settings, "tie_word_embeddings")
+        ? setting_flag(settings, "tie_word_embeddings") : family->tied;
     config.cutoffs = new_array(1, sizeof *config.cutoffs);
     config.cutoffs[0] = config.vocabulary;
     config.key_value_heads = config.heads;
     config.head_width = config.d_model / config.heads;
-    if (config.d_model % config.heads && !json_is_integer(json_object_get(settings->json, "head_dim")))
-        die("%s: %s %zu is not a multiple of %s %zu", settings->name, family->d_model, config.d_model,
-            family->heads, config.heads);
+    if (config.d_model % config.heads
+        && !(names->head_width && json_is_integer(json_object_get(settings->json, names->head_width))))
+        die("%s: %s %zu is not a multiple of %s %zu", settings->name, names->d_model, config.d_model,
+            names->heads, config.heads);
     return config;
+}
+
+/* Ends the program where a setting is missing, or is of arithmetic that is not known. */
+static void check_settings(const struct settings *settings, const struct family *family,
+                           const struct model_config *config)
+{
+    const char *width = family->names.embedding_width; /* from which a projection would lead to d_model */
+    for (const char *const *needed = family->needed; needed && *needed; needed++)
+        if (!setting(settings, *needed))
+            die("%s: '%s' must be there", settings->name, *needed);
+    if (width && setting_size_or(settings, width, 1, MAX_WIDTH, config->d_model) != config->d_model)
+        die("%s: '%s' differs from '%s'; a projection between them is not known", settings->name, width,
+            family->names.d_model);
 }
 
 struct model_config config_parse(const char *path, json_t *json, const char *name)
@@ -508,12 +412,15 @@ struct model_config config_parse(const char *path, json_t *json, const char *nam
                                           generation_ignored, family->ignored, NULL};
     bool bos_stated = setting_stated(&settings, "bos_token_id");
     settings_default(&settings, family->defaults);
-    settings_must_be(&settings, family->fixed);
+    settings_must_be(&settings, family->stated, true);
+    settings_must_be(&settings, family->fixed, false);
     struct model_config config = read_common(&settings, family);
     config.path = copy_string(path);
     config.bos = read_bos(&settings, bos_stated, config.vocabulary);
-    if (family->read_more)
-        family->read_more(&settings, &config);
+    check_settings(&settings, family, &config);
+    read_attention(&settings, family, &config);
+    if (family->tensors->adaptive)
+        read_adaptive(&settings, &config);
     settings_refuse_unread(&settings, ignored);
     settings_close(&settings);
     json_decref(json);

@@ -3,14 +3,12 @@
 #include "base/hash_table.h"
 #include "base/json.h"
 #include "base/messages.h"
+#include "model/families.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Bounds as those of the loader. */
-enum { MOST_LAYERS = 4096, MOST_WIDTH = 1 << 20, MOST_VOCABULARY = 1 << 26, MOST_CLUSTERS = 16 };
 
 /* fairseq's symbols are always <s> <pad> </s> <unk>, in this order. */
 enum { BOS = 0, PAD = 1, EOS = 2, UNKNOWN = 3 };
@@ -23,10 +21,10 @@ struct fairseq_entry {
     UT_hash_handle hh;
 };
 
-/* Clusters' bounds as the settings have them, the vocabulary's end not among them. */
+/* Clusters' bounds as the settings have them, without the vocabulary's end. */
 struct cutoffs {
     size_t count; /* 0: not adaptive, or one cluster */
-    size_t word[MOST_CLUSTERS];
+    size_t word[MAX_CLUSTERS];
     size_t factor;
     bool adaptive;
 };
@@ -35,7 +33,8 @@ struct import {
     const char *path;
     struct torch_file *file;
     const struct pickle_value *settings; /* of the model: a Namespace or a dictionary */
-    const struct pickle_value *task;     /* further ones, or NULL */
+    const struct pickle_value *task;     /* more of them, or NULL */
+    const struct family *family;         /* of the directory that is made */
     size_t layers, d_model, d_ff;
     struct cutoffs input, softmax;
     bool tied_weights, tied_projections, final_norm;
@@ -53,7 +52,7 @@ static const struct pickle_value *find_setting(const struct import *import, cons
 }
 
 /* fallback: what fairseq takes where the setting is missing; 0: it must be there. */
-static size_t setting_number(const struct import *import, const char *name, size_t fallback, size_t most)
+static size_t checkpoint_number(const struct import *import, const char *name, size_t fallback, size_t most)
 {
     const struct pickle_value *value = find_setting(import, name);
     if (!value && fallback)
@@ -66,7 +65,7 @@ static size_t setting_number(const struct import *import, const char *name, size
     return (size_t)number;
 }
 
-static bool setting_flag(const struct import *import, const char *name, bool fallback)
+static bool checkpoint_flag(const struct import *import, const char *name, bool fallback)
 {
     const struct pickle_value *value = find_setting(import, name);
     if (value && value->kind != PICKLE_BOOL)
@@ -77,12 +76,12 @@ static bool setting_flag(const struct import *import, const char *name, bool fal
 static void bad_cutoffs(const struct import *import, const char *name)
 {
     die("%s: setting '%s' must be 1 to %d numbers that rise, as in '20000,60000'", import->path, name,
-        MOST_CLUSTERS - 1);
+        MAX_CLUSTERS - 1);
 }
 
 static void add_cutoff(const struct import *import, const char *name, struct cutoffs *cutoffs, uint64_t word)
 {
-    if (cutoffs->count == MOST_CLUSTERS - 1 || word > MOST_VOCABULARY
+    if (cutoffs->count == MAX_CLUSTERS - 1 || word > MAX_VOCABULARY
         || word <= (cutoffs->count ? cutoffs->word[cutoffs->count - 1] : 0))
         bad_cutoffs(import, name);
     cutoffs->word[cutoffs->count++] = (size_t)word;
@@ -96,7 +95,7 @@ static void read_cutoff_text(const struct import *import, const char *name, stru
         uint64_t word = 0;
         size_t start = i;
         for (; i < text.length && text.bytes[i] >= '0' && text.bytes[i] <= '9'; i++)
-            if (word <= MOST_VOCABULARY)
+            if (word <= MAX_VOCABULARY)
                 word = 10 * word + (uint64_t)(text.bytes[i] - '0');
         if (i > start)
             add_cutoff(import, name, cutoffs, word);
@@ -105,14 +104,14 @@ static void read_cutoff_text(const struct import *import, const char *name, stru
     }
 }
 
-static struct cutoffs setting_cutoffs(const struct import *import, const char *name, const char *factor)
+static struct cutoffs checkpoint_cutoffs(const struct import *import, const char *name, const char *factor)
 {
     struct cutoffs cutoffs = {.adaptive = false};
     const struct pickle_value *value = find_setting(import, name);
     if (!value || (value->kind == PICKLE_TEXT && !value->text.length))
         return cutoffs;
     cutoffs.adaptive = true;
-    cutoffs.factor = setting_number(import, factor, 4, MOST_WIDTH);
+    cutoffs.factor = checkpoint_number(import, factor, 4, MAX_WIDTH);
     if (value->kind == PICKLE_TEXT)
         read_cutoff_text(import, name, value->text, &cutoffs);
     else if (value->kind != PICKLE_LIST && value->kind != PICKLE_TUPLE)
@@ -129,12 +128,14 @@ static struct cutoffs setting_cutoffs(const struct import *import, const char *n
 /* None, false, 0, an empty text: fairseq then does without. */
 static bool is_off(const struct pickle_value *value)
 {
-    return value->kind == PICKLE_BOOL ? !value->truth : value->kind == PICKLE_INTEGER ? value->integer == 0
-         : value->kind == PICKLE_REAL ? value->real == 0 : value->kind == PICKLE_TEXT ? value->text.length == 0
+    return value->kind == PICKLE_BOOL ? !value->truth
+         : value->kind == PICKLE_INTEGER ? value->integer == 0
+         : value->kind == PICKLE_REAL ? value->real == 0
+         : value->kind == PICKLE_TEXT ? value->text.length == 0
          : value->kind == PICKLE_LIST ? value->count == 0 : false;
 }
 
-/* What changes the arithmetic and has no place in config.json. */
+/* Ends the program for what changes the arithmetic and cannot be said in config.json. */
 static void refuse_unknown_settings(const struct import *import)
 {
     static const char *const unknown[] = {
@@ -148,7 +149,7 @@ static void refuse_unknown_settings(const struct import *import)
     }
     static const char *const widths[] = {"decoder_input_dim", "decoder_output_dim"};
     for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
-        if (setting_number(import, widths[i], import->d_model, MOST_WIDTH) != import->d_model)
+        if (checkpoint_number(import, widths[i], import->d_model, MAX_WIDTH) != import->d_model)
             die("%s: setting '%s' differs from 'decoder_embed_dim'; such models are not known", import->path,
                 widths[i]);
 }
@@ -196,16 +197,16 @@ static const char *activation(const struct import *import)
 static void read_ties_and_norms(struct import *import)
 {
     const struct pickle_value *old = find_setting(import, "no_tie_adaptive_proj");
-    bool no_norm = setting_flag(import, "no_decoder_final_norm", false);
-    bool tied = setting_flag(import, "tie_adaptive_proj", false);
+    bool no_norm = checkpoint_flag(import, "no_decoder_final_norm", false);
+    bool tied = checkpoint_flag(import, "tie_adaptive_proj", false);
     if (old) {
         no_norm = true;
-        tied = tied || !setting_flag(import, "no_tie_adaptive_proj", false);
+        tied = tied || !checkpoint_flag(import, "no_tie_adaptive_proj", false);
     }
     if (find_setting(import, "decoder_final_norm"))
-        no_norm = !setting_flag(import, "decoder_final_norm", false);
-    import->final_norm = setting_flag(import, "decoder_normalize_before", true) && !no_norm;
-    import->tied_weights = setting_flag(import, "tie_adaptive_weights", false);
+        no_norm = !checkpoint_flag(import, "decoder_final_norm", false);
+    import->final_norm = checkpoint_flag(import, "decoder_normalize_before", true) && !no_norm;
+    import->tied_weights = checkpoint_flag(import, "tie_adaptive_weights", false);
     import->tied_projections = import->tied_weights && tied; /* fairseq ties no projection of untied words */
 }
 
@@ -218,26 +219,26 @@ static void check_ties(const struct import *import)
         die("%s: setting 'tie_adaptive_weights' is on, but '%s' is not", import->path,
             input->adaptive ? "adaptive_softmax_cutoff" : "adaptive_input");
     if (input->factor != softmax->factor)
-        die("%s: settings 'adaptive_input_factor' and 'adaptive_softmax_factor' differ, but the weights are tied",
-            import->path);
+        die("%s: settings 'adaptive_input_factor' and 'adaptive_softmax_factor' differ, but the weights are"
+            " tied", import->path);
     if (input->count != softmax->count || memcmp(input->word, softmax->word, sizeof input->word))
-        die("%s: settings 'adaptive_input_cutoff' and 'adaptive_softmax_cutoff' differ, but the weights are tied",
-            import->path);
+        die("%s: settings 'adaptive_input_cutoff' and 'adaptive_softmax_cutoff' differ, but the weights are"
+            " tied", import->path);
 }
 
 static void read_settings(struct import *import)
 {
     find_settings(import);
-    import->layers = setting_number(import, "decoder_layers", 0, MOST_LAYERS);
-    import->d_model = setting_number(import, "decoder_embed_dim", 0, MOST_WIDTH);
-    import->d_ff = setting_number(import, "decoder_ffn_embed_dim", 0, MOST_WIDTH);
+    import->layers = checkpoint_number(import, "decoder_layers", 0, MAX_LAYERS);
+    import->d_model = checkpoint_number(import, "decoder_embed_dim", 0, MAX_WIDTH);
+    import->d_ff = checkpoint_number(import, "decoder_ffn_embed_dim", 0, MAX_WIDTH);
     refuse_unknown_settings(import);
-    if (setting_flag(import, "adaptive_input", false)) {
-        import->input = setting_cutoffs(import, "adaptive_input_cutoff", "adaptive_input_factor");
+    if (checkpoint_flag(import, "adaptive_input", false)) {
+        import->input = checkpoint_cutoffs(import, "adaptive_input_cutoff", "adaptive_input_factor");
         if (!import->input.adaptive)
             die("%s: setting 'adaptive_input' is on, but 'adaptive_input_cutoff' is missing", import->path);
     }
-    import->softmax = setting_cutoffs(import, "adaptive_softmax_cutoff", "adaptive_softmax_factor");
+    import->softmax = checkpoint_cutoffs(import, "adaptive_softmax_cutoff", "adaptive_softmax_factor");
     read_ties_and_norms(import);
     check_ties(import);
 }
@@ -254,7 +255,8 @@ static bool ends_with(const char *text, const char *end)
 static bool is_dropped(const char *name)
 {
     return ends_with(name, "._float_tensor") || !strcmp(name, "decoder.version")
-        || !strcmp(name, "decoder.adaptive_softmax.version") || !strcmp(name, "decoder.embed_positions.weights");
+        || !strcmp(name, "decoder.adaptive_softmax.version")
+        || !strcmp(name, "decoder.embed_positions.weights");
 }
 
 /* Names that earlier versions of fairseq gave, as it renames them when it loads. */
@@ -268,7 +270,8 @@ static char *present_name(const char *name)
     for (size_t i = 0; i < sizeof renamed / sizeof *renamed; i++) {
         const char *old = strstr(name, renamed[i][0]);
         if (old)
-            return format_string("%.*s%s%s", (int)(old - name), name, renamed[i][1], old + strlen(renamed[i][0]));
+            return format_string("%.*s%s%s", (int)(old - name), name, renamed[i][1],
+                                 old + strlen(renamed[i][0]));
     }
     return copy_string(name);
 }
@@ -307,21 +310,23 @@ static bool add_parts(struct import *import, const char *name, const struct torc
         part.shape[0] /= 3;
         part.count /= 3;
         for (size_t i = 0; i < 3; i++, part.offset += part.shape[0] * part.stride[0])
-            add_entry(import, format_string("%.*s.%c_proj.%s", (int)(strlen(name) - strlen(end)), name, "qkv"[i],
-                                            kinds[kind]), &part);
+            add_entry(import, format_string("%.*s.%c_proj.%s", (int)(strlen(name) - strlen(end)), name,
+                                            "qkv"[i], kinds[kind]), &part);
         return true;
     }
     return false;
 }
 
-static void add_tensor(struct import *import, const struct pickle_value *key, const struct pickle_value *value)
+static void add_tensor(struct import *import, const struct pickle_value *key,
+                       const struct pickle_value *value)
 {
     if (key->kind != PICKLE_TEXT || memchr(key->text.bytes, '\0', key->text.length))
         die("%s: 'model' has %s for a tensor's name", import->path, pickle_describe(key));
     char *saved = format_string("%.*s", (int)key->text.length, key->text.bytes), *name = present_name(saved);
     struct torch_tensor tensor;
     if (!torch_tensor_get(import->file, value, saved, &tensor))
-        die("%s: 'model' has %s, not a tensor, by the name '%.100s'", import->path, pickle_describe(value), saved);
+        die("%s: 'model' has %s, not a tensor, by the name '%.100s'", import->path, pickle_describe(value),
+            saved);
     if (add_parts(import, name, &tensor))
         free(name);
     else
@@ -358,7 +363,8 @@ static bool has_old_version(const struct import *import)
 /* ---- the tensors that the settings ask for ---- */
 
 /* Finds a tensor of this shape; columns 0: a vector. */
-static struct fairseq_entry *check_entry(const struct import *import, const char *name, size_t rows, size_t columns)
+static struct fairseq_entry *check_entry(const struct import *import, const char *name, size_t rows,
+                                         size_t columns)
 {
     struct fairseq_entry *entry = find_entry(import, name);
     if (!entry)
@@ -368,9 +374,10 @@ static struct fairseq_entry *check_entry(const struct import *import, const char
         die("%s: tensor '%s' is of type %s; F32, F16 and BF16 are known", import->path, name, tensor->type);
     if (tensor->dimensions != (columns ? 2 : 1) || tensor->shape[0] != rows
         || (columns && tensor->shape[1] != columns))
-        die("%s: tensor '%s' has shape [%zu%s%.0zu] in %zu dimensions, the settings ask for [%zu%s%.0zu]", import->path,
-            name, tensor->dimensions ? tensor->shape[0] : 1, tensor->dimensions > 1 ? ", " : "",
-            tensor->dimensions > 1 ? tensor->shape[1] : 0, tensor->dimensions, rows, columns ? ", " : "", columns);
+        die("%s: tensor '%s' has shape [%zu%s%.0zu] in %zu dimensions, the settings ask for [%zu%s%.0zu]",
+            import->path, name, tensor->dimensions ? tensor->shape[0] : 1, tensor->dimensions > 1 ? ", " : "",
+            tensor->dimensions > 1 ? tensor->shape[1] : 0, tensor->dimensions, rows, columns ? ", " : "",
+            columns);
     entry->used = true;
     return entry;
 }
@@ -402,16 +409,23 @@ static void drop_tied(struct import *import, const char *name, const char *other
         die("%s: tensors '%s' and '%s' differ, but the settings tie them", import->path, name, other);
 }
 
-static char *cluster_name(char buffer[128], const char *format, size_t index)
+/* The directory's name of a tensor of the whole model. */
+static char *whole_name(const struct import *import, char to[MAX_TENSOR_NAME], const char *name)
 {
-    snprintf(buffer, 128, format, index);
-    return buffer;
+    tensor_name(to, import->family->tensors->prefixes[0], name, 0);
+    return to;
 }
 
-#define EMBEDDED_WORDS "decoder.embed_tokens.embeddings.%zu.0.weight"
-#define EMBEDDED_PROJECTION "decoder.embed_tokens.embeddings.%zu.1.weight"
-#define TAIL_PROJECTION "decoder.adaptive_softmax.tail.%zu.0.weight"
-#define TAIL_WORDS "decoder.adaptive_softmax.tail.%zu.2.weight"
+static char *embeddings_name(const struct import *import, char to[MAX_TENSOR_NAME])
+{
+    return whole_name(import, to, import->family->tensors->embeddings);
+}
+
+static char *cluster_name(char to[MAX_TENSOR_NAME], const char *format, size_t index)
+{
+    tensor_name(to, "", format, index);
+    return to;
+}
 
 static size_t cluster_first(const struct cutoffs *cutoffs, size_t index)
 {
@@ -439,20 +453,23 @@ static size_t cluster_width(const struct import *import, const struct cutoffs *c
 static size_t count_words(const struct import *import)
 {
     size_t words = 0;
-    for (size_t i = 0; i < MOST_CLUSTERS; i++) {
-        char name[128];
-        const char *format = import->input.adaptive ? EMBEDDED_WORDS : "decoder.embed_tokens.weight";
-        const struct fairseq_entry *entry = find_entry(import, import->input.adaptive
-                                                               ? cluster_name(name, format, i) : format);
+    for (size_t i = 0; i < MAX_CLUSTERS; i++) {
+        char name[MAX_TENSOR_NAME];
+        if (import->input.adaptive)
+            cluster_name(name, import->family->tensors->adaptive->input_words, i);
+        else
+            embeddings_name(import, name);
+        const struct fairseq_entry *entry = find_entry(import, name);
         if (!entry)
             break;
-        if (entry->tensor.dimensions && entry->tensor.shape[0] <= MOST_VOCABULARY)
+        if (entry->tensor.dimensions && entry->tensor.shape[0] <= MAX_VOCABULARY)
             words += entry->tensor.shape[0];
         if (!import->input.adaptive)
             break;
     }
-    if (words <= UNKNOWN || words > MOST_VOCABULARY)
-        die("%s: %zu embedded words; there must be %d to %d", import->path, words, UNKNOWN + 1, MOST_VOCABULARY);
+    if (words <= UNKNOWN || words > MAX_VOCABULARY)
+        die("%s: %zu embedded words; there must be %d to %d", import->path, words, UNKNOWN + 1,
+            MAX_VOCABULARY);
     return words;
 }
 
@@ -471,89 +488,84 @@ static void fit_cutoffs(const struct import *import, struct cutoffs *cutoffs, co
 static void take_embeddings(struct import *import)
 {
     const struct cutoffs *input = &import->input;
+    const struct adaptive_names *names = import->family->tensors->adaptive;
+    char name[MAX_TENSOR_NAME];
     if (!input->adaptive) {
-        take(import, "decoder.embed_tokens.weight", import->model->vocabulary, import->d_model);
+        take(import, embeddings_name(import, name), import->model->vocabulary, import->d_model);
         return;
     }
     for (size_t i = 0; i <= input->count; i++) {
-        char name[128];
         size_t width = cluster_width(import, input, i);
-        take(import, cluster_name(name, EMBEDDED_WORDS, i), cluster_size(import, input, i), width);
-        take(import, cluster_name(name, EMBEDDED_PROJECTION, i), import->d_model, width);
+        take(import, cluster_name(name, names->input_words, i), cluster_size(import, input, i), width);
+        take(import, cluster_name(name, names->input_projection, i), import->d_model, width);
     }
 }
-
-/* Columns: 0 none, else as rows. */
-enum extent { NONE, D_MODEL, D_FF };
 
 static void take_layer(struct import *import, size_t index)
 {
-    static const struct { const char *name; enum extent rows, columns; } rows[] = {
-        {"self_attn.q_proj.weight", D_MODEL, D_MODEL}, {"self_attn.q_proj.bias", D_MODEL, NONE},
-        {"self_attn.k_proj.weight", D_MODEL, D_MODEL}, {"self_attn.k_proj.bias", D_MODEL, NONE},
-        {"self_attn.v_proj.weight", D_MODEL, D_MODEL}, {"self_attn.v_proj.bias", D_MODEL, NONE},
-        {"self_attn.out_proj.weight", D_MODEL, D_MODEL}, {"self_attn.out_proj.bias", D_MODEL, NONE},
-        {"self_attn_layer_norm.weight", D_MODEL, NONE}, {"self_attn_layer_norm.bias", D_MODEL, NONE},
-        {"fc1.weight", D_FF, D_MODEL}, {"fc1.bias", D_FF, NONE},
-        {"fc2.weight", D_MODEL, D_FF}, {"fc2.bias", D_MODEL, NONE},
-        {"final_layer_norm.weight", D_MODEL, NONE}, {"final_layer_norm.bias", D_MODEL, NONE},
-    };
-    const size_t extents[] = {[NONE] = 0, [D_MODEL] = import->d_model, [D_FF] = import->d_ff};
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        char name[128];
-        snprintf(name, sizeof name, "decoder.layers.%zu.%s", index, rows[i].name);
-        take(import, name, extents[rows[i].rows], extents[rows[i].columns]);
+    const size_t sizes[] = {[SIZE_ONE] = 0, [SIZE_D_MODEL] = import->d_model, [SIZE_D_FF] = import->d_ff,
+                            [SIZE_QUERY] = import->d_model, [SIZE_KEY_VALUE] = import->d_model};
+    const struct tensor_names *names = import->family->tensors;
+    for (const struct tensor_row *row = names->layers; row->name; row++) {
+        char name[MAX_TENSOR_NAME];
+        tensor_name(name, names->prefixes[0], row->name, index);
+        take(import, name, sizes[row->rows], sizes[row->columns]);
     }
 }
 
-/* The rows of the head: words of the first cluster, then one for each further cluster. */
+/* The rows of the head: words of the first cluster, then one for each tail cluster. */
 static void take_head(struct import *import)
 {
     const struct cutoffs *softmax = &import->softmax;
+    const struct adaptive_names *names = import->family->tensors->adaptive;
     size_t words = cluster_size(import, softmax, 0);
     if (!import->tied_weights) {
-        take(import, "decoder.adaptive_softmax.head.weight", words + softmax->count, import->d_model);
+        take(import, names->head, words + softmax->count, import->d_model);
         return;
     }
-    char name[128];
-    drop_tied(import, "decoder.adaptive_softmax.head.word_proj.weight", cluster_name(name, EMBEDDED_WORDS, 0));
-    take(import, "decoder.adaptive_softmax.head.class_proj.weight", softmax->count, import->d_model);
+    char name[MAX_TENSOR_NAME];
+    cluster_name(name, names->input_words, 0);
+    drop_tied(import, "decoder.adaptive_softmax.head.word_proj.weight", name);
+    take(import, names->cluster_keys, softmax->count, import->d_model);
 }
 
 static void take_tail(struct import *import, size_t index)
 {
     const struct cutoffs *softmax = &import->softmax;
+    const struct adaptive_names *names = import->family->tensors->adaptive;
     size_t width = cluster_width(import, softmax, index);
-    char projection[128], words[128], other[128];
-    cluster_name(projection, TAIL_PROJECTION, index - 1);
-    cluster_name(words, TAIL_WORDS, index - 1);
+    char projection[MAX_TENSOR_NAME], words[MAX_TENSOR_NAME], other[MAX_TENSOR_NAME];
+    cluster_name(projection, names->tail_projection, index - 1);
+    cluster_name(words, names->tail_words, index - 1);
     if (import->tied_projections)
-        drop_tied(import, projection, cluster_name(other, EMBEDDED_PROJECTION, index));
+        drop_tied(import, projection, cluster_name(other, names->input_projection, index));
     else
         take(import, projection, width, import->d_model);
     if (import->tied_weights)
-        drop_tied(import, words, cluster_name(other, EMBEDDED_WORDS, index));
+        drop_tied(import, words, cluster_name(other, names->input_words, index));
     else
         take(import, words, cluster_size(import, softmax, index), width);
 }
 
 static void take_output(struct import *import)
 {
-    static const char projection[] = "decoder.output_projection.weight";
+    const char *output = import->family->tensors->output;
+    char embeddings[MAX_TENSOR_NAME];
     if (import->softmax.adaptive) {
         take_head(import);
         for (size_t i = 1; i <= import->softmax.count; i++)
             take_tail(import, i);
-    } else if (setting_flag(import, "share_decoder_input_output_embed", false)) {
+    } else if (checkpoint_flag(import, "share_decoder_input_output_embed", false)) {
         if (import->input.adaptive)
-            die("%s: setting 'share_decoder_input_output_embed' is on, and 'adaptive_input' as well", import->path);
-        drop_tied(import, projection, "decoder.embed_tokens.weight");
+            die("%s: setting 'share_decoder_input_output_embed' is on, and 'adaptive_input' as well",
+                import->path);
+        drop_tied(import, output, embeddings_name(import, embeddings));
     } else {
-        take(import, projection, import->model->vocabulary, import->d_model);
+        take(import, output, import->model->vocabulary, import->d_model);
     }
 }
 
-/* Learned positions have a row for each padding token's place before the first. */
+/* Learned positions have a row for each index before the first, PAD + 1, too. */
 static void take_positions(struct import *import)
 {
     static const char name[] = "decoder.embed_positions.weight";
@@ -565,8 +577,8 @@ static void take_positions(struct import *import)
 
 static const char *position_kind(const struct import *import)
 {
-    return setting_flag(import, "no_token_positional_embeddings", false) ? "none"
-         : setting_flag(import, "decoder_learned_pos", false) ? "learned" : "sinusoidal";
+    return checkpoint_flag(import, "no_token_positional_embeddings", false) ? "none"
+         : checkpoint_flag(import, "decoder_learned_pos", false) ? "learned" : "sinusoidal";
 }
 
 /* Lists the tensors to be written. Together they are no larger than the file. */
@@ -580,8 +592,9 @@ static void take_tensors(struct import *import)
     for (size_t i = 0; i < import->layers; i++)
         take_layer(import, i);
     if (import->final_norm) {
-        take(import, "decoder.layer_norm.weight", import->d_model, 0);
-        take(import, "decoder.layer_norm.bias", import->d_model, 0);
+        char name[MAX_TENSOR_NAME];
+        take(import, whole_name(import, name, import->family->tensors->final_norm_gain), import->d_model, 0);
+        take(import, whole_name(import, name, import->family->tensors->final_norm_bias), import->d_model, 0);
     }
     take_output(import);
     for (const struct fairseq_entry *entry = model->entries; entry; entry = entry->hh.next)
@@ -629,30 +642,32 @@ static void put_softmax(const struct import *import, json_t *config)
     json_put(config, "tie_adaptive_proj", json_boolean(import->tied_projections));
     if (!import->softmax.adaptive)
         json_put(config, "tie_word_embeddings",
-                 json_boolean(setting_flag(import, "share_decoder_input_output_embed", false)));
+                 json_boolean(checkpoint_flag(import, "share_decoder_input_output_embed", false)));
 }
 
 static json_t *make_config(const struct import *import)
 {
-    json_t *config = json_make("{s:s}", "model_type", "fairseq_transformer_lm");
-    size_t heads = setting_number(import, "decoder_attention_heads", 0, MOST_WIDTH);
+    const struct setting_names *names = &import->family->names;
+    json_t *config = json_make("{s:s}", "model_type", import->family->model_type);
+    size_t heads = checkpoint_number(import, "decoder_attention_heads", 0, MAX_WIDTH);
     if (import->d_model % heads)
         die("%s: setting 'decoder_embed_dim' is not a multiple of 'decoder_attention_heads'", import->path);
-    bool scaled = !setting_flag(import, "no_scale_embedding", false);
+    bool scaled = !checkpoint_flag(import, "no_scale_embedding", false);
     put_size(config, "vocab_size", import->model->vocabulary);
-    put_size(config, "hidden_size", import->d_model);
-    put_size(config, "intermediate_size", import->d_ff);
-    put_size(config, "num_hidden_layers", import->layers);
-    put_size(config, "num_attention_heads", heads);
-    json_put(config, "activation_function", json_string(activation(import)));
-    json_put(config, "normalize_before", json_boolean(setting_flag(import, "decoder_normalize_before", true)));
-    json_put(config, "final_norm", json_boolean(import->final_norm));
-    json_put(config, "layer_norm_eps", json_real(1e-5)); /* PyTorch's, which fairseq leaves as it is */
+    put_size(config, names->d_model, import->d_model);
+    put_size(config, names->d_ff, import->d_ff);
+    put_size(config, names->layers, import->layers);
+    put_size(config, names->heads, heads);
+    json_put(config, names->activation, json_string(activation(import)));
+    json_put(config, "normalize_before",
+             json_boolean(checkpoint_flag(import, "decoder_normalize_before", true)));
+    json_put(config, names->final_norm, json_boolean(import->final_norm));
+    json_put(config, names->norm_epsilon, json_real(1e-5)); /* PyTorch's, which fairseq leaves as it is */
     json_put(config, "position_embedding", json_string(position_kind(import)));
-    put_size(config, "position_offset", PAD + 1);
-    json_put(config, "embed_scale", json_real(scaled ? sqrt((double)import->d_model) : 1));
+    put_size(config, names->position_offset, PAD + 1);
+    json_put(config, names->embed_scale, json_real(scaled ? sqrt((double)import->d_model) : 1));
     put_softmax(import, config);
-    put_size(config, "bos_token_id", setting_flag(import, "add_bos_token", false) ? BOS : EOS);
+    put_size(config, "bos_token_id", checkpoint_flag(import, "add_bos_token", false) ? BOS : EOS);
     put_size(config, "pad_token_id", PAD);
     put_size(config, "eos_token_id", EOS);
     put_size(config, "unk_token_id", UNKNOWN);
@@ -662,7 +677,8 @@ static json_t *make_config(const struct import *import)
 
 struct fairseq_model *fairseq_read(const char *path, struct torch_file *file)
 {
-    struct import import = {.path = path, .file = file, .model = new_array(1, sizeof *import.model)};
+    struct import import = {.path = path, .file = file, .family = family_find("fairseq_transformer_lm"),
+                            .model = new_array(1, sizeof *import.model)};
     read_settings(&import);
     read_entries(&import);
     if (has_old_version(&import))

@@ -2,21 +2,21 @@
 
 #include "base/json.h"
 #include "base/messages.h"
+#include "model/families.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* The file's architecture, before whose name the keys of its metadata stand. */
 struct description {
     const struct gguf *file;
     const char *path;
-    char *architecture;
+    const struct family *family; /* the keys of its metadata begin with its architecture */
     json_t *config;
     json_t *read; /* keys that were asked for */
 };
 
-enum { MOST = INT32_MAX };
+enum { MAX_NUMBER = INT32_MAX };
 
 /* Whether the file has the key, which is now known. */
 static bool has_key(const struct description *description, const char *key)
@@ -28,7 +28,7 @@ static bool has_key(const struct description *description, const char *key)
 /* ARCHITECTURE.name; the caller frees it. */
 static char *key_of(const struct description *description, const char *name)
 {
-    return format_string("%s.%s", description->architecture, name);
+    return format_string("%s.%s", description->family->gguf.architecture, name);
 }
 
 /*
@@ -39,7 +39,7 @@ static void copy_key(const struct description *description, const char *key, con
 {
     json_put(description->config, to,
              has_key(description, key)
-                 ? json_integer((json_int_t)gguf_uint(description->file, key, 0, MOST)) : json_null());
+                 ? json_integer((json_int_t)gguf_uint(description->file, key, 0, MAX_NUMBER)) : json_null());
 }
 
 /* The same for ARCHITECTURE.name. */
@@ -68,16 +68,22 @@ static void need_key(const struct description *description, const char *name)
     free(key);
 }
 
-static void copy_needed_number(const struct description *description, const char *name, const char *to)
+/* A setting's value, null for 0 where the row says so; missing ones end the program where they are needed. */
+static void describe(const struct description *description, const struct metadata_row *row)
 {
-    need_key(description, name);
-    copy_number(description, name, to);
-}
-
-static void copy_needed_real(const struct description *description, const char *name, const char *to)
-{
-    need_key(description, name);
-    json_put(description->config, to, json_real(real_or_none(description, name)));
+    json_t *config = description->config;
+    if (row->kind == METADATA_NEEDED_NUMBER || row->kind == METADATA_NEEDED_REAL)
+        need_key(description, row->name);
+    if (row->kind == METADATA_NEEDED_REAL || row->kind == METADATA_NONZERO_REAL) {
+        double real = real_or_none(description, row->name);
+        bool null = row->kind == METADATA_NONZERO_REAL && !(real < 0) && !(real > 0);
+        json_put(config, row->setting, null ? json_null() : json_real(real));
+        return;
+    }
+    copy_number(description, row->name, row->setting);
+    if (row->kind == METADATA_NONZERO_NUMBER
+        && json_integer_value(json_object_get(config, row->setting)) == 0)
+        json_put(config, row->setting, json_null());
 }
 
 /*
@@ -86,6 +92,7 @@ static void copy_needed_real(const struct description *description, const char *
  */
 static void describe_scaling(const struct description *description)
 {
+    const char *architecture = description->family->gguf.architecture;
     double factor = real_or_none(description, "rope.scaling.factor");
     double old = real_or_none(description, "rope.scale_linear");
     char *key = key_of(description, "rope.scaling.type");
@@ -93,7 +100,7 @@ static void describe_scaling(const struct description *description)
     bool both = (factor < 0 || factor > 0) && (old < 0 || old > 0);
     if (both && (factor < old || factor > old))
         die("%s: %s.rope.scaling.factor is %g, and %s.rope.scale_linear, its name of before, %g",
-            description->path, description->architecture, factor, description->architecture, old);
+            description->path, architecture, factor, architecture, old);
     factor = factor < 0 || factor > 0 ? factor : old;
     bool none = !strcmp(type, "none");
     if (!none && (factor < 0 || factor > 0 || strcmp(type, "linear"))) /* no factor: no scaling */
@@ -101,48 +108,6 @@ static void describe_scaling(const struct description *description)
                  json_make("{s:s, s:f}", "rope_type", type, "factor", factor));
     free(type);
     free(key);
-}
-
-/* A window of attention, of every layer. */
-static void describe_window(const struct description *description)
-{
-    copy_number(description, "attention.sliding_window", "sliding_window");
-    if (json_integer_value(json_object_get(description->config, "sliding_window")) == 0)
-        json_put(description->config, "sliding_window", json_null());
-    if (!strcmp(description->architecture, "llama"))
-        return;
-    json_put(description->config, "use_sliding_window", json_true());
-    json_put(description->config, "max_window_layers", json_integer(0));
-}
-
-static void describe_llama(const struct description *description)
-{
-    json_t *config = description->config;
-    copy_needed_number(description, "embedding_length", "hidden_size");
-    copy_needed_number(description, "block_count", "num_hidden_layers");
-    copy_needed_number(description, "feed_forward_length", "intermediate_size");
-    copy_needed_number(description, "attention.head_count", "num_attention_heads");
-    copy_number(description, "attention.head_count_kv", "num_key_value_heads");
-    copy_number(description, "attention.key_length", "head_dim");
-    copy_number(description, "attention.value_length", "attention.value_length");
-    copy_number(description, "rope.dimension_count", "rope.dimension_count");
-    copy_needed_real(description, "attention.layer_norm_rms_epsilon", "rms_norm_eps");
-    double base = real_or_none(description, "rope.freq_base");
-    json_put(config, "rope_theta", base < 0 || base > 0 ? json_real(base) : json_null());
-    json_put(config, "hidden_act", json_string("silu"));
-    describe_window(description);
-    describe_scaling(description);
-}
-
-static void describe_gpt2(const struct description *description)
-{
-    copy_needed_number(description, "embedding_length", "n_embd");
-    copy_needed_number(description, "block_count", "n_layer");
-    copy_number(description, "feed_forward_length", "n_inner");
-    copy_needed_number(description, "attention.head_count", "n_head");
-    copy_needed_number(description, "context_length", "n_positions");
-    copy_needed_real(description, "attention.layer_norm_epsilon", "layer_norm_epsilon");
-    json_put(description->config, "activation_function", json_string("gelu_new"));
 }
 
 /* Rows of token_embd.weight, of which the vocabulary is not always stated. */
@@ -160,9 +125,9 @@ static void describe_vocabulary(const struct description *description)
 
 /* ---- what is not read ---- */
 
-/* Keys of an architecture, behind its name and the point, that change no number that is computed here. */
+/* Keys of an architecture, after its name and the point, that change no number that is computed here. */
 static const char *const unread_names[] = {
-    "context_length",                       /* nothing ends there where positions are turned */
+    "context_length",                       /* nothing ends there where positions are rotated */
     "rope.scaling.original_context_length", /* of yarn, which is refused by its type */
     "rope.scaling.finetuned", "tensor_data_layout", NULL};
 
@@ -177,10 +142,10 @@ static bool is_unread_name(const char *name)
 /* Ends the program for a key of the architecture's that says something and that nobody asked for. */
 static void refuse_unread(const struct description *description)
 {
-    size_t length = strlen(description->architecture);
+    size_t length = strlen(description->family->gguf.architecture);
     for (size_t i = 0; i < gguf_keys(description->file); i++) {
         const char *key = gguf_key(description->file, i);
-        if (!strncmp(key, description->architecture, length) && key[length] == '.'
+        if (!strncmp(key, description->family->gguf.architecture, length) && key[length] == '.'
             && !json_object_get(description->read, key) && !is_unread_name(key + length + 1)
             && !gguf_is_neutral(description->file, key))
             die("%s: metadata '%s' is not known, and may change what the model computes", description->path,
@@ -192,7 +157,7 @@ static void refuse_unread(const struct description *description)
 static void refuse_part(const struct gguf *file, const char *path)
 {
     static const char count_key[] = "split.count";
-    uint64_t count = gguf_has_key(file, count_key) ? gguf_uint(file, count_key, 0, MOST) : 0;
+    uint64_t count = gguf_has_key(file, count_key) ? gguf_uint(file, count_key, 0, MAX_NUMBER) : 0;
     if (count > 1)
         die("%s: one of %llu files into which a model was split; join them: llama-gguf-split --merge"
             " FIRST-PART OUTPUT (of llama.cpp)", path, (unsigned long long)count);
@@ -210,26 +175,37 @@ static void refuse_other_types(const struct gguf *file, const char *path)
     free(type);
 }
 
+/* The family that the file says it is of. */
+static const struct family *find_family(const struct gguf *file, const char *path)
+{
+    char *architecture = gguf_word(file, "general.architecture");
+    const struct family *family = family_find_gguf(architecture);
+    if (!family)
+        die("%s: general.architecture '%s' is not known; these are: %s", path, architecture,
+            family_list_gguf());
+    free(architecture);
+    return family;
+}
+
 json_t *gguf_config(const struct gguf *file, const char *path)
 {
     refuse_part(file, path);
     refuse_other_types(file, path);
-    struct description description = {file, path, gguf_word(file, "general.architecture"), json_make("{}"),
-                                      json_make("{}")};
-    json_put(description.config, "model_type", json_string(description.architecture));
-    if (!strcmp(description.architecture, "llama") || !strcmp(description.architecture, "qwen2")
-        || !strcmp(description.architecture, "qwen3"))
-        describe_llama(&description);
-    else if (!strcmp(description.architecture, "gpt2"))
-        describe_gpt2(&description);
-    else
-        die("%s: general.architecture '%s' is not known; these are: llama, qwen2, qwen3, gpt2", path,
-            description.architecture);
+    const struct family *family = find_family(file, path);
+    struct description description = {file, path, family,
+                                      json_make("{s:s}", "model_type", family->model_type), json_make("{}")};
+    for (const struct metadata_row *row = family->gguf.metadata; row->name; row++)
+        describe(&description, row);
+    struct settings settings = settings_open(path, "", description.config);
+    settings_default(&settings, family->gguf.settings);
+    settings_close(&settings);
+    if (family->position == POSITION_ROTARY)
+        describe_scaling(&description);
     describe_vocabulary(&description);
     copy_key(&description, "tokenizer.ggml.bos_token_id", "bos_token_id");
-    json_put(description.config, "tie_word_embeddings", json_boolean(!gguf_has(file, "output.weight")));
+    json_put(description.config, "tie_word_embeddings",
+             json_boolean(!gguf_has(file, family->gguf.tensors->output)));
     refuse_unread(&description);
-    free(description.architecture);
     json_decref(description.read);
     return description.config;
 }

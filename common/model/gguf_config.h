@@ -7,8 +7,8 @@
 #include <jansson.h>
 
 /*
- * The metadata as config.json has them, for config_parse; model_type tells the
- * architecture. One that is not known ends the program.
+ * The metadata as config.json has them, for config_parse; model_type is that of the
+ * architecture's family. An architecture that is not known ends the program.
  */
 json_t *gguf_config(const struct gguf *file, const char *path);
 

@@ -10,7 +10,7 @@
 #include "numeric/matrix.h"
 
 /*
- * The comment behind a tensor is its shape, head_width being a head's width. Biases, and
+ * The comment after a tensor is its shape, head_width being a head's width. Biases, and
  * the norms' biases, are NULL where a family has none.
  */
 struct model_layer {
@@ -62,7 +62,7 @@ struct model {
  */
 struct model_config model_config_read(const char *path);
 
-/* Reads config and tensors. A tensor that contradicts the config, or that it does not know, ends the program. */
+/* Reads config and tensors. One that contradicts the config, or that it does not know, ends the program. */
 struct model *model_load(const char *path);
 void model_free(struct model *model);
 

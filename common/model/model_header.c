@@ -1,5 +1,7 @@
 #include "model/model_header.h"
 
+#include "model/families.h"
+
 #include <string.h>
 
 void header_set_model(json_t *header, const struct model *model)
@@ -7,7 +9,7 @@ void header_set_model(json_t *header, const struct model *model)
     const struct model_config *config = &model->config;
     json_put(header, "model",
              json_make("{s:s, s:s, s:I, s:I, s:I, s:I, s:s}", "id", model->id, "architecture",
-                       config->architecture, "layers", (json_int_t)config->layers, "d_model",
+                       config->family->model_type, "layers", (json_int_t)config->layers, "d_model",
                        (json_int_t)config->d_model, "d_ff", (json_int_t)config->d_ff, "vocabulary",
                        (json_int_t)config->vocabulary, "activation", config->activation_name));
 }

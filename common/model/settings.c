@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_FLOAT = 1000000000 };
+enum { MAX_FLOAT = 1000000000 };
 
 struct settings settings_open(const char *name, const char *part, json_t *json)
 {
@@ -61,8 +61,8 @@ double setting_real(const struct settings *settings, const char *key)
 float setting_float(const struct settings *settings, const char *key)
 {
     double number = setting_real(settings, key);
-    if (number >= MOST_FLOAT)
-        die("%s: '%s%s' must be a positive number below %d", settings->name, settings->part, key, MOST_FLOAT);
+    if (number >= MAX_FLOAT)
+        die("%s: '%s%s' must be a positive number below %d", settings->name, settings->part, key, MAX_FLOAT);
     return (float)number;
 }
 
@@ -98,7 +98,7 @@ void setting_refuse(const struct settings *settings, const char *key, const char
         text ? text : "missing", known);
 }
 
-/* ---- all of them ---- */
+/* ---- all settings ---- */
 
 static json_t *parse(const char *text)
 {
@@ -110,17 +110,17 @@ static json_t *parse(const char *text)
 
 void settings_default(const struct settings *settings, const struct known_setting *defaults)
 {
-    for (; defaults->key; defaults++)
+    for (; defaults && defaults->key; defaults++)
         if (!json_object_get(settings->json, defaults->key))
             json_put(settings->json, defaults->key, parse(defaults->value));
 }
 
-void settings_must_be(const struct settings *settings, const struct known_setting *known)
+void settings_must_be(const struct settings *settings, const struct known_setting *known, bool required)
 {
-    for (; known->key; known++) {
+    for (; known && known->key; known++) {
         const json_t *value = setting(settings, known->key);
         json_t *right = parse(known->value);
-        if (value ? !json_equal(value, right) : known->required)
+        if (value ? !json_equal(value, right) : required)
             setting_refuse(settings, known->key, known->value);
         json_decref(right);
     }

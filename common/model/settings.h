@@ -20,7 +20,6 @@ struct settings {
 /* A setting's default, or the one value whose arithmetic is known; as JSON text. */
 struct known_setting {
     const char *key, *value;
-    bool required; /* must be stated */
 };
 
 /* Free it with settings_close. Where json is no object, nothing is stated. */
@@ -48,15 +47,18 @@ bool setting_flag_or(const struct settings *settings, const char *key, bool othe
 /* Ends the program: the value of key is none of those that are known, a text. */
 _Noreturn void setting_refuse(const struct settings *settings, const char *key, const char *known);
 
-/* Writes the defaults (a NULL key ends them) of what is missing into the object. What is null stays so. */
+/*
+ * Writes the defaults of what is missing into the object. What is null stays so. A NULL key ends the list;
+ * NULL is an empty one.
+ */
 void settings_default(const struct settings *settings, const struct known_setting *defaults);
 
-/* Ends the program for a value that is not the one known. A NULL key ends the list. */
-void settings_must_be(const struct settings *settings, const struct known_setting *known);
+/* Ends the program for a value that is not the known one, or where required for none; known: such a list. */
+void settings_must_be(const struct settings *settings, const struct known_setting *known, bool required);
 
 /*
  * Ends the program when a key is there that nobody asked for, whose name is on none of the lists (each
- * ended by NULL, as is the list of them), and which says something: not null, false, 0 or empty.
+ * ended by NULL, as is the list of lists), and which says something: not null, false, 0 or empty.
  */
 void settings_refuse_unread(const struct settings *settings, const char *const *const *ignored);
 

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_SHARDS = 1000 };
+enum { MAX_SHARDS = 1000 };
 
 struct weights {
     char *directory;             /* NULL: a GGUF file */
@@ -54,8 +54,8 @@ static void add_file(struct weights *weights, const char *name)
             free(path);
             return;
         }
-    if (weights->shard_count == MOST_SHARDS)
-        die("%s: more than %d files", directory, MOST_SHARDS);
+    if (weights->shard_count == MAX_SHARDS)
+        die("%s: more than %d files", directory, MAX_SHARDS);
     weights->paths = grow_array(weights->paths, weights->shard_count + 1, sizeof *weights->paths);
     weights->paths[weights->shard_count++] = path;
 }
@@ -220,7 +220,7 @@ static bool ends_with(const char *name, const char *ending)
 
 static bool ends_with_one_of(const char *name, const char *const *endings)
 {
-    for (; *endings; endings++)
+    for (; endings && *endings; endings++)
         if (ends_with(name, *endings))
             return true;
     return false;

@@ -42,7 +42,7 @@ const char *weights_find(const struct weights *weights, const char *ending);
 
 /*
  * A tensor that nobody has read, mapped or asked for by weights_has, or NULL;
- * names that end with one of ignored (NULL-terminated) do not count. Such a
+ * names that end with one of ignored (NULL-terminated, or NULL) do not count. Such a
  * tensor belongs to arithmetic that this program does not know. One that is in
  * another file than the index says ends the program.
  */

@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/messages.h"
 #include "model/checksums.h"
+#include "model/families.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -39,15 +40,6 @@ static const struct tokenizer_class {
 
 /* Classes that are tokenizer.json as it is. */
 static const char *const plain_classes[] = {"TokenizersBackend", "PreTrainedTokenizer", "BloomTokenizer", NULL};
-
-/* The class of a model_type for which none is said; forced: for which the file's does not count. */
-static const struct {
-    const char *model_type, *class_name;
-    bool forced;
-} class_of_model[] = {
-    {"gpt2", "GPT2Tokenizer", false}, {"opt", "GPT2Tokenizer", false}, {"gpt_neox", "GPTNeoXTokenizer", false},
-    {"qwen2", "Qwen2Tokenizer", true}, {"qwen3", "Qwen2Tokenizer", false}, {"mistral", "TokenizersBackend", true},
-};
 
 /* ---- the folder ---- */
 
@@ -110,9 +102,9 @@ static const char *stated_class(const struct folder *folder)
 static void find_class(struct folder *folder, const char *model_type)
 {
     const char *stated = stated_class(folder), *name = stated ? stated : "TokenizersBackend";
-    for (size_t i = 0; i < sizeof class_of_model / sizeof *class_of_model; i++)
-        if (!strcmp(class_of_model[i].model_type, model_type) && (!stated || class_of_model[i].forced))
-            name = class_of_model[i].class_name;
+    const struct family *family = family_find(model_type);
+    if (family && family->tokenizer_class && (!stated || family->tokenizer_class_forced))
+        name = family->tokenizer_class;
     folder->class_name = without_fast(name);
     for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
         if (!strcmp(classes[i].name, folder->class_name))

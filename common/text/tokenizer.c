@@ -3,6 +3,7 @@
 #include "base/input.h"
 #include "base/messages.h"
 #include "formats/gguf.h"
+#include "model/families.h"
 #include "model/model.h"
 #include "text/bpe.h"
 #include "text/dictionary.h"
@@ -36,7 +37,7 @@ static void check_words(const struct model_config *config)
         die("%s: tokenizer.model, of SentencePiece or tiktoken, is not read by this program, which knows byte-level BPE "
             "and lists of words; where it is byte-level BPE, transformers' save_pretrained writes it as tokenizer.json",
             config->path);
-    if (strcmp(config->architecture, "fairseq_transformer_lm"))
+    if (!config->family->word_list)
         die("%s: there is no tokenizer: it is to be in tokenizer.json, or in vocab.json and merges.txt; copy them from "
             "where the model is from", config->path);
 }
@@ -49,7 +50,7 @@ struct tokenizer *tokenizer_read(const struct model_config *config)
             is_gguf(config->path) ? "the file's metadata lack tokenizer.ggml.bos_token_id"
                                         : "write the token as bos_token_id into config.json");
     tokenizer->bpe = is_gguf(config->path) ? gguf_bpe(config->path)
-                                                     : bpe_read_folder(config->path, config->architecture);
+                                                     : bpe_read_folder(config->path, config->family->model_type);
     if (tokenizer->bpe && bpe_size(tokenizer->bpe) > config->vocabulary)
         die("%s: the tokenizer has %zu tokens, the model a vocabulary of %zu", config->path,
             bpe_size(tokenizer->bpe), config->vocabulary);

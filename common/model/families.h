@@ -1,0 +1,163 @@
+/*
+ * The families of models, one table entry each: how a family's files call its
+ * settings and tensors, what its settings are where a file does not say, and
+ * which known arithmetic it is. A family that needs no other arithmetic is added
+ * to the table of families.c, and nowhere else in the program.
+ */
+#ifndef FFKV_FAMILIES_H
+#define FFKV_FAMILIES_H
+
+#include "model/config.h"
+#include "model/settings.h"
+
+/* ---- tensors ---- */
+
+/* A dimension of a tensor, by its name in struct model_config; QUERY is heads * head_width, and so on. */
+enum size_name { SIZE_ONE, SIZE_D_MODEL, SIZE_D_FF, SIZE_QUERY, SIZE_KEY_VALUE, SIZE_HEAD };
+
+/* How a file lays out a matrix of ours, rows x columns, part being 0, 1 or 2. */
+enum layout {
+    LAYOUT_PLAIN,
+    LAYOUT_TRANSPOSED,         /* columns x rows */
+    LAYOUT_STACKED,            /* part of three, one below the other */
+    LAYOUT_STACKED_TRANSPOSED, /* the same, transposed */
+    LAYOUT_INTERLEAVED,        /* part of three, of each head in turn */
+    LAYOUT_PAIRED,             /* each head's dimensions that are rotated together are next to each other */
+};
+
+/* Whether a file has a tensor: always; optionally, where it says so by having it; or as the config says. */
+enum presence {
+    PRESENCE_ALWAYS, PRESENCE_OPTIONAL, PRESENCE_QKV_BIAS, PRESENCE_OUTPUT_BIAS, PRESENCE_FFN_BIAS,
+    PRESENCE_HEAD_NORMS,
+};
+
+/* A tensor of a layer: its name in the file, %zu being the layer, and where it goes. */
+struct tensor_row {
+    const char *name;
+    size_t offset; /* in struct model_layer: of a struct matrix, or of a pointer where columns is SIZE_ONE */
+    enum size_name rows, columns;
+    enum layout layout;
+    size_t part;
+    enum presence presence;
+};
+
+/* The parts of the adaptive input and softmax, without a prefix; %zu is a cluster, of tails from 0. */
+struct adaptive_names {
+    const char *input_words, *input_projection;
+    const char *head;         /* untied: the first cluster's words, and below them cluster_keys */
+    const char *cluster_keys; /* a row for each tail cluster */
+    const char *tail_words, *tail_projection;
+};
+
+/* What one kind of files calls a family's tensors. */
+struct tensor_names {
+    const char *const *prefixes;     /* all names but output's begin with one of these; NULL-terminated */
+    const struct tensor_row *layers; /* a NULL name ends them */
+    const char *embeddings;          /* input words */
+    const char *output;              /* untied output words, without a prefix */
+    const char *positions;           /* NULL: none */
+    const char *final_norm_gain, *final_norm_bias;
+    const char *const *ignored;      /* endings of tensors that change nothing; NULL-terminated, NULL: none */
+    const struct adaptive_names *adaptive; /* NULL: there is no such thing in this family */
+};
+
+enum { MAX_TENSOR_NAME = 128 };
+
+/* Writes prefix and name, in which index replaces a %zu. */
+void tensor_name(char to[MAX_TENSOR_NAME], const char *prefix, const char *name, size_t index);
+
+/* ---- settings ---- */
+
+/* Names of the settings of config.json. Those after the first line are NULL where a family has none. */
+struct setting_names {
+    const char *layers, *d_model, *d_ff, *heads, *activation;
+    const char *norm_epsilon;         /* NULL: 1e-5 */
+    const char *key_value_heads, *head_width; /* NULL: heads, and d_model / heads */
+    const char *context;              /* length of the table of learned positions */
+    const char *position_offset;      /* NULL: as the family says */
+    const char *rotary_base, *rotary_part; /* names of before, for what is now in rope_parameters */
+    const char *parallel;             /* a flag: see struct model_config */
+    const char *query_key_value_bias, *output_bias, *ffn_bias; /* flags */
+    const char *final_norm;           /* a flag; NULL: there is a final norm */
+    const char *embed_scale;          /* NULL: 1 */
+    const char *embedding_width;      /* must be d_model, where it is stated */
+};
+
+/* Which layers attend to no more than the last sliding_window tokens. */
+enum window_kind {
+    WINDOW_NONE,
+    WINDOW_ALL_LAYERS,
+    WINDOW_SOME_LAYERS, /* as Qwen's use_sliding_window, max_window_layers and layer_types say */
+};
+
+/* ---- GGUF ---- */
+
+/* How a value of a GGUF file's metadata becomes a setting. */
+enum metadata_kind {
+    METADATA_NUMBER,        /* whole; missing: null */
+    METADATA_NEEDED_NUMBER, /* missing: the program ends */
+    METADATA_NONZERO_NUMBER, /* missing or 0: null */
+    METADATA_NEEDED_REAL,
+    METADATA_NONZERO_REAL,
+};
+
+/* The value at ARCHITECTURE.name is the setting of this name. */
+struct metadata_row {
+    const char *name, *setting;
+    enum metadata_kind kind;
+};
+
+/* A family in GGUF files. */
+struct gguf_family {
+    const char *architecture;             /* general.architecture; NULL: the family is in no such file */
+    const struct metadata_row *metadata;  /* a NULL name ends them */
+    const struct known_setting *settings; /* what no metadata say and the architecture means; NULL: none */
+    const struct tensor_names *tensors;
+};
+
+/* ---- the family ---- */
+
+struct family {
+    const char *model_type;      /* of config.json; its name in messages and in streams */
+
+    /* arithmetic */
+    enum norm_kind norm;
+    enum position_kind position;
+    enum window_kind window;
+    bool gated;
+    bool head_norms;
+    bool query_key_value_bias;   /* always, whatever the settings say */
+    size_t position_offset;
+    double rotary_part;          /* of a head's dimensions: default; 0: all, and settings must not differ */
+
+    /* config.json; the lists of settings end with a NULL key, and NULL is an empty list */
+    struct setting_names names;
+    const struct known_setting *defaults; /* what transformers' configuration class has, read off version 5 */
+    bool tied;                   /* the same for tie_word_embeddings */
+    size_t d_ff_ratio;           /* d_ff is this many d_model where it is null; 0: it must be a number */
+    const struct known_setting *stated;   /* must be stated, with this value */
+    const struct known_setting *fixed;    /* have this value, where they are stated */
+    const char *const *needed;   /* must be stated; NULL-terminated, or NULL */
+    const char *const *ignored;  /* settings of this family that change nothing; the same */
+
+    /* files */
+    const struct tensor_names *tensors;   /* of a model directory */
+    struct gguf_family gguf;
+
+    /* tokenizer of a model directory */
+    bool word_list;              /* only a list of words, dict.txt, not byte-level BPE */
+    const char *tokenizer_class; /* where the files name none; NULL: tokenizer.json as it is */
+    bool tokenizer_class_forced; /* also where the files name another */
+};
+
+/* The family with this model_type, or NULL. */
+const struct family *family_find(const char *model_type);
+
+/* The family whose general.architecture in GGUF files is this, or NULL. */
+const struct family *family_find_gguf(const char *architecture);
+
+/* The names of all families, or all that GGUF files can have, "a, b, c"; the caller frees it. */
+char *family_list(void);
+char *family_list_gguf(void);
+
+#endif
