@@ -76,9 +76,10 @@ static struct key_summary summarize(const struct key_triggers *key, uint32_t bos
     struct key_summary summary = {key->layer, key->cell, key->top_probability[0], key->count > 0,
                                   false, false, 0, 0};
     if (summary.live) {
-        uint32_t last = key->position[0] ? key->prefix[key->position[0] - 1] : bos;
+        struct prefix_walk prefix = key_prefixes(key, 1);
+        prefix_next(&prefix);
         summary.agree_next = key->top[0] == key->next[0];
-        summary.agree_last = key->top[0] == last;
+        summary.agree_last = key->top[0] == prefix_last(&prefix, bos);
         summary.first_next = key->next[0];
         summary.first_rank = key->next_rank[0];
     }
@@ -91,10 +92,7 @@ static void read_keys(struct stats *stats, struct stream_reader *reader)
     while (triggers_next(&stats->triggers, &key)) {
         if (!key.top)
             stream_fail(reader, "triggers without projected values: run project-values first");
-        if (stats->key_count == stats->key_capacity) {
-            stats->key_capacity = stats->key_capacity ? 2 * stats->key_capacity : 1024;
-            stats->keys = grow_array(stats->keys, stats->key_capacity, sizeof *stats->keys);
-        }
+        stats->keys = reserve_array(stats->keys, &stats->key_capacity, stats->key_count + 1, sizeof *stats->keys);
         stats->keys[stats->key_count++] = summarize(&key, stats->bos);
         keep_if_confident(stats, &key);
         input_count(stream_input(reader), 1, "keys");
@@ -110,7 +108,7 @@ static uint32_t most_frequent(const struct stats *stats)
 {
     uint32_t best = 0;
     for (uint32_t token = 1; token < stats->triggers.shape.vocabulary; token++)
-        if (stats->triggers.token_counts[token] > stats->triggers.token_counts[best])
+        if (stats->triggers.token_counts.count[token] > stats->triggers.token_counts.count[best])
             best = token;
     return best;
 }
@@ -121,7 +119,7 @@ static void write_agreement(const struct stats *stats, const char *path)
     static const char *const columns[] = {"layer", "keys", "live_keys", "agree_next", "agree_last",
                                           "random", "frequent", NULL};
     struct table *table = table_open(path, columns);
-    uint32_t frequent_token = stats->triggers.token_counts ? most_frequent(stats) : 0;
+    uint32_t frequent_token = stats->triggers.token_counts.count ? most_frequent(stats) : 0;
     for (size_t layer = 0; layer < stats->triggers.shape.layers; layer++) {
         size_t keys = 0, live = 0, next = 0, last = 0, frequent = 0;
         for (size_t i = 0; i < stats->key_count; i++) {
@@ -142,7 +140,7 @@ static void write_agreement(const struct stats *stats, const char *path)
         table_real(table, share(next, live));
         table_real(table, share(last, live));
         table_real(table, 1.0 / (double)stats->triggers.shape.vocabulary);
-        table_real(table, stats->triggers.token_counts ? share(frequent, live) : (double)NAN);
+        table_real(table, stats->triggers.token_counts.count ? share(frequent, live) : (double)NAN);
     }
     table_finish(table);
 }
@@ -259,10 +257,11 @@ static void write_confidence(const struct stats *stats, const struct options *op
 /* A trigger's prefix. The caller frees it. */
 static char *prefix_text(const struct key_triggers *key, size_t trigger, const struct tokenizer *tokenizer)
 {
-    const uint32_t *prefix = key->prefix;
-    for (size_t i = 0; i < trigger; i++)
-        prefix += key->position[i];
-    return tokenizer_text(tokenizer, prefix, key->position[trigger]);
+    struct prefix_walk prefix = key_prefixes(key, trigger + 1);
+    do
+        prefix_next(&prefix);
+    while (prefix.index < trigger);
+    return tokenizer_text(tokenizer, prefix.token, prefix.length);
 }
 
 /* Table 2: the example is the best trigger that agrees, else the first one. */

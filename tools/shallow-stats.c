@@ -85,10 +85,10 @@ static void read_triggers(struct shallow *shallow, struct triggers_reader *reade
 static void choose_skipped(struct shallow *shallow, const struct triggers_reader *reader)
 {
     size_t vocabulary = reader->shape.vocabulary;
-    if (shallow->options->skip && !reader->token_counts)
+    if (shallow->options->skip && !reader->token_counts.count)
         stream_fail(reader->stream, "it does not tell how often tokens occur: only --skip-frequent 0 is possible");
     shallow->skip = shallow->options->skip
-        ? frequent_tokens(reader->token_counts, vocabulary, (size_t)shallow->options->skip)
+        ? frequent_tokens(reader->token_counts.count, vocabulary, (size_t)shallow->options->skip)
         : new_array(vocabulary, sizeof *shallow->skip);
 }
 
@@ -223,7 +223,7 @@ int main(int argc, char **argv)
     const struct option_spec specs[] = {
         OPTION_MODEL(&options.model),
         {'t', "top", "N", "only the N best triggers of each key (default 25)", OPTION_NUMBER, &options.top, 2,
-         MOST_TRIGGERS, NULL},
+         MAX_TRIGGERS, NULL},
         {0, "sample", "N", "only N random keys of each layer, of those with triggers (default 0: all)", OPTION_NUMBER,
          &options.sample, 0, 0, NULL},
         {0, "corpus", "FILE", "a tokens stream, or - for standard input, for the same measures of random prefixes", OPTION_IN, &options.corpus,

@@ -144,6 +144,21 @@ void *grow_array(void *array, size_t count, size_t size)
     return grown;
 }
 
+size_t larger_capacity(size_t capacity, size_t count)
+{
+    enum { SMALLEST = 16 };
+    size_t larger = capacity > SIZE_MAX / 2 ? SIZE_MAX : capacity < SMALLEST / 2 ? SMALLEST : 2 * capacity;
+    return larger < count ? count : larger;
+}
+
+void *reserve_array(void *array, size_t *capacity, size_t count, size_t size)
+{
+    if (count <= *capacity)
+        return array;
+    *capacity = larger_capacity(*capacity, count);
+    return grow_array(array, *capacity, size);
+}
+
 size_t matrix_count(size_t rows, size_t columns)
 {
     if (columns && rows > SIZE_MAX / columns)

@@ -788,11 +788,23 @@ bool record_has(const struct record *record, const char *name)
     return member(&record->object, name) != NULL;
 }
 
+static _Noreturn void not_a_number(const struct stream_reader *reader, const char *name, uint64_t most)
+{
+    stream_fail(reader, "'%s' is not a number from 0 to %llu", name, (unsigned long long)most);
+}
+
+void number_check(const struct stream_reader *reader, const char *name, uint64_t number, uint64_t most)
+{
+    if (number > most)
+        not_a_number(reader, name, most);
+}
+
 uint64_t record_number(const struct record *record, const char *name, uint64_t most)
 {
     const msgpack_object *object = record_member(record, name);
-    if (object->type != MSGPACK_OBJECT_POSITIVE_INTEGER || object->via.u64 > most)
-        stream_fail(record->reader, "'%s' is not a number from 0 to %llu", name, (unsigned long long)most);
+    if (object->type != MSGPACK_OBJECT_POSITIVE_INTEGER)
+        not_a_number(record->reader, name, most);
+    number_check(record->reader, name, object->via.u64, most);
     return object->via.u64;
 }
 

@@ -210,14 +210,3 @@ void header_declare_histogram(json_t *header, const char *name)
     header_declare(header, member(text, name, "count"), "uint64", json_make("[s]", bins));
 }
 
-struct stream_reader **sums_open(struct merging *merging, char **paths, size_t count, const char *kind)
-{
-    struct stream_reader **readers = new_array(count, sizeof *readers);
-    if (!count)
-        die_usage("--merge needs the names of its inputs");
-    for (size_t i = 0; i < count; i++) {
-        readers[i] = stream_open(strcmp(paths[i], "-") ? paths[i] : NULL, kind);
-        merging_check_header(merging, readers[i]);
-    }
-    return readers;
-}

@@ -63,14 +63,6 @@ static bool is_plain(struct span text)
     return true;
 }
 
-static void *reserve(void *array, size_t *capacity, size_t count, size_t size)
-{
-    if (*capacity >= count)
-        return array;
-    *capacity = 2 * count;
-    return grow_array(array, *capacity, size);
-}
-
 /* ---- long runs of combining marks ---- */
 
 /*
@@ -156,7 +148,7 @@ static void order_run(struct normalizer *normalizer, const UChar *run, int32_t l
         begin[i] = total;
         total += units;
     }
-    normalizer->ordered = reserve(normalizer->ordered, &normalizer->ordered_capacity, *count + total, sizeof(UChar));
+    normalizer->ordered = reserve_array(normalizer->ordered, &normalizer->ordered_capacity, *count + total, sizeof(UChar));
     place_marks(normalizer, run, length, begin, normalizer->ordered + *count);
     *count += total;
 }
@@ -172,7 +164,7 @@ static int32_t order_marks(struct normalizer *normalizer, const UChar *text, int
         } else {
             end += end == at;
             size_t units = (size_t)(end - at);
-            normalizer->ordered = reserve(normalizer->ordered, &normalizer->ordered_capacity, count + units,
+            normalizer->ordered = reserve_array(normalizer->ordered, &normalizer->ordered_capacity, count + units,
                                           sizeof(UChar));
             memcpy(normalizer->ordered + count, text + at, units * sizeof(UChar));
             count += units;
@@ -192,7 +184,7 @@ struct span normalize(struct normalizer *normalizer, struct span text)
     int32_t length;
     if (is_plain(text))
         return text;
-    normalizer->wide = reserve(normalizer->wide, &normalizer->wide_capacity, text.length, sizeof(UChar));
+    normalizer->wide = reserve_array(normalizer->wide, &normalizer->wide_capacity, text.length, sizeof(UChar));
     u_strFromUTF8(normalizer->wide, (int32_t)text.length, &length, text.bytes, (int32_t)text.length, &code);
     check(code == U_STRING_NOT_TERMINATED_WARNING ? U_ZERO_ERROR : code);
     const UChar *wide = normalizer->wide;
@@ -205,11 +197,11 @@ struct span normalize(struct normalizer *normalizer, struct span text)
     }
 
     size_t capacity = GROWTH * (size_t)length + 1;
-    normalizer->normal = reserve(normalizer->normal, &normalizer->normal_capacity, capacity, sizeof(UChar));
+    normalizer->normal = reserve_array(normalizer->normal, &normalizer->normal_capacity, capacity, sizeof(UChar));
     length = unorm2_normalize(normalizer->form_c, wide, length, normalizer->normal, (int32_t)capacity, &code);
     check(code);
     capacity = UNIT_BYTES * (size_t)length + 1;
-    normalizer->text = reserve(normalizer->text, &normalizer->text_capacity, capacity, 1);
+    normalizer->text = reserve_array(normalizer->text, &normalizer->text_capacity, capacity, 1);
     int32_t bytes;
     u_strToUTF8(normalizer->text, (int32_t)capacity, &bytes, normalizer->normal, length, &code);
     check(code);
