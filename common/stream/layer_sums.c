@@ -97,6 +97,6 @@ void layer_sums_read_all(const struct sums_kind *kind, struct stream_reader *rea
 {
     struct record record;
     if (!stream_next(reader, &record))
-        stream_fail(reader, "there are no sums in it");
+        stream_fail(reader, "0 of %zu layers: there are no sums in it", layer_count(kind, sums));
     layer_sums_read(kind, reader, &record, sums);
 }
