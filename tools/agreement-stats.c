@@ -20,7 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_CONFIDENT = 100, AGREEING_TRIGGERS = 50, MOST_EDGES = 1000, DEFAULT_BINS = 10 };
+enum { MAX_CONFIDENT = 100, AGREEING_TRIGGERS = 50, MAX_EDGES = 1000, DEFAULT_BINS = 10 };
 
 struct options {
     const char *model, *output, *rank, *confidence, *top_values, *edges;
@@ -42,7 +42,7 @@ struct stats {
     size_t key_count, key_capacity;
     uint32_t bos;
     bool keep_confident;
-    struct key_triggers confident[MOST_CONFIDENT]; /* most confident first */
+    struct key_triggers confident[MAX_CONFIDENT]; /* most confident first */
     size_t confident_count;
 };
 
@@ -58,12 +58,12 @@ static void keep_if_confident(struct stats *stats, struct key_triggers *key)
     }
     while (place && key->top_probability[0] > stats->confident[place - 1].top_probability[0])
         place--;
-    if (place == MOST_CONFIDENT) {
+    if (place == MAX_CONFIDENT) {
         key_triggers_free(key);
         return;
     }
-    if (stats->confident_count == MOST_CONFIDENT)
-        key_triggers_free(&stats->confident[MOST_CONFIDENT - 1]);
+    if (stats->confident_count == MAX_CONFIDENT)
+        key_triggers_free(&stats->confident[MAX_CONFIDENT - 1]);
     else
         stats->confident_count++;
     memmove(&stats->confident[place + 1], &stats->confident[place],
@@ -203,7 +203,7 @@ static size_t parse_edges(const char *text, double *edges)
     for (const char *at = text;; at++) {
         char *end;
         double edge = strtod(at, &end);
-        if (end == at || !isfinite(edge) || (*end && *end != ',') || count == MOST_EDGES
+        if (end == at || !isfinite(edge) || (*end && *end != ',') || count == MAX_EDGES
             || (count && edge <= edges[count - 1]))
             die_usage("--edges takes rising numbers, such as 0,0.2,0.5,1, not '%s'", text);
         edges[count++] = edge;
@@ -227,7 +227,7 @@ static void write_confidence(const struct stats *stats, const struct options *op
         sorted[i] = &stats->keys[i];
     qsort(sorted, count, sizeof *sorted, by_confidence);
     if (options->edges) {
-        double edges[MOST_EDGES];
+        double edges[MAX_EDGES];
         size_t edge_count = parse_edges(options->edges, edges);
         size_t start = 0;
         while (start < count && (double)sorted[start]->confidence < edges[0])
@@ -314,7 +314,7 @@ int main(int argc, char **argv)
     if (options.top_values && !options.model)
         die_usage("--top-values needs --model DIR for the words");
     if (options.edges)
-        parse_edges(options.edges, (double[MOST_EDGES]){0});
+        parse_edges(options.edges, (double[MAX_EDGES]){0});
     if (options.edges && options.bins)
         die_usage("--edges and --bins say the same thing in two ways: give one of them");
 

@@ -151,7 +151,7 @@ int main(int argc, char **argv)
         OPTION_SEED(&options.seed),
         OPTION_LAYERS(&options.layers, "show"),
         {'t', "top", "N", "triggers shown of each key (default 25)", OPTION_NUMBER, &options.top, 1,
-         MOST_SHOWN_TRIGGERS, NULL},
+         MAX_SHOWN_TRIGGERS, NULL},
         {'k', "tops", "N", "most probable tokens shown of each value (default 10)", OPTION_NUMBER, &options.tops, 1,
          1 << 16, NULL},
         {0, "title", "TEXT", "what the page is called", OPTION_TEXT, &options.title, 0, 0, NULL},

@@ -34,8 +34,8 @@ struct options {
 
 /* Of one key; not defined (NaN): of random prefixes without a corpus. */
 struct measures {
-    struct ngram end[MOST_NGRAM];     /* of n + 1 tokens */
-    double same_last[MOST_NGRAM];     /* share of the prefixes that end with it */
+    struct ngram end[MAX_NGRAM];     /* of n + 1 tokens */
+    double same_last[MAX_NGRAM];     /* share of the prefixes that end with it */
     double overlap, overlap_before;   /* before: without each prefix's last token */
 };
 
@@ -98,7 +98,7 @@ static struct measures measure(const struct prefixes *prefixes, const bool *skip
 {
     struct measures measures = {.overlap = common_tokens(prefixes, skip, 0),
                                 .overlap_before = common_tokens(prefixes, skip, 1)};
-    for (size_t n = 0; n < MOST_NGRAM; n++) {
+    for (size_t n = 0; n < MAX_NGRAM; n++) {
         measures.end[n] = common_end(prefixes, n + 1);
         measures.same_last[n] = share(measures.end[n].prefixes, prefixes->count);
     }
@@ -131,7 +131,7 @@ static void write_key(struct table *table, const struct tokenizer *tokenizer, co
     table_number(table, key->layer + 1);
     table_number(table, key->cell);
     table_number(table, key->prefixes.count);
-    for (size_t n = 0; n < MOST_NGRAM; n++) {
+    for (size_t n = 0; n < MAX_NGRAM; n++) {
         table_real(table, found->same_last[n]);
         put_ngram(table, tokenizer, &found->end[n], n + 1);
     }
@@ -144,7 +144,7 @@ static void write_key(struct table *table, const struct tokenizer *tokenizer, co
 static void write_ngrams(struct table *table, const struct shallow *shallow, const struct tokenizer *tokenizer,
                          const struct key *key)
 {
-    for (size_t n = 1; n <= MOST_NGRAM; n++) {
+    for (size_t n = 1; n <= MAX_NGRAM; n++) {
         struct ngram found[NGRAMS];
         size_t count = common_ngrams(&key->prefixes, n, shallow->skip, (size_t)shallow->options->least, found, NGRAMS);
         for (size_t i = 0; i < count; i++) {
@@ -159,7 +159,7 @@ static void write_ngrams(struct table *table, const struct shallow *shallow, con
 
 static void add_measures(struct measures *sums, const struct measures *measures)
 {
-    for (size_t n = 0; n < MOST_NGRAM; n++)
+    for (size_t n = 0; n < MAX_NGRAM; n++)
         sums->same_last[n] += measures->same_last[n];
     sums->overlap += measures->overlap;
     sums->overlap_before += measures->overlap_before;
@@ -172,13 +172,13 @@ static void write_layer(struct table *table, size_t layer, size_t count, const s
     double keys = (double)count;
     table_number(table, layer + 1);
     table_number(table, count);
-    for (size_t n = 0; n < MOST_NGRAM; n++)
+    for (size_t n = 0; n < MAX_NGRAM; n++)
         table_real(table, found->same_last[n] / keys);
     table_real(table, found->overlap / keys);
     table_real(table, random->overlap / keys);
     table_real(table, found->overlap_before / keys);
     table_real(table, random->overlap_before / keys);
-    for (size_t n = 0; n < MOST_NGRAM; n++)
+    for (size_t n = 0; n < MAX_NGRAM; n++)
         table_real(table, random->same_last[n] / keys);
 }
 

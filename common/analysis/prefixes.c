@@ -21,14 +21,14 @@ static struct prefix_walk walk(const struct prefixes *prefixes)
 /* ---- n-grams ---- */
 
 struct occurrence {
-    uint32_t token[MOST_NGRAM]; /* behind the n-gram 0 */
+    uint32_t token[MAX_NGRAM]; /* behind the n-gram 0 */
     uint32_t prefix;
 };
 
 static int by_token(const void *a, const void *b)
 {
     const struct occurrence *left = a, *right = b;
-    for (size_t i = 0; i < MOST_NGRAM; i++)
+    for (size_t i = 0; i < MAX_NGRAM; i++)
         if (left->token[i] != right->token[i])
             return left->token[i] < right->token[i] ? -1 : 1;
     return left->prefix < right->prefix ? -1 : left->prefix > right->prefix;

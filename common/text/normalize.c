@@ -69,7 +69,7 @@ static bool is_plain(struct span text)
  * A run of marks is put in the order of their combining classes. ICU does so by insertion, in a
  * time that grows with the square of the run; longer runs than these are ordered before it sees them.
  */
-enum { LONG_RUN = 64, CLASSES = 256, MOST_DECOMPOSED = 8 };
+enum { LONG_RUN = 64, CLASSES = 256, MAX_DECOMPOSED = 8 };
 
 static UChar32 next_character(const UChar *text, int32_t *at, int32_t length)
 {
@@ -105,10 +105,10 @@ static bool has_long_run(const struct normalizer *normalizer, const UChar *text,
 }
 
 /* The character's canonical decomposition, most often itself. Returns the number of units. */
-static int32_t decompose(const struct normalizer *normalizer, UChar32 character, UChar to[MOST_DECOMPOSED])
+static int32_t decompose(const struct normalizer *normalizer, UChar32 character, UChar to[MAX_DECOMPOSED])
 {
     UErrorCode code = U_ZERO_ERROR;
-    int32_t length = unorm2_getDecomposition(normalizer->every_form_c, character, to, MOST_DECOMPOSED, &code);
+    int32_t length = unorm2_getDecomposition(normalizer->every_form_c, character, to, MAX_DECOMPOSED, &code);
     check(code == U_STRING_NOT_TERMINATED_WARNING ? U_ZERO_ERROR : code);
     if (length < 0) {
         length = 0;
@@ -125,7 +125,7 @@ static void place_marks(const struct normalizer *normalizer, const UChar *run, i
                         size_t begin[CLASSES], UChar *to)
 {
     for (int32_t at = 0; at < length;) {
-        UChar marks[MOST_DECOMPOSED];
+        UChar marks[MAX_DECOMPOSED];
         int32_t count = decompose(normalizer, next_character(run, &at, length), marks);
         for (int32_t i = 0; i < count;) {
             UChar32 mark = next_character(marks, &i, count);
