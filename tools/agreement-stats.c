@@ -92,7 +92,8 @@ static void read_keys(struct stats *stats, struct stream_reader *reader)
     while (triggers_next(&stats->triggers, &key)) {
         if (!key.top)
             stream_fail(reader, "triggers without projected values: run project-values first");
-        stats->keys = reserve_array(stats->keys, &stats->key_capacity, stats->key_count + 1, sizeof *stats->keys);
+        stats->keys = reserve_array(stats->keys, &stats->key_capacity, stats->key_count + 1,
+                                    sizeof *stats->keys);
         stats->keys[stats->key_count++] = summarize(&key, stats->bos);
         keep_if_confident(stats, &key);
         input_count(stream_input(reader), 1, "keys");
@@ -134,7 +135,7 @@ static void write_agreement(const struct stats *stats, const char *path)
         }
         if (!keys)
             continue;
-        table_number(table, layer + 1);
+        table_layer(table, layer);
         table_number(table, keys);
         table_number(table, live);
         table_real(table, share(next, live));
@@ -162,7 +163,7 @@ static void write_rank(const struct stats *stats, const char *path)
         if (!keys)
             continue;
         sort_numbers(ranks, live);
-        table_number(table, layer + 1);
+        table_layer(table, layer);
         table_number(table, live);
         for (size_t q = 0; q < sizeof quantiles / sizeof *quantiles; q++)
             table_real(table, quantile(ranks, live, quantiles[q]));
@@ -278,7 +279,7 @@ static void write_top_values(const struct stats *stats, const struct tokenizer *
                 agree++;
                 example = j;
             }
-        table_number(table, key->layer + 1);
+        table_layer(table, key->layer);
         table_number(table, key->cell);
         table_real(table, (double)key->top_probability[0]);
         table_own_text(table, tokenizer_text(tokenizer, key->top, 1));

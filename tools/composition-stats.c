@@ -54,7 +54,7 @@ struct composing {
 /* Layers of one batch, enough of them for large products: rows are prefixes that count, layer by layer. */
 struct task {
     size_t rows;
-    size_t *place;              /* rows: of the layer among the stream's */
+    size_t *layer_index;        /* rows: of the layer among the stream's */
     uint32_t *position;         /* rows */
     float *coefficient;         /* rows x cells */
     float *ffn;                 /* rows x d_model */
@@ -96,7 +96,7 @@ static void read_layer_rows(const struct composing *composing, const struct reco
     size_t most = task->rows + batch->rows;
     if (!record_has(record, "coef") || !record_has(record, "ffn"))
         stream_fail(record->reader, "the record lacks coef or ffn: forward-dump --emit coef,ffn gives them");
-    task->place = grow_array(task->place, most, sizeof *task->place);
+    task->layer_index = grow_array(task->layer_index, most, sizeof *task->layer_index);
     task->position = grow_array(task->position, most, sizeof *task->position);
     task->coefficient = grow_array(task->coefficient, matrix_count(most, cells), sizeof *task->coefficient);
     task->ffn = grow_array(task->ffn, matrix_count(most, d_model), sizeof *task->ffn);
@@ -107,7 +107,7 @@ static void read_layer_rows(const struct composing *composing, const struct reco
     for (size_t r = 0; r < batch->rows; r++) {
         if (batch->row_position[r] < composing->activations.first)
             continue;
-        task->place[task->rows + kept] = batch->layers_seen - 1;
+        task->layer_index[task->rows + kept] = batch->layers_seen - 1;
         task->position[task->rows + kept] = batch->row_position[r];
         memmove(coefficient + kept * cells, coefficient + r * cells, cells * sizeof *coefficient);
         memmove(ffn + kept * d_model, ffn + r * d_model, d_model * sizeof *ffn);
@@ -187,11 +187,11 @@ static void add_prefix(struct worker *worker, size_t row, uint32_t top)
     const struct composing *composing = worker->composing;
     const struct options *options = composing->options;
     const struct task *task = &worker->task;
-    struct composition_layer_sums *sums = &worker->sums.layer[task->place[row]];
+    struct composition_layer_sums *sums = &worker->sums.layer[task->layer_index[row]];
     bool *is_active = worker->is_active;
     uint32_t *tops = worker->tops;
     const size_t *cell = composing->activations.cells;
-    const size_t layer = composing->activations.layers[task->place[row]];
+    const size_t layer = composing->activations.layers[task->layer_index[row]];
     size_t cells = composing->activations.cell_count, active = 0, agreeing = 0;
     const float *coefficient = task->coefficient + row * cells;
     for (size_t c = 0; c < cells; c++) {
@@ -245,7 +245,7 @@ static void worker_end(void *of_thread)
     free(worker->question);
     free(worker->is_active);
     free(worker->tops);
-    free(worker->task.place);
+    free(worker->task.layer_index);
     free(worker->task.position);
     free(worker->task.coefficient);
     free(worker->task.ffn);
@@ -316,7 +316,7 @@ static void write_active(const struct composition_sums *sums, const char *path)
     for (size_t i = 0; i < sums->layers; i++) {
         const struct histogram *active = &sums->layer[i].active;
         uint64_t prefixes = histogram_total(active);
-        table_number(table, sums->layer[i].layer + 1);
+        table_layer(table, sums->layer[i].layer);
         table_number(table, prefixes);
         table_real(table, histogram_sum(active) / ((double)prefixes * (double)sums->cells));
         for (size_t q = 0; q < sizeof quantiles / sizeof *quantiles; q++)
@@ -344,7 +344,7 @@ static void write_composition(const struct composition_sums *sums, const bool *i
     for (size_t i = 0; i < sums->layers; i++) {
         const struct composition_layer_sums *layer = &sums->layer[i];
         uint64_t prefixes = histogram_total(&layer->active), agreeing = histogram_total(&layer->agreement);
-        table_number(table, sums->layer[i].layer + 1);
+        table_layer(table, sums->layer[i].layer);
         table_number(table, prefixes);
         table_real(table, share(prefixes - agreeing, prefixes));
         table_real(table, is_stop_word ? share(agreement_on(layer, is_stop_word), agreeing) : (double)NAN);
@@ -364,7 +364,8 @@ static void write_tables(const struct options *options, struct stream_reader *re
         is_stop_word = stop_words_read(options->stop_words, tokenizer, sums->tokens.vocabulary);
         tokenizer_free(tokenizer);
     }
-    bool *is_frequent = frequent_tokens(sums->tokens.count, sums->tokens.vocabulary, (size_t)options->frequent);
+    bool *is_frequent = frequent_tokens(sums->tokens.count, sums->tokens.vocabulary,
+                                        (size_t)options->frequent);
     if (options->active)
         write_active(sums, options->active);
     write_composition(sums, is_stop_word, is_frequent, options->output);

@@ -151,8 +151,8 @@ static void choose_rows(struct worker *worker)
  * The chosen rows of a matrix, and of these the chosen cells where cells is not NULL: the matrix
  * itself, or *selected, which grows.
  */
-static const float *select_rows(const struct worker *worker, float **selected, const float *matrix, size_t width,
-                                const size_t *cells, size_t cell_count)
+static const float *select_rows(const struct worker *worker, float **selected, const float *matrix,
+                                size_t width, const size_t *cells, size_t cell_count)
 {
     const size_t rows = worker->batch.rows;
     if (!cells && rows == worker->computed->tokens)
@@ -229,8 +229,12 @@ static void find_maxima(struct worker *worker, struct layer_record *record)
 /* The counts of a layer's record: of a batch, or, for the header, of none. */
 static struct layer_record layer_counts(const struct dump *dump, const struct activations_batch *batch)
 {
-    return (struct layer_record){.sentences = batch ? batch->tokens.sentences : 0, .rows = batch ? batch->rows : 0,
-                                 .cells = dump->cell_count, .d_model = dump->model->config.d_model};
+    struct layer_record counts = {.cells = dump->cell_count, .d_model = dump->model->config.d_model};
+    if (batch) {
+        counts.sentences = batch->tokens.sentences;
+        counts.rows = batch->rows;
+    }
+    return counts;
 }
 
 static void pack_layer(struct worker *worker, size_t layer)
@@ -262,8 +266,9 @@ static void pack_prediction(struct worker *worker)
     struct projection_question *question = new_array(rows, sizeof *question);
     struct predictions predictions = {.rows = rows};
     fields_allocate(predictions_fields, 0, &predictions);
-    final_norm(model, select_rows(worker, &worker->resid, forward_residual(worker->forward), d_model, NULL, 0), rows,
-               outputs);
+    const float *residual = select_rows(worker, &worker->resid, forward_residual(worker->forward), d_model,
+                                        NULL, 0);
+    final_norm(model, residual, rows, outputs);
     for (size_t r = 0; r < rows; r++)
         question[r].token = worker->row_next[r];
     projection_ask(worker->projection, outputs, rows, question);
@@ -301,7 +306,8 @@ static void record_done(struct worker *worker)
 static void pack_tokens(struct worker *worker)
 {
     bool rows = worker->dump->options->emit & EMIT_ROWS, keys = worker->dump->options->emit & EMIT_KEY;
-    struct record_part parts[2] = {{batch_fields, batch_groups(&worker->batch.tokens), &worker->batch.tokens}};
+    const struct batch *tokens = &worker->batch.tokens;
+    struct record_part parts[2] = {{batch_fields, batch_groups(tokens), tokens}};
     if (rows)
         choose_rows(worker);
     if (rows || keys)
@@ -327,11 +333,12 @@ static size_t last_layer(const struct worker *worker)
 /* Of the sentences whose key is of this layer: its coefficient at the last position. */
 static void take_key_coefficients(struct worker *worker, size_t layer)
 {
+    const float *coefficient = forward_coefficient(worker->forward);
     size_t d_ff = worker->dump->model->config.d_ff, row = 0;
     for (size_t s = 0; s < worker->batch.tokens.sentences; s++) {
         row += worker->batch.tokens.length[s];
         if (worker->keys.layer[s] == layer)
-            worker->after.coefficient[s] = forward_coefficient(worker->forward)[(row - 1) * d_ff + worker->keys.cell[s]];
+            worker->after.coefficient[s] = coefficient[(row - 1) * d_ff + worker->keys.cell[s]];
     }
 }
 
@@ -386,8 +393,8 @@ static bool take_batch(void *of_thread)
         worker->keys = sentence_keys_read(&record, worker->batch.tokens.sentences, dump->model->config.layers,
                                           dump->model->config.d_ff, dump->changes);
         worker->after.sentences = worker->batch.tokens.sentences;
-        fields_reserve(key_coefficients_fields, 0, "sentences", &worker->key_capacity, worker->after.sentences,
-                       &worker->after);
+        fields_reserve(key_coefficients_fields, 0, "sentences", &worker->key_capacity,
+                       worker->after.sentences, &worker->after);
     }
     input_count(stream_input(dump->reader), worker->batch.tokens.tokens, "tokens");
     return true;

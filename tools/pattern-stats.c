@@ -91,7 +91,7 @@ static void write_layer(struct table *table, size_t layer, const struct layer_su
 {
     static const enum trigger_class order[] = {CLASS_SHALLOW, CLASS_SEMANTIC, CLASS_BOTH, CLASS_NONE};
     double triggers = (double)sums->triggers;
-    table_number(table, layer + 1);
+    table_layer(table, layer);
     table_number(table, sums->keys);
     table_number(table, sums->triggers);
     for (size_t i = 0; i < TRIGGER_CLASSES; i++)

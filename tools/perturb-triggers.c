@@ -128,7 +128,8 @@ static void write_batch(struct perturbation *perturbation)
     if (!batch->sentences)
         return;
     perturbation->keys.sentences = batch->sentences;
-    const struct record_part parts[] = {{batch_fields, 0, batch}, {sentence_keys_fields, 0, &perturbation->keys}};
+    const struct record_part parts[] = {{batch_fields, 0, batch},
+                                        {sentence_keys_fields, 0, &perturbation->keys}};
     record_pack(&perturbation->buffer, parts, 2);
     stream_append(perturbation->writer, &perturbation->buffer, 1);
     perturbation->sentences += batch->sentences;
@@ -147,7 +148,8 @@ static void add_sentence(struct perturbation *perturbation, const struct trigger
     if (batch->sentences && (batch->tokens + length + 1 > perturbation->budget || keys->layer[0] != key->layer))
         write_batch(perturbation);
     batch_reserve(batch, 0, &perturbation->capacity, batch->sentences + 1, batch->tokens + length + 1);
-    fields_reserve(sentence_keys_fields, 0, "sentences", &perturbation->key_capacity, batch->sentences + 1, keys);
+    fields_reserve(sentence_keys_fields, 0, "sentences", &perturbation->key_capacity, batch->sentences + 1,
+                   keys);
     if (length)
         memcpy(batch->token + batch->tokens, prefix, length * sizeof *prefix);
     batch->token[batch->tokens + length] = key->next[trigger->prefix.index];
@@ -163,7 +165,8 @@ static void add_sentence(struct perturbation *perturbation, const struct trigger
 static void perturb_key(struct perturbation *perturbation, const struct key_triggers *key)
 {
     const struct options *options = perturbation->options;
-    struct trigger trigger = {key, key_prefixes(key, options->top < key->count ? (size_t)options->top : key->count)};
+    size_t count = options->top < key->count ? (size_t)options->top : key->count;
+    struct trigger trigger = {key, key_prefixes(key, count)};
     uint32_t *changed = NULL;
     while (prefix_next(&trigger.prefix)) {
         changed = grow_array(changed, trigger.prefix.length + 1, sizeof *changed);

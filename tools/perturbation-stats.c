@@ -59,7 +59,8 @@ static void note_key(struct stats *stats, const struct stream_reader *reader, ui
 
 static void add_sample(struct stats *stats, struct sample sample)
 {
-    stats->samples = reserve_array(stats->samples, &stats->capacity, stats->count + 1, sizeof *stats->samples);
+    stats->samples = reserve_array(stats->samples, &stats->capacity, stats->count + 1,
+                                   sizeof *stats->samples);
     stats->samples[stats->count++] = sample;
 }
 
@@ -165,7 +166,7 @@ static void write_group(const struct stats *stats, struct table *table, size_t l
         zeroed += ratio <= stats->threshold;
         increased += ratio > 1;
     }
-    table_number(table, layer + 1);
+    table_layer(table, layer);
     table_text(table, kind);
     table_number(table, measured);
     table_real(table, mean(percent, measured));

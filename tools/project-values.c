@@ -220,7 +220,8 @@ static void write_piece(void *of_thread)
 {
     struct worker *worker = of_thread;
     struct piece *piece = &worker->piece;
-    stream_append(worker->projecting->writer, &worker->buffer, piece->count + (piece->token_counts.count != NULL));
+    size_t records = piece->count + (piece->token_counts.count != NULL);
+    stream_append(worker->projecting->writer, &worker->buffer, records);
     fields_free(token_counts_fields, &piece->token_counts);
 }
 

@@ -379,7 +379,7 @@ static void write_refinement(const struct refinement_sums *sums, const char *pat
     struct table *table = table_open(path, columns);
     for (size_t i = 0; i < sums->layers; i++) {
         const struct refinement_layer_sums *layer = &sums->layer[i];
-        table_number(table, i + 1);
+        table_layer(table, i);
         table_number(table, layer->prefixes);
         table_real(table, share(layer->residual_is_final, layer->prefixes));
         table_real(table, exact_value(&layer->probability) / (double)layer->prefixes);
@@ -397,7 +397,7 @@ static void write_cases(const struct refinement_sums *sums, const char *path)
     struct table *table = table_open(path, columns);
     for (size_t i = 0; i < sums->layers; i++) {
         const struct refinement_layer_sums *layer = &sums->layer[i];
-        table_number(table, i + 1);
+        table_layer(table, i);
         table_number(table, layer->prefixes);
         for (size_t c = 0; c < CASES; c++)
             table_real(table, share(layer->cases[c], layer->prefixes));
@@ -413,7 +413,7 @@ static void write_settled(const struct refinement_sums *sums, const char *path)
     uint64_t total = histogram_total(&sums->settled), so_far = 0;
     for (size_t i = 0; i <= sums->layers; i++) {
         so_far += sums->settled.count[i];
-        table_number(table, i + 1);
+        table_layer(table, i);
         table_number(table, sums->settled.count[i]);
         table_real(table, share(sums->settled.count[i], total));
         table_real(table, share(so_far, total));

@@ -58,10 +58,8 @@ struct shallow {
 static void keep_key(struct shallow *shallow, struct key_triggers *triggers)
 {
     size_t count = triggers->count < shallow->options->top ? triggers->count : (size_t)shallow->options->top;
-    if (shallow->key_count == shallow->key_capacity) {
-        shallow->key_capacity = 2 * shallow->key_capacity + 1024;
-        shallow->keys = grow_array(shallow->keys, shallow->key_capacity, sizeof *shallow->keys);
-    }
+    shallow->keys = reserve_array(shallow->keys, &shallow->key_capacity, shallow->key_count + 1,
+                                  sizeof *shallow->keys);
     struct key *key = &shallow->keys[shallow->key_count++];
     *key = (struct key){triggers->layer, triggers->cell, {count, triggers->position, triggers->prefix}};
     triggers->position = triggers->prefix = NULL;
@@ -128,7 +126,7 @@ static void put_ngram(struct table *table, const struct tokenizer *tokenizer, co
 static void write_key(struct table *table, const struct tokenizer *tokenizer, const struct key *key,
                       const struct measures *found, const struct measures *random)
 {
-    table_number(table, key->layer + 1);
+    table_layer(table, key->layer);
     table_number(table, key->cell);
     table_number(table, key->prefixes.count);
     for (size_t n = 0; n < MAX_NGRAM; n++) {
@@ -148,7 +146,7 @@ static void write_ngrams(struct table *table, const struct shallow *shallow, con
         struct ngram found[NGRAMS];
         size_t count = common_ngrams(&key->prefixes, n, shallow->skip, (size_t)shallow->options->least, found, NGRAMS);
         for (size_t i = 0; i < count; i++) {
-            table_number(table, key->layer + 1);
+            table_layer(table, key->layer);
             table_number(table, key->cell);
             table_number(table, n);
             table_number(table, found[i].prefixes);
@@ -170,7 +168,7 @@ static void write_layer(struct table *table, size_t layer, size_t count, const s
                         const struct measures *random)
 {
     double keys = (double)count;
-    table_number(table, layer + 1);
+    table_layer(table, layer);
     table_number(table, count);
     for (size_t n = 0; n < MAX_NGRAM; n++)
         table_real(table, found->same_last[n] / keys);

@@ -47,7 +47,7 @@ struct search {
     struct token_counts token_counts;
     struct activations_batch batch;
     struct topk_sentence **texts; /* of the batch's sentences; NULL where no key wanted one yet */
-    float *coefficient;           /* sentences or rows x cells: of the record at hand */
+    float *coefficient;           /* sentences or rows x cells: of the current record */
     uint16_t *argmax;             /* sentences x cells */
 };
 
@@ -341,7 +341,7 @@ static void run_search(const struct options *options, const char *path)
 
 struct merge {
     struct topk *topk;
-    struct key *keys;            /* of the first input */
+    struct key *keys;            /* the first input's */
     size_t key_count;
     struct token_counts token_counts;
 };
@@ -424,7 +424,8 @@ int main(int argc, char **argv)
 {
     struct options options = {.prefixes = -1, .seed = 1};
     const struct option_spec specs[] = {
-        {'t', "top", "N", "triggers kept of each key (default 25)", OPTION_NUMBER, &options.top, 1, MAX_TRIGGERS, NULL},
+        {'t', "top", "N", "triggers kept of each key (default 25)", OPTION_NUMBER, &options.top, 1,
+         MAX_TRIGGERS, NULL},
         {0, "prefixes", "WHICH", "one prefix a sentence (default: sentence), or every prefix, which needs coef",
          OPTION_CHOICE, &options.prefixes, 0, 0, prefixes_words},
         {0, "rank", "HOW", "best are the largest coefficients (default: value), absolute values (abs), or the lowest (min)",

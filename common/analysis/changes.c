@@ -21,8 +21,8 @@ void changes_add(struct changes *changes, uint64_t sentence, uint32_t position, 
                  const struct projection_question *residual, const struct projection_question *output)
 {
     fields_reserve(changes_fields, 0, "changes", &changes->capacity, changes->count + 1, changes);
-    fields_reserve(changes_fields, 0, "prefix tokens", &changes->prefix_capacity, changes->prefix_tokens + position,
-                   changes);
+    fields_reserve(changes_fields, 0, "prefix tokens", &changes->prefix_capacity,
+                   changes->prefix_tokens + position, changes);
     size_t i = changes->count++;
     changes->sentence[i] = sentence;
     changes->position[i] = position;

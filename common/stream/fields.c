@@ -133,7 +133,8 @@ static void pack_field(msgpack_sbuffer *buffer, const struct field *field, const
         histogram_pack(buffer, field->name, in(from, field->offset));
         break;
     default:
-        pack_array(buffer, field->name, elements_in(field, from), elements_of(field, from), element_size(field));
+        pack_array(buffer, field->name, elements_in(field, from), elements_of(field, from),
+                   element_size(field));
     }
 }
 
@@ -180,12 +181,13 @@ static bool is_counted(const struct field *fields, unsigned groups, const struct
 static void read_array(const struct record *record, const struct field *fields, unsigned groups,
                        const struct field *field, void *to)
 {
+    const size_t size = element_size(field);
     if (!field->dimension)
-        record_copy(record, field->name, at(to, field->offset), field->elements, element_size(field));
+        record_copy(record, field->name, at(to, field->offset), field->elements, size);
     else if (field->columns == NO_COLUMNS && !is_counted(fields, groups, field, to))
-        set_pointer(field, to, record_array(record, field->name, element_size(field), rows_of(field, to)));
+        set_pointer(field, to, record_array(record, field->name, size, rows_of(field, to)));
     else
-        set_pointer(field, to, record_array_of(record, field->name, elements_of(field, to), element_size(field)));
+        set_pointer(field, to, record_array_of(record, field->name, elements_of(field, to), size));
 }
 
 void fields_read(const struct record *record, const struct field *fields, unsigned groups, void *to)
@@ -236,15 +238,18 @@ void fields_reserve(const struct field *fields, unsigned groups, const char *dim
         return;
     *capacity = larger_capacity(*capacity, count);
     FOR_FIELDS(field, fields, groups)
-        if (field->dimension && !strcmp(field->dimension, dimension))
-            set_pointer(field, to, grow_array(pointer_of(field, to), matrix_count(*capacity, columns_of(field, to)),
-                                              element_size(field)));
+        if (field->dimension && !strcmp(field->dimension, dimension)) {
+            size_t elements = matrix_count(*capacity, columns_of(field, to));
+            set_pointer(field, to, grow_array(pointer_of(field, to), elements, element_size(field)));
+        }
 }
 
-static void add_counts(uint64_t *to, const uint64_t *more, size_t count)
+static void add_counts(const struct field *field, void *to, const void *more)
 {
-    for (size_t i = 0; i < count; i++)
-        count_add(&to[i], more[i]);
+    uint64_t *sum = field->dimension ? pointer_of(field, to) : at(to, field->offset);
+    const uint64_t *added = elements_in(field, more);
+    for (size_t i = 0; i < elements_of(field, to); i++)
+        count_add(&sum[i], added[i]);
 }
 
 void fields_add(const struct field *fields, unsigned groups, void *to, const void *more)
@@ -255,8 +260,7 @@ void fields_add(const struct field *fields, unsigned groups, void *to, const voi
             count_add(integer_of(field, to), *(const uint64_t *)in(more, field->offset));
             break;
         case FIELD_UINT64:
-            add_counts(field->dimension ? pointer_of(field, to) : at(to, field->offset), elements_in(field, more),
-                       elements_of(field, to));
+            add_counts(field, to, more);
             break;
         case FIELD_EXACT:
             exact_add_sum(at(to, field->offset), in(more, field->offset));

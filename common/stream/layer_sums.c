@@ -75,7 +75,8 @@ void layer_sums_write(const struct sums_kind *kind, struct stream_writer *writer
     msgpack_sbuffer_destroy(&buffer);
 }
 
-void layer_sums_read(const struct sums_kind *kind, struct stream_reader *reader, struct record *record, void *sums)
+void layer_sums_read(const struct sums_kind *kind, struct stream_reader *reader, struct record *record,
+                     void *sums)
 {
     size_t count = layer_count(kind, sums);
     for (size_t i = 0; i < count; i++) {

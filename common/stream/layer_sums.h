@@ -34,7 +34,8 @@ void layer_sums_write(const struct sums_kind *kind, struct stream_writer *writer
  * Reads the stream from this record on, which is the first layer's, to its end, into sums that
  * are 0. What contradicts itself ends the program.
  */
-void layer_sums_read(const struct sums_kind *kind, struct stream_reader *reader, struct record *record, void *sums);
+void layer_sums_read(const struct sums_kind *kind, struct stream_reader *reader, struct record *record,
+                     void *sums);
 
 /* The same of a stream that has no other records. */
 void layer_sums_read_all(const struct sums_kind *kind, struct stream_reader *reader, void *sums);

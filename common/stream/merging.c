@@ -173,7 +173,7 @@ void merging_close(struct merging *merging, struct stream_reader *reader)
         }
 }
 
-/* The name of an input, for when it is closed. */
+/* The name of an input that is open; it holds when the input is closed. */
 static const char *name_of(const struct merging *merging, const struct stream_reader *reader)
 {
     size_t index = 0;
@@ -182,6 +182,7 @@ static const char *name_of(const struct merging *merging, const struct stream_re
     return strcmp(merging->paths[index], "-") ? merging->paths[index] : "standard input";
 }
 
+/* Adds batches of an input. */
 static void add_part(struct merging *merging, const struct stream_reader *reader, struct progression batches)
 {
     uint64_t common;
@@ -204,7 +205,8 @@ static void check_text(struct merging *merging, const struct stream_reader *read
         merging->batches = batches;
     }
     if (strcmp(merging->text, text) || merging->batches != batches)
-        stream_fail(reader, "a shard of another text than that of %s", name_of(merging, merging_first(merging)));
+        stream_fail(reader, "a shard of another text than that of %s",
+                    name_of(merging, merging_first(merging)));
 }
 
 void merging_add(struct merging *merging, const struct stream_reader *reader)

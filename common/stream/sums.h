@@ -51,7 +51,10 @@ size_t unit_bin(float number);
 /* The lowest number of a bin. */
 double unit_value(size_t bin);
 
-/* Members of a record, "NAME_sum", and "NAME_bin" with "NAME_count" of the bins that are not empty; for tables of fields. */
+/*
+ * Members of a record, "NAME_sum", and "NAME_bin" with "NAME_count" of the bins that are not
+ * empty, as tables of fields have them.
+ */
 void exact_pack(msgpack_sbuffer *buffer, const char *name, const struct exact_sum *sum);
 void histogram_pack(msgpack_sbuffer *buffer, const char *name, const struct histogram *histogram);
 void header_declare_exact(json_t *header, const char *name);

@@ -148,7 +148,8 @@ static void order_run(struct normalizer *normalizer, const UChar *run, int32_t l
         begin[i] = total;
         total += units;
     }
-    normalizer->ordered = reserve_array(normalizer->ordered, &normalizer->ordered_capacity, *count + total, sizeof(UChar));
+    normalizer->ordered = reserve_array(normalizer->ordered, &normalizer->ordered_capacity, *count + total,
+                                        sizeof(UChar));
     place_marks(normalizer, run, length, begin, normalizer->ordered + *count);
     *count += total;
 }
@@ -164,8 +165,8 @@ static int32_t order_marks(struct normalizer *normalizer, const UChar *text, int
         } else {
             end += end == at;
             size_t units = (size_t)(end - at);
-            normalizer->ordered = reserve_array(normalizer->ordered, &normalizer->ordered_capacity, count + units,
-                                          sizeof(UChar));
+            normalizer->ordered = reserve_array(normalizer->ordered, &normalizer->ordered_capacity,
+                                                count + units, sizeof(UChar));
             memcpy(normalizer->ordered + count, text + at, units * sizeof(UChar));
             count += units;
         }
@@ -184,7 +185,8 @@ struct span normalize(struct normalizer *normalizer, struct span text)
     int32_t length;
     if (is_plain(text))
         return text;
-    normalizer->wide = reserve_array(normalizer->wide, &normalizer->wide_capacity, text.length, sizeof(UChar));
+    normalizer->wide = reserve_array(normalizer->wide, &normalizer->wide_capacity, text.length,
+                                     sizeof(UChar));
     u_strFromUTF8(normalizer->wide, (int32_t)text.length, &length, text.bytes, (int32_t)text.length, &code);
     check(code == U_STRING_NOT_TERMINATED_WARNING ? U_ZERO_ERROR : code);
     const UChar *wide = normalizer->wide;
@@ -197,7 +199,8 @@ struct span normalize(struct normalizer *normalizer, struct span text)
     }
 
     size_t capacity = GROWTH * (size_t)length + 1;
-    normalizer->normal = reserve_array(normalizer->normal, &normalizer->normal_capacity, capacity, sizeof(UChar));
+    normalizer->normal = reserve_array(normalizer->normal, &normalizer->normal_capacity, capacity,
+                                       sizeof(UChar));
     length = unorm2_normalize(normalizer->form_c, wide, length, normalizer->normal, (int32_t)capacity, &code);
     check(code);
     capacity = UNIT_BYTES * (size_t)length + 1;
