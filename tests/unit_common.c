@@ -285,7 +285,7 @@ static int status_of(void (*what)(void))
 /* 32 options are what the parser's tables have room for. */
 static void parse_options(size_t count)
 {
-    static char names[64][8];
+    static char names[64][24];
     static bool flag;
     struct option_spec specs[64] = {OPTION_END};
     for (size_t i = 0; i < count; i++) {
@@ -293,7 +293,7 @@ static void parse_options(size_t count)
         specs[i] = (struct option_spec){0, names[i], NULL, "", OPTION_FLAG, &flag, 0, 0, NULL};
     }
     const struct tool tool = {"unit", "", "", specs, 0};
-    char name[] = "unit", last[16];
+    char name[] = "unit", last[32];
     snprintf(last, sizeof last, "--o%zu", count - 1);
     char *arguments[] = {name, last, NULL};
     cli_parse(&tool, 2, arguments);
