@@ -985,7 +985,7 @@ def test_sums_of_composition(bin, made, tmp_path):
         ("more memories than are active", member("memories", 1 << 40), "contradict"),
         ("layers in another order", swapped(0, 1), "not the header's"), ("layer missing", without(0), "not the header's"),
         ("last layer missing", without(1), "layer"), ("layer twice", twice(0), "not the header's"),
-        ("no counts of tokens", without(-1), "no counts"), ("counts of tokens twice", twice(-1), "follows"),
+        ("no counts of tokens", without(-1), "nothing behind"), ("counts of tokens twice", twice(-1), "follows"),
         ("fewer layers in the header", in_header("layers", [0]), ""),
         ("nothing", lambda header, records: records.clear(), "0 of 2 layers")])
     check(bin, made.readers["composition-stats --merge"], cases, tmp_path, memory=MEMORY)

@@ -29,7 +29,7 @@ static double random_real(uint64_t seed, uint64_t index)
 
 /* ---- projection_ask ---- */
 
-enum { WIDTH = 24, MOST_CLUSTERS = 4, VECTORS = 300 };
+enum { WIDTH = 24, ALL_CLUSTERS = 4, VECTORS = 300 };
 
 /* A model of nothing but its output words. The caller frees it with free_words. */
 static struct model make_words(const size_t *sizes, size_t clusters)
@@ -51,8 +51,8 @@ static struct model make_words(const size_t *sizes, size_t clusters)
                                                   .output_projection = matrix_of(projection, WIDTH, width)};
         model.config.vocabulary += sizes[i];
     }
-    float *keys = new_floats(MOST_CLUSTERS * WIDTH);
-    for (size_t k = 0; k < MOST_CLUSTERS * WIDTH; k++)
+    float *keys = new_floats(ALL_CLUSTERS * WIDTH);
+    for (size_t k = 0; k < ALL_CLUSTERS * WIDTH; k++)
         keys[k] = (float)random_real(30, k);
     model.cluster_keys = matrix_of(keys, model.config.clusters - 1, WIDTH);
     return model;
@@ -154,7 +154,7 @@ static void check_answer(const float *row, size_t vocabulary, bool exact, const 
 static void check_questions(const size_t *sizes, size_t clusters)
 {
     struct model model = make_words(sizes, clusters);
-    size_t vocabulary = model.config.vocabulary, wins[MOST_CLUSTERS] = {0};
+    size_t vocabulary = model.config.vocabulary, wins[ALL_CLUSTERS] = {0};
     float *vectors = make_vectors(), *rows = run_all(&model, vectors);
     struct projection *projection = projection_new(&model);
     struct projection_question *questions = new_array(VECTORS, sizeof *questions);

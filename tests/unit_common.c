@@ -368,6 +368,48 @@ static void what_is_freed_can_be_freed_again(void **state)
     histogram_free(&histogram);
 }
 
+static void reserve_more_than_there_is(void)
+{
+    size_t capacity = SIZE_MAX / 2;
+    free(reserve_array(NULL, &capacity, capacity + 1, sizeof(uint64_t)));
+}
+
+static void room_grows_by_doubling_and_ends_the_program_at_its_limit(void **state)
+{
+    (void)state;
+    size_t capacity = 0, growths = 0;
+    uint32_t *numbers = NULL;
+    for (uint32_t i = 0; i < 10000; i++) {
+        size_t before = capacity;
+        numbers = reserve_array(numbers, &capacity, i + 1, sizeof *numbers);
+        numbers[i] = i;
+        growths += capacity != before;
+    }
+    assert_int_equal(numbers[9999], 9999);
+    assert_in_range(growths, 1, 14);
+    numbers = reserve_array(numbers, &capacity, 100000, sizeof *numbers);
+    assert_int_equal(capacity, 100000);
+    free(numbers);
+    assert_int_equal(status_of(reserve_more_than_there_is), STATUS_FAILED);
+}
+
+static void a_prefix_ends_in_its_last_token_or_in_bos(void **state)
+{
+    (void)state;
+    enum { BOS = 2 };
+    uint32_t lengths[] = {0, 3, 0, 1}, tokens[] = {11, 12, 13, 14}, last[] = {BOS, 13, BOS, 14};
+    struct key_triggers key = {.count = 4, .position = lengths, .prefix = tokens, .prefix_tokens = 4};
+    size_t seen = 0;
+    for (struct prefix_walk prefix = key_prefixes(&key, 10); prefix_next(&prefix); seen++) {
+        assert_int_equal(prefix.index, seen);
+        assert_int_equal(prefix.length, lengths[seen]);
+        assert_int_equal(prefix_last(&prefix, BOS), last[seen]);
+    }
+    assert_int_equal(seen, 4);
+    struct prefix_walk none = key_prefixes(&(struct key_triggers){0}, 10);
+    assert_false(prefix_next(&none));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -384,6 +426,8 @@ int main(void)
         cmocka_unit_test(options_beyond_the_table_are_refused),
         cmocka_unit_test(products_that_overflow_end_the_program),
         cmocka_unit_test(what_is_freed_can_be_freed_again),
+        cmocka_unit_test(room_grows_by_doubling_and_ends_the_program_at_its_limit),
+        cmocka_unit_test(a_prefix_ends_in_its_last_token_or_in_bos),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -20,7 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_CONFIDENT = 100, AGREEING_TRIGGERS = 50, MOST_EDGES = 1000, DEFAULT_BINS = 10 };
+enum { MAX_CONFIDENT = 100, AGREEING_TRIGGERS = 50, MAX_EDGES = 1000, DEFAULT_BINS = 10 };
 
 struct options {
     const char *model, *output, *rank, *confidence, *top_values, *edges;
@@ -42,7 +42,7 @@ struct stats {
     size_t key_count, key_capacity;
     uint32_t bos;
     bool keep_confident;
-    struct key_triggers confident[MOST_CONFIDENT]; /* most confident first */
+    struct key_triggers confident[MAX_CONFIDENT]; /* most confident first */
     size_t confident_count;
 };
 
@@ -58,12 +58,12 @@ static void keep_if_confident(struct stats *stats, struct key_triggers *key)
     }
     while (place && key->top_probability[0] > stats->confident[place - 1].top_probability[0])
         place--;
-    if (place == MOST_CONFIDENT) {
+    if (place == MAX_CONFIDENT) {
         key_triggers_free(key);
         return;
     }
-    if (stats->confident_count == MOST_CONFIDENT)
-        key_triggers_free(&stats->confident[MOST_CONFIDENT - 1]);
+    if (stats->confident_count == MAX_CONFIDENT)
+        key_triggers_free(&stats->confident[MAX_CONFIDENT - 1]);
     else
         stats->confident_count++;
     memmove(&stats->confident[place + 1], &stats->confident[place],
@@ -76,9 +76,10 @@ static struct key_summary summarize(const struct key_triggers *key, uint32_t bos
     struct key_summary summary = {key->layer, key->cell, key->top_probability[0], key->count > 0,
                                   false, false, 0, 0};
     if (summary.live) {
-        uint32_t last = key->position[0] ? key->prefix[key->position[0] - 1] : bos;
+        struct prefix_walk prefix = key_prefixes(key, 1);
+        prefix_next(&prefix);
         summary.agree_next = key->top[0] == key->next[0];
-        summary.agree_last = key->top[0] == last;
+        summary.agree_last = key->top[0] == prefix_last(&prefix, bos);
         summary.first_next = key->next[0];
         summary.first_rank = key->next_rank[0];
     }
@@ -91,10 +92,8 @@ static void read_keys(struct stats *stats, struct stream_reader *reader)
     while (triggers_next(&stats->triggers, &key)) {
         if (!key.top)
             stream_fail(reader, "triggers without projected values: run project-values first");
-        if (stats->key_count == stats->key_capacity) {
-            stats->key_capacity = stats->key_capacity ? 2 * stats->key_capacity : 1024;
-            stats->keys = grow_array(stats->keys, stats->key_capacity, sizeof *stats->keys);
-        }
+        stats->keys = reserve_array(stats->keys, &stats->key_capacity, stats->key_count + 1,
+                                    sizeof *stats->keys);
         stats->keys[stats->key_count++] = summarize(&key, stats->bos);
         keep_if_confident(stats, &key);
         input_count(stream_input(reader), 1, "keys");
@@ -110,7 +109,7 @@ static uint32_t most_frequent(const struct stats *stats)
 {
     uint32_t best = 0;
     for (uint32_t token = 1; token < stats->triggers.shape.vocabulary; token++)
-        if (stats->triggers.token_counts[token] > stats->triggers.token_counts[best])
+        if (stats->triggers.token_counts.count[token] > stats->triggers.token_counts.count[best])
             best = token;
     return best;
 }
@@ -121,7 +120,7 @@ static void write_agreement(const struct stats *stats, const char *path)
     static const char *const columns[] = {"layer", "keys", "live_keys", "agree_next", "agree_last",
                                           "random", "frequent", NULL};
     struct table *table = table_open(path, columns);
-    uint32_t frequent_token = stats->triggers.token_counts ? most_frequent(stats) : 0;
+    uint32_t frequent_token = stats->triggers.token_counts.count ? most_frequent(stats) : 0;
     for (size_t layer = 0; layer < stats->triggers.shape.layers; layer++) {
         size_t keys = 0, live = 0, next = 0, last = 0, frequent = 0;
         for (size_t i = 0; i < stats->key_count; i++) {
@@ -136,13 +135,13 @@ static void write_agreement(const struct stats *stats, const char *path)
         }
         if (!keys)
             continue;
-        table_number(table, layer + 1);
+        table_layer(table, layer);
         table_number(table, keys);
         table_number(table, live);
         table_real(table, share(next, live));
         table_real(table, share(last, live));
         table_real(table, 1.0 / (double)stats->triggers.shape.vocabulary);
-        table_real(table, stats->triggers.token_counts ? share(frequent, live) : (double)NAN);
+        table_real(table, stats->triggers.token_counts.count ? share(frequent, live) : (double)NAN);
     }
     table_finish(table);
 }
@@ -164,7 +163,7 @@ static void write_rank(const struct stats *stats, const char *path)
         if (!keys)
             continue;
         sort_numbers(ranks, live);
-        table_number(table, layer + 1);
+        table_layer(table, layer);
         table_number(table, live);
         for (size_t q = 0; q < sizeof quantiles / sizeof *quantiles; q++)
             table_real(table, quantile(ranks, live, quantiles[q]));
@@ -205,7 +204,7 @@ static size_t parse_edges(const char *text, double *edges)
     for (const char *at = text;; at++) {
         char *end;
         double edge = strtod(at, &end);
-        if (end == at || !isfinite(edge) || (*end && *end != ',') || count == MOST_EDGES
+        if (end == at || !isfinite(edge) || (*end && *end != ',') || count == MAX_EDGES
             || (count && edge <= edges[count - 1]))
             die_usage("--edges takes rising numbers, such as 0,0.2,0.5,1, not '%s'", text);
         edges[count++] = edge;
@@ -229,7 +228,7 @@ static void write_confidence(const struct stats *stats, const struct options *op
         sorted[i] = &stats->keys[i];
     qsort(sorted, count, sizeof *sorted, by_confidence);
     if (options->edges) {
-        double edges[MOST_EDGES];
+        double edges[MAX_EDGES];
         size_t edge_count = parse_edges(options->edges, edges);
         size_t start = 0;
         while (start < count && (double)sorted[start]->confidence < edges[0])
@@ -259,10 +258,11 @@ static void write_confidence(const struct stats *stats, const struct options *op
 /* A trigger's prefix. The caller frees it. */
 static char *prefix_text(const struct key_triggers *key, size_t trigger, const struct tokenizer *tokenizer)
 {
-    const uint32_t *prefix = key->prefix;
-    for (size_t i = 0; i < trigger; i++)
-        prefix += key->position[i];
-    return tokenizer_text(tokenizer, prefix, key->position[trigger]);
+    struct prefix_walk prefix = key_prefixes(key, trigger + 1);
+    do
+        prefix_next(&prefix);
+    while (prefix.index < trigger);
+    return tokenizer_text(tokenizer, prefix.token, prefix.length);
 }
 
 /* Table 2: the example is the best trigger that agrees, else the first one. */
@@ -279,7 +279,7 @@ static void write_top_values(const struct stats *stats, const struct tokenizer *
                 agree++;
                 example = j;
             }
-        table_number(table, key->layer + 1);
+        table_layer(table, key->layer);
         table_number(table, key->cell);
         table_real(table, (double)key->top_probability[0]);
         table_own_text(table, tokenizer_text(tokenizer, key->top, 1));
@@ -315,7 +315,7 @@ int main(int argc, char **argv)
     if (options.top_values && !options.model)
         die_usage("--top-values needs --model DIR for the words");
     if (options.edges)
-        parse_edges(options.edges, (double[MOST_EDGES]){0});
+        parse_edges(options.edges, (double[MAX_EDGES]){0});
     if (options.edges && options.bins)
         die_usage("--edges and --bins say the same thing in two ways: give one of them");
 

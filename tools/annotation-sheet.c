@@ -52,17 +52,17 @@ static void append(json_t *list, json_t *value)
 }
 
 /* The prefix in three parts: tokens out of sight, tokens in sight, the last one (none: it is empty). */
-static json_t *trigger_json(const struct sheet *sheet, const struct key_triggers *key, size_t trigger,
-                            const uint32_t *prefix)
+static json_t *trigger_json(const struct sheet *sheet, const struct key_triggers *key,
+                            const struct prefix_walk *prefix)
 {
-    size_t length = key->position[trigger], before = length ? length - 1 : 0;
+    size_t length = prefix->length, before = length ? length - 1 : 0;
     size_t hidden = length > TOKENS_IN_SIGHT ? length - TOKENS_IN_SIGHT : 0;
     return json_make("{s:o, s:o, s:o, s:o, s:f}",
-                     "hidden", text_json(sheet, prefix, hidden),
-                     "shown", text_json(sheet, prefix + hidden, before - hidden),
-                     "last", length ? text_json(sheet, prefix + before, 1) : json_null(),
-                     "next", text_json(sheet, key->next + trigger, 1),
-                     "coefficient", (double)key->coefficient[trigger]);
+                     "hidden", text_json(sheet, prefix->token, hidden),
+                     "shown", text_json(sheet, prefix->token + hidden, before - hidden),
+                     "last", length ? text_json(sheet, prefix->token + before, 1) : json_null(),
+                     "next", text_json(sheet, key->next + prefix->index, 1),
+                     "coefficient", (double)key->coefficient[prefix->index]);
 }
 
 static void add_key(struct sheet *sheet, const struct key_triggers *key)
@@ -70,9 +70,8 @@ static void add_key(struct sheet *sheet, const struct key_triggers *key)
     size_t count = key->count < sheet->options->top ? key->count : (size_t)sheet->options->top;
     size_t tops = key->tops < sheet->options->tops ? key->tops : (size_t)sheet->options->tops;
     json_t *triggers = json_make("[]"), *top = json_make("[]");
-    const uint32_t *prefix = key->prefix;
-    for (size_t i = 0; i < count; prefix += key->position[i++])
-        append(triggers, trigger_json(sheet, key, i, prefix));
+    for (struct prefix_walk prefix = key_prefixes(key, count); prefix_next(&prefix);)
+        append(triggers, trigger_json(sheet, key, &prefix));
     for (size_t i = 0; i < tops; i++)
         append(top, json_make("[o, f]", text_json(sheet, key->top + i, 1), (double)key->top_probability[i]));
     append(sheet->keys, json_make("{s:I, s:I, s:o, s:o}", "layer", (json_int_t)key->layer + 1,
@@ -152,7 +151,7 @@ int main(int argc, char **argv)
         OPTION_SEED(&options.seed),
         OPTION_LAYERS(&options.layers, "show"),
         {'t', "top", "N", "triggers shown of each key (default 25)", OPTION_NUMBER, &options.top, 1,
-         MOST_SHOWN_TRIGGERS, NULL},
+         MAX_SHOWN_TRIGGERS, NULL},
         {'k', "tops", "N", "most probable tokens shown of each value (default 10)", OPTION_NUMBER, &options.tops, 1,
          1 << 16, NULL},
         {0, "title", "TEXT", "what the page is called", OPTION_TEXT, &options.title, 0, 0, NULL},

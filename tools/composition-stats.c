@@ -17,6 +17,7 @@
 #include "model/projection.h"
 #include "numeric/blas.h"
 #include "stream/activations.h"
+#include "stream/merging.h"
 #include "stream/records.h"
 #include "stream/stream.h"
 #include "table/statistics.h"
@@ -53,7 +54,7 @@ struct composing {
 /* Layers of one batch, enough of them for large products: rows are prefixes that count, layer by layer. */
 struct task {
     size_t rows;
-    size_t *place;              /* rows: of the layer among the stream's */
+    size_t *layer_index;        /* rows: of the layer among the stream's */
     uint32_t *position;         /* rows */
     float *coefficient;         /* rows x cells */
     float *ffn;                 /* rows x d_model */
@@ -81,7 +82,7 @@ static bool next_batch(struct composing *composing)
     if (!batch->has_rows)
         stream_fail(composing->activations.stream, "there are no rows: forward-dump --emit coef,ffn gives them");
     for (size_t i = 0; i < batch->tokens.tokens; i++)
-        composing->sums.token_counts[batch->tokens.token[i]]++;
+        composing->sums.tokens.count[batch->tokens.token[i]]++;
     input_count(stream_input(composing->activations.stream), batch->tokens.sentences, "sentences");
     composing->in_batch = true;
     return true;
@@ -95,18 +96,18 @@ static void read_layer_rows(const struct composing *composing, const struct reco
     size_t most = task->rows + batch->rows;
     if (!record_has(record, "coef") || !record_has(record, "ffn"))
         stream_fail(record->reader, "the record lacks coef or ffn: forward-dump --emit coef,ffn gives them");
-    task->place = grow_array(task->place, most, sizeof *task->place);
+    task->layer_index = grow_array(task->layer_index, most, sizeof *task->layer_index);
     task->position = grow_array(task->position, most, sizeof *task->position);
     task->coefficient = grow_array(task->coefficient, matrix_count(most, cells), sizeof *task->coefficient);
     task->ffn = grow_array(task->ffn, matrix_count(most, d_model), sizeof *task->ffn);
     float *coefficient = task->coefficient + task->rows * cells, *ffn = task->ffn + task->rows * d_model;
-    record_copy(record, "coef", coefficient, batch->rows * cells, sizeof *coefficient);
-    record_copy(record, "ffn", ffn, batch->rows * d_model, sizeof *ffn);
+    activations_copy(&composing->activations, batch, record, "coef", coefficient);
+    activations_copy(&composing->activations, batch, record, "ffn", ffn);
     size_t kept = 0;
     for (size_t r = 0; r < batch->rows; r++) {
         if (batch->row_position[r] < composing->activations.first)
             continue;
-        task->place[task->rows + kept] = batch->layers_seen - 1;
+        task->layer_index[task->rows + kept] = batch->layers_seen - 1;
         task->position[task->rows + kept] = batch->row_position[r];
         memmove(coefficient + kept * cells, coefficient + r * cells, cells * sizeof *coefficient);
         memmove(ffn + kept * d_model, ffn + r * d_model, d_model * sizeof *ffn);
@@ -186,11 +187,11 @@ static void add_prefix(struct worker *worker, size_t row, uint32_t top)
     const struct composing *composing = worker->composing;
     const struct options *options = composing->options;
     const struct task *task = &worker->task;
-    struct composition_layer_sums *sums = &worker->sums.layer[task->place[row]];
+    struct composition_layer_sums *sums = &worker->sums.layer[task->layer_index[row]];
     bool *is_active = worker->is_active;
     uint32_t *tops = worker->tops;
     const size_t *cell = composing->activations.cells;
-    const size_t layer = composing->activations.layers[task->place[row]];
+    const size_t layer = composing->activations.layers[task->layer_index[row]];
     size_t cells = composing->activations.cell_count, active = 0, agreeing = 0;
     const float *coefficient = task->coefficient + row * cells;
     for (size_t c = 0; c < cells; c++) {
@@ -238,13 +239,13 @@ static void *worker_new(void *shared)
 static void worker_end(void *of_thread)
 {
     struct worker *worker = of_thread;
-    composition_sums_add(&worker->composing->sums, &worker->sums);
-    composition_sums_free(&worker->sums);
+    layer_sums_add(&composition_kind, &worker->composing->sums, &worker->sums);
+    layer_sums_free(&composition_kind, &worker->sums);
     projection_free(worker->projection);
     free(worker->question);
     free(worker->is_active);
     free(worker->tops);
-    free(worker->task.place);
+    free(worker->task.layer_index);
     free(worker->task.position);
     free(worker->task.coefficient);
     free(worker->task.ffn);
@@ -263,15 +264,16 @@ static uint32_t *read_values(const char *path, const struct model *model, enum p
     header_check_model(reader, model);
     *norm = (enum projection_norm)header_choice(reader, "norm", projection_norm_words);
     for (; stream_next(reader, &record); seen++) {
-        size_t layer = (size_t)record_number(&record, "layer", model->config.layers - 1), tops;
-        size_t cell = (size_t)record_number(&record, "cell", model->config.d_ff - 1);
-        if (layer * model->config.d_ff + cell != seen)
-            stream_fail(reader, "layer %zu cell %zu is not in order", layer, cell);
-        uint32_t *top = record_array(&record, "top", sizeof *top, &tops);
-        if (!tops || top[0] >= model->config.vocabulary)
-            stream_fail(reader, "layer %zu cell %zu has no token", layer, cell);
-        value_top[seen] = top[0];
-        free(top);
+        struct key_triggers value = {0};
+        fields_read(&record, key_fields, KEY_TOPS, &value);
+        number_check(reader, "layer", value.layer, model->config.layers - 1);
+        number_check(reader, "cell", value.cell, model->config.d_ff - 1);
+        if (value.layer * model->config.d_ff + value.cell != seen)
+            stream_fail(reader, "layer %zu cell %zu is not in order", value.layer, value.cell);
+        if (!value.tops || value.top[0] >= model->config.vocabulary)
+            stream_fail(reader, "layer %zu cell %zu has no token", value.layer, value.cell);
+        value_top[seen] = value.top[0];
+        key_triggers_free(&value);
     }
     if (seen != values)
         stream_fail(reader, "%zu values; the model has %zu: project-values --all gives them", seen, values);
@@ -286,7 +288,7 @@ static json_t *make_header(const struct composing *composing)
     const struct options *options = composing->options;
     json_t *header = header_new(KIND, stream_header(composing->activations.stream));
     json_put(header, "arrays", json_object());
-    composition_sums_declare(header);
+    layer_sums_declare(&composition_kind, header);
     json_t *stage = json_make("{s:b, s:s, s:s, s:f, s:I}", "scaled", (int)options->scaled, "norm",
                               projection_norm_words[composing->norm], "rank", rank_words[options->rank],
                               "threshold", options->threshold, "short", (json_int_t)options->short_tokens);
@@ -299,7 +301,7 @@ static void write_sums(const struct options *options, const json_t *header, cons
                        const json_t *counts)
 {
     struct stream_writer *writer = stream_create(options->output, options->gzip, header);
-    composition_sums_write(writer, sums);
+    layer_sums_write(&composition_kind, writer, sums);
     stream_finish(writer, counts);
 }
 
@@ -311,10 +313,10 @@ static void write_active(const struct composition_sums *sums, const char *path)
     static const char *const columns[] = {"layer", "prefixes", "mean", "p25", "p50", "p75", NULL};
     static const double quantiles[] = {0.25, 0.50, 0.75};
     struct table *table = table_open(path, columns);
-    for (size_t i = 0; i < sums->layer_count; i++) {
+    for (size_t i = 0; i < sums->layers; i++) {
         const struct histogram *active = &sums->layer[i].active;
         uint64_t prefixes = histogram_total(active);
-        table_number(table, sums->layers[i] + 1);
+        table_layer(table, sums->layer[i].layer);
         table_number(table, prefixes);
         table_real(table, histogram_sum(active) / ((double)prefixes * (double)sums->cells));
         for (size_t q = 0; q < sizeof quantiles / sizeof *quantiles; q++)
@@ -339,10 +341,10 @@ static void write_composition(const struct composition_sums *sums, const bool *i
     static const char *const columns[] = {"layer", "prefixes", "zero_agreement", "stop_word", "frequent",
                                           "short_prefix", "memories", NULL};
     struct table *table = table_open(path, columns);
-    for (size_t i = 0; i < sums->layer_count; i++) {
+    for (size_t i = 0; i < sums->layers; i++) {
         const struct composition_layer_sums *layer = &sums->layer[i];
         uint64_t prefixes = histogram_total(&layer->active), agreeing = histogram_total(&layer->agreement);
-        table_number(table, sums->layers[i] + 1);
+        table_layer(table, sums->layer[i].layer);
         table_number(table, prefixes);
         table_real(table, share(prefixes - agreeing, prefixes));
         table_real(table, is_stop_word ? share(agreement_on(layer, is_stop_word), agreeing) : (double)NAN);
@@ -359,10 +361,11 @@ static void write_tables(const struct options *options, struct stream_reader *re
     bool *is_stop_word = NULL;
     if (options->stop_words) {
         struct tokenizer *tokenizer = tokenizer_open(options->model, reader);
-        is_stop_word = stop_words_read(options->stop_words, tokenizer, sums->vocabulary);
+        is_stop_word = stop_words_read(options->stop_words, tokenizer, sums->tokens.vocabulary);
         tokenizer_free(tokenizer);
     }
-    bool *is_frequent = frequent_tokens(sums->token_counts, sums->vocabulary, (size_t)options->frequent);
+    bool *is_frequent = frequent_tokens(sums->tokens.count, sums->tokens.vocabulary,
+                                        (size_t)options->frequent);
     if (options->active)
         write_active(sums, options->active);
     write_composition(sums, is_stop_word, is_frequent, options->output);
@@ -396,7 +399,7 @@ static void run(const struct options *options, const char *path)
     } else {
         write_tables(options, stream, &composing.sums);
     }
-    composition_sums_free(&composing.sums);
+    layer_sums_free(&composition_kind, &composing.sums);
     activations_close(&composing.activations);
     stream_close(stream);
     free(composing.value_top);
@@ -405,30 +408,35 @@ static void run(const struct options *options, const char *path)
 
 static void merge(const struct options *options, char **paths, size_t count)
 {
-    struct merging *merging = merging_new();
-    struct stream_reader **readers = sums_open(merging, paths, count, KIND);
-    struct activations_reader shape = activations_open(readers[0]);
-    struct composition_sums sums = composition_sums_new(&shape);
-    for (size_t i = 0; i < count; i++) {
+    struct merging *merging = merging_new(KIND, paths, count);
+    struct activations_reader shape = {0};
+    struct composition_sums sums = {0};
+    struct stream_reader *reader;
+    while ((reader = merging_next(merging))) {
+        bool first = reader == merging_first(merging);
+        if (first)
+            shape = activations_open(reader);
         struct composition_sums more = composition_sums_new(&shape);
-        composition_sums_read(readers[i], &more);
-        composition_sums_add(&sums, &more);
-        composition_sums_free(&more);
-        merging_add(merging, readers[i]);
+        layer_sums_read_all(&composition_kind, reader, &more);
+        if (first) {
+            sums = more;
+        } else {
+            layer_sums_add(&composition_kind, &sums, &more);
+            layer_sums_free(&composition_kind, &more);
+        }
+        merging_add(merging, reader);
+        merging_close(merging, reader);
     }
     const json_t *counts = merging_counts(merging, options->partial);
     if (!options->sums)
         counts_need_sentences(counts, "the inputs");
     if (options->sums)
-        write_sums(options, stream_header(readers[0]), &sums, counts);
+        write_sums(options, stream_header(merging_first(merging)), &sums, counts);
     else
-        write_tables(options, readers[0], &sums);
-    for (size_t i = 0; i < count; i++)
-        stream_close(readers[i]);
-    free(readers);
+        write_tables(options, merging_first(merging), &sums);
     merging_free(merging);
     activations_close(&shape);
-    composition_sums_free(&sums);
+    layer_sums_free(&composition_kind, &sums);
 }
 
 int main(int argc, char **argv)
@@ -450,7 +458,7 @@ int main(int argc, char **argv)
         {0, "frequent", "N", "tokens that count as frequent: the N most frequent of the text (default 100)",
          OPTION_NUMBER, &options.frequent, 0, 1 << 26, NULL},
         {0, "short", "N", "prefixes of fewer than N tokens count as short (default 5)", OPTION_NUMBER,
-         &options.short_tokens, 0, MOST_SENTENCE_TOKENS, NULL},
+         &options.short_tokens, 0, MAX_SENTENCE_TOKENS, NULL},
         {0, "active", "FILE", "write the shares of active memories to FILE", OPTION_OUT_TOO, &options.active, 0, 0, NULL},
         {0, "sums", NULL, "write sums for --merge, a stream, instead of tables", OPTION_FLAG, &options.sums, 0, 0, NULL},
         {0, "merge", NULL, "join the sums of several shards, FILE..., to the tables of one run", OPTION_FLAG,

@@ -16,6 +16,7 @@
 #include "model/projection.h"
 #include "numeric/blas.h"
 #include "numeric/vector.h"
+#include "stream/activations.h"
 #include "stream/records.h"
 #include "stream/stream.h"
 #include "text/tokenizer.h"
@@ -24,14 +25,17 @@
 #include <string.h>
 
 /* What --emit can name, in this order. */
-enum { EMIT_MAX = 1, EMIT_COEF = 2, EMIT_RESID = 4, EMIT_FFN = 8, EMIT_PREDICTION = 16, EMIT_KEY = 32 };
+enum {
+    EMIT_MAX = LAYER_MAX, EMIT_COEF = LAYER_COEF, EMIT_RESID = LAYER_RESID, EMIT_FFN = LAYER_FFN,
+    EMIT_PREDICTION = 16, EMIT_KEY = 32
+};
 static const char *const emit_words[] = {"max", "coef", "resid", "ffn", "prediction", "key", NULL};
 enum { EMIT_ROWS = EMIT_COEF | EMIT_RESID | EMIT_FFN | EMIT_PREDICTION };
 static const char *const position_words[] = {"all", "random", NULL};
 enum { POSITIONS_ALL, POSITIONS_RANDOM };
 
 /* A thread that is ahead of its turn waits when this much is in its buffer. */
-enum { MOST_BUFFERED = 32 << 20 };
+enum { MAX_BUFFERED = 32 << 20 };
 
 struct options {
     const char *model, *output, *layers, *cells;
@@ -62,15 +66,16 @@ struct worker {
     msgpack_sbuffer buffer;
     uint64_t buffered;         /* records in buffer */
     struct turn *turn;         /* of the batch */
-    struct batch batch;
+    struct activations_batch batch; /* rows: positions that are written one by one */
     struct batch cut;          /* the batch without the positions that no row needs; see choose_rows */
     const struct batch *computed; /* one of the two */
     struct sentence_keys keys; /* of the batch, for EMIT_KEY */
-    float *key_coefficient;    /* sentences */
-    size_t rows;               /* positions that are written one by one */
-    uint32_t *row_sentence, *row_position, *row_place; /* place: the row of the computed batch's matrix */
+    struct key_coefficients after; /* what became of their coefficients */
+    size_t key_capacity;
+    size_t row_capacity;       /* in the batch's arrays by rows */
+    uint32_t *row_index;       /* the row of the computed batch's matrix */
     uint32_t *row_next;        /* the next token */
-    float *selected;           /* rows x what is written, where that is not the whole matrix */
+    float *coefficient, *resid, *ffn; /* rows x what is written, where that is not the whole matrix */
     float *max;                /* sentences x cells */
     uint16_t *argmax;
     float *cell_max;           /* d_ff: of one sentence */
@@ -99,12 +104,12 @@ static uint32_t random_position(const struct options *options, uint64_t sentence
 static void choose_rows(struct worker *worker)
 {
     const struct options *options = worker->dump->options;
-    const struct batch *batch = &worker->batch;
-    worker->row_sentence = grow_array(worker->row_sentence, batch->tokens, sizeof *worker->row_sentence);
-    worker->row_position = grow_array(worker->row_position, batch->tokens, sizeof *worker->row_position);
-    worker->row_place = grow_array(worker->row_place, batch->tokens, sizeof *worker->row_place);
+    struct activations_batch *rows = &worker->batch;
+    const struct batch *batch = &rows->tokens;
+    fields_reserve(rows_fields, 0, "rows", &worker->row_capacity, batch->tokens, rows);
+    worker->row_index = grow_array(worker->row_index, batch->tokens, sizeof *worker->row_index);
     worker->row_next = grow_array(worker->row_next, batch->tokens, sizeof *worker->row_next);
-    worker->rows = 0;
+    rows->rows = 0;
     bool cutting = options->positions == POSITIONS_RANDOM && !(options->emit & EMIT_MAX);
     struct batch *cut = &worker->cut;
     if (cutting) {
@@ -124,11 +129,11 @@ static void choose_rows(struct worker *worker)
         } else if (options->positions == POSITIONS_RANDOM) {
             from = to; /* no prefix in it */
         }
-        for (uint32_t j = from; j < to; j++, worker->rows++) {
-            worker->row_sentence[worker->rows] = s;
-            worker->row_position[worker->rows] = j;
-            worker->row_place[worker->rows] = start + j;
-            worker->row_next[worker->rows] = tokens[j]; /* w_{j+1} */
+        for (uint32_t j = from; j < to; j++, rows->rows++) {
+            rows->row_sentence[rows->rows] = s;
+            rows->row_position[rows->rows] = j;
+            worker->row_index[rows->rows] = start + j;
+            worker->row_next[rows->rows] = tokens[j]; /* w_{j+1} */
         }
         if (!cutting) {
             start += batch->length[s];
@@ -142,30 +147,28 @@ static void choose_rows(struct worker *worker)
 
 /* ---- what is written ---- */
 
-/* The chosen rows of a matrix, and of them the chosen cells where cells is not NULL. */
-static const float *select_rows(struct worker *worker, const float *matrix, size_t width,
-                                const size_t *cells, size_t cell_count)
+/*
+ * The chosen rows of a matrix, and of these the chosen cells where cells is not NULL: the matrix
+ * itself, or *selected, which grows.
+ */
+static const float *select_rows(const struct worker *worker, float **selected, const float *matrix,
+                                size_t width, const size_t *cells, size_t cell_count)
 {
-    if (!cells && worker->rows == worker->computed->tokens)
+    const size_t rows = worker->batch.rows;
+    if (!cells && rows == worker->computed->tokens)
         return matrix;
     size_t columns = cells ? cell_count : width;
-    worker->selected = grow_array(worker->selected, matrix_count(worker->rows, columns), sizeof(float));
-    for (size_t r = 0; r < worker->rows; r++) {
-        const float *from = matrix + worker->row_place[r] * width;
-        float *to = worker->selected + r * columns;
+    *selected = grow_array(*selected, matrix_count(rows, columns), sizeof(float));
+    for (size_t r = 0; r < rows; r++) {
+        const float *from = matrix + worker->row_index[r] * width;
+        float *to = *selected + r * columns;
         if (!cells)
             memcpy(to, from, width * sizeof *to);
         else
             for (size_t i = 0; i < cell_count; i++)
                 to[i] = from[cells[i]];
     }
-    return worker->selected;
-}
-
-static void pack_rows(struct worker *worker, const char *name, const float *matrix, size_t width)
-{
-    pack_array(&worker->buffer, name, select_rows(worker, matrix, width, NULL, 0), worker->rows * width,
-               sizeof(float));
+    return *selected;
 }
 
 /* One rank's loop; rank is a constant where this is inlined. */
@@ -203,14 +206,14 @@ KERNEL static void column_maxima(enum rank rank, const float *matrix, size_t row
     }
 }
 
-/* Per sentence and cell the best coefficient by rank and its position. */
-static void pack_maxima(struct worker *worker)
+/* Per sentence and cell the best coefficient by rank and its position, to the record. */
+static void find_maxima(struct worker *worker, struct layer_record *record)
 {
     const struct dump *dump = worker->dump;
-    const struct batch *batch = &worker->batch;
+    const struct batch *batch = &worker->batch.tokens;
     size_t d_ff = dump->model->config.d_ff, count = matrix_count(batch->sentences, dump->cell_count);
-    worker->max = grow_array(worker->max, count, sizeof *worker->max);
-    worker->argmax = grow_array(worker->argmax, count, sizeof *worker->argmax);
+    record->max = worker->max = grow_array(worker->max, count, sizeof *worker->max);
+    record->argmax = worker->argmax = grow_array(worker->argmax, count, sizeof *worker->argmax);
     const float *coefficients = forward_coefficient(worker->forward);
     size_t at = 0;
     for (size_t s = 0; s < batch->sentences; coefficients += batch->length[s] * d_ff, s++) {
@@ -221,8 +224,17 @@ static void pack_maxima(struct worker *worker)
             worker->argmax[at] = (uint16_t)worker->cell_argmax[dump->cells[i]];
         }
     }
-    pack_array(&worker->buffer, "max", worker->max, count, sizeof *worker->max);
-    pack_array(&worker->buffer, "argmax", worker->argmax, count, sizeof *worker->argmax);
+}
+
+/* The counts of a layer's record: of a batch, or, for the header, of none. */
+static struct layer_record layer_counts(const struct dump *dump, const struct activations_batch *batch)
+{
+    struct layer_record counts = {.cells = dump->cell_count, .d_model = dump->model->config.d_model};
+    if (batch) {
+        counts.sentences = batch->tokens.sentences;
+        counts.rows = batch->rows;
+    }
+    return counts;
 }
 
 static void pack_layer(struct worker *worker, size_t layer)
@@ -231,50 +243,44 @@ static void pack_layer(struct worker *worker, size_t layer)
     const struct forward *forward = worker->forward;
     unsigned emit = dump->options->emit;
     size_t d_model = dump->model->config.d_model, d_ff = dump->model->config.d_ff;
-    pack_map(&worker->buffer, 1u + (emit & EMIT_MAX ? 2 : 0) + (emit & EMIT_COEF ? 1 : 0)
-                              + (emit & EMIT_RESID ? 1 : 0) + (emit & EMIT_FFN ? 1 : 0));
-    pack_number(&worker->buffer, "layer", layer);
+    struct layer_record record = layer_counts(dump, &worker->batch);
+    record.layer = layer;
     if (emit & EMIT_MAX)
-        pack_maxima(worker);
+        find_maxima(worker, &record);
     if (emit & EMIT_COEF)
-        pack_array(&worker->buffer, "coef",
-                   select_rows(worker, forward_coefficient(forward), d_ff, dump->all_cells ? NULL : dump->cells,
-                               dump->cell_count),
-                   worker->rows * dump->cell_count, sizeof(float));
+        record.coefficient = select_rows(worker, &worker->coefficient, forward_coefficient(forward), d_ff,
+                                         dump->all_cells ? NULL : dump->cells, dump->cell_count);
     if (emit & EMIT_RESID)
-        pack_rows(worker, "resid", forward_residual(forward), d_model);
+        record.resid = select_rows(worker, &worker->resid, forward_residual(forward), d_model, NULL, 0);
     if (emit & EMIT_FFN)
-        pack_rows(worker, "ffn", forward_ffn(forward), d_model);
+        record.ffn = select_rows(worker, &worker->ffn, forward_ffn(forward), d_model, NULL, 0);
+    fields_pack(&worker->buffer, layer_fields, emit, &record);
 }
 
 /* The model's own predictions: its most probable token, and what the next one got. */
 static void pack_prediction(struct worker *worker)
 {
     const struct model *model = worker->dump->model;
-    size_t rows = worker->rows, d_model = model->config.d_model;
+    size_t rows = worker->batch.rows, d_model = model->config.d_model;
     float *outputs = new_floats(matrix_count(rows, d_model));
     struct projection_question *question = new_array(rows, sizeof *question);
-    uint32_t *top = new_array(rows, sizeof *top);
-    float *top_logp = new_array(rows, sizeof *top_logp);
-    float *next_logp = new_array(rows, sizeof *next_logp);
-    final_norm(model, select_rows(worker, forward_residual(worker->forward), d_model, NULL, 0), rows, outputs);
+    struct predictions predictions = {.rows = rows};
+    fields_allocate(predictions_fields, 0, &predictions);
+    const float *residual = select_rows(worker, &worker->resid, forward_residual(worker->forward), d_model,
+                                        NULL, 0);
+    final_norm(model, residual, rows, outputs);
     for (size_t r = 0; r < rows; r++)
         question[r].token = worker->row_next[r];
     projection_ask(worker->projection, outputs, rows, question);
     for (size_t r = 0; r < rows; r++) {
-        top[r] = question[r].top;
-        top_logp[r] = question[r].top_log_probability;
-        next_logp[r] = question[r].token_log_probability;
+        predictions.top[r] = question[r].top;
+        predictions.top_log_probability[r] = question[r].top_log_probability;
+        predictions.next_log_probability[r] = question[r].token_log_probability;
     }
-    pack_map(&worker->buffer, 3);
-    pack_array(&worker->buffer, "next_logp", next_logp, rows, sizeof *next_logp);
-    pack_array(&worker->buffer, "top", top, rows, sizeof *top);
-    pack_array(&worker->buffer, "top_logp", top_logp, rows, sizeof *top_logp);
+    fields_pack(&worker->buffer, predictions_fields, 0, &predictions);
+    fields_free(predictions_fields, &predictions);
     free(outputs);
     free(question);
-    free(top);
-    free(top_logp);
-    free(next_logp);
 }
 
 /* ---- one batch ---- */
@@ -290,7 +296,7 @@ static void write_buffer(void *of_thread)
 static void record_done(struct worker *worker)
 {
     worker->buffered++;
-    if (worker->buffer.size >= MOST_BUFFERED)
+    if (worker->buffer.size >= MAX_BUFFERED)
         turn_wait(worker->turn);
     else if (!turn_has_come(worker->turn))
         return;
@@ -300,16 +306,14 @@ static void record_done(struct worker *worker)
 static void pack_tokens(struct worker *worker)
 {
     bool rows = worker->dump->options->emit & EMIT_ROWS, keys = worker->dump->options->emit & EMIT_KEY;
-    pack_map(&worker->buffer,
-             batch_members(&worker->batch) + (rows ? 2u : 0u) + (keys ? SENTENCE_KEYS_MEMBERS : 0u));
-    batch_pack(&worker->buffer, &worker->batch);
-    if (keys)
-        sentence_keys_pack(&worker->buffer, &worker->keys, worker->batch.sentences);
-    if (!rows)
-        return;
-    choose_rows(worker);
-    pack_array(&worker->buffer, "row_sentence", worker->row_sentence, worker->rows, sizeof(uint32_t));
-    pack_array(&worker->buffer, "row_position", worker->row_position, worker->rows, sizeof(uint32_t));
+    const struct batch *tokens = &worker->batch.tokens;
+    struct record_part parts[2] = {{batch_fields, batch_groups(tokens), tokens}};
+    if (rows)
+        choose_rows(worker);
+    if (rows || keys)
+        parts[1] = rows ? (struct record_part){rows_fields, 0, &worker->batch}
+                        : (struct record_part){sentence_keys_fields, 0, &worker->keys};
+    record_pack(&worker->buffer, parts, rows || keys ? 2 : 1);
 }
 
 /* The last layer that the batch is computed to. */
@@ -321,7 +325,7 @@ static size_t last_layer(const struct worker *worker)
     if (!(dump->options->emit & EMIT_KEY))
         return dump->layers[dump->layer_count - 1];
     size_t last = 0;
-    for (size_t s = 0; s < worker->batch.sentences; s++)
+    for (size_t s = 0; s < worker->batch.tokens.sentences; s++)
         last = worker->keys.layer[s] > last ? worker->keys.layer[s] : last;
     return last;
 }
@@ -329,11 +333,12 @@ static size_t last_layer(const struct worker *worker)
 /* Of the sentences whose key is of this layer: its coefficient at the last position. */
 static void take_key_coefficients(struct worker *worker, size_t layer)
 {
+    const float *coefficient = forward_coefficient(worker->forward);
     size_t d_ff = worker->dump->model->config.d_ff, row = 0;
-    for (size_t s = 0; s < worker->batch.sentences; s++) {
-        row += worker->batch.length[s];
+    for (size_t s = 0; s < worker->batch.tokens.sentences; s++) {
+        row += worker->batch.tokens.length[s];
         if (worker->keys.layer[s] == layer)
-            worker->key_coefficient[s] = forward_coefficient(worker->forward)[(row - 1) * d_ff + worker->keys.cell[s]];
+            worker->after.coefficient[s] = coefficient[(row - 1) * d_ff + worker->keys.cell[s]];
     }
 }
 
@@ -346,7 +351,7 @@ static void compute_batch(void *of_thread, struct turn *turn)
     bool last_ffn = dump->options->emit & (EMIT_FFN | EMIT_PREDICTION);
     bool any_layer = dump->options->emit & ~(unsigned)EMIT_PREDICTION;
     worker->turn = turn;
-    worker->computed = &worker->batch;
+    worker->computed = &worker->batch.tokens;
     pack_tokens(worker);
     record_done(worker);
     forward_begin(worker->forward, worker->computed);
@@ -369,11 +374,10 @@ static void compute_batch(void *of_thread, struct turn *turn)
         record_done(worker);
     }
     if (keys) {
-        pack_map(&worker->buffer, 1);
-        pack_array(&worker->buffer, "key", worker->key_coefficient, worker->batch.sentences, sizeof(float));
+        fields_pack(&worker->buffer, key_coefficients_fields, 0, &worker->after);
         record_done(worker);
     }
-    batch_free(&worker->batch);
+    batch_free(&worker->batch.tokens);
     sentence_keys_free(&worker->keys);
 }
 
@@ -384,13 +388,15 @@ static bool take_batch(void *of_thread)
     struct record record;
     if (!stream_next(dump->reader, &record))
         return false;
-    worker->batch = batch_read(&record, dump->model->config.vocabulary);
+    worker->batch.tokens = batch_read(&record, dump->model->config.vocabulary);
     if (dump->options->emit & EMIT_KEY) {
-        worker->keys = sentence_keys_read(&record, worker->batch.sentences, dump->model->config.layers,
+        worker->keys = sentence_keys_read(&record, worker->batch.tokens.sentences, dump->model->config.layers,
                                           dump->model->config.d_ff, dump->changes);
-        worker->key_coefficient = grow_array(worker->key_coefficient, worker->batch.sentences, sizeof(float));
+        worker->after.sentences = worker->batch.tokens.sentences;
+        fields_reserve(key_coefficients_fields, 0, "sentences", &worker->key_capacity,
+                       worker->after.sentences, &worker->after);
     }
-    input_count(stream_input(dump->reader), worker->batch.tokens, "tokens");
+    input_count(stream_input(dump->reader), worker->batch.tokens.tokens, "tokens");
     return true;
 }
 
@@ -416,13 +422,14 @@ static void worker_free(void *of_thread)
         projection_free(worker->projection);
     forward_free(worker->forward);
     msgpack_sbuffer_destroy(&worker->buffer);
-    free(worker->key_coefficient);
-    free(worker->row_sentence);
-    free(worker->row_position);
-    free(worker->row_place);
+    fields_free(key_coefficients_fields, &worker->after);
+    activations_batch_free(&worker->batch);
+    free(worker->row_index);
     free(worker->row_next);
     batch_free(&worker->cut);
-    free(worker->selected);
+    free(worker->coefficient);
+    free(worker->resid);
+    free(worker->ffn);
     free(worker->max);
     free(worker->argmax);
     free(worker->cell_max);
@@ -444,28 +451,14 @@ static json_t *words_as_json(unsigned bits, const char *const *words)
 static void declare_arrays(json_t *header, const struct dump *dump)
 {
     unsigned emit = dump->options->emit;
-    json_int_t cells = (json_int_t)dump->cell_count, d_model = (json_int_t)dump->model->config.d_model;
-    if (emit & EMIT_ROWS) {
-        header_declare(header, "row_sentence", "uint32", json_make("[s]", "rows"));
-        header_declare(header, "row_position", "uint32", json_make("[s]", "rows"));
-    }
-    if (emit & EMIT_MAX) {
-        header_declare(header, "max", "float32", json_make("[s, I]", "sentences", cells));
-        header_declare(header, "argmax", "uint16", json_make("[s, I]", "sentences", cells));
-    }
-    if (emit & EMIT_COEF)
-        header_declare(header, "coef", "float32", json_make("[s, I]", "rows", cells));
-    if (emit & EMIT_RESID)
-        header_declare(header, "resid", "float32", json_make("[s, I]", "rows", d_model));
-    if (emit & EMIT_FFN)
-        header_declare(header, "ffn", "float32", json_make("[s, I]", "rows", d_model));
-    if (emit & EMIT_PREDICTION) {
-        header_declare(header, "next_logp", "float32", json_make("[s]", "rows"));
-        header_declare(header, "top", "uint32", json_make("[s]", "rows"));
-        header_declare(header, "top_logp", "float32", json_make("[s]", "rows"));
-    }
+    const struct layer_record counts = layer_counts(dump, NULL);
+    if (emit & EMIT_ROWS)
+        fields_declare(header, rows_fields, 0, NULL);
+    fields_declare(header, layer_fields, emit, &counts);
+    if (emit & EMIT_PREDICTION)
+        fields_declare(header, predictions_fields, 0, NULL);
     if (emit & EMIT_KEY)
-        header_declare(header, "key", "float32", json_make("[s]", "sentences"));
+        fields_declare(header, key_coefficients_fields, 0, NULL);
 }
 
 static json_t *make_header(const struct dump *dump)

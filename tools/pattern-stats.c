@@ -18,7 +18,7 @@
 #include <string.h>
 
 /* A hostile table could name millions, and every pair has a row. */
-enum { MOST_READERS = 200 };
+enum { MAX_READERS = 200 };
 
 struct options {
     const char *output, *kappa, *triggers;
@@ -91,7 +91,7 @@ static void write_layer(struct table *table, size_t layer, const struct layer_su
 {
     static const enum trigger_class order[] = {CLASS_SHALLOW, CLASS_SEMANTIC, CLASS_BOTH, CLASS_NONE};
     double triggers = (double)sums->triggers;
-    table_number(table, layer + 1);
+    table_layer(table, layer);
     table_number(table, sums->keys);
     table_number(table, sums->triggers);
     for (size_t i = 0; i < TRIGGER_CLASSES; i++)
@@ -143,8 +143,8 @@ static const char **list_readers(const struct annotations *annotations, size_t *
     for (size_t i = 0; i < annotations->count; i++)
         if (!*count || strcmp(names[*count - 1], names[i]))
             names[(*count)++] = names[i];
-    if (*count > MOST_READERS)
-        die("--kappa compares at most %d readers, here are %zu", MOST_READERS, *count);
+    if (*count > MAX_READERS)
+        die("--kappa compares at most %d readers, here are %zu", MAX_READERS, *count);
     return names;
 }
 

@@ -33,7 +33,7 @@ static const char *const replacement_words[] = {"random", "unknown", NULL};
 enum { REPLACEMENT_RANDOM, REPLACEMENT_UNKNOWN };
 
 /* What a random number is drawn for. */
-enum draw { DRAW_PLACE, DRAW_TOKEN };
+enum draw { DRAW_INDEX, DRAW_TOKEN };
 
 struct options {
     const char *output;
@@ -51,16 +51,15 @@ struct perturbation {
     size_t budget;                     /* tokens of a batch */
     struct batch batch;                /* that is being filled; of one layer */
     struct sentence_keys keys;
-    size_t token_capacity, sentence_capacity;
+    struct batch_capacity capacity;
+    size_t key_capacity;
     uint64_t sentences, tokens;        /* written */
 };
 
 /* One trigger. */
 struct trigger {
     const struct key_triggers *key;
-    size_t index;
-    const uint32_t *prefix;
-    size_t length;
+    struct prefix_walk prefix; /* at the trigger's */
 };
 
 /* ---- changes ---- */
@@ -71,7 +70,7 @@ static uint32_t random_below(const struct options *options, const struct trigger
 {
     const struct key_triggers *key = trigger->key;
     uint64_t of_key = random_number(options->seed, key->layer, key->cell);
-    uint64_t of_trigger = random_number(of_key, key->sentence[trigger->index], trigger->length);
+    uint64_t of_trigger = random_number(of_key, key->sentence[trigger->prefix.index], trigger->prefix.length);
     return (uint32_t)(random_number(of_trigger, draw, 0) % bound);
 }
 
@@ -88,11 +87,11 @@ static uint32_t random_replacement(const struct perturbation *perturbation, cons
 }
 
 /* Which token the change is about. */
-static size_t changed_place(const struct options *options, const struct trigger *trigger, enum change change)
+static size_t changed_index(const struct options *options, const struct trigger *trigger, enum change change)
 {
     if (change == REMOVE_RANDOM || change == REPLACE_RANDOM)
-        return random_below(options, trigger, DRAW_PLACE, trigger->length);
-    return change == REMOVE_LAST || change == REPLACE_LAST ? trigger->length - 1 : 0;
+        return random_below(options, trigger, DRAW_INDEX, trigger->prefix.length);
+    return change == REMOVE_LAST || change == REPLACE_LAST ? trigger->prefix.length - 1 : 0;
 }
 
 /* Writes the changed prefix to tokens, room for the unchanged one. Returns its length, 0: too short for the change. */
@@ -100,7 +99,7 @@ static size_t change_prefix(const struct perturbation *perturbation, const struc
                             enum change change, uint32_t *tokens)
 {
     const struct options *options = perturbation->options;
-    size_t length = trigger->length, skipped = 0;
+    size_t length = trigger->prefix.length, skipped = 0;
     if (length == 0)
         return 0;
     if (change == TRUNCATE) {
@@ -108,16 +107,16 @@ static size_t change_prefix(const struct perturbation *perturbation, const struc
             return 0;
         skipped = length - (size_t)options->keep;
     }
-    memcpy(tokens, trigger->prefix + skipped, (length - skipped) * sizeof *tokens);
+    memcpy(tokens, trigger->prefix.token + skipped, (length - skipped) * sizeof *tokens);
     if (change == TRUNCATE || change == NO_CHANGE)
         return length - skipped;
-    size_t place = changed_place(options, trigger, change);
+    size_t index = changed_index(options, trigger, change);
     if (change == REMOVE_FIRST || change == REMOVE_LAST || change == REMOVE_RANDOM) {
-        memmove(tokens + place, tokens + place + 1, (length - place - 1) * sizeof *tokens);
+        memmove(tokens + index, tokens + index + 1, (length - index - 1) * sizeof *tokens);
         return length - 1;
     }
-    tokens[place] = options->replacement == REPLACEMENT_UNKNOWN
-        ? perturbation->unknown : random_replacement(perturbation, trigger, tokens[place]);
+    tokens[index] = options->replacement == REPLACEMENT_UNKNOWN
+        ? perturbation->unknown : random_replacement(perturbation, trigger, tokens[index]);
     return length;
 }
 
@@ -128,33 +127,15 @@ static void write_batch(struct perturbation *perturbation)
     struct batch *batch = &perturbation->batch;
     if (!batch->sentences)
         return;
-    pack_map(&perturbation->buffer, batch_members(batch) + SENTENCE_KEYS_MEMBERS);
-    batch_pack(&perturbation->buffer, batch);
-    sentence_keys_pack(&perturbation->buffer, &perturbation->keys, batch->sentences);
+    perturbation->keys.sentences = batch->sentences;
+    const struct record_part parts[] = {{batch_fields, 0, batch},
+                                        {sentence_keys_fields, 0, &perturbation->keys}};
+    record_pack(&perturbation->buffer, parts, 2);
     stream_append(perturbation->writer, &perturbation->buffer, 1);
     perturbation->sentences += batch->sentences;
     perturbation->tokens += batch->tokens;
     batch->id = perturbation->sentences;
     batch->sentences = batch->tokens = 0;
-}
-
-/* Room for one more sentence of length tokens. */
-static void reserve(struct perturbation *perturbation, size_t length)
-{
-    struct batch *batch = &perturbation->batch;
-    struct sentence_keys *keys = &perturbation->keys;
-    if (batch->tokens + length > perturbation->token_capacity) {
-        perturbation->token_capacity = 2 * (batch->tokens + length);
-        batch->token = grow_array(batch->token, perturbation->token_capacity, sizeof *batch->token);
-    }
-    if (batch->sentences < perturbation->sentence_capacity)
-        return;
-    size_t capacity = perturbation->sentence_capacity = 2 * perturbation->sentence_capacity + 64;
-    batch->length = grow_array(batch->length, capacity, sizeof *batch->length);
-    keys->layer = grow_array(keys->layer, capacity, sizeof *keys->layer);
-    keys->cell = grow_array(keys->cell, capacity, sizeof *keys->cell);
-    keys->coefficient = grow_array(keys->coefficient, capacity, sizeof *keys->coefficient);
-    keys->change = grow_array(keys->change, capacity, sizeof *keys->change);
 }
 
 /* change_index: among those that were asked for. prefix: changed, of length tokens. */
@@ -166,34 +147,35 @@ static void add_sentence(struct perturbation *perturbation, const struct trigger
     struct sentence_keys *keys = &perturbation->keys;
     if (batch->sentences && (batch->tokens + length + 1 > perturbation->budget || keys->layer[0] != key->layer))
         write_batch(perturbation);
-    reserve(perturbation, length + 1);
+    batch_reserve(batch, 0, &perturbation->capacity, batch->sentences + 1, batch->tokens + length + 1);
+    fields_reserve(sentence_keys_fields, 0, "sentences", &perturbation->key_capacity, batch->sentences + 1,
+                   keys);
     if (length)
         memcpy(batch->token + batch->tokens, prefix, length * sizeof *prefix);
-    batch->token[batch->tokens + length] = key->next[trigger->index];
+    batch->token[batch->tokens + length] = key->next[trigger->prefix.index];
     batch->tokens += length + 1;
     size_t s = batch->sentences++;
     batch->length[s] = (uint32_t)length + 1;
     keys->layer[s] = (uint32_t)key->layer;
     keys->cell[s] = (uint32_t)key->cell;
-    keys->coefficient[s] = key->coefficient[trigger->index];
+    keys->coefficient[s] = key->coefficient[trigger->prefix.index];
     keys->change[s] = change_index;
 }
 
 static void perturb_key(struct perturbation *perturbation, const struct key_triggers *key)
 {
     const struct options *options = perturbation->options;
-    struct trigger trigger = {.key = key, .prefix = key->prefix};
+    size_t count = options->top < key->count ? (size_t)options->top : key->count;
+    struct trigger trigger = {key, key_prefixes(key, count)};
     uint32_t *changed = NULL;
-    for (; trigger.index < key->count && trigger.index < options->top; trigger.index++) {
-        trigger.length = key->position[trigger.index];
-        changed = grow_array(changed, trigger.length + 1, sizeof *changed);
+    while (prefix_next(&trigger.prefix)) {
+        changed = grow_array(changed, trigger.prefix.length + 1, sizeof *changed);
         uint32_t change_index = 0;
         for (int change = 0; change < CHANGES; change++)
             if (options->changes & 1u << change) {
                 size_t length = change_prefix(perturbation, &trigger, (enum change)change, changed);
                 add_sentence(perturbation, &trigger, change_index++, changed, length);
             }
-        trigger.prefix += trigger.length;
     }
     free(changed);
 }
@@ -224,7 +206,7 @@ static json_t *make_header(const struct options *options, const struct stream_re
     for (size_t i = 0; i < sizeof of_triggers / sizeof *of_triggers; i++)
         json_object_del(header, of_triggers[i]);
     json_put(header, "arrays", json_object());
-    header_declare_batch(header);
+    fields_declare(header, batch_fields, 0, NULL);
     header_set_changes(header, change_names(options));
     json_t *values = json_make("{s:o, s:I, s:I, s:I}", "change", change_names(options), "sample",
                                (json_int_t)options->sample, "top", (json_int_t)options->top, "seed",
@@ -272,11 +254,11 @@ int main(int argc, char **argv)
         {0, "replacement", "WHICH", "what replaced tokens become: a random token (default: random), or the unknown one",
          OPTION_CHOICE, &options.replacement, 0, 0, replacement_words},
         {0, "keep", "N", "of truncate: the last N tokens stay (default 1)", OPTION_NUMBER, &options.keep, 1,
-         MOST_SENTENCE_TOKENS, NULL},
+         MAX_SENTENCE_TOKENS, NULL},
         {0, "sample", "N", "only N random keys of each layer, of those with triggers (default 100; 0: all)", OPTION_NUMBER,
          &options.sample, 0, INT64_MAX, NULL},
         {'t', "top", "N", "only the N best triggers of each key (default 50)", OPTION_NUMBER, &options.top, 1,
-         MOST_TRIGGERS, NULL},
+         MAX_TRIGGERS, NULL},
         OPTION_SEED(&options.seed),
         OPTION_OUTPUT(&options.output),
         OPTION_GZIP(&options.gzip),

@@ -53,36 +53,31 @@ static void note_key(struct stats *stats, const struct stream_reader *reader, ui
         if (layer < last->layer || (layer == last->layer && cell < last->cell))
             stream_fail(reader, "layer %u cell %u is not in order", layer, cell);
     }
-    if (stats->key_count == stats->key_capacity) {
-        stats->key_capacity = 2 * stats->key_capacity + 1024;
-        stats->keys = grow_array(stats->keys, stats->key_capacity, sizeof *stats->keys);
-    }
+    stats->keys = reserve_array(stats->keys, &stats->key_capacity, stats->key_count + 1, sizeof *stats->keys);
     stats->keys[stats->key_count++] = (struct key_place){layer, cell};
 }
 
 static void add_sample(struct stats *stats, struct sample sample)
 {
-    if (stats->count == stats->capacity) {
-        stats->capacity = 2 * stats->capacity + 4096;
-        stats->samples = grow_array(stats->samples, stats->capacity, sizeof *stats->samples);
-    }
+    stats->samples = reserve_array(stats->samples, &stats->capacity, stats->count + 1,
+                                   sizeof *stats->samples);
     stats->samples[stats->count++] = sample;
 }
 
 static void add_batch(struct stats *stats, const struct stream_reader *reader, const struct batch *batch,
                       const struct sentence_keys *keys, const struct record *record)
 {
-    float *coefficient = new_array(batch->sentences, sizeof *coefficient);
-    record_copy(record, "key", coefficient, batch->sentences, sizeof *coefficient);
+    struct key_coefficients after = {.sentences = batch->sentences};
+    fields_read(record, key_coefficients_fields, 0, &after);
     for (size_t s = 0; s < batch->sentences; s++) {
-        if (!isfinite(coefficient[s]))
+        if (!isfinite(after.coefficient[s]))
             stream_fail(reader, "'key' has an element that is not a coefficient");
         note_key(stats, reader, keys->layer[s], keys->cell[s]);
         bool is_short = batch->length[s] == 1;
-        double ratio = is_short ? 0 : (double)coefficient[s] / (double)keys->coefficient[s];
+        double ratio = is_short ? 0 : (double)after.coefficient[s] / (double)keys->coefficient[s];
         add_sample(stats, (struct sample){keys->layer[s], keys->change[s], is_short, ratio});
     }
-    free(coefficient);
+    fields_free(key_coefficients_fields, &after);
 }
 
 /* The records of one input: a batch's tokens, then its coefficients, and so on. */
@@ -116,14 +111,14 @@ static void read_batches(struct stats *stats, struct stream_reader *reader, size
         stream_fail(reader, "the last batch has no coefficients");
 }
 
-static void read_input(struct stats *stats, const char *path)
+static void read_inputs(struct stats *stats)
 {
-    struct stream_reader *reader = stream_open(path, "activations");
-    size_t changes = json_array_size(header_changes(reader));
-    stats->first_key = stats->key_count;
-    merging_check_header(stats->merging, reader);
-    read_batches(stats, reader, changes);
-    stream_close(reader);
+    struct stream_reader *reader;
+    while ((reader = merging_next(stats->merging))) {
+        stats->first_key = stats->key_count;
+        read_batches(stats, reader, json_array_size(header_changes(reader)));
+        merging_close(stats->merging, reader);
+    }
 }
 
 static int by_place(const void *a, const void *b)
@@ -171,7 +166,7 @@ static void write_group(const struct stats *stats, struct table *table, size_t l
         zeroed += ratio <= stats->threshold;
         increased += ratio > 1;
     }
-    table_number(table, layer + 1);
+    table_layer(table, layer);
     table_text(table, kind);
     table_number(table, measured);
     table_real(table, mean(percent, measured));
@@ -188,7 +183,7 @@ static void write_table(struct stats *stats, const char *path)
 {
     static const char *const columns[] = {"layer", "kind", "triggers", "mean", "p25", "p50", "p75", "zeroed",
                                           "increased", "short", NULL};
-    const json_t *names = json_object_get(merging_header(stats->merging), "changes");
+    const json_t *names = header_changes(merging_first(stats->merging));
     struct table *table = table_open(path, columns);
     qsort(stats->samples, stats->count, sizeof *stats->samples, by_group);
     for (size_t start = 0; start < stats->count;) {
@@ -208,7 +203,7 @@ static void write_table(struct stats *stats, const char *path)
 int main(int argc, char **argv)
 {
     const char *output = NULL;
-    struct stats stats = {.merging = merging_new()};
+    struct stats stats = {0};
     const struct option_spec specs[] = {
         {0, "threshold", "X", "count as zeroed what falls to X times the coefficient or below (default 0)", OPTION_REAL,
          &stats.threshold, 0, 0, NULL},
@@ -218,10 +213,10 @@ int main(int argc, char **argv)
     const struct tool tool = {"perturbation-stats", "Tells how coefficients change with their triggers' prefixes.",
                               "[FILE]...", specs, SIZE_MAX};
     int first = cli_parse(&tool, argc, argv);
-    if (first == argc)
-        read_input(&stats, NULL);
-    for (int i = first; i < argc; i++)
-        read_input(&stats, strcmp(argv[i], "-") ? argv[i] : NULL);
+    char *standard_input[] = {"-"};
+    stats.merging = first < argc ? merging_new("activations", argv + first, (size_t)(argc - first))
+                                 : merging_new("activations", standard_input, 1);
+    read_inputs(&stats);
     if (!stats.count)
         die("%s: there is no sentence in it", first == argc ? "standard input" : argv[first]);
     check_keys(&stats);

@@ -40,7 +40,7 @@ struct projecting {
 struct piece {
     size_t count;
     struct key_triggers key[PROJECTION_ROWS];
-    uint64_t *token_counts; /* vocabulary; NULL but behind the last key */
+    struct token_counts token_counts; /* count NULL but behind the last key */
 };
 
 /* What one thread has. */
@@ -52,6 +52,12 @@ struct worker {
     float *log_probabilities; /* PROJECTION_ROWS x vocabulary; NULL where no distribution is needed */
     msgpack_sbuffer buffer;
 };
+
+/* What is added to each key's record, or, with --all, to each value's, besides ranks. */
+static unsigned value_groups(const struct options *options)
+{
+    return KEY_TOPS | (options->bottoms ? KEY_BOTTOMS : 0);
+}
 
 /* With --all: the next key of the model. */
 static bool list_key(struct projecting *projecting, struct key_triggers *key)
@@ -69,7 +75,7 @@ static bool read_key(struct projecting *projecting, struct piece *piece, struct 
 {
     if (!triggers_next(&projecting->triggers, key)) {
         piece->token_counts = projecting->triggers.token_counts;
-        projecting->triggers.token_counts = NULL;
+        projecting->triggers.token_counts = (struct token_counts){0};
         return false;
     }
     if (key->top)
@@ -88,7 +94,7 @@ static bool take_piece(void *of_thread)
            && (projecting->reader ? read_key(projecting, piece, &piece->key[piece->count])
                                   : list_key(projecting, &piece->key[piece->count])))
         piece->count++;
-    return piece->count || piece->token_counts;
+    return piece->count || piece->token_counts.count;
 }
 
 /* v_i, a column of the layer's value matrix, as it is projected. */
@@ -99,37 +105,37 @@ static void gather_value(const struct model *model, enum projection_norm norm, s
     projection_norm(model, norm, value, 1);
 }
 
-/* The probabilities of some tokens. The caller frees them. */
-static float *probabilities(const float *log_probabilities, const uint32_t *tokens, size_t count)
+/* The probabilities of some tokens. */
+static void take_probabilities(const float *log_probabilities, const uint32_t *tokens, size_t count, float *p)
 {
-    float *p = new_array(count, sizeof *p);
     for (size_t i = 0; i < count; i++)
         p[i] = exponential(log_probabilities[tokens[i]]);
-    return p;
+}
+
+/* What the value promotes: room for it. */
+static void make_room(struct key_triggers *key, const struct options *options)
+{
+    key->tops = (size_t)options->tops;
+    key->bottoms = (size_t)options->bottoms;
+    fields_allocate(key_fields, value_groups(options), key);
 }
 
 static void annotate(struct key_triggers *key, const float *log_probabilities, size_t vocabulary,
                      const struct options *options, uint32_t bos)
 {
-    key->tops = (size_t)options->tops;
-    key->top = new_array(key->tops, sizeof *key->top);
+    make_room(key, options);
     projection_tops(log_probabilities, vocabulary, key->tops, key->top);
-    key->top_probability = probabilities(log_probabilities, key->top, key->tops);
-    if (options->bottoms) {
-        key->bottoms = (size_t)options->bottoms;
-        key->bottom = new_array(key->bottoms, sizeof *key->bottom);
+    take_probabilities(log_probabilities, key->top, key->tops, key->top_probability);
+    if (key->bottoms) {
         projection_bottoms(log_probabilities, vocabulary, key->bottoms, key->bottom);
-        key->bottom_probability = probabilities(log_probabilities, key->bottom, key->bottoms);
+        take_probabilities(log_probabilities, key->bottom, key->bottoms, key->bottom_probability);
     }
-
-    key->next_rank = new_array(key->count, sizeof *key->next_rank);
-    key->last_rank = new_array(key->count, sizeof *key->last_rank);
-    key->next_probability = new_array(key->count, sizeof *key->next_probability);
-    key->last_probability = new_array(key->count, sizeof *key->last_probability);
-    const uint32_t *end = key->prefix;
-    for (size_t i = 0; i < key->count; i++) {
-        end += key->position[i];
-        uint32_t next = key->next[i], last = key->position[i] ? end[-1] : bos;
+    if (!key->coefficient)
+        return;
+    fields_allocate(key_fields, KEY_RANKS, key);
+    for (struct prefix_walk prefix = key_prefixes(key, key->count); prefix_next(&prefix);) {
+        size_t i = prefix.index;
+        uint32_t next = key->next[i], last = prefix_last(&prefix, bos);
         key->next_rank[i] = projection_rank(log_probabilities, vocabulary, next);
         key->last_rank[i] = projection_rank(log_probabilities, vocabulary, last);
         key->next_probability[i] = exponential(log_probabilities[next]);
@@ -138,7 +144,8 @@ static void annotate(struct key_triggers *key, const float *log_probabilities, s
 }
 
 /* What annotate would find, where only the most probable token is asked for. */
-static void annotate_top(struct projection *projection, const float *values, struct piece *piece)
+static void annotate_top(struct projection *projection, const float *values, struct piece *piece,
+                         const struct options *options)
 {
     struct projection_question question[PROJECTION_ROWS];
     for (size_t i = 0; i < piece->count; i++)
@@ -146,38 +153,20 @@ static void annotate_top(struct projection *projection, const float *values, str
     projection_ask(projection, values, piece->count, question);
     for (size_t i = 0; i < piece->count; i++) {
         struct key_triggers *key = &piece->key[i];
-        key->tops = 1;
-        key->top = new_array(1, sizeof *key->top);
-        key->top_probability = new_array(1, sizeof *key->top_probability);
+        make_room(key, options);
         key->top[0] = question[i].top;
         key->top_probability[0] = exponential(question[i].top_log_probability);
     }
 }
 
-static void pack_value(msgpack_sbuffer *buffer, const struct key_triggers *key)
-{
-    pack_map(buffer, key->bottom ? 6 : 4);
-    pack_number(buffer, "layer", key->layer);
-    pack_number(buffer, "cell", key->cell);
-    pack_array(buffer, "top", key->top, key->tops, sizeof *key->top);
-    pack_array(buffer, "top_p", key->top_probability, key->tops, sizeof *key->top_probability);
-    if (key->bottom) {
-        pack_array(buffer, "bottom", key->bottom, key->bottoms, sizeof *key->bottom);
-        pack_array(buffer, "bottom_p", key->bottom_probability, key->bottoms, sizeof *key->bottom_probability);
-    }
-}
-
-static void pack_piece(const struct projecting *projecting, struct piece *piece, msgpack_sbuffer *buffer)
+static void pack_piece(struct piece *piece, msgpack_sbuffer *buffer)
 {
     for (size_t i = 0; i < piece->count; i++) {
-        if (projecting->reader)
-            key_triggers_pack(buffer, &piece->key[i]);
-        else
-            pack_value(buffer, &piece->key[i]);
+        fields_pack(buffer, key_fields, key_triggers_groups(&piece->key[i]), &piece->key[i]);
         key_triggers_free(&piece->key[i]);
     }
-    if (piece->token_counts)
-        token_counts_pack(buffer, piece->token_counts, projecting->model->config.vocabulary);
+    if (piece->token_counts.count)
+        fields_pack(buffer, token_counts_fields, 0, &piece->token_counts);
 }
 
 static void *worker_new(void *shared)
@@ -222,17 +211,18 @@ static void compute_piece(void *of_thread, struct turn *turn)
             annotate(&piece->key[i], worker->log_probabilities + i * vocabulary, vocabulary,
                      projecting->options, projecting->bos);
     } else {
-        annotate_top(worker->projection, worker->values, piece);
+        annotate_top(worker->projection, worker->values, piece, projecting->options);
     }
-    pack_piece(projecting, piece, &worker->buffer);
+    pack_piece(piece, &worker->buffer);
 }
 
 static void write_piece(void *of_thread)
 {
     struct worker *worker = of_thread;
     struct piece *piece = &worker->piece;
-    stream_append(worker->projecting->writer, &worker->buffer, piece->count + (piece->token_counts != NULL));
-    free(piece->token_counts);
+    size_t records = piece->count + (piece->token_counts.count != NULL);
+    stream_append(worker->projecting->writer, &worker->buffer, records);
+    fields_free(token_counts_fields, &piece->token_counts);
 }
 
 static json_t *make_header(const struct projecting *projecting)
@@ -242,18 +232,12 @@ static json_t *make_header(const struct projecting *projecting)
     json_t *header = header_new(reader ? "triggers" : "values", reader ? stream_header(reader) : NULL);
     header_set_model(header, projecting->model);
     json_put(header, "norm", json_string(projection_norm_words[options->norm]));
-    if (reader) {
-        header_declare_triggers(header, true);
-    } else {
-        header_declare(header, "top", "uint32", json_make("[s]", "tops"));
-        header_declare(header, "top_p", "float32", json_make("[s]", "tops"));
-    }
+    fields_declare(header, key_fields, reader ? KEY_TRIGGERS | KEY_TOPS | KEY_RANKS : KEY_TOPS, NULL);
     json_t *stage = json_make("{s:I, s:s}", "tops", (json_int_t)options->tops, "norm",
                               projection_norm_words[options->norm]);
     options_set_arithmetic(stage);
     if (options->bottoms) {
-        header_declare(header, "bottom", "uint32", json_make("[s]", "bottoms"));
-        header_declare(header, "bottom_p", "float32", json_make("[s]", "bottoms"));
+        fields_declare(header, key_fields, KEY_BOTTOMS, NULL);
         json_put(stage, "bottoms", json_integer((json_int_t)options->bottoms));
     }
     header_add_stage(header, "project-values", stage);

@@ -21,6 +21,7 @@
 #include "numeric/blas.h"
 #include "numeric/vector.h"
 #include "stream/activations.h"
+#include "stream/merging.h"
 #include "stream/records.h"
 #include "stream/stream.h"
 #include "table/statistics.h"
@@ -121,15 +122,16 @@ static void sink_write(struct sink *sink, const struct changes *changes)
     if (sink->writer && changes->count) {
         msgpack_sbuffer buffer;
         msgpack_sbuffer_init(&buffer);
-        changes_pack(&buffer, changes);
+        fields_pack(&buffer, changes_fields, 0, changes);
         stream_append(sink->writer, &buffer, 1);
         msgpack_sbuffer_destroy(&buffer);
     }
-    const uint32_t *prefix = changes->prefix;
-    for (size_t i = 0; sink->table && i < changes->count; prefix += changes->position[i], i++) {
+    struct prefix_walk prefix = prefixes_walk(changes->position, changes->prefix, changes->count);
+    while (sink->table && prefix_next(&prefix)) {
+        size_t i = prefix.index;
         table_number(sink->table, changes->sentence[i]);
         table_number(sink->table, changes->position[i]);
-        table_own_text(sink->table, tokenizer_text(sink->tokenizer, prefix, changes->position[i]));
+        table_own_text(sink->table, tokenizer_text(sink->tokenizer, prefix.token, prefix.length));
         table_own_text(sink->table, tokenizer_text(sink->tokenizer, &changes->old[i], 1));
         table_own_text(sink->table, tokenizer_text(sink->tokenizer, &changes->new[i], 1));
         table_real(sink->table, (double)changes->p_old[i]);
@@ -173,8 +175,8 @@ static bool take_batch(void *of_thread)
     while (activations_next_layer(activations, &worker->batch, &record, &layer)) {
         if (!worker->batch.has_rows || !record_has(&record, "resid") || !record_has(&record, "ffn"))
             stream_fail(record.reader, "the record lacks resid or ffn: forward-dump --emit resid,ffn gives them");
-        record_copy(&record, "resid", worker->resid + layer * count, count, sizeof *worker->resid);
-        record_copy(&record, "ffn", worker->ffn + layer * count, count, sizeof *worker->ffn);
+        activations_copy(activations, &worker->batch, &record, "resid", worker->resid + layer * count);
+        activations_copy(activations, &worker->batch, &record, "ffn", worker->ffn + layer * count);
         activations_check_finite(&record, "resid", worker->resid + layer * count, count);
         activations_check_finite(&record, "ffn", worker->ffn + layer * count, count);
     }
@@ -335,8 +337,8 @@ static void *worker_new(void *shared)
 static void worker_end(void *of_thread)
 {
     struct worker *worker = of_thread;
-    refinement_sums_add(&worker->refining->sums, &worker->sums);
-    refinement_sums_free(&worker->sums);
+    layer_sums_add(&refinement_kind, &worker->refining->sums, &worker->sums);
+    layer_sums_free(&refinement_kind, &worker->sums);
     changes_free(&worker->changes);
     projection_free(worker->projection);
     free(worker->resid);
@@ -358,8 +360,8 @@ static json_t *make_header(const struct refining *refining)
 {
     json_t *header = header_new(KIND, stream_header(refining->activations.stream));
     json_put(header, "arrays", json_object());
-    header_declare_changes(header);
-    refinement_sums_declare(header);
+    fields_declare(header, changes_fields, 0, NULL);
+    layer_sums_declare(&refinement_kind, header);
     json_t *stage = json_make("{s:s}", "norm", projection_norm_words[refining->options->norm]);
     options_set_arithmetic(stage);
     header_add_stage(header, "refinement-stats", stage);
@@ -377,7 +379,7 @@ static void write_refinement(const struct refinement_sums *sums, const char *pat
     struct table *table = table_open(path, columns);
     for (size_t i = 0; i < sums->layers; i++) {
         const struct refinement_layer_sums *layer = &sums->layer[i];
-        table_number(table, i + 1);
+        table_layer(table, i);
         table_number(table, layer->prefixes);
         table_real(table, share(layer->residual_is_final, layer->prefixes));
         table_real(table, exact_value(&layer->probability) / (double)layer->prefixes);
@@ -395,7 +397,7 @@ static void write_cases(const struct refinement_sums *sums, const char *path)
     struct table *table = table_open(path, columns);
     for (size_t i = 0; i < sums->layers; i++) {
         const struct refinement_layer_sums *layer = &sums->layer[i];
-        table_number(table, i + 1);
+        table_layer(table, i);
         table_number(table, layer->prefixes);
         for (size_t c = 0; c < CASES; c++)
             table_real(table, share(layer->cases[c], layer->prefixes));
@@ -411,7 +413,7 @@ static void write_settled(const struct refinement_sums *sums, const char *path)
     uint64_t total = histogram_total(&sums->settled), so_far = 0;
     for (size_t i = 0; i <= sums->layers; i++) {
         so_far += sums->settled.count[i];
-        table_number(table, i + 1);
+        table_layer(table, i);
         table_number(table, sums->settled.count[i]);
         table_real(table, share(sums->settled.count[i], total));
         table_real(table, share(so_far, total));
@@ -466,12 +468,12 @@ static void run(const struct options *options, const char *path)
 
     sink_close(&refining.sink);
     if (writer) {
-        refinement_sums_write(writer, &refining.sums);
+        layer_sums_write(&refinement_kind, writer, &refining.sums);
         stream_finish(writer, stream_trailer(stream));
     } else {
         write_tables(options, &refining.sums);
     }
-    refinement_sums_free(&refining.sums);
+    layer_sums_free(&refinement_kind, &refining.sums);
     activations_close(&refining.activations);
     stream_close(stream);
     json_decref(header);
@@ -501,9 +503,13 @@ static void part_next(struct part *part, const struct model_shape *shape, struct
         return;
     }
     struct refinement_sums more = refinement_sums_new(shape);
-    refinement_sums_read(part->reader, &record, part->changed, &more);
-    refinement_sums_add(sums, &more);
-    refinement_sums_free(&more);
+    layer_sums_read(&refinement_kind, part->reader, &record, &more);
+    uint64_t changed = more.settled.count[more.layers];
+    if (changed != part->changed)
+        stream_fail(part->reader, "it has %llu changed predictions, its sums say %llu",
+                    (unsigned long long)part->changed, (unsigned long long)changed);
+    layer_sums_add(&refinement_kind, sums, &more);
+    layer_sums_free(&refinement_kind, &more);
 }
 
 /* Writes the parts' changes in the order of the corpus, while all the rest adds up in sums. */
@@ -532,40 +538,37 @@ static void merge_parts(struct part *parts, size_t count, const struct model_sha
 
 static void merge(const struct options *options, char **paths, size_t count)
 {
-    struct merging *merging = merging_new();
-    struct stream_reader **readers = sums_open(merging, paths, count, KIND);
-    struct model_shape shape = shape_read(readers[0]);
-    struct refinement_sums sums = refinement_sums_new(&shape);
+    struct merging *merging = merging_new(KIND, paths, count);
     struct part *parts = new_array(count, sizeof *parts);
     for (size_t i = 0; i < count; i++)
-        parts[i].reader = readers[i];
+        parts[i].reader = merging_next(merging);
+    struct stream_reader *first = merging_first(merging);
+    struct model_shape shape = shape_read(first);
+    struct refinement_sums sums = refinement_sums_new(&shape);
     struct model *model = options->last_layer ? model_load(options->model) : NULL;
-    struct tokenizer *tokenizer = options->last_layer ? tokenizer_open(options->model, readers[0]) : NULL;
+    struct tokenizer *tokenizer = options->last_layer ? tokenizer_open(options->model, first) : NULL;
     if (model)
-        header_check_model(readers[0], model);
+        header_check_model(first, model);
     struct stream_writer *writer = options->sums
-        ? stream_create(options->output, options->gzip, stream_header(readers[0])) : NULL;
+        ? stream_create(options->output, options->gzip, stream_header(first)) : NULL;
     struct sink sink = sink_open(options, model, tokenizer, writer);
     merge_parts(parts, count, &shape, &sink, &sums);
     sink_close(&sink);
 
-    for (size_t i = 0; i < count; i++) {
-        merging_add(merging, readers[i]);
-        stream_close(readers[i]);
-    }
+    for (size_t i = 0; i < count; i++)
+        merging_add(merging, parts[i].reader);
     const json_t *counts = merging_counts(merging, options->partial);
     if (!options->sums)
         counts_need_sentences(counts, "the inputs");
     if (writer) {
-        refinement_sums_write(writer, &sums);
+        layer_sums_write(&refinement_kind, writer, &sums);
         stream_finish(writer, counts);
     } else {
         write_tables(options, &sums);
     }
     merging_free(merging);
-    free(readers);
     free(parts);
-    refinement_sums_free(&sums);
+    layer_sums_free(&refinement_kind, &sums);
     if (tokenizer)
         tokenizer_free(tokenizer);
     if (model)

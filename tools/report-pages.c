@@ -225,7 +225,7 @@ int main(int argc, char **argv)
         OPTION_MODEL(&options.model),
         {'o', "output", "DIR", "the directory to make, which appears only when complete", OPTION_TEXT,
          &options.output, 0, 0, NULL},
-        {'t', "top", "N", "triggers shown of each memory (default 25)", OPTION_NUMBER, &options.top, 1, MOST_TRIGGERS, NULL},
+        {'t', "top", "N", "triggers shown of each memory (default 25)", OPTION_NUMBER, &options.top, 1, MAX_TRIGGERS, NULL},
         {0, "tables", "DIR", "show the tables and figures/*.svg of this directory, those that are there", OPTION_IN,
          &options.tables, 0, 0, NULL},
         {0, "measures", "FILE", "show with each memory its row of this table with the columns layer, cell", OPTION_IN,

@@ -34,8 +34,8 @@ struct options {
 
 /* Of one key; not defined (NaN): of random prefixes without a corpus. */
 struct measures {
-    struct ngram end[MOST_NGRAM];     /* of n + 1 tokens */
-    double same_last[MOST_NGRAM];     /* share of the prefixes that end with it */
+    struct ngram end[MAX_NGRAM];     /* of n + 1 tokens */
+    double same_last[MAX_NGRAM];     /* share of the prefixes that end with it */
     double overlap, overlap_before;   /* before: without each prefix's last token */
 };
 
@@ -58,10 +58,8 @@ struct shallow {
 static void keep_key(struct shallow *shallow, struct key_triggers *triggers)
 {
     size_t count = triggers->count < shallow->options->top ? triggers->count : (size_t)shallow->options->top;
-    if (shallow->key_count == shallow->key_capacity) {
-        shallow->key_capacity = 2 * shallow->key_capacity + 1024;
-        shallow->keys = grow_array(shallow->keys, shallow->key_capacity, sizeof *shallow->keys);
-    }
+    shallow->keys = reserve_array(shallow->keys, &shallow->key_capacity, shallow->key_count + 1,
+                                  sizeof *shallow->keys);
     struct key *key = &shallow->keys[shallow->key_count++];
     *key = (struct key){triggers->layer, triggers->cell, {count, triggers->position, triggers->prefix}};
     triggers->position = triggers->prefix = NULL;
@@ -85,10 +83,10 @@ static void read_triggers(struct shallow *shallow, struct triggers_reader *reade
 static void choose_skipped(struct shallow *shallow, const struct triggers_reader *reader)
 {
     size_t vocabulary = reader->shape.vocabulary;
-    if (shallow->options->skip && !reader->token_counts)
+    if (shallow->options->skip && !reader->token_counts.count)
         stream_fail(reader->stream, "it does not tell how often tokens occur: only --skip-frequent 0 is possible");
     shallow->skip = shallow->options->skip
-        ? frequent_tokens(reader->token_counts, vocabulary, (size_t)shallow->options->skip)
+        ? frequent_tokens(reader->token_counts.count, vocabulary, (size_t)shallow->options->skip)
         : new_array(vocabulary, sizeof *shallow->skip);
 }
 
@@ -98,7 +96,7 @@ static struct measures measure(const struct prefixes *prefixes, const bool *skip
 {
     struct measures measures = {.overlap = common_tokens(prefixes, skip, 0),
                                 .overlap_before = common_tokens(prefixes, skip, 1)};
-    for (size_t n = 0; n < MOST_NGRAM; n++) {
+    for (size_t n = 0; n < MAX_NGRAM; n++) {
         measures.end[n] = common_end(prefixes, n + 1);
         measures.same_last[n] = share(measures.end[n].prefixes, prefixes->count);
     }
@@ -128,10 +126,10 @@ static void put_ngram(struct table *table, const struct tokenizer *tokenizer, co
 static void write_key(struct table *table, const struct tokenizer *tokenizer, const struct key *key,
                       const struct measures *found, const struct measures *random)
 {
-    table_number(table, key->layer + 1);
+    table_layer(table, key->layer);
     table_number(table, key->cell);
     table_number(table, key->prefixes.count);
-    for (size_t n = 0; n < MOST_NGRAM; n++) {
+    for (size_t n = 0; n < MAX_NGRAM; n++) {
         table_real(table, found->same_last[n]);
         put_ngram(table, tokenizer, &found->end[n], n + 1);
     }
@@ -144,11 +142,11 @@ static void write_key(struct table *table, const struct tokenizer *tokenizer, co
 static void write_ngrams(struct table *table, const struct shallow *shallow, const struct tokenizer *tokenizer,
                          const struct key *key)
 {
-    for (size_t n = 1; n <= MOST_NGRAM; n++) {
+    for (size_t n = 1; n <= MAX_NGRAM; n++) {
         struct ngram found[NGRAMS];
         size_t count = common_ngrams(&key->prefixes, n, shallow->skip, (size_t)shallow->options->least, found, NGRAMS);
         for (size_t i = 0; i < count; i++) {
-            table_number(table, key->layer + 1);
+            table_layer(table, key->layer);
             table_number(table, key->cell);
             table_number(table, n);
             table_number(table, found[i].prefixes);
@@ -159,7 +157,7 @@ static void write_ngrams(struct table *table, const struct shallow *shallow, con
 
 static void add_measures(struct measures *sums, const struct measures *measures)
 {
-    for (size_t n = 0; n < MOST_NGRAM; n++)
+    for (size_t n = 0; n < MAX_NGRAM; n++)
         sums->same_last[n] += measures->same_last[n];
     sums->overlap += measures->overlap;
     sums->overlap_before += measures->overlap_before;
@@ -170,15 +168,15 @@ static void write_layer(struct table *table, size_t layer, size_t count, const s
                         const struct measures *random)
 {
     double keys = (double)count;
-    table_number(table, layer + 1);
+    table_layer(table, layer);
     table_number(table, count);
-    for (size_t n = 0; n < MOST_NGRAM; n++)
+    for (size_t n = 0; n < MAX_NGRAM; n++)
         table_real(table, found->same_last[n] / keys);
     table_real(table, found->overlap / keys);
     table_real(table, random->overlap / keys);
     table_real(table, found->overlap_before / keys);
     table_real(table, random->overlap_before / keys);
-    for (size_t n = 0; n < MOST_NGRAM; n++)
+    for (size_t n = 0; n < MAX_NGRAM; n++)
         table_real(table, random->same_last[n] / keys);
 }
 
@@ -223,7 +221,7 @@ int main(int argc, char **argv)
     const struct option_spec specs[] = {
         OPTION_MODEL(&options.model),
         {'t', "top", "N", "only the N best triggers of each key (default 25)", OPTION_NUMBER, &options.top, 2,
-         MOST_TRIGGERS, NULL},
+         MAX_TRIGGERS, NULL},
         {0, "sample", "N", "only N random keys of each layer, of those with triggers (default 0: all)", OPTION_NUMBER,
          &options.sample, 0, 0, NULL},
         {0, "corpus", "FILE", "a tokens stream, or - for standard input, for the same measures of random prefixes", OPTION_IN, &options.corpus,

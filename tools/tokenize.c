@@ -45,7 +45,7 @@ struct packer {
     struct stream_writer *writer;
     msgpack_sbuffer buffer;
     struct batch batch;             /* being filled */
-    size_t sentence_capacity, token_capacity;
+    struct batch_capacity capacity;
     struct counts in_batch, taken;
     uint64_t batches;               /* so far, taken or not */
     struct hash *text;              /* of these */
@@ -92,8 +92,7 @@ static void flush_batch(struct packer *packer)
         note_taken(packer);
         struct counts *taken = &packer->taken;
         const struct counts *more = &packer->in_batch;
-        pack_map(&packer->buffer, batch_members(batch));
-        batch_pack(&packer->buffer, batch);
+        fields_pack(&packer->buffer, batch_fields, batch_groups(batch), batch);
         stream_append(packer->writer, &packer->buffer, 1);
         *taken = (struct counts){taken->sentences + batch->sentences, taken->tokens + batch->tokens,
                                  taken->unknown + more->unknown, taken->truncated + more->truncated,
@@ -131,16 +130,8 @@ static void pack_sentence(struct packer *packer, uint64_t sentence, const uint32
         flush_batch(packer);
     if (batch->sentences == 0)
         batch->id = sentence;
-    if (batch->sentences == packer->sentence_capacity) {
-        packer->sentence_capacity = 2 * packer->sentence_capacity + 64;
-        batch->length = grow_array(batch->length, packer->sentence_capacity, sizeof *batch->length);
-        if (packer->sample)
-            batch->sentence = grow_array(batch->sentence, packer->sentence_capacity, sizeof *batch->sentence);
-    }
-    if (batch->tokens + length > packer->token_capacity) {
-        packer->token_capacity = 2 * (batch->tokens + length);
-        batch->token = grow_array(batch->token, packer->token_capacity, sizeof *batch->token);
-    }
+    batch_reserve(batch, packer->sample ? BATCH_NUMBERED : 0, &packer->capacity, batch->sentences + 1,
+                  batch->tokens + length);
     uint32_t unknown = tokenizer_unknown(packer->tokenizer);
     for (size_t i = 0; i < length; i++) {
         batch->token[batch->tokens++] = tokens[i];
@@ -212,7 +203,6 @@ static json_t *make_header(const struct options *options, const struct tokenizer
     if (options->sample) {
         json_put(values, "sample", json_integer((json_int_t)options->sample));
         json_put(values, "seed", json_integer((json_int_t)options->seed));
-        header_declare(header, "sentence", "uint64", json_make("[s]", "sentences"));
     }
     if (options->mode == TEXT_RAW) { /* whose rules shape the sentences */
         json_put(values, "language", json_string(options->language));
@@ -224,7 +214,7 @@ static json_t *make_header(const struct options *options, const struct tokenizer
     json_put(header, "corpus", json_make("{s:o}", "name", name));
     json_put(header, "tokenizer", tokenizer_json(tokenizer, config));
     json_put(header, "batch", json_make("{s:I}", "positions", (json_int_t)options->batch));
-    header_declare_batch(header);
+    fields_declare(header, batch_fields, options->sample ? BATCH_NUMBERED : 0, NULL);
     header_add_stage(header, "tokenize", values);
     return header;
 }
@@ -279,7 +269,7 @@ int main(int argc, char **argv)
         {0, "name", "NAME", "the corpus' name, for the stream's header (default: text)", OPTION_TEXT, &options.name, 0, 0, NULL},
         {0, "batch", "N", "positions in a batch (default 512)", OPTION_NUMBER, &options.batch, 1, 1 << 20, NULL},
         {0, "max-length", "N", "tokens that a sentence may have (default 4096)", OPTION_NUMBER,
-         &options.max_length, 1, MOST_SENTENCE_TOKENS, NULL},
+         &options.max_length, 1, MAX_SENTENCE_TOKENS, NULL},
         {0, "long", "WHAT", "longer sentences: error (default), truncate or skip; the trailer counts them",
          OPTION_CHOICE, &options.long_sentences, 0, 0, long_words},
         {0, "limit", "N", "stop after N sentences", OPTION_NUMBER, &options.limit, 1, INT64_MAX, NULL},

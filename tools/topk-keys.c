@@ -44,10 +44,10 @@ struct search {
     struct key *keys;             /* by layer, then cell */
     size_t key_count;
     struct topk *topk;
-    uint64_t *token_counts;       /* vocabulary */
+    struct token_counts token_counts;
     struct activations_batch batch;
     struct topk_sentence **texts; /* of the batch's sentences; NULL where no key wanted one yet */
-    float *coefficient;           /* sentences or rows x cells: of the record at hand */
+    float *coefficient;           /* sentences or rows x cells: of the current record */
     uint16_t *argmax;             /* sentences x cells */
 };
 
@@ -119,7 +119,7 @@ static void begin_batch(struct search *search)
     const struct batch *tokens = &search->batch.tokens;
     search->texts = new_array(tokens->sentences, sizeof *search->texts);
     for (size_t i = 0; i < tokens->tokens; i++)
-        search->token_counts[tokens->token[i]]++;
+        search->token_counts.count[tokens->token[i]]++;
     input_count(stream_input(search->activations.stream), tokens->sentences, "sentences");
 }
 
@@ -136,7 +136,7 @@ static void read_coefficients(struct search *search, const struct record *record
                               size_t count, float worst)
 {
     search->coefficient = grow_array(search->coefficient, count, sizeof(float));
-    record_copy(record, name, search->coefficient, count, sizeof(float));
+    activations_copy(&search->activations, &search->batch, record, name, search->coefficient);
     bool right = true;
     for (size_t i = 0; i < count; i++)
         right &= fabsf(search->coefficient[i]) <= FLT_MAX || search->coefficient[i] == worst;
@@ -161,7 +161,7 @@ static void search_maxima(struct search *search, const struct record *record, si
     size_t cells = search->activations.cell_count, count = matrix_count(search->batch.tokens.sentences, cells);
     read_coefficients(search, record, "max", count, search->options->rank == RANK_MIN ? INFINITY : -INFINITY);
     search->argmax = grow_array(search->argmax, count, sizeof(uint16_t));
-    record_copy(record, "argmax", search->argmax, count, sizeof(uint16_t));
+    activations_copy(&search->activations, &search->batch, record, "argmax", search->argmax);
     const uint32_t *tokens = search->batch.tokens.token;
     for (size_t s = 0; s < search->batch.tokens.sentences; tokens += search->batch.tokens.length[s], s++)
         for (size_t k = key; k < end; k++) {
@@ -226,7 +226,8 @@ static void search_all(struct search *search)
 {
     struct record record;
     size_t layer;
-    search->token_counts = new_array(search->activations.shape.vocabulary, sizeof *search->token_counts);
+    search->token_counts.vocabulary = search->activations.shape.vocabulary;
+    fields_allocate(token_counts_fields, 0, &search->token_counts);
     search->topk = topk_new(search->key_count, (size_t)search->options->top, (enum rank)search->options->rank,
                             (float)search->options->threshold);
     while (activations_next_batch(&search->activations, &search->batch)) {
@@ -269,8 +270,8 @@ static void check_different(const struct key_triggers *key, bool every)
 }
 
 static void write_triggers(const struct options *options, const json_t *header, struct topk *topk,
-                           const struct key *keys, size_t key_count, const uint64_t *token_counts,
-                           size_t vocabulary, const json_t *counts, bool every)
+                           const struct key *keys, size_t key_count, const struct token_counts *token_counts,
+                           const json_t *counts, bool every)
 {
     struct stream_writer *writer = stream_create(options->output, options->gzip, header);
     msgpack_sbuffer buffer;
@@ -279,11 +280,11 @@ static void write_triggers(const struct options *options, const json_t *header, 
         struct key_triggers triggers = topk_take(topk, k, keys[k].layer, keys[k].cell);
         if (options->merge)
             check_different(&triggers, every);
-        key_triggers_pack(&buffer, &triggers);
+        fields_pack(&buffer, key_fields, KEY_TRIGGERS, &triggers);
         stream_append(writer, &buffer, 1);
         key_triggers_free(&triggers);
     }
-    token_counts_pack(&buffer, token_counts, vocabulary);
+    fields_pack(&buffer, token_counts_fields, 0, token_counts);
     stream_append(writer, &buffer, 1);
     stream_finish(writer, counts);
     msgpack_sbuffer_destroy(&buffer);
@@ -308,7 +309,8 @@ static json_t *make_header(const struct search *search)
     json_put(header, "prefixes", json_string(prefixes_words[options->prefixes]));
     json_put(header, "rank", json_string(rank_words[options->rank]));
     json_put(header, "arrays", json_object());
-    header_declare_triggers(header, false);
+    fields_declare(header, key_fields, KEY_TRIGGERS, NULL);
+    fields_declare(header, token_counts_fields, 0, NULL);
     header_add_stage(header, "topk-keys", values);
     return header;
 }
@@ -321,8 +323,8 @@ static void run_search(const struct options *options, const char *path)
     search_all(&search);
 
     json_t *header = make_header(&search);
-    write_triggers(options, header, search.topk, search.keys, search.key_count, search.token_counts,
-                   search.activations.shape.vocabulary, stream_trailer(stream), false);
+    write_triggers(options, header, search.topk, search.keys, search.key_count, &search.token_counts,
+                   stream_trailer(stream), false);
     json_decref(header);
     topk_free(search.topk);
     activations_close(&search.activations);
@@ -330,7 +332,7 @@ static void run_search(const struct options *options, const char *path)
     free(search.layers);
     free(search.cells);
     free(search.keys);
-    free(search.token_counts);
+    fields_free(token_counts_fields, &search.token_counts);
     free(search.coefficient);
     free(search.argmax);
 }
@@ -338,24 +340,19 @@ static void run_search(const struct options *options, const char *path)
 /* ---- merging ---- */
 
 struct merge {
-    struct merging *inputs;
     struct topk *topk;
-    struct key *keys;            /* of the first input */
-    size_t key_count, vocabulary;
-    uint64_t *token_counts;      /* vocabulary */
+    struct key *keys;            /* the first input's */
+    size_t key_count;
+    struct token_counts token_counts;
 };
 
-static void begin_merge(struct merge *merge, const struct triggers_reader *reader)
+static void begin_merge(struct merge *merge, const struct triggers_reader *first)
 {
-    bool first = !merging_header(merge->inputs);
-    merging_check_header(merge->inputs, reader->stream);
-    if (!first)
-        return;
-    merge->key_count = reader->keys;
-    merge->vocabulary = reader->shape.vocabulary;
-    merge->topk = topk_new(merge->key_count, reader->top, reader->rank, 0);
+    merge->key_count = first->keys;
+    merge->topk = topk_new(merge->key_count, first->top, first->rank, 0);
     merge->keys = new_array(merge->key_count, sizeof *merge->keys);
-    merge->token_counts = new_array(merge->vocabulary, sizeof *merge->token_counts);
+    merge->token_counts.vocabulary = first->shape.vocabulary;
+    fields_allocate(token_counts_fields, 0, &merge->token_counts);
 }
 
 /* Offers the triggers of key number index again; first: the input that names the keys. */
@@ -372,13 +369,12 @@ static void merge_key(struct merge *merge, const struct triggers_reader *reader,
     if (key->layer != triggers->layer || key->cell != triggers->cell)
         stream_fail(reader->stream, "layer %zu cell %zu stands where the first input has layer %zu cell %zu",
                     triggers->layer, triggers->cell, key->layer, key->cell);
-    const uint32_t *prefix = triggers->prefix;
-    for (size_t i = 0; i < triggers->count; prefix += triggers->position[i], i++) {
-        size_t position = triggers->position[i];
+    for (struct prefix_walk prefix = key_prefixes(triggers, triggers->count); prefix_next(&prefix);) {
+        size_t i = prefix.index, position = prefix.length;
         struct topk_sentence *text = NULL;
         uint32_t *tokens = new_array(position + 1, sizeof *tokens);
         if (position)
-            memcpy(tokens, prefix, position * sizeof *tokens);
+            memcpy(tokens, prefix.token, position * sizeof *tokens);
         tokens[position] = triggers->next[i];
         topk_offer(merge->topk, index, triggers->coefficient[i], triggers->sentence[i], triggers->position[i],
                    tokens, position + 1, &text);
@@ -388,44 +384,48 @@ static void merge_key(struct merge *merge, const struct triggers_reader *reader,
     }
 }
 
-static void merge_input(struct merge *merge, const char *path, bool first)
+static void merge_input(struct merge *merge, struct stream_reader *stream, bool first)
 {
-    struct stream_reader *stream = stream_open(path, "triggers");
     struct triggers_reader reader = triggers_open(stream);
     struct key_triggers triggers;
-    begin_merge(merge, &reader);
+    if (first)
+        begin_merge(merge, &reader);
     for (size_t index = 0; triggers_next(&reader, &triggers); index++) {
         merge_key(merge, &reader, &triggers, index, first);
         key_triggers_free(&triggers);
     }
-    for (size_t i = 0; reader.token_counts && i < merge->vocabulary; i++)
-        count_add(&merge->token_counts[i], reader.token_counts[i]);
-    merging_add(merge->inputs, stream);
+    if (reader.token_counts.count)
+        fields_add(token_counts_fields, 0, &merge->token_counts, &reader.token_counts);
     triggers_close(&reader);
-    stream_close(stream);
 }
 
 static void run_merge(const struct options *options, char **paths, size_t count)
 {
-    struct merge merge = {.inputs = merging_new()};
-    for (size_t i = 0; i < count; i++)
-        merge_input(&merge, strcmp(paths[i], "-") ? paths[i] : NULL, i == 0);
-    const json_t *header = merging_header(merge.inputs);
-    const json_t *counts = merging_counts(merge.inputs, options->partial);
+    struct merging *merging = merging_new("triggers", paths, count);
+    struct merge merge = {0};
+    struct stream_reader *stream;
+    while ((stream = merging_next(merging))) {
+        merge_input(&merge, stream, stream == merging_first(merging));
+        merging_add(merging, stream);
+        merging_close(merging, stream);
+    }
+    const json_t *header = stream_header(merging_first(merging));
+    const json_t *counts = merging_counts(merging, options->partial);
     const char *prefixes = json_string_value(json_object_get(header, "prefixes"));
-    write_triggers(options, header, merge.topk, merge.keys, merge.key_count, merge.token_counts,
-                   merge.vocabulary, counts, prefixes && !strcmp(prefixes, "every"));
-    merging_free(merge.inputs);
+    write_triggers(options, header, merge.topk, merge.keys, merge.key_count, &merge.token_counts, counts,
+                   prefixes && !strcmp(prefixes, "every"));
+    merging_free(merging);
     topk_free(merge.topk);
     free(merge.keys);
-    free(merge.token_counts);
+    fields_free(token_counts_fields, &merge.token_counts);
 }
 
 int main(int argc, char **argv)
 {
     struct options options = {.prefixes = -1, .seed = 1};
     const struct option_spec specs[] = {
-        {'t', "top", "N", "triggers kept of each key (default 25)", OPTION_NUMBER, &options.top, 1, MOST_TRIGGERS, NULL},
+        {'t', "top", "N", "triggers kept of each key (default 25)", OPTION_NUMBER, &options.top, 1,
+         MAX_TRIGGERS, NULL},
         {0, "prefixes", "WHICH", "one prefix a sentence (default: sentence), or every prefix, which needs coef",
          OPTION_CHOICE, &options.prefixes, 0, 0, prefixes_words},
         {0, "rank", "HOW", "best are the largest coefficients (default: value), absolute values (abs), or the lowest (min)",
@@ -457,8 +457,6 @@ int main(int argc, char **argv)
         options.top = DEFAULT_TOP;
     if (options.prefixes < 0)
         options.prefixes = PREFIXES_SENTENCE;
-    if (options.merge && first == argc)
-        die_usage("--merge needs the names of its inputs");
     if (options.merge)
         run_merge(&options, argv + first, (size_t)(argc - first));
     else

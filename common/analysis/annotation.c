@@ -11,7 +11,7 @@
 enum column { READER, MODEL, LAYER, CELL, TRIGGERS, PATTERN, KIND, DESCRIPTION, SHOWS };
 static const char *const columns[] = {"reader", "model", "layer", "cell", "triggers", "pattern", "kind", "description",
                                       "shows", NULL};
-enum { MOST_LAYERS_OR_CELLS = 1 << 26, MOST_PATTERNS = 1000000 };
+enum { MAX_LAYERS_OR_CELLS = 1 << 26, MAX_PATTERNS = 1000000 };
 
 /* A row as it stands in a file. */
 struct pattern {
@@ -70,10 +70,10 @@ static struct pattern read_pattern(const struct table_in *table, const struct ta
         .place = place,
         .reader = row->field[READER],
         .model = row->field[MODEL],
-        .layer = number_field(place, row, LAYER, 1, MOST_LAYERS_OR_CELLS) - 1,
-        .cell = number_field(place, row, CELL, 0, MOST_LAYERS_OR_CELLS - 1),
-        .triggers = number_field(place, row, TRIGGERS, 1, MOST_SHOWN_TRIGGERS),
-        .number = number_field(place, row, PATTERN, 0, MOST_PATTERNS),
+        .layer = number_field(place, row, LAYER, 1, MAX_LAYERS_OR_CELLS) - 1,
+        .cell = number_field(place, row, CELL, 0, MAX_LAYERS_OR_CELLS - 1),
+        .triggers = number_field(place, row, TRIGGERS, 1, MAX_SHOWN_TRIGGERS),
+        .number = number_field(place, row, PATTERN, 0, MAX_PATTERNS),
         .description = row->field[DESCRIPTION],
         .shows = row->field[SHOWS],
     };

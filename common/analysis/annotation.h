@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 enum {
-    MOST_SHOWN_TRIGGERS = 10000, /* of one key */
+    MAX_SHOWN_TRIGGERS = 10000, /* of one key */
     LEAST_PATTERN_TRIGGERS = 3,  /* that must show a pattern (paper, section 3.2) */
 };
 

@@ -25,9 +25,8 @@ void changes_add(struct changes *changes, uint64_t sentence, uint32_t position, 
                  const struct projection_question *residual, const struct projection_question *output);
 void changes_free(struct changes *changes);
 
-/* A record of them, which has at least one. */
-void changes_pack(msgpack_sbuffer *buffer, const struct changes *changes);
-void header_declare_changes(json_t *header);
+/* Their record, which has at least one. */
+extern const struct field changes_fields[];
 
 /* Reads and checks such a record. The caller frees. */
 struct changes changes_read(const struct record *record, const struct model_shape *shape);

@@ -1,6 +1,7 @@
 #include "analysis/prefixes.h"
 
 #include "base/messages.h"
+#include "stream/records.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -12,17 +13,22 @@ void prefixes_free(struct prefixes *prefixes)
     *prefixes = (struct prefixes){0};
 }
 
+static struct prefix_walk walk(const struct prefixes *prefixes)
+{
+    return prefixes_walk(prefixes->length, prefixes->token, prefixes->count);
+}
+
 /* ---- n-grams ---- */
 
 struct occurrence {
-    uint32_t token[MOST_NGRAM]; /* behind the n-gram 0 */
+    uint32_t token[MAX_NGRAM]; /* behind the n-gram 0 */
     uint32_t prefix;
 };
 
 static int by_token(const void *a, const void *b)
 {
     const struct occurrence *left = a, *right = b;
-    for (size_t i = 0; i < MOST_NGRAM; i++)
+    for (size_t i = 0; i < MAX_NGRAM; i++)
         if (left->token[i] != right->token[i])
             return left->token[i] < right->token[i] ? -1 : 1;
     return left->prefix < right->prefix ? -1 : left->prefix > right->prefix;
@@ -70,12 +76,9 @@ struct ngram common_end(const struct prefixes *prefixes, size_t n)
     struct occurrence *ends = new_array(prefixes->count, sizeof *ends);
     struct ngram best = {.prefixes = 0};
     size_t count = 0;
-    const uint32_t *end = prefixes->token;
-    for (size_t i = 0; i < prefixes->count; i++) {
-        end += prefixes->length[i];
-        if (prefixes->length[i] >= n)
-            ends[count++] = occurrence_at(end - n, n, i);
-    }
+    for (struct prefix_walk prefix = walk(prefixes); prefix_next(&prefix);)
+        if (prefix.length >= n)
+            ends[count++] = occurrence_at(prefix.token + prefix.length - n, n, prefix.index);
     most_common(ends, count, 1, &best, 1);
     free(ends);
     return best;
@@ -102,11 +105,10 @@ size_t common_ngrams(const struct prefixes *prefixes, size_t n, const bool *skip
 {
     struct occurrence *all = new_array(total_length(prefixes), sizeof *all);
     size_t count = 0;
-    const uint32_t *token = prefixes->token;
-    for (size_t i = 0; i < prefixes->count; token += prefixes->length[i], i++)
-        for (size_t j = 0; j + n <= prefixes->length[i]; j++)
-            if (!all_skipped(token + j, n, skip))
-                all[count++] = occurrence_at(token + j, n, i);
+    for (struct prefix_walk prefix = walk(prefixes); prefix_next(&prefix);)
+        for (size_t j = 0; j + n <= prefix.length; j++)
+            if (!all_skipped(prefix.token + j, n, skip))
+                all[count++] = occurrence_at(prefix.token + j, n, prefix.index);
     count = most_common(all, count, least, found, room);
     free(all);
     return count;
@@ -155,11 +157,10 @@ double common_tokens(const struct prefixes *prefixes, const bool *skip, uint32_t
     uint32_t **set = new_array(prefixes->count, sizeof *set);
     size_t *size = new_array(prefixes->count, sizeof *size);
     double sum = 0;
-    const uint32_t *token = prefixes->token;
-    for (size_t i = 0; i < prefixes->count; token += prefixes->length[i], i++) {
-        uint32_t length = prefixes->length[i] > left_out ? prefixes->length[i] - left_out : 0;
-        set[i] = sets + (token - prefixes->token);
-        size[i] = token_set(token, length, skip, set[i]);
+    for (struct prefix_walk prefix = walk(prefixes); prefix_next(&prefix);) {
+        size_t i = prefix.index, length = prefix.length > left_out ? prefix.length - left_out : 0;
+        set[i] = sets + (prefix.token - prefixes->token);
+        size[i] = token_set(prefix.token, length, skip, set[i]);
         for (size_t j = 0; j < i; j++)
             sum += jaccard(set[i], size[i], set[j], size[j]);
     }

@@ -17,11 +17,11 @@ struct prefixes {
 
 void prefixes_free(struct prefixes *prefixes);
 
-enum { MOST_NGRAM = 3 };
+enum { MAX_NGRAM = 3 };
 
 /* An n-gram, and how many of the prefixes have it. */
 struct ngram {
-    uint32_t token[MOST_NGRAM];
+    uint32_t token[MAX_NGRAM];
     size_t prefixes;
 };
 

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_SENTENCES = 10000 };
+enum { MAX_SENTENCES = 10000 };
 
 struct sentence {
     struct sampled_sentence sampled;
@@ -39,7 +39,7 @@ struct random_prefixes *random_prefixes_read(const char *path, const struct stre
     if (strcmp(header_text(reader, "tokenizer", "id"), header_text(like, "tokenizer", "id")))
         stream_fail(reader, "made with another tokenizer than the triggers");
     struct random_prefixes *random = new_array(1, sizeof *random);
-    *random = (struct random_prefixes){.seed = seed, .sample = sentence_sample_new(MOST_SENTENCES, seed)};
+    *random = (struct random_prefixes){.seed = seed, .sample = sentence_sample_new(MAX_SENTENCES, seed)};
     struct record record;
     while (stream_next(reader, &record)) {
         struct batch batch = batch_read(&record, vocabulary);

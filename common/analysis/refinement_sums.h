@@ -6,13 +6,14 @@
 #define FFKV_REFINEMENT_SUMS_H
 
 #include "stream/records.h"
-#include "stream/sums.h"
+#include "stream/layer_sums.h"
 
 /* What a layer's output predicts (figure 11). */
 enum { CASE_RESIDUAL, CASE_FFN, CASE_AGREEMENT, CASE_COMPOSITION, CASES };
 
 /* Of one layer. */
 struct refinement_layer_sums {
+    size_t layer;
     uint64_t prefixes, residual_is_final;
     uint64_t cases[CASES];
     struct exact_sum probability;         /* p(r^l) of the final token */
@@ -22,25 +23,13 @@ struct refinement_layer_sums {
 struct refinement_sums {
     size_t layers;
     struct refinement_layer_sums *layer; /* layers */
-    struct histogram settled;  /* layers + 1: prefixes by the first layer whose residual, and all after, predict the final token */
+    /* layers + 1: prefixes by the first layer whose residual, and all after, predict the final token */
+    struct histogram settled;
     struct exact_sum surprise; /* -log p of the next token */
     uint64_t next_is_top;
 };
+extern const struct sums_kind refinement_kind;
 
 /* All 0. */
 struct refinement_sums refinement_sums_new(const struct model_shape *shape);
-void refinement_sums_free(struct refinement_sums *sums);
-void refinement_sums_add(struct refinement_sums *sums, const struct refinement_sums *more);
-
-/* Declares the arrays of the records. */
-void refinement_sums_declare(json_t *header);
-void refinement_sums_write(struct stream_writer *writer, const struct refinement_sums *sums);
-
-/*
- * Reads what a stream has from the record behind its changes on, into sums that are 0.
- * changed: how many changes there were. What contradicts itself ends the program.
- */
-void refinement_sums_read(struct stream_reader *reader, struct record *record, uint64_t changed,
-                          struct refinement_sums *sums);
-
 #endif

@@ -5,31 +5,24 @@
 #include <math.h>
 #include <stdlib.h>
 
-void sentence_keys_pack(msgpack_sbuffer *buffer, const struct sentence_keys *keys, size_t sentences)
-{
-    pack_array(buffer, "key_layer", keys->layer, sentences, sizeof *keys->layer);
-    pack_array(buffer, "key_cell", keys->cell, sentences, sizeof *keys->cell);
-    pack_array(buffer, "key_coef", keys->coefficient, sentences, sizeof *keys->coefficient);
-    pack_array(buffer, "key_change", keys->change, sentences, sizeof *keys->change);
-}
+const struct field sentence_keys_fields[] = {
+    FIELD_ARRAY(struct sentence_keys, layer, "key_layer", "sentences", sentences, 0),
+    FIELD_ARRAY(struct sentence_keys, cell, "key_cell", "sentences", sentences, 0),
+    FIELD_ARRAY(struct sentence_keys, coefficient, "key_coef", "sentences", sentences, 0),
+    FIELD_ARRAY(struct sentence_keys, change, "key_change", "sentences", sentences, 0),
+    FIELD_END,
+};
 
-/* An array of one element a sentence. */
-static void *array_of(const struct record *record, const char *name, size_t sentences, size_t size)
-{
-    void *elements = new_array(sentences, size);
-    record_copy(record, name, elements, sentences, size);
-    return elements;
-}
+const struct field key_coefficients_fields[] = {
+    FIELD_ARRAY(struct key_coefficients, coefficient, "key", "sentences", sentences, 0),
+    FIELD_END,
+};
 
 struct sentence_keys sentence_keys_read(const struct record *record, size_t sentences, size_t layers,
                                         size_t d_ff, size_t changes)
 {
-    struct sentence_keys keys = {
-        .layer = array_of(record, "key_layer", sentences, sizeof *keys.layer),
-        .cell = array_of(record, "key_cell", sentences, sizeof *keys.cell),
-        .coefficient = array_of(record, "key_coef", sentences, sizeof *keys.coefficient),
-        .change = array_of(record, "key_change", sentences, sizeof *keys.change),
-    };
+    struct sentence_keys keys = {.sentences = sentences};
+    fields_read(record, sentence_keys_fields, 0, &keys);
     for (size_t s = 0; s < sentences; s++) {
         if (keys.layer[s] >= layers || keys.cell[s] >= d_ff)
             stream_fail(record->reader, "sentence %zu of the batch has layer %u cell %u; the model has %zu layers of %zu cells",
@@ -45,20 +38,14 @@ struct sentence_keys sentence_keys_read(const struct record *record, size_t sent
 
 void sentence_keys_free(struct sentence_keys *keys)
 {
-    free(keys->layer);
-    free(keys->cell);
-    free(keys->coefficient);
-    free(keys->change);
+    fields_free(sentence_keys_fields, keys);
     *keys = (struct sentence_keys){0};
 }
 
 void header_set_changes(json_t *header, json_t *names)
 {
     json_put(header, "changes", names);
-    header_declare(header, "key_layer", "uint32", json_make("[s]", "sentences"));
-    header_declare(header, "key_cell", "uint32", json_make("[s]", "sentences"));
-    header_declare(header, "key_coef", "float32", json_make("[s]", "sentences"));
-    header_declare(header, "key_change", "uint32", json_make("[s]", "sentences"));
+    fields_declare(header, sentence_keys_fields, 0, NULL);
 }
 
 const json_t *header_changes(const struct stream_reader *reader)

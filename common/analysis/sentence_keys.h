@@ -6,26 +6,34 @@
 #ifndef FFKV_SENTENCE_KEYS_H
 #define FFKV_SENTENCE_KEYS_H
 
+#include "stream/fields.h"
 #include "stream/stream.h"
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* Of a batch's sentences. */
+/* The keys of a batch's sentences. */
 struct sentence_keys {
+    size_t sentences;
     uint32_t *layer, *cell;
     float *coefficient; /* of the key and the unchanged prefix; finite, not 0 */
-    uint32_t *change;   /* the place of its name in the header's changes */
+    uint32_t *change;   /* the index of its name in the header's changes */
 };
 
 /* Further members of a tokens record. */
-enum { SENTENCE_KEYS_MEMBERS = 4 };
-void sentence_keys_pack(msgpack_sbuffer *buffer, const struct sentence_keys *keys, size_t sentences);
+extern const struct field sentence_keys_fields[];
 
 /* The same, checked against the model's layers and d_ff and the number of changes. */
 struct sentence_keys sentence_keys_read(const struct record *record, size_t sentences, size_t layers,
                                         size_t d_ff, size_t changes);
 void sentence_keys_free(struct sentence_keys *keys);
+
+/* The record behind a batch's, of forward-dump --emit key: what became of the coefficients. */
+struct key_coefficients {
+    size_t sentences;
+    float *coefficient; /* of the sentence's key at its last position */
+};
+extern const struct field key_coefficients_fields[];
 
 /* Gives a header its list of changes, which it takes over, and declares the arrays. */
 void header_set_changes(json_t *header, json_t *names);

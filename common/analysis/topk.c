@@ -150,11 +150,7 @@ struct key_triggers topk_take(struct topk *topk, size_t key, size_t layer, size_
         qsort(best, count, sizeof *best, best_first);
     for (size_t i = 0; i < count; i++)
         triggers.prefix_tokens += best[i].position;
-    triggers.coefficient = new_array(count, sizeof *triggers.coefficient);
-    triggers.sentence = new_array(count, sizeof *triggers.sentence);
-    triggers.position = new_array(count, sizeof *triggers.position);
-    triggers.next = new_array(count, sizeof *triggers.next);
-    triggers.prefix = new_array(triggers.prefix_tokens, sizeof *triggers.prefix);
+    fields_allocate(key_fields, KEY_TRIGGERS, &triggers);
     uint32_t *prefix = triggers.prefix;
     for (size_t i = 0; i < count; i++) {
         triggers.coefficient[i] = best[i].coefficient;

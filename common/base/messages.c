@@ -22,10 +22,10 @@ const char *program_name(void)
     return the_program_name;
 }
 
-enum { MOST_LINE = 4096 };
+enum { MAX_LINE = 4096 };
 
 /* What a file says goes into messages: it must not make lines or steer the terminal. */
-static void end_line(char line[MOST_LINE])
+static void end_line(char line[MAX_LINE])
 {
     for (char *character = line; *character; character++)
         if ((unsigned char)*character < ' ' || *character == 0x7f)
@@ -36,7 +36,7 @@ static void end_line(char line[MOST_LINE])
 static void say(const char *format, va_list arguments)
 {
     /* One write, so that the messages of a pipeline's stages do not mix. */
-    char line[MOST_LINE];
+    char line[MAX_LINE];
     int used = snprintf(line, sizeof line, "%s: ", the_program_name);
     vsnprintf(line + used, sizeof line - (size_t)used - 1, format, arguments);
     end_line(line);
@@ -104,14 +104,14 @@ void at_every_end(void (*function)(void))
 }
 
 /* Appends as much of text as there is room for, and leaves room for a line's end. */
-static void append(char line[MOST_LINE], const char *text)
+static void append(char line[MAX_LINE], const char *text)
 {
-    strncat(line, text, MOST_LINE - 2 - strlen(line));
+    strncat(line, text, MAX_LINE - 2 - strlen(line));
 }
 
 void die_in_handler(const char *subject, const char *message)
 {
-    char line[MOST_LINE] = "";
+    char line[MAX_LINE] = "";
     be_the_last();
     if (clean_up)
         clean_up();
@@ -142,6 +142,21 @@ void *grow_array(void *array, size_t count, size_t size)
     if (!grown)
         die("out of memory (%zu items of %zu bytes)", count, size);
     return grown;
+}
+
+size_t larger_capacity(size_t capacity, size_t count)
+{
+    enum { SMALLEST = 16 };
+    size_t larger = capacity > SIZE_MAX / 2 ? SIZE_MAX : capacity < SMALLEST / 2 ? SMALLEST : 2 * capacity;
+    return larger < count ? count : larger;
+}
+
+void *reserve_array(void *array, size_t *capacity, size_t count, size_t size)
+{
+    if (count <= *capacity)
+        return array;
+    *capacity = larger_capacity(*capacity, count);
+    return grow_array(array, *capacity, size);
 }
 
 size_t matrix_count(size_t rows, size_t columns)

@@ -48,6 +48,15 @@ void at_every_end(void (*function)(void));
 void *new_array(size_t count, size_t size);
 void *grow_array(void *array, size_t count, size_t size);
 
+/*
+ * The array with room for at least count items; *capacity, for how many there is room, 0 for
+ * NULL, doubles, so that adding one after the other takes linear time.
+ */
+void *reserve_array(void *array, size_t *capacity, size_t count, size_t size);
+
+/* That doubling: at least count, which is more than capacity. */
+size_t larger_capacity(size_t capacity, size_t count);
+
 /* The count of a matrix: rows * columns. Ends the program when that overflows. */
 size_t matrix_count(size_t rows, size_t columns);
 

@@ -58,25 +58,20 @@ void report_index_add(struct report_index *index, const struct key_triggers *key
         posting.strength = key->top_probability[i];
         postings_offer(&index->value, key->top[i], posting);
     }
-    if (key->prefix_tokens > index->distinct_capacity) {
-        index->distinct_capacity = key->prefix_tokens;
-        index->distinct = grow_array(index->distinct, index->distinct_capacity, sizeof *index->distinct);
-    }
+    index->distinct = reserve_array(index->distinct, &index->distinct_capacity, key->prefix_tokens,
+                                    sizeof *index->distinct);
     size_t distinct = 0;
-    const uint32_t *end = key->prefix;
-    for (size_t i = 0; i < count; i++) {
-        end += key->position[i];
+    for (struct prefix_walk prefix = key_prefixes(key, count); prefix_next(&prefix);) {
         index->triggers_seen++;
-        if (key->position[i])
-            count_token(index, end[-1], &distinct);
+        if (prefix.length) /* of BOS nothing is to be found */
+            count_token(index, prefix.token[prefix.length - 1], &distinct);
     }
     offer_counts(index, &index->last, posting, distinct);
     distinct = 0;
-    const uint32_t *next = key->prefix;
-    for (size_t i = 0; i < count; i++) {
+    for (struct prefix_walk prefix = key_prefixes(key, count); prefix_next(&prefix);) {
         index->triggers_seen++;
-        for (size_t j = 0; j < key->position[i]; j++)
-            count_token(index, *next++, &distinct);
+        for (size_t j = 0; j < prefix.length; j++)
+            count_token(index, prefix.token[j], &distinct);
     }
     offer_counts(index, &index->anywhere, posting, distinct);
 }

@@ -156,12 +156,13 @@ static json_t *distribution_json(struct report_memories *memories, const uint32_
 }
 
 /* [coefficient, sentence, next token, its rank in the value's distribution, "prefix's tokens"] */
-static json_t *trigger_json(struct report_memories *memories, const struct key_triggers *key, size_t trigger,
-                            const uint32_t *prefix)
+static json_t *trigger_json(struct report_memories *memories, const struct key_triggers *key,
+                            const struct prefix_walk *prefix)
 {
     struct numbers tokens = {0};
-    for (size_t i = 0; i < key->position[trigger]; i++)
-        numbers_add_integer(&tokens, place_of(memories, &memories->group_tokens, prefix[i]));
+    const size_t trigger = prefix->index;
+    for (size_t i = 0; i < prefix->length; i++)
+        numbers_add_integer(&tokens, place_of(memories, &memories->group_tokens, prefix->token[i]));
     return json_make("[o, I, o, I, o]", real(key->coefficient[trigger]), (json_int_t)key->sentence[trigger],
                      refer(memories, &memories->group_tokens, key->next[trigger]), (json_int_t)key->next_rank[trigger],
                      numbers_take(&tokens));
@@ -171,9 +172,8 @@ static void add_memory(struct report_memories *memories, const struct key_trigge
                        json_t *measures, json_t *annotations)
 {
     json_t *triggers = json_make("[]");
-    const uint32_t *prefix = key->prefix;
-    for (size_t i = 0; i < count; prefix += key->position[i++])
-        json_add(triggers, trigger_json(memories, key, i, prefix));
+    for (struct prefix_walk prefix = key_prefixes(key, count); prefix_next(&prefix);)
+        json_add(triggers, trigger_json(memories, key, &prefix));
     json_t *memory = json_make(
         "{s:I, s:o, s:o, s:o}", "cell", (json_int_t)key->cell, "triggers", triggers,
         "top", distribution_json(memories, key->top, key->top_probability, key->tops),

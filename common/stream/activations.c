@@ -5,6 +5,29 @@
 
 #include <stdlib.h>
 
+const struct field rows_fields[] = {
+    FIELD_ARRAY(struct activations_batch, row_sentence, "row_sentence", "rows", rows, 0),
+    FIELD_ARRAY(struct activations_batch, row_position, "row_position", "rows", rows, 0),
+    FIELD_END,
+};
+
+const struct field layer_fields[] = {
+    FIELD_INTEGER(struct layer_record, layer, "layer", FIELD_NUMBER),
+    FIELD_MATRIX(struct layer_record, max, "max", "sentences", sentences, cells, LAYER_MAX),
+    FIELD_MATRIX(struct layer_record, argmax, "argmax", "sentences", sentences, cells, LAYER_MAX),
+    FIELD_MATRIX(struct layer_record, coefficient, "coef", "rows", rows, cells, LAYER_COEF),
+    FIELD_MATRIX(struct layer_record, resid, "resid", "rows", rows, d_model, LAYER_RESID),
+    FIELD_MATRIX(struct layer_record, ffn, "ffn", "rows", rows, d_model, LAYER_FFN),
+    FIELD_END,
+};
+
+const struct field predictions_fields[] = {
+    FIELD_ARRAY(struct predictions, next_log_probability, "next_logp", "rows", rows, 0),
+    FIELD_ARRAY(struct predictions, top, "top", "rows", rows, 0),
+    FIELD_ARRAY(struct predictions, top_log_probability, "top_logp", "rows", rows, 0),
+    FIELD_END,
+};
+
 struct activations_reader activations_open(struct stream_reader *stream)
 {
     struct activations_reader reader = {.stream = stream, .shape = shape_read(stream)};
@@ -25,9 +48,7 @@ void activations_close(struct activations_reader *reader)
 static void read_rows(const struct record *record, struct activations_batch *batch)
 {
     const struct batch *tokens = &batch->tokens;
-    batch->row_sentence = record_array(record, "row_sentence", sizeof *batch->row_sentence, &batch->rows);
-    batch->row_position = new_array(batch->rows, sizeof *batch->row_position);
-    record_copy(record, "row_position", batch->row_position, batch->rows, sizeof *batch->row_position);
+    fields_read(record, rows_fields, 0, batch);
     for (size_t r = 0; r < batch->rows; r++) {
         uint32_t s = batch->row_sentence[r];
         if (s >= tokens->sentences || batch->row_position[r] >= tokens->length[s]
@@ -59,8 +80,7 @@ bool activations_next_batch(struct activations_reader *reader, struct activation
 void activations_batch_free(struct activations_batch *batch)
 {
     batch_free(&batch->tokens);
-    free(batch->row_sentence);
-    free(batch->row_position);
+    fields_free(rows_fields, batch);
     *batch = (struct activations_batch){0};
 }
 
@@ -83,6 +103,14 @@ bool activations_next_layer(struct activations_reader *reader, struct activation
         stream_fail(reader->stream, "layer %zu is out of order", *layer);
     batch->layers_seen++;
     return true;
+}
+
+void activations_copy(const struct activations_reader *reader, const struct activations_batch *batch,
+                      const struct record *record, const char *name, void *elements)
+{
+    const struct layer_record counts = {.sentences = batch->tokens.sentences, .rows = batch->rows,
+                                        .cells = reader->cell_count, .d_model = reader->shape.d_model};
+    fields_copy(record, layer_fields, name, &counts, elements);
 }
 
 void activations_check_finite(const struct record *record, const char *name, const float *elements, size_t count)

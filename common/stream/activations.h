@@ -27,6 +27,30 @@ struct activations_batch {
     size_t layers_seen;
 };
 
+/* Further members of the batch's tokens record, where it has rows. */
+extern const struct field rows_fields[];
+
+/* A layer's record, which has what was asked for. */
+enum { LAYER_MAX = 1, LAYER_COEF = 2, LAYER_RESID = 4, LAYER_FFN = 8 };
+struct layer_record {
+    size_t layer;
+    size_t sentences, rows, cells, d_model;
+    float *max;                /* sentences x cells: the best coefficient by rank */
+    uint16_t *argmax;          /* sentences x cells: its position */
+    const float *coefficient;  /* rows x cells */
+    const float *resid, *ffn;  /* rows x d_model */
+};
+extern const struct field layer_fields[];
+
+/* The record behind the layers': the model's predictions. */
+struct predictions {
+    size_t rows;
+    float *next_log_probability; /* rows: of the next token */
+    uint32_t *top;               /* rows: the most probable token */
+    float *top_log_probability;  /* rows */
+};
+extern const struct field predictions_fields[];
+
 /* The stream, of kind activations, stays the caller's. */
 struct activations_reader activations_open(struct stream_reader *stream);
 void activations_close(struct activations_reader *reader);
@@ -37,10 +61,14 @@ void activations_batch_free(struct activations_batch *batch);
 
 /*
  * The batch's next layer. True: record holds it until the next call, layer is its number.
- * False: that were all. To be called until it is false, before the next batch.
+ * False: there is none left. To be called until it is false, before the next batch.
  */
 bool activations_next_layer(struct activations_reader *reader, struct activations_batch *batch,
                             struct record *record, size_t *layer);
+
+/* Copies the array called name of a layer's record, which must have it, to elements. */
+void activations_copy(const struct activations_reader *reader, const struct activations_batch *batch,
+                      const struct record *record, const char *name, void *elements);
 
 /* Ends the program where one of the elements of the record's array called name is not finite. */
 void activations_check_finite(const struct record *record, const char *name, const float *elements, size_t count);

@@ -105,22 +105,30 @@ static bool read_progression(const json_t *list, int64_t batches, struct progres
 /* Batches that one of the inputs covers. */
 struct part {
     struct progression batches;
-    const char *input; /* its name; the merging's */
+    const char *input; /* its name */
 };
 
 struct merging {
-    json_t *header, *counts;
+    const char *kind;
+    char **paths;
+    size_t path_count, opened;
+    struct stream_reader **readers; /* path_count: that are open; else NULL */
+    json_t *counts;
     uint64_t batches, covered; /* of the text; in the inputs so far */
     char *text;                /* the hash of it; NULL before the first input */
-    char **inputs;             /* names */
-    size_t input_count;
     struct part *parts;        /* MAX_PROGRESSIONS */
     size_t part_count;
 };
 
-struct merging *merging_new(void)
+struct merging *merging_new(const char *kind, char **paths, size_t count)
 {
+    if (!count)
+        die_usage("--merge needs the names of its inputs");
     struct merging *merging = new_array(1, sizeof *merging);
+    merging->kind = kind;
+    merging->paths = paths;
+    merging->path_count = count;
+    merging->readers = new_array(count, sizeof(struct stream_reader *));
     merging->counts = json_make("{}");
     merging->parts = new_array(MAX_PROGRESSIONS, sizeof *merging->parts);
     return merging;
@@ -128,35 +136,55 @@ struct merging *merging_new(void)
 
 void merging_free(struct merging *merging)
 {
-    for (size_t i = 0; i < merging->input_count; i++)
-        free(merging->inputs[i]);
-    free(merging->inputs);
+    for (size_t i = 0; i < merging->path_count; i++)
+        if (merging->readers[i])
+            stream_close(merging->readers[i]);
+    free(merging->readers);
     free(merging->parts);
     free(merging->text);
-    json_decref(merging->header);
     json_decref(merging->counts);
     free(merging);
 }
 
-const json_t *merging_header(const struct merging *merging)
+struct stream_reader *merging_first(const struct merging *merging)
 {
-    return merging->header;
+    return merging->readers[0];
 }
 
-void merging_check_header(struct merging *merging, const struct stream_reader *reader)
+struct stream_reader *merging_next(struct merging *merging)
 {
-    if (!merging->header)
-        merging->header = json_deep_copy(stream_header(reader));
-    if (!merging->header)
-        die("out of memory");
-    if (!json_equal(merging->header, stream_header(reader)))
+    if (merging->opened == merging->path_count)
+        return NULL;
+    const char *path = merging->paths[merging->opened];
+    struct stream_reader *reader = stream_open(strcmp(path, "-") ? path : NULL, merging->kind);
+    merging->readers[merging->opened++] = reader;
+    if (!json_equal(stream_header(merging_first(merging)), stream_header(reader)))
         stream_fail(reader, "made with another model, corpus or options than the first input");
+    return reader;
 }
 
-/* Adds batches of the input that was added last. */
+void merging_close(struct merging *merging, struct stream_reader *reader)
+{
+    for (size_t i = 1; i < merging->opened; i++)
+        if (merging->readers[i] == reader) {
+            stream_close(reader);
+            merging->readers[i] = NULL;
+            return;
+        }
+}
+
+/* The name of an input that is open; it holds when the input is closed. */
+static const char *name_of(const struct merging *merging, const struct stream_reader *reader)
+{
+    size_t index = 0;
+    while (merging->readers[index] != reader)
+        index++;
+    return strcmp(merging->paths[index], "-") ? merging->paths[index] : "standard input";
+}
+
+/* Adds batches of an input. */
 static void add_part(struct merging *merging, const struct stream_reader *reader, struct progression batches)
 {
-    const char *input = merging->inputs[merging->input_count - 1];
     uint64_t common;
     for (size_t i = 0; i < merging->part_count; i++)
         if (progression_meets(batches, merging->parts[i].batches, &common))
@@ -164,7 +192,7 @@ static void add_part(struct merging *merging, const struct stream_reader *reader
                         merging->parts[i].input);
     if (merging->part_count == MAX_PROGRESSIONS)
         stream_fail(reader, "the inputs are of more than %d parts of the corpus", MAX_PROGRESSIONS);
-    merging->parts[merging->part_count++] = (struct part){batches, input};
+    merging->parts[merging->part_count++] = (struct part){batches, name_of(merging, reader)};
     merging->covered += progression_count(batches);
 }
 
@@ -177,7 +205,8 @@ static void check_text(struct merging *merging, const struct stream_reader *read
         merging->batches = batches;
     }
     if (strcmp(merging->text, text) || merging->batches != batches)
-        stream_fail(reader, "a shard of another text than that of %s", merging->inputs[0]);
+        stream_fail(reader, "a shard of another text than that of %s",
+                    name_of(merging, merging_first(merging)));
 }
 
 void merging_add(struct merging *merging, const struct stream_reader *reader)
@@ -190,8 +219,6 @@ void merging_add(struct merging *merging, const struct stream_reader *reader)
     if (!text || !json_is_integer(batches) || !json_is_array(covers))
         stream_fail(reader, "the trailer does not say what of the corpus it covers: a stage between tokenize "
                             "and here did not pass on %s, %s and %s", BATCHES, COVERS, TEXT);
-    merging->inputs = grow_array(merging->inputs, merging->input_count + 1, sizeof *merging->inputs);
-    merging->inputs[merging->input_count++] = copy_string(input_name(stream_input(reader)));
     check_text(merging, reader, text, (uint64_t)json_integer_value(batches));
     json_array_foreach((json_t *)(uintptr_t)covers, index, list) {
         struct progression progression;

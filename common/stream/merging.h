@@ -28,19 +28,26 @@ void coverage_put(json_t *counts, const struct progression *covered, size_t coun
 
 struct merging;
 
-struct merging *merging_new(void);
+/* Of streams of this kind; paths ("-": standard input) and kind stay the caller's, until merging_free. */
+struct merging *merging_new(const char *kind, char **paths, size_t count);
+
+/* Closes what is open. */
 void merging_free(struct merging *merging);
 
-/* The first input's header, or NULL before there is one. */
-const json_t *merging_header(const struct merging *merging);
+/*
+ * Opens the next input; NULL: there is none left. Ends the program unless its header is that of
+ * the first. The first stays open as long as the merging, for its header and for messages.
+ */
+struct stream_reader *merging_next(struct merging *merging);
+struct stream_reader *merging_first(const struct merging *merging);
 
-/* Ends the program unless the header is that of the first input. */
-void merging_check_header(struct merging *merging, const struct stream_reader *reader);
+/* Closes an input that was read to its end, unless it is the first. */
+void merging_close(struct merging *merging, struct stream_reader *reader);
 
 /*
  * Adds what the trailer of an input says, which was read to its end: its counts, and what it
  * covers. Ends the program when the input does not say it, when it is of another text, and when
- * a batch is in another input as well.
+ * a batch is in another input as well. Inputs of which this is not asked need not be of a corpus.
  */
 void merging_add(struct merging *merging, const struct stream_reader *reader);
 

@@ -8,30 +8,41 @@
 
 /* ---- tokens ---- */
 
-/* Places of a sample's sentences. */
-static uint64_t *read_sentences(const struct record *record, const struct batch *batch)
+const struct field batch_fields[] = {
+    FIELD_INTEGER(struct batch, id, "id", FIELD_NUMBER),
+    FIELD_ARRAY(struct batch, sentence, "sentence", "sentences", sentences, BATCH_NUMBERED),
+    FIELD_ARRAY(struct batch, length, "len", "sentences", sentences, 0),
+    FIELD_ARRAY(struct batch, token, "tok", "tokens", tokens, 0),
+    FIELD_END,
+};
+
+unsigned batch_groups(const struct batch *batch)
 {
-    uint64_t *sentence = record_array_of(record, "sentence", batch->sentences, sizeof *sentence);
+    return batch->sentence ? BATCH_NUMBERED : 0;
+}
+
+/* Numbers of a sample's sentences. */
+static void check_sentences(const struct record *record, const struct batch *batch)
+{
+    const uint64_t *sentence = batch->sentence;
     for (size_t i = 0; i < batch->sentences; i++)
         if (sentence[i] > INT64_MAX || (i ? sentence[i] <= sentence[i - 1] : sentence[0] != batch->id))
             stream_fail(record->reader, "the numbers of the sentences do not rise from the batch's id on");
-    return sentence;
 }
 
 struct batch batch_read(const struct record *record, size_t vocabulary)
 {
-    struct batch batch = {.id = record_number(record, "id", INT64_MAX)};
-    batch.length = record_array(record, "len", sizeof *batch.length, &batch.sentences);
-    batch.token = record_array(record, "tok", sizeof *batch.token, &batch.tokens);
+    struct batch batch = {0};
+    fields_read(record, batch_fields, fields_found(record, batch_fields), &batch);
     if (batch.sentences == 0)
         stream_fail(record->reader, "a batch without a sentence");
-    if (record_has(record, "sentence"))
-        batch.sentence = read_sentences(record, &batch);
+    if (batch.sentence)
+        check_sentences(record, &batch);
     size_t tokens = 0;
     for (size_t i = 0; i < batch.sentences; i++) {
-        if (batch.length[i] < 1 || batch.length[i] > MOST_SENTENCE_TOKENS)
+        if (batch.length[i] < 1 || batch.length[i] > MAX_SENTENCE_TOKENS)
             stream_fail(record->reader, "sentence %llu has %u tokens; 1 to %d are possible",
-                        (unsigned long long)batch_sentence(&batch, i), batch.length[i], MOST_SENTENCE_TOKENS);
+                        (unsigned long long)batch_sentence(&batch, i), batch.length[i], MAX_SENTENCE_TOKENS);
         tokens += batch.length[i];
     }
     if (tokens != batch.tokens)
@@ -46,9 +57,7 @@ struct batch batch_read(const struct record *record, size_t vocabulary)
 
 void batch_free(struct batch *batch)
 {
-    free(batch->sentence);
-    free(batch->length);
-    free(batch->token);
+    fields_free(batch_fields, batch);
     *batch = (struct batch){0};
 }
 
@@ -57,36 +66,23 @@ uint64_t batch_sentence(const struct batch *batch, size_t s)
     return batch->sentence ? batch->sentence[s] : batch->id + s;
 }
 
-size_t batch_members(const struct batch *batch)
+void batch_reserve(struct batch *batch, unsigned groups, struct batch_capacity *capacity, size_t sentences,
+                   size_t tokens)
 {
-    return batch->sentence ? 4 : 3;
-}
-
-void batch_pack(msgpack_sbuffer *buffer, const struct batch *batch)
-{
-    pack_number(buffer, "id", batch->id);
-    if (batch->sentence)
-        pack_array(buffer, "sentence", batch->sentence, batch->sentences, sizeof *batch->sentence);
-    pack_array(buffer, "len", batch->length, batch->sentences, sizeof *batch->length);
-    pack_array(buffer, "tok", batch->token, batch->tokens, sizeof *batch->token);
-}
-
-void header_declare_batch(json_t *header)
-{
-    header_declare(header, "len", "uint32", json_make("[s]", "sentences"));
-    header_declare(header, "tok", "uint32", json_make("[s]", "tokens"));
+    fields_reserve(batch_fields, groups, "sentences", &capacity->sentences, sentences, batch);
+    fields_reserve(batch_fields, groups, "tokens", &capacity->tokens, tokens, batch);
 }
 
 /* ---- the model's shape in a header ---- */
 
 struct model_shape shape_read(const struct stream_reader *reader)
 {
-    enum { MOST = 1 << 26 }; /* keeps products of two far from overflow */
+    enum { MAX_SIZE = 1 << 26 }; /* keeps products of two far from overflow */
     struct model_shape shape = {
-        .layers = (size_t)header_number(reader, "model", "layers", MOST),
-        .d_model = (size_t)header_number(reader, "model", "d_model", MOST),
-        .d_ff = (size_t)header_number(reader, "model", "d_ff", MOST),
-        .vocabulary = (size_t)header_number(reader, "model", "vocabulary", MOST),
+        .layers = (size_t)header_number(reader, "model", "layers", MAX_SIZE),
+        .d_model = (size_t)header_number(reader, "model", "d_model", MAX_SIZE),
+        .d_ff = (size_t)header_number(reader, "model", "d_ff", MAX_SIZE),
+        .vocabulary = (size_t)header_number(reader, "model", "vocabulary", MAX_SIZE),
     };
     if (!shape.layers || !shape.d_model || !shape.d_ff || !shape.vocabulary)
         stream_fail(reader, "the header's model has a size of 0");
@@ -109,6 +105,31 @@ enum rank header_rank(const struct stream_reader *reader)
     return (enum rank)header_choice(reader, "rank", rank_words);
 }
 
+const struct field key_fields[] = {
+    FIELD_INTEGER(struct key_triggers, layer, "layer", FIELD_NUMBER),
+    FIELD_INTEGER(struct key_triggers, cell, "cell", FIELD_NUMBER),
+    FIELD_ARRAY(struct key_triggers, coefficient, "coef", "triggers", count, KEY_TRIGGERS),
+    FIELD_ARRAY(struct key_triggers, sentence, "sentence", "triggers", count, KEY_TRIGGERS),
+    FIELD_ARRAY(struct key_triggers, position, "position", "triggers", count, KEY_TRIGGERS),
+    FIELD_ARRAY(struct key_triggers, next, "next", "triggers", count, KEY_TRIGGERS),
+    FIELD_ARRAY(struct key_triggers, prefix, "prefix", "prefix tokens", prefix_tokens, KEY_TRIGGERS),
+    FIELD_ARRAY(struct key_triggers, top, "top", "tops", tops, KEY_TOPS),
+    FIELD_ARRAY(struct key_triggers, top_probability, "top_p", "tops", tops, KEY_TOPS),
+    FIELD_ARRAY(struct key_triggers, bottom, "bottom", "bottoms", bottoms, KEY_BOTTOMS),
+    FIELD_ARRAY(struct key_triggers, bottom_probability, "bottom_p", "bottoms", bottoms, KEY_BOTTOMS),
+    FIELD_ARRAY(struct key_triggers, next_rank, "next_rank", "triggers", count, KEY_RANKS),
+    FIELD_ARRAY(struct key_triggers, next_probability, "next_p", "triggers", count, KEY_RANKS),
+    FIELD_ARRAY(struct key_triggers, last_rank, "last_rank", "triggers", count, KEY_RANKS),
+    FIELD_ARRAY(struct key_triggers, last_probability, "last_p", "triggers", count, KEY_RANKS),
+    FIELD_END,
+};
+
+unsigned key_triggers_groups(const struct key_triggers *key)
+{
+    return (key->coefficient ? KEY_TRIGGERS : 0) | (key->top ? KEY_TOPS : 0) | (key->bottom ? KEY_BOTTOMS : 0)
+           | (key->next_rank ? KEY_RANKS : 0);
+}
+
 /* By score, falling, then sentence, then position: two are never equal. */
 static bool is_before(enum rank rank, const struct key_triggers *key, size_t a, size_t b)
 {
@@ -126,7 +147,7 @@ static void check_triggers(const struct record *record, const struct key_trigger
     size_t prefix_tokens = 0;
     for (size_t i = 0; i < key->count; i++) {
         if (!isfinite(key->coefficient[i]) || rank_score(rank, key->coefficient[i]) <= 0 || key->sentence[i] > INT64_MAX
-            || key->position[i] >= MOST_SENTENCE_TOKENS || key->next[i] >= shape->vocabulary)
+            || key->position[i] >= MAX_SENTENCE_TOKENS || key->next[i] >= shape->vocabulary)
             stream_fail(record->reader, "trigger %zu of layer %zu cell %zu is out of range", i, key->layer,
                         key->cell);
         if (i && !is_before(rank, key, i - 1, i))
@@ -166,112 +187,70 @@ static void check_projection(const struct record *record, const struct key_trigg
                     key->layer, key->cell);
 }
 
+/* Of a triggers stream, where projected values come with ranks. */
 static struct key_triggers key_triggers_read(const struct record *record, const struct model_shape *shape,
                                              enum rank rank)
 {
-    struct key_triggers key = {
-        .layer = (size_t)record_number(record, "layer", shape->layers - 1),
-        .cell = (size_t)record_number(record, "cell", shape->d_ff - 1),
-    };
-    key.coefficient = record_array(record, "coef", sizeof *key.coefficient, &key.count);
-    key.sentence = record_array_of(record, "sentence", key.count, sizeof *key.sentence);
-    key.position = record_array_of(record, "position", key.count, sizeof *key.position);
-    key.next = record_array_of(record, "next", key.count, sizeof *key.next);
-    key.prefix = record_array(record, "prefix", sizeof *key.prefix, &key.prefix_tokens);
+    struct key_triggers key = {0};
+    unsigned groups = record_has(record, "top")
+        ? KEY_TOPS | KEY_RANKS | (fields_found(record, key_fields) & KEY_BOTTOMS) : 0;
+    fields_read(record, key_fields, KEY_TRIGGERS | groups, &key);
+    number_check(record->reader, "layer", key.layer, shape->layers - 1);
+    number_check(record->reader, "cell", key.cell, shape->d_ff - 1);
     check_triggers(record, &key, shape, rank);
-    if (record_has(record, "top")) {
-        key.top = record_array(record, "top", sizeof *key.top, &key.tops);
-        key.top_probability = record_array_of(record, "top_p", key.tops, sizeof *key.top_probability);
-        if (record_has(record, "bottom") || record_has(record, "bottom_p")) {
-            key.bottom = record_array(record, "bottom", sizeof *key.bottom, &key.bottoms);
-            key.bottom_probability = record_array_of(record, "bottom_p", key.bottoms, sizeof *key.bottom_probability);
-        }
-        key.next_rank = record_array_of(record, "next_rank", key.count, sizeof *key.next_rank);
-        key.next_probability = record_array_of(record, "next_p", key.count, sizeof *key.next_probability);
-        key.last_rank = record_array_of(record, "last_rank", key.count, sizeof *key.last_rank);
-        key.last_probability = record_array_of(record, "last_p", key.count, sizeof *key.last_probability);
+    if (groups)
         check_projection(record, &key, shape);
-    }
     return key;
-}
-
-void key_triggers_pack(msgpack_sbuffer *buffer, const struct key_triggers *key)
-{
-    pack_map(buffer, key->top ? key->bottom ? 15 : 13 : 7);
-    pack_number(buffer, "layer", key->layer);
-    pack_number(buffer, "cell", key->cell);
-    pack_array(buffer, "coef", key->coefficient, key->count, sizeof *key->coefficient);
-    pack_array(buffer, "sentence", key->sentence, key->count, sizeof *key->sentence);
-    pack_array(buffer, "position", key->position, key->count, sizeof *key->position);
-    pack_array(buffer, "next", key->next, key->count, sizeof *key->next);
-    pack_array(buffer, "prefix", key->prefix, key->prefix_tokens, sizeof *key->prefix);
-    if (!key->top)
-        return;
-    pack_array(buffer, "top", key->top, key->tops, sizeof *key->top);
-    pack_array(buffer, "top_p", key->top_probability, key->tops, sizeof *key->top_probability);
-    if (key->bottom) {
-        pack_array(buffer, "bottom", key->bottom, key->bottoms, sizeof *key->bottom);
-        pack_array(buffer, "bottom_p", key->bottom_probability, key->bottoms, sizeof *key->bottom_probability);
-    }
-    pack_array(buffer, "next_rank", key->next_rank, key->count, sizeof *key->next_rank);
-    pack_array(buffer, "next_p", key->next_probability, key->count, sizeof *key->next_probability);
-    pack_array(buffer, "last_rank", key->last_rank, key->count, sizeof *key->last_rank);
-    pack_array(buffer, "last_p", key->last_probability, key->count, sizeof *key->last_probability);
 }
 
 void key_triggers_free(struct key_triggers *key)
 {
-    free(key->coefficient);
-    free(key->sentence);
-    free(key->position);
-    free(key->next);
-    free(key->prefix);
-    free(key->top);
-    free(key->top_probability);
-    free(key->bottom);
-    free(key->bottom_probability);
-    free(key->next_rank);
-    free(key->next_probability);
-    free(key->last_rank);
-    free(key->last_probability);
+    fields_free(key_fields, key);
     *key = (struct key_triggers){0};
-}
-
-void header_declare_triggers(json_t *header, bool projected)
-{
-    header_declare(header, "coef", "float32", json_make("[s]", "triggers"));
-    header_declare(header, "sentence", "uint64", json_make("[s]", "triggers"));
-    header_declare(header, "position", "uint32", json_make("[s]", "triggers"));
-    header_declare(header, "next", "uint32", json_make("[s]", "triggers"));
-    header_declare(header, "prefix", "uint32", json_make("[s]", "prefix tokens"));
-    header_declare(header, "token_counts", "uint64", json_make("[s]", "vocabulary"));
-    if (!projected)
-        return;
-    header_declare(header, "top", "uint32", json_make("[s]", "tops"));
-    header_declare(header, "top_p", "float32", json_make("[s]", "tops"));
-    header_declare(header, "next_rank", "uint32", json_make("[s]", "triggers"));
-    header_declare(header, "next_p", "float32", json_make("[s]", "triggers"));
-    header_declare(header, "last_rank", "uint32", json_make("[s]", "triggers"));
-    header_declare(header, "last_p", "float32", json_make("[s]", "triggers"));
 }
 
 /* ---- how often each token occurs ---- */
 
 static const char TOKEN_COUNTS[] = "token_counts";
 
-void token_counts_pack(msgpack_sbuffer *buffer, const uint64_t *counts, size_t vocabulary)
+const struct field token_counts_fields[] = {
+    FIELD_ARRAY(struct token_counts, count, TOKEN_COUNTS, "vocabulary", vocabulary, 0),
+    FIELD_END,
+};
+
+void token_counts_check(const struct record *record, const struct token_counts *counts)
 {
-    pack_map(buffer, 1);
-    pack_array(buffer, TOKEN_COUNTS, counts, vocabulary, sizeof *counts);
+    for (size_t token = 0; token < counts->vocabulary; token++)
+        if (counts->count[token] > MAX_COUNT)
+            stream_fail(record->reader, "token %zu cannot occur %llu times", token,
+                        (unsigned long long)counts->count[token]);
 }
 
-void token_counts_read(const struct record *record, uint64_t *counts, size_t vocabulary)
+/* ---- prefixes ---- */
+
+struct prefix_walk prefixes_walk(const uint32_t *lengths, const uint32_t *tokens, size_t count)
 {
-    record_copy(record, TOKEN_COUNTS, counts, vocabulary, sizeof *counts);
-    for (size_t token = 0; token < vocabulary; token++)
-        if (counts[token] > MAX_COUNT)
-            stream_fail(record->reader, "token %zu cannot occur %llu times", token,
-                        (unsigned long long)counts[token]);
+    return (struct prefix_walk){.index = SIZE_MAX, .token = tokens, .lengths = lengths, .count = count};
+}
+
+struct prefix_walk key_prefixes(const struct key_triggers *key, size_t count)
+{
+    return prefixes_walk(key->position, key->prefix, count < key->count ? count : key->count);
+}
+
+bool prefix_next(struct prefix_walk *walk)
+{
+    walk->index++; /* the first time to 0 */
+    if (walk->index >= walk->count)
+        return false;
+    walk->token += walk->length;
+    walk->length = walk->lengths[walk->index];
+    return true;
+}
+
+uint32_t prefix_last(const struct prefix_walk *walk, uint32_t bos)
+{
+    return walk->length ? walk->token[walk->length - 1] : bos;
 }
 
 /* ---- a triggers stream ---- */
@@ -280,7 +259,7 @@ struct triggers_reader triggers_open(struct stream_reader *stream)
 {
     struct triggers_reader reader = {.stream = stream, .shape = shape_read(stream)};
     reader.keys = (size_t)header_number(stream, NULL, "keys", reader.shape.layers * reader.shape.d_ff);
-    reader.top = (size_t)header_number(stream, NULL, "top", MOST_TRIGGERS);
+    reader.top = (size_t)header_number(stream, NULL, "top", MAX_TRIGGERS);
     reader.rank = header_rank(stream);
     if (!reader.top)
         stream_fail(stream, "the header's top is 0");
@@ -290,7 +269,7 @@ struct triggers_reader triggers_open(struct stream_reader *stream)
 static void check_key(struct triggers_reader *reader, const struct key_triggers *key)
 {
     size_t number = key->layer * reader->shape.d_ff + key->cell;
-    if (number < reader->next_key || reader->token_counts)
+    if (number < reader->next_key || reader->token_counts.count)
         stream_fail(reader->stream, "layer %zu cell %zu is not in order", key->layer, key->cell);
     if (key->count > reader->top)
         stream_fail(reader->stream, "layer %zu cell %zu has %zu triggers, the header promises at most %zu",
@@ -302,17 +281,17 @@ static void check_key(struct triggers_reader *reader, const struct key_triggers 
 bool triggers_next(struct triggers_reader *reader, struct key_triggers *key)
 {
     struct record record;
-    size_t vocabulary = reader->shape.vocabulary;
     while (stream_next(reader->stream, &record)) {
         if (!record_has(&record, TOKEN_COUNTS)) {
             *key = key_triggers_read(&record, &reader->shape, reader->rank);
             check_key(reader, key);
             return true;
         }
-        if (reader->token_counts)
+        if (reader->token_counts.count)
             stream_fail(reader->stream, "a second record of %s", TOKEN_COUNTS);
-        reader->token_counts = new_array(vocabulary, sizeof *reader->token_counts);
-        token_counts_read(&record, reader->token_counts, vocabulary);
+        reader->token_counts.vocabulary = reader->shape.vocabulary;
+        fields_read(&record, token_counts_fields, 0, &reader->token_counts);
+        token_counts_check(&record, &reader->token_counts);
     }
     if (reader->seen != reader->keys)
         stream_fail(reader->stream, "%zu keys, the header promises %zu", reader->seen, reader->keys);
@@ -321,6 +300,6 @@ bool triggers_next(struct triggers_reader *reader, struct key_triggers *key)
 
 void triggers_close(struct triggers_reader *reader)
 {
-    free(reader->token_counts);
+    fields_free(token_counts_fields, &reader->token_counts);
     *reader = (struct triggers_reader){0};
 }

@@ -2,33 +2,41 @@
 #ifndef FFKV_RECORDS_H
 #define FFKV_RECORDS_H
 
+#include "stream/fields.h"
 #include "stream/stream.h"
 
 /* argmax is a 16-bit number. */
-enum { MOST_SENTENCE_TOKENS = 65535 };
+enum { MAX_SENTENCE_TOKENS = 65535 };
 
 /* Sentences in the order of the corpus: the unit of work. */
 struct batch {
-    uint64_t id;        /* of the first sentence: its place in the corpus, from 0 */
+    uint64_t id;        /* the number of the first sentence in the corpus, from 0 */
     size_t sentences, tokens;
-    uint64_t *sentence; /* sentences: each one's place; NULL: they follow each other from id on */
+    uint64_t *sentence; /* sentences: each one's number; NULL: they follow each other from id on */
     uint32_t *length;   /* sentences: tokens of each, at least 1 */
     uint32_t *token;    /* tokens: w_1 .. w_n of all sentences in a row, without BOS */
 };
+
+/* A tokens record. BATCH_NUMBERED: the sentences' numbers, which batches of a sample have. */
+enum { BATCH_NUMBERED = 1 };
+extern const struct field batch_fields[];
+
+/* Which groups a batch has. */
+unsigned batch_groups(const struct batch *batch);
 
 /* Unpacks and checks a tokens record; token ids must be below vocabulary. */
 struct batch batch_read(const struct record *record, size_t vocabulary);
 void batch_free(struct batch *batch);
 
-/* The place in the corpus of the batch's sentence number s. */
+/* The number in the corpus of the batch's sentence s. */
 uint64_t batch_sentence(const struct batch *batch, size_t s);
 
-/* The members of a tokens record, into a map that the caller has begun, and how many these are. */
-size_t batch_members(const struct batch *batch);
-void batch_pack(msgpack_sbuffer *buffer, const struct batch *batch);
-
-/* Declares in a header the arrays that batch_pack writes. */
-void header_declare_batch(json_t *header);
+/* Room for so many sentences and tokens, in a batch that is being filled. */
+struct batch_capacity {
+    size_t sentences, tokens;
+};
+void batch_reserve(struct batch *batch, unsigned groups, struct batch_capacity *capacity, size_t sentences,
+                   size_t tokens);
 
 /* What a header says of the model, for readers that are not given the model. */
 struct model_shape {
@@ -51,7 +59,7 @@ float rank_score(enum rank rank, float coefficient);
 enum rank header_rank(const struct stream_reader *reader);
 
 /* Triggers that a key may have: topk-keys -t. */
-enum { MOST_TRIGGERS = 1 << 24 };
+enum { MAX_TRIGGERS = 1 << 24 };
 
 /* A key with its triggers: prefixes, best first. */
 struct key_triggers {
@@ -77,15 +85,49 @@ struct key_triggers {
     float *last_probability; /* count */
 };
 
-void key_triggers_pack(msgpack_sbuffer *buffer, const struct key_triggers *key);
+/*
+ * A key's record: its triggers; the tokens that its value promotes, with the least probable
+ * ones; and the triggers' tokens among those. A value's record has the same without triggers.
+ */
+enum { KEY_TRIGGERS = 1, KEY_TOPS = 2, KEY_BOTTOMS = 4, KEY_RANKS = 8 };
+extern const struct field key_fields[];
+
+/* Which groups a key has. */
+unsigned key_triggers_groups(const struct key_triggers *key);
 void key_triggers_free(struct key_triggers *key);
 
-/* Declares in a header the arrays that key_triggers_pack writes. */
-void header_declare_triggers(json_t *header, bool projected);
+/* How often each token occurs: the record behind the last key. */
+struct token_counts {
+    size_t vocabulary;
+    uint64_t *count; /* vocabulary */
+};
+extern const struct field token_counts_fields[];
 
-/* The record behind the last key: how often each token occurs. */
-void token_counts_pack(msgpack_sbuffer *buffer, const uint64_t *counts, size_t vocabulary);
-void token_counts_read(const struct record *record, uint64_t *counts, size_t vocabulary);
+/* Ends the program unless each is at most MAX_COUNT. */
+void token_counts_check(const struct record *record, const struct token_counts *counts);
+
+/* ---- prefixes ---- */
+
+/* A walk over prefixes whose tokens lie in a row, as those of a key's triggers do. */
+struct prefix_walk {
+    size_t index;          /* of the prefix */
+    const uint32_t *token; /* its tokens */
+    size_t length;         /* how many these are */
+    const uint32_t *lengths; /* count */
+    size_t count;
+};
+
+/* Before the first of count prefixes of these lengths. */
+struct prefix_walk prefixes_walk(const uint32_t *lengths, const uint32_t *tokens, size_t count);
+
+/* Before the first of a key's count best triggers. */
+struct prefix_walk key_prefixes(const struct key_triggers *key, size_t count);
+
+/* True: the walk is at the next one. False: the end. */
+bool prefix_next(struct prefix_walk *walk);
+
+/* The last token of the prefix; bos where it is empty. */
+uint32_t prefix_last(const struct prefix_walk *walk, uint32_t bos);
 
 /* Reads the records of a triggers stream: keys by layer, then cell, then perhaps the counts. */
 struct triggers_reader {
@@ -95,7 +137,7 @@ struct triggers_reader {
     enum rank rank;
     size_t seen;              /* keys read so far */
     size_t next_key;          /* lowest number, layer * d_ff + cell, that may come next */
-    uint64_t *token_counts;   /* vocabulary; NULL until, or unless, they were read */
+    struct token_counts token_counts; /* count NULL until, or unless, they were read */
 };
 
 /* The stream, of kind triggers, stays the caller's. */

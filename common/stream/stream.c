@@ -20,16 +20,16 @@
 static const char FORMAT[] = "ffkv";
 
 /* What a bin can hold; memory follows what arrives, not what is claimed. */
-static const size_t MOST_OBJECT_BYTES = UINT32_MAX;
+static const size_t MAX_OBJECT_BYTES = UINT32_MAX;
 
 enum {
     VERSION = 1,
-    MOST_HEADER_BYTES = 1 << 23,   /* and of what a record or trailer has besides declared arrays */
-    MOST_TEXT_BYTES = 1 << 16,     /* of a string */
-    MOST_ARRAY_BYTES = UINT32_MAX / 8, /* an eighth of an object's */
-    MOST_DEPTH = 16,               /* of nested maps and arrays */
-    MOST_ELEMENTS = 1 << 20,       /* of all maps and arrays of one object */
-    MOST_MEMBERS = 256,            /* of a header, record or trailer */
+    MAX_HEADER_BYTES = 1 << 23,   /* and of what a record or trailer has besides declared arrays */
+    MAX_TEXT_BYTES = 1 << 16,     /* of a string */
+    MAX_ARRAY_BYTES = UINT32_MAX / 8, /* an eighth of an object's */
+    MAX_DEPTH = 16,               /* of nested maps and arrays */
+    MAX_ELEMENTS = 1 << 20,       /* of all maps and arrays of one object */
+    MAX_MEMBERS = 256,            /* of a header, record or trailer */
     CRC_BYTES = 4,
     FIRST_BUFFER_BYTES = 1 << 16,
 };
@@ -148,7 +148,7 @@ static bool read_head(const unsigned char *bytes, size_t available, struct item 
 static size_t object_size(const struct stream_reader *reader, const unsigned char *bytes,
                           size_t available, size_t *needed)
 {
-    size_t left[MOST_DEPTH] = {1}; /* items still to come at each depth */
+    size_t left[MAX_DEPTH] = {1}; /* items still to come at each depth */
     size_t depth = 0, position = 0, elements = 0;
     for (;;) {
         while (left[depth] == 0) {
@@ -168,17 +168,17 @@ static size_t object_size(const struct stream_reader *reader, const unsigned cha
                         (unsigned long long)(reader->offset + position));
         *needed = position + item.head + item.payload;
         elements += item.nested;
-        if (item.is_text && item.payload > MOST_TEXT_BYTES)
-            stream_fail(reader, "a string claims more than %d bytes", MOST_TEXT_BYTES);
-        if (elements > MOST_ELEMENTS || *needed > reader->most_bytes)
-            stream_fail(reader, "an object claims more than %d elements or %zu bytes%s", MOST_ELEMENTS,
+        if (item.is_text && item.payload > MAX_TEXT_BYTES)
+            stream_fail(reader, "a string claims more than %d bytes", MAX_TEXT_BYTES);
+        if (elements > MAX_ELEMENTS || *needed > reader->most_bytes)
+            stream_fail(reader, "an object claims more than %d elements or %zu bytes%s", MAX_ELEMENTS,
                         reader->most_bytes, reader->header ? ", which is what the header's arrays can have" : "");
         if (!complete || *needed > available)
             return 0;
         position = *needed;
         if (item.nested) {
-            if (++depth == MOST_DEPTH)
-                stream_fail(reader, "more than %d levels of maps and arrays", MOST_DEPTH - 1);
+            if (++depth == MAX_DEPTH)
+                stream_fail(reader, "more than %d levels of maps and arrays", MAX_DEPTH - 1);
             left[depth] = item.nested;
         }
     }
@@ -216,8 +216,8 @@ static bool is_text(const msgpack_object *object, const char *text, size_t lengt
 /* Names are strings, and each stands once: what a member says is not a matter of who reads it. */
 static void check_names(const struct stream_reader *reader, const msgpack_object_map *map)
 {
-    if (map->size > MOST_MEMBERS)
-        stream_fail(reader, "a map of %u members; %d are possible", map->size, MOST_MEMBERS);
+    if (map->size > MAX_MEMBERS)
+        stream_fail(reader, "a map of %u members; %d are possible", map->size, MAX_MEMBERS);
     for (uint32_t i = 0; i < map->size; i++) {
         const msgpack_object *key = &map->ptr[i].key;
         if (key->type != MSGPACK_OBJECT_STR)
@@ -493,9 +493,9 @@ static msgpack_packer packer_to(msgpack_sbuffer *buffer)
 
 static void pack_text(msgpack_sbuffer *buffer, const char *text, size_t length)
 {
-    if (length > MOST_TEXT_BYTES)
+    if (length > MAX_TEXT_BYTES)
         die("a text of %zu bytes does not fit in a stream, where one has at most %d: '%.40s...'", length,
-            MOST_TEXT_BYTES, text);
+            MAX_TEXT_BYTES, text);
     msgpack_packer packer = packer_to(buffer);
     packed(msgpack_pack_str(&packer, length));
     packed(msgpack_pack_str_body(&packer, text, length));
@@ -557,10 +557,10 @@ static size_t larger(size_t a, size_t b)
     return a > b ? a : b;
 }
 
-/* Up to MOST_OBJECT_BYTES, which stands for all that is more. */
+/* Up to MAX_OBJECT_BYTES, which stands for all that is more. */
 static size_t bounded_product(size_t a, size_t b)
 {
-    return b && a > MOST_OBJECT_BYTES / b ? MOST_OBJECT_BYTES : a * b;
+    return b && a > MAX_OBJECT_BYTES / b ? MAX_OBJECT_BYTES : a * b;
 }
 
 /* What the header says under section and name, or, where it does not, otherwise. */
@@ -568,14 +568,14 @@ static size_t said(const json_t *header, const char *section, const char *name, 
 {
     const json_t *number = json_object_get(section ? json_object_get(header, section) : header, name);
     json_int_t value = json_integer_value(number);
-    return !json_is_integer(number) || value < 0 || (uint64_t)value > MOST_OBJECT_BYTES ? otherwise : (size_t)value;
+    return !json_is_integer(number) || value < 0 || (uint64_t)value > MAX_OBJECT_BYTES ? otherwise : (size_t)value;
 }
 
 /* How many there can be in a record of what a dimension counts; ffkv-stream(5), Limits. */
 static size_t most_counted(const json_t *header, const json_t *dimension)
 {
-    enum { MOST_BINS = 1 << 18, MOST_SENTENCE = 1 << 16 };
-    const size_t tokens = larger(MOST_SENTENCE, said(header, "batch", "positions", 0));
+    enum { MAX_BINS = 1 << 18, MAX_SENTENCE = 1 << 16 };
+    const size_t tokens = larger(MAX_SENTENCE, said(header, "batch", "positions", 0));
     const size_t vocabulary = said(header, "model", "vocabulary", said(header, "tokenizer", "vocabulary", 0));
     const size_t triggers = said(header, NULL, "top", tokens); /* else prefixes of a batch's rows */
     const char *name = json_string_value(dimension);
@@ -586,23 +586,23 @@ static size_t most_counted(const json_t *header, const json_t *dimension)
     if (name && !strcmp(name, "triggers"))
         return triggers;
     if (name && !strcmp(name, "prefix tokens"))
-        return bounded_product(triggers, MOST_SENTENCE);
-    return larger(MOST_BINS, larger(vocabulary, larger(tokens, said(header, "model", "d_ff", 0))));
+        return bounded_product(triggers, MAX_SENTENCE);
+    return larger(MAX_BINS, larger(vocabulary, larger(tokens, said(header, "model", "d_ff", 0))));
 }
 
 /* The most bytes that a record can have, each of the arrays that the header declares being once in it. */
 static size_t most_record_bytes(const json_t *header)
 {
     enum { WIDEST = 8 };
-    size_t most = MOST_HEADER_BYTES, index;
+    size_t most = MAX_HEADER_BYTES, index;
     const char *name;
     json_t *array, *dimension;
     json_object_foreach(json_object_get(header, "arrays"), name, array) {
         size_t bytes = WIDEST;
         json_array_foreach(json_object_get(array, "shape"), index, dimension)
             bytes = bounded_product(bytes, most_counted(header, dimension));
-        bytes = bytes < MOST_ARRAY_BYTES ? bytes : MOST_ARRAY_BYTES;
-        most = bytes > MOST_OBJECT_BYTES - most ? MOST_OBJECT_BYTES : most + bytes;
+        bytes = bytes < MAX_ARRAY_BYTES ? bytes : MAX_ARRAY_BYTES;
+        most = bytes > MAX_OBJECT_BYTES - most ? MAX_OBJECT_BYTES : most + bytes;
     }
     return most;
 }
@@ -613,7 +613,7 @@ struct stream_reader *stream_open(const char *path, const char *kind)
 {
     struct stream_reader *reader = new_array(1, sizeof *reader);
     msgpack_object object;
-    reader->most_bytes = MOST_HEADER_BYTES;
+    reader->most_bytes = MAX_HEADER_BYTES;
     reader->input = input_open(path);
     if (!msgpack_zone_init(&reader->zone, MSGPACK_ZONE_CHUNK_SIZE))
         die("out of memory");
@@ -791,11 +791,23 @@ bool record_has(const struct record *record, const char *name)
     return member(&record->object, name) != NULL;
 }
 
+static _Noreturn void not_a_number(const struct stream_reader *reader, const char *name, uint64_t most)
+{
+    stream_fail(reader, "'%s' is not a number from 0 to %llu", name, (unsigned long long)most);
+}
+
+void number_check(const struct stream_reader *reader, const char *name, uint64_t number, uint64_t most)
+{
+    if (number > most)
+        not_a_number(reader, name, most);
+}
+
 uint64_t record_number(const struct record *record, const char *name, uint64_t most)
 {
     const msgpack_object *object = record_member(record, name);
-    if (object->type != MSGPACK_OBJECT_POSITIVE_INTEGER || object->via.u64 > most)
-        stream_fail(record->reader, "'%s' is not a number from 0 to %llu", name, (unsigned long long)most);
+    if (object->type != MSGPACK_OBJECT_POSITIVE_INTEGER)
+        not_a_number(record->reader, name, most);
+    number_check(record->reader, name, object->via.u64, most);
     return object->via.u64;
 }
 
@@ -919,7 +931,7 @@ void pack_array(msgpack_sbuffer *buffer, const char *name, const void *elements,
 {
     msgpack_packer packer = packer_to(buffer);
     pack_text(buffer, name, strlen(name));
-    if (count > MOST_ARRAY_BYTES / size)
+    if (count > MAX_ARRAY_BYTES / size)
         die("an array '%s' of %zu elements does not fit in a record: use smaller batches", name, count);
     packed(msgpack_pack_bin(&packer, count * size));
     if (count)

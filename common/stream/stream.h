@@ -71,6 +71,9 @@ _Noreturn void stream_fail(const struct stream_reader *reader, const char *forma
     __attribute__((format(printf, 2, 3)));
 
 bool record_has(const struct record *record, const char *name);
+
+/* Ends the program where the record's member called name is above most. */
+void number_check(const struct stream_reader *reader, const char *name, uint64_t number, uint64_t most);
 uint64_t record_number(const struct record *record, const char *name, uint64_t most);
 
 /* Number of elements of the array called name, size bytes each. */

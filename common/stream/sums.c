@@ -136,22 +136,22 @@ double unit_value(size_t bin)
 /* ---- in streams ---- */
 
 /* NAME_WHAT; valid until the function's caller is done with text. */
-enum { MOST_NAME = 64 };
-static const char *member(char text[MOST_NAME], const char *name, const char *what)
+enum { MAX_NAME = 64 };
+static const char *member(char text[MAX_NAME], const char *name, const char *what)
 {
-    snprintf(text, MOST_NAME, "%s_%s", name, what);
+    snprintf(text, MAX_NAME, "%s_%s", name, what);
     return text;
 }
 
 void exact_pack(msgpack_sbuffer *buffer, const char *name, const struct exact_sum *sum)
 {
-    char text[MOST_NAME];
+    char text[MAX_NAME];
     pack_array(buffer, member(text, name, "sum"), sum->limb, EXACT_LIMBS, sizeof *sum->limb);
 }
 
 void exact_read(const struct record *record, const char *name, struct exact_sum *sum)
 {
-    char text[MOST_NAME];
+    char text[MAX_NAME];
     struct exact_sum more;
     record_copy(record, member(text, name, "sum"), more.limb, EXACT_LIMBS, sizeof *more.limb);
     /* 2^48 floats, each below 2^128, and far from the end of the number, so that sums can be added. */
@@ -162,7 +162,7 @@ void exact_read(const struct record *record, const char *name, struct exact_sum 
 
 void histogram_pack(msgpack_sbuffer *buffer, const char *name, const struct histogram *histogram)
 {
-    char text[MOST_NAME];
+    char text[MAX_NAME];
     uint32_t *bin = new_array(histogram->bins, sizeof *bin);
     uint64_t *count = new_array(histogram->bins, sizeof *count);
     size_t filled = 0;
@@ -179,7 +179,7 @@ void histogram_pack(msgpack_sbuffer *buffer, const char *name, const struct hist
 
 void histogram_read(const struct record *record, const char *name, struct histogram *histogram)
 {
-    char text[MOST_NAME];
+    char text[MAX_NAME];
     size_t bins;
     uint32_t *bin = record_array(record, member(text, name, "bin"), sizeof *bin, &bins);
     uint64_t *count = record_array_of(record, member(text, name, "count"), bins, sizeof *count);
@@ -198,26 +198,15 @@ void histogram_read(const struct record *record, const char *name, struct histog
 
 void header_declare_exact(json_t *header, const char *name)
 {
-    char text[MOST_NAME];
+    char text[MAX_NAME];
     header_declare(header, member(text, name, "sum"), "uint64", json_make("[i]", EXACT_LIMBS));
 }
 
 void header_declare_histogram(json_t *header, const char *name)
 {
-    char text[MOST_NAME], bins[MOST_NAME];
+    char text[MAX_NAME], bins[MAX_NAME];
     snprintf(bins, sizeof bins, "%s bins", name);
     header_declare(header, member(text, name, "bin"), "uint32", json_make("[s]", bins));
     header_declare(header, member(text, name, "count"), "uint64", json_make("[s]", bins));
 }
 
-struct stream_reader **sums_open(struct merging *merging, char **paths, size_t count, const char *kind)
-{
-    struct stream_reader **readers = new_array(count, sizeof *readers);
-    if (!count)
-        die_usage("--merge needs the names of its inputs");
-    for (size_t i = 0; i < count; i++) {
-        readers[i] = stream_open(strcmp(paths[i], "-") ? paths[i] : NULL, kind);
-        merging_check_header(merging, readers[i]);
-    }
-    return readers;
-}

@@ -6,7 +6,6 @@
 #ifndef FFKV_SUMS_H
 #define FFKV_SUMS_H
 
-#include "stream/merging.h"
 #include "stream/stream.h"
 
 /* A sum of floats, none negative, without rounding: a fixed-point number of 384 bits. */
@@ -52,8 +51,10 @@ size_t unit_bin(float number);
 /* The lowest number of a bin. */
 double unit_value(size_t bin);
 
-/* Members of a record, "NAME_sum", and "NAME_bin" with "NAME_count" of the bins that are not empty. */
-enum { EXACT_MEMBERS = 1, HISTOGRAM_MEMBERS = 2 };
+/*
+ * Members of a record, "NAME_sum", and "NAME_bin" with "NAME_count" of the bins that are not
+ * empty, as tables of fields have them.
+ */
 void exact_pack(msgpack_sbuffer *buffer, const char *name, const struct exact_sum *sum);
 void histogram_pack(msgpack_sbuffer *buffer, const char *name, const struct histogram *histogram);
 void header_declare_exact(json_t *header, const char *name);
@@ -62,11 +63,5 @@ void header_declare_histogram(json_t *header, const char *name);
 /* Adds what a record has of that name; counts are from 1 to MAX_COUNT, and so is their sum. */
 void exact_read(const struct record *record, const char *name, struct exact_sum *sum);
 void histogram_read(const struct record *record, const char *name, struct histogram *histogram);
-
-/*
- * Opens streams of sums of this kind, "-" being standard input. They must have equal headers;
- * else, or without any, the program ends. The caller closes each and frees the array.
- */
-struct stream_reader **sums_open(struct merging *merging, char **paths, size_t count, const char *kind);
 
 #endif

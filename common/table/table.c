@@ -40,6 +40,11 @@ void table_number(struct table *table, uint64_t number)
     put(table, text, (size_t)snprintf(text, sizeof text, "%llu", (unsigned long long)number));
 }
 
+void table_layer(struct table *table, size_t layer)
+{
+    table_number(table, layer + 1);
+}
+
 void table_real(struct table *table, double real)
 {
     char text[32];

@@ -63,21 +63,13 @@ static bool is_plain(struct span text)
     return true;
 }
 
-static void *reserve(void *array, size_t *capacity, size_t count, size_t size)
-{
-    if (*capacity >= count)
-        return array;
-    *capacity = 2 * count;
-    return grow_array(array, *capacity, size);
-}
-
 /* ---- long runs of combining marks ---- */
 
 /*
  * A run of marks is put in the order of their combining classes. ICU does so by insertion, in a
  * time that grows with the square of the run; longer runs than these are ordered before it sees them.
  */
-enum { LONG_RUN = 64, CLASSES = 256, MOST_DECOMPOSED = 8 };
+enum { LONG_RUN = 64, CLASSES = 256, MAX_DECOMPOSED = 8 };
 
 static UChar32 next_character(const UChar *text, int32_t *at, int32_t length)
 {
@@ -112,10 +104,10 @@ static bool has_long_run(const struct normalizer *normalizer, const UChar *text,
 }
 
 /* The character's canonical decomposition, most often itself. Returns the number of units. */
-static int32_t decompose(const struct normalizer *normalizer, UChar32 character, UChar to[MOST_DECOMPOSED])
+static int32_t decompose(const struct normalizer *normalizer, UChar32 character, UChar to[MAX_DECOMPOSED])
 {
     UErrorCode code = U_ZERO_ERROR;
-    int32_t length = unorm2_getDecomposition(normalizer->every_form_c, character, to, MOST_DECOMPOSED, &code);
+    int32_t length = unorm2_getDecomposition(normalizer->every_form_c, character, to, MAX_DECOMPOSED, &code);
     check(code == U_STRING_NOT_TERMINATED_WARNING ? U_ZERO_ERROR : code);
     if (length < 0) {
         length = 0;
@@ -132,7 +124,7 @@ static void place_marks(const struct normalizer *normalizer, const UChar *run, i
                         size_t begin[CLASSES], UChar *to)
 {
     for (int32_t at = 0; at < length;) {
-        UChar marks[MOST_DECOMPOSED];
+        UChar marks[MAX_DECOMPOSED];
         int32_t count = decompose(normalizer, next_character(run, &at, length), marks);
         for (int32_t i = 0; i < count;) {
             UChar32 mark = next_character(marks, &i, count);
@@ -155,7 +147,8 @@ static void order_run(struct normalizer *normalizer, const UChar *run, int32_t l
         begin[i] = total;
         total += units;
     }
-    normalizer->ordered = reserve(normalizer->ordered, &normalizer->ordered_capacity, *count + total, sizeof(UChar));
+    normalizer->ordered = reserve_array(normalizer->ordered, &normalizer->ordered_capacity, *count + total,
+                                        sizeof(UChar));
     place_marks(normalizer, run, length, begin, normalizer->ordered + *count);
     *count += total;
 }
@@ -171,8 +164,8 @@ static int32_t order_marks(struct normalizer *normalizer, const UChar *text, int
         } else {
             end += end == at;
             size_t units = (size_t)(end - at);
-            normalizer->ordered = reserve(normalizer->ordered, &normalizer->ordered_capacity, count + units,
-                                          sizeof(UChar));
+            normalizer->ordered = reserve_array(normalizer->ordered, &normalizer->ordered_capacity,
+                                                count + units, sizeof(UChar));
             memcpy(normalizer->ordered + count, text + at, units * sizeof(UChar));
             count += units;
         }
@@ -191,7 +184,8 @@ struct span normalize(struct normalizer *normalizer, struct span text)
     int32_t length;
     if (is_plain(text))
         return text;
-    normalizer->wide = reserve(normalizer->wide, &normalizer->wide_capacity, text.length, sizeof(UChar));
+    normalizer->wide = reserve_array(normalizer->wide, &normalizer->wide_capacity, text.length,
+                                     sizeof(UChar));
     u_strFromUTF8(normalizer->wide, (int32_t)text.length, &length, text.bytes, (int32_t)text.length, &code);
     check(code == U_STRING_NOT_TERMINATED_WARNING ? U_ZERO_ERROR : code);
     const UChar *wide = normalizer->wide;
@@ -204,11 +198,12 @@ struct span normalize(struct normalizer *normalizer, struct span text)
     }
 
     size_t capacity = GROWTH * (size_t)length + 1;
-    normalizer->normal = reserve(normalizer->normal, &normalizer->normal_capacity, capacity, sizeof(UChar));
+    normalizer->normal = reserve_array(normalizer->normal, &normalizer->normal_capacity, capacity,
+                                       sizeof(UChar));
     length = unorm2_normalize(normalizer->form_c, wide, length, normalizer->normal, (int32_t)capacity, &code);
     check(code);
     capacity = UNIT_BYTES * (size_t)length + 1;
-    normalizer->text = reserve(normalizer->text, &normalizer->text_capacity, capacity, 1);
+    normalizer->text = reserve_array(normalizer->text, &normalizer->text_capacity, capacity, 1);
     int32_t bytes;
     u_strToUTF8(normalizer->text, (int32_t)capacity, &bytes, normalizer->normal, length, &code);
     check(code);

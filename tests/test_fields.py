@@ -1,0 +1,123 @@
+"""ffkv-stream(5) says of every kind of record what the streams have: members, their order, types and shapes.
+
+The tools write from tables of fields (common/stream/fields.h), so a slip in a table or in the
+page is a difference between the two.
+"""
+
+import re
+
+import pytest
+
+import streams
+from conftest import ROOT
+from helpers import ok
+from test_manual import STREAM_PAGE, section
+
+MODEL = ROOT / "data" / "brown-lm"
+TEXT = b"""The jury said it did find that many of the laws are out of date .
+He was a man of the world and he did not know what to do .
+It is the first time that they have been in the house .
+There was no way to see the end of the road from here .
+"""
+INTEGER = "integer"
+
+
+def lists(title):
+    """The page's lists of members in a section, each [(name, type, dimensions)]."""
+    text = "\n".join(section(STREAM_PAGE, "DESCRIPTION")) + "\n.Ss "
+    part = re.search(rf"^\.Ss {title}\n(.*?)(?=^\.Ss )", text, re.DOTALL | re.MULTILINE)[1]
+    return [members(body) for body in re.findall(r"^\.Bl -tag.*?\n(.*?)^\.El", part, re.DOTALL | re.MULTILINE)]
+
+
+def members(body):
+    found = []
+    for item in re.findall(r"^\.It Va (.*\n[^.]*)", body, re.MULTILINE):
+        head, text = item.split("\n", 1)
+        names, _, shape = head.partition(" No ")
+        for name in re.findall(r"\w+", names):
+            if shape:
+                kind, dimensions = re.fullmatch(r"(\w+)\[(.*)\]", shape).groups()
+                found.append((name, kind, dimensions.split(", ")))
+            elif text.startswith("Integer"):
+                found.append((name, INTEGER, []))
+            elif text.startswith("The same, with the same types"):  # next_rank as last_rank
+                found.append((name, *found[-2][1:]))
+            if "xact sum" in text:
+                found.append((f"{name}_sum", "uint64", ["6"]))
+            if "istogram" in text:
+                found += [(f"{name}_bin", "uint32", [f"{name} bins"]), (f"{name}_count", "uint64", [f"{name} bins"])]
+    return found
+
+
+def written(stream, record):
+    """The members of a record as the header declares them, in the page's form."""
+    header = stream.header
+    counted = {}
+    if "cells" in header:
+        counted[header["cells"] and len(header["cells"])] = "cells"
+        counted[header["model"]["d_model"]] = "d_model"
+    found = []
+    for name in record:
+        array = header["arrays"].get(name)
+        shape = [str(counted.get(dimension, dimension)) for dimension in array["shape"]] if array else []
+        found.append((name, array["type"] if array else INTEGER, shape))
+    return found
+
+
+@pytest.fixture(scope="module")
+def made(bin, tmp_path_factory):
+    """One stream of each kind."""
+    folder = tmp_path_factory.mktemp("kinds")
+
+    def make(name, tool, *args, model=True):
+        (folder / name).write_bytes(ok(bin, tool, *(["-m", MODEL] if model else []), *args))
+        return streams.read(folder / name), folder / name
+
+    (folder / "text").write_bytes(TEXT)
+    _, text = make("tokens", "tokenize", folder / "text")
+    sample, sampled = make("sample", "tokenize", "--sample", "3", folder / "text")
+    rows, _ = make("rows", "forward-dump", "--emit", "max,coef,resid,ffn,prediction", "--cells", "1-7", sampled)
+    _, maxima = make("maxima", "forward-dump", "--layers", "0,3", "--emit", "max,coef,ffn", "--cells", "0-30", text)
+    _, found = make("found", "topk-keys", "--top", "2", maxima, model=False)
+    projected, path = make("projected", "project-values", "--bottoms", "2", found)
+    changed, keys = make("changed", "perturb-triggers", "--sample", "2", path, model=False)
+    keyed, _ = make("keyed", "forward-dump", "--emit", "key", keys)
+    values, path = make("values", "project-values", "--all", "--tops", "1", "--bottoms", "1")
+    composition, _ = make("composition", "composition-stats", "--values", path, "--sums", maxima)
+    _, residuals = make("residuals", "forward-dump", "--emit", "resid,ffn", text)
+    refinement, _ = make("refinement", "refinement-stats", "--sums", residuals)
+    return {"sample": sample, "rows": rows, "projected": projected, "changed": changed, "keyed": keyed,
+            "values": values, "composition": composition, "refinement": refinement}
+
+
+def kinds():
+    """Of each stream, the page's members of the records that begin it."""
+    (batch,) = lists("Tokens")
+    _, keys = lists("Tokens with keys")
+    _, rows, layer, predictions, key = lists("Activations")
+    _, triggers, projection, counts = lists("Triggers")
+    layer_number = [("layer", INTEGER, [])]
+    plain = [member for member in batch if member[0] != "sentence"]  # which only batches of a sample have
+    value = [member for member in triggers + projection
+             if member[0] in ("layer", "cell", "top", "top_p", "bottom", "bottom_p")]
+    of_composition, = lists("Composition")
+    changes, of_layer, of_all = lists("Refinement")
+    return {"sample": [batch], "rows": [batch + rows, layer_number + layer, predictions],
+            "projected": [triggers + projection, counts], "changed": [plain + keys], "keyed": [plain + keys, key],
+            "values": [value], "composition": [of_composition, counts], "refinement": [changes, of_layer, of_all]}
+
+
+@pytest.mark.parametrize("kind", sorted(kinds()))
+def test_page_lists_the_members_that_a_kind_of_record_has(made, kind):
+    found = []
+    for record in made[kind].records:
+        members_of = written(made[kind], record)
+        if members_of not in found:
+            found.append(members_of)
+    assert found == kinds()[kind]
+
+
+@pytest.mark.parametrize("kind", sorted(kinds()))
+def test_a_header_declares_the_arrays_of_its_records_and_no_others(made, kind):
+    arrays = {name for record in kinds()[kind] for name, type_, _ in record if type_ != INTEGER}
+    assert set(made[kind].header["arrays"]) == arrays
