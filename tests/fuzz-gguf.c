@@ -10,7 +10,7 @@
 
 #include <stdlib.h>
 
-enum { TYPES = 8, MOST_ELEMENTS = 1 << 16 };
+enum { TYPES = 8, MAX_ELEMENTS = 1 << 16 };
 
 /* One question to a file. */
 struct question {
@@ -40,11 +40,11 @@ static void get(void *context)
 
 static void read_tensor(void *context)
 {
-    static float values[MOST_ELEMENTS];
+    static float values[MAX_ELEMENTS];
     const struct question *question = context;
     size_t length[GGUF_DIMENSIONS];
     gguf_format(question->file, question->name, length);
-    if (length[0] && length[1] <= MOST_ELEMENTS / length[0]) {
+    if (length[0] && length[1] <= MAX_ELEMENTS / length[0]) {
         gguf_map(question->file, question->name, length[1], length[0]);
         gguf_read(question->file, question->name, length[1], length[0], values);
     }

@@ -17,7 +17,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { MOST_BLOCKS = 1 << 21, MOST_MEMORY_FILES = 16, MOST_DESCRIPTORS = 32 };
+enum { MAX_BLOCKS = 1 << 21, MAX_MEMORY_FILES = 16, MAX_DESCRIPTORS = 32 };
 
 /* A stream of open_memstream: its text and length, and where the caller wants them. */
 struct memory_file {
@@ -28,9 +28,9 @@ struct memory_file {
 
 /* Global because malloc and die() have no argument for them. */
 static _Thread_local bool watching; /* libFuzzer has threads of its own */
-static void *blocks[MOST_BLOCKS];   /* allocated while watching, and perhaps free again */
+static void *blocks[MAX_BLOCKS];   /* allocated while watching, and perhaps free again */
 static size_t block_count, most_bytes;
-static struct memory_file memory_files[MOST_MEMORY_FILES];
+static struct memory_file memory_files[MAX_MEMORY_FILES];
 static jmp_buf *refusal;
 static char folder[] = "/dev/shm/ffkv-fuzz-XXXXXX", path[4096]; /* in memory: a disk is waited for */
 
@@ -56,7 +56,7 @@ static void on_malloc(const volatile void *block, size_t size)
 {
     if (!watching || !block)
         return;
-    if (size > most_bytes || block_count == MOST_BLOCKS) {
+    if (size > most_bytes || block_count == MAX_BLOCKS) {
         watching = false;
         fprintf(stderr, "an allocation of %zu bytes, after %zu; %zu are in proportion\n", size, block_count, most_bytes);
         abort();
@@ -106,7 +106,7 @@ FILE *__wrap_open_memstream(char **text, size_t *length)
 {
     struct memory_file *memory = memory_files;
     while (memory->file)
-        if (++memory == memory_files + MOST_MEMORY_FILES)
+        if (++memory == memory_files + MAX_MEMORY_FILES)
             abort();
     *memory = (struct memory_file){.to_text = text, .to_length = length};
     return memory->file = __real_open_memstream(&memory->text, &memory->length);
@@ -115,7 +115,7 @@ FILE *__wrap_open_memstream(char **text, size_t *length)
 int __wrap_fclose(FILE *file)
 {
     int status = __real_fclose(file);
-    for (struct memory_file *memory = memory_files; memory < memory_files + MOST_MEMORY_FILES; memory++)
+    for (struct memory_file *memory = memory_files; memory < memory_files + MAX_MEMORY_FILES; memory++)
         if (memory->file == file) {
             *memory->to_text = memory->text;
             *memory->to_length = memory->length;
@@ -126,7 +126,7 @@ int __wrap_fclose(FILE *file)
 
 static void close_memory_files(void)
 {
-    for (struct memory_file *memory = memory_files; memory < memory_files + MOST_MEMORY_FILES; memory++)
+    for (struct memory_file *memory = memory_files; memory < memory_files + MAX_MEMORY_FILES; memory++)
         if (memory->file) {
             __real_fclose(memory->file);
             memory->file = NULL;
@@ -259,8 +259,8 @@ static void read_input(void *context)
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
     struct input input = {bytes, size};
-    bool was_open[MOST_DESCRIPTORS];
-    for (int i = 0; i < MOST_DESCRIPTORS; i++)
+    bool was_open[MAX_DESCRIPTORS];
+    for (int i = 0; i < MAX_DESCRIPTORS; i++)
         was_open[i] = fcntl(i, F_GETFD) != -1;
     most_bytes = fuzzer.overhead + fuzzer.multiple * size;
     block_count = 0;
@@ -272,7 +272,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
         abort();
     }
     /* Those that a refusal leaves open. */
-    for (int i = 0; i < MOST_DESCRIPTORS; i++)
+    for (int i = 0; i < MAX_DESCRIPTORS; i++)
         if (!was_open[i])
             close(i);
     return 0;

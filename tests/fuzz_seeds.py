@@ -10,7 +10,7 @@ import test_bpe as bpe
 import test_gguf as gguf
 
 ROOT = pathlib.Path(__file__).resolve().parent
-MOST_BYTES = 4096
+MAX_BYTES = 4096
 
 
 def files(**contents):
@@ -87,7 +87,7 @@ def main(folder):
         place = folder / f"{name}-seeds"
         place.mkdir(parents=True, exist_ok=True)
         for seed, data in seeds.items():
-            if len(data) <= MOST_BYTES or name == "import":
+            if len(data) <= MAX_BYTES or name == "import":
                 (place / seed).write_bytes(data)
 
 

@@ -30,7 +30,7 @@ EMBEDDED(tools_report_pages_css);
 EMBEDDED(tools_report_pages_js);
 EMBEDDED(pipelines_experiments_csv);
 
-enum { MOST_ROWS = 10000, MOST_CASES = 1000 };
+enum { MAX_ROWS = 10000, MAX_CASES = 1000 };
 
 struct options {
     const char *model, *output, *tables, *measures, *published, *annotations, *date;
@@ -73,7 +73,7 @@ static json_t *find_table(const char *directory, const char *name, size_t most)
 
 static void add_table(json_t *tables, const char *directory, const char *name)
 {
-    json_t *table = find_table(directory, name, MOST_ROWS);
+    json_t *table = find_table(directory, name, MAX_ROWS);
     if (table)
         json_put(tables, name, table);
 }
@@ -191,7 +191,7 @@ static void write_overview(struct report *report, json_t *layers, const char *jo
     const struct span list = EMBEDDED_SPAN(pipelines_experiments_csv);
     json_t *listed = listed_results("experiments.csv", list.bytes, list.length);
     json_put(overview, "tables", tables_json(options, listed));
-    json_put(overview, "published", options->published ? table_json(options->published, MOST_ROWS) : json_null());
+    json_put(overview, "published", options->published ? table_json(options->published, MAX_ROWS) : json_null());
     json_put(overview, "figures", copy_figures(options, listed, report->directory));
     json_put(overview, "listed", listed);
     json_put(overview, "date", options->date ? json_make("s", options->date) : json_null());
@@ -201,7 +201,7 @@ static void write_overview(struct report *report, json_t *layers, const char *jo
 /* The first cases of the last layer, which may be very many. Returns how many there are. */
 static size_t write_cases(const struct report *report)
 {
-    json_t *cases = report->options->tables ? find_table(report->options->tables, "last-layer", MOST_CASES) : NULL;
+    json_t *cases = report->options->tables ? find_table(report->options->tables, "last-layer", MAX_CASES) : NULL;
     if (!cases)
         return 0;
     size_t count = (size_t)json_integer_value(json_object_get(cases, "count"));

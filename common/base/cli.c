@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_OPTIONS = 32, LETTERLESS = 256, SHOW_HELP = 1000, SHOW_VERSION };
+enum { MAX_OPTIONS = 32, LETTERLESS = 256, SHOW_HELP = 1000, SHOW_VERSION };
 
 static void print_help(const struct tool *tool)
 {
@@ -76,13 +76,13 @@ static int choice_index(const struct option_spec *option, const char *word, size
 
 static unsigned parse_choices(const struct option_spec *option, const char *text)
 {
-    enum { MOST_CHOICES = 32 }; /* bits */
+    enum { MAX_CHOICES = 32 }; /* bits */
     unsigned bits = 0;
     for (const char *word = text;; word++) {
         size_t length = strcspn(word, ",");
         int index = choice_index(option, word, length);
-        if (index >= MOST_CHOICES)
-            die("--%s has more than %d choices", option->name, MOST_CHOICES);
+        if (index >= MAX_CHOICES)
+            die("--%s has more than %d choices", option->name, MAX_CHOICES);
         bits |= 1u << index;
         word += length;
         if (!*word)
@@ -128,7 +128,7 @@ static _Noreturn void unknown_option(const struct tool *tool, const char *letter
 /* Operands are inputs; without one it is standard input. */
 static void declare_files(const struct tool *tool, const char *const *operands, size_t count)
 {
-    const char **inputs = new_array(count + MOST_OPTIONS + 1, sizeof *inputs), *outputs[MOST_OPTIONS];
+    const char **inputs = new_array(count + MAX_OPTIONS + 1, sizeof *inputs), *outputs[MAX_OPTIONS];
     size_t input_count = 0, output_count = 0;
     for (size_t i = 0; i < count; i++)
         inputs[input_count++] = operands[i];
@@ -147,8 +147,8 @@ static void declare_files(const struct tool *tool, const char *const *operands, 
 
 int cli_parse(const struct tool *tool, int argc, char **argv)
 {
-    struct option parsed[MOST_OPTIONS + 3];
-    char letters[2 * MOST_OPTIONS + 4] = ":h";
+    struct option parsed[MAX_OPTIONS + 3];
+    char letters[2 * MAX_OPTIONS + 4] = ":h";
     size_t count = 0;
 
     set_program_name(tool->name);
@@ -157,8 +157,8 @@ int cli_parse(const struct tool *tool, int argc, char **argv)
     signal(SIGXFSZ, SIG_IGN); /* so is a file that is larger than it may be */
 
     for (const struct option_spec *option = tool->options; option->name; option++, count++) {
-        if (count == MOST_OPTIONS)
-            die("%s has more than %d options", tool->name, MOST_OPTIONS);
+        if (count == MAX_OPTIONS)
+            die("%s has more than %d options", tool->name, MAX_OPTIONS);
         int code = option->letter ? option->letter : LETTERLESS + (int)count;
         parsed[count] = (struct option){option->name,
             option->argument ? required_argument : no_argument, NULL, code};
@@ -212,7 +212,7 @@ uint64_t cli_threads(void)
 {
     cpu_set_t set;
     int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-    return count < 1 ? 1 : count > CLI_MOST_THREADS ? CLI_MOST_THREADS : (uint64_t)count;
+    return count < 1 ? 1 : count > CLI_MAX_THREADS ? CLI_MAX_THREADS : (uint64_t)count;
 }
 
 static _Noreturn void bad_list(const char *what, size_t bound, const char *text)

@@ -23,7 +23,7 @@ enum option_kind {
 };
 
 /* OpenBLAS keeps buffers for at most this many callers. */
-enum { CLI_MOST_THREADS = 64 };
+enum { CLI_MAX_THREADS = 64 };
 
 /* Bound of OPTION_NUMBER when the table leaves most at 0. */
 #define OPTION_NO_LIMIT UINT64_MAX
@@ -58,7 +58,7 @@ struct tool {
      OPTION_IN, pointer, 0, 0, NULL}
 #define OPTION_THREADS(pointer) \
     {0, "threads", "N", "threads (default: the processors at hand); results do not depend on it", \
-     OPTION_NUMBER, pointer, 1, CLI_MOST_THREADS, NULL}
+     OPTION_NUMBER, pointer, 1, CLI_MAX_THREADS, NULL}
 #define OPTION_LAYERS(pointer, verb) \
     {0, "layers", "LIST", verb " only these layers, counted from 0: 0-3,7 (default: all)", \
      OPTION_TEXT, pointer, 0, 0, NULL}

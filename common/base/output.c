@@ -207,10 +207,10 @@ static _Noreturn void output_failed(const struct output *output, int reason)
 
 void output_write(struct output *output, const void *bytes, size_t size)
 {
-    enum { MOST_AT_ONCE = 1 << 30 };
+    enum { MAX_AT_ONCE = 1 << 30 };
     const unsigned char *next = bytes;
     while (size) {
-        unsigned part = size < MOST_AT_ONCE ? (unsigned)size : MOST_AT_ONCE;
+        unsigned part = size < MAX_AT_ONCE ? (unsigned)size : MAX_AT_ONCE;
         errno = 0;
         if (gzwrite(output->file, next, part) != (int)part)
             output_failed(output, errno);

@@ -29,13 +29,13 @@ static const char *last_name(const char *path)
 
 char *follow_links(const char *path)
 {
-    enum { MOST_LINKS = 40 };
+    enum { MAX_LINKS = 40 };
     char *at = copy_string(path), link[PATH_MAX + 1];
     for (int links = 0;; links++) {
         ssize_t length = readlink(at, link, PATH_MAX);
         if (length < 0)
             return at;
-        if (links == MOST_LINKS)
+        if (links == MAX_LINKS)
             die("%s: %s", path, strerror(ELOOP));
         link[length] = '\0';
         char *folder = folder_of(at);

@@ -16,8 +16,8 @@ enum {
     HEADER_BYTES = 4 + 4 + 8 + 8, /* "GGUF", version, tensors, keys */
     LEAST_ENTRY_BYTES = 8 + 1 + 4 + 1,
     LEAST_TENSOR_BYTES = 8 + 1 + 4 + 4 + 8,
-    MOST_NAME_BYTES = 65535,
-    MOST_NESTING = 4, /* of arrays in arrays; none is known to have any */
+    MAX_NAME_BYTES = 65535,
+    MAX_NESTING = 4, /* of arrays in arrays; none is known to have any */
     DEFAULT_ALIGNMENT = 32,
     CHUNK = 1 << 14, /* elements that are converted, and then checked, while in the cache */
 };
@@ -140,9 +140,9 @@ static char *take_name(struct cursor *cursor, const char *what)
 {
     size_t place = cursor->place;
     struct gguf_text name = take_text(cursor, what);
-    if (name.length < 1 || name.length > MOST_NAME_BYTES || !printable(name))
+    if (name.length < 1 || name.length > MAX_NAME_BYTES || !printable(name))
         die("%s: %s at byte %zu is not 1 to %d printable ASCII characters: the file is damaged",
-            cursor->file->path, what, place, MOST_NAME_BYTES);
+            cursor->file->path, what, place, MAX_NAME_BYTES);
     return copy_text(name);
 }
 
@@ -159,8 +159,8 @@ static enum type take_type(struct cursor *cursor, const char *key)
 /* Passes over count values of one type, which count was checked to have bytes for. */
 static void skip_values(struct cursor *cursor, enum type type, size_t count, size_t nesting, const char *key)
 {
-    if (type == ARRAY && nesting == MOST_NESTING)
-        die("%s: metadata '%s' has arrays nested more than %d deep", cursor->file->path, key, MOST_NESTING);
+    if (type == ARRAY && nesting == MAX_NESTING)
+        die("%s: metadata '%s' has arrays nested more than %d deep", cursor->file->path, key, MAX_NESTING);
     if (type == ARRAY) {
         for (size_t i = 0; i < count; i++) {
             enum type inner = take_type(cursor, key);

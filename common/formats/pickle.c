@@ -7,12 +7,12 @@
 
 /* Bounds that no checkpoint reaches. */
 enum {
-    MOST_PICKLE_BYTES = 64 << 20,
-    MOST_VALUES = 2 << 20,
-    MOST_MARKS = 1000, /* containers that are open at a time */
+    MAX_PICKLE_BYTES = 64 << 20,
+    MAX_VALUES = 2 << 20,
+    MAX_MARKS = 1000, /* containers that are open at a time */
     BLOCK_VALUES = 1024,
     SHOWN_CHARACTERS = 80, /* of a name, in messages */
-    MOST_PROTOCOL = 4
+    MAX_PROTOCOL = 4
 };
 
 struct pickle {
@@ -31,7 +31,7 @@ struct reader {
     struct pickle *pickle;
     struct pickle_value **stack;
     size_t held, stack_room;
-    size_t marks[MOST_MARKS]; /* heights of the stack */
+    size_t marks[MAX_MARKS]; /* heights of the stack */
     size_t mark_count;
     struct pickle_value **memo;
     size_t memo_count, memo_room;
@@ -66,8 +66,8 @@ static const char *opcode_name(const struct reader *reader)
 static struct pickle_value *new_value(struct reader *reader, enum pickle_kind kind)
 {
     struct pickle *pickle = reader->pickle;
-    if (pickle->count == MOST_VALUES)
-        die("%s: byte %zu: more than %d values, which no checkpoint has", reader->name, place(reader), MOST_VALUES);
+    if (pickle->count == MAX_VALUES)
+        die("%s: byte %zu: more than %d values, which no checkpoint has", reader->name, place(reader), MAX_VALUES);
     size_t block = pickle->count / BLOCK_VALUES;
     if (pickle->count % BLOCK_VALUES == 0) {
         pickle->blocks = grow_array(pickle->blocks, block + 1, sizeof *pickle->blocks);
@@ -186,9 +186,9 @@ static struct pickle_text take_line(struct reader *reader)
 
 static void run_protocol(struct reader *reader, uint64_t version)
 {
-    if (version < 2 || version > MOST_PROTOCOL)
+    if (version < 2 || version > MAX_PROTOCOL)
         die("%s: byte %zu: pickle protocol %llu; 2 to %d are known", reader->name, place(reader),
-            (unsigned long long)version, MOST_PROTOCOL);
+            (unsigned long long)version, MAX_PROTOCOL);
 }
 
 static void run_frame(struct reader *reader, uint64_t size)
@@ -210,8 +210,8 @@ static void run_stop(struct reader *reader, uint64_t number)
 static void run_mark(struct reader *reader, uint64_t number)
 {
     (void)number;
-    if (reader->mark_count == MOST_MARKS)
-        die("%s: byte %zu: nested deeper than %d", reader->name, place(reader), MOST_MARKS);
+    if (reader->mark_count == MAX_MARKS)
+        die("%s: byte %zu: nested deeper than %d", reader->name, place(reader), MAX_MARKS);
     reader->marks[reader->mark_count++] = reader->held;
 }
 
@@ -525,7 +525,7 @@ static void read_opcode(struct reader *reader)
 {
     if (reader->next == reader->size)
         die("%s: byte %zu: the pickle has no end%s", reader->name, reader->at + reader->next,
-            reader->size == MOST_PICKLE_BYTES ? " within the 64 MB that one may have"
+            reader->size == MAX_PICKLE_BYTES ? " within the 64 MB that one may have"
                                               : ": the file was cut, or is damaged");
     reader->opcode = reader->next++;
     const struct opcode *opcode = &opcodes[reader->bytes[reader->opcode]];
@@ -548,7 +548,7 @@ struct pickle *pickle_read(const char *name, const void *bytes, size_t size, siz
     struct pickle *pickle = new_array(1, sizeof *pickle);
     reader->name = name;
     reader->bytes = bytes;
-    reader->size = size < MOST_PICKLE_BYTES ? size : MOST_PICKLE_BYTES;
+    reader->size = size < MAX_PICKLE_BYTES ? size : MAX_PICKLE_BYTES;
     reader->at = at;
     reader->globals = globals;
     reader->pickle = pickle;

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LENGTH_BYTES = 8, MOST_HEADER_BYTES = 100 << 20, MOST_DIMENSIONS = 8 };
+enum { LENGTH_BYTES = 8, MAX_HEADER_BYTES = 100 << 20, MAX_DIMENSIONS = 8 };
 
 struct safetensors {
     char *path;
@@ -60,7 +60,7 @@ static struct extent check_tensor(const struct safetensors *file, const char *na
     size_t bytes = type_size(type);
     if (!bytes)
         die("%s: tensor '%s' is of type %s, which is not known", file->path, name, type ? type : "(none)");
-    if (!json_is_array(shape) || json_array_size(shape) > MOST_DIMENSIONS)
+    if (!json_is_array(shape) || json_array_size(shape) > MAX_DIMENSIONS)
         die("%s: tensor '%s' has no valid shape", file->path, name);
     for (size_t i = 0; i < json_array_size(shape); i++) {
         const json_t *length = json_array_get(shape, i);
@@ -113,7 +113,7 @@ struct safetensors *safetensors_open(const char *path)
     file->mapping = mapping_open(path, LENGTH_BYTES, "safetensors");
     uint64_t header_bytes = 0;
     memcpy(&header_bytes, file->mapping.bytes, LENGTH_BYTES); /* little endian, as the host is: see stream.c */
-    if (header_bytes > file->mapping.size - LENGTH_BYTES || header_bytes > MOST_HEADER_BYTES)
+    if (header_bytes > file->mapping.size - LENGTH_BYTES || header_bytes > MAX_HEADER_BYTES)
         die("%s: not a safetensors file, or cut: its header claims %llu bytes", path,
             (unsigned long long)header_bytes);
     json_error_t error;

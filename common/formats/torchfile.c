@@ -12,7 +12,7 @@
 #include <unistd.h>
 #include <zip.h>
 
-enum { MOST_PICKLE_ENTRY = 64 << 20 };
+enum { MAX_PICKLE_ENTRY = 64 << 20 };
 
 enum role { TENSOR = PICKLE_ROLES, PARAMETER, STORAGE };
 
@@ -294,13 +294,13 @@ static void find_prefix(struct torch_file *file)
 
 static void check_byte_order(const struct torch_file *file)
 {
-    enum { MOST_BYTES = 16 };
+    enum { MAX_BYTES = 16 };
     static const char little[] = "little";
     zip_int64_t index = find_entry(file, "byteorder", strlen("byteorder"));
     if (index < 0)
         return; /* older ones do not say it */
     size_t size;
-    unsigned char *order = read_entry(file, (zip_uint64_t)index, MOST_BYTES, &size);
+    unsigned char *order = read_entry(file, (zip_uint64_t)index, MAX_BYTES, &size);
     if (size < sizeof little - 1 || memcmp(order, little, sizeof little - 1))
         die("%s: not little endian, the only order of bytes that is known", file->path);
     free(order);
@@ -319,7 +319,7 @@ static void open_zip(struct torch_file *file)
     check_byte_order(file);
     zip_int64_t index = find_entry(file, "data.pkl", strlen("data.pkl"));
     size_t size, end;
-    file->pickle_bytes = read_entry(file, index < 0 ? 0 : (zip_uint64_t)index, MOST_PICKLE_ENTRY, &size);
+    file->pickle_bytes = read_entry(file, index < 0 ? 0 : (zip_uint64_t)index, MAX_PICKLE_ENTRY, &size);
     file->pickle_name = format_string("%s: %sdata.pkl", file->path, file->prefix);
     file->pickle = pickle_read(file->pickle_name, file->pickle_bytes, size, 0, globals, &end);
     if (end != size)
@@ -329,8 +329,8 @@ static void open_zip(struct torch_file *file)
 
 static void load_storage(struct torch_file *file, struct torch_storage *storage)
 {
-    enum { MOST_KEY = 1000 };
-    char *name = format_string("data/%.*s", storage->key.length < MOST_KEY ? (int)storage->key.length : MOST_KEY,
+    enum { MAX_KEY = 1000 };
+    char *name = format_string("data/%.*s", storage->key.length < MAX_KEY ? (int)storage->key.length : MAX_KEY,
                                storage->key.bytes);
     zip_int64_t index = find_entry(file, name, strlen(name));
     free(name);
@@ -420,7 +420,7 @@ static bool are_tensor_arguments(const struct pickle_value *arguments)
     struct pickle_value **item = arguments->items;
     return arguments->count >= 4 && item[0]->kind == PICKLE_PERSISTENT && item[1]->kind == PICKLE_INTEGER
         && item[1]->integer >= 0 && is_tuple_of_sizes(item[2]) && is_tuple_of_sizes(item[3])
-        && item[2]->count == item[3]->count && item[2]->count <= TORCH_MOST_DIMENSIONS;
+        && item[2]->count == item[3]->count && item[2]->count <= TORCH_MAX_DIMENSIONS;
 }
 
 /* Whether all elements lie within the storage, and are no more than it has. */
@@ -451,7 +451,7 @@ bool torch_tensor_get(const struct torch_file *file, const struct pickle_value *
         return false;
     if (!are_tensor_arguments(value->arguments))
         die("%s: tensor '%s' is not made as torch makes one of up to %d dimensions", file->path, name,
-            TORCH_MOST_DIMENSIONS);
+            TORCH_MAX_DIMENSIONS);
     struct pickle_value **argument = value->arguments->items;
     struct torch_storage *storage = find_storage(file, argument[0]->items[0]->items[2]->text);
     *tensor = (struct torch_tensor){.type = storage->type->type, .element_bytes = storage->type->bytes,
@@ -481,7 +481,7 @@ static bool is_contiguous(const struct torch_tensor *tensor)
 /* Copies element by element, counting an index through all dimensions. */
 static void gather(const struct torch_tensor *tensor, const unsigned char *source, unsigned char *target)
 {
-    size_t index[TORCH_MOST_DIMENSIONS] = {0}, at = 0;
+    size_t index[TORCH_MAX_DIMENSIONS] = {0}, at = 0;
     for (size_t done = 0; done < tensor->count; done++) {
         memcpy(target + done * tensor->element_bytes, source + at * tensor->element_bytes, tensor->element_bytes);
         for (size_t i = tensor->dimensions; i-- > 0;) {

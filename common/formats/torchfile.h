@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum { TORCH_MOST_DIMENSIONS = 8 };
+enum { TORCH_MAX_DIMENSIONS = 8 };
 
 struct torch_file;
 
@@ -20,7 +20,7 @@ struct torch_tensor {
     const char *type;       /* as safetensors calls it: "F32", "F16", "BF16", "I64" ... */
     size_t element_bytes;
     size_t dimensions;
-    size_t shape[TORCH_MOST_DIMENSIONS], stride[TORCH_MOST_DIMENSIONS];
+    size_t shape[TORCH_MAX_DIMENSIONS], stride[TORCH_MAX_DIMENSIONS];
     size_t count, offset;   /* elements in all; where the first one is */
     struct torch_storage *storage;
 };

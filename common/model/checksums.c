@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_LINE = 8192 };
+enum { MAX_LINE = 8192 };
 
 struct checksums {
     char *directory;
@@ -28,7 +28,7 @@ static bool is_valid(const char *line)
 
 static void read_lines(struct checksums *checksums, FILE *file, const char *path)
 {
-    char line[MOST_LINE];
+    char line[MAX_LINE];
     for (unsigned long number = 1; fgets(line, sizeof line, file); number++) {
         size_t length = strcspn(line, "\r\n");
         bool cut = !line[length];

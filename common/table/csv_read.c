@@ -12,14 +12,14 @@
 #include <string.h>
 #include <unicode/utf8.h>
 
-enum { MOST_COLUMNS = 1000, MESSAGE_BYTES = 500 };
+enum { MAX_COLUMNS = 1000, MESSAGE_BYTES = 500 };
 
 /* What libcsv's callbacks work on. */
 struct reading {
     struct csv_parser parser;
     struct csv_row row;
     size_t columns;          /* of row 0 */
-    char *field[MOST_COLUMNS];
+    char *field[MAX_COLUMNS];
     void (*take)(const struct csv_row *row, void *data);
     void *data;
     uint64_t line;           /* at hand */
@@ -53,8 +53,8 @@ static void end_field(void *bytes, size_t length, void *data)
 {
     struct reading *reading = data;
     check_text(&reading->row, bytes, length);
-    if (reading->row.count == MOST_COLUMNS)
-        csv_fail(&reading->row, "more than %d fields", MOST_COLUMNS);
+    if (reading->row.count == MAX_COLUMNS)
+        csv_fail(&reading->row, "more than %d fields", MAX_COLUMNS);
     reading->field[reading->row.count++] = copy_string(csv_cell_text(length ? bytes : ""));
 }
 

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_BYTES = 1 << 26 };
+enum { MAX_BYTES = 1 << 26 };
 
 struct reading {
     struct table_in *table;
@@ -52,7 +52,7 @@ static void take_row(const struct csv_row *from, void *data)
         row->field[w] = copy_string(from->field[reading->place[w]]);
         reading->bytes += strlen(row->field[w]) + 1;
     }
-    if (reading->bytes > MOST_BYTES)
+    if (reading->bytes > MAX_BYTES)
         csv_fail(from, "more than 64 MiB; such a table is not read");
 }
 

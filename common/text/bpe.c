@@ -10,10 +10,10 @@
 
 /* Bounds that no tokenizer reaches; they keep a damaged file from using up the memory. */
 enum {
-    MOST_TOKENS = 1 << 22,
-    MOST_MERGES = 1 << 22,
-    MOST_ADDED_BYTES = 1024, /* of one added token: a search may look at so many for each byte of text */
-    MOST_TEXT_BYTES = (1 << 28) - 1,
+    MAX_TOKENS = 1 << 22,
+    MAX_MERGES = 1 << 22,
+    MAX_ADDED_BYTES = 1024, /* of one added token: a search may look at so many for each byte of text */
+    MAX_TEXT_BYTES = (1 << 28) - 1,
 };
 
 enum { BYTES = 256 };
@@ -199,20 +199,20 @@ static void add_to_index(struct bpe *bpe, uint32_t id)
 
 static void check_added(const struct bpe_parts *parts, const struct added_token *token)
 {
-    if (token->text.length == 0 || token->text.length > MOST_ADDED_BYTES)
+    if (token->text.length == 0 || token->text.length > MAX_ADDED_BYTES)
         die("%s: added token %u has %zu bytes; 1 to %d are possible", parts->path, token->id, token->text.length,
-            MOST_ADDED_BYTES);
-    if (token->id >= MOST_TOKENS)
+            MAX_ADDED_BYTES);
+    if (token->id >= MAX_TOKENS)
         die("%s: added token '%.*s' has id %u; ids below %d are possible", parts->path, (int)token->text.length,
-            token->text.bytes, token->id, MOST_TOKENS);
+            token->text.bytes, token->id, MAX_TOKENS);
 }
 
 /* Tokens, and those of the added tokens that are not among them. */
 static void set_vocabulary(struct bpe *bpe, const struct bpe_parts *parts)
 {
     size_t length = 0, count = parts->token_count + parts->added_count;
-    if (parts->token_count > MOST_TOKENS || parts->added_count > MOST_TOKENS)
-        die("%s: %zu tokens; at most %d are possible", parts->path, count, MOST_TOKENS);
+    if (parts->token_count > MAX_TOKENS || parts->added_count > MAX_TOKENS)
+        die("%s: %zu tokens; at most %d are possible", parts->path, count, MAX_TOKENS);
     bpe->size = parts->token_count;
     for (size_t i = 0; i < parts->token_count; i++)
         length += parts->tokens[i].length;
@@ -290,8 +290,8 @@ static void set_merges(struct bpe *bpe, const struct bpe_parts *parts)
 {
     char *both = NULL;
     size_t capacity = 0;
-    if (parts->merge_count > MOST_MERGES)
-        die("%s: %zu merges; at most %d are possible", parts->path, parts->merge_count, MOST_MERGES);
+    if (parts->merge_count > MAX_MERGES)
+        die("%s: %zu merges; at most %d are possible", parts->path, parts->merge_count, MAX_MERGES);
     bpe->merges_size = table_size(parts->merge_count);
     bpe->merges = new_array(bpe->merges_size, sizeof *bpe->merges);
     memset(bpe->merges, 0xff, bpe->merges_size * sizeof *bpe->merges);
@@ -642,8 +642,8 @@ static void encode_piece(struct encoding *encoding, struct span piece)
 size_t bpe_encode(struct bpe *bpe, struct span text, uint32_t **tokens, size_t *capacity)
 {
     struct encoding encoding = {bpe, tokens, capacity, 0};
-    if (text.length > MOST_TEXT_BYTES)
-        die("a text of %zu bytes; at most %d can be encoded at once", text.length, MOST_TEXT_BYTES);
+    if (text.length > MAX_TEXT_BYTES)
+        die("a text of %zu bytes; at most %d can be encoded at once", text.length, MAX_TEXT_BYTES);
     if (!is_utf8(text))
         die("a text that is not UTF-8 cannot be encoded; convert it, for instance with iconv");
     if (!bpe->cache)

@@ -329,8 +329,8 @@ static int by_id(const void *a, const void *b)
 
 static uint32_t checked_id(struct place place, const char *text, json_int_t id)
 {
-    if (id < 0 || id > BPE_MOST_ID)
-        die("%s: %s: the id of '%s' must be a whole number from 0 to %d", place.path, place.part, text, BPE_MOST_ID);
+    if (id < 0 || id > BPE_MAX_ID)
+        die("%s: %s: the id of '%s' must be a whole number from 0 to %d", place.path, place.part, text, BPE_MAX_ID);
     return (uint32_t)id;
 }
 

@@ -8,8 +8,8 @@
 
 /* Bounds that no tokenizer reaches; they keep a damaged file from using up the memory. */
 enum {
-    MOST_FILE_BYTES = 64 << 20,
-    MOST_VALUES = 1 << 22, /* of a JSON file */
+    MAX_FILE_BYTES = 64 << 20,
+    MAX_VALUES = 1 << 22, /* of a JSON file */
     READ_BYTES = 1 << 16,
 };
 
@@ -19,8 +19,8 @@ struct span read_whole_file(const char *path)
     char *bytes = NULL;
     size_t length = 0, capacity = 0;
     for (size_t got = 1; got; length += got) {
-        if (length > MOST_FILE_BYTES)
-            die("%s: longer than %d MiB; this is no tokenizer's file", path, MOST_FILE_BYTES >> 20);
+        if (length > MAX_FILE_BYTES)
+            die("%s: longer than %d MiB; this is no tokenizer's file", path, MAX_FILE_BYTES >> 20);
         if (capacity - length < READ_BYTES) {
             capacity = 2 * capacity + READ_BYTES;
             bytes = grow_array(bytes, capacity, 1);
@@ -37,8 +37,8 @@ static void check_count(const char *path, struct span text)
     size_t count = 0;
     for (size_t i = 0; i < text.length; i++)
         count += text.bytes[i] == ',' || text.bytes[i] == '[' || text.bytes[i] == '{';
-    if (count > MOST_VALUES)
-        die("%s: more than %d values; this is no tokenizer's file", path, MOST_VALUES);
+    if (count > MAX_VALUES)
+        die("%s: more than %d values; this is no tokenizer's file", path, MAX_VALUES);
 }
 
 json_t *read_json_object(const char *path, const char *what)

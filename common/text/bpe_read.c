@@ -26,8 +26,8 @@ static struct span *read_vocabulary(struct place place, json_t *vocabulary, size
     *size = 0;
     json_object_foreach(vocabulary, key, value) {
         json_int_t id = json_integer_value(value);
-        if (!json_is_integer(value) || id < 0 || id > BPE_MOST_ID)
-            die("%s: %s: the id of '%s' must be a whole number from 0 to %d", place.path, place.part, key, BPE_MOST_ID);
+        if (!json_is_integer(value) || id < 0 || id > BPE_MAX_ID)
+            die("%s: %s: the id of '%s' must be a whole number from 0 to %d", place.path, place.part, key, BPE_MAX_ID);
         *size = (size_t)id < *size ? *size : (size_t)id + 1;
     }
     struct span *tokens = new_array(*size, sizeof *tokens);
@@ -120,8 +120,8 @@ static void read_model(struct bpe_parts *parts, json_t *model)
 static uint32_t read_added_id(struct place place, const json_t *object, const char *text)
 {
     const json_t *id = json_object_get(object, "id");
-    if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) > BPE_MOST_ID)
-        die("%s: %s: the id of '%s' must be a whole number from 0 to %d", place.path, place.part, text, BPE_MOST_ID);
+    if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) > BPE_MAX_ID)
+        die("%s: %s: the id of '%s' must be a whole number from 0 to %d", place.path, place.part, text, BPE_MAX_ID);
     return (uint32_t)json_integer_value(id);
 }
 
@@ -175,15 +175,15 @@ static void read_added(struct bpe_parts *parts, const json_t *list, const json_t
 
 /* ---- tokenizer.json: normalizer, pre-tokenizer, decoder ---- */
 
-enum { MOST_DEPTH = 8 }; /* of sequences within sequences */
+enum { MAX_DEPTH = 8 }; /* of sequences within sequences */
 
 /* The members of a Sequence, under their own name in each kind of it. */
 static const json_t *sequence_members(struct place place, const json_t *sequence, const char *name, size_t depth)
 {
     const json_t *members = json_object_get(sequence, name);
-    if (!json_is_array(members) || depth == MOST_DEPTH)
+    if (!json_is_array(members) || depth == MAX_DEPTH)
         die("%s: %s: a Sequence without its list '%s', or %d of them within each other", place.path, place.part,
-            name, MOST_DEPTH);
+            name, MAX_DEPTH);
     return members;
 }
 

@@ -8,7 +8,7 @@
 #include "text/bpe.h"
 #include "text/bpe_json.h"
 
-enum { BPE_MOST_ID = (1 << 22) - 1 };
+enum { BPE_MAX_ID = (1 << 22) - 1 };
 
 /* The parts, and what their texts point into. */
 struct bpe_source {

@@ -12,11 +12,11 @@
 #include <string.h>
 
 enum {
-    MOST_STEPS = 10 * 1000 * 1000, /* of one search; the tokenizers that there are need no tenth of it */
-    MOST_HEAP_KILOBYTES = 1 << 16,
-    LEAST_STACK = 1 << 15, MOST_STACK = 1 << 20, /* of compiled patterns, in bytes */
-    MOST_EXPRESSION = 1 << 16,
-    MOST_REPETITIONS = 1000,
+    MAX_STEPS = 10 * 1000 * 1000, /* of one search; the tokenizers that there are need no tenth of it */
+    MAX_HEAP_KILOBYTES = 1 << 16,
+    LEAST_STACK = 1 << 15, MAX_STACK = 1 << 20, /* of compiled patterns, in bytes */
+    MAX_EXPRESSION = 1 << 16,
+    MAX_REPETITIONS = 1000,
 };
 
 /* In a class: nothing that ASCII has. */
@@ -252,7 +252,7 @@ static void translate_repetition(struct translation *translation)
         && ((sscanf(translation->at, "%4u}%n", &least, &used) == 1 && used)
             || (sscanf(translation->at, "%4u,}%n", &least, &used) == 1 && used)
             || (sscanf(translation->at, "%4u,%4u}%n", &least, &most, &used) == 2 && used))
-        && (size_t)used == plain + 1 && least <= MOST_REPETITIONS && most <= MOST_REPETITIONS
+        && (size_t)used == plain + 1 && least <= MAX_REPETITIONS && most <= MAX_REPETITIONS
         && !strchr("+?*{", translation->at[used] ? translation->at[used] : ' ')) {
         fprintf(translation->out, "{%.*s", used, translation->at);
         translation->at += used;
@@ -298,7 +298,7 @@ static char *translate(const char *expression, const char *where, bool ascii)
     char *text = NULL;
     size_t size = 0;
     struct translation translation = {expression, expression, where, ascii, open_memstream(&text, &size), 0, 0};
-    if (strlen(expression) > MOST_EXPRESSION)
+    if (strlen(expression) > MAX_EXPRESSION)
         die("%s: an expression of %zu bytes; tokenizers have no such ones", where, strlen(expression));
     if (!translation.out)
         die("out of memory");
@@ -347,11 +347,11 @@ static struct pattern *new_pattern(const char *expression, const char *text, con
     pattern->ascii = ascii_text ? compile(ascii_text, 0, pattern) : (struct program){NULL, false};
     pattern->match = pcre2_match_data_create(1, NULL);
     pattern->context = pcre2_match_context_create(NULL);
-    pattern->stack = pcre2_jit_stack_create(LEAST_STACK, MOST_STACK, NULL);
+    pattern->stack = pcre2_jit_stack_create(LEAST_STACK, MAX_STACK, NULL);
     if (!pattern->match || !pattern->context)
         die("out of memory");
-    pcre2_set_match_limit(pattern->context, MOST_STEPS);
-    pcre2_set_heap_limit(pattern->context, MOST_HEAP_KILOBYTES);
+    pcre2_set_match_limit(pattern->context, MAX_STEPS);
+    pcre2_set_heap_limit(pattern->context, MAX_HEAP_KILOBYTES);
     if (pattern->stack)
         pcre2_jit_stack_assign(pattern->context, NULL, pattern->stack);
     return pattern;

@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_RULES = 16, MOST_NAMED_RULES = 4 };
+enum { MAX_RULES = 16, MAX_NAMED_RULES = 4 };
 
 struct pretokenizer {
-    struct split_rule rules[MOST_RULES];
+    struct split_rule rules[MAX_RULES];
     size_t count;
     char *prefixed; /* a piece with its space */
     size_t prefixed_capacity;
@@ -37,7 +37,7 @@ const char digit_expression[] = "[\\p{N}\U00011DE0-\U00011DE9\U00016FF4-\U00016F
  */
 static const struct {
     const char *name;
-    const char *expressions[MOST_NAMED_RULES];
+    const char *expressions[MAX_NAMED_RULES];
 } named_rules[] = {
     {"default", {"[\\p{P}\\$\\+<=>\\^~\\|]+", gpt2_expression, "\\p{N}+", "[0-9][0-9][0-9]"}},
     {"gpt-2", {gpt2_expression}},
@@ -69,8 +69,8 @@ void pretokenizer_free(struct pretokenizer *pretokenizer)
 
 void pretokenizer_add(struct pretokenizer *pretokenizer, struct split_rule rule)
 {
-    if (pretokenizer->count == MOST_RULES)
-        die("a pre-tokenizer of more than %d steps; this program has no room for them", MOST_RULES);
+    if (pretokenizer->count == MAX_RULES)
+        die("a pre-tokenizer of more than %d steps; this program has no room for them", MAX_RULES);
     pretokenizer->rules[pretokenizer->count++] = rule;
 }
 
@@ -108,7 +108,7 @@ struct pretokenizer *pretokenizer_named(const char *name, const char *where)
         if (strcmp(named_rules[i].name, name))
             continue;
         struct pretokenizer *pretokenizer = pretokenizer_new();
-        for (size_t j = 0; j < MOST_NAMED_RULES && named_rules[i].expressions[j]; j++)
+        for (size_t j = 0; j < MAX_NAMED_RULES && named_rules[i].expressions[j]; j++)
             pretokenizer_add(pretokenizer, (struct split_rule){
                 .pattern = pattern_new(named_rules[i].expressions[j], where), .behavior = SPLIT_ISOLATED});
         return pretokenizer;

@@ -13,7 +13,7 @@
 
 enum {
     READ_BYTES = 1 << 16,
-    MOST_SENTENCE_BYTES = 1 << 26, /* of a line, or of a sentence of raw text */
+    MAX_SENTENCE_BYTES = 1 << 26, /* of a line, or of a sentence of raw text */
     PARAGRAPH_BYTES = 1 << 20,     /* a longer paragraph is taken in pieces */
 };
 
@@ -207,7 +207,7 @@ static bool next_line(struct text_reader *reader, struct span *line)
         if (reader->ended)
             return false;
         searched = left;
-        if (left > MOST_SENTENCE_BYTES) {
+        if (left > MAX_SENTENCE_BYTES) {
             reader->line_number++;
             bad_line(reader, "the line goes on for more than 64 MiB; break it, for instance with fold -s", left);
         }
@@ -404,7 +404,7 @@ static bool next_raw(struct text_reader *reader, struct span *sentence)
         }
         drop(&reader->paragraph, reader->used);
         reader->used = 0;
-        if (reader->paragraph.length > MOST_SENTENCE_BYTES)
+        if (reader->paragraph.length > MAX_SENTENCE_BYTES)
             bad_line(reader, "a sentence goes on for more than 64 MiB", 0);
         fill_paragraph(reader);
     }
