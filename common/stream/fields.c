@@ -182,9 +182,12 @@ static void read_array(const struct record *record, const struct field *fields, 
                        const struct field *field, void *to)
 {
     const size_t size = element_size(field);
-    if (!field->dimension)
+    if (!field->dimension) {
         record_copy(record, field->name, at(to, field->offset), field->elements, size);
-    else if (field->columns == NO_COLUMNS && !is_counted(fields, groups, field, to))
+        return;
+    }
+    free(pointer_of(field, to));
+    if (field->columns == NO_COLUMNS && !is_counted(fields, groups, field, to))
         set_pointer(field, to, record_array(record, field->name, size, rows_of(field, to)));
     else
         set_pointer(field, to, record_array_of(record, field->name, elements_of(field, to), size));

@@ -87,8 +87,8 @@ unsigned fields_found(const struct record *record, const struct field *fields);
 
 /*
  * Reads the members. Arrays of the same count have equally many rows: as many as it says
- * already, or, where that is 0, as the first of these arrays has. Histograms have their bins,
- * and are added to. The caller frees.
+ * already, or, where that is 0, as the first of these arrays has. An array that there is already
+ * is freed; histograms have their bins, and are added to. The caller frees.
  */
 void fields_read(const struct record *record, const struct field *fields, unsigned groups, void *to);
 
