@@ -3,11 +3,10 @@
 import copy
 import gzip
 import json
-import os
 import random
 import struct
 import subprocess
-import tempfile
+import sys
 import types
 import zlib
 
@@ -18,7 +17,7 @@ import pytest
 import random_model
 import streams
 from damage import MEMORY, Case, Reader, bounded, check
-from helpers import command, environment, fails, ok
+from helpers import TIMEOUT, command, environment, fails, ok
 
 SIZES = {"layers": 2, "d_model": 8, "d_ff": 4, "heads": 2, "vocabulary": 12, "cutoffs": (5, 8), "factor": 2}
 TOKENS = 12  # of the vocabulary
@@ -274,14 +273,20 @@ def test_lengths_that_lie(bin, reader, tmp_path):
     check(bin, reader, cases, tmp_path, memory=MEMORY)
 
 
+# A program's peak has in it what the process that started it had, so a small one starts it.
+LAUNCHER = """
+import resource, subprocess, sys
+status = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
+print(status, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
+"""
+
+
 def peak(bin, tool, *args):
     """(exit status, message, bytes of memory that the tool had at most)."""
-    with tempfile.TemporaryFile() as message:
-        process = subprocess.Popen(command(bin, tool, *args), stdout=subprocess.DEVNULL, stderr=message, env=environment())
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        message.seek(0)
-        return process.returncode, message.read().decode(), usage.ru_maxrss * 1024
+    done = subprocess.run([sys.executable, "-c", LAUNCHER, *command(bin, tool, *args)], capture_output=True, text=True,
+                          env=environment(), timeout=TIMEOUT, check=True)
+    status, memory = map(int, done.stdout.split())
+    return status, done.stderr, memory
 
 
 @pytest.mark.release_only

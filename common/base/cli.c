@@ -145,6 +145,21 @@ static void declare_files(const struct tool *tool, const char *const *operands, 
     free(inputs);
 }
 
+/*
+ * The main thread's stack grows as it is used; where a limit on memory forbids that, the program
+ * ends by a signal. So it grows at once, as far as it ever will, after as much was asked for where
+ * a refusal has words. It calls nothing: a call would use the stack before it has grown.
+ */
+enum { STACK_BYTES = 1 << 18 };
+static __attribute__((noinline)) void grow_stack(void)
+{
+    enum { PAGE_BYTES = 1 << 12 };
+    char stack[STACK_BYTES];
+    volatile char *end = stack + STACK_BYTES;
+    for (size_t i = 1; i <= STACK_BYTES; i += PAGE_BYTES)
+        end[-(ptrdiff_t)i] = 0; /* downwards, as it grows */
+}
+
 int cli_parse(const struct tool *tool, int argc, char **argv)
 {
     struct option parsed[MAX_OPTIONS + 3];
@@ -152,6 +167,8 @@ int cli_parse(const struct tool *tool, int argc, char **argv)
     size_t count = 0;
 
     set_program_name(tool->name);
+    free(new_array(2 * STACK_BYTES, 1));
+    grow_stack();
     /* A closed pipe is then an error of write(), and unfinished files are removed. */
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* so is a file that is larger than it may be */
