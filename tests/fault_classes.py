@@ -93,11 +93,15 @@ def memory(case):
     return limited(case, "as", int(20e6 * 30 ** case.chance.random()))
 
 
+MESSAGE_BYTES = 400  # messages go to a file, too
+
+
 @fault_class("file size")
 def file_size(case):
     job = case.chance.choice([job for job in JOBS if case.expected(job)])
     largest = max(len(data) for data in case.expected(job).values())
-    return limited(case, "fsize", int(largest * case.chance.uniform(0, 1.1)), job, len(JOBS[job]) - 1)
+    most = max(MESSAGE_BYTES, int(largest * case.chance.uniform(0, 1.1)))
+    return limited(case, "fsize", most, job, len(JOBS[job]) - 1)
 
 
 @fault_class("descriptors")
