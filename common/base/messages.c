@@ -194,6 +194,12 @@ char *format_string(const char *format, ...)
     return string;
 }
 
+bool ends_with(const char *text, const char *ending)
+{
+    size_t length = strlen(text), end_length = strlen(ending);
+    return length >= end_length && !strcmp(text + length - end_length, ending);
+}
+
 void *new_aligned(size_t count, size_t size)
 {
     enum { ALIGNMENT = 64 };

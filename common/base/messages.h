@@ -5,6 +5,7 @@
 #ifndef FFKV_MESSAGES_H
 #define FFKV_MESSAGES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum exit_status {
@@ -64,6 +65,9 @@ size_t matrix_count(size_t rows, size_t columns);
 void *new_struct(size_t head, size_t count, size_t size);
 char *copy_string(const char *string);
 char *format_string(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Whether text ends with ending. */
+bool ends_with(const char *text, const char *ending);
 
 /* Zeroed, 64-byte aligned: for the vector loops, and for tables of cache lines; free with free(). */
 void *new_aligned(size_t count, size_t size);

@@ -245,12 +245,6 @@ static void read_settings(struct import *import)
 
 /* ---- the checkpoint's tensors, by their present names ---- */
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t length = strlen(text), part = strlen(end);
-    return length >= part && !strcmp(text + length - part, end);
-}
-
 /* What fairseq saves and no arithmetic needs. */
 static bool is_dropped(const char *name)
 {

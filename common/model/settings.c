@@ -85,11 +85,6 @@ double setting_real_or(const struct settings *settings, const char *key, double 
     return setting(settings, key) ? setting_real(settings, key) : otherwise;
 }
 
-bool setting_flag_or(const struct settings *settings, const char *key, bool otherwise)
-{
-    return setting(settings, key) ? setting_flag(settings, key) : otherwise;
-}
-
 void setting_refuse(const struct settings *settings, const char *key, const char *known)
 {
     const json_t *value = look_up(settings, key);

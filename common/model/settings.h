@@ -42,7 +42,6 @@ bool setting_flag(const struct settings *settings, const char *key);
 size_t setting_size_or(const struct settings *settings, const char *key, size_t least, size_t most,
                        size_t otherwise);
 double setting_real_or(const struct settings *settings, const char *key, double otherwise);
-bool setting_flag_or(const struct settings *settings, const char *key, bool otherwise);
 
 /* Ends the program: the value of key is none of those that are known, a text. */
 _Noreturn void setting_refuse(const struct settings *settings, const char *key, const char *known);

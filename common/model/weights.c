@@ -213,11 +213,6 @@ bool weights_equal(const struct weights *weights, const char *a, const char *b)
         && !memcmp(first.bytes, second.bytes, first.size);
 }
 
-static bool ends_with(const char *name, const char *ending)
-{
-    return strlen(name) >= strlen(ending) && !strcmp(name + strlen(name) - strlen(ending), ending);
-}
-
 static bool ends_with_one_of(const char *name, const char *const *endings)
 {
     for (; endings && *endings; endings++)

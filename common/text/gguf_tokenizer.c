@@ -36,12 +36,6 @@ static bool is_one_of(const char *key, const char *const *keys)
     return *keys;
 }
 
-static bool ends_in(const char *key, const char *end)
-{
-    size_t length = strlen(key), end_length = strlen(end);
-    return length >= end_length && !strcmp(key + length - end_length, end);
-}
-
 /*
  * Ends the program when the file says more of its tokenizer than is known here. Known beside what is read:
  * the ids of special tokens, whether BOS and the like are wanted, chats, and scores, which byte-level BPE
@@ -58,8 +52,8 @@ static void check_tokenizer_keys(const struct gguf *file, const char *path)
                                       "tokenizer.ggml.escape_whitespaces", NULL};
     for (size_t i = 0; i < gguf_keys(file); i++) {
         const char *key = gguf_key(file, i);
-        if (strncmp(key, prefix, sizeof prefix - 1) || is_one_of(key, known) || ends_in(key, "_token_id")
-            || ends_in(key, "_token_ids") || !strncmp(key, chats, sizeof chats - 1))
+        if (strncmp(key, prefix, sizeof prefix - 1) || is_one_of(key, known) || ends_with(key, "_token_id")
+            || ends_with(key, "_token_ids") || !strncmp(key, chats, sizeof chats - 1))
             continue;
         if (!is_one_of(key, off))
             die("%s: this program does not know what %s does to the tokens of a text", path, key);
