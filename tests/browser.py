@@ -6,6 +6,7 @@ import os
 import pathlib
 import shutil
 import tempfile
+import time
 
 import pytest
 from selenium import webdriver
@@ -28,8 +29,19 @@ class Browser:
         self.driver, self.downloads = driver, pathlib.Path(downloads)
 
     def open(self, path):
-        """Loads a file, as a double click on it would."""
-        self.driver.get(pathlib.Path(path).resolve().as_uri())
+        """Loads a file, as a double click on it would.  It finds in localStorage what the page before it left:
+        the two may be of two processes, and what one stores reaches the other in its own time."""
+        uri = pathlib.Path(path).resolve().as_uri()
+        stored = self.stored()
+        self.driver.get(uri)
+        deadline = time.monotonic() + PATIENCE
+        while stored is not None and self.stored() != stored:
+            assert time.monotonic() < deadline, f"the browser has not stored {stored}"
+            self.driver.get(uri)
+
+    def stored(self):
+        """What localStorage has for files' pages; None in another page, which has none."""
+        return self.script("return location.protocol === 'file:' ? Object.entries(localStorage).sort() : null")
 
     def find(self, selector):
         return self.driver.find_element(By.CSS_SELECTOR, selector)
