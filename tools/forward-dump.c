@@ -14,7 +14,7 @@
 #include "model/model_header.h"
 #include "model/model_norm.h"
 #include "model/projection.h"
-#include "numeric/blas.h"
+#include "numeric/matrix.h"
 #include "numeric/vector.h"
 #include "stream/activations.h"
 #include "stream/records.h"
@@ -531,7 +531,7 @@ int main(int argc, char **argv)
         die_usage("--emit key gives one coefficient a sentence: nothing else of --emit goes with it, nor --layers, "
                   "--cells, --positions, --with-bos");
 
-    blas_start((size_t)options.threads);
+    matrix_start((size_t)options.threads);
     struct model *model = model_load(options.model);
     struct dump dump = {.options = &options, .model = model, .all_cells = !options.cells};
     dump.layers = cli_list(options.layers, model->config.layers, "layers", &dump.layer_count);
