@@ -212,7 +212,8 @@ int main(int argc, char **argv)
     read_rows(model, stream, &residuals, &outputs);
     stream_close(stream);
     read_values(model, &values);
-    printf("%s, 1 thread, %zu words in %zu clusters\n", matrix_arithmetic(), model->config.vocabulary, model->config.clusters);
+    printf("%s, 1 thread, %zu words in %zu clusters\n", matrix_arithmetic(), model->config.vocabulary,
+           model->config.clusters);
     compare(model, &residuals, (size_t)options.rounds);
     compare(model, &outputs, (size_t)options.rounds);
     compare(model, &values, (size_t)options.rounds);

@@ -112,16 +112,18 @@ static json_t *shaping_options(const void *statistic)
 }
 
 static const struct statistic_kind kind = {
-    .tool = "composition-stats", .stream = "composition", .sums = &composition_kind, .sums_new = composition_sums_new,
-    .work = &composition_work, .prepare = composition_prepare, .shaping = shaping_options, .tables = write_tables,
+    .tool = "composition-stats", .stream = "composition",
+    .sums = &composition_kind, .sums_new = composition_sums_new, .work = &composition_work,
+    .prepare = composition_prepare, .shaping = shaping_options, .tables = write_tables,
 };
 
 static void check_options(const struct options *options)
 {
     bool merge = options->common.merge, sums = options->common.sums;
-    if (merge && (options->values || options->scaled || options->rank || options->threshold > 0 || options->norm))
-        die_usage("--merge keeps what its inputs were made with: --values, --scaled, --norm, --rank and --threshold do "
-                  "not go with it");
+    if (merge && (options->values || options->scaled || options->rank || options->threshold > 0
+                  || options->norm))
+        die_usage("--merge keeps what its inputs were made with: --values, --scaled, --norm, --rank and "
+                  "--threshold do not go with it");
     if (!merge && !options->values == !options->scaled)
         die_usage("give --values FILE, from project-values --all, or --scaled");
     if (options->values && options->norm)

@@ -209,7 +209,8 @@ static void finish(void *of_all, const struct stream_reader *first, const json_t
 
 int main(int argc, char **argv)
 {
-    static const struct merge_work work = {.kind = "activations", .of_keys = true, .read = read_input, .end = finish};
+    static const struct merge_work work = {
+        .kind = "activations", .of_keys = true, .read = read_input, .end = finish};
     struct stats stats = {0};
     const struct option_spec specs[] = {
         {0, "threshold", "X", "count as zeroed what falls to X times the coefficient or below (default 0)", OPTION_REAL,
@@ -223,7 +224,8 @@ int main(int argc, char **argv)
     char *standard_input[] = {"-"};
     bool named = first < argc;
     stats.input = named ? argv[first] : "standard input";
-    merge_inputs(&work, named ? argv + first : standard_input, named ? (size_t)(argc - first) : 1, false, &stats);
+    merge_inputs(&work, named ? argv + first : standard_input, named ? (size_t)(argc - first) : 1, false,
+                 &stats);
     free(stats.samples);
     free(stats.keys);
     return STATUS_DONE;

@@ -185,14 +185,14 @@ static json_t *shaping_options(const void *statistic)
 }
 
 static const struct statistic_list list = {
-    .what = "changed predictions", .fields = changes_fields, .read = changes_listed, .free = changes_listed_free,
-    .total = refinement_changed, .tell = tell_changes,
+    .what = "changed predictions", .fields = changes_fields,
+    .read = changes_listed, .free = changes_listed_free, .total = refinement_changed, .tell = tell_changes,
 };
 
 static const struct statistic_kind kind = {
-    .tool = "refinement-stats", .stream = "refinement", .sums = &refinement_kind, .sums_new = refinement_sums_new,
-    .work = &refinement_work, .list = &list, .prepare = refinement_prepare, .shaping = shaping_options, .begin = begin,
-    .tables = write_tables,
+    .tool = "refinement-stats", .stream = "refinement",
+    .sums = &refinement_kind, .sums_new = refinement_sums_new, .work = &refinement_work, .list = &list,
+    .prepare = refinement_prepare, .shaping = shaping_options, .begin = begin, .tables = write_tables,
 };
 
 static void check_options(const struct options *options)
@@ -201,8 +201,10 @@ static void check_options(const struct options *options)
         die_usage("--merge keeps what its inputs were made with: --norm does not go with it");
     if (options->last_layer && !options->common.model)
         die_usage("--model DIR is needed");
-    if (options->common.sums && (options->cases || options->last_layer || options->settled || options->perplexity))
-        die_usage("--sums writes no tables: --cases, --last-layer, --settled and --perplexity do not go with it");
+    if (options->common.sums
+        && (options->cases || options->last_layer || options->settled || options->perplexity))
+        die_usage("--sums writes no tables: --cases, --last-layer, --settled and --perplexity do not go with "
+                  "it");
 }
 
 int main(int argc, char **argv)
@@ -227,7 +229,8 @@ int main(int argc, char **argv)
     int first = statistic_parse(&tool, argc, argv, &options.common);
     check_options(&options);
     struct refining_tool refining = {
-        .refining = {.common = {.kind = &kind, .options = options.common}, .norm = (enum projection_norm)options.norm},
+        .refining = {.common = {.kind = &kind, .options = options.common},
+                     .norm = (enum projection_norm)options.norm},
         .options = &options};
     statistic_main(&refining.refining.common, argv + first, (size_t)(argc - first));
     return STATUS_DONE;

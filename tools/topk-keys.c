@@ -407,8 +407,8 @@ static void end_merge(void *merging, const struct stream_reader *first, const js
     struct merge *merge = merging;
     const json_t *header = stream_header(first);
     const char *prefixes = json_string_value(json_object_get(header, "prefixes"));
-    write_triggers(merge->options, header, merge->topk, merge->keys, merge->key_count, &merge->token_counts, counts,
-                   prefixes && !strcmp(prefixes, "every"));
+    write_triggers(merge->options, header, merge->topk, merge->keys, merge->key_count, &merge->token_counts,
+                   counts, prefixes && !strcmp(prefixes, "every"));
     topk_free(merge->topk);
     free(merge->keys);
     fields_free(token_counts_fields, &merge->token_counts);

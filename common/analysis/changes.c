@@ -66,7 +66,8 @@ struct listed changes_listed(const struct record *record, const struct model_sha
 {
     struct changes *changes = new_array(1, sizeof *changes);
     *changes = read_changes(record, shape);
-    return (struct listed){changes, changes->count, changes->sentence[0], changes->sentence[changes->count - 1]};
+    const uint64_t *sentence = changes->sentence;
+    return (struct listed){changes, changes->count, sentence[0], sentence[changes->count - 1]};
 }
 
 void changes_listed_free(void *changes)

@@ -32,14 +32,15 @@ struct worker {
 static bool next_batch(struct composing *composing)
 {
     struct activations_batch *batch = &composing->batch;
+    struct activations_reader *activations = &composing->common.activations;
     struct composition_sums *sums = composing->common.sums;
-    if (!activations_next_batch(&composing->common.activations, batch))
+    if (!activations_next_batch(activations, batch))
         return false;
     if (!batch->has_rows)
-        stream_fail(composing->common.activations.stream, "there are no rows: forward-dump --emit coef,ffn gives them");
+        stream_fail(activations->stream, "there are no rows: forward-dump --emit coef,ffn gives them");
     for (size_t i = 0; i < batch->tokens.tokens; i++)
         sums->tokens.count[batch->tokens.token[i]]++;
-    input_count(stream_input(composing->common.activations.stream), batch->tokens.sentences, "sentences");
+    input_count(stream_input(activations->stream), batch->tokens.sentences, "sentences");
     composing->in_batch = true;
     return true;
 }
@@ -48,7 +49,8 @@ static bool next_batch(struct composing *composing)
 static void read_layer_rows(const struct composing *composing, const struct record *record, struct task *task)
 {
     const struct activations_batch *batch = &composing->batch;
-    size_t cells = composing->common.activations.cell_count, d_model = composing->common.activations.shape.d_model;
+    const struct activations_reader *activations = &composing->common.activations;
+    size_t cells = activations->cell_count, d_model = activations->shape.d_model;
     size_t most = task->rows + batch->rows;
     if (!record_has(record, "coef") || !record_has(record, "ffn"))
         stream_fail(record->reader, "the record lacks coef or ffn: forward-dump --emit coef,ffn gives them");
@@ -57,11 +59,11 @@ static void read_layer_rows(const struct composing *composing, const struct reco
     task->coefficient = grow_array(task->coefficient, matrix_count(most, cells), sizeof *task->coefficient);
     task->ffn = grow_array(task->ffn, matrix_count(most, d_model), sizeof *task->ffn);
     float *coefficient = task->coefficient + task->rows * cells, *ffn = task->ffn + task->rows * d_model;
-    activations_copy(&composing->common.activations, batch, record, "coef", coefficient);
-    activations_copy(&composing->common.activations, batch, record, "ffn", ffn);
+    activations_copy(activations, batch, record, "coef", coefficient);
+    activations_copy(activations, batch, record, "ffn", ffn);
     size_t kept = 0;
     for (size_t r = 0; r < batch->rows; r++) {
-        if (batch->row_position[r] < composing->common.activations.first)
+        if (batch->row_position[r] < activations->first)
             continue;
         task->layer_index[task->rows + kept] = batch->layers_seen - 1;
         task->position[task->rows + kept] = batch->row_position[r];
@@ -80,6 +82,7 @@ static bool take_task(void *of_thread)
     enum { ENOUGH_ROWS = 128 };
     struct worker *worker = of_thread;
     struct composing *composing = worker->composing;
+    struct activations_reader *activations = &composing->common.activations;
     struct task *task = &worker->task;
     struct record record;
     size_t layer;
@@ -87,11 +90,11 @@ static bool take_task(void *of_thread)
     task->rows = 0;
     while (!taken && (composing->in_batch || next_batch(composing))) {
         while (task->rows < ENOUGH_ROWS
-               && activations_next_layer(&composing->common.activations, &composing->batch, &record, &layer)) {
+               && activations_next_layer(activations, &composing->batch, &record, &layer)) {
             read_layer_rows(composing, &record, task);
             taken = true;
         }
-        if (composing->batch.layers_seen == composing->common.activations.layer_count) {
+        if (composing->batch.layers_seen == activations->layer_count) {
             activations_batch_free(&composing->batch);
             composing->in_batch = false;
         }
@@ -102,8 +105,8 @@ static bool take_task(void *of_thread)
 /* ---- a prefix ---- */
 
 /* Most probable tokens of vectors (count x d_model). */
-static void ask_tops(struct projection *projection, const float *vectors, struct projection_question *question,
-                     size_t count)
+static void ask_tops(struct projection *projection, const float *vectors,
+                     struct projection_question *question, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         question[i] = (struct projection_question){.token = NO_TOKEN};
@@ -157,7 +160,9 @@ static void add_prefix(struct worker *worker, size_t row, uint32_t top)
     }
     if (!composing->value_top)
         project_scaled(composing, worker->projection, layer, coefficient, is_active, tops);
-    const uint32_t *value_top = composing->value_top ? composing->value_top + layer * composing->common.model->config.d_ff : NULL;
+    const uint32_t *value_top = composing->value_top;
+    if (value_top)
+        value_top += layer * composing->common.model->config.d_ff;
     for (size_t c = 0; c < cells; c++)
         agreeing += is_active[c] && (value_top ? value_top[cell[c]] : tops[c]) == top;
     sums->active.count[active]++;

@@ -12,12 +12,12 @@
 
 struct composing {
     struct statistic common;
-    const char *values;         /* the file of values; NULL: each memory is projected, scaled by its coefficient */
-    enum projection_norm norm;  /* of memories and outputs; that of the values is known after composition_prepare */
-    enum rank rank;             /* a memory is active where its score */
-    double threshold;           /* is above this */
-    uint64_t short_tokens;      /* prefixes of fewer tokens are short */
-    uint32_t *value_top;        /* layers x d_ff; NULL: without values. The caller frees. */
+    const char *values;        /* the file of values; NULL: each memory is projected with its coefficient */
+    enum projection_norm norm; /* of memories and outputs; composition_prepare takes that of the values */
+    enum rank rank;            /* a memory is active where its score */
+    double threshold;          /* is above this */
+    uint64_t short_tokens;     /* prefixes of fewer tokens are short */
+    uint32_t *value_top;       /* layers x d_ff; NULL: without values. The caller frees. */
     struct activations_batch batch;
     bool in_batch;
 };

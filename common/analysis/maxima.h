@@ -9,7 +9,7 @@
  * first on, and its row (width); equal ones: the lower row. Where there is no such row: the worst
  * score there is, and row 0.
  */
-void column_maxima(enum rank rank, const float *matrix, size_t rows, size_t width, uint32_t first, float *best,
-                   uint32_t *row);
+void column_maxima(enum rank rank, const float *matrix, size_t rows, size_t width, uint32_t first,
+                   float *best, uint32_t *row);
 
 #endif

@@ -251,7 +251,9 @@ static void worker_end(void *of_thread)
     free(worker);
 }
 
-const struct ordered_work refinement_work = {worker_new, take_batch, compute_batch, write_changes, worker_end};
+const struct ordered_work refinement_work = {
+    worker_new, take_batch, compute_batch, write_changes, worker_end
+};
 
 void refinement_prepare(void *of_all)
 {

@@ -104,7 +104,8 @@ static void begin_merge(void *merged, struct stream_reader *first)
 }
 
 /* Reads the sums of an input, from this record on. */
-static void read_sums(struct statistic *statistic, struct stream_reader *input, struct record *record, uint64_t listed)
+static void read_sums(struct statistic *statistic, struct stream_reader *input, struct record *record,
+                      uint64_t listed)
 {
     const struct statistic_list *list = statistic->kind->list;
     void *sums = statistic->kind->sums_new(&statistic->activations);

@@ -21,12 +21,12 @@ struct statistic_options {
 };
 
 /* Its rows of the table of options, behind OPTION_MODEL and the statistic's own. */
-#define OPTIONS_STATISTIC(options)                                                                            \
-    {0, "sums", NULL, "write sums for --merge, a stream, instead of tables", OPTION_FLAG, &(options)->sums,   \
-     0, 0, NULL},                                                                                             \
-    {0, "merge", NULL, "join the sums of several shards, FILE..., to the tables of one run", OPTION_FLAG,     \
-     &(options)->merge, 0, 0, NULL},                                                                          \
-    OPTION_PARTIAL(&(options)->partial), OPTION_THREADS(&(options)->threads),                                 \
+#define OPTIONS_STATISTIC(options)                                                                     \
+    {0, "sums", NULL, "write sums for --merge, a stream, instead of tables", OPTION_FLAG,              \
+     &(options)->sums, 0, 0, NULL},                                                                    \
+    {0, "merge", NULL, "join the sums of several shards, FILE..., to the tables of one run",           \
+     OPTION_FLAG, &(options)->merge, 0, 0, NULL},                                                      \
+    OPTION_PARTIAL(&(options)->partial), OPTION_THREADS(&(options)->threads),                          \
     OPTION_OUTPUT(&(options)->output), OPTION_GZIP(&(options)->gzip), OPTION_END
 
 /*
@@ -65,7 +65,7 @@ struct statistic_kind {
     /* Options that shape the sums, for the history. */
     json_t *(*shaping)(const void *statistic);
 
-    /* Checks the header of what is read, of activations or of sums, and opens what tell writes to; or NULL. */
+    /* Checks the header of what is read, activations or sums, and opens what tell writes to; or NULL. */
     void (*begin)(void *statistic, struct stream_reader *input);
 
     /* Writes and completes the tables. */

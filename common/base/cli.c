@@ -160,7 +160,7 @@ static __attribute__((noinline)) void grow_stack(void)
         end[-(ptrdiff_t)i] = 0; /* downwards, as it grows */
 }
 
-/* What getopt_long takes: the options, of MAX_OPTIONS + 3, and their letters, of 2 * MAX_OPTIONS + 4 with ":h". */
+/* What getopt_long takes: MAX_OPTIONS + 3 entries, and 2 * MAX_OPTIONS + 4 characters. */
 static void list_options(const struct tool *tool, struct option *parsed, char *letters)
 {
     size_t count = 0;

@@ -301,7 +301,8 @@ struct list {
     uint64_t so_far;
 };
 
-static void list_advance(struct list *list, const struct merge_work *work, struct stream_reader *input, void *merge)
+static void list_advance(struct list *list, const struct merge_work *work, struct stream_reader *input,
+                         void *merge)
 {
     list->next = work->next(merge, input, list->so_far);
     list->so_far += list->next.count;

@@ -37,7 +37,7 @@ struct listed {
 /* What a merge does with its inputs. Each function is given merge, the caller's. */
 struct merge_work {
     const char *kind; /* of the inputs and of the result */
-    bool of_keys;     /* shards are of different keys, not of parts of the corpus: trailers are not looked at */
+    bool of_keys;     /* shards are of different keys, not parts of the corpus: trailers are not looked at */
 
     /* Before any other, with the first input, of which nothing but the header was read; or NULL. */
     void (*begin)(void *merge, struct stream_reader *first);
