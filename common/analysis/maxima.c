@@ -20,8 +20,8 @@ static inline void best_rows(enum rank rank, const float *matrix, size_t rows, s
         }
 }
 
-KERNEL void column_maxima(enum rank rank, const float *matrix, size_t rows, size_t width, uint32_t first,
-                          float *restrict best, uint32_t *restrict row)
+KERNEL static void find(enum rank rank, const float *matrix, size_t rows, size_t width, uint32_t first,
+                        float *restrict best, uint32_t *restrict row)
 {
     switch (rank) {
     case RANK_VALUE:
@@ -34,4 +34,10 @@ KERNEL void column_maxima(enum rank rank, const float *matrix, size_t rows, size
         best_rows(RANK_MIN, matrix, rows, width, first, best, row);
         break;
     }
+}
+
+void column_maxima(enum rank rank, const float *matrix, size_t rows, size_t width, uint32_t first,
+                   float *best, uint32_t *row)
+{
+    find(rank, matrix, rows, width, first, best, row);
 }
