@@ -18,10 +18,6 @@ row() {
         }' "$out/.made/$1.step"
 }
 
-# Two steps that end at the same time take turns.
-exec 8>>"$out/.made/options.lock"
-flock 8
-
 table=$(
     echo experiments,options
     for step in $steps; do

@@ -45,11 +45,13 @@ export PATH := $(if $(filter /%,$(BIN)),$(BIN),$(CURDIR)/$(BIN)):$(value PATH)
 
 ifndef ALONE
 
-$(or $(MAKECMDGOALS),all): alone
+goals := $(or $(MAKECMDGOALS),all)
+$(goals): alone
 	@:
 alone:
-	+@"$$SCRIPTS/alone.sh" "$$OUT" $(MAKE) --no-print-directory -f "$(GRAPH)" $(or $(MAKECMDGOALS),all) options ALONE=1
-.PHONY: alone $(or $(MAKECMDGOALS),all)
+	+@"$$SCRIPTS/alone.sh" "$$OUT" $(MAKE) --no-print-directory -f "$(GRAPH)" $(goals) \
+		$(if $(filter all report,$(goals)),,options) ALONE=1
+.PHONY: alone $(goals)
 
 else
 
@@ -115,16 +117,21 @@ figures: $(experiments)
 		$(call in_out,$(tables)) --maybe $(call in_out,$(noted)) \
 		--results figures -- "$$SCRIPTS/figures.sh" "$$OUT/figures" "$$OUT"
 
-report: figures
-	@"$$SCRIPTS/options.sh" "$$OUT"
+report: figures options
 	@$(call step,$@,report.sh,report-pages) "$$MODEL" $(published) \
 		$(call in_out,triggers.msgpack figures options.csv $(tables)) --maybe $(call in_out,$(noted)) \
 		--results report -- "$$SCRIPTS/report.sh" "$$MODEL" "$$OUT"
 
-# Behind all that was asked for: a table that was damaged since is not noticed by any step.
-options: $(filter-out options,$(MAKECMDGOALS))
+# What the experiments were run with: made behind all that are asked for, and taken away before the
+# first, so that a run that is interrupted leaves no table rather than that of the run before it.
+options: $(filter $(experiments),$(MAKECMDGOALS)) \
+		$(if $(filter all figures report,$(MAKECMDGOALS)),$(experiments))
 	@"$$SCRIPTS/options.sh" "$$OUT"
 
-.PHONY: all $(experiments) values figures report options
+$(experiments): | without_options
+without_options:
+	@rm -f "$$OUT/options.csv"
+
+.PHONY: all $(experiments) values figures report options without_options
 
 endif

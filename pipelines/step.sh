@@ -156,7 +156,6 @@ write_record() {
     printf '%s\n' "$lines" 2>/dev/null >"$new" || fail "$record cannot be written"
     printf '%s\n' "$lines" | cmp -s - "$new" || fail "$record cannot be written"
     mv "$new" "$record"
-    "$SCRIPTS/options.sh" "$OUT"
 }
 
 if [ "${1-}" = --undo ]; then
@@ -167,7 +166,6 @@ if [ "${1-}" = --undo ]; then
         [ "$kind" != out ] || ! grep -qF "out$tab$label$tab$hash$tab" "$record" || rm -f "$OUT/$label"
     done
     rm -f "$record"
-    "$SCRIPTS/options.sh" "$OUT"
     exit
 fi
 shift # --

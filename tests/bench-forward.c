@@ -13,7 +13,7 @@
 #include "base/messages.h"
 #include "base/parallel.h"
 #include "model/forward.h"
-#include "numeric/blas.h"
+#include "numeric/matrix.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -239,14 +239,14 @@ int main(int argc, char **argv)
 
     struct bench bench = {.options = &options, .repetitions = 1};
     double *ratios = new_array((size_t)options.rounds, sizeof *ratios);
-    blas_start((size_t)options.threads);
+    matrix_start((size_t)options.threads);
     make_model(&bench);
     make_batch(&bench);
     /* The first round, which is not counted, also tells how many batches take about a second. */
     double rate = measure(&bench, true);
     bench.repetitions = 1 + (size_t)(1e9 * rate / operations(&bench) / (double)options.threads);
     printf("%s, %llu threads, %llu %slayers, d_model %llu, d_ff %llu, heads %llu, of keys %llu, batches of %llu positions\n",
-           blas_name(), (unsigned long long)options.threads, (unsigned long long)options.layers,
+           matrix_arithmetic(), (unsigned long long)options.threads, (unsigned long long)options.layers,
            options.gated ? "gated " : "", (unsigned long long)options.d_model, (unsigned long long)options.d_ff,
            (unsigned long long)options.heads, (unsigned long long)options.key_value_heads,
            (unsigned long long)options.batch);

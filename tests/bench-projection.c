@@ -14,7 +14,7 @@
 #include "model/model_header.h"
 #include "model/model_norm.h"
 #include "model/projection.h"
-#include "numeric/blas.h"
+#include "numeric/matrix.h"
 #include "stream/activations.h"
 #include "table/statistics.h"
 
@@ -201,7 +201,7 @@ int main(int argc, char **argv)
     int first = cli_parse(&tool, argc, argv);
     if (!options.model)
         die_usage("--model DIR is needed");
-    blas_start(1);
+    matrix_start(1);
     struct model *model = model_load(options.model);
     size_t d_model = model->config.d_model, most = (size_t)options.vectors;
     struct vectors residuals = vectors_new("residuals", true, most, d_model),
@@ -212,7 +212,8 @@ int main(int argc, char **argv)
     read_rows(model, stream, &residuals, &outputs);
     stream_close(stream);
     read_values(model, &values);
-    printf("%s, 1 thread, %zu words in %zu clusters\n", blas_name(), model->config.vocabulary, model->config.clusters);
+    printf("%s, 1 thread, %zu words in %zu clusters\n", matrix_arithmetic(), model->config.vocabulary,
+           model->config.clusters);
     compare(model, &residuals, (size_t)options.rounds);
     compare(model, &outputs, (size_t)options.rounds);
     compare(model, &values, (size_t)options.rounds);

@@ -170,6 +170,22 @@ def test_a_damaged_table_of_options_is_made_again_without_a_report(bin, place, u
     assert table.read_bytes() == undisturbed["options.csv"]
 
 
+def test_a_run_that_fails_leaves_no_other_run_s_table_of_options(bin, place, tmp_path):
+    """Nor one that is interrupted: the table goes before the first step, and comes behind the last."""
+    goals, out = ["agreement", "refinement"], place / "stopped" / "results"
+    make(bin, place, "stopped", *goals)
+    table = (out / "options.csv").read_text()
+    assert "--prefixes 50 " in table
+    tools = tools_but(bin, tmp_path / "tools", "refinement-stats", 'exit 1')
+    make(tools, place, "stopped", *goals, SENTENCES=200, PREFIXES=20, status=2)
+    assert not (out / "options.csv").exists()
+    make(bin, place, "stopped", *goals, SENTENCES=200, PREFIXES=20)
+    changed = table.replace("--prefixes 50 ", "--prefixes 20 ").replace("--name train", "--name train --limit 200")
+    assert (out / "options.csv").read_text() == changed != table
+    make(bin, place, "stopped", "refinement", SENTENCES=200, PREFIXES=20)  # of the others, the records tell
+    assert (out / "options.csv").read_text() == changed
+
+
 def tools_but(bin, folder, name, script):
     """A folder of the tools, of which one is this shell script, with the real one in "$tool"."""
     folder.mkdir()

@@ -43,3 +43,11 @@ def test_a_room_uses_only_those_before_it(path):
 @pytest.mark.parametrize("path", sorted(ROOT.glob("tools/*.c")), ids=lambda path: path.stem)
 def test_a_tool_includes_no_other_tool(path):
     assert wrong_includes("report", included(path)) == []
+
+
+def test_only_common_numeric_knows_the_library_of_the_products():
+    """Others ask matrix.h, so that another backend touches no one else.  version.c tells its version."""
+    named = {path.relative_to(ROOT).as_posix() for path in (*FILES, *ROOT.glob("tools/*.[ch]"))
+             if re.search(r"blas[_.]", path.read_text())}
+    assert {name for name in named if not name.startswith("common/numeric/")} == {"common/base/version.c"}
+    assert "common/numeric/matrix.c" in named

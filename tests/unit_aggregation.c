@@ -13,7 +13,7 @@
 #include "base/hash.h"
 #include "base/messages.h"
 #include "model/projection.h"
-#include "numeric/blas.h"
+#include "numeric/matrix.h"
 #include "stream/sums.h"
 #include "table/statistics.h"
 
@@ -423,7 +423,7 @@ static void a_sample_of_fewer_sentences_has_all(void **state)
 
 int main(void)
 {
-    blas_start(1);
+    matrix_start(1);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(questions_have_the_answers_of_whole_distributions),
         cmocka_unit_test(equal_words_go_by_number_in_and_between_clusters),

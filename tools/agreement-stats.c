@@ -290,6 +290,37 @@ static void write_top_values(const struct stats *stats, const struct tokenizer *
     table_finish(table);
 }
 
+static void run(const struct options *options, const char *path)
+{
+    struct stream_reader *reader = stream_open(path, "triggers");
+    stream_need_sentences(reader);
+    struct stats stats = {.triggers = triggers_open(reader), .keep_confident = options->top_values};
+    stats.bos = (uint32_t)header_number(reader, "tokenizer", "bos", stats.triggers.shape.vocabulary - 1);
+    if (options->top_values && stats.triggers.top < AGREEING_TRIGGERS)
+        stream_fail(reader, "fewer than %d triggers a key: --top-values needs topk-keys -t %d", AGREEING_TRIGGERS,
+                    AGREEING_TRIGGERS);
+    struct tokenizer *tokenizer = NULL;
+    if (options->top_values)
+        tokenizer = tokenizer_open(options->model, reader);
+    read_keys(&stats, reader);
+
+    if (options->rank)
+        write_rank(&stats, options->rank);
+    if (options->confidence)
+        write_confidence(&stats, options, options->confidence);
+    if (options->top_values)
+        write_top_values(&stats, tokenizer, options->top_values);
+    write_agreement(&stats, options->output);
+
+    for (size_t i = 0; i < stats.confident_count; i++)
+        key_triggers_free(&stats.confident[i]);
+    if (tokenizer)
+        tokenizer_free(tokenizer);
+    triggers_close(&stats.triggers);
+    stream_close(reader);
+    free(stats.keys);
+}
+
 int main(int argc, char **argv)
 {
     struct options options = {0};
@@ -318,33 +349,6 @@ int main(int argc, char **argv)
         parse_edges(options.edges, (double[MAX_EDGES]){0});
     if (options.edges && options.bins)
         die_usage("--edges and --bins say the same thing in two ways: give one of them");
-
-    struct stream_reader *reader = stream_open(cli_input(argc, argv, first), "triggers");
-    stream_need_sentences(reader);
-    struct stats stats = {.triggers = triggers_open(reader), .keep_confident = options.top_values};
-    stats.bos = (uint32_t)header_number(reader, "tokenizer", "bos", stats.triggers.shape.vocabulary - 1);
-    if (options.top_values && stats.triggers.top < AGREEING_TRIGGERS)
-        stream_fail(reader, "fewer than %d triggers a key: --top-values needs topk-keys -t %d", AGREEING_TRIGGERS,
-                    AGREEING_TRIGGERS);
-    struct tokenizer *tokenizer = NULL;
-    if (options.top_values)
-        tokenizer = tokenizer_open(options.model, reader);
-    read_keys(&stats, reader);
-
-    if (options.rank)
-        write_rank(&stats, options.rank);
-    if (options.confidence)
-        write_confidence(&stats, &options, options.confidence);
-    if (options.top_values)
-        write_top_values(&stats, tokenizer, options.top_values);
-    write_agreement(&stats, options.output);
-
-    for (size_t i = 0; i < stats.confident_count; i++)
-        key_triggers_free(&stats.confident[i]);
-    if (tokenizer)
-        tokenizer_free(tokenizer);
-    triggers_close(&stats.triggers);
-    stream_close(reader);
-    free(stats.keys);
+    run(&options, cli_input(argc, argv, first));
     return STATUS_DONE;
 }

@@ -6,6 +6,8 @@
  * bounded size. Layers above the last one that is asked for are not computed,
  * nor the second half of that one, nor positions behind the last row of a sentence.
  */
+#include "analysis/chosen_rows.h"
+#include "analysis/maxima.h"
 #include "analysis/sentence_keys.h"
 #include "base/cli.h"
 #include "base/messages.h"
@@ -14,7 +16,7 @@
 #include "model/model_header.h"
 #include "model/model_norm.h"
 #include "model/projection.h"
-#include "numeric/blas.h"
+#include "numeric/matrix.h"
 #include "numeric/vector.h"
 #include "stream/activations.h"
 #include "stream/records.h"
@@ -22,7 +24,6 @@
 #include "text/tokenizer.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 /* What --emit can name, in this order. */
 enum {
@@ -48,11 +49,12 @@ struct options {
 /* What all threads share. */
 struct dump {
     const struct options *options;
-    const struct model *model;
+    struct model *model;
     size_t *layers, layer_count; /* that are written, rising */
     size_t *cells, cell_count;   /* of each layer */
     bool all_cells;
     size_t changes;              /* that the header names, for EMIT_KEY */
+    struct row_rule rule;
     size_t product_rows;
     struct stream_writer *writer;
     struct stream_reader *reader;
@@ -67,14 +69,10 @@ struct worker {
     uint64_t buffered;         /* records in buffer */
     struct turn *turn;         /* of the batch */
     struct activations_batch batch; /* rows: positions that are written one by one */
-    struct batch cut;          /* the batch without the positions that no row needs; see choose_rows */
-    const struct batch *computed; /* one of the two */
+    struct chosen_rows chosen; /* these positions, and what of the batch is computed */
     struct sentence_keys keys; /* of the batch, for EMIT_KEY */
     struct key_coefficients after; /* what became of their coefficients */
     size_t key_capacity;
-    size_t row_capacity;       /* in the batch's arrays by rows */
-    uint32_t *row_index;       /* the row of the computed batch's matrix */
-    uint32_t *row_next;        /* the next token */
     float *coefficient, *resid, *ffn; /* rows x what is written, where that is not the whole matrix */
     float *max;                /* sentences x cells */
     uint16_t *argmax;
@@ -82,128 +80,18 @@ struct worker {
     uint32_t *cell_argmax;
 };
 
-/* ---- which rows ---- */
-
 static uint32_t first_position(const struct options *options)
 {
     return options->with_bos ? 0 : 1;
 }
 
-/* One position of the sentence, a function of seed and sentence id only. */
-static uint32_t random_position(const struct options *options, uint64_t sentence, uint32_t length)
-{
-    uint32_t first = first_position(options);
-    return first + (uint32_t)(random_number(options->seed, sentence, 0) % (length - first));
-}
-
-/*
- * The rows, and what must be computed for them: where they are one random position a
- * sentence and nothing else is asked for, each sentence up to there, since a position
- * depends on those before it only.
- */
-static void choose_rows(struct worker *worker)
-{
-    const struct options *options = worker->dump->options;
-    struct activations_batch *rows = &worker->batch;
-    const struct batch *batch = &rows->tokens;
-    fields_reserve(rows_fields, 0, "rows", &worker->row_capacity, batch->tokens, rows);
-    worker->row_index = grow_array(worker->row_index, batch->tokens, sizeof *worker->row_index);
-    worker->row_next = grow_array(worker->row_next, batch->tokens, sizeof *worker->row_next);
-    rows->rows = 0;
-    bool cutting = options->positions == POSITIONS_RANDOM && !(options->emit & EMIT_MAX);
-    struct batch *cut = &worker->cut;
-    if (cutting) {
-        cut->length = grow_array(cut->length, batch->sentences, sizeof *cut->length);
-        cut->token = grow_array(cut->token, batch->tokens, sizeof *cut->token);
-        cut->id = batch->id;
-        cut->sentences = cut->tokens = 0;
-        worker->computed = cut;
-    }
-    const uint32_t *tokens = batch->token;
-    uint32_t start = 0;
-    for (uint32_t s = 0; s < batch->sentences; tokens += batch->length[s], s++) {
-        uint32_t from = 0, to = batch->length[s];
-        if (options->positions == POSITIONS_RANDOM && to > first_position(options)) {
-            from = random_position(options, batch_sentence(batch, s), to);
-            to = from + 1;
-        } else if (options->positions == POSITIONS_RANDOM) {
-            from = to; /* no prefix in it */
-        }
-        for (uint32_t j = from; j < to; j++, rows->rows++) {
-            rows->row_sentence[rows->rows] = s;
-            rows->row_position[rows->rows] = j;
-            worker->row_index[rows->rows] = start + j;
-            worker->row_next[rows->rows] = tokens[j]; /* w_{j+1} */
-        }
-        if (!cutting) {
-            start += batch->length[s];
-        } else if (from < to) {
-            memcpy(cut->token + start, tokens, to * sizeof *tokens);
-            cut->length[cut->sentences++] = to;
-            cut->tokens = start += to;
-        }
-    }
-}
-
 /* ---- what is written ---- */
 
-/*
- * The chosen rows of a matrix, and of these the chosen cells where cells is not NULL: the matrix
- * itself, or *selected, which grows.
- */
+/* The batch's rows of a matrix of d_model or of cells; see rows_select. */
 static const float *select_rows(const struct worker *worker, float **selected, const float *matrix,
                                 size_t width, const size_t *cells, size_t cell_count)
 {
-    const size_t rows = worker->batch.rows;
-    if (!cells && rows == worker->computed->tokens)
-        return matrix;
-    size_t columns = cells ? cell_count : width;
-    *selected = grow_array(*selected, matrix_count(rows, columns), sizeof(float));
-    for (size_t r = 0; r < rows; r++) {
-        const float *from = matrix + worker->row_index[r] * width;
-        float *to = *selected + r * columns;
-        if (!cells)
-            memcpy(to, from, width * sizeof *to);
-        else
-            for (size_t i = 0; i < cell_count; i++)
-                to[i] = from[cells[i]];
-    }
-    return *selected;
-}
-
-/* One rank's loop; rank is a constant where this is inlined. */
-static inline void best_rows(enum rank rank, const float *matrix, size_t rows, size_t width, uint32_t first,
-                             float *restrict best, uint32_t *restrict row)
-{
-    for (size_t i = 0; i < width; i++) {
-        best[i] = rank == RANK_VALUE ? -INFINITY : rank == RANK_ABS ? 0 : INFINITY;
-        row[i] = first < rows ? first : 0;
-    }
-    for (uint32_t r = first; r < rows; r++)
-        for (size_t i = 0; i < width; i++) {
-            float value = matrix[r * width + i];
-            bool more = rank == RANK_VALUE ? value > best[i]
-                      : rank == RANK_ABS ? fabsf(value) > fabsf(best[i]) : value < best[i];
-            best[i] = more ? value : best[i];
-            row[i] = more ? r : row[i];
-        }
-}
-
-/* Of each column the best element by rank, and its row; equal ones: the first row. */
-KERNEL static void column_maxima(enum rank rank, const float *matrix, size_t rows, size_t width, uint32_t first,
-                                 float *restrict best, uint32_t *restrict row)
-{
-    switch (rank) {
-    case RANK_VALUE:
-        best_rows(RANK_VALUE, matrix, rows, width, first, best, row);
-        break;
-    case RANK_ABS:
-        best_rows(RANK_ABS, matrix, rows, width, first, best, row);
-        break;
-    case RANK_MIN:
-        best_rows(RANK_MIN, matrix, rows, width, first, best, row);
-        break;
-    }
+    return rows_select(&worker->chosen, worker->batch.rows, matrix, width, cells, cell_count, selected);
 }
 
 /* Per sentence and cell the best coefficient by rank and its position, to the record. */
@@ -270,7 +158,7 @@ static void pack_prediction(struct worker *worker)
                                         NULL, 0);
     final_norm(model, residual, rows, outputs);
     for (size_t r = 0; r < rows; r++)
-        question[r].token = worker->row_next[r];
+        question[r].token = worker->chosen.next[r];
     projection_ask(worker->projection, outputs, rows, question);
     for (size_t r = 0; r < rows; r++) {
         predictions.top[r] = question[r].top;
@@ -309,7 +197,7 @@ static void pack_tokens(struct worker *worker)
     const struct batch *tokens = &worker->batch.tokens;
     struct record_part parts[2] = {{batch_fields, batch_groups(tokens), tokens}};
     if (rows)
-        choose_rows(worker);
+        rows_choose(&worker->dump->rule, &worker->batch, &worker->chosen);
     if (rows || keys)
         parts[1] = rows ? (struct record_part){rows_fields, 0, &worker->batch}
                         : (struct record_part){sentence_keys_fields, 0, &worker->keys};
@@ -351,10 +239,10 @@ static void compute_batch(void *of_thread, struct turn *turn)
     bool last_ffn = dump->options->emit & (EMIT_FFN | EMIT_PREDICTION);
     bool any_layer = dump->options->emit & ~(unsigned)EMIT_PREDICTION;
     worker->turn = turn;
-    worker->computed = &worker->batch.tokens;
+    worker->chosen.computed = &worker->batch.tokens;
     pack_tokens(worker);
     record_done(worker);
-    forward_begin(worker->forward, worker->computed);
+    forward_begin(worker->forward, worker->chosen.computed);
     for (size_t layer = 0, wanted = 0; layer <= last; layer++) {
         forward_attention(worker->forward, layer);
         forward_coefficients(worker->forward, layer);
@@ -424,9 +312,7 @@ static void worker_free(void *of_thread)
     msgpack_sbuffer_destroy(&worker->buffer);
     fields_free(key_coefficients_fields, &worker->after);
     activations_batch_free(&worker->batch);
-    free(worker->row_index);
-    free(worker->row_next);
-    batch_free(&worker->cut);
+    chosen_rows_free(&worker->chosen);
     free(worker->coefficient);
     free(worker->resid);
     free(worker->ffn);
@@ -500,6 +386,39 @@ static void dump_all(struct dump *dump)
     json_decref(header);
 }
 
+static void check_options(const struct options *options)
+{
+    if (!options->model)
+        die_usage("--model DIR is needed");
+    if (options->emit & EMIT_KEY
+        && (options->emit != EMIT_KEY || options->layers || options->cells || options->positions || options->with_bos))
+        die_usage("--emit key gives one coefficient a sentence: nothing else of --emit goes with it, nor --layers, "
+                  "--cells, --positions, --with-bos");
+}
+
+/* With the model, and the stream at path. */
+static struct dump dump_open(const struct options *options, const char *path)
+{
+    struct model *model = model_load(options->model);
+    struct dump dump = {.options = options, .model = model, .all_cells = !options->cells};
+    dump.layers = cli_list(options->layers, model->config.layers, "layers", &dump.layer_count);
+    dump.cells = cli_list(options->cells, model->config.d_ff, "cells", &dump.cell_count);
+    bool random = options->positions == POSITIONS_RANDOM;
+    dump.rule = (struct row_rule){.random = random, .first = first_position(options), .seed = options->seed,
+                                  .cut = random && !(options->emit & EMIT_MAX)};
+    dump.reader = stream_open(path, "tokens");
+    check_tokens(dump.reader, model);
+    if (options->emit & EMIT_KEY) {
+        dump.changes = json_array_size(header_changes(dump.reader));
+        dump.layer_count = 0; /* no record is a layer's */
+        header_check_model(dump.reader, model);
+    }
+    dump.product_rows = (size_t)header_number(dump.reader, "batch", "positions", 1 << 20);
+    if (!dump.product_rows)
+        stream_fail(dump.reader, "the header's batch.positions is 0");
+    return dump;
+}
+
 int main(int argc, char **argv)
 {
     struct options options = {.emit = EMIT_MAX, .seed = 1, .threads = cli_threads()};
@@ -524,34 +443,13 @@ int main(int argc, char **argv)
     const struct tool tool = {"forward-dump", "Runs the model over token batches and writes activations.",
                               "[FILE]", specs, 1};
     int first = cli_parse(&tool, argc, argv);
-    if (!options.model)
-        die_usage("--model DIR is needed");
-    if (options.emit & EMIT_KEY
-        && (options.emit != EMIT_KEY || options.layers || options.cells || options.positions || options.with_bos))
-        die_usage("--emit key gives one coefficient a sentence: nothing else of --emit goes with it, nor --layers, "
-                  "--cells, --positions, --with-bos");
-
-    blas_start((size_t)options.threads);
-    struct model *model = model_load(options.model);
-    struct dump dump = {.options = &options, .model = model, .all_cells = !options.cells};
-    dump.layers = cli_list(options.layers, model->config.layers, "layers", &dump.layer_count);
-    dump.cells = cli_list(options.cells, model->config.d_ff, "cells", &dump.cell_count);
-    dump.reader = stream_open(cli_input(argc, argv, first), "tokens");
-    check_tokens(dump.reader, model);
-    if (options.emit & EMIT_KEY) {
-        dump.changes = json_array_size(header_changes(dump.reader));
-        dump.layer_count = 0; /* no record is a layer's */
-        header_check_model(dump.reader, model);
-    }
-    dump.product_rows = (size_t)header_number(dump.reader, "batch", "positions", 1 << 20);
-    if (!dump.product_rows)
-        stream_fail(dump.reader, "the header's batch.positions is 0");
-
+    check_options(&options);
+    matrix_start((size_t)options.threads);
+    struct dump dump = dump_open(&options, cli_input(argc, argv, first));
     dump_all(&dump);
-
     stream_close(dump.reader);
     free(dump.layers);
     free(dump.cells);
-    model_free(model);
+    model_free(dump.model);
     return STATUS_DONE;
 }

@@ -33,7 +33,7 @@ struct key_place {
 
 struct stats {
     double threshold;
-    struct merging *merging;
+    const char *input, *output; /* names: of the first input, for messages; of the table */
     struct sample *samples;
     size_t count, capacity;
     struct key_place *keys;   /* of all inputs, in their order */
@@ -111,14 +111,11 @@ static void read_batches(struct stats *stats, struct stream_reader *reader, size
         stream_fail(reader, "the last batch has no coefficients");
 }
 
-static void read_inputs(struct stats *stats)
+static void read_input(void *of_all, struct stream_reader *reader)
 {
-    struct stream_reader *reader;
-    while ((reader = merging_next(stats->merging))) {
-        stats->first_key = stats->key_count;
-        read_batches(stats, reader, json_array_size(header_changes(reader)));
-        merging_close(stats->merging, reader);
-    }
+    struct stats *stats = of_all;
+    stats->first_key = stats->key_count;
+    read_batches(stats, reader, json_array_size(header_changes(reader)));
 }
 
 static int by_place(const void *a, const void *b)
@@ -179,12 +176,12 @@ static void write_group(const struct stats *stats, struct table *table, size_t l
     free(percent);
 }
 
-static void write_table(struct stats *stats, const char *path)
+/* names: of the changes. */
+static void write_table(struct stats *stats, const json_t *names)
 {
     static const char *const columns[] = {"layer", "kind", "triggers", "mean", "p25", "p50", "p75", "zeroed",
                                           "increased", "short", NULL};
-    const json_t *names = header_changes(merging_first(stats->merging));
-    struct table *table = table_open(path, columns);
+    struct table *table = table_open(stats->output, columns);
     qsort(stats->samples, stats->count, sizeof *stats->samples, by_group);
     for (size_t start = 0; start < stats->count;) {
         uint32_t layer = stats->samples[start].layer;
@@ -200,29 +197,35 @@ static void write_table(struct stats *stats, const char *path)
     table_finish(table);
 }
 
+static void finish(void *of_all, const struct stream_reader *first, const json_t *counts)
+{
+    (void)counts;
+    struct stats *stats = of_all;
+    if (!stats->count)
+        die("%s: there is no sentence in it", stats->input);
+    check_keys(stats);
+    write_table(stats, header_changes(first));
+}
+
 int main(int argc, char **argv)
 {
-    const char *output = NULL;
+    static const struct merge_work work = {
+        .kind = "activations", .of_keys = true, .read = read_input, .end = finish};
     struct stats stats = {0};
     const struct option_spec specs[] = {
         {0, "threshold", "X", "count as zeroed what falls to X times the coefficient or below (default 0)", OPTION_REAL,
          &stats.threshold, 0, 0, NULL},
-        OPTION_OUTPUT(&output),
+        OPTION_OUTPUT(&stats.output),
         OPTION_END,
     };
     const struct tool tool = {"perturbation-stats", "Tells how coefficients change with their triggers' prefixes.",
                               "[FILE]...", specs, SIZE_MAX};
     int first = cli_parse(&tool, argc, argv);
     char *standard_input[] = {"-"};
-    stats.merging = first < argc ? merging_new("activations", argv + first, (size_t)(argc - first))
-                                 : merging_new("activations", standard_input, 1);
-    read_inputs(&stats);
-    if (!stats.count)
-        die("%s: there is no sentence in it", first == argc ? "standard input" : argv[first]);
-    check_keys(&stats);
-    write_table(&stats, output);
-
-    merging_free(stats.merging);
+    bool named = first < argc;
+    stats.input = named ? argv[first] : "standard input";
+    merge_inputs(&work, named ? argv + first : standard_input, named ? (size_t)(argc - first) : 1, false,
+                 &stats);
     free(stats.samples);
     free(stats.keys);
     return STATUS_DONE;

@@ -11,7 +11,7 @@
 #include "base/parallel.h"
 #include "model/model_header.h"
 #include "model/projection.h"
-#include "numeric/blas.h"
+#include "numeric/matrix.h"
 #include "numeric/vector.h"
 #include "stream/records.h"
 #include "stream/stream.h"
@@ -281,7 +281,7 @@ int main(int argc, char **argv)
     if (options.all && first < argc)
         die_usage("--all reads no input, but '%s' is given", argv[first]);
 
-    blas_start((size_t)options.threads);
+    matrix_start((size_t)options.threads);
     struct model *model = model_load(options.model);
     struct projecting projecting = {.options = &options, .model = model};
     projection_norm_check(model, (enum projection_norm)options.norm);

@@ -218,6 +218,49 @@ static void check_directory(const char *path)
     closedir(directory);
 }
 
+static void check_options(const struct options *options)
+{
+    if (!options->model)
+        die_usage("--model DIR is needed");
+    if (!options->output || !*options->output)
+        die_usage("--output DIR is needed");
+    if (options->date) {
+        json_t *date = json_string(options->date);
+        if (!date)
+            die_usage("--date takes UTF-8");
+        json_decref(date);
+    }
+    if (options->tables)
+        check_directory(options->tables);
+}
+
+static void run(const struct options *options, const char *path)
+{
+    struct report report = {.options = options, .reader = stream_open(path, "triggers")};
+    stream_need_sentences(report.reader);
+    report.triggers = triggers_open(report.reader);
+    struct tokenizer *tokenizer = tokenizer_open(options->model, report.reader);
+    const char *model_id = header_text(report.reader, "model", "id");
+    report.measures = keyed_rows_read(&options->measures, options->measures != NULL, model_id);
+    report.annotations = keyed_rows_read(&options->annotations, options->annotations != NULL, model_id);
+
+    report.directory = output_directory_open(options->output);
+    report.data = output_directory_folder(report.directory, "data");
+    json_t *layers = add_keys(&report, tokenizer);
+    write_overview(&report, layers, tokenizer_joint(tokenizer), write_cases(&report));
+    write_file(output_directory_place(report.directory), "index.html", EMBEDDED_SPAN(tools_report_pages_html));
+    write_file(output_directory_place(report.directory), "report.css", EMBEDDED_SPAN(tools_report_pages_css));
+    write_file(output_directory_place(report.directory), "report.js", EMBEDDED_SPAN(tools_report_pages_js));
+    output_directory_finish(report.directory);
+
+    free(report.data);
+    keyed_rows_free(&report.measures);
+    keyed_rows_free(&report.annotations);
+    tokenizer_free(tokenizer);
+    triggers_close(&report.triggers);
+    stream_close(report.reader);
+}
+
 int main(int argc, char **argv)
 {
     struct options options = {.top = 25};
@@ -240,41 +283,7 @@ int main(int argc, char **argv)
     const struct tool tool = {"report-pages", "Makes pages to browse: results, figures, and every memory.",
                               "[FILE]", specs, 1};
     int first = cli_parse(&tool, argc, argv);
-    if (!options.model)
-        die_usage("--model DIR is needed");
-    if (!options.output || !*options.output)
-        die_usage("--output DIR is needed");
-    if (options.date) {
-        json_t *date = json_string(options.date);
-        if (!date)
-            die_usage("--date takes UTF-8");
-        json_decref(date);
-    }
-    if (options.tables)
-        check_directory(options.tables);
-
-    struct report report = {.options = &options, .reader = stream_open(cli_input(argc, argv, first), "triggers")};
-    stream_need_sentences(report.reader);
-    report.triggers = triggers_open(report.reader);
-    struct tokenizer *tokenizer = tokenizer_open(options.model, report.reader);
-    const char *model_id = header_text(report.reader, "model", "id");
-    report.measures = keyed_rows_read(&options.measures, options.measures != NULL, model_id);
-    report.annotations = keyed_rows_read(&options.annotations, options.annotations != NULL, model_id);
-
-    report.directory = output_directory_open(options.output);
-    report.data = output_directory_folder(report.directory, "data");
-    json_t *layers = add_keys(&report, tokenizer);
-    write_overview(&report, layers, tokenizer_joint(tokenizer), write_cases(&report));
-    write_file(output_directory_place(report.directory), "index.html", EMBEDDED_SPAN(tools_report_pages_html));
-    write_file(output_directory_place(report.directory), "report.css", EMBEDDED_SPAN(tools_report_pages_css));
-    write_file(output_directory_place(report.directory), "report.js", EMBEDDED_SPAN(tools_report_pages_js));
-    output_directory_finish(report.directory);
-
-    free(report.data);
-    keyed_rows_free(&report.measures);
-    keyed_rows_free(&report.annotations);
-    tokenizer_free(tokenizer);
-    triggers_close(&report.triggers);
-    stream_close(report.reader);
+    check_options(&options);
+    run(&options, cli_input(argc, argv, first));
     return STATUS_DONE;
 }

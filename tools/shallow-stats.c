@@ -215,6 +215,32 @@ static void write_tables(const struct shallow *shallow, const struct tokenizer *
     table_finish(layers);
 }
 
+static void run(const struct options *options, const char *path)
+{
+    struct stream_reader *reader = stream_open(path, "triggers");
+    stream_need_sentences(reader);
+    struct triggers_reader triggers = triggers_open(reader);
+    struct tokenizer *tokenizer = options->model ? tokenizer_open(options->model, reader) : NULL;
+    struct shallow shallow = {.options = options};
+    read_triggers(&shallow, &triggers);
+    choose_skipped(&shallow, &triggers);
+    if (options->corpus)
+        shallow.corpus = random_prefixes_read(strcmp(options->corpus, "-") ? options->corpus : NULL, reader,
+                                              triggers.shape.vocabulary, options->seed);
+    write_tables(&shallow, tokenizer);
+
+    for (size_t i = 0; i < shallow.key_count; i++)
+        prefixes_free(&shallow.keys[i].prefixes);
+    if (shallow.corpus)
+        random_prefixes_free(shallow.corpus);
+    free(shallow.keys);
+    free(shallow.skip);
+    if (tokenizer)
+        tokenizer_free(tokenizer);
+    triggers_close(&triggers);
+    stream_close(reader);
+}
+
 int main(int argc, char **argv)
 {
     struct options options = {.top = 25, .seed = 1, .skip = 100, .least = 3};
@@ -245,28 +271,6 @@ int main(int argc, char **argv)
     const char *input = cli_input(argc, argv, first);
     if (!input && options.corpus && !strcmp(options.corpus, "-"))
         die_usage("--corpus - and no FILE: standard input cannot be both");
-
-    struct stream_reader *reader = stream_open(input, "triggers");
-    stream_need_sentences(reader);
-    struct triggers_reader triggers = triggers_open(reader);
-    struct tokenizer *tokenizer = options.model ? tokenizer_open(options.model, reader) : NULL;
-    struct shallow shallow = {.options = &options};
-    read_triggers(&shallow, &triggers);
-    choose_skipped(&shallow, &triggers);
-    if (options.corpus)
-        shallow.corpus = random_prefixes_read(strcmp(options.corpus, "-") ? options.corpus : NULL, reader,
-                                              triggers.shape.vocabulary, options.seed);
-    write_tables(&shallow, tokenizer);
-
-    for (size_t i = 0; i < shallow.key_count; i++)
-        prefixes_free(&shallow.keys[i].prefixes);
-    if (shallow.corpus)
-        random_prefixes_free(shallow.corpus);
-    free(shallow.keys);
-    free(shallow.skip);
-    if (tokenizer)
-        tokenizer_free(tokenizer);
-    triggers_close(&triggers);
-    stream_close(reader);
+    run(&options, input);
     return STATUS_DONE;
 }

@@ -256,6 +256,35 @@ static void check_language(struct options *options)
         die_usage("--language takes a language's code of ISO 639, such as en, not '%s'", options->language);
 }
 
+static void run(struct packer *packer, const char *path)
+{
+    const struct options *options = packer->options;
+    struct model_config config = model_config_read(options->model);
+    struct tokenizer *tokenizer = tokenizer_read(&config);
+    struct text_reader *text = text_open(path, (enum text_mode)options->mode, options->language);
+    json_t *header = make_header(options, tokenizer, &config);
+    packer->tokenizer = tokenizer;
+    packer->text = hash_new();
+    packer->writer = stream_create(options->output, options->gzip, header);
+    msgpack_sbuffer_init(&packer->buffer);
+    if (options->sample)
+        packer->sample = sentence_sample_new((size_t)options->sample, options->seed);
+
+    tokenize(packer, text);
+
+    json_t *counts = make_counts(packer);
+    text_close(text); /* which may fail: before there is a trailer */
+    stream_finish(packer->writer, counts);
+    json_decref(counts);
+    json_decref(header);
+    msgpack_sbuffer_destroy(&packer->buffer);
+    batch_free(&packer->batch);
+    if (packer->sample)
+        sentence_sample_free(packer->sample);
+    tokenizer_free(tokenizer);
+    config_free(&config);
+}
+
 int main(int argc, char **argv)
 {
     struct options options = {.name = "text", .batch = 512, .max_length = 4096, .seed = 1,
@@ -295,30 +324,6 @@ int main(int argc, char **argv)
     if (!options.model)
         die_usage("--model DIR is needed: it has the tokenizer");
 
-    struct model_config config = model_config_read(options.model);
-    struct tokenizer *tokenizer = tokenizer_read(&config);
-    struct text_reader *text = text_open(cli_input(argc, argv, first), (enum text_mode)options.mode,
-                                         options.language);
-    json_t *header = make_header(&options, tokenizer, &config);
-    packer.tokenizer = tokenizer;
-    packer.text = hash_new();
-    packer.writer = stream_create(options.output, options.gzip, header);
-    msgpack_sbuffer_init(&packer.buffer);
-    if (options.sample)
-        packer.sample = sentence_sample_new((size_t)options.sample, options.seed);
-
-    tokenize(&packer, text);
-
-    json_t *counts = make_counts(&packer);
-    text_close(text); /* which may fail: before there is a trailer */
-    stream_finish(packer.writer, counts);
-    json_decref(counts);
-    json_decref(header);
-    msgpack_sbuffer_destroy(&packer.buffer);
-    batch_free(&packer.batch);
-    if (packer.sample)
-        sentence_sample_free(packer.sample);
-    tokenizer_free(tokenizer);
-    config_free(&config);
+    run(&packer, cli_input(argc, argv, first));
     return STATUS_DONE;
 }

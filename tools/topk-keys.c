@@ -340,7 +340,8 @@ static void run_search(const struct options *options, const char *path)
 /* ---- merging ---- */
 
 struct merge {
-    struct topk *topk;
+    const struct options *options;
+    struct topk *topk;           /* NULL: before the first input */
     struct key *keys;            /* the first input's */
     size_t key_count;
     struct token_counts token_counts;
@@ -384,10 +385,12 @@ static void merge_key(struct merge *merge, const struct triggers_reader *reader,
     }
 }
 
-static void merge_input(struct merge *merge, struct stream_reader *stream, bool first)
+static void merge_input(void *merging, struct stream_reader *stream)
 {
+    struct merge *merge = merging;
     struct triggers_reader reader = triggers_open(stream);
     struct key_triggers triggers;
+    bool first = !merge->topk;
     if (first)
         begin_merge(merge, &reader);
     for (size_t index = 0; triggers_next(&reader, &triggers); index++) {
@@ -399,26 +402,19 @@ static void merge_input(struct merge *merge, struct stream_reader *stream, bool 
     triggers_close(&reader);
 }
 
-static void run_merge(const struct options *options, char **paths, size_t count)
+static void end_merge(void *merging, const struct stream_reader *first, const json_t *counts)
 {
-    struct merging *merging = merging_new("triggers", paths, count);
-    struct merge merge = {0};
-    struct stream_reader *stream;
-    while ((stream = merging_next(merging))) {
-        merge_input(&merge, stream, stream == merging_first(merging));
-        merging_add(merging, stream);
-        merging_close(merging, stream);
-    }
-    const json_t *header = stream_header(merging_first(merging));
-    const json_t *counts = merging_counts(merging, options->partial);
+    struct merge *merge = merging;
+    const json_t *header = stream_header(first);
     const char *prefixes = json_string_value(json_object_get(header, "prefixes"));
-    write_triggers(options, header, merge.topk, merge.keys, merge.key_count, &merge.token_counts, counts,
-                   prefixes && !strcmp(prefixes, "every"));
-    merging_free(merging);
-    topk_free(merge.topk);
-    free(merge.keys);
-    fields_free(token_counts_fields, &merge.token_counts);
+    write_triggers(merge->options, header, merge->topk, merge->keys, merge->key_count, &merge->token_counts,
+                   counts, prefixes && !strcmp(prefixes, "every"));
+    topk_free(merge->topk);
+    free(merge->keys);
+    fields_free(token_counts_fields, &merge->token_counts);
 }
+
+static const struct merge_work merge_work = {.kind = "triggers", .read = merge_input, .end = end_merge};
 
 int main(int argc, char **argv)
 {
@@ -458,7 +454,8 @@ int main(int argc, char **argv)
     if (options.prefixes < 0)
         options.prefixes = PREFIXES_SENTENCE;
     if (options.merge)
-        run_merge(&options, argv + first, (size_t)(argc - first));
+        merge_inputs(&merge_work, argv + first, (size_t)(argc - first), options.partial,
+                     &(struct merge){.options = &options});
     else
         run_search(&options, cli_input(argc, argv, first));
     return STATUS_DONE;

@@ -41,7 +41,7 @@ void changes_free(struct changes *changes)
     *changes = (struct changes){0};
 }
 
-struct changes changes_read(const struct record *record, const struct model_shape *shape)
+static struct changes read_changes(const struct record *record, const struct model_shape *shape)
 {
     struct changes changes = {0};
     fields_read(record, changes_fields, 0, &changes);
@@ -60,4 +60,18 @@ struct changes changes_read(const struct record *record, const struct model_shap
     if (!right || prefix_tokens != changes.prefix_tokens)
         stream_fail(record->reader, "changed predictions are out of order, or a number in them is out of range");
     return changes;
+}
+
+struct listed changes_listed(const struct record *record, const struct model_shape *shape)
+{
+    struct changes *changes = new_array(1, sizeof *changes);
+    *changes = read_changes(record, shape);
+    const uint64_t *sentence = changes->sentence;
+    return (struct listed){changes, changes->count, sentence[0], sentence[changes->count - 1]};
+}
+
+void changes_listed_free(void *changes)
+{
+    changes_free(changes);
+    free(changes);
 }

@@ -6,6 +6,7 @@
 #define FFKV_CHANGES_H
 
 #include "model/projection.h"
+#include "stream/merging.h"
 #include "stream/records.h"
 
 struct changes {
@@ -28,7 +29,8 @@ void changes_free(struct changes *changes);
 /* Their record, which has at least one. */
 extern const struct field changes_fields[];
 
-/* Reads and checks such a record. The caller frees. */
-struct changes changes_read(const struct record *record, const struct model_shape *shape);
+/* Reads and checks such a record, for a merge: a struct changes in memory of its own, and what frees it. */
+struct listed changes_listed(const struct record *record, const struct model_shape *shape);
+void changes_listed_free(void *changes);
 
 #endif

@@ -1,5 +1,6 @@
 #include "analysis/composition_sums.h"
 
+#include "base/messages.h"
 #include "stream/records.h"
 
 static const struct field of_layer[] = {
@@ -40,14 +41,15 @@ const struct sums_kind composition_kind = {
     check_layer, check_all,
 };
 
-struct composition_sums composition_sums_new(const struct activations_reader *activations)
+void *composition_sums_new(const struct activations_reader *activations)
 {
-    struct composition_sums sums = {.cells = activations->cell_count,
-                                    .tokens.vocabulary = activations->shape.vocabulary};
-    layer_sums_allocate(&composition_kind, &sums, activations->layers, activations->layer_count);
-    for (size_t i = 0; i < sums.layers; i++) {
-        sums.layer[i].active = histogram_new(sums.cells + 1);
-        sums.layer[i].agreement = histogram_new(sums.tokens.vocabulary);
+    struct composition_sums *sums = new_array(1, sizeof *sums);
+    sums->cells = activations->cell_count;
+    sums->tokens.vocabulary = activations->shape.vocabulary;
+    layer_sums_allocate(&composition_kind, sums, activations->layers, activations->layer_count);
+    for (size_t i = 0; i < sums->layers; i++) {
+        sums->layer[i].active = histogram_new(sums->cells + 1);
+        sums->layer[i].agreement = histogram_new(sums->tokens.vocabulary);
     }
     return sums;
 }

@@ -24,6 +24,7 @@ struct composition_sums {
 };
 extern const struct sums_kind composition_kind;
 
-/* All 0, for the layers and cells of the activations. */
-struct composition_sums composition_sums_new(const struct activations_reader *activations);
+/* A struct composition_sums, all 0, for the layers and cells of the activations. */
+void *composition_sums_new(const struct activations_reader *activations);
+
 #endif

@@ -2,8 +2,6 @@
 
 #include "base/messages.h"
 
-#include <stdlib.h>
-
 static const struct field of_layer[] = {
     FIELD_INTEGER(struct refinement_layer_sums, layer, "layer", FIELD_NUMBER),
     FIELD_INTEGER(struct refinement_layer_sums, prefixes, "prefixes", FIELD_COUNT),
@@ -51,17 +49,20 @@ const struct sums_kind refinement_kind = {
     check_layer, check_all,
 };
 
-struct refinement_sums refinement_sums_new(const struct model_shape *shape)
+void *refinement_sums_new(const struct activations_reader *activations)
 {
-    struct refinement_sums sums = {.settled = histogram_new(shape->layers + 1)};
-    size_t *numbers = new_array(shape->layers, sizeof *numbers);
-    for (size_t i = 0; i < shape->layers; i++)
-        numbers[i] = i;
-    layer_sums_allocate(&refinement_kind, &sums, numbers, shape->layers);
-    free(numbers);
-    for (size_t i = 0; i < sums.layers; i++) {
-        sums.layer[i].probabilities = histogram_new(UNIT_BINS);
-        sums.layer[i].rank = histogram_new(shape->vocabulary + 1);
+    struct refinement_sums *sums = new_array(1, sizeof *sums);
+    sums->settled = histogram_new(activations->layer_count + 1);
+    layer_sums_allocate(&refinement_kind, sums, activations->layers, activations->layer_count);
+    for (size_t i = 0; i < sums->layers; i++) {
+        sums->layer[i].probabilities = histogram_new(UNIT_BINS);
+        sums->layer[i].rank = histogram_new(activations->shape.vocabulary + 1);
     }
     return sums;
+}
+
+uint64_t refinement_changed(const void *asked)
+{
+    const struct refinement_sums *sums = asked;
+    return sums->settled.count[sums->layers];
 }

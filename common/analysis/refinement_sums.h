@@ -5,7 +5,7 @@
 #ifndef FFKV_REFINEMENT_SUMS_H
 #define FFKV_REFINEMENT_SUMS_H
 
-#include "stream/records.h"
+#include "stream/activations.h"
 #include "stream/layer_sums.h"
 
 /* What a layer's output predicts (figure 11). */
@@ -30,6 +30,10 @@ struct refinement_sums {
 };
 extern const struct sums_kind refinement_kind;
 
-/* All 0. */
-struct refinement_sums refinement_sums_new(const struct model_shape *shape);
+/* A struct refinement_sums, all 0, for the activations of all layers. */
+void *refinement_sums_new(const struct activations_reader *activations);
+
+/* Prefixes whose prediction the last layer changed. */
+uint64_t refinement_changed(const void *sums);
+
 #endif

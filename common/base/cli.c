@@ -160,19 +160,11 @@ static __attribute__((noinline)) void grow_stack(void)
         end[-(ptrdiff_t)i] = 0; /* downwards, as it grows */
 }
 
-int cli_parse(const struct tool *tool, int argc, char **argv)
+/* What getopt_long takes: MAX_OPTIONS + 3 entries, and 2 * MAX_OPTIONS + 4 characters. */
+static void list_options(const struct tool *tool, struct option *parsed, char *letters)
 {
-    struct option parsed[MAX_OPTIONS + 3];
-    char letters[2 * MAX_OPTIONS + 4] = ":h";
     size_t count = 0;
-
-    set_program_name(tool->name);
-    free(new_array(2 * STACK_BYTES, 1));
-    grow_stack();
-    /* A closed pipe is then an error of write(), and unfinished files are removed. */
-    signal(SIGPIPE, SIG_IGN);
-    signal(SIGXFSZ, SIG_IGN); /* so is a file that is larger than it may be */
-
+    strcpy(letters, ":h");
     for (const struct option_spec *option = tool->options; option->name; option++, count++) {
         if (count == MAX_OPTIONS)
             die("%s has more than %d options", tool->name, MAX_OPTIONS);
@@ -187,7 +179,21 @@ int cli_parse(const struct tool *tool, int argc, char **argv)
     parsed[count] = (struct option){"help", no_argument, NULL, 'h'};
     parsed[count + 1] = (struct option){"version", no_argument, NULL, SHOW_VERSION};
     parsed[count + 2] = (struct option){NULL, 0, NULL, 0};
+}
 
+int cli_parse(const struct tool *tool, int argc, char **argv)
+{
+    struct option parsed[MAX_OPTIONS + 3];
+    char letters[2 * MAX_OPTIONS + 4];
+
+    set_program_name(tool->name);
+    free(new_array(2 * STACK_BYTES, 1));
+    grow_stack();
+    /* A closed pipe is then an error of write(), and unfinished files are removed. */
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* so is a file that is larger than it may be */
+
+    list_options(tool, parsed, letters);
     opterr = 0;
     for (int code; (code = getopt_long(argc, argv, letters, parsed, NULL)) != -1;) {
         if (code == 'h') {

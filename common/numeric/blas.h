@@ -4,11 +4,7 @@
 
 #include <stddef.h>
 
-/*
- * Call before the first product, from the main thread, before memory is needed for anything
- * else. threads: that will compute products at the same time. Ends the program where the
- * library does not get the memory that it wants for each of them.
- */
+/* What matrix_start promises. */
 void blas_start(size_t threads);
 
 /* Library, version and kernel: what a result's last bits depend on. Static storage. */

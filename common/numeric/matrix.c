@@ -4,6 +4,11 @@
 
 #include <string.h>
 
+void matrix_start(size_t threads)
+{
+    blas_start(threads);
+}
+
 struct matrix matrix_of(const float *values, size_t rows, size_t columns)
 {
     return values ? (struct matrix){rows, columns, values} : (struct matrix){0};

@@ -14,6 +14,13 @@ struct matrix {
     const float *values;  /* rows x columns; belongs to whoever made the matrix */
 };
 
+/*
+ * Call before the first product, from the main thread, before memory is needed for anything
+ * else. threads: that will compute products at the same time. Ends the program where the
+ * backend does not get the memory that it wants for each of them.
+ */
+void matrix_start(size_t threads);
+
 /* values (rows x columns) as a matrix; they must outlive it. NULL: no matrix. */
 struct matrix matrix_of(const float *values, size_t rows, size_t columns);
 bool matrix_exists(const struct matrix *matrix);

@@ -93,11 +93,3 @@ void layer_sums_read(const struct sums_kind *kind, struct stream_reader *reader,
     if (stream_next(reader, record))
         stream_fail(reader, "a record follows the last one of its sums");
 }
-
-void layer_sums_read_all(const struct sums_kind *kind, struct stream_reader *reader, void *sums)
-{
-    struct record record;
-    if (!stream_next(reader, &record))
-        stream_fail(reader, "0 of %zu layers: there are no sums in it", layer_count(kind, sums));
-    layer_sums_read(kind, reader, &record, sums);
-}

@@ -37,7 +37,4 @@ void layer_sums_write(const struct sums_kind *kind, struct stream_writer *writer
 void layer_sums_read(const struct sums_kind *kind, struct stream_reader *reader, struct record *record,
                      void *sums);
 
-/* The same of a stream that has no other records. */
-void layer_sums_read_all(const struct sums_kind *kind, struct stream_reader *reader, void *sums);
-
 #endif

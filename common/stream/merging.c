@@ -120,21 +120,18 @@ struct merging {
     size_t part_count;
 };
 
-struct merging *merging_new(const char *kind, char **paths, size_t count)
+static void merging_open(struct merging *merging, const char *kind, char **paths, size_t count)
 {
     if (!count)
         die_usage("--merge needs the names of its inputs");
-    struct merging *merging = new_array(1, sizeof *merging);
-    merging->kind = kind;
-    merging->paths = paths;
-    merging->path_count = count;
+    *merging = (struct merging){.kind = kind, .paths = paths, .path_count = count};
     merging->readers = new_array(count, sizeof(struct stream_reader *));
     merging->counts = json_make("{}");
     merging->parts = new_array(MAX_PROGRESSIONS, sizeof *merging->parts);
-    return merging;
 }
 
-void merging_free(struct merging *merging)
+/* Closes what is open. */
+static void merging_free(struct merging *merging)
 {
     for (size_t i = 0; i < merging->path_count; i++)
         if (merging->readers[i])
@@ -143,34 +140,34 @@ void merging_free(struct merging *merging)
     free(merging->parts);
     free(merging->text);
     json_decref(merging->counts);
-    free(merging);
 }
 
-struct stream_reader *merging_first(const struct merging *merging)
+/* The first stays open as long as the merging, for its header and for messages. */
+static struct stream_reader *first_input(const struct merging *merging)
 {
     return merging->readers[0];
 }
 
-struct stream_reader *merging_next(struct merging *merging)
+/* Opens the next input, whose header must be that of the first; NULL: there is none left. */
+static struct stream_reader *next_input(struct merging *merging)
 {
     if (merging->opened == merging->path_count)
         return NULL;
     const char *path = merging->paths[merging->opened];
     struct stream_reader *reader = stream_open(strcmp(path, "-") ? path : NULL, merging->kind);
     merging->readers[merging->opened++] = reader;
-    if (!json_equal(stream_header(merging_first(merging)), stream_header(reader)))
+    if (!json_equal(stream_header(first_input(merging)), stream_header(reader)))
         stream_fail(reader, "made with another model, corpus or options than the first input");
     return reader;
 }
 
-void merging_close(struct merging *merging, struct stream_reader *reader)
+/* Closes the input that was opened last, unless it is the first. */
+static void close_input(struct merging *merging)
 {
-    for (size_t i = 1; i < merging->opened; i++)
-        if (merging->readers[i] == reader) {
-            stream_close(reader);
-            merging->readers[i] = NULL;
-            return;
-        }
+    if (merging->opened == 1)
+        return;
+    stream_close(merging->readers[merging->opened - 1]);
+    merging->readers[merging->opened - 1] = NULL;
 }
 
 /* The name of an input that is open; it holds when the input is closed. */
@@ -206,10 +203,11 @@ static void check_text(struct merging *merging, const struct stream_reader *read
     }
     if (strcmp(merging->text, text) || merging->batches != batches)
         stream_fail(reader, "a shard of another text than that of %s",
-                    name_of(merging, merging_first(merging)));
+                    name_of(merging, first_input(merging)));
 }
 
-void merging_add(struct merging *merging, const struct stream_reader *reader)
+/* Adds what the trailer of an input says, which was read to its end: its counts, and what it covers. */
+static void add_trailer(struct merging *merging, const struct stream_reader *reader)
 {
     const json_t *trailer = stream_trailer(reader);
     const json_t *batches = json_object_get(trailer, BATCHES), *covers = json_object_get(trailer, COVERS);
@@ -263,7 +261,8 @@ static int by_first(const void *a, const void *b)
     return left->batches.first < right->batches.first ? -1 : 1;
 }
 
-const json_t *merging_counts(struct merging *merging, bool partial)
+/* The counts for the trailer of the result. */
+static const json_t *merged_counts(struct merging *merging, bool partial)
 {
     if (merging->covered < merging->batches && !partial)
         missing(merging);
@@ -280,4 +279,79 @@ const json_t *merging_counts(struct merging *merging, bool partial)
     coverage_put(merging->counts, covered, count, merging->batches, merging->text);
     free(covered);
     return merging->counts;
+}
+
+/* One input after the other. */
+static void read_inputs(struct merging *merging, const struct merge_work *work, void *merge)
+{
+    struct stream_reader *input;
+    while ((input = next_input(merging))) {
+        if (input == first_input(merging) && work->begin)
+            work->begin(merge, input);
+        work->read(merge, input);
+        if (!work->of_keys)
+            add_trailer(merging, input);
+        close_input(merging);
+    }
+}
+
+/* What an input lists next, and how much it has listed. */
+struct list {
+    struct listed next;
+    uint64_t so_far;
+};
+
+static void list_advance(struct list *list, const struct merge_work *work, struct stream_reader *input,
+                         void *merge)
+{
+    list->next = work->next(merge, input, list->so_far);
+    list->so_far += list->next.count;
+}
+
+/* The input whose list goes on with the lowest sentence; count: none goes on. */
+static size_t lowest(const struct list *lists, size_t count)
+{
+    size_t lowest = count;
+    for (size_t i = 0; i < count; i++)
+        if (lists[i].next.records && (lowest == count || lists[i].next.first < lists[lowest].next.first))
+            lowest = i;
+    return lowest;
+}
+
+/* All inputs at once, what they list in the order of the corpus. */
+static void read_lists(struct merging *merging, const struct merge_work *work, void *merge)
+{
+    size_t count = merging->path_count, i;
+    struct list *lists = new_array(count, sizeof *lists);
+    uint64_t free_from = 0; /* the sentence behind the last one that was taken */
+    while (next_input(merging))
+        ;
+    if (work->begin)
+        work->begin(merge, first_input(merging));
+    for (i = 0; i < count; i++)
+        list_advance(&lists[i], work, merging->readers[i], merge);
+    while ((i = lowest(lists, count)) < count) {
+        const struct listed *listed = &lists[i].next;
+        if (listed->first < free_from)
+            stream_fail(merging->readers[i], "sentence %llu is in two of the inputs: their shards overlap",
+                        (unsigned long long)listed->first);
+        free_from = listed->last + 1;
+        work->take(merge, listed);
+        list_advance(&lists[i], work, merging->readers[i], merge);
+    }
+    for (i = 0; i < count; i++)
+        add_trailer(merging, merging->readers[i]);
+    free(lists);
+}
+
+void merge_inputs(const struct merge_work *work, char **paths, size_t count, bool partial, void *merge)
+{
+    struct merging merging;
+    merging_open(&merging, work->kind, paths, count);
+    if (work->next)
+        read_lists(&merging, work, merge);
+    else
+        read_inputs(&merging, work, merge);
+    work->end(merge, first_input(&merging), work->of_keys ? NULL : merged_counts(&merging, partial));
+    merging_free(&merging);
 }

@@ -1,7 +1,8 @@
 /*
- * What every merge checks of its inputs, the streams of a corpus' shards: that their headers
- * are equal, that they are of the same text, that no batch of it is in two of them, and that
- * each is in one. Trailers say which batches a stream covers; ffkv-stream(5) defines how.
+ * The frame of every merge, and what it checks of its inputs, the streams of a corpus' shards:
+ * that their headers are equal, that they are of the same text, that no batch of it is in two
+ * of them, and that each is in one. Trailers say which batches a stream covers;
+ * ffkv-stream(5) defines how.
  */
 #ifndef FFKV_MERGING_H
 #define FFKV_MERGING_H
@@ -26,35 +27,41 @@ bool progression_meets(struct progression a, struct progression b, uint64_t *com
 void coverage_put(json_t *counts, const struct progression *covered, size_t count, uint64_t batches,
                   const char *text);
 
-struct merging;
+/* Records of an input that are in the order of the corpus, and before all others. */
+struct listed {
+    void *records;        /* NULL: there are none left, and the input was read to its end */
+    size_t count;         /* of what they list, for example predictions */
+    uint64_t first, last; /* the sentences that these are of */
+};
 
-/* Of streams of this kind; paths ("-": standard input) and kind stay the caller's, until merging_free. */
-struct merging *merging_new(const char *kind, char **paths, size_t count);
+/* What a merge does with its inputs. Each function is given merge, the caller's. */
+struct merge_work {
+    const char *kind; /* of the inputs and of the result */
+    bool of_keys;     /* shards are of different keys, not parts of the corpus: trailers are not looked at */
 
-/* Closes what is open. */
-void merging_free(struct merging *merging);
+    /* Before any other, with the first input, of which nothing but the header was read; or NULL. */
+    void (*begin)(void *merge, struct stream_reader *first);
+
+    /* Reads an input to its end: one after the other, each closed before the next but for the first. */
+    void (*read)(void *merge, struct stream_reader *input);
+
+    /*
+     * Instead of read, where the result has a list: reads what an input lists next, so_far being
+     * how much that was, or the rest; and takes that of all inputs in the order of the corpus, to
+     * free its records. No sentence is in two inputs. All of them are open at once.
+     */
+    struct listed (*next)(void *merge, struct stream_reader *input, uint64_t so_far);
+    void (*take)(void *merge, const struct listed *listed);
+
+    /* The result: its header is that of the first input, counts are for its trailer (of_keys: NULL). */
+    void (*end)(void *merge, const struct stream_reader *first, const json_t *counts);
+};
 
 /*
- * Opens the next input; NULL: there is none left. Ends the program unless its header is that of
- * the first. The first stays open as long as the merging, for its header and for messages.
+ * Merges the inputs (paths, "-": standard input). Ends the program unless all headers are equal, and
+ * unless the trailers say that all inputs are of one text, and that each of its batches is in one
+ * of them: in none is allowed if partial.
  */
-struct stream_reader *merging_next(struct merging *merging);
-struct stream_reader *merging_first(const struct merging *merging);
-
-/* Closes an input that was read to its end, unless it is the first. */
-void merging_close(struct merging *merging, struct stream_reader *reader);
-
-/*
- * Adds what the trailer of an input says, which was read to its end: its counts, and what it
- * covers. Ends the program when the input does not say it, when it is of another text, and when
- * a batch is in another input as well. Inputs of which this is not asked need not be of a corpus.
- */
-void merging_add(struct merging *merging, const struct stream_reader *reader);
-
-/*
- * The counts for the trailer of the result, until merging_free. Ends the program when batches
- * are in none of the inputs, unless partial allows that.
- */
-const json_t *merging_counts(struct merging *merging, bool partial);
+void merge_inputs(const struct merge_work *work, char **paths, size_t count, bool partial, void *merge);
 
 #endif
