@@ -8,6 +8,8 @@
  */
 #include "analysis/sentence_keys.h"
 #include "base/cli.h"
+#include "base/input.h"
+#include "base/json.h"
 #include "base/messages.h"
 #include "base/parallel.h"
 #include "model/forward.h"
@@ -17,8 +19,11 @@
 #include "numeric/blas.h"
 #include "numeric/vector.h"
 #include "stream/activations.h"
+#include "stream/header.h"
+#include "stream/header_members.h"
 #include "stream/records.h"
-#include "stream/stream.h"
+#include "stream/stream_reader.h"
+#include "stream/stream_writer.h"
 #include "text/tokenizer.h"
 
 #include <stdlib.h>

@@ -1,6 +1,7 @@
 #include "analysis/composition_sums.h"
 
 #include "stream/records.h"
+#include "stream/stream_reader.h"
 
 static const struct field of_layer[] = {
     FIELD_INTEGER(struct composition_layer_sums, layer, "layer", FIELD_NUMBER),

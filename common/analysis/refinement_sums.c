@@ -1,6 +1,9 @@
 #include "analysis/refinement_sums.h"
 
 #include "base/messages.h"
+#include "stream/counts.h"
+#include "stream/record_members.h"
+#include "stream/stream_reader.h"
 
 #include <stdlib.h>
 
