@@ -1,7 +1,6 @@
 #include "stream/stream_writer.h"
 
 #include "base/json.h"
-#include "base/mapping.h"
 #include "base/messages.h"
 #include "base/output.h"
 #include "stream/counts.h"
@@ -46,7 +45,6 @@ void stream_append(struct stream_writer *writer, msgpack_sbuffer *buffer, uint64
 
 void stream_finish(struct stream_writer *writer, const json_t *counts)
 {
-    mappings_check(); /* before the next stage can have a trailer */
     msgpack_sbuffer buffer;
     msgpack_sbuffer_init(&buffer);
     json_t *trailer = json_make("{s:b, s:I}", "end", 1, "records", (json_int_t)writer->records);
