@@ -20,7 +20,10 @@ void header_declare(json_t *header, const char *array, const char *type, json_t 
 /* Adds a stage and the options that shape its result (taken over) to the history. */
 void header_add_stage(json_t *header, const char *tool, json_t *options);
 
-/* The most bytes that a record can have, each of the arrays that the header declares being once in it. */
+/*
+ * The most bytes that a record can have, each of the arrays that the header declares being once
+ * in it: from MAX_HEADER_BYTES to MAX_OBJECT_BYTES of stream_format.h. ffkv-stream(5), Limits.
+ */
 size_t header_record_bytes(const json_t *header);
 
 #endif

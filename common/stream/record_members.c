@@ -2,7 +2,6 @@
 
 #include "base/messages.h"
 #include "stream/objects.h"
-#include "stream/stream_format.h"
 
 #include <string.h>
 
@@ -47,12 +46,19 @@ static const msgpack_object_bin *record_bytes(const struct record *record, const
     return &object->via.bin;
 }
 
-void record_copy(const struct record *record, const char *name, void *elements, size_t count, size_t size)
+static const msgpack_object_bin *record_bytes_of(const struct record *record, const char *name, size_t count,
+                                                 size_t size)
 {
     const msgpack_object_bin *bytes = record_bytes(record, name, size);
     if (bytes->size / size != count)
         stream_fail(record->reader, "'%s' has %zu elements, %zu are expected", name, bytes->size / size,
                     count);
+    return bytes;
+}
+
+void record_copy(const struct record *record, const char *name, void *elements, size_t count, size_t size)
+{
+    const msgpack_object_bin *bytes = record_bytes_of(record, name, count, size);
     if (count)
         memcpy(elements, bytes->ptr, bytes->size);
 }
@@ -60,16 +66,14 @@ void record_copy(const struct record *record, const char *name, void *elements, 
 void *record_array(const struct record *record, const char *name, size_t size, size_t *count)
 {
     *count = record_bytes(record, name, size)->size / size;
-    void *elements = new_array(*count, size);
-    record_copy(record, name, elements, *count, size);
-    return elements;
+    return record_array_of(record, name, *count, size);
 }
 
 void *record_array_of(const struct record *record, const char *name, size_t count, size_t size)
 {
-    size_t found;
-    void *elements = record_array(record, name, size, &found);
-    if (found != count)
-        stream_fail(record->reader, "'%s' has %zu elements, %zu are expected", name, found, count);
+    const msgpack_object_bin *bytes = record_bytes_of(record, name, count, size);
+    void *elements = new_array(count, size);
+    if (count)
+        memcpy(elements, bytes->ptr, bytes->size);
     return elements;
 }
