@@ -16,6 +16,8 @@
 #include "model/projection.h"
 #include "numeric/matrix.h"
 #include "stream/activations.h"
+#include "stream/record_members.h"
+#include "stream/stream_reader.h"
 #include "table/statistics.h"
 
 #include <stdio.h>

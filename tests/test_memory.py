@@ -7,6 +7,7 @@ import pathlib
 import re
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
@@ -164,13 +165,13 @@ class Held:
         text = b"".join(b" ".join(b"w%d" % (4 + (i * k) % 1990) for k in range(1, 21)) + b"\n" for i in range(5000))
         self.tokens = ok(bin, "tokenize", "-m", model, stdin=text)
 
-    def start(self, bin, variables=None):
+    def start(self, bin, variables=None, is_ready=None):
         argv = command(bin, "forward-dump", "-m", self.model, "--threads", 2, "--emit", "prediction", "-o", self.out)
         self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=subprocess.PIPE,
                                         env=environment(variables))
         self.feed(self.tokens[:FIRST])
         # The output is made when the model was loaded.
-        self.wait_for(lambda: list(self.out.parent.glob(f"{self.out.name}.part-*")))
+        self.wait_for(is_ready or (lambda: list(self.out.parent.glob(f"{self.out.name}.part-*"))))
         return self
 
     def feed(self, data):
@@ -229,6 +230,28 @@ def test_model_that_changes_without_a_signal(bin, tmp_path, change):
     assert status == 1 and message.count("\n") == 1, (status, message)
     assert message.startswith(f"forward-dump: {held.model}/model.safetensors: was written to while it was in use")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
+
+
+@pytest.mark.parametrize("changes", [True, False], ids=["changes", "is-left-alone"])
+def test_a_pipe_has_no_trailer_when_the_model_changes(bin, tmp_path, changes):
+    """The next stage cannot take what it got for all of it."""
+    pipe, is_open, received = tmp_path / "pipe", threading.Event(), []
+    os.mkfifo(pipe)
+
+    def read():
+        with open(pipe, "rb") as file:  # waits until it is opened to be written to
+            is_open.set()
+            received.append(file.read())
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    held = Held(bin, tmp_path / "model", pipe).start(bin, is_ready=is_open.is_set)
+    if changes:
+        overwrite(held.model / "model.safetensors")
+    status, _ = held.end()
+    reader.join(SECONDS)
+    assert status == int(changes) and received[0]
+    assert (b"\xa3end\xc3" in received[0]) == (not changes)
 
 
 def test_model_that_another_one_takes_the_place_of(bin, tmp_path):

@@ -12,6 +12,7 @@
 #include "analysis/topk.h"
 #include "base/cli.h"
 #include "base/messages.h"
+#include "base/output.h"
 #include "base/parallel.h"
 #include "model/projection.h"
 #include "numeric/floats.h"
@@ -19,13 +20,56 @@
 #include "stream/records.h"
 #include "stream/sums.h"
 
+#include <glob.h>
 #include <math.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+/* ---- output.h ---- */
+
+/* How long the only file is that the pattern fits. */
+static size_t size_of_file(const char *pattern)
+{
+    glob_t found;
+    struct stat status;
+    assert_int_equal(glob(pattern, 0, NULL, &found), 0);
+    assert_int_equal(found.gl_pathc, 1);
+    assert_int_equal(stat(found.gl_pathv[0], &status), 0);
+    globfree(&found);
+    return (size_t)status.st_size;
+}
+
+/*
+ * Else a reader could have a stream's trailer before it is known that the stream is right. At
+ * every size at which a buffer can be full, with last bytes as few as a trailer's checksum.
+ */
+static void the_last_bytes_are_not_out_before_an_output_is_finished(void **state)
+{
+    (void)state;
+    enum { STEP = 4096, STEPS = 256, LAST = 4 };
+    static const char bytes[STEP];
+    char directory[] = "/tmp/ffkv-unit-XXXXXX";
+    assert_non_null(mkdtemp(directory));
+    char *path = format_string("%s/out", directory), *written = format_string("%s/*", directory);
+    struct output *output = output_open(path, OUTPUT_BINARY);
+    for (size_t i = 1; i <= STEPS; i++) {
+        output_write(output, bytes, STEP - LAST);
+        output_write(output, bytes, LAST);
+        assert_true(size_of_file(written) < i * STEP);
+    }
+    assert_true(size_of_file(written) > 0); /* it is this file that is written to */
+    output_finish(output);
+    assert_int_equal(size_of_file(path), STEPS * STEP);
+    unlink(path);
+    rmdir(directory);
+    free(path);
+    free(written);
+}
 
 /* ---- vector.h ---- */
 
@@ -413,6 +457,7 @@ static void a_prefix_ends_in_its_last_token_or_in_bos(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_last_bytes_are_not_out_before_an_output_is_finished),
         cmocka_unit_test(exponential_is_that_of_libm_to_2_units),
         cmocka_unit_test(every_half_has_its_value),
         cmocka_unit_test(what_is_not_finite_is_found_at_every_place),

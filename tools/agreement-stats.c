@@ -9,9 +9,11 @@
  * from 1 here, and from 0 in streams.
  */
 #include "base/cli.h"
+#include "base/input.h"
 #include "base/messages.h"
+#include "stream/header_members.h"
 #include "stream/records.h"
-#include "stream/stream.h"
+#include "stream/stream_reader.h"
 #include "table/statistics.h"
 #include "table/table.h"
 #include "text/tokenizer.h"

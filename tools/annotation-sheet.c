@@ -10,10 +10,13 @@
 #include "analysis/key_sample.h"
 #include "base/cli.h"
 #include "base/hash.h"
+#include "base/input.h"
 #include "base/json.h"
 #include "base/messages.h"
 #include "base/output.h"
 #include "report/embedded.h"
+#include "stream/header_members.h"
+#include "stream/stream_reader.h"
 #include "text/tokenizer.h"
 
 #include <stdio.h>

@@ -8,7 +8,10 @@
  */
 #include "analysis/composition.h"
 #include "base/cli.h"
+#include "base/input.h"
+#include "base/json.h"
 #include "base/messages.h"
+#include "stream/sums.h"
 #include "table/statistics.h"
 #include "table/table.h"
 #include "text/stop_words.h"

@@ -10,6 +10,8 @@
 #include "analysis/maxima.h"
 #include "analysis/sentence_keys.h"
 #include "base/cli.h"
+#include "base/input.h"
+#include "base/json.h"
 #include "base/messages.h"
 #include "base/parallel.h"
 #include "model/forward.h"
@@ -19,8 +21,11 @@
 #include "numeric/matrix.h"
 #include "numeric/vector.h"
 #include "stream/activations.h"
+#include "stream/header.h"
+#include "stream/header_members.h"
 #include "stream/records.h"
-#include "stream/stream.h"
+#include "stream/stream_reader.h"
+#include "stream/stream_writer.h"
 #include "text/tokenizer.h"
 
 #include <stdlib.h>

@@ -5,11 +5,11 @@
 #include "base/cli.h"
 #include "base/hash.h"
 #include "base/input.h"
+#include "base/json.h"
 #include "base/messages.h"
 #include "base/output.h"
 #include "model/checksums.h"
 #include "model/fairseq.h"
-#include "stream/stream.h"
 #include "text/dictionary.h"
 
 #include <stdlib.h>
@@ -116,7 +116,7 @@ static void write_header(struct model_file *file, const struct fairseq_model *mo
     if (!text)
         die("out of memory");
     size_t length = strlen(text), padding = (ALIGNMENT - length % ALIGNMENT) % ALIGNMENT;
-    uint64_t bytes = length + padding; /* little endian, as the host is: see stream.c */
+    uint64_t bytes = length + padding; /* little endian, as the host is: stream_format.h */
     write_file(file, &bytes, sizeof bytes);
     write_file(file, text, length);
     write_file(file, "        ", padding);

@@ -9,7 +9,9 @@
 #include "analysis/annotation.h"
 #include "base/cli.h"
 #include "base/messages.h"
+#include "stream/header_members.h"
 #include "stream/records.h"
+#include "stream/stream_reader.h"
 #include "table/statistics.h"
 #include "table/table.h"
 

@@ -15,9 +15,14 @@
 #include "analysis/sentence_keys.h"
 #include "base/cli.h"
 #include "base/hash.h"
+#include "base/input.h"
+#include "base/json.h"
 #include "base/messages.h"
+#include "stream/header.h"
+#include "stream/header_members.h"
 #include "stream/records.h"
-#include "stream/stream.h"
+#include "stream/stream_reader.h"
+#include "stream/stream_writer.h"
 
 #include <stdlib.h>
 #include <string.h>

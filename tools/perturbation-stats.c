@@ -9,10 +9,12 @@
  */
 #include "analysis/sentence_keys.h"
 #include "base/cli.h"
+#include "base/input.h"
 #include "base/messages.h"
 #include "stream/merging.h"
+#include "stream/record_members.h"
 #include "stream/records.h"
-#include "stream/stream.h"
+#include "stream/stream_reader.h"
 #include "table/statistics.h"
 #include "table/table.h"
 

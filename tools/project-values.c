@@ -7,14 +7,19 @@
  * PROJECTION_ROWS distributions a thread are in memory at a time.
  */
 #include "base/cli.h"
+#include "base/input.h"
+#include "base/json.h"
 #include "base/messages.h"
 #include "base/parallel.h"
 #include "model/model_header.h"
 #include "model/projection.h"
 #include "numeric/matrix.h"
 #include "numeric/vector.h"
+#include "stream/header.h"
+#include "stream/header_members.h"
 #include "stream/records.h"
-#include "stream/stream.h"
+#include "stream/stream_reader.h"
+#include "stream/stream_writer.h"
 
 #include <stdlib.h>
 

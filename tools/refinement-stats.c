@@ -10,7 +10,11 @@
  */
 #include "analysis/refinement.h"
 #include "base/cli.h"
+#include "base/input.h"
+#include "base/json.h"
 #include "base/messages.h"
+#include "stream/records.h"
+#include "stream/sums.h"
 #include "table/statistics.h"
 #include "table/table.h"
 #include "text/tokenizer.h"

@@ -10,6 +10,7 @@
  */
 #include "base/cli.h"
 #include "base/input.h"
+#include "base/json.h"
 #include "base/messages.h"
 #include "base/output.h"
 #include "base/version.h"
@@ -18,6 +19,9 @@
 #include "report/report_index.h"
 #include "report/report_memories.h"
 #include "report/report_tables.h"
+#include "stream/counts.h"
+#include "stream/header_members.h"
+#include "stream/stream_reader.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -3,10 +3,11 @@
  * trailer. Numeric arrays are printed by the types that the header declares.
  */
 #include "base/cli.h"
+#include "base/input.h"
 #include "base/json.h"
 #include "base/messages.h"
 #include "base/output.h"
-#include "stream/stream.h"
+#include "stream/stream_reader.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -8,11 +8,17 @@
 #include "analysis/key_sample.h"
 #include "analysis/topk.h"
 #include "base/cli.h"
+#include "base/input.h"
+#include "base/json.h"
 #include "base/messages.h"
 #include "stream/activations.h"
+#include "stream/header.h"
+#include "stream/header_members.h"
 #include "stream/merging.h"
+#include "stream/record_members.h"
 #include "stream/records.h"
-#include "stream/stream.h"
+#include "stream/stream_reader.h"
+#include "stream/stream_writer.h"
 
 #include <float.h>
 #include <math.h>

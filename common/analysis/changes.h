@@ -8,6 +8,7 @@
 #include "model/projection.h"
 #include "stream/merging.h"
 #include "stream/records.h"
+#include "stream/stream_reader.h"
 
 struct changes {
     size_t count, capacity, prefix_tokens, prefix_capacity;

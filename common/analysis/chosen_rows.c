@@ -2,6 +2,8 @@
 
 #include "base/hash.h"
 #include "base/messages.h"
+#include "stream/fields.h"
+#include "stream/records.h"
 
 #include <stdlib.h>
 #include <string.h>

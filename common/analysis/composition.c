@@ -1,7 +1,14 @@
 #include "analysis/composition.h"
 
+#include "base/input.h"
 #include "base/messages.h"
 #include "model/model_header.h"
+#include "stream/activations.h"
+#include "stream/fields.h"
+#include "stream/header_members.h"
+#include "stream/record_members.h"
+#include "stream/records.h"
+#include "stream/stream_reader.h"
 
 #include <stdlib.h>
 #include <string.h>

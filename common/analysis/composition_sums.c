@@ -2,6 +2,7 @@
 
 #include "base/messages.h"
 #include "stream/records.h"
+#include "stream/stream_reader.h"
 
 static const struct field of_layer[] = {
     FIELD_INTEGER(struct composition_layer_sums, layer, "layer", FIELD_NUMBER),

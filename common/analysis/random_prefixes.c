@@ -3,6 +3,7 @@
 #include "analysis/sentence_sample.h"
 #include "base/hash.h"
 #include "base/messages.h"
+#include "stream/header_members.h"
 #include "stream/records.h"
 
 #include <stdlib.h>

@@ -3,7 +3,7 @@
 #define FFKV_RANDOM_PREFIXES_H
 
 #include "analysis/prefixes.h"
-#include "stream/stream.h"
+#include "stream/stream_reader.h"
 
 #include <stddef.h>
 #include <stdint.h>

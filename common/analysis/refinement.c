@@ -1,8 +1,14 @@
 #include "analysis/refinement.h"
 
+#include "base/input.h"
 #include "base/messages.h"
 #include "model/model_norm.h"
 #include "numeric/vector.h"
+#include "stream/activations.h"
+#include "stream/record_members.h"
+#include "stream/records.h"
+#include "stream/stream_reader.h"
+#include "stream/sums.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,6 +1,9 @@
 #include "analysis/refinement_sums.h"
 
 #include "base/messages.h"
+#include "stream/counts.h"
+#include "stream/record_members.h"
+#include "stream/stream_reader.h"
 
 static const struct field of_layer[] = {
     FIELD_INTEGER(struct refinement_layer_sums, layer, "layer", FIELD_NUMBER),

@@ -1,5 +1,6 @@
 #include "analysis/sentence_keys.h"
 
+#include "base/json.h"
 #include "base/messages.h"
 
 #include <math.h>

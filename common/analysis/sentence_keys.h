@@ -7,7 +7,7 @@
 #define FFKV_SENTENCE_KEYS_H
 
 #include "stream/fields.h"
-#include "stream/stream.h"
+#include "stream/stream_reader.h"
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,7 +1,17 @@
 #include "analysis/statistic.h"
 
+#include "base/json.h"
 #include "base/messages.h"
 #include "model/model_header.h"
+#include "stream/activations.h"
+#include "stream/counts.h"
+#include "stream/fields.h"
+#include "stream/header.h"
+#include "stream/layer_sums.h"
+#include "stream/merging.h"
+#include "stream/record_members.h"
+#include "stream/stream_reader.h"
+#include "stream/stream_writer.h"
 
 #include <stdlib.h>
 

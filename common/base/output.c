@@ -300,7 +300,7 @@ static bool is_pipe(int descriptor)
 
 void output_finish(struct output *output)
 {
-    mappings_check();
+    mappings_check(); /* before a pipe's reader can have all */
     errno = 0;
     if (gzflush(output->file, Z_FINISH) != Z_OK)
         output_failed(output, errno);

@@ -31,15 +31,17 @@ enum output_form {
 struct output *output_open(const char *path, enum output_form form);
 
 /*
- * Appends bytes. An error ends the program: with a message, or without one when
- * the reader of a pipe has gone.
+ * Appends bytes. The last ones stay with output until it is finished, so that a pipe's reader
+ * does not have all before that. An error ends the program: with a message, or without one
+ * when the reader of a pipe has gone.
  */
 void output_write(struct output *output, const void *bytes, size_t size);
 
 /*
- * Writes what is left, closes, and gives the file its name, or, where it is one of those
- * that appear together, when the last of them is finished. Frees output. Of a stream in a
- * pipe this must be the last thing that can fail: the next stage has the trailer then.
+ * Ends the program when a file that is mapped now was written to since (mapping.h). Else writes
+ * what is left, closes, and gives the file its name, or, where it is one of those that appear
+ * together, when the last of them is finished. Frees output. Of a stream in a pipe this must be
+ * the last thing that can fail: the next stage has the trailer then.
  */
 void output_finish(struct output *output);
 

@@ -90,7 +90,7 @@ static const unsigned char *take(struct cursor *cursor, uint64_t bytes, const ch
 
 static uint32_t take_uint32(struct cursor *cursor, const char *what)
 {
-    uint32_t number; /* little endian, as the host is: see stream.c */
+    uint32_t number; /* little endian, as the host is: stream_format.h */
     memcpy(&number, take(cursor, sizeof number, what), sizeof number);
     return number;
 }

@@ -112,7 +112,7 @@ struct safetensors *safetensors_open(const char *path)
     file->path = copy_string(path);
     file->mapping = mapping_open(path, LENGTH_BYTES, "safetensors");
     uint64_t header_bytes = 0;
-    memcpy(&header_bytes, file->mapping.bytes, LENGTH_BYTES); /* little endian, as the host is: see stream.c */
+    memcpy(&header_bytes, file->mapping.bytes, LENGTH_BYTES); /* little endian: stream_format.h */
     if (header_bytes > file->mapping.size - LENGTH_BYTES || header_bytes > MAX_HEADER_BYTES)
         die("%s: not a safetensors file, or cut: its header claims %llu bytes", path,
             (unsigned long long)header_bytes);

@@ -1,6 +1,8 @@
 #include "model/model_header.h"
 
+#include "base/json.h"
 #include "model/families.h"
+#include "stream/header_members.h"
 
 #include <string.h>
 

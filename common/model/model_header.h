@@ -4,6 +4,7 @@
 
 #include "model/model.h"
 #include "stream/records.h"
+#include "stream/stream_reader.h"
 
 /* Adds the model to a header. */
 void header_set_model(json_t *header, const struct model *model);

@@ -2,6 +2,8 @@
 
 #include "base/messages.h"
 #include "numeric/floats.h"
+#include "stream/header_members.h"
+#include "stream/record_members.h"
 
 #include <stdlib.h>
 

@@ -7,6 +7,7 @@
 #define FFKV_ACTIVATIONS_H
 
 #include "stream/records.h"
+#include "stream/stream_reader.h"
 
 struct activations_reader {
     struct stream_reader *stream;

@@ -1,29 +1,31 @@
 #include "stream/fields.h"
 
+#include "base/json.h"
 #include "base/messages.h"
+#include "stream/counts.h"
+#include "stream/elements.h"
+#include "stream/header.h"
+#include "stream/packing.h"
+#include "stream/record_members.h"
 #include "stream/sums.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static const struct {
-    const char *name;
-    size_t size;
-} element_types[] = {
-    [FIELD_UINT16] = {"uint16", sizeof(uint16_t)},
-    [FIELD_UINT32] = {"uint32", sizeof(uint32_t)},
-    [FIELD_UINT64] = {"uint64", sizeof(uint64_t)},
-    [FIELD_FLOAT32] = {"float32", sizeof(float)},
-};
-
 static bool is_array(const struct field *field)
 {
-    return field->type <= FIELD_FLOAT32;
+    return field->type < FIELD_NUMBER;
 }
 
-static size_t element_size(const struct field *field)
+static enum element element_of(const struct field *field)
 {
-    return element_types[field->type].size;
+    return (enum element)field->type;
+}
+
+/* Bytes of an element. */
+static size_t size_of(const struct field *field)
+{
+    return element_size(element_of(field));
 }
 
 static bool is_in(const struct field *field, unsigned groups)
@@ -109,7 +111,7 @@ void fields_declare(json_t *header, const struct field *fields, unsigned groups,
 {
     FOR_FIELDS(field, fields, groups) {
         if (is_array(field))
-            header_declare(header, field->name, element_types[field->type].name, shape(field, of));
+            header_declare(header, field->name, element_name(element_of(field)), shape(field, of));
         else if (field->type == FIELD_EXACT)
             header_declare_exact(header, field->name);
         else if (field->type == FIELD_HISTOGRAM)
@@ -133,8 +135,7 @@ static void pack_field(msgpack_sbuffer *buffer, const struct field *field, const
         histogram_pack(buffer, field->name, in(from, field->offset));
         break;
     default:
-        pack_array(buffer, field->name, elements_in(field, from), elements_of(field, from),
-                   element_size(field));
+        pack_array(buffer, field->name, elements_in(field, from), elements_of(field, from), size_of(field));
     }
 }
 
@@ -181,7 +182,7 @@ static bool is_counted(const struct field *fields, unsigned groups, const struct
 static void read_array(const struct record *record, const struct field *fields, unsigned groups,
                        const struct field *field, void *to)
 {
-    const size_t size = element_size(field);
+    const size_t size = size_of(field);
     if (!field->dimension) {
         record_copy(record, field->name, at(to, field->offset), field->elements, size);
         return;
@@ -219,7 +220,7 @@ void fields_copy(const struct record *record, const struct field *fields, const 
 {
     FOR_FIELDS(field, fields, ALL_GROUPS)
         if (!strcmp(field->name, name)) {
-            record_copy(record, name, elements, elements_of(field, of), element_size(field));
+            record_copy(record, name, elements, elements_of(field, of), size_of(field));
             return;
         }
     die("no table has '%s'", name);
@@ -231,7 +232,7 @@ void fields_allocate(const struct field *fields, unsigned groups, void *to)
 {
     FOR_FIELDS(field, fields, groups)
         if (field->dimension)
-            set_pointer(field, to, new_array(elements_of(field, to), element_size(field)));
+            set_pointer(field, to, new_array(elements_of(field, to), size_of(field)));
 }
 
 void fields_reserve(const struct field *fields, unsigned groups, const char *dimension, size_t *capacity,
@@ -243,7 +244,7 @@ void fields_reserve(const struct field *fields, unsigned groups, const char *dim
     FOR_FIELDS(field, fields, groups)
         if (field->dimension && !strcmp(field->dimension, dimension)) {
             size_t elements = matrix_count(*capacity, columns_of(field, to));
-            set_pointer(field, to, grow_array(pointer_of(field, to), elements, element_size(field)));
+            set_pointer(field, to, grow_array(pointer_of(field, to), elements, size_of(field)));
         }
 }
 

@@ -6,19 +6,23 @@
 #ifndef FFKV_FIELDS_H
 #define FFKV_FIELDS_H
 
-#include "stream/stream.h"
+#include "stream/elements.h"
+#include "stream/stream_reader.h"
 
+#include <jansson.h>
+#include <msgpack.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum field_type {
-    FIELD_UINT16, /* arrays of these elements */
-    FIELD_UINT32,
-    FIELD_UINT64,
-    FIELD_FLOAT32,
-    FIELD_NUMBER,    /* an integer that says which: a layer, a sentence */
-    FIELD_COUNT,     /* an integer that adds up, at most MAX_COUNT */
-    FIELD_EXACT,     /* a struct exact_sum, the array NAME_sum */
-    FIELD_HISTOGRAM, /* a struct histogram, the arrays NAME_bin and NAME_count */
+    FIELD_UINT16 = ELEMENT_UINT16, /* arrays of these elements */
+    FIELD_UINT32 = ELEMENT_UINT32,
+    FIELD_UINT64 = ELEMENT_UINT64,
+    FIELD_FLOAT32 = ELEMENT_FLOAT32,
+    FIELD_NUMBER = ELEMENTS,       /* an integer that says which: a layer, a sentence */
+    FIELD_COUNT,                   /* an integer that adds up, at most MAX_COUNT */
+    FIELD_EXACT,                   /* a struct exact_sum, the array NAME_sum */
+    FIELD_HISTOGRAM,               /* a struct histogram, the arrays NAME_bin and NAME_count */
 };
 
 /* A member of a record, and of the struct that holds it. */

@@ -1,6 +1,7 @@
 #include "stream/layer_sums.h"
 
 #include "base/messages.h"
+#include "stream/record_members.h"
 
 #include <stdlib.h>
 #include <string.h>

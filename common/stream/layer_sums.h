@@ -7,6 +7,8 @@
 #define FFKV_LAYER_SUMS_H
 
 #include "stream/fields.h"
+#include "stream/stream_reader.h"
+#include "stream/stream_writer.h"
 #include "stream/sums.h"
 
 struct sums_kind {

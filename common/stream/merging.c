@@ -1,6 +1,8 @@
 #include "stream/merging.h"
 
+#include "base/json.h"
 #include "base/messages.h"
+#include "stream/counts.h"
 
 #include <stdio.h>
 #include <stdlib.h>

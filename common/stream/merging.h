@@ -7,7 +7,12 @@
 #ifndef FFKV_MERGING_H
 #define FFKV_MERGING_H
 
-#include "stream/stream.h"
+#include "stream/stream_reader.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 /* The batches first, first + step, ... below end, as Python's range has them. */
 struct progression {

@@ -1,6 +1,9 @@
 #include "stream/records.h"
 
 #include "base/messages.h"
+#include "stream/counts.h"
+#include "stream/header_members.h"
+#include "stream/record_members.h"
 
 #include <math.h>
 #include <stdlib.h>

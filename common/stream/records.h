@@ -3,7 +3,7 @@
 #define FFKV_RECORDS_H
 
 #include "stream/fields.h"
-#include "stream/stream.h"
+#include "stream/stream_reader.h"
 
 /* argmax is a 16-bit number. */
 enum { MAX_SENTENCE_TOKENS = 65535 };

@@ -1,6 +1,11 @@
 #include "stream/sums.h"
 
+#include "base/json.h"
 #include "base/messages.h"
+#include "stream/counts.h"
+#include "stream/header.h"
+#include "stream/packing.h"
+#include "stream/record_members.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -6,7 +6,12 @@
 #ifndef FFKV_SUMS_H
 #define FFKV_SUMS_H
 
-#include "stream/stream.h"
+#include "stream/stream_reader.h"
+
+#include <jansson.h>
+#include <msgpack.h>
+#include <stddef.h>
+#include <stdint.h>
 
 /* A sum of floats, none negative, without rounding: a fixed-point number of 384 bits. */
 enum { EXACT_LIMBS = 6 };

@@ -1,10 +1,12 @@
 #include "text/tokenizer.h"
 
 #include "base/input.h"
+#include "base/json.h"
 #include "base/messages.h"
 #include "formats/gguf.h"
 #include "model/families.h"
 #include "model/model.h"
+#include "stream/header_members.h"
 #include "text/bpe.h"
 #include "text/dictionary.h"
 #include "text/gguf_tokenizer.h"

@@ -7,7 +7,7 @@
 #define FFKV_TOKENIZER_H
 
 #include "model/config.h"
-#include "stream/stream.h"
+#include "stream/stream_reader.h"
 #include "text/text.h"
 
 struct tokenizer;

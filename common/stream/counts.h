@@ -1,0 +1,29 @@
+/*
+ * Counts that add up, and those that trailers pass on from stage to stage: sentences, tokens,
+ * unknown, truncated, skipped, as ffkv-stream(5) has them.
+ */
+#ifndef FFKV_COUNTS_H
+#define FFKV_COUNTS_H
+
+#include <jansson.h>
+#include <stdint.h>
+
+/* No count in a stream is larger, so that what is made of counts does not overflow. */
+#define MAX_COUNT ((uint64_t)1 << 48)
+
+/* Adds to a count; both are at most MAX_COUNT, and so must the sum be, or the program ends. */
+void count_add(uint64_t *sum, uint64_t more);
+
+/* The name of one of a trailer's counts that is not from 0 to MAX_COUNT; NULL: all are. */
+const char *counts_wrong(const json_t *trailer);
+
+/* Ends the program where these counts are of no sentence; name: where they are from. */
+void counts_need_sentences(const json_t *counts, const char *name);
+
+/* Adds each of the counts that trailers pass on to sums. */
+void counts_add(json_t *sums, const json_t *trailer);
+
+/* Puts these counts into a trailer, and what they say of the corpus: what merging.h adds to them. */
+void counts_pass(json_t *trailer, const json_t *counts);
+
+#endif

@@ -1,0 +1,27 @@
+/*
+ * A stream that is written: header, records, trailer, as ffkv-stream(5) defines them. header.h
+ * makes headers; packing.h packs a record, fields.h one of which there is a table.
+ */
+#ifndef FFKV_STREAM_WRITER_H
+#define FFKV_STREAM_WRITER_H
+
+#include <jansson.h>
+#include <msgpack.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct stream_writer;
+
+/* Opens path (NULL: standard output) and writes the header, which stays the caller's. */
+struct stream_writer *stream_create(const char *path, bool gzip, const json_t *header);
+
+/* Appends count records, packed in buffer, and empties buffer. */
+void stream_append(struct stream_writer *writer, msgpack_sbuffer *buffer, uint64_t count);
+
+/*
+ * Writes the trailer with these counts, and what they say of the corpus (they stay the
+ * caller's), completes the output, and frees writer.
+ */
+void stream_finish(struct stream_writer *writer, const json_t *counts);
+
+#endif
