@@ -196,9 +196,13 @@ def _plain(file: BinaryIO, name: str) -> Iterator[bytes]:
 
 # ------------------------------------------------------------ one object
 
-def _check_text(text: str, what: str) -> None:
-    if len(text.encode("utf-8", "surrogatepass")) > _MAX_STRING_BYTES:
-        raise _Problem(f"{what} has more than {_MAX_STRING_BYTES} bytes")
+def _check_text(text: str) -> None:
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise _Problem("a string is not UTF-8") from None
+    if size > _MAX_STRING_BYTES:
+        raise _Problem(f"a string has more than {_MAX_STRING_BYTES} bytes")
 
 
 def _map(pairs: List[Tuple[Any, Any]]) -> Record:
@@ -224,7 +228,7 @@ def _check_items(value: Any, depth: int = 1) -> int:
             raise _Problem(f"an object has more than {_MAX_ITEMS} elements")
         return items
     if isinstance(value, str):
-        _check_text(value, "a string")
+        _check_text(value)
     elif isinstance(value, int):
         if not -_MAX_INTEGER <= value < 2 * _MAX_INTEGER:
             raise _Problem("a number is out of range")
@@ -341,8 +345,9 @@ def _check_declared(kind: str, arrays: Record) -> None:
         _need(isinstance(declared.get("type"), str) and declared["type"] in TYPES,
               f"the header's array '{name}' has a type other than {', '.join(TYPES)}")
         form = _FORMS.get(kind, {}).get(name)
-        found = (declared["type"], *["*" if isinstance(size, int) else size for size in shape])
-        _need(form in (None, found), f"the header's array '{name}' is {found}, not {form}")
+        _need(not form or (declared["type"] == form[0] and [isinstance(size, int) for size in shape]
+                           == [size == "*" for size in form[1:]]),
+              f"the header's array '{name}' is {declared['type']}{shape}, not of the form {form}")
 
 
 def _check_header(header: Record) -> None:
@@ -407,7 +412,8 @@ def _covers(trailer: Record) -> List[range]:
     found = []
     for numbers in covers:
         _need(isinstance(numbers, list) and len(numbers) == 3
-              and all(_is_number(number, 0, batches) for number in numbers) and numbers[0] < numbers[1] and numbers[2], f"the trailer's covers have {numbers}: no batches")
+              and all(_is_number(number, 0, batches) for number in numbers) and numbers[0] < numbers[1]
+              and numbers[2] > 0, f"the trailer's covers have {numbers}, which are no batches")
         found.append(range(*numbers))
     found.sort(key=lambda part: part.start)
     for i, part in enumerate(found):
@@ -419,6 +425,16 @@ def _covers(trailer: Record) -> List[range]:
 
 
 # ------------------------------------------------------------ what must hold of records
+
+def _known_dimensions(kind: str, arrays: Record) -> Record:
+    """What a header declares, but that what an array counts goes by the name that ffkv-stream(5) has."""
+    found = {}
+    for name, declared in arrays.items():
+        names = _FORMS.get(kind, {}).get(name, (None, *declared["shape"]))[1:]
+        shape = [size if isinstance(size, int) else known for size, known in zip(declared["shape"], names)]
+        found[name] = {"type": declared["type"], "shape": shape}
+    return found
+
 
 def _first(wrong: np.ndarray) -> Optional[int]:
     return int(wrong.argmax()) if wrong.any() else None
@@ -450,7 +466,8 @@ class _Checks:
 
     def __init__(self, header: Record):
         _check_header(header)
-        self.header, self.kind, self.arrays = header, header["kind"], header["arrays"]
+        self.header, self.kind = header, header["kind"]
+        self.arrays = _known_dimensions(self.kind, header["arrays"])
         self.has_batches = self.kind in ("tokens", "activations")
         self.shape = self._read_shape()
         self.vocabulary = (self.shape or {}).get("vocabulary") or (
@@ -554,7 +571,8 @@ class _Checks:
         if numbers is not None:
             _need(_rises(numbers) and int(numbers[0]) == number and int(numbers[-1]) < _MAX_INTEGER,
                   "the numbers of the sentences do not rise from the batch's id on")
-        if "key_layer" in self.arrays:
+        has_keys = "key" in self.arrays or (self.kind == "tokens" and "changes" in self.header)
+        if has_keys or "key_layer" in record:
             self._check_sentence_keys(record)
         self.next_id = number + len(lengths) if numbers is None else int(numbers[-1]) + 1
         self.batches += 1
