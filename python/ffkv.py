@@ -476,6 +476,7 @@ class _Checks:
         self.has_layers = self.kind in ("composition", "refinement") or (
             self.kind == "activations" and any(name in self.arrays for name in _OF_LAYERS))
         self.layers = self._read_layers()
+        self._check_widths()
         self.waiting: List[int] = [] if self.has_batches else list(self.layers)  # layers that must come
         self.sizes: Dict[str, int] = {}
         self.records = self.sentences = self.tokens = self.batches = self.keys = 0
@@ -497,6 +498,15 @@ class _Checks:
         _need(isinstance(layers, list) and all(_is_number(layer, 0, count - 1) for layer in layers)
               and layers == sorted(set(layers)), f"the header's layers are not rising numbers below {count}")
         return layers
+
+    def _check_widths(self) -> None:
+        """Of matrices: as many columns as the model, or the header's list of cells, has."""
+        cells = self.header.get("cells")
+        for name in _OF_LAYERS if self.kind == "activations" else ():
+            width = self.shape["d_model"] if name in ("resid", "ffn") else \
+                len(cells) if isinstance(cells, list) else self.shape["d_ff"]
+            _need(name not in self.arrays or self.arrays[name]["shape"][1] == width,
+                  f"the header's array '{name}' has other columns than the {width} that there are")
 
     def record(self, packed: Record) -> Record:
         """The record with its arrays, once all of it was checked."""

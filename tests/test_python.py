@@ -355,6 +355,8 @@ FALSE = [
     ("tokens", declared("len", type="float32"), "the header's array 'len' is"),
     ("tokens", declared("len", shape=[3]), "the header's array 'len' is"),
     ("tokens", declared("len", shape=[]), "the header's array 'len' is"),
+    ("rows", declared("coef", shape=["rows", 4]), "other columns than the 5"),
+    ("rows", declared("ffn", shape=["rows", 5]), "other columns than the 24"),
     ("tokens", header_is(tokenizer={}), "tokenizer.vocabulary is not a number"),
     ("rows", header_is(model={}), "model.layers is not a number"),
     ("tokens", put("tok", 0, VOCABULARY), f"token {VOCABULARY} is outside of the vocabulary of {VOCABULARY}"),
@@ -625,12 +627,11 @@ def test_words(bin, model):
 
 
 def test_frames(made, tmp_path):
-    pandas = pytest.importorskip("pandas", reason="python3-pandas is not installed")
     path = tmp_path / "projected"
     path.write_bytes(made["projected"])
     records = [record for record in ffkv.load(path).records if "coef" in record]
     keys, each = ffkv.frame(path), ffkv.frame(records, by="trigger")
-    assert isinstance(keys, pandas.DataFrame) and len(keys) == len(records) == LAYERS * D_FF
+    assert len(keys) == len(records) == LAYERS * D_FF
     assert keys["layer"].tolist() == [record["layer"] for record in records] and keys["layer"].min() == 0
     assert keys["triggers"].tolist() == [len(record["coef"]) for record in records]
     assert keys.loc[0, "top"].tolist() == records[0]["top"].tolist()
