@@ -101,9 +101,12 @@ class StreamError(ValueError):
     were read) and byte (where the object begins, before compression; None: not known)."""
 
     def __init__(self, name: str, record: Optional[int], byte: Optional[int], problem: str):
-        place = "" if byte is None else f" {'header' if record is None else f'record {record}'}, byte {byte}:"
-        super().__init__(f"{name}:{place} {problem}")
+        super().__init__(name, record, byte, problem)
         self.name, self.record, self.byte, self.problem = name, record, byte, problem
+
+    def __str__(self) -> str:
+        where = "header" if self.record is None else f"record {self.record}"
+        return f"{self.name}: {'' if self.byte is None else f'{where}, byte {self.byte}: '}{self.problem}"
 
 
 class _Problem(Exception):
@@ -946,10 +949,9 @@ class Writer:
         """target: a path, of which one that ends in .gz is compressed; "-", standard output; or a
         binary file, which stays open. tool: goes to the header's history, with its version and
         the options that shape the result; None: the history stays as it is."""
+        stage = [] if tool is None else [{"tool": tool, "version": version, "options": dict(options or {})}]
         header = copy.deepcopy({"format": "ffkv", "version": VERSION, **header})
-        header.setdefault("history", [])
-        if tool is not None:
-            header["history"].append({"tool": tool, "version": version, "options": dict(options or {})})
+        header["history"] = [*header.get("history", ()), *stage]  # keeps its place among the members
         self.header = header
         self.trailer: Record = dict.fromkeys(COUNTS, 0)
         self._crc = self._bytes = 0
@@ -960,7 +962,7 @@ class Writer:
         except _Problem as problem:
             raise StreamError(name, None, 0, str(problem)) from None
         self._output = _Output(target)
-        self._is_open = True
+        self._is_open, self._failed = True, False
         self._put(packed)
 
     @staticmethod
@@ -973,7 +975,7 @@ class Writer:
 
     def _fail(self, problem: object) -> NoReturn:
         """A stream of which a part was refused gets no trailer."""
-        self.discard()
+        self._give_up()
         number = self._checks.records or None
         raise StreamError(self._output.name, number, self._bytes, str(problem)) from None
 
@@ -993,6 +995,9 @@ class Writer:
             self._put(self._packed(encoded))
         except _Problem as problem:
             self._fail(problem)
+        except BaseException:
+            self._give_up()
+            raise
 
     def _finished(self) -> Record:
         """The trailer, but for its checksum."""
@@ -1010,6 +1015,8 @@ class Writer:
 
     def finish(self) -> None:
         """Writes the trailer and gives the file its name; the with statement does so."""
+        if self._failed:
+            raise ValueError(f"{self._output.name}: is not written, as a part of it failed before")
         if not self._is_open:
             return
         try:
@@ -1021,9 +1028,13 @@ class Writer:
             self._put(_crc_bytes(self._crc))
             self._output.finish()
         except BaseException:
-            self.discard()
+            self._give_up()
             raise
         self._is_open = False
+
+    def _give_up(self) -> None:
+        self._failed = True
+        self.discard()
 
     def discard(self) -> None:
         """Gives up: no trailer is written, no file appears."""

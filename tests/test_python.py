@@ -9,6 +9,7 @@ import gzip
 import io
 import json
 import os
+import pickle
 import pty
 import random
 import re
@@ -284,10 +285,11 @@ def test_an_error_stays(made):
     """A loop that goes on after it does not look as if it were complete."""
     reader = read(made["tokens"][:-1])
     for _ in range(3):
-        with pytest.raises(ffkv.StreamError, match="cut"):
+        with pytest.raises(ffkv.StreamError, match="cut") as caught:
             for _ in reader:
                 pass
     assert reader.trailer is None
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
 def spoiled(data, change):
@@ -523,6 +525,15 @@ def test_a_false_record_is_not_written(made, tmp_path, record, says):
         writer.write({**record, "id": 1})
     assert str(caught.value).startswith(f"{path}: record ")
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("record", [batch([VOCABULARY]), {"id": 0, "len": 3, "tok": object()}, 7])
+def test_who_goes_on_after_a_false_record_is_told(made, tmp_path, record):
+    """Else the statement would end as if there were a file."""
+    with pytest.raises(ValueError, match="failed before"), writer_of(made, tmp_path / "out") as writer:
+        with pytest.raises((ffkv.StreamError, TypeError)):
+            writer.write(record)
+    assert os.listdir(tmp_path) == []
 
 
 def test_shapes_are_the_declared_ones(made):
