@@ -281,15 +281,18 @@ def test_says_what_the_tools_say(bin, made, kind, tmp_path):
         assert caught.value.name == str(path) and f", byte {caught.value.byte}: " in done.stderr
 
 
-def test_an_error_stays(made):
-    """A loop that goes on after it does not look as if it were complete."""
-    reader = read(made["tokens"][:-1])
+@pytest.mark.parametrize("damage", ["cut", "false"])
+def test_an_error_stays(made, damage):
+    """A loop that goes on after it has no later record, and does not look as if it were complete."""
+    data = made["tokens"][:-1] if damage == "cut" else spoiled(made["tokens"], put("tok", 0, VOCABULARY, 1))
+    reader, errors = read(data), set()
     for _ in range(3):
-        with pytest.raises(ffkv.StreamError, match="cut") as caught:
-            for _ in reader:
-                pass
-    assert reader.trailer is None
-    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+        with pytest.raises(ffkv.StreamError) as caught:
+            while True:
+                assert next(reader)["id"] == 0 or damage == "cut"
+        errors.add(str(caught.value))
+    assert len(errors) == 1 and reader.trailer is None
+    assert str(pickle.loads(pickle.dumps(caught.value))) in errors
 
 
 def spoiled(data, change):
