@@ -130,7 +130,7 @@ def shell(bin, place, script, stdin=b""):
     """Runs a script as a reader of the manual would; the completed process."""
     return subprocess.run(["/bin/sh", "-e", "-c", script], input=stdin, capture_output=True,
                           timeout=TIMEOUT, check=False, cwd=place,
-                          env=environment({"PATH": f"{bin}:/usr/bin:/bin"}))
+                          env=environment({"PATH": f"{bin}:/usr/bin:/bin", "PYTHONPATH": str(ROOT / "python")}))
 
 
 # -------------------------------------------------------------------- the tests
