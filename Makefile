@@ -57,6 +57,8 @@ is_unfit = $(or $(word 2,[$(value $(1))]),$(strip $(foreach sign,$(UNFIT),$(find
 ifneq ($(filter run paper,$(MAKECMDGOALS)),)
 $(foreach name,MODEL CORPUS VALID OUT,$(if $(and $(call is_given,$(name)),$(call is_unfit,$(name))),$(error $(name) is \
 "$(value $(name))", but make cannot work on names with white space or one of $(UNFIT): rename it, or give a link to it)))
+$(foreach name,MODEL CORPUS VALID OUT,$(if $(call is_given,$(name)),$(if $(strip $(value $(name))),,$(error $(name) is \
+empty: give it a name, or leave it out))))
 $(if $(findstring :,$(CURDIR)),$(error The name of this folder, $(CURDIR), has a colon, which cannot be in PATH: rename it))
 endif
 
@@ -67,7 +69,8 @@ endif
 MODEL ?= brown-lm
 CORPUS ?= brown
 MODEL_PATH = $(if $(filter brown-lm,$(MODEL)),data/brown-lm,$(if $(filter smollm2,$(MODEL)),data/models/smollm2/model.gguf,$(MODEL)))
-MODEL_NAME = $(basename $(notdir $(MODEL)))
+# What OUT is called by default: without folders, a slash at the end, and the .gguf of a file.
+MODEL_NAME = $(patsubst %.gguf,%,$(lastword $(notdir $(abspath $(MODEL)))))
 ifeq ($(CORPUS),brown)
 TEXT = data/corpora/brown-train.txt
 VALID ?= data/corpora/brown-valid.txt
@@ -78,6 +81,16 @@ TEXT = $(CORPUS)
 VALID ?= $(CORPUS)
 MODE ?= $(if $(filter wiki.%.tokens,$(notdir $(CORPUS))),wikitext,raw)
 RESULTS = out/$(MODEL_NAME)-$(basename $(notdir $(CORPUS)))
+endif
+
+# What is not there is said before anything starts; what a recipe fetches is there then.
+ifneq ($(filter run paper,$(MAKECMDGOALS)),)
+$(if $(filter brown-lm smollm2,$(MODEL))$(wildcard $(MODEL)),,$(error MODEL=$(MODEL): there is no such folder or file: give \
+brown-lm, smollm2, a folder with config.json, or a GGUF file))
+$(foreach name,$(if $(filter brown,$(CORPUS)),,CORPUS) $(if $(call is_given,VALID),VALID),\
+$(if $(wildcard $($(name))/.),$(error $(name)=$($(name)): this is a folder: give a file with the text))\
+$(if $(and $(filter-out %/,$($(name))),$(wildcard $($(name)))),,$(error $(name)=$($(name)): there is no such file: give \
+a text, or leave $(name) out)))
 endif
 
 # The paper's numbers; a model of another size has fewer, so that it takes minutes too.

@@ -232,8 +232,25 @@ uint64_t cli_threads(void)
     return count < 1 ? 1 : count > CLI_MAX_THREADS ? CLI_MAX_THREADS : (uint64_t)count;
 }
 
+/* Ranges as other programs have them, 10..20 or 10:20: says how they are written here. */
+static void check_ranges(const char *what, const char *text)
+{
+    bool is_list = text[strspn(text, "0123456789,-.:")] == '\0';
+    if (!is_list || !(strstr(text, "..") || strchr(text, ':')))
+        return;
+    char *right = copy_string(text), *end = right;
+    for (const char *next = text; *next; next++)
+        if (*next != '.' && *next != ':')
+            *end++ = *next;
+        else if (next == text || next[-1] != *next)
+            *end++ = '-';
+    *end = '\0';
+    die_usage("--%s: write %s, not '%s'; the last number of a range belongs to it", what, right, text);
+}
+
 static _Noreturn void bad_list(const char *what, size_t bound, const char *text)
 {
+    check_ranges(what, text);
     die_usage("--%s takes a list such as 0-3,7 of numbers from 0 to %zu, not '%s'", what,
               bound ? bound - 1 : 0, text);
 }

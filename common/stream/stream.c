@@ -609,12 +609,20 @@ static size_t most_record_bytes(const json_t *header)
 
 /* ---- reader ---- */
 
+static void expect_stream(const struct input *input, const char *kind)
+{
+    char *what = format_string("a stream%s%s", kind ? " of kind " : "", kind ? kind : "");
+    input_expect(input, what);
+    free(what);
+}
+
 struct stream_reader *stream_open(const char *path, const char *kind)
 {
     struct stream_reader *reader = new_array(1, sizeof *reader);
     msgpack_object object;
     reader->most_bytes = MAX_HEADER_BYTES;
     reader->input = input_open(path);
+    expect_stream(reader->input, kind);
     if (!msgpack_zone_init(&reader->zone, MSGPACK_ZONE_CHUNK_SIZE))
         die("out of memory");
     if (!next_object(reader, &object))
@@ -673,7 +681,8 @@ static void check_trailer(struct stream_reader *reader, const msgpack_object *ob
         stream_fail(reader, "the trailer does not end with a CRC-32");
     memcpy(&found, sum->via.bin.ptr, CRC_BYTES);
     if (found != crc)
-        stream_fail(reader, "the checksum is not that of the stream: it was damaged on its way");
+        stream_fail(reader, "the checksum is not that of the stream: it was damaged on its way, or a stage of one's "
+                            "own changed it and did not compute the checksum anew");
     reader->trailer = as_json(reader, "trailer", object);
     if (!json_is_true(json_object_get(reader->trailer, "end")))
         stream_fail(reader, "the trailer does not say that the stream is complete");
