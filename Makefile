@@ -211,6 +211,14 @@ $(DIR)/%.o: %.c | libraries
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
+# The version that --version shows changes with commits, and version.o alone is compiled anew for it.
+$(DIR)/version: FORCE
+	$(Q)mkdir -p $(@D)
+	$(Q)version=$$(common/base/version.sh) && { [ "$$version" = "$$(cat $@ 2>/dev/null)" ] || echo "$$version" >$@; }
+
+$(DIR)/common/base/version.o: ALL_CPPFLAGS += -DFFKV_BUILD='"$(shell cat $(DIR)/version)"'
+$(DIR)/common/base/version.o: $(DIR)/version
+
 # A file's bytes, to be part of the executable that has this as a prerequisite: common/report/embedded.h.
 $(DIR)/%.embedded.o: %
 	$(SAY) "embed   $@"
@@ -219,5 +227,5 @@ $(DIR)/%.embedded.o: %
 
 -include $(wildcard $(DIR)/*/*.d $(DIR)/*/*/*.d)
 .SECONDARY:
-.PHONY: all run paper test systems bench fuzz faults libraries unit-tests bench-program test-programs install \
+.PHONY: FORCE all run paper test systems bench fuzz faults libraries unit-tests bench-program test-programs install \
 	uninstall clean help
