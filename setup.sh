@@ -16,7 +16,7 @@ arm64) packages="$(echo "$libraries" | sed -E "s/([ |]|\$)/:$what\1/g") gcc-aarc
 pkgconf|pkg-config uthash-dev" ;;
 smollm2) packages="$packages python3 python3-pip" ;;
 test) packages="$packages clang libclang-rt-dev|libclang-rt-14-dev libcmocka-dev mandoc python3 python3-pip python3-venv
-python3-pytest python3-pytest-xdist python3-numpy python3-msgpack python3-selenium xxhash chromium? chromium-driver?"
+python3-pytest python3-pytest-xdist python3-numpy python3-msgpack python3-selenium xxhash git chromium? chromium-driver?"
     # Root's tests try a bare system, too.
     [ "$(id -u)" -ne 0 ] || packages="$packages debootstrap? debian-archive-keyring?" ;;
 *) echo "usage: setup.sh [run|smollm2|test|arm64]" >&2; exit 2 ;;

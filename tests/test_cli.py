@@ -123,7 +123,7 @@ def test_help(bin, tmp_path, use):
 def test_version(bin, use):
     done = run(bin, use.tool, "--version")
     assert (done.returncode, done.stderr) == (0, b"")
-    assert re.match(rf"{use.tool} \(ffkv\) \d+\.\d+\.\d+\ncompiler .+\n.*zlib \d.*msgpack-c \d.*OpenBLAS \d",
+    assert re.match(rf"{use.tool} \(ffkv\) \d+\.\d+\.\d+(\+\d+\.g[0-9a-f]+(\.dirty)?)?\ncompiler .+\n.*zlib \d.*msgpack-c \d.*OpenBLAS \d",
                     done.stdout.decode()), done.stdout
 
 
