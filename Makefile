@@ -2,6 +2,7 @@
 
 PREFIX ?= /usr/local
 DESTDIR ?=
+PROGRAM_PREFIX ?=
 CC = gcc
 PYTHON ?= /usr/bin/python3
 
@@ -25,7 +26,6 @@ LIBRARIES = $(shell pkg-config --libs $(PACKAGES)) -lcsv -lm
 TOOLS = $(sort $(patsubst tools/%.c,%,$(wildcard tools/*.c)))
 COMMON = $(patsubst common/%.c,$(DIR)/common/%.o,$(sort $(wildcard common/*/*.c)))
 UNIT_TESTS = $(patsubst tests/%.c,$(DIR)/tests/%,$(sort $(wildcard tests/unit_*.c)))
-MANUALS = $(sort $(wildcard man/*.[157]))
 
 # Fuzzers, built by clang alone; tests/fuzz.c takes the place of these functions.
 SECONDS ?= 60
@@ -161,14 +161,15 @@ unit-tests: $(UNIT_TESTS)
 bench-program: $(DIR)/tests/bench-forward $(DIR)/tests/bench-projection
 test-programs: bench-program $(DIR)/tests/bpe-encode $(DIR)/tests/gguf-print
 
-install: all ## install tools and manual pages; PREFIX, DESTDIR
-	install -d "$(DESTDIR)$(PREFIX)/bin" $(foreach n,1 5 7,"$(DESTDIR)$(PREFIX)/share/man/man$(n)")
-	install $(TOOLS:%=$(DIR)/%) "$(DESTDIR)$(PREFIX)/bin"
-	$(foreach page,$(MANUALS),install -m 644 $(page) "$(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(page)))" &&) true
+install: all ## install tools, manual pages, pipelines, the example model; PREFIX, DESTDIR, PROGRAM_PREFIX=ffkv-
+	@./install.sh $(TOOLS:%=$(DIR)/%)
 
-uninstall: ## remove what install installed
-	rm -f $(TOOLS:%="$(DESTDIR)$(PREFIX)/bin/%")
-	rm -f $(foreach page,$(MANUALS),"$(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page))")
+uninstall: ## remove what install installed; PREFIX, DESTDIR
+	@./install.sh --uninstall
+
+install uninstall: export PREFIX := $(PREFIX)
+install uninstall: export DESTDIR := $(DESTDIR)
+install uninstall: export PROGRAM_PREFIX := $(PROGRAM_PREFIX)
 
 clean: ## remove what was built (not corpora, not results)
 	rm -rf build

@@ -11,7 +11,7 @@ import pytest
 
 import streams
 from conftest import ROOT
-from helpers import TIMEOUT, ok
+from helpers import TIMEOUT, environment, ok, table
 from test_rooms import ROOMS
 
 README = ROOT / "README.md"
@@ -168,6 +168,24 @@ def test_version_counts_commits_to_what_is_compiled(tmp_path):
 
 
 # ------------------------------------------------------------ the example stage
+
+@pytest.mark.release_only
+def test_first_example_runs_as_it_stands(bin, tmp_path):
+    """Pasted into a shell in a clone that was built, with nothing of it in PATH."""
+    example, = re.findall(r"paste it:\n\n((?:    .*\n)+)", README.read_text())
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build/release-gcc").symlink_to(bin)
+    done = subprocess.run(["/bin/sh"], input=example, capture_output=True, text=True, timeout=TIMEOUT, check=False, cwd=tmp_path,
+                          env=environment({"PATH": "/usr/bin:/bin"}))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [row["layer"] for row in table(done.stdout.encode())] == [str(layer + 1) for layer in range(16)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["build", "data"]
+
+
+def test_text_of_the_examples_is_of_the_brown_corpus(valid):
+    assert valid.read_text().splitlines()[:120] == (ROOT / "data/corpus.txt").read_text().splitlines()
+
 
 @pytest.mark.release_only
 def test_example_stage(bin, model, valid):
