@@ -130,7 +130,7 @@ test: ## set up, build with gcc, clang and the sanitizers, run all tests
 	@$(MAKE) $(BUILDING) all unit-tests test-programs BUILD=sanitize
 	@$(PYTHON) -m pytest -q -rs -p no:cacheprovider -n auto --dist loadfile tests
 
-systems: ## both commands on bare Debian 12, 13 and Ubuntu 24.04, a pipeline on arm64; as root; NAMES="debian-13 arm64" COMMANDS=run
+systems: ## both commands on bare Debian 12, 13 and Ubuntu 24.04, a pipeline on arm64, the Dockerfile's commands; as root; NAMES="debian-13 arm64" COMMANDS=run
 	@./setup.sh test
 	@$(MAKE) --no-print-directory run
 	@$(PYTHON) tests/systems.py --commands "$(COMMANDS)" $(NAMES)
@@ -213,7 +213,7 @@ $(DIR)/%.o: %.c | libraries
 	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 # The version that --version shows changes with commits, and version.o alone is compiled anew for it.
-$(DIR)/version: FORCE
+$(DIR)/version: FORCE | libraries
 	$(Q)mkdir -p $(@D)
 	$(Q)version=$$(common/base/version.sh) && { [ "$$version" = "$$(cat $@ 2>/dev/null)" ] || echo "$$version" >$@; }
 

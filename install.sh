@@ -23,12 +23,13 @@ fail() {
 [ $# -ge 1 ] || { sed -n 's/^# usage/usage/p' "$0" >&2; exit 2; }
 case $PREFIX in
 '' | *[[:space:]\"\'\`\$\&\|\;\<\>\(\)\*\?\[\#\\:]*)
-    fail "PREFIX is '$PREFIX', but goes into scripts and manual pages: give a folder without white space and signs" ;;
+    fail "PREFIX is '$PREFIX', but scripts and manual pages have it: give a folder without white space and signs" ;;
 /*) ;;
 *) PREFIX=$PWD/$PREFIX ;;
 esac
 case $PROGRAM_PREFIX in
-*[!A-Za-z0-9_.-]* | -*) fail "PROGRAM_PREFIX is '$PROGRAM_PREFIX': give letters, digits, _, . and -, beginning with no -" ;;
+*[!A-Za-z0-9_.-]* | -*)
+    fail "PROGRAM_PREFIX is '$PROGRAM_PREFIX': give letters, digits, _, . and -, but no - at its beginning" ;;
 esac
 root=$DESTDIR$PREFIX share=share/ffkv
 list=$root/$share/installed
@@ -42,7 +43,7 @@ remove() {
 }
 
 if [ "$1" = --uninstall ]; then
-    [ -f "$list" ] || fail "nothing to take away: there is no $list; were PREFIX and DESTDIR the same for make install?"
+    [ -f "$list" ] || fail "nothing to take away: there is no $list; give PREFIX and DESTDIR as to make install"
     files=$(cat "$list")
     printf '%s\n' "$files" "$share/installed" | remove
     exit
@@ -100,7 +101,8 @@ for file in pipelines/experiments.csv pipelines/paper.mk; do
     adapt "$file" none
     put 644 "$work/adapted" "$share/$file"
 done
-for file in pipelines/figures.gp pipelines/figures/*.gp data/brown-lm/* data/annotations/* data/*.txt data/published.csv LICENSE; do
+for file in pipelines/figures.gp pipelines/figures/*.gp data/brown-lm/* data/annotations/* data/*.txt \
+    data/published.csv LICENSE; do
     put 644 "$file" "$share/$file"
 done
 
