@@ -1,5 +1,19 @@
 # ffkv. 'make help' lists the targets.
 
+# make splits names at white space, expands their dollars, and gives them to the shell, so what
+# 'make paper' and 'make run' are given can have none of these. Letters of any language are right.
+# This comes first: make 4.4 expands them for the commands of $(shell) already.
+UNFIT = $$ " ' ` \ \# : ; % * ? [ ] ( ) { } | & < > = ~ !
+is_given = $(filter command environment,$(firstword $(origin $(1))))
+is_unfit = $(or $(word 2,[$(value $(1))]),$(strip $(foreach sign,$(UNFIT),$(findstring $(sign),$(value $(1))))))
+ifneq ($(filter run paper,$(MAKECMDGOALS)),)
+$(foreach name,MODEL CORPUS VALID OUT,$(if $(and $(call is_given,$(name)),$(call is_unfit,$(name))),$(error $(name) is \
+"$(value $(name))", but make cannot work on names with white space or one of $(UNFIT): rename it, or give a link to it)))
+$(foreach name,MODEL CORPUS VALID OUT,$(if $(call is_given,$(name)),$(if $(strip $(value $(name))),,$(error $(name) is \
+empty: give it a name, or leave it out))))
+$(if $(findstring :,$(CURDIR)),$(error The name of this folder, $(CURDIR), has a colon, which cannot be in PATH: rename it))
+endif
+
 PREFIX ?= /usr/local
 DESTDIR ?=
 PROGRAM_PREFIX ?=
@@ -48,19 +62,6 @@ BUILDING = --no-print-directory -s $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),
 # V=1 shows whole commands.
 Q = $(if $(V),,@)
 SAY = $(if $(V),@true,@echo)
-
-# make splits names at white space, expands their dollars, and gives them to the shell, so what
-# 'make paper' and 'make run' are given can have none of these. Letters of any language are right.
-UNFIT = $$ " ' ` \ \# : ; % * ? [ ] ( ) { } | & < > = ~ !
-is_given = $(filter command environment,$(firstword $(origin $(1))))
-is_unfit = $(or $(word 2,[$(value $(1))]),$(strip $(foreach sign,$(UNFIT),$(findstring $(sign),$(value $(1))))))
-ifneq ($(filter run paper,$(MAKECMDGOALS)),)
-$(foreach name,MODEL CORPUS VALID OUT,$(if $(and $(call is_given,$(name)),$(call is_unfit,$(name))),$(error $(name) is \
-"$(value $(name))", but make cannot work on names with white space or one of $(UNFIT): rename it, or give a link to it)))
-$(foreach name,MODEL CORPUS VALID OUT,$(if $(call is_given,$(name)),$(if $(strip $(value $(name))),,$(error $(name) is \
-empty: give it a name, or leave it out))))
-$(if $(findstring :,$(CURDIR)),$(error The name of this folder, $(CURDIR), has a colon, which cannot be in PATH: rename it))
-endif
 
 # What 'make paper' and 'make run' run on. MODEL: brown-lm, smollm2, a directory, or a GGUF file.
 # CORPUS: brown, or a file; MODE: how tokenize reads it; VALID: a file for section 5 (default: that of
@@ -130,7 +131,7 @@ test: ## set up, build with gcc, clang and the sanitizers, run all tests
 	@$(MAKE) $(BUILDING) all unit-tests test-programs BUILD=sanitize
 	@$(PYTHON) -m pytest -q -rs -p no:cacheprovider -n auto --dist loadfile tests
 
-systems: ## both commands on bare Debian 12, 13 and Ubuntu 24.04, a pipeline on arm64, the Dockerfile's commands; as root; NAMES="debian-13 arm64" COMMANDS=run
+systems: ## both commands on bare Debian 12, 13, Ubuntu 24.04; arm64, the Dockerfile's commands; as root; NAMES=debian-13 COMMANDS=run
 	@./setup.sh test
 	@$(MAKE) --no-print-directory run
 	@$(PYTHON) tests/systems.py --commands "$(COMMANDS)" $(NAMES)

@@ -278,32 +278,68 @@ def same_cell(cell, other, share):
         return False
 
 
-def compare_pipelines(found, expected):
-    """What differs between the records of two streams, [text]: equal ids; of each array of
-    numbers the largest difference is at most 1e-5 of its largest number."""
-    import numpy as np
+EXACTNESS = 1e-5  # of the largest number of an array, of what is computed alike on another processor
 
+
+def compare_pipelines(found, expected):
+    """What differs between the records of two streams, [text]: equal ids; of each array of numbers the largest
+    difference is at most 1e-5 of its largest number.  Triggers of a key whose coefficients are so close
+    may change places, with each other or with those that were not among the key's triggers."""
     import streams
 
     different = []
     found, expected = streams.read(found), streams.read(expected)
     if len(found.records) != len(expected.records):
         different.append(f"{len(found.records)} records, not {len(expected.records)}")
+    of_triggers = [name for name, array in expected.header["arrays"].items() if array["shape"] == ["triggers"]]
     for i, (record, other) in enumerate(zip(found.records, expected.records)):
         if record.keys() != other.keys():
             different.append(f"record {i}: {sorted(record)}, not {sorted(other)}")
             continue
-        for name, value in other.items():
-            value, here = np.asarray(value), np.asarray(record[name])
-            if value.shape != here.shape:
-                different.append(f"record {i}: {name} is of another shape")
-            elif value.size and value.dtype.kind == "f":
-                error = np.abs(here - value).max() / max(np.abs(value).max(), 1e-30)
-                if not error <= 1e-5:
-                    different.append(f"record {i}: {name} differs by {error:.2g}")
-            elif not np.array_equal(here, value):
-                different.append(f"record {i}: {name} is not the same")
+        if of_triggers and "coef" in record:
+            record, other = determined(record, other, of_triggers)
+        different += [f"record {i}: {text}" for text in compare_members(record, other)]
     return different
+
+
+def compare_members(record, other):
+    import numpy as np
+
+    for name, value in other.items():
+        value, here = np.asarray(value), np.asarray(record[name])
+        if value.shape != here.shape:
+            yield f"{name} is of another shape"
+        elif value.size and value.dtype.kind == "f":
+            error = np.abs(here - value).max() / max(np.abs(value).max(), 1e-30)
+            if not error <= EXACTNESS:
+                yield f"{name} differs by {error:.2g}"
+        elif not np.array_equal(here, value):
+            yield f"{name} is not the same"
+
+
+def determined(record, other, of_triggers):
+    """Both records of a key, their triggers in one order, without those that an array's exactness leaves open:
+    whose coefficients are, but for that, the smallest of the key's triggers."""
+    import numpy as np
+
+    def triggers(key):
+        """{place: (determined?, {name: value})}"""
+        prefixes = np.split(key["prefix"], np.cumsum(key["position"])[:-1])
+        sizes = np.abs(key["coef"])
+        least = (sizes.min() + EXACTNESS * sizes.max()) if len(sizes) else 0
+        return {(key["sentence"][i], key["position"][i]):
+                (sizes[i] > least, {name: key[name][i] for name in of_triggers} | {"prefix": prefixes[i].tolist()})
+                for i in range(len(sizes))}
+
+    sides = triggers(record), triggers(other)
+    places = sorted(place for place in sides[0].keys() | sides[1].keys()
+                    if any(place in side and side[place][0] for side in sides))
+    return [{name: value for name, value in key.items() if name not in (*of_triggers, "prefix")}
+            | {"coefficients": np.sort(key["coef"]), "triggers": [place for place in places if place in side]}
+            | {f"triggers' {name}": np.asarray([side[place][1][name] for place in places if place in side])
+               for name in of_triggers}
+            | {"triggers' prefix": sum((side[place][1]["prefix"] for place in places if place in side), [])}
+            for key, side in zip((record, other), sides)]
 
 
 # ------------------------------------------------------------- what is tried

@@ -165,3 +165,26 @@ def test_pipelines_of_another_processor_are_told_from_wrong_ones(bin, model, tmp
         changed = activations.replace(packed, streams.np.float32(coefficient * change).tobytes())
         changed = changed[:-4] + streams.crc(changed[:-4])
         assert bool(systems.compare_pipelines(changed, activations)) == wrong
+
+
+def test_triggers_that_are_equal_but_for_the_last_bits_may_change_places():
+    """Those of one key with each other, and its last one with what is none of them; no others may."""
+    def stream(*triggers):
+        coefficients, sentences = zip(*triggers)
+        arrays = {"coef": "float32", "sentence": "uint64", "position": "uint32", "next": "uint32", "prefix": "uint32"}
+        record = {"layer": 0, "cell": 0, "coef": coefficients, "sentence": sentences, "position": [1] * len(sentences),
+                  "next": sentences, "prefix": sentences}
+        return streams.write({"format": "ffkv", "version": 1, "kind": "triggers", "history": [], "arrays": {
+            name: {"type": kind, "shape": ["prefix tokens" if name == "prefix" else "triggers"]}
+            for name, kind in arrays.items()}}, [record])
+
+    def differ(*triggers):
+        return bool(systems.compare_pipelines(stream(*triggers), stream((3, 7), (2, 8), (2 + 1e-6, 9), (1, 10))))
+
+    assert not differ((3, 7), (2, 8), (2 + 1e-6, 9), (1, 10))
+    assert not differ((3, 7), (2 + 1e-6, 9), (2, 8), (1, 10))
+    assert not differ((3, 7), (2, 8), (2, 9), (1 + 1e-6, 11))
+    assert differ((3, 7), (2, 8), (2 + 1e-6, 11), (1, 10))
+    assert differ((3, 8), (2, 7), (2 + 1e-6, 9), (1, 10))
+    assert differ((3, 7), (2, 8), (2 + 1e-6, 9), (1.1, 11))
+    assert differ((3, 7), (2, 8), (2 + 1e-6, 9))

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_FLOAT = 1000000000 };
+#define MAX_FLOAT 1e9
 
 struct settings settings_open(const char *name, const char *part, json_t *json)
 {
@@ -62,7 +62,7 @@ float setting_float(const struct settings *settings, const char *key)
 {
     double number = setting_real(settings, key);
     if (number >= MAX_FLOAT)
-        die("%s: '%s%s' must be a positive number below %d", settings->name, settings->part, key, MAX_FLOAT);
+        die("%s: '%s%s' must be a positive number below %.0f", settings->name, settings->part, key, MAX_FLOAT);
     return (float)number;
 }
 
