@@ -9,11 +9,14 @@ is_unfit = $(or $(word 2,[$(value $(1))]),$(strip $(foreach sign,$(UNFIT),$(find
 ifneq ($(filter run paper,$(MAKECMDGOALS)),)
 $(foreach name,MODEL CORPUS VALID OUT,$(if $(and $(call is_given,$(name)),$(call is_unfit,$(name))),$(error $(name) is \
 "$(value $(name))", but make cannot work on names with white space or one of $(UNFIT): rename it, or give a link to it)))
+$(foreach name,MODEL CORPUS VALID OUT,$(if $(call is_given,$(name)),$(if $(strip $(value $(name))),,$(error $(name) is \
+empty: give it a name, or leave it out))))
 $(if $(findstring :,$(CURDIR)),$(error The name of this folder, $(CURDIR), has a colon, which cannot be in PATH: rename it))
 endif
 
 PREFIX ?= /usr/local
 DESTDIR ?=
+PROGRAM_PREFIX ?=
 CC = gcc
 PYTHON ?= /usr/bin/python3
 
@@ -37,7 +40,6 @@ LIBRARIES = $(shell pkg-config --libs $(PACKAGES)) -lcsv -lm
 TOOLS = $(sort $(patsubst tools/%.c,%,$(wildcard tools/*.c)))
 COMMON = $(patsubst common/%.c,$(DIR)/common/%.o,$(sort $(wildcard common/*/*.c)))
 UNIT_TESTS = $(patsubst tests/%.c,$(DIR)/tests/%,$(sort $(wildcard tests/unit_*.c)))
-MANUALS = $(sort $(wildcard man/*.[157]))
 
 # Fuzzers, built by clang alone; tests/fuzz.c takes the place of these functions.
 SECONDS ?= 60
@@ -68,7 +70,8 @@ SAY = $(if $(V),@true,@echo)
 MODEL ?= brown-lm
 CORPUS ?= brown
 MODEL_PATH = $(if $(filter brown-lm,$(MODEL)),data/brown-lm,$(if $(filter smollm2,$(MODEL)),data/models/smollm2/model.gguf,$(MODEL)))
-MODEL_NAME = $(basename $(notdir $(MODEL)))
+# What OUT is called by default: without folders, a slash at the end, and the .gguf of a file.
+MODEL_NAME = $(patsubst %.gguf,%,$(lastword $(notdir $(abspath $(MODEL)))))
 ifeq ($(CORPUS),brown)
 TEXT = data/corpora/brown-train.txt
 VALID ?= data/corpora/brown-valid.txt
@@ -79,6 +82,16 @@ TEXT = $(CORPUS)
 VALID ?= $(CORPUS)
 MODE ?= $(if $(filter wiki.%.tokens,$(notdir $(CORPUS))),wikitext,raw)
 RESULTS = out/$(MODEL_NAME)-$(basename $(notdir $(CORPUS)))
+endif
+
+# What is not there is said before anything starts; what a recipe fetches is there then.
+ifneq ($(filter run paper,$(MAKECMDGOALS)),)
+$(if $(filter brown-lm smollm2,$(MODEL))$(wildcard $(MODEL)),,$(error MODEL=$(MODEL): there is no such folder or file: give \
+brown-lm, smollm2, a folder with config.json, or a GGUF file))
+$(foreach name,$(if $(filter brown,$(CORPUS)),,CORPUS) $(if $(call is_given,VALID),VALID),\
+$(if $(wildcard $($(name))/.),$(error $(name)=$($(name)): this is a folder: give a file with the text))\
+$(if $(and $(filter-out %/,$($(name))),$(wildcard $($(name)))),,$(error $(name)=$($(name)): there is no such file: give \
+a text, or leave $(name) out)))
 endif
 
 # The paper's numbers; a model of another size has fewer, so that it takes minutes too.
@@ -118,7 +131,7 @@ test: ## set up, build with gcc, clang and the sanitizers, run all tests
 	@$(MAKE) $(BUILDING) all unit-tests test-programs BUILD=sanitize
 	@$(PYTHON) -m pytest -q -rs -p no:cacheprovider -n auto --dist loadfile tests
 
-systems: ## both commands on bare Debian 12, 13 and Ubuntu 24.04, a pipeline on arm64; as root; NAMES="debian-13 arm64" COMMANDS=run
+systems: ## both commands on bare Debian 12, 13, Ubuntu 24.04; arm64, the Dockerfile's commands; as root; NAMES=debian-13 COMMANDS=run
 	@./setup.sh test
 	@$(MAKE) --no-print-directory run
 	@$(PYTHON) tests/systems.py --commands "$(COMMANDS)" $(NAMES)
@@ -149,14 +162,15 @@ unit-tests: $(UNIT_TESTS)
 bench-program: $(DIR)/tests/bench-forward $(DIR)/tests/bench-projection
 test-programs: bench-program $(DIR)/tests/bpe-encode $(DIR)/tests/gguf-print
 
-install: all ## install tools and manual pages; PREFIX, DESTDIR
-	install -d "$(DESTDIR)$(PREFIX)/bin" $(foreach n,1 5 7,"$(DESTDIR)$(PREFIX)/share/man/man$(n)")
-	install $(TOOLS:%=$(DIR)/%) "$(DESTDIR)$(PREFIX)/bin"
-	$(foreach page,$(MANUALS),install -m 644 $(page) "$(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(page)))" &&) true
+install: all ## install tools, manual pages, pipelines, the example model; PREFIX, DESTDIR, PROGRAM_PREFIX=ffkv-
+	@./install.sh $(TOOLS:%=$(DIR)/%)
 
-uninstall: ## remove what install installed
-	rm -f $(TOOLS:%="$(DESTDIR)$(PREFIX)/bin/%")
-	rm -f $(foreach page,$(MANUALS),"$(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page))")
+uninstall: ## remove what install installed; PREFIX, DESTDIR
+	@./install.sh --uninstall
+
+install uninstall: export PREFIX := $(PREFIX)
+install uninstall: export DESTDIR := $(DESTDIR)
+install uninstall: export PROGRAM_PREFIX := $(PROGRAM_PREFIX)
 
 clean: ## remove what was built (not corpora, not results)
 	rm -rf build
@@ -199,6 +213,14 @@ $(DIR)/%.o: %.c | libraries
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
+# The version that --version shows changes with commits, and version.o alone is compiled anew for it.
+$(DIR)/version: FORCE | libraries
+	$(Q)mkdir -p $(@D)
+	$(Q)version=$$(common/base/version.sh) && { [ "$$version" = "$$(cat $@ 2>/dev/null)" ] || echo "$$version" >$@; }
+
+$(DIR)/common/base/version.o: ALL_CPPFLAGS += -DFFKV_BUILD='"$(shell cat $(DIR)/version)"'
+$(DIR)/common/base/version.o: $(DIR)/version
+
 # A file's bytes, to be part of the executable that has this as a prerequisite: common/report/embedded.h.
 $(DIR)/%.embedded.o: %
 	$(SAY) "embed   $@"
@@ -207,5 +229,5 @@ $(DIR)/%.embedded.o: %
 
 -include $(wildcard $(DIR)/*/*.d $(DIR)/*/*/*.d)
 .SECONDARY:
-.PHONY: all run paper test systems bench fuzz faults libraries unit-tests bench-program test-programs install \
+.PHONY: FORCE all run paper test systems bench fuzz faults libraries unit-tests bench-program test-programs install \
 	uninstall clean help

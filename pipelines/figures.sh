@@ -62,8 +62,8 @@ check() {
 
 [ $# -ge 2 ] || { sed -n 's/^# usage/usage/p' "$0" >&2; exit 2; }
 [ $# -le 7 ] || { echo "figures.sh: at most 6 models can be told apart in one figure" >&2; exit 2; }
-command -v gnuplot >/dev/null || fail "gnuplot is needed: run ./setup.sh"
-here=$(cd -- "$(dirname -- "$0")" && pwd)
+command -v gnuplot >/dev/null || fail "gnuplot is needed: install it (Debian: apt-get install gnuplot-nox)"
+here=$(dirname "$(readlink -f -- "$0")")
 figures=$("$here/listed.sh" "figure result panels columns")
 figures=$(echo "$figures" | sort)
 out=$1

@@ -12,7 +12,7 @@ set -eu
 
 [ $# -ge 3 ] || { sed -n 's/^# usage/usage/p' "$0" >&2; exit 2; }
 model=$1 text=$2 out=$3
-here=$(dirname "$0")
+here=$(dirname "$(readlink -f -- "$0")")
 shift 3
 . "$here/prefixes.sh"
 mkdir -p "$out"

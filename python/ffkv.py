@@ -798,7 +798,8 @@ class Reader(Iterator[Record]):
         _need(list(trailer)[-1] == "crc" and isinstance(sum_, bytes) and len(sum_) == _CRC_BYTES,
               "the trailer does not end with a CRC-32")
         _need(sum_ == self._objects.crc_before_last(),
-              "the checksum is not that of the stream: it was damaged on its way")
+              "the checksum is not that of the stream: it was damaged on its way, or a stage of one's own "
+              "changed it and did not compute the checksum anew")
         self._checks.end(trailer)
         _need(self._objects.next() is None, "something follows the trailer")
         self.trailer = trailer

@@ -5,7 +5,8 @@ tree is copied into it, and the commands run there, in a chroot.  Its tables are
 with this machine's, in out/brown-lm-quick (compare_tables says how).  arm64 is another
 thing where this machine is x86-64: the tools are cross-compiled against Debian's arm64
 libraries, run through qemu-user in a small pipeline, and its numbers are compared with
-those of this machine's tools (compare_pipelines).
+those of this machine's tools (compare_pipelines).  container: what the Dockerfile runs, in bare
+systems in the place of its images, and an example in what comes of it.
 
 MIRROR_DEBIAN and MIRROR_UBUNTU say where the releases come from, else this machine's apt does,
 else debootstrap.  What cannot be had here (no root, no mirror) is said, and is no failure.
@@ -19,6 +20,7 @@ import fcntl
 import os
 import pathlib
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -48,7 +50,7 @@ RELEASES = {
     "debian-13": Release("Debian", "trixie"),
     "ubuntu-24.04": Release("Ubuntu", "noble", "main,universe", within="debian-13"),
 }
-NAMES = [*RELEASES, "arm64"]
+NAMES = [*RELEASES, "arm64", "container"]
 
 
 class Unavailable(Exception):
@@ -407,6 +409,36 @@ def try_pipeline(tried, here, log):
     return "built, and a pipeline's numbers are this machine's within 1e-5"
 
 
+EXAMPLE = """mkdir -p out
+tokenize -m $MODEL $MODEL/../corpus.txt | forward-dump -m $MODEL | topk-keys | project-values -m $MODEL |
+    agreement-stats -o out/agreement.csv
+"""
+
+
+def try_container():
+    """Its commands and copies are the Dockerfile's: a stage that builds, and one of what that installed."""
+    log = FOLDER / "container.log"
+    log.unlink(missing_ok=True)
+    text = (ROOT / "Dockerfile").read_text()
+    build, run = re.findall(r"^RUN ((?:.*\\\n)*.*)$", text, re.MULTILINE)
+    (model,) = re.findall(r"^ENV (MODEL=.*)$", text, re.MULTILINE)
+    with emptied(FOLDER / "installed") as installed, emptied(FOLDER / "here") as here:
+        with system("debian-13") as first:
+            copy_tree(first)
+            first.must(f"cd /{TREE} && {build}", log)
+            shutil.copytree(first.path / "installed", installed, symlinks=True, dirs_exist_ok=True)
+        with system("debian-13") as last:
+            shutil.copytree(installed, last.path, symlinks=True, dirs_exist_ok=True)
+            last.must(f"mkdir /work && {run}", log)
+            last.must(f"cd /work && export {model} && set -eu\n{EXAMPLE}", log)
+            last.must(f"cd /work && export {model} && /usr/share/ffkv/pipelines/composition.sh $MODEL "
+                      "$MODEL/../corpus.txt drawn --prefixes 20 && /usr/share/ffkv/pipelines/figures.sh drawn drawn", log)
+            subprocess.run(["sh", "-euc", EXAMPLE], cwd=here, check=True, env={
+                **os.environ, "MODEL": str(ROOT / "data/brown-lm"), "PATH": f"{ROOT}/build/release-gcc:{os.environ['PATH']}"})
+            check(compare_tables(last.path / "work/out", here / "out"))
+    return "its commands run, and an example's table is as on this machine"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--commands", default="run,test", help="what is made in each release")
@@ -417,7 +449,8 @@ def main():
         try:
             if name not in NAMES:
                 raise Failed(f"not one of {', '.join(NAMES)}")
-            said = try_arm64() if name == "arm64" else try_release(name, options.commands.split(","))
+            special = {"arm64": try_arm64, "container": try_container}.get(name)
+            said = special() if special else try_release(name, options.commands.split(","))
             passed += 1
         except Unavailable as reason:
             said = f"skipped: {reason}"

@@ -123,7 +123,7 @@ def test_help(bin, tmp_path, use):
 def test_version(bin, use):
     done = run(bin, use.tool, "--version")
     assert (done.returncode, done.stderr) == (0, b"")
-    assert re.match(rf"{use.tool} \(ffkv\) \d+\.\d+\.\d+\ncompiler .+\n.*zlib \d.*msgpack-c \d.*OpenBLAS \d",
+    assert re.match(rf"{use.tool} \(ffkv\) \d+\.\d+\.\d+(\+\d+\.g[0-9a-f]+(\.dirty)?)?\ncompiler .+\n.*zlib \d.*msgpack-c \d.*OpenBLAS \d",
                     done.stdout.decode()), done.stdout
 
 
@@ -264,6 +264,15 @@ def test_number_options_are_all_tested(bin):
     tested = {tuple(mark[:2]) for mark in test_numbers.pytestmark[0].args[1]}
     assert tested == {(tool, name) for tool in TOOLS for _, name, argument in options_in_help(bin, tool)
                       if argument == "N"}
+
+
+@pytest.mark.parametrize("tool", ["forward-dump", "topk-keys"])
+def test_ranges_in_other_programs_form_are_answered_with_ours(bin, made, tmp_path, tool):
+    use = made[tool]
+    misused(bin, tmp_path, [(tool, [*use.arguments, f"--{name}={text}", use.path], f"--{name}: write {right}, not '{text}'")
+                            for name in ("layers", "cells")
+                            for text, right in [("0..1", "0-1"), ("0:1", "0-1"), ("10...20", "10-20"), ("0..1,1..2", "0-1,1-2"),
+                                                ("0-1,2..3", "0-1,2-3")]])
 
 
 def test_choices(bin, tmp_path):
@@ -956,6 +965,33 @@ def test_progress_of_a_search(bin, tmp_path, made):
     process.send_signal(signal.SIGCONT)
     assert process.wait(PATIENCE) == 0
     assert re.match(r"\rtopk-keys: +\d+ %  \d+ sentences/s  \d+:\d\d left ", terminal.text())
+
+
+READ = {"tokenize": "text", "pattern-stats": "a table (CSV)", "forward-dump": "a stream of kind tokens", "stream-cat": "a stream",
+        "topk-keys": "a stream of kind activations", "perturbation-stats": "a stream of kind activations",
+        **{tool: "a stream of kind activations" for tool in SUMMING}}
+
+
+@pytest.mark.parametrize("tool", [*FILTERS, "report-pages"])
+def test_terminal_as_input_is_told_what_is_read(bin, made, tmp_path, tool):
+    """Somebody has forgotten the file; nothing is typed before the hint is there."""
+    arguments = made[tool].arguments if tool in made else ["-m", made["tokenize"].arguments[1], "-o", tmp_path / "pages"]
+    terminal = Terminal()
+    process = subprocess.Popen(command(bin, tool, *arguments), stdin=terminal.descriptor, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE, text=True, env=environment())
+    hint = process.stderr.readline()
+    os.write(terminal.master, b"\x04")  # Ctrl-D, once
+    status, last = process.wait(PATIENCE), process.stderr.read()
+    process.stderr.close()
+    terminal.text()
+    assert hint.startswith(f"{tool}: standard input is a terminal, and {READ.get(tool, 'a stream of kind triggers')} is to be read from it: ")
+    assert "give a file or a pipe" in hint
+    assert status == 1 and last.count("\n") == 1, last
+
+
+def test_no_hint_where_the_input_is_no_terminal(bin, use):
+    assert run(bin, use.tool, *use.arguments, stdin=use.data).stderr == b""
+    assert run(bin, use.tool, *use.arguments, use.path).stderr == b""
 
 
 def test_messages_on_a_terminal_cannot_steer_it(bin, use, tmp_path):

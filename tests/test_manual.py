@@ -117,11 +117,19 @@ def sentences():
             yield ("Yes .", "He did not .", "Why ?")[number % 3]
 
 
+def put_inputs(page, place):
+    """What the examples of a page have as files: those of the page, and a checkpoint with a text of its words."""
+    for name, text in examples(page).files.items():
+        (place / name).write_text(text)
+    if page.name.endswith("import-model.1"):
+        (place / "model.pt").symlink_to(ROOT / "tests" / "fairseq-tiny" / "zip.pt")
+        (place / "dict.txt").symlink_to(ROOT / "tests" / "fairseq-tiny" / "dict.txt")
+        (place / "corpus.txt").write_text("w1 w2 w3 w4\n" * 50)
+
+
 @pytest.fixture
 def place(tmp_path):
     (tmp_path / "data").symlink_to(ROOT / "data")
-    (tmp_path / "model.pt").symlink_to(ROOT / "tests" / "fairseq-tiny" / "zip.pt")
-    (tmp_path / "dict.txt").symlink_to(ROOT / "tests" / "fairseq-tiny" / "dict.txt")
     (tmp_path / "corpus.txt").write_text("".join(f"{line}\n" for line in sentences()))
     return tmp_path
 
@@ -157,10 +165,8 @@ def test_options_are_those_of_help(bin, tool):
 @pytest.mark.release_only
 @pytest.mark.parametrize("page", PAGES, ids=by_name)
 def test_examples_run(bin, place, page):
-    found = examples(page)
-    for name, text in found.files.items():
-        (place / name).write_text(text)
-    done = shell(bin, place, found.script)
+    put_inputs(page, place)
+    done = shell(bin, place, examples(page).script)
     message = done.stderr.decode()
     assert done.returncode == 0 and message == "", f"status {done.returncode}: {message}"
 
@@ -195,8 +201,7 @@ class TestStageInPython:
 
     @pytest.fixture
     def place(self, place):
-        for name, text in examples(STREAM_PAGE).files.items():
-            (place / name).write_text(text)
+        put_inputs(STREAM_PAGE, place)
         return place
 
     def test_gives_what_the_text_without_short_sentences_gives(self, bin, place):

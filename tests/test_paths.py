@@ -108,6 +108,36 @@ def test_what_make_cannot_have_is_refused_before_anything_starts(tmp_path, name,
     assert not list(tmp_path.iterdir()) and not (ROOT / "made").exists()
 
 
+@pytest.mark.parametrize("goal", ["run", "paper"])
+def test_what_is_not_there_is_said_before_anything_starts(tmp_path, goal):
+    """A model, a text; also where another one is right, a folder is given for a file, or nothing."""
+    gone, text = tmp_path / "gone", tmp_path / "text.txt"
+    text.write_text("w5 w6\n")
+    refused(make(ROOT, goal, f"MODEL={gone}"), f"MODEL={gone}: there is no such folder or file: give brown-lm, smollm2, ")
+    for name, more in ("CORPUS", []), ("VALID", []), ("VALID", [f"CORPUS={text}"]), ("CORPUS", [f"VALID={text}"]):
+        refused(make(ROOT, goal, f"{name}={gone}", *more), f"{name}={gone}: there is no such file: give a text, or leave {name} out")
+        refused(make(ROOT, goal, *more, **{name: str(gone)}), f"{name}={gone}: there is no such file")
+        refused(make(ROOT, goal, f"{name}={text}/", *more), f"{name}={text}/: there is no such file")
+        for folder in tmp_path, f"{tmp_path}/":
+            refused(make(ROOT, goal, f"{name}={folder}", *more), f"{name}={folder}: this is a folder: give a file with the text")
+    for name in NAMES:
+        refused(make(ROOT, goal, f"{name}="), f"{name} is empty: ")
+    assert list(tmp_path.iterdir()) == [text]
+
+
+def test_results_are_named_after_the_models_own_name(tmp_path):
+    """A slash at the end is not part of it; what looks like an ending is, but for that of a GGUF file."""
+    text, last = tmp_path / "a.text.txt", tmp_path / "model.gguf"
+    (tmp_path / "Qwen2.5-0.5B").mkdir()
+    for path in text, last:
+        path.touch()
+    for model, name in ((f"{tmp_path}/Qwen2.5-0.5B", "Qwen2.5-0.5B"), (f"{tmp_path}/Qwen2.5-0.5B/", "Qwen2.5-0.5B"),
+                        (f"{tmp_path}/Qwen2.5-0.5B//", "Qwen2.5-0.5B"), (f"{tmp_path}/Qwen2.5-0.5B/.", "Qwen2.5-0.5B"),
+                        (last, "model"), ("brown-lm", "brown-lm"), ("data/brown-lm/", "brown-lm"), ("smollm2", "smollm2"), (".", ROOT.name)):
+        for more, out in ([], f"out/{name}"), ([f"CORPUS={text}"], f"out/{name}-a.text"):
+            assert make(ROOT, "--eval=show: ; @echo $(RESULTS)", "show", f"MODEL={model}", *more).stdout == f"{out}\n"
+
+
 def test_pipelines_take_names_with_spaces_and_dollars(bin, plain, tmp_path):
     """Alone, without make."""
     out, model, train = tmp_path / "my $HOME results", tmp_path / "my $HOME model", tmp_path / "my $(text).txt"

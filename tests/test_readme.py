@@ -2,6 +2,7 @@
 README is short, its map shows the rooms; the example stage runs as it stands there."""
 
 import re
+import shutil
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import pytest
 
 import streams
 from conftest import ROOT
-from helpers import TIMEOUT, environment, ok
+from helpers import TIMEOUT, environment, ok, table
 from test_rooms import ROOMS
 
 README = ROOT / "README.md"
@@ -114,7 +115,77 @@ def test_changelog_ends_in_the_version():
     assert re.fullmatch(re.escape(version()) + r" - \d{4}-\d\d-\d\d", numbered[0])
 
 
+def test_tools_and_streams_have_the_version(bin, model):
+    """Of a clone --version tells the commit too; streams do not, since equal results are equal bytes."""
+    first = ok(bin, "tokenize", "--version").decode().splitlines()[0]
+    assert re.fullmatch(rf"tokenize \(ffkv\) {re.escape(version())}(\+\d+\.g[0-9a-f]+(\.dirty)?)?", first)
+    tokens = ok(bin, "tokenize", "--model", model, stdin=b"The man .\n")
+    assert [stage["version"] for stage in streams.read(tokens).header["history"]] == [version()]
+
+
+def test_version_counts_commits_to_what_is_compiled(tmp_path):
+    """Since the release; others do not have tools linked anew. What is no clone says the release."""
+    tree = tmp_path / "tree"
+    for name in "common/base/version.sh", "common/base/version.h", "Makefile":
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tree / name)
+    (tree / "tools").mkdir()
+
+    def told():
+        done = subprocess.run([tree / "common/base/version.sh"], capture_output=True, text=True, timeout=TIMEOUT, check=True,
+                              cwd=tmp_path)
+        assert done.stderr == ""
+        return done.stdout.removesuffix("\n")
+
+    def git(*arguments):
+        settings = ["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+        return subprocess.run(["git", *settings, *arguments], cwd=tree, capture_output=True, text=True, timeout=TIMEOUT,
+                              check=True).stdout.strip()
+
+    def commit(name, text):
+        (tree / name).write_text(text)
+        git("add", "-A")
+        git("commit", "-q", "-m", name)
+        return git("rev-parse", "--short", "HEAD")
+
+    assert told() == version()
+    git("init", "-q")
+    commit("CHANGELOG.md", "# Changelog\n\n## Unreleased\n")
+    assert told() == version()  # that is not yet there
+    commit("CHANGELOG.md", f"# Changelog\n\n## Unreleased\n\n## {version()} - 2026-01-01\n")
+    assert told() == version()
+    commit("README.md", "a page\n")
+    assert told() == version()
+    first = commit("tools/new.c", "int main;\n")
+    commit("CHANGELOG.md", f"# Changelog\n\n## Unreleased\n\n- New\n\n## {version()} - 2026-01-01\n")
+    assert told() == f"{version()}+1.g{first}"
+    second = commit("tools/new.c", "int main(void);\n")
+    assert told() == f"{version()}+2.g{second}"
+    (tree / "tools/new.c").write_text("int main(void) {}\n")
+    assert told() == f"{version()}+2.g{second}.dirty"
+    (tree / ".git").rename(tmp_path / ".git")  # now it is a folder of somebody else's clone
+    assert told() == version()
+
+
 # ------------------------------------------------------------ the example stage
+
+@pytest.mark.release_only
+def test_first_example_runs_as_it_stands(bin, tmp_path):
+    """Pasted into a shell in a clone that was built, with nothing of it in PATH."""
+    example, = re.findall(r"paste it:\n\n((?:    .*\n)+)", README.read_text())
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build/release-gcc").symlink_to(bin)
+    done = subprocess.run(["/bin/sh"], input=example, capture_output=True, text=True, timeout=TIMEOUT, check=False, cwd=tmp_path,
+                          env=environment({"PATH": "/usr/bin:/bin"}))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [row["layer"] for row in table(done.stdout.encode())] == [str(layer + 1) for layer in range(16)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["build", "data"]
+
+
+def test_text_of_the_examples_is_of_the_brown_corpus(valid):
+    assert valid.read_text().splitlines()[:120] == (ROOT / "data/corpus.txt").read_text().splitlines()
+
 
 @pytest.mark.release_only
 def test_example_stage(bin, model, valid):

@@ -2,6 +2,7 @@
 functions, against the batches' rule stated again, and against cases by hand."""
 
 import json
+import re
 import sys
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import gguf_format
 import oracle
 import streams
-from helpers import fails, ok, random_sentences, sentences_of, text
+from helpers import fails, ok, random_sentences, run, sentences_of, text
 
 WORDS = ["the", "cat", "sat", ".", "!", "?", "\"", ")", "(", "don't", ",", "He", "she", "ran", "of",
          "3.14", "Dr", "Smith", "yes", "]", "''", "\N{RIGHT DOUBLE QUOTATION MARK}", "@-@", "=",
@@ -98,6 +99,30 @@ def test_unknown_words_and_special_symbols(bin, small_model):
     assert sentences_of(stream) == [[5, 3, 3, 99, 3], [0, 1, 2, 3, 3]]
     assert {name: stream.trailer[name] for name in streams.COUNTS} \
         == {"sentences": 2, "tokens": 10, "unknown": 5, "truncated": 0, "skipped": 0}
+
+
+def test_prose_read_as_separated_words_is_warned_of(bin, model, valid, tmp_path):
+    """Where --mode raw would find words. A text of separated words has as many unknown ones, and no warning."""
+    separated = "".join(valid.read_text().splitlines(keepends=True)[:1000])
+    prose = re.sub(r" (['.,;:!?)]+)", r"\1", separated)
+
+    def unknown_and_said(text, *options):
+        done = run(bin, "tokenize", "-m", model, *options, stdin=text.encode(), cwd=tmp_path)
+        assert done.returncode == 0
+        trailer = streams.read(done.stdout).trailer
+        return trailer["unknown"] / trailer["tokens"], done.stderr.decode()
+
+    share, said = unknown_and_said(prose)
+    assert share > 0.1 and said.count("\n") == 1
+    assert said.startswith(f"tokenize: standard input: {100 * share:.1f} % of the words are not in the model's dictionary and became <unk>")
+    assert "--mode raw" in said
+    share, said = unknown_and_said(separated)
+    assert share > 0.05 and said == ""
+    assert unknown_and_said(prose, "--mode", "raw")[1] == ""
+    few = "The man said that he had seen the house of the old school in the city.\n"
+    assert 0.05 < unknown_and_said(few)[0] < 0.07 and unknown_and_said(few)[1] != ""
+    many = few.replace(" in", " in the day , and the night , and in")
+    assert 0 < unknown_and_said(many)[0] < 0.05 and unknown_and_said(many)[1] == ""
 
 
 def test_shipped_dictionary(bin, model, valid):

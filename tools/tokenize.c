@@ -38,7 +38,7 @@ struct options {
 
 /* What the trailer counts; of one batch, and of all batches taken. */
 struct counts {
-    uint64_t sentences, tokens, unknown, truncated, skipped;
+    uint64_t sentences, tokens, unknown, truncated, skipped, ending_unknown;
 };
 
 struct packer {
@@ -98,7 +98,7 @@ static void flush_batch(struct packer *packer)
         stream_append(packer->writer, &packer->buffer, 1);
         *taken = (struct counts){taken->sentences + batch->sentences, taken->tokens + batch->tokens,
                                  taken->unknown + more->unknown, taken->truncated + more->truncated,
-                                 taken->skipped + more->skipped};
+                                 taken->skipped + more->skipped, taken->ending_unknown + more->ending_unknown};
     }
     packer->batches++;
     packer->in_batch = (struct counts){0};
@@ -139,6 +139,7 @@ static void pack_sentence(struct packer *packer, uint64_t sentence, const uint32
         batch->token[batch->tokens++] = tokens[i];
         packer->in_batch.unknown += tokens[i] == unknown;
     }
+    packer->in_batch.ending_unknown += !truncated && tokens[length - 1] == unknown;
     packer->in_batch.truncated += truncated;
     if (packer->sample)
         batch->sentence[batch->sentences] = sentence;
@@ -247,6 +248,21 @@ static json_t *make_counts(struct packer *packer)
     return counts;
 }
 
+/*
+ * Prose that is read as words between white space has its punctuation in them: most sentences
+ * then end in a word that no dictionary has. Those of separated words end in a full stop.
+ */
+static void warn_of_prose(const struct packer *packer, const char *name)
+{
+    static const double MUCH_UNKNOWN = 0.05;
+    const struct counts *taken = &packer->taken;
+    double share = (double)taken->unknown / (double)taken->tokens;
+    if (packer->options->mode == TEXT_LINES && taken->tokens && share > MUCH_UNKNOWN
+        && 2 * taken->ending_unknown > taken->sentences)
+        warn("%s: %.1f %% of the words are not in the model's dictionary and became <unk>, those at the end of most "
+             "lines among them: --mode raw separates punctuation from words", name, 100 * share);
+}
+
 /* The language of raw text; the other modes have none. */
 static void check_language(struct options *options)
 {
@@ -273,6 +289,7 @@ static void run(struct packer *packer, const char *path)
         packer->sample = sentence_sample_new((size_t)options->sample, options->seed);
 
     tokenize(packer, text);
+    warn_of_prose(packer, input_name(text_input(text)));
 
     json_t *counts = make_counts(packer);
     text_close(text); /* which may fail: before there is a trailer */

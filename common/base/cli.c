@@ -18,7 +18,7 @@ enum { MAX_OPTIONS = 32, LETTERLESS = 256, SHOW_HELP = 1000, SHOW_VERSION };
 
 static void print_help(const struct tool *tool)
 {
-    printf("usage: %s [options] %s\n%s\n\n", tool->name, tool->operands, tool->summary);
+    printf("usage: %s [options] %s\n%s\n\n", program_name(), tool->operands, tool->summary);
     for (const struct option_spec *option = tool->options; option->name; option++) {
         char left[64];
         snprintf(left, sizeof left, "%c%c%s --%s%s%s", option->letter ? '-' : ' ',
@@ -29,7 +29,7 @@ static void print_help(const struct tool *tool)
     printf("  %-24s %s\n", "-h, --help", "show this help");
     printf("  %-24s %s\n", "    --version", "show the versions of the program and of its libraries");
     printf("\nExit status: 0 done, 1 failed, 2 wrong usage. Manual: %s(1), overview: ffkv(7).\n",
-           tool->name);
+           program_name());
 }
 
 /* Help and version are output like any other: a full disk is a failure. */
@@ -118,11 +118,11 @@ static void set_option(const struct option_spec *option, const char *text)
 }
 
 /* A long option that is not known or takes no argument, or an unknown letter, perhaps among others. */
-static _Noreturn void unknown_option(const struct tool *tool, const char *letters, const char *word)
+static _Noreturn void unknown_option(const char *letters, const char *word)
 {
     char letter[3] = {'-', (char)optopt, '\0'};
     bool is_letter = optopt > 0 && optopt < LETTERLESS && !strchr(letters, optopt);
-    die_usage("unknown option '%s'; try '%s --help'", is_letter ? letter : word, tool->name);
+    die_usage("unknown option '%s'; try '%s --help'", is_letter ? letter : word, program_name());
 }
 
 /* Operands are inputs; without one it is standard input. */
@@ -160,6 +160,13 @@ static __attribute__((noinline)) void grow_stack(void)
         end[-(ptrdiff_t)i] = 0; /* downwards, as it grows */
 }
 
+/* What the tool was started as, where that is its name with a prefix that it was installed with. */
+static const char *started_as(const struct tool *tool, const char *path)
+{
+    const char *slash = path ? strrchr(path, '/') : NULL, *name = slash ? slash + 1 : path;
+    return name && ends_with(name, tool->name) ? name : tool->name;
+}
+
 /* What getopt_long takes: MAX_OPTIONS + 3 entries, and 2 * MAX_OPTIONS + 4 characters. */
 static void list_options(const struct tool *tool, struct option *parsed, char *letters)
 {
@@ -186,7 +193,7 @@ int cli_parse(const struct tool *tool, int argc, char **argv)
     struct option parsed[MAX_OPTIONS + 3];
     char letters[2 * MAX_OPTIONS + 4];
 
-    set_program_name(tool->name);
+    set_program_name(started_as(tool, argv[0]));
     free(new_array(2 * STACK_BYTES, 1));
     grow_stack();
     /* A closed pipe is then an error of write(), and unfinished files are removed. */
@@ -201,13 +208,13 @@ int cli_parse(const struct tool *tool, int argc, char **argv)
             exit_after_printing();
         }
         if (code == SHOW_VERSION) {
-            print_version(tool->name);
+            print_version(program_name());
             exit_after_printing();
         }
         if (code == ':')
-            die_usage("option '%s' needs an argument; try '%s --help'", argv[optind - 1], tool->name);
+            die_usage("option '%s' needs an argument; try '%s --help'", argv[optind - 1], program_name());
         if (code == '?')
-            unknown_option(tool, letters, argv[optind - 1]);
+            unknown_option(letters, argv[optind - 1]);
         const struct option_spec *option = tool->options;
         while (code >= LETTERLESS ? option - tool->options != code - LETTERLESS : option->letter != code)
             option++;
@@ -215,7 +222,7 @@ int cli_parse(const struct tool *tool, int argc, char **argv)
     }
     if ((size_t)(argc - optind) > tool->most_operands)
         die_usage("too many operands, from '%s' on; try '%s --help'",
-                  argv[optind + (int)tool->most_operands], tool->name);
+                  argv[optind + (int)tool->most_operands], program_name());
     declare_files(tool, (const char *const *)argv + optind, (size_t)(argc - optind));
     return optind;
 }
@@ -238,8 +245,25 @@ uint64_t cli_threads(void)
     return count < 1 ? 1 : count > CLI_MAX_THREADS ? CLI_MAX_THREADS : (uint64_t)count;
 }
 
+/* Ranges as other programs have them, 10..20 or 10:20: says how they are written here. */
+static void check_ranges(const char *what, const char *text)
+{
+    bool is_list = text[strspn(text, "0123456789,-.:")] == '\0';
+    if (!is_list || !(strstr(text, "..") || strchr(text, ':')))
+        return;
+    char *right = copy_string(text), *end = right;
+    for (const char *next = text; *next; next++)
+        if (*next != '.' && *next != ':')
+            *end++ = *next;
+        else if (next == text || next[-1] != *next)
+            *end++ = '-';
+    *end = '\0';
+    die_usage("--%s: write %s, not '%s'; the last number of a range belongs to it", what, right, text);
+}
+
 static _Noreturn void bad_list(const char *what, size_t bound, const char *text)
 {
+    check_ranges(what, text);
     die_usage("--%s takes a list such as 0-3,7 of numbers from 0 to %zu, not '%s'", what,
               bound ? bound - 1 : 0, text);
 }

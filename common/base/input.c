@@ -34,6 +34,7 @@ struct input {
     unsigned char head[SIGNATURE_BYTES]; /* of what gzip gave: its first bytes, of which some may be taken */
     size_t head_length, head_taken;
     uint64_t bytes_read; /* from the descriptor */
+    bool at_end;         /* a terminal says so once, and would then wait for more */
     off_t bytes;         /* of a regular file that progress is shown for, or 0 */
     uint64_t units;
     double started, reported;
@@ -73,6 +74,13 @@ struct input *input_open(const char *path)
     return input;
 }
 
+void input_expect(const struct input *input, const char *what)
+{
+    if (isatty(input->descriptor))
+        warn("%s is a terminal, and %s is to be read from it: end it with Ctrl-D, or stop with Ctrl-C and give a file "
+             "or a pipe", input->name, what);
+}
+
 /* ---- bytes as they come ---- */
 
 /* Reads up to size bytes, at least one unless it is the end. */
@@ -80,12 +88,15 @@ static size_t read_raw(struct input *input, void *bytes, size_t size)
 {
     enum { MAX_AT_ONCE = 1 << 30 };
     ssize_t got;
+    if (input->at_end)
+        return 0;
     do
         got = read(input->descriptor, bytes, size < MAX_AT_ONCE ? size : MAX_AT_ONCE);
     while (got < 0 && errno == EINTR);
     if (got < 0)
         die("%s: %s", input->name, strerror(errno));
     input->bytes_read += (uint64_t)got;
+    input->at_end = got == 0 && size;
     return (size_t)got;
 }
 

@@ -17,6 +17,9 @@ bool input_exists(const char *path);
 /* Opens path, or standard input for NULL. Ends the program when it cannot. */
 struct input *input_open(const char *path);
 
+/* Says what is waited for ("text") where the input is a terminal: somebody types, or has forgotten a file. */
+void input_expect(const struct input *input, const char *what);
+
 /*
  * Reads size bytes, fewer only at the end. Returns how many. A read error, compressed
  * data that are damaged or cut, what follows a member of gzip and is not another one,

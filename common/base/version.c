@@ -14,9 +14,14 @@
 #define OPENBLAS_VERSION " another CBLAS "
 #endif
 
+/* With the commit, as version.sh tells it to the Makefile. */
+#ifndef FFKV_BUILD
+#define FFKV_BUILD FFKV_VERSION
+#endif
+
 void print_version(const char *tool)
 {
-    printf("%s (ffkv) %s\n", tool, FFKV_VERSION);
+    printf("%s (ffkv) %s\n", tool, FFKV_BUILD);
     printf("compiler %s\n", __VERSION__);
     printf("zlib %s, msgpack-c %d.%d.%d, jansson %s, ICU %s, libzip %s, xxHash %d.%d.%d,%.*s\n", ZLIB_VERSION,
            MSGPACK_VERSION_MAJOR, MSGPACK_VERSION_MINOR, MSGPACK_VERSION_REVISION, JANSSON_VERSION,

@@ -50,11 +50,19 @@ static json_t *read_header(const struct stream_reader *reader, const msgpack_obj
     return header;
 }
 
+static void expect_stream(const struct input *input, const char *kind)
+{
+    char *what = format_string("a stream%s%s", kind ? " of kind " : "", kind ? kind : "");
+    input_expect(input, what);
+    free(what);
+}
+
 struct stream_reader *stream_open(const char *path, const char *kind)
 {
     struct stream_reader *reader = new_array(1, sizeof *reader);
     msgpack_object object;
     reader->objects = objects_open(path);
+    expect_stream(stream_input(reader), kind);
     if (!objects_next(reader->objects, &object))
         die("%s: empty: the stage before failed, or nothing was written", input_name(stream_input(reader)));
     reader->header = read_header(reader, &object, kind);

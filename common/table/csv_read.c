@@ -144,6 +144,7 @@ static void reading_close(struct reading *reading)
 void csv_read(const char *path, void (*take)(const struct csv_row *row, void *data), void *data)
 {
     struct input *input = input_open(path);
+    input_expect(input, "a table (CSV)");
     struct reading *reading = reading_open(input_name(input), take, data);
     char bytes[1 << 16];
     size_t got;

@@ -124,6 +124,7 @@ struct text_reader *text_open(const char *path, enum text_mode mode, const char 
 {
     struct text_reader *reader = new_array(1, sizeof *reader);
     reader->input = input_open(path);
+    input_expect(reader->input, "text");
     reader->mode = mode;
     reader->paragraph_ended = true;
     if (mode == TEXT_RAW)
