@@ -159,6 +159,17 @@ void *reserve_array(void *array, size_t *capacity, size_t count, size_t size)
     return grow_array(array, *capacity, size);
 }
 
+void *reserve_at_most(void *array, size_t *capacity, size_t count, size_t most, size_t size)
+{
+    enum { FEW = 4 };
+    if (count <= *capacity)
+        return array;
+    size_t larger = *capacity > most / 2 ? most : *capacity ? 2 * *capacity : FEW;
+    larger = larger > most ? most : larger;
+    *capacity = larger < count ? count : larger;
+    return grow_array(array, *capacity, size);
+}
+
 size_t matrix_count(size_t rows, size_t columns)
 {
     if (columns && rows > SIZE_MAX / columns)

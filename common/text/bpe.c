@@ -1,5 +1,6 @@
 #include "text/bpe.h"
 
+#include "base/heap.h"
 #include "base/messages.h"
 #include "text/normalize.h"
 
@@ -300,10 +301,7 @@ static void set_merges(struct bpe *bpe, const struct bpe_parts *parts)
         struct merge merge = {merge_part(bpe, i, left, "left side"), merge_part(bpe, i, right, "right side"),
                               (uint32_t)i, 0};
         struct span joined = {NULL, left.length + right.length};
-        if (joined.length > capacity) {
-            capacity = 2 * joined.length;
-            both = grow_array(both, capacity, 1);
-        }
+        both = reserve_array(both, &capacity, joined.length, 1);
         memcpy(both, left.bytes, left.length);
         memcpy(both + left.length, right.bytes, right.length);
         joined.bytes = both;
@@ -441,10 +439,8 @@ struct encoding {
 
 static uint32_t *add_tokens(struct encoding *encoding, size_t count)
 {
-    if (count >= *encoding->capacity - encoding->count) { /* never full: there is an array, for no tokens too */
-        *encoding->capacity = 2 * (encoding->count + count) + 64;
-        *encoding->tokens = grow_array(*encoding->tokens, *encoding->capacity, sizeof **encoding->tokens);
-    }
+    size_t room = encoding->count + count + 1; /* never full: there is an array, for no tokens too */
+    *encoding->tokens = reserve_array(*encoding->tokens, encoding->capacity, room, sizeof **encoding->tokens);
     encoding->count += count;
     return *encoding->tokens + encoding->count - count;
 }
@@ -454,34 +450,7 @@ static bool goes_before(const struct candidate *left, const struct candidate *ri
     return left->rank != right->rank ? left->rank < right->rank : left->place < right->place;
 }
 
-static void heap_push(struct bpe *bpe, struct candidate candidate)
-{
-    if (bpe->heap_count == bpe->heap_capacity) {
-        bpe->heap_capacity = 2 * bpe->heap_capacity + 64;
-        bpe->heap = grow_array(bpe->heap, bpe->heap_capacity, sizeof *bpe->heap);
-    }
-    struct candidate *heap = bpe->heap;
-    size_t i = bpe->heap_count++;
-    for (; i && goes_before(&candidate, &heap[(i - 1) / 2]); i = (i - 1) / 2)
-        heap[i] = heap[(i - 1) / 2];
-    heap[i] = candidate;
-}
-
-static struct candidate heap_pop(struct bpe *bpe)
-{
-    struct candidate *heap = bpe->heap;
-    size_t count = --bpe->heap_count;
-    struct candidate top = heap[0], last = heap[count];
-    size_t i = 0;
-    for (size_t child; (child = 2 * i + 1) < count; i = child) {
-        child += child + 1 < count && goes_before(&heap[child + 1], &heap[child]);
-        if (!goes_before(&heap[child], &last))
-            break;
-        heap[i] = heap[child];
-    }
-    heap[i] = last;
-    return top;
-}
+DEFINE_HEAP(candidate, struct candidate, goes_before);
 
 /* Offers the pair that begins at this place, when there is a merge for it. */
 static void offer_pair(struct bpe *bpe, uint32_t place)
@@ -489,8 +458,10 @@ static void offer_pair(struct bpe *bpe, uint32_t place)
     const struct symbol *symbol = &bpe->symbols[place];
     const struct merge *merge = symbol->next == NOWHERE ? NULL
                               : find_merge(bpe, symbol->token, bpe->symbols[symbol->next].token);
-    if (merge)
-        heap_push(bpe, (struct candidate){merge->rank, place, merge->token});
+    if (!merge)
+        return;
+    bpe->heap = reserve_array(bpe->heap, &bpe->heap_capacity, bpe->heap_count + 1, sizeof *bpe->heap);
+    candidate_push(bpe->heap, bpe->heap_count++, (struct candidate){merge->rank, place, merge->token});
 }
 
 /* One symbol a byte; bytes without a token become the unknown one or nothing. Returns how many. */
@@ -498,10 +469,7 @@ static uint32_t first_symbols(struct bpe *bpe, struct span word)
 {
     uint32_t count = 0;
     bool after_unknown = false;
-    if (word.length > bpe->symbol_capacity) {
-        bpe->symbol_capacity = word.length + word.length / 4;
-        bpe->symbols = grow_array(bpe->symbols, bpe->symbol_capacity, sizeof *bpe->symbols);
-    }
+    bpe->symbols = reserve_array(bpe->symbols, &bpe->symbol_capacity, word.length, sizeof *bpe->symbols);
     for (size_t i = 0; i < word.length; i++) {
         uint32_t token = bpe->byte_token[(unsigned char)word.bytes[i]];
         bool is_unknown = token == BPE_NO_TOKEN;
@@ -535,7 +503,7 @@ static void merge_symbols(struct bpe *bpe, uint32_t symbols)
     for (uint32_t i = 0; i < symbols; i++)
         offer_pair(bpe, i);
     while (bpe->heap_count) {
-        struct candidate top = heap_pop(bpe);
+        struct candidate top = candidate_pop(bpe->heap, bpe->heap_count--);
         const struct symbol *left = &bpe->symbols[top.place];
         if (left->token == BPE_NO_TOKEN || left->next == NOWHERE)
             continue;
