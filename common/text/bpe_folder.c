@@ -302,10 +302,7 @@ static void add_token(struct folder *folder, struct place place, struct added_to
         *known = token;
         return;
     }
-    if (folder->count == folder->capacity) {
-        folder->capacity = 2 * folder->capacity + 64;
-        folder->tokens = grow_array(folder->tokens, folder->capacity, sizeof *folder->tokens);
-    }
+    folder->tokens = reserve_array(folder->tokens, &folder->capacity, folder->count + 1, sizeof *folder->tokens);
     if (json_object_set_new(folder->index, token.text.bytes, json_integer((json_int_t)folder->count)) != 0)
         die("out of memory");
     folder->tokens[folder->count++] = token;

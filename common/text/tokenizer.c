@@ -79,10 +79,7 @@ size_t tokenizer_encode(struct tokenizer *tokenizer, struct text_reader *reader,
         return bpe_encode(tokenizer->bpe, text_strip(sentence), tokens, capacity);
     size_t count;
     const struct span *words = text_words(reader, sentence, &count);
-    if (count > *capacity) {
-        *capacity = 2 * count;
-        *tokens = grow_array(*tokens, *capacity, sizeof **tokens);
-    }
+    *tokens = reserve_array(*tokens, capacity, count, sizeof **tokens);
     for (size_t i = 0; i < count; i++)
         (*tokens)[i] = dictionary_find(tokenizer->dictionary, words[i].bytes, words[i].length);
     return count;
