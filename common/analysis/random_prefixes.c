@@ -105,7 +105,8 @@ struct prefixes random_prefixes_like(struct random_prefixes *random, size_t laye
     for (size_t i = 0; i < of_key->count; i++) {
         const struct sampled_sentence *sentence = draw_sentence(random, of_key->length[i], random_number(number, i, 0));
         size_t length = of_key->length[i] < sentence->length ? of_key->length[i] : sentence->length;
-        prefixes.token = reserve_array(prefixes.token, &capacity, tokens + length + 1, sizeof *prefixes.token);
+        prefixes.token = reserve_array(prefixes.token, &capacity, tokens + length + 1,
+                                       sizeof *prefixes.token);
         memcpy(prefixes.token + tokens, sentence->token, length * sizeof *prefixes.token);
         prefixes.length[i] = (uint32_t)length;
         tokens += length;

@@ -55,7 +55,8 @@ void sentence_sample_offer(struct sentence_sample *sample, uint64_t sentence, co
         last_replace(sample->heap, sample->held, offered);
         return;
     }
-    sample->heap = reserve_at_most(sample->heap, &sample->capacity, sample->held + 1, sample->size, sizeof offered);
+    sample->heap = reserve_at_most(sample->heap, &sample->capacity, sample->held + 1, sample->size,
+                                   sizeof offered);
     last_push(sample->heap, sample->held++, offered);
 }
 

@@ -1,12 +1,14 @@
 /*
  * Binary heaps: DEFINE_HEAP(NAME, TYPE, GOES_FIRST) defines functions for arrays of TYPE in which
  * heap[0] is the item that goes first, by bool GOES_FIRST(const TYPE *, const TYPE *). They are
- * made for each type, so that the compiler can inline the comparison. The array and its size are the caller's.
+ * made for each type, so that the compiler can inline the comparison. The array and its size are
+ * the caller's.
  *
  * void NAME_push(TYPE *heap, size_t count, TYPE item)
  *     Adds an item to a heap of count; there must be room for it.
  * void NAME_replace(TYPE *heap, size_t count, TYPE item)
- *     Puts an item in the place of the one that goes first. The heap has count items, at least 1, before and after.
+ *     Puts an item in the place of the one that goes first. The heap has count items, at least 1,
+ *     before and after.
  * TYPE NAME_pop(TYPE *heap, size_t count)
  *     Takes out the item that goes first, of count, at least 1.
  */

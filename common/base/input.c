@@ -238,6 +238,23 @@ size_t input_read(struct input *input, void *buffer, size_t size)
     return got;
 }
 
+char *input_read_all(const char *path, const char *whose, size_t *length)
+{
+    enum { MAX_FILE_BYTES = 64 << 20, READ_BYTES = 1 << 16 };
+    struct input *input = input_open(path);
+    char *bytes = NULL;
+    size_t capacity = 0;
+    *length = 0;
+    for (size_t got = 1; got; *length += got) {
+        if (*length > MAX_FILE_BYTES)
+            die("%s: longer than %d MiB; this is no %s file", path, MAX_FILE_BYTES >> 20, whose);
+        bytes = reserve_array(bytes, &capacity, *length + READ_BYTES, 1);
+        got = input_read(input, bytes + *length, READ_BYTES);
+    }
+    input_close(input);
+    return bytes;
+}
+
 const char *input_name(const struct input *input)
 {
     return input->name;

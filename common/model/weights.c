@@ -63,11 +63,8 @@ static void add_file(struct weights *weights, const char *name)
 /* The files of an index, "weight_map": {tensor: file}. */
 static void add_index(struct weights *weights, const char *index_path)
 {
-    json_error_t error;
-    json_t *index = json_load_file(index_path, JSON_REJECT_DUPLICATES, &error), *file;
+    json_t *index = json_read_object(index_path, "model's", "an index: {\"weight_map\": {...}}"), *file;
     const char *tensor;
-    if (!index)
-        die("%s: line %d: %s", index_path, error.line, error.text);
     weights->index = json_incref(json_object_get(index, "weight_map"));
     if (!json_is_object(weights->index) || json_object_size(weights->index) == 0)
         die("%s: there is no 'weight_map'", index_path);

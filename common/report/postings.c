@@ -34,7 +34,8 @@ void postings_offer(struct postings *postings, uint32_t token, struct posting po
     struct token_postings *list = &postings->token[token];
     list->total++;
     if (list->count < postings->most) {
-        list->kept = reserve_at_most(list->kept, &list->capacity, list->count + 1, postings->most, sizeof posting);
+        list->kept = reserve_at_most(list->kept, &list->capacity, list->count + 1, postings->most,
+                                     sizeof posting);
         weakest_push(list->kept, list->count++, posting);
     } else if (is_weaker(&list->kept[0], &posting)) {
         weakest_replace(list->kept, list->count, posting);

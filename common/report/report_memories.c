@@ -52,7 +52,8 @@ static struct piece_tokens piece_tokens_new(size_t vocabulary)
 static uint32_t place_of(struct report_memories *memories, struct piece_tokens *tokens, uint32_t token)
 {
     if (tokens->place[token] == NOT_IN_PIECE) {
-        tokens->listed = reserve_array(tokens->listed, &tokens->capacity, tokens->count + 1, sizeof *tokens->listed);
+        tokens->listed = reserve_array(tokens->listed, &tokens->capacity, tokens->count + 1,
+                                       sizeof *tokens->listed);
         tokens->listed[tokens->count++] = token;
         tokens->place[token] = (uint32_t)tokens->count;
         json_add(tokens->texts, token_texts_json(&memories->texts, token));

@@ -74,7 +74,7 @@ static char *find_file(const char *folder, const char *name)
 static json_t *read_settings(const char *folder, const char *name, const char *what, char **path)
 {
     *path = find_file(folder, name);
-    return *path ? read_json_object(*path, what) : json_make("{}");
+    return *path ? json_read_object(*path, "tokenizer's", what) : json_make("{}");
 }
 
 static struct place in_settings(const struct folder *folder)
@@ -302,7 +302,8 @@ static void add_token(struct folder *folder, struct place place, struct added_to
         *known = token;
         return;
     }
-    folder->tokens = reserve_array(folder->tokens, &folder->capacity, folder->count + 1, sizeof *folder->tokens);
+    folder->tokens = reserve_array(folder->tokens, &folder->capacity, folder->count + 1,
+                                   sizeof *folder->tokens);
     if (json_object_set_new(folder->index, token.text.bytes, json_integer((json_int_t)folder->count)) != 0)
         die("out of memory");
     folder->tokens[folder->count++] = token;

@@ -1,6 +1,6 @@
 /*
- * JSON files that tokenizers come in: bounded before they are parsed, and their members checked.
- * Whatever is not as it should be ends the program, with the file and the part of it.
+ * Members of the JSON that tokenizers come in. Whatever is not as it should be ends the program,
+ * with the file and the part of it.
  */
 #ifndef FFKV_BPE_JSON_H
 #define FFKV_BPE_JSON_H
@@ -14,12 +14,6 @@
 struct place {
     const char *path, *part;
 };
-
-/* The bytes of a tokenizer's file; the caller frees them. */
-struct span read_whole_file(const char *path);
-
-/* The object that a file consists of; what tells what it has, for messages. */
-json_t *read_json_object(const char *path, const char *what);
 
 /* No value, or null. */
 bool is_nothing(const json_t *value);
