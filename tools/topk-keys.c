@@ -9,6 +9,7 @@
 #include "analysis/topk.h"
 #include "base/cli.h"
 #include "base/messages.h"
+#include "base/order.h"
 #include "stream/activations.h"
 #include "stream/merging.h"
 #include "stream/records.h"
@@ -61,9 +62,8 @@ struct drawn {
 static int by_number(const void *a, const void *b)
 {
     const struct drawn *left = a, *right = b;
-    if (left->number != right->number)
-        return left->number < right->number ? -1 : 1;
-    return left->index < right->index ? -1 : left->index > right->index;
+    int order = compare_numbers(left->number, right->number);
+    return order ? order : compare_numbers(left->index, right->index);
 }
 
 /* Marks the count cells of a layer that draw the lowest random numbers. */
@@ -248,9 +248,8 @@ struct place {
 static int by_place(const void *a, const void *b)
 {
     const struct place *left = a, *right = b;
-    if (left->sentence != right->sentence)
-        return left->sentence < right->sentence ? -1 : 1;
-    return left->position < right->position ? -1 : left->position > right->position;
+    int order = compare_numbers(left->sentence, right->sentence);
+    return order ? order : compare_numbers(left->position, right->position);
 }
 
 /*

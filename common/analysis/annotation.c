@@ -1,6 +1,7 @@
 #include "analysis/annotation.h"
 
 #include "base/messages.h"
+#include "base/order.h"
 #include "table/layer_number.h"
 
 #include <stdarg.h>
@@ -107,15 +108,10 @@ static bool *read_shows(const struct pattern *pattern, size_t *count)
 
 /* ---- readings ---- */
 
-static int by_size(size_t a, size_t b)
-{
-    return a < b ? -1 : a > b;
-}
-
 static int by_key_and_reader(const struct pattern *a, const struct pattern *b)
 {
-    int order = by_size(a->layer, b->layer);
-    order = order ? order : by_size(a->cell, b->cell);
+    int order = compare_numbers(a->layer, b->layer);
+    order = order ? order : compare_numbers(a->cell, b->cell);
     return order ? order : strcmp(a->reader, b->reader);
 }
 
@@ -123,9 +119,9 @@ static int by_pattern(const void *left, const void *right)
 {
     const struct pattern *a = left, *b = right;
     int order = by_key_and_reader(a, b);
-    order = order ? order : by_size(a->number, b->number);
+    order = order ? order : compare_numbers(a->number, b->number);
     order = order ? order : strcmp(a->place.file, b->place.file);
-    return order ? order : by_size(a->place.line, b->place.line);
+    return order ? order : compare_numbers(a->place.line, b->place.line);
 }
 
 static void add_pattern(struct reading *reading, const struct pattern *pattern)

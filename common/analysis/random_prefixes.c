@@ -3,6 +3,7 @@
 #include "analysis/sentence_sample.h"
 #include "base/hash.h"
 #include "base/messages.h"
+#include "base/order.h"
 #include "stream/records.h"
 
 #include <stdlib.h>
@@ -27,9 +28,8 @@ static int by_length(const void *a, const void *b)
 {
     const struct sampled_sentence *left = &((const struct sentence *)a)->sampled;
     const struct sampled_sentence *right = &((const struct sentence *)b)->sampled;
-    if (left->length != right->length)
-        return left->length < right->length ? -1 : 1;
-    return left->sentence < right->sentence ? -1 : left->sentence > right->sentence;
+    int order = compare_numbers(left->length, right->length);
+    return order ? order : compare_numbers(left->sentence, right->sentence);
 }
 
 struct random_prefixes *random_prefixes_read(const char *path, const struct stream_reader *like, size_t vocabulary,

@@ -3,6 +3,7 @@
 #include "base/hash.h"
 #include "base/heap.h"
 #include "base/messages.h"
+#include "base/order.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -62,9 +63,8 @@ void sentence_sample_offer(struct sentence_sample *sample, uint64_t sentence, co
 
 static int by_place(const void *a, const void *b)
 {
-    uint64_t left = ((const struct sampled_sentence *)a)->sentence;
-    uint64_t right = ((const struct sampled_sentence *)b)->sentence;
-    return left < right ? -1 : left > right;
+    const struct sampled_sentence *left = a, *right = b;
+    return compare_numbers(left->sentence, right->sentence);
 }
 
 const struct sampled_sentence *sentence_sample_take(struct sentence_sample *sample, size_t *count)

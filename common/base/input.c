@@ -56,6 +56,14 @@ bool input_exists(const char *path)
     return false;
 }
 
+bool input_exists_in(const char *folder, const char *name)
+{
+    char *path = format_string("%s/%s", folder, name);
+    bool exists = input_exists(path);
+    free(path);
+    return exists;
+}
+
 struct input *input_open(const char *path)
 {
     struct input *input = new_array(1, sizeof *input);

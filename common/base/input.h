@@ -14,6 +14,9 @@ struct input;
  */
 bool input_exists(const char *path);
 
+/* The same for a file of a folder. */
+bool input_exists_in(const char *folder, const char *name);
+
 /* Opens path, or standard input for NULL. Ends the program when it cannot. */
 struct input *input_open(const char *path);
 

@@ -211,6 +211,13 @@ bool ends_with(const char *text, const char *ending)
     return length >= end_length && !strcmp(text + length - end_length, ending);
 }
 
+bool is_listed(const char *text, const char *const *list)
+{
+    while (*list && strcmp(*list, text))
+        list++;
+    return *list;
+}
+
 void *new_aligned(size_t count, size_t size)
 {
     enum { ALIGNMENT = 64 };

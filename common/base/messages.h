@@ -75,6 +75,9 @@ char *format_string(const char *format, ...) __attribute__((format(printf, 1, 2)
 /* Whether text ends with ending. */
 bool ends_with(const char *text, const char *ending);
 
+/* Whether text is one of list, which NULL ends. */
+bool is_listed(const char *text, const char *const *list);
+
 /* Zeroed, 64-byte aligned: for the vector loops, and for tables of cache lines; free with free(). */
 void *new_aligned(size_t count, size_t size);
 float *new_floats(size_t count);

@@ -77,21 +77,13 @@ static void add_index(struct weights *weights, const char *index_path)
     json_decref(index);
 }
 
-static bool is_there(const char *directory, const char *name)
-{
-    char *path = format_string("%s/%s", directory, name);
-    bool there = input_exists(path);
-    free(path);
-    return there;
-}
-
 /* Ends the program for a directory that has its weights in another form. */
 static void refuse_other_forms(const char *directory)
 {
     static const char *const names[] = {"pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5",
                                         "flax_model.msgpack", "consolidated.00.pth", NULL};
     for (size_t i = 0; names[i]; i++)
-        if (is_there(directory, names[i]))
+        if (input_exists_in(directory, names[i]))
             die("%s: has its weights in %s, not in model.safetensors; load it with transformers and save it"
                 " again: AutoModelForCausalLM.from_pretrained(\"%s\").save_pretrained(\"NEW\")", directory, names[i],
                 directory);
@@ -121,9 +113,9 @@ struct weights *weights_open(const char *path)
     }
     weights->directory = copy_string(path);
     char *index_path = format_string("%s/%s", path, index_name);
-    if (is_there(path, index_name))
+    if (input_exists_in(path, index_name))
         add_index(weights, index_path);
-    else if (!is_there(path, name))
+    else if (!input_exists_in(path, name))
         refuse_other_forms(path);
     if (!weights->index)
         add_file(weights, name);

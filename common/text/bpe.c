@@ -1,7 +1,9 @@
 #include "text/bpe.h"
 
 #include "base/heap.h"
+#include "base/memory_text.h"
 #include "base/messages.h"
+#include "base/order.h"
 #include "text/normalize.h"
 
 #include <stdio.h>
@@ -353,8 +355,7 @@ static void hash_span(struct hash *hash, struct span text)
 
 static int by_id(const void *a, const void *b)
 {
-    uint32_t left = ((const struct added_token *)a)->id, right = ((const struct added_token *)b)->id;
-    return left < right ? -1 : left > right;
+    return compare_numbers(((const struct added_token *)a)->id, ((const struct added_token *)b)->id);
 }
 
 static void hash_added(struct hash *hash, const struct bpe_parts *parts)
@@ -653,26 +654,12 @@ static void write_bytes(FILE *out, struct span text)
         }
 }
 
-static FILE *open_text(char **text, size_t *length)
-{
-    FILE *out = open_memstream(text, length);
-    if (!out)
-        die("out of memory");
-    return out;
-}
-
-static void close_text(FILE *out)
-{
-    if (ferror(out) || fclose(out) != 0)
-        die("out of memory");
-}
-
 /* The bytes with \xNN for what is not UTF-8; the caller frees it. */
 static char *escape(struct span bytes)
 {
     char *text = NULL;
     size_t length = 0;
-    FILE *out = open_text(&text, &length);
+    FILE *out = memory_text_open(&text, &length);
     for (size_t at = 0; at < bytes.length;) {
         size_t start = at;
         UChar32 character;
@@ -682,7 +669,7 @@ static char *escape(struct span bytes)
         for (; character <= 0 && start < at; start++)
             fprintf(out, "\\x%02X", (unsigned char)bytes.bytes[start]);
     }
-    close_text(out);
+    memory_text_close(out);
     return text;
 }
 
@@ -690,14 +677,14 @@ char *bpe_text(const struct bpe *bpe, const uint32_t *tokens, size_t count)
 {
     char *bytes = NULL;
     size_t length = 0;
-    FILE *out = open_text(&bytes, &length);
+    FILE *out = memory_text_open(&bytes, &length);
     for (size_t i = 0; i < count; i++) {
         if (tokens[i] < bpe->size && bpe->tokens[tokens[i]].bytes)
             write_bytes(out, bpe->tokens[tokens[i]]);
         else
             fprintf(out, "<token %u>", tokens[i]);
     }
-    close_text(out);
+    memory_text_close(out);
     char *text = escape((struct span){bytes, length});
     free(bytes);
     return text;

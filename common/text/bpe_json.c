@@ -40,18 +40,11 @@ const char *member_type(struct place place, const json_t *object)
     return type;
 }
 
-bool is_known(const char *name, const char *const *names)
-{
-    while (*names && strcmp(*names, name))
-        names++;
-    return *names;
-}
-
 void check_members(struct place place, json_t *object, const char *const *names)
 {
     const char *name;
     json_t *value;
     json_object_foreach(object, name, value)
-        if (!is_known(name, names))
+        if (!is_listed(name, names))
             die("%s: %s: the setting '%s' is not known to this program", place.path, place.part, name);
 }

@@ -29,9 +29,6 @@ const char *member_text(struct place place, const json_t *object, const char *na
 /* The member "type", which must be there. */
 const char *member_type(struct place place, const json_t *object);
 
-/* Whether the name is one of names, which NULL ends. */
-bool is_known(const char *name, const char *const *names);
-
 /* Ends the program when the object has a member that is not in names, which NULL ends. */
 void check_members(struct place place, json_t *object, const char *const *names);
 
