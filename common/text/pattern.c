@@ -298,7 +298,8 @@ static char *translate(const char *expression, const char *where, bool ascii)
 {
     char *text = NULL;
     size_t size = 0;
-    struct translation translation = {expression, expression, where, ascii, memory_text_open(&text, &size), 0, 0};
+    FILE *out = memory_text_open(&text, &size);
+    struct translation translation = {expression, expression, where, ascii, out, 0, 0};
     if (strlen(expression) > MAX_EXPRESSION)
         die("%s: an expression of %zu bytes; tokenizers have no such ones", where, strlen(expression));
     while (*translation.at)
