@@ -315,6 +315,18 @@ def test_a_tensor_in_a_shard_that_the_index_does_not_name_for_it(bin, reference,
     check("ignored", None, parts=unused)
 
 
+def test_an_index_that_is_none(bin, reference, tmp_path):
+    shard(tmp_path, reference, {"a.safetensors": load(reference / "llama")}, {})
+    index = tmp_path / "model.safetensors.index.json"
+    for content, says in [("", "line 1: not a JSON object: "), ("{\n{}}", "line 2: not a JSON object: "),
+                          ("[]", "not a JSON object but a list; it must be an index: "),
+                          ('{"weight_map": {}, "weight_map": {}}', "line 1: not a JSON object: duplicate object key"),
+                          ("{}", "there is no 'weight_map'"), ('{"weight_map": []}', "there is no 'weight_map'"),
+                          (" " * (65 << 20), "longer than 64 MiB; this is no model's file")]:
+        index.write_text(content)
+        fails(bin, "project-values", "-m", tmp_path, "--all", says=f"{index}: {says}")
+
+
 # ----------------------------------------------------------------------- GGUF
 
 GGUF_NAMES = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",

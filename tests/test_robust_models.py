@@ -299,7 +299,9 @@ def config_cases(*cases):
 def test_config_that_is_none(bin, good, tmp_path):
     text = json.dumps(good.config).encode()
     check(bin, good, tmp_path, [(label, "config.json", content, says) for label, content, says in [
-        ("empty", b"", "not a JSON object"), ("array", b"[]", "another value"), ("text", b'"x"', "not a JSON object"),
+        ("empty", b"", "not a JSON object"), ("array", b"[]", "config.json: not a JSON object but a list; it must be"),
+        ("text", b'"x"', "config.json: line 1: not a JSON object"), ("too long", b" " * (65 << 20), "longer than 64 MiB"),
+        ("too many values", b"[" + b"1," * (1 << 22) + b"1]", "more than 4194304 values; this is no model's file"),
         ("cut", text[:-1], "not a JSON object"), ("something behind", text + b"{}", "not a JSON object"),
         ("key twice", text[:-1] + b', "hidden_size": 8}', "duplicate object key"), ("not UTF-8", b'{"\xff": 1}', "JSON"),
         ("line ends", b'{"a\n\n', "not a JSON object"), ("NUL", b"\0", "not a JSON object"),

@@ -17,6 +17,7 @@
 #include "report/embedded.h"
 #include "stream/header_members.h"
 #include "stream/stream_reader.h"
+#include "table/layer_number.h"
 #include "text/tokenizer.h"
 
 #include <stdio.h>
@@ -77,7 +78,7 @@ static void add_key(struct sheet *sheet, const struct key_triggers *key)
         append(triggers, trigger_json(sheet, key, &prefix));
     for (size_t i = 0; i < tops; i++)
         append(top, json_make("[o, f]", text_json(sheet, key->top + i, 1), (double)key->top_probability[i]));
-    append(sheet->keys, json_make("{s:I, s:I, s:o, s:o}", "layer", (json_int_t)key->layer + 1,
+    append(sheet->keys, json_make("{s:I, s:I, s:o, s:o}", "layer", (json_int_t)layer_shown(key->layer),
                                   "cell", (json_int_t)key->cell, "top", top, "triggers", triggers));
 
     uint64_t numbers[] = {key->layer, key->cell, count};

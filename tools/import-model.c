@@ -7,6 +7,7 @@
 #include "base/input.h"
 #include "base/json.h"
 #include "base/messages.h"
+#include "base/order.h"
 #include "base/output.h"
 #include "model/checksums.h"
 #include "model/fairseq.h"
@@ -92,9 +93,8 @@ static void copy_dictionary(const struct model_directory *directory, const char 
 static int by_element_size(const void *a, const void *b)
 {
     const struct fairseq_tensor *left = a, *right = b;
-    if (left->tensor.element_bytes != right->tensor.element_bytes)
-        return left->tensor.element_bytes > right->tensor.element_bytes ? -1 : 1;
-    return strcmp(left->name, right->name);
+    int order = compare_numbers(right->tensor.element_bytes, left->tensor.element_bytes);
+    return order ? order : strcmp(left->name, right->name);
 }
 
 /* The length of the header and the header, padded so that the data begin aligned. */

@@ -12,6 +12,7 @@
 #include "stream/header_members.h"
 #include "stream/records.h"
 #include "stream/stream_reader.h"
+#include "table/layer_number.h"
 #include "table/statistics.h"
 #include "table/table.h"
 
@@ -56,11 +57,12 @@ static void check_triggers(const struct annotations *annotations, const char *pa
         for (; reading < end && reading->layer == key.layer && reading->cell == key.cell; reading++)
             if (reading->triggers > key.count)
                 place_fail(reading->place, "%zu triggers of layer %zu, cell %zu, but %s has only %zu", reading->triggers,
-                           key.layer + 1, key.cell, path, key.count);
+                           layer_shown(key.layer), key.cell, path, key.count);
         key_triggers_free(&key);
     }
     if (reading < end)
-        place_fail(reading->place, "layer %zu, cell %zu is not in %s", reading->layer + 1, reading->cell, path);
+        place_fail(reading->place, "layer %zu, cell %zu is not in %s", layer_shown(reading->layer), reading->cell,
+                   path);
     triggers_close(&triggers);
     stream_close(stream);
 }

@@ -11,6 +11,7 @@
 #include "base/cli.h"
 #include "base/input.h"
 #include "base/messages.h"
+#include "base/order.h"
 #include "stream/merging.h"
 #include "stream/record_members.h"
 #include "stream/records.h"
@@ -123,9 +124,8 @@ static void read_input(void *of_all, struct stream_reader *reader)
 static int by_place(const void *a, const void *b)
 {
     const struct key_place *left = a, *right = b;
-    if (left->layer != right->layer)
-        return left->layer < right->layer ? -1 : 1;
-    return left->cell < right->cell ? -1 : left->cell > right->cell;
+    int order = compare_numbers(left->layer, right->layer);
+    return order ? order : compare_numbers(left->cell, right->cell);
 }
 
 /* No key is in two inputs. */
@@ -144,12 +144,11 @@ static void check_keys(struct stats *stats)
 static int by_group(const void *a, const void *b)
 {
     const struct sample *left = a, *right = b;
-    if (left->layer != right->layer)
-        return left->layer < right->layer ? -1 : 1;
-    if (left->change != right->change)
-        return left->change < right->change ? -1 : 1;
-    if (left->is_short != right->is_short)
-        return left->is_short ? 1 : -1;
+    int order = compare_numbers(left->layer, right->layer);
+    order = order ? order : compare_numbers(left->change, right->change);
+    order = order ? order : compare_numbers(left->is_short, right->is_short);
+    if (order)
+        return order;
     return left->ratio < right->ratio ? -1 : left->ratio > right->ratio;
 }
 

@@ -11,6 +11,7 @@
 #include "base/input.h"
 #include "base/json.h"
 #include "base/messages.h"
+#include "base/order.h"
 #include "stream/activations.h"
 #include "stream/header.h"
 #include "stream/header_members.h"
@@ -67,9 +68,8 @@ struct drawn {
 static int by_number(const void *a, const void *b)
 {
     const struct drawn *left = a, *right = b;
-    if (left->number != right->number)
-        return left->number < right->number ? -1 : 1;
-    return left->index < right->index ? -1 : left->index > right->index;
+    int order = compare_numbers(left->number, right->number);
+    return order ? order : compare_numbers(left->index, right->index);
 }
 
 /* Marks the count cells of a layer that draw the lowest random numbers. */
@@ -254,9 +254,8 @@ struct place {
 static int by_place(const void *a, const void *b)
 {
     const struct place *left = a, *right = b;
-    if (left->sentence != right->sentence)
-        return left->sentence < right->sentence ? -1 : 1;
-    return left->position < right->position ? -1 : left->position > right->position;
+    int order = compare_numbers(left->sentence, right->sentence);
+    return order ? order : compare_numbers(left->position, right->position);
 }
 
 /*

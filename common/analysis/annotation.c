@@ -1,6 +1,8 @@
 #include "analysis/annotation.h"
 
 #include "base/messages.h"
+#include "base/order.h"
+#include "table/layer_number.h"
 
 #include <stdarg.h>
 #include <stdbool.h>
@@ -70,7 +72,7 @@ static struct pattern read_pattern(const struct table_in *table, const struct ta
         .place = place,
         .reader = row->field[READER],
         .model = row->field[MODEL],
-        .layer = number_field(place, row, LAYER, 1, MAX_LAYERS_OR_CELLS) - 1,
+        .layer = layer_of_shown(number_field(place, row, LAYER, 1, MAX_LAYERS_OR_CELLS)),
         .cell = number_field(place, row, CELL, 0, MAX_LAYERS_OR_CELLS - 1),
         .triggers = number_field(place, row, TRIGGERS, 1, MAX_SHOWN_TRIGGERS),
         .number = number_field(place, row, PATTERN, 0, MAX_PATTERNS),
@@ -106,15 +108,10 @@ static bool *read_shows(const struct pattern *pattern, size_t *count)
 
 /* ---- readings ---- */
 
-static int by_size(size_t a, size_t b)
-{
-    return a < b ? -1 : a > b;
-}
-
 static int by_key_and_reader(const struct pattern *a, const struct pattern *b)
 {
-    int order = by_size(a->layer, b->layer);
-    order = order ? order : by_size(a->cell, b->cell);
+    int order = compare_numbers(a->layer, b->layer);
+    order = order ? order : compare_numbers(a->cell, b->cell);
     return order ? order : strcmp(a->reader, b->reader);
 }
 
@@ -122,9 +119,9 @@ static int by_pattern(const void *left, const void *right)
 {
     const struct pattern *a = left, *b = right;
     int order = by_key_and_reader(a, b);
-    order = order ? order : by_size(a->number, b->number);
+    order = order ? order : compare_numbers(a->number, b->number);
     order = order ? order : strcmp(a->place.file, b->place.file);
-    return order ? order : by_size(a->place.line, b->place.line);
+    return order ? order : compare_numbers(a->place.line, b->place.line);
 }
 
 static void add_pattern(struct reading *reading, const struct pattern *pattern)
@@ -163,7 +160,7 @@ static void check_neighbours(const struct pattern *first, const struct pattern *
 {
     if (second->number == first->number)
         place_fail(second->place, "pattern %zu of %s in layer %zu, cell %zu stands in line %llu of %s as well",
-                   second->number, second->reader, second->layer + 1, second->cell,
+                   second->number, second->reader, layer_shown(second->layer), second->cell,
                    (unsigned long long)first->place.line, first->place.file);
     if (first->number == 0)
         place_fail(first->place, "pattern 0, that is none, but %s has a pattern of this key in line %llu of %s",
@@ -177,8 +174,8 @@ static void check_same_sheet(const struct pattern *first, const struct pattern *
                    pattern->model, first->model, (unsigned long long)first->place.line, first->place.file);
     if (is_same_key && first->triggers != pattern->triggers)
         place_fail(pattern->place, "%zu triggers of layer %zu, cell %zu, but %zu in line %llu of %s", pattern->triggers,
-                   pattern->layer + 1, pattern->cell, first->triggers, (unsigned long long)first->place.line,
-                   first->place.file);
+                   layer_shown(pattern->layer), pattern->cell, first->triggers,
+                   (unsigned long long)first->place.line, first->place.file);
 }
 
 static void make_readings(struct annotations *annotations, struct pattern *pattern, size_t count)

@@ -12,6 +12,7 @@ struct key_sample {
     uint64_t seed;
     struct key_triggers *key;  /* held: of one layer, by cell */
     size_t held, given;        /* given: of those, to the caller */
+    size_t capacity;           /* of key */
     struct key_triggers ahead; /* the next layer's first key, where has_ahead */
     bool has_ahead, ended;
 };
@@ -63,7 +64,7 @@ static size_t largest_number(const struct key_sample *sample)
 /* Keys come by cell, and stay so. */
 static void hold(struct key_sample *sample, const struct key_triggers *key)
 {
-    sample->key = grow_array(sample->key, sample->held + 1, sizeof *sample->key);
+    sample->key = reserve_array(sample->key, &sample->capacity, sample->held + 1, sizeof *sample->key);
     sample->key[sample->held++] = *key;
     if (!sample->keys_per_layer || sample->held <= sample->keys_per_layer)
         return;

@@ -1,6 +1,7 @@
 #include "analysis/prefixes.h"
 
 #include "base/messages.h"
+#include "base/order.h"
 #include "stream/records.h"
 
 #include <stdlib.h>
@@ -28,10 +29,10 @@ struct occurrence {
 static int by_token(const void *a, const void *b)
 {
     const struct occurrence *left = a, *right = b;
-    for (size_t i = 0; i < MAX_NGRAM; i++)
-        if (left->token[i] != right->token[i])
-            return left->token[i] < right->token[i] ? -1 : 1;
-    return left->prefix < right->prefix ? -1 : left->prefix > right->prefix;
+    int order = 0;
+    for (size_t i = 0; i < MAX_NGRAM && !order; i++)
+        order = compare_numbers(left->token[i], right->token[i]);
+    return order ? order : compare_numbers(left->prefix, right->prefix);
 }
 
 static struct occurrence occurrence_at(const uint32_t *tokens, size_t n, size_t prefix)
@@ -118,8 +119,7 @@ size_t common_ngrams(const struct prefixes *prefixes, size_t n, const bool *skip
 
 static int by_number(const void *a, const void *b)
 {
-    uint32_t left = *(const uint32_t *)a, right = *(const uint32_t *)b;
-    return left < right ? -1 : left > right;
+    return compare_numbers(*(const uint32_t *)a, *(const uint32_t *)b);
 }
 
 /* The different tokens that are not skipped, rising, to set. Returns how many. */

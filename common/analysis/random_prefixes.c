@@ -3,6 +3,7 @@
 #include "analysis/sentence_sample.h"
 #include "base/hash.h"
 #include "base/messages.h"
+#include "base/order.h"
 #include "stream/header_members.h"
 #include "stream/records.h"
 
@@ -28,9 +29,8 @@ static int by_length(const void *a, const void *b)
 {
     const struct sampled_sentence *left = &((const struct sentence *)a)->sampled;
     const struct sampled_sentence *right = &((const struct sentence *)b)->sampled;
-    if (left->length != right->length)
-        return left->length < right->length ? -1 : 1;
-    return left->sentence < right->sentence ? -1 : left->sentence > right->sentence;
+    int order = compare_numbers(left->length, right->length);
+    return order ? order : compare_numbers(left->sentence, right->sentence);
 }
 
 struct random_prefixes *random_prefixes_read(const char *path, const struct stream_reader *like, size_t vocabulary,
@@ -101,12 +101,13 @@ struct prefixes random_prefixes_like(struct random_prefixes *random, size_t laye
 {
     struct prefixes prefixes = {of_key->count, new_array(of_key->count, sizeof *prefixes.length), NULL};
     uint64_t number = random_number(random->seed, layer, cell);
-    size_t tokens = 0;
+    size_t tokens = 0, capacity = 0;
     random->keys++;
     for (size_t i = 0; i < of_key->count; i++) {
         const struct sampled_sentence *sentence = draw_sentence(random, of_key->length[i], random_number(number, i, 0));
         size_t length = of_key->length[i] < sentence->length ? of_key->length[i] : sentence->length;
-        prefixes.token = grow_array(prefixes.token, tokens + length + 1, sizeof *prefixes.token);
+        prefixes.token = reserve_array(prefixes.token, &capacity, tokens + length + 1,
+                                       sizeof *prefixes.token);
         memcpy(prefixes.token + tokens, sentence->token, length * sizeof *prefixes.token);
         prefixes.length[i] = (uint32_t)length;
         tokens += length;

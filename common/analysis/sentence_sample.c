@@ -1,16 +1,18 @@
 #include "analysis/sentence_sample.h"
 
 #include "base/hash.h"
+#include "base/heap.h"
 #include "base/messages.h"
+#include "base/order.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 /* A binary heap with the largest number on top, the first to go. */
 struct sentence_sample {
-    size_t size, held;
+    size_t size, held, capacity;
     uint64_t seed;
-    struct sampled_sentence *heap; /* held */
+    struct sampled_sentence *heap; /* capacity, of which held are there */
 };
 
 /* forward-dump draws a sentence's position with 0 in this place. */
@@ -37,25 +39,7 @@ static bool goes_first(const struct sampled_sentence *a, const struct sampled_se
     return a->number != b->number ? a->number > b->number : a->sentence > b->sentence;
 }
 
-static void sift_up(struct sampled_sentence *heap, size_t node, struct sampled_sentence sentence)
-{
-    for (; node && goes_first(&sentence, &heap[(node - 1) / 2]); node = (node - 1) / 2)
-        heap[node] = heap[(node - 1) / 2];
-    heap[node] = sentence;
-}
-
-static void sift_down(struct sampled_sentence *heap, size_t held, struct sampled_sentence sentence)
-{
-    size_t node = 0;
-    for (size_t child; (child = 2 * node + 1) < held; node = child) {
-        if (child + 1 < held && goes_first(&heap[child + 1], &heap[child]))
-            child++;
-        if (!goes_first(&heap[child], &sentence))
-            break;
-        heap[node] = heap[child];
-    }
-    heap[node] = sentence;
-}
+DEFINE_HEAP(last, struct sampled_sentence, goes_first);
 
 void sentence_sample_offer(struct sentence_sample *sample, uint64_t sentence, const uint32_t *token,
                            size_t length, bool truncated)
@@ -69,19 +53,18 @@ void sentence_sample_offer(struct sentence_sample *sample, uint64_t sentence, co
     memcpy(offered.token, token, length * sizeof *token);
     if (full) {
         free(sample->heap[0].token);
-        sift_down(sample->heap, sample->held, offered);
+        last_replace(sample->heap, sample->held, offered);
         return;
     }
-    if ((sample->held & (sample->held - 1)) == 0) /* 0 or a power of two: the array is full */
-        sample->heap = grow_array(sample->heap, sample->held ? 2 * sample->held : 1, sizeof *sample->heap);
-    sift_up(sample->heap, sample->held++, offered);
+    sample->heap = reserve_at_most(sample->heap, &sample->capacity, sample->held + 1, sample->size,
+                                   sizeof offered);
+    last_push(sample->heap, sample->held++, offered);
 }
 
 static int by_place(const void *a, const void *b)
 {
-    uint64_t left = ((const struct sampled_sentence *)a)->sentence;
-    uint64_t right = ((const struct sampled_sentence *)b)->sentence;
-    return left < right ? -1 : left > right;
+    const struct sampled_sentence *left = a, *right = b;
+    return compare_numbers(left->sentence, right->sentence);
 }
 
 const struct sampled_sentence *sentence_sample_take(struct sentence_sample *sample, size_t *count)

@@ -1,5 +1,6 @@
 #include "analysis/topk.h"
 
+#include "base/heap.h"
 #include "base/messages.h"
 
 #include <math.h>
@@ -70,44 +71,17 @@ static bool is_better(const struct prefix *a, const struct prefix *b)
     return a->position < b->position;
 }
 
-/* Where the worst of a node's children is, given the heap's size; 0 when it has none. */
-static size_t worst_child(const struct prefix *heap, size_t held, size_t node)
+static bool is_worse(const struct prefix *a, const struct prefix *b)
 {
-    size_t child = 2 * node + 1;
-    if (child >= held)
-        return 0;
-    return child + 1 < held && is_better(&heap[child], &heap[child + 1]) ? child + 1 : child;
+    return is_better(b, a);
 }
 
-static void sift_down(struct prefix *heap, size_t held, struct prefix prefix)
-{
-    size_t node = 0;
-    for (size_t child; (child = worst_child(heap, held, node)) && is_better(&prefix, &heap[child]); node = child)
-        heap[node] = heap[child];
-    heap[node] = prefix;
-}
-
-static void sift_up(struct prefix *heap, size_t node, struct prefix prefix)
-{
-    for (; node && is_better(&heap[(node - 1) / 2], &prefix); node = (node - 1) / 2)
-        heap[node] = heap[(node - 1) / 2];
-    heap[node] = prefix;
-}
+DEFINE_HEAP(worst, struct prefix, is_worse);
 
 bool topk_wants(const struct topk *topk, size_t key, float coefficient)
 {
     float score = rank_score(topk->rank, coefficient);
     return score > topk->threshold && score >= topk->least[key];
-}
-
-/* Room for one more prefix, where the heap is not full. */
-static void reserve(struct heap *heap, size_t t)
-{
-    enum { FIRST = 4 };
-    if (heap->held < heap->capacity)
-        return;
-    heap->capacity = heap->capacity > t / 2 ? t : heap->capacity ? 2 * heap->capacity : t < FIRST ? t : FIRST;
-    heap->prefix = grow_array(heap->prefix, heap->capacity, sizeof *heap->prefix);
 }
 
 void topk_offer(struct topk *topk, size_t key, float coefficient, uint64_t sentence, uint32_t position,
@@ -126,11 +100,11 @@ void topk_offer(struct topk *topk, size_t key, float coefficient, uint64_t sente
     prefix.text = *shared;
     prefix.text->references++;
     if (heap->held < topk->t) {
-        reserve(heap, topk->t);
-        sift_up(heap->prefix, heap->held++, prefix);
+        heap->prefix = reserve_at_most(heap->prefix, &heap->capacity, heap->held + 1, topk->t, sizeof prefix);
+        worst_push(heap->prefix, heap->held++, prefix);
     } else {
         topk_release(&heap->prefix[0].text);
-        sift_down(heap->prefix, topk->t, prefix);
+        worst_replace(heap->prefix, heap->held, prefix);
     }
     if (heap->held == topk->t)
         topk->least[key] = heap->prefix[0].score;

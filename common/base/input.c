@@ -57,6 +57,14 @@ bool input_exists(const char *path)
     return false;
 }
 
+bool input_exists_in(const char *folder, const char *name)
+{
+    char *path = format_string("%s/%s", folder, name);
+    bool exists = input_exists(path);
+    free(path);
+    return exists;
+}
+
 struct input *input_open(const char *path)
 {
     struct input *input = new_array(1, sizeof *input);
@@ -247,6 +255,23 @@ size_t input_read(struct input *input, void *buffer, size_t size)
     if (!more && input->form != FORM_ENDED)
         end(input);
     return got;
+}
+
+char *input_read_all(const char *path, const char *whose, size_t *length)
+{
+    enum { MAX_FILE_BYTES = 64 << 20, READ_BYTES = 1 << 16 };
+    struct input *input = input_open(path);
+    char *bytes = NULL;
+    size_t capacity = 0;
+    *length = 0;
+    for (size_t got = 1; got; *length += got) {
+        if (*length > MAX_FILE_BYTES)
+            die("%s: longer than %d MiB; this is no %s file", path, MAX_FILE_BYTES >> 20, whose);
+        bytes = reserve_array(bytes, &capacity, *length + READ_BYTES, 1);
+        got = input_read(input, bytes + *length, READ_BYTES);
+    }
+    input_close(input);
+    return bytes;
 }
 
 const char *input_name(const struct input *input)

@@ -9,10 +9,13 @@
 struct input;
 
 /*
- * Whether there is a file of this name. Only "no such file" is a no: when that cannot be
- * found out the program ends with a message, as what is optional must not be left out then.
+ * Whether there is a file of this name. Only "no such file" is a no, and errno then tells why: when that
+ * cannot be found out the program ends with a message, as what is optional must not be left out then.
  */
 bool input_exists(const char *path);
+
+/* The same for a file of a folder. */
+bool input_exists_in(const char *folder, const char *name);
 
 /* Opens path, or standard input for NULL. Ends the program when it cannot. */
 struct input *input_open(const char *path);
@@ -27,6 +30,12 @@ void input_expect(const struct input *input, const char *what);
  * is closed, so that nothing that comes of it has to wait for that.
  */
 size_t input_read(struct input *input, void *buffer, size_t size);
+
+/*
+ * All bytes of a small file, which the caller frees. One of more than 64 MiB ends the program;
+ * whose says what it cannot be then: "tokenizer's".
+ */
+char *input_read_all(const char *path, const char *whose, size_t *length);
 
 /* Path or "standard input", for messages. */
 const char *input_name(const struct input *input);

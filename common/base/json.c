@@ -1,8 +1,36 @@
 #include "base/json.h"
 
+#include "base/input.h"
 #include "base/messages.h"
 
 #include <stdarg.h>
+#include <stdlib.h>
+
+/* Each value but the first follows one of these signs; a few within strings do no harm. */
+static size_t count_values(const char *bytes, size_t length)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < length; i++)
+        count += bytes[i] == ',' || bytes[i] == '[' || bytes[i] == '{';
+    return count;
+}
+
+json_t *json_read_object(const char *path, const char *whose, const char *what)
+{
+    enum { MAX_VALUES = 1 << 22 }; /* parsed, a value takes many times the memory of its bytes */
+    json_error_t error;
+    size_t length;
+    char *bytes = input_read_all(path, whose, &length);
+    if (count_values(bytes, length) > MAX_VALUES)
+        die("%s: more than %d values; this is no %s file", path, MAX_VALUES, whose);
+    json_t *json = json_loadb(bytes, length, JSON_REJECT_DUPLICATES, &error);
+    if (!json)
+        die("%s: line %d: not a JSON object: %s", path, error.line, error.text);
+    if (!json_is_object(json))
+        die("%s: not a JSON object but a list; it must be %s", path, what);
+    free(bytes);
+    return json;
+}
 
 char *json_line(const json_t *json)
 {

@@ -1,4 +1,4 @@
-/* Making JSON, where all that can fail, for want of memory, ends the program. */
+/* JSON: reading files that are an object, and making it. All that can fail ends the program. */
 #ifndef FFKV_JSON_H
 #define FFKV_JSON_H
 
@@ -7,6 +7,14 @@
 
 /* JSON on one line, any value; 9 digits tell 32-bit floats apart. */
 #define JSON_LINE (JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(9))
+
+/*
+ * The object that a file consists of; the caller gives it up. The bytes, as input_read_all reads
+ * them, and the values are bounded. One beyond that, one that is no object, and one in which a
+ * name stands twice in an object end the program. For messages: whose file it is ("tokenizer's"),
+ * and what it must be.
+ */
+json_t *json_read_object(const char *path, const char *whose, const char *what);
 
 /* The text of it, which the caller frees. */
 char *json_line(const json_t *json);

@@ -159,6 +159,17 @@ void *reserve_array(void *array, size_t *capacity, size_t count, size_t size)
     return grow_array(array, *capacity, size);
 }
 
+void *reserve_at_most(void *array, size_t *capacity, size_t count, size_t most, size_t size)
+{
+    enum { FEW = 4 };
+    if (count <= *capacity)
+        return array;
+    size_t larger = *capacity > most / 2 ? most : *capacity ? 2 * *capacity : FEW;
+    larger = larger > most ? most : larger;
+    *capacity = larger < count ? count : larger;
+    return grow_array(array, *capacity, size);
+}
+
 size_t matrix_count(size_t rows, size_t columns)
 {
     if (columns && rows > SIZE_MAX / columns)
@@ -198,6 +209,13 @@ bool ends_with(const char *text, const char *ending)
 {
     size_t length = strlen(text), end_length = strlen(ending);
     return length >= end_length && !strcmp(text + length - end_length, ending);
+}
+
+bool is_listed(const char *text, const char *const *list)
+{
+    while (*list && strcmp(*list, text))
+        list++;
+    return *list;
 }
 
 void *new_aligned(size_t count, size_t size)

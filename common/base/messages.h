@@ -55,7 +55,13 @@ void *grow_array(void *array, size_t count, size_t size);
  */
 void *reserve_array(void *array, size_t *capacity, size_t count, size_t size);
 
-/* That doubling: at least count, which is more than capacity. */
+/*
+ * The same for one of many small arrays, with at most most items, of which count is no more:
+ * room grows from a few on, and not beyond that.
+ */
+void *reserve_at_most(void *array, size_t *capacity, size_t count, size_t most, size_t size);
+
+/* The doubling of reserve_array: at least count, which is more than capacity. */
 size_t larger_capacity(size_t capacity, size_t count);
 
 /* The count of a matrix: rows * columns. Ends the program when that overflows. */
@@ -68,6 +74,9 @@ char *format_string(const char *format, ...) __attribute__((format(printf, 1, 2)
 
 /* Whether text ends with ending. */
 bool ends_with(const char *text, const char *ending);
+
+/* Whether text is one of list, which NULL ends. */
+bool is_listed(const char *text, const char *const *list);
 
 /* Zeroed, 64-byte aligned: for the vector loops, and for tables of cache lines; free with free(). */
 void *new_aligned(size_t count, size_t size);

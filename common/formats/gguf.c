@@ -2,6 +2,7 @@
 
 #include "base/mapping.h"
 #include "base/messages.h"
+#include "base/order.h"
 #include "formats/quantized.h"
 #include "numeric/floats.h"
 
@@ -267,13 +268,9 @@ static void sort_by_name(const struct gguf *file, void *items, size_t count, siz
 
 static int by_begin(const void *a, const void *b)
 {
-    const struct tensor *const *first = a, *const *second = b;
-    size_t x = (*first)->begin, y = (*second)->begin;
-    if (x == y) { /* empty ones before others */
-        x = (*first)->bytes;
-        y = (*second)->bytes;
-    }
-    return x < y ? -1 : x > y;
+    const struct tensor *const *left = a, *const *right = b;
+    int order = compare_numbers((*left)->begin, (*right)->begin);
+    return order ? order : compare_numbers((*left)->bytes, (*right)->bytes); /* empty ones before others */
 }
 
 /* Checks that every tensor's data are aligned, within the file, and its own. */

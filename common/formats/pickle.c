@@ -78,13 +78,10 @@ static struct pickle_value *new_value(struct reader *reader, enum pickle_kind ki
     return value;
 }
 
-/* Appends to a growing array, doubling its room. */
+/* Appends to a growing array. */
 static void append(struct pickle_value ***items, size_t *count, size_t *room, struct pickle_value *value)
 {
-    if (*count == *room) {
-        *room = *room ? 2 * *room : 4;
-        *items = grow_array(*items, *room, sizeof **items);
-    }
+    *items = reserve_array(*items, room, *count + 1, sizeof **items);
     (*items)[(*count)++] = value;
 }
 

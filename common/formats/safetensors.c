@@ -2,6 +2,7 @@
 
 #include "base/mapping.h"
 #include "base/messages.h"
+#include "base/order.h"
 #include "numeric/floats.h"
 
 #include <math.h>
@@ -46,9 +47,8 @@ static size_t type_size(const char *type)
 static int by_begin(const void *a, const void *b)
 {
     const struct extent *left = a, *right = b;
-    if (left->begin != right->begin)
-        return left->begin < right->begin ? -1 : 1;
-    return left->end < right->end ? -1 : left->end > right->end;
+    int order = compare_numbers(left->begin, right->begin);
+    return order ? order : compare_numbers(left->end, right->end);
 }
 
 /* Checks one header entry: type, shape, and that its data have just that size. */

@@ -1,12 +1,14 @@
 #include "model/model.h"
 
 #include "base/input.h"
+#include "base/json.h"
 #include "base/messages.h"
 #include "model/checksums.h"
 #include "model/families.h"
 #include "model/gguf_config.h"
 #include "model/weights.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -361,12 +363,10 @@ struct model_config model_config_read(const char *path)
         return read_gguf_config(path);
     refuse_adapter(path);
     char *name = format_string("%s/config.json", path);
-    json_error_t error;
-    json_t *json = json_load_file(name, JSON_REJECT_DUPLICATES, &error);
-    if (!json && error.line < 0)
-        die("%s: %s; --model takes a model directory or a GGUF file", name, error.text);
-    if (!json_is_object(json))
-        die("%s: line %d: not a JSON object: %s", name, error.line, json ? "another value" : error.text);
+    if (!input_exists(name))
+        die("%s: unable to open %s: %s; --model takes a model directory or a GGUF file", name, name,
+            strerror(errno));
+    json_t *json = json_read_object(name, "model's", "a model's settings: {\"model_type\": \"gpt2\"}");
     checksums_check_file(path, "config.json");
     struct model_config config = config_parse(path, json, name);
     free(name);

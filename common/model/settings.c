@@ -121,14 +121,6 @@ void settings_must_be(const struct settings *settings, const struct known_settin
     }
 }
 
-static bool is_on(const char *key, const char *const *list)
-{
-    for (; *list; list++)
-        if (!strcmp(*list, key))
-            return true;
-    return false;
-}
-
 /* Whether the value asks for nothing, whatever its key means. */
 static bool is_neutral(const json_t *value)
 {
@@ -159,7 +151,7 @@ void settings_refuse_unread(const struct settings *settings, const char *const *
     json_object_foreach(settings->json, key, value) {
         bool known = json_object_get(settings->read, key) || is_neutral(value);
         for (size_t i = 0; !known && ignored[i]; i++)
-            known = is_on(key, ignored[i]);
+            known = is_listed(key, ignored[i]);
         if (!known)
             die("%s: '%s%s' is not known, and may change what the model computes; if it does not, take it out"
                 " of the file", settings->name, settings->part, key);

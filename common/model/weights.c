@@ -63,11 +63,8 @@ static void add_file(struct weights *weights, const char *name)
 /* The files of an index, "weight_map": {tensor: file}. */
 static void add_index(struct weights *weights, const char *index_path)
 {
-    json_error_t error;
-    json_t *index = json_load_file(index_path, JSON_REJECT_DUPLICATES, &error), *file;
+    json_t *index = json_read_object(index_path, "model's", "an index: {\"weight_map\": {...}}"), *file;
     const char *tensor;
-    if (!index)
-        die("%s: line %d: %s", index_path, error.line, error.text);
     weights->index = json_incref(json_object_get(index, "weight_map"));
     if (!json_is_object(weights->index) || json_object_size(weights->index) == 0)
         die("%s: there is no 'weight_map'", index_path);
@@ -80,21 +77,13 @@ static void add_index(struct weights *weights, const char *index_path)
     json_decref(index);
 }
 
-static bool is_there(const char *directory, const char *name)
-{
-    char *path = format_string("%s/%s", directory, name);
-    bool there = input_exists(path);
-    free(path);
-    return there;
-}
-
 /* Ends the program for a directory that has its weights in another form. */
 static void refuse_other_forms(const char *directory)
 {
     static const char *const names[] = {"pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5",
                                         "flax_model.msgpack", "consolidated.00.pth", NULL};
     for (size_t i = 0; names[i]; i++)
-        if (is_there(directory, names[i]))
+        if (input_exists_in(directory, names[i]))
             die("%s: has its weights in %s, not in model.safetensors; load it with transformers and save it"
                 " again: AutoModelForCausalLM.from_pretrained(\"%s\").save_pretrained(\"NEW\")", directory, names[i],
                 directory);
@@ -124,9 +113,9 @@ struct weights *weights_open(const char *path)
     }
     weights->directory = copy_string(path);
     char *index_path = format_string("%s/%s", path, index_name);
-    if (is_there(path, index_name))
+    if (input_exists_in(path, index_name))
         add_index(weights, index_path);
-    else if (!is_there(path, name))
+    else if (!input_exists_in(path, name))
         refuse_other_forms(path);
     if (!weights->index)
         add_file(weights, name);

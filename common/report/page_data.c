@@ -35,10 +35,7 @@ void page_data_write(const char *folder, const char *name, json_t *data)
 
 static void numbers_add(struct numbers *numbers, const char *number, size_t length)
 {
-    if (numbers->length + length + 1 >= numbers->capacity) {
-        numbers->capacity = 2 * numbers->capacity + length + 64;
-        numbers->text = grow_array(numbers->text, numbers->capacity, 1);
-    }
+    numbers->text = reserve_array(numbers->text, &numbers->capacity, numbers->length + length + 1, 1);
     if (numbers->length)
         numbers->text[numbers->length++] = ' ';
     memcpy(numbers->text + numbers->length, number, length);

@@ -1,5 +1,6 @@
 #include "report/postings.h"
 
+#include "base/heap.h"
 #include "base/messages.h"
 
 #include <stdbool.h>
@@ -26,42 +27,18 @@ static bool is_weaker(const struct posting *a, const struct posting *b)
     return a->layer != b->layer ? a->layer > b->layer : a->cell > b->cell;
 }
 
-static void swap(struct posting *a, struct posting *b)
-{
-    struct posting kept = *a;
-    *a = *b;
-    *b = kept;
-}
-
-static void sift_up(struct posting *heap, size_t place)
-{
-    for (; place && is_weaker(&heap[place], &heap[(place - 1) / 2]); place = (place - 1) / 2)
-        swap(&heap[place], &heap[(place - 1) / 2]);
-}
-
-static void sift_down(struct posting *heap, size_t count)
-{
-    for (size_t place = 0, child; (child = 2 * place + 1) < count; place = child) {
-        if (child + 1 < count && is_weaker(&heap[child + 1], &heap[child]))
-            child++;
-        if (!is_weaker(&heap[child], &heap[place]))
-            return;
-        swap(&heap[child], &heap[place]);
-    }
-}
+DEFINE_HEAP(weakest, struct posting, is_weaker);
 
 void postings_offer(struct postings *postings, uint32_t token, struct posting posting)
 {
     struct token_postings *list = &postings->token[token];
     list->total++;
     if (list->count < postings->most) {
-        if ((list->count & (list->count - 1)) == 0) /* the capacity is a power of 2 */
-            list->kept = grow_array(list->kept, list->count ? 2 * list->count : 1, sizeof *list->kept);
-        list->kept[list->count] = posting;
-        sift_up(list->kept, list->count++);
+        list->kept = reserve_at_most(list->kept, &list->capacity, list->count + 1, postings->most,
+                                     sizeof posting);
+        weakest_push(list->kept, list->count++, posting);
     } else if (is_weaker(&list->kept[0], &posting)) {
-        list->kept[0] = posting;
-        sift_down(list->kept, list->count);
+        weakest_replace(list->kept, list->count, posting);
     }
 }
 

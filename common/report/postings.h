@@ -17,6 +17,7 @@ struct postings {
     struct token_postings {
         size_t total;          /* memories offered */
         size_t count;          /* of them kept: the most, at the most */
+        size_t capacity;       /* of kept */
         struct posting *kept;  /* a heap, the weakest first, until postings_sort */
     } *token;                  /* vocabulary */
     size_t vocabulary, most;

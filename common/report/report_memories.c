@@ -52,10 +52,8 @@ static struct piece_tokens piece_tokens_new(size_t vocabulary)
 static uint32_t place_of(struct report_memories *memories, struct piece_tokens *tokens, uint32_t token)
 {
     if (tokens->place[token] == NOT_IN_PIECE) {
-        if (tokens->count == tokens->capacity) {
-            tokens->capacity = tokens->capacity ? 2 * tokens->capacity : 1024;
-            tokens->listed = grow_array(tokens->listed, tokens->capacity, sizeof *tokens->listed);
-        }
+        tokens->listed = reserve_array(tokens->listed, &tokens->capacity, tokens->count + 1,
+                                       sizeof *tokens->listed);
         tokens->listed[tokens->count++] = token;
         tokens->place[token] = (uint32_t)tokens->count;
         json_add(tokens->texts, token_texts_json(&memories->texts, token));

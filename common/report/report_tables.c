@@ -141,8 +141,7 @@ static void take_keyed_row(const struct csv_row *row, void *data)
     }
     if (reading->its_model != NO_COLUMN && strcmp(row->field[reading->its_model], reading->model))
         csv_fail(row, "about model '%s', but the triggers are those of %s", row->field[reading->its_model], reading->model);
-    if ((rows->count & (rows->count - 1)) == 0) /* the capacity is a power of 2 */
-        rows->row = grow_array(rows->row, rows->count ? 2 * rows->count : 1, sizeof *rows->row);
+    rows->row = reserve_array(rows->row, &rows->capacity, rows->count + 1, sizeof *rows->row);
     rows->row[rows->count] = (struct keyed_row){number_in(row, reading->layer, 1) - 1,
                                                 number_in(row, reading->cell, 0), rows->count, fields_json(row)};
     rows->count++;

@@ -32,6 +32,7 @@ struct keyed_rows {
         json_t *fields;     /* as many texts as there are columns */
     } *row;
     size_t count, next;     /* next: the first that was not taken */
+    size_t capacity;        /* of row */
 };
 
 /*

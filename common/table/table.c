@@ -3,6 +3,7 @@
 #include "base/messages.h"
 #include "base/output.h"
 #include "table/csv_cell.h"
+#include "table/layer_number.h"
 
 #include <csv.h>
 #include <math.h>
@@ -42,7 +43,7 @@ void table_number(struct table *table, uint64_t number)
 
 void table_layer(struct table *table, size_t layer)
 {
-    table_number(table, layer + 1);
+    table_number(table, layer_shown(layer));
 }
 
 void table_real(struct table *table, double real)

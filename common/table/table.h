@@ -15,7 +15,7 @@ struct table *table_open(const char *path, const char *const *columns);
 
 /* The next field of a row; after the last column the next row begins. */
 void table_number(struct table *table, uint64_t number);
-void table_layer(struct table *table, size_t layer); /* from 0, in tables from 1 */
+void table_layer(struct table *table, size_t layer); /* as layer_shown */
 void table_real(struct table *table, double real); /* NaN, "not defined", is an empty field */
 void table_text(struct table *table, const char *text);
 void table_own_text(struct table *table, char *text); /* which it frees */

@@ -43,8 +43,7 @@ static void take_row(const struct csv_row *from, void *data)
         take_columns(reading, from);
         return;
     }
-    if ((table->count & (table->count - 1)) == 0) /* the capacity is a power of 2 */
-        table->row = grow_array(table->row, table->count ? 2 * table->count : 1, sizeof *table->row);
+    table->row = reserve_array(table->row, &table->capacity, table->count + 1, sizeof *table->row);
     struct table_row *row = &table->row[table->count++];
     row->line = from->line;
     row->field = new_array(table->columns, sizeof *row->field);

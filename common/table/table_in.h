@@ -14,6 +14,7 @@ struct table_in {
     char *name;    /* of the file, for messages */
     struct table_row *row;
     size_t count, columns; /* rows; columns wanted */
+    size_t capacity;       /* of row */
 };
 
 /*

@@ -1,6 +1,7 @@
 #include "text/added.h"
 
 #include "base/messages.h"
+#include "base/order.h"
 #include "text/pattern.h"
 
 #include <stdlib.h>
@@ -24,7 +25,7 @@ static int by_text(const void *a, const void *b)
     const struct span *right = &((const struct added_token *)b)->text;
     size_t shorter = left->length < right->length ? left->length : right->length;
     int order = memcmp(left->bytes, right->bytes, shorter);
-    return order ? order : left->length < right->length ? -1 : left->length > right->length;
+    return order ? order : compare_numbers(left->length, right->length);
 }
 
 struct added_set *added_new(const struct added_token *tokens, size_t count, const char *where)

@@ -1,6 +1,9 @@
 #include "text/bpe.h"
 
+#include "base/heap.h"
+#include "base/memory_text.h"
 #include "base/messages.h"
+#include "base/order.h"
 #include "text/normalize.h"
 
 #include <stdio.h>
@@ -300,10 +303,7 @@ static void set_merges(struct bpe *bpe, const struct bpe_parts *parts)
         struct merge merge = {merge_part(bpe, i, left, "left side"), merge_part(bpe, i, right, "right side"),
                               (uint32_t)i, 0};
         struct span joined = {NULL, left.length + right.length};
-        if (joined.length > capacity) {
-            capacity = 2 * joined.length;
-            both = grow_array(both, capacity, 1);
-        }
+        both = reserve_array(both, &capacity, joined.length, 1);
         memcpy(both, left.bytes, left.length);
         memcpy(both + left.length, right.bytes, right.length);
         joined.bytes = both;
@@ -355,8 +355,7 @@ static void hash_span(struct hash *hash, struct span text)
 
 static int by_id(const void *a, const void *b)
 {
-    uint32_t left = ((const struct added_token *)a)->id, right = ((const struct added_token *)b)->id;
-    return left < right ? -1 : left > right;
+    return compare_numbers(((const struct added_token *)a)->id, ((const struct added_token *)b)->id);
 }
 
 static void hash_added(struct hash *hash, const struct bpe_parts *parts)
@@ -441,10 +440,8 @@ struct encoding {
 
 static uint32_t *add_tokens(struct encoding *encoding, size_t count)
 {
-    if (count >= *encoding->capacity - encoding->count) { /* never full: there is an array, for no tokens too */
-        *encoding->capacity = 2 * (encoding->count + count) + 64;
-        *encoding->tokens = grow_array(*encoding->tokens, *encoding->capacity, sizeof **encoding->tokens);
-    }
+    size_t room = encoding->count + count + 1; /* never full: there is an array, for no tokens too */
+    *encoding->tokens = reserve_array(*encoding->tokens, encoding->capacity, room, sizeof **encoding->tokens);
     encoding->count += count;
     return *encoding->tokens + encoding->count - count;
 }
@@ -454,34 +451,7 @@ static bool goes_before(const struct candidate *left, const struct candidate *ri
     return left->rank != right->rank ? left->rank < right->rank : left->place < right->place;
 }
 
-static void heap_push(struct bpe *bpe, struct candidate candidate)
-{
-    if (bpe->heap_count == bpe->heap_capacity) {
-        bpe->heap_capacity = 2 * bpe->heap_capacity + 64;
-        bpe->heap = grow_array(bpe->heap, bpe->heap_capacity, sizeof *bpe->heap);
-    }
-    struct candidate *heap = bpe->heap;
-    size_t i = bpe->heap_count++;
-    for (; i && goes_before(&candidate, &heap[(i - 1) / 2]); i = (i - 1) / 2)
-        heap[i] = heap[(i - 1) / 2];
-    heap[i] = candidate;
-}
-
-static struct candidate heap_pop(struct bpe *bpe)
-{
-    struct candidate *heap = bpe->heap;
-    size_t count = --bpe->heap_count;
-    struct candidate top = heap[0], last = heap[count];
-    size_t i = 0;
-    for (size_t child; (child = 2 * i + 1) < count; i = child) {
-        child += child + 1 < count && goes_before(&heap[child + 1], &heap[child]);
-        if (!goes_before(&heap[child], &last))
-            break;
-        heap[i] = heap[child];
-    }
-    heap[i] = last;
-    return top;
-}
+DEFINE_HEAP(candidate, struct candidate, goes_before);
 
 /* Offers the pair that begins at this place, when there is a merge for it. */
 static void offer_pair(struct bpe *bpe, uint32_t place)
@@ -489,8 +459,10 @@ static void offer_pair(struct bpe *bpe, uint32_t place)
     const struct symbol *symbol = &bpe->symbols[place];
     const struct merge *merge = symbol->next == NOWHERE ? NULL
                               : find_merge(bpe, symbol->token, bpe->symbols[symbol->next].token);
-    if (merge)
-        heap_push(bpe, (struct candidate){merge->rank, place, merge->token});
+    if (!merge)
+        return;
+    bpe->heap = reserve_array(bpe->heap, &bpe->heap_capacity, bpe->heap_count + 1, sizeof *bpe->heap);
+    candidate_push(bpe->heap, bpe->heap_count++, (struct candidate){merge->rank, place, merge->token});
 }
 
 /* One symbol a byte; bytes without a token become the unknown one or nothing. Returns how many. */
@@ -498,10 +470,7 @@ static uint32_t first_symbols(struct bpe *bpe, struct span word)
 {
     uint32_t count = 0;
     bool after_unknown = false;
-    if (word.length > bpe->symbol_capacity) {
-        bpe->symbol_capacity = word.length + word.length / 4;
-        bpe->symbols = grow_array(bpe->symbols, bpe->symbol_capacity, sizeof *bpe->symbols);
-    }
+    bpe->symbols = reserve_array(bpe->symbols, &bpe->symbol_capacity, word.length, sizeof *bpe->symbols);
     for (size_t i = 0; i < word.length; i++) {
         uint32_t token = bpe->byte_token[(unsigned char)word.bytes[i]];
         bool is_unknown = token == BPE_NO_TOKEN;
@@ -535,7 +504,7 @@ static void merge_symbols(struct bpe *bpe, uint32_t symbols)
     for (uint32_t i = 0; i < symbols; i++)
         offer_pair(bpe, i);
     while (bpe->heap_count) {
-        struct candidate top = heap_pop(bpe);
+        struct candidate top = candidate_pop(bpe->heap, bpe->heap_count--);
         const struct symbol *left = &bpe->symbols[top.place];
         if (left->token == BPE_NO_TOKEN || left->next == NOWHERE)
             continue;
@@ -685,26 +654,12 @@ static void write_bytes(FILE *out, struct span text)
         }
 }
 
-static FILE *open_text(char **text, size_t *length)
-{
-    FILE *out = open_memstream(text, length);
-    if (!out)
-        die("out of memory");
-    return out;
-}
-
-static void close_text(FILE *out)
-{
-    if (ferror(out) || fclose(out) != 0)
-        die("out of memory");
-}
-
 /* The bytes with \xNN for what is not UTF-8; the caller frees it. */
 static char *escape(struct span bytes)
 {
     char *text = NULL;
     size_t length = 0;
-    FILE *out = open_text(&text, &length);
+    FILE *out = memory_text_open(&text, &length);
     for (size_t at = 0; at < bytes.length;) {
         size_t start = at;
         UChar32 character;
@@ -714,7 +669,7 @@ static char *escape(struct span bytes)
         for (; character <= 0 && start < at; start++)
             fprintf(out, "\\x%02X", (unsigned char)bytes.bytes[start]);
     }
-    close_text(out);
+    memory_text_close(out);
     return text;
 }
 
@@ -722,14 +677,14 @@ char *bpe_text(const struct bpe *bpe, const uint32_t *tokens, size_t count)
 {
     char *bytes = NULL;
     size_t length = 0;
-    FILE *out = open_text(&bytes, &length);
+    FILE *out = memory_text_open(&bytes, &length);
     for (size_t i = 0; i < count; i++) {
         if (tokens[i] < bpe->size && bpe->tokens[tokens[i]].bytes)
             write_bytes(out, bpe->tokens[tokens[i]]);
         else
             fprintf(out, "<token %u>", tokens[i]);
     }
-    close_text(out);
+    memory_text_close(out);
     char *text = escape((struct span){bytes, length});
     free(bytes);
     return text;

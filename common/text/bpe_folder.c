@@ -8,6 +8,7 @@
 #include "base/input.h"
 #include "base/json.h"
 #include "base/messages.h"
+#include "base/order.h"
 #include "model/checksums.h"
 #include "model/families.h"
 
@@ -74,7 +75,7 @@ static char *find_file(const char *folder, const char *name)
 static json_t *read_settings(const char *folder, const char *name, const char *what, char **path)
 {
     *path = find_file(folder, name);
-    return *path ? read_json_object(*path, what) : json_make("{}");
+    return *path ? json_read_object(*path, "tokenizer's", what) : json_make("{}");
 }
 
 static struct place in_settings(const struct folder *folder)
@@ -113,7 +114,7 @@ static void find_class(struct folder *folder, const char *model_type)
         if (folder->class->specials[i])
             json_put(folder->standard, special_names[i], json_string(folder->class->specials[i]));
     bool is_llama = !strcmp(folder->class_name, "LlamaTokenizer"); /* where tokenizer.json is byte-level */
-    if (!folder->class && !is_llama && !is_known(folder->class_name, plain_classes))
+    if (!folder->class && !is_llama && !is_listed(folder->class_name, plain_classes))
         die("%s: tokenizer_class '%s' is not known to this program; GPT2Tokenizer, GPTNeoXTokenizer, "
             "Qwen2Tokenizer, and for tokenizer.json as it is PreTrainedTokenizerFast are", stated == name && folder->settings_path
             ? folder->settings_path : folder->path, name);
@@ -302,10 +303,8 @@ static void add_token(struct folder *folder, struct place place, struct added_to
         *known = token;
         return;
     }
-    if (folder->count == folder->capacity) {
-        folder->capacity = 2 * folder->capacity + 64;
-        folder->tokens = grow_array(folder->tokens, folder->capacity, sizeof *folder->tokens);
-    }
+    folder->tokens = reserve_array(folder->tokens, &folder->capacity, folder->count + 1,
+                                   sizeof *folder->tokens);
     if (json_object_set_new(folder->index, token.text.bytes, json_integer((json_int_t)folder->count)) != 0)
         die("out of memory");
     folder->tokens[folder->count++] = token;
@@ -322,9 +321,8 @@ struct found_token {
 static int by_id(const void *a, const void *b)
 {
     const struct found_token *left = a, *right = b;
-    if (left->token.id != right->token.id)
-        return left->token.id < right->token.id ? -1 : 1;
-    return left->order < right->order ? -1 : left->order > right->order;
+    int order = compare_numbers(left->token.id, right->token.id);
+    return order ? order : compare_numbers(left->order, right->order);
 }
 
 static uint32_t checked_id(struct place place, const char *text, json_int_t id)
@@ -432,7 +430,7 @@ static void add_special(struct folder *folder, struct place place, const json_t 
 static bool is_own_special(const char *name)
 {
     const char *end = strrchr(name, '_');
-    return end && !strcmp(end, "_token") && !is_known(name, special_names);
+    return end && !strcmp(end, "_token") && !is_listed(name, special_names);
 }
 
 /* Special tokens by names that a model has for itself: NAME_token, or in an object extra_special_tokens. */
@@ -494,7 +492,7 @@ static const char *const known_lists[] = {"additional_special_tokens", "extra_sp
 
 static bool is_special_name(const char *name, const json_t *value)
 {
-    return (is_known(name, special_names) || is_own_special(name))
+    return (is_listed(name, special_names) || is_own_special(name))
         && (is_nothing(value) || json_is_string(value) || json_is_object(value));
 }
 
@@ -503,14 +501,14 @@ static void check_settings(const struct folder *folder)
     const char *name;
     json_t *value;
     json_object_foreach(folder->settings, name, value) {
-        if (is_known(name, unwanted_settings) && (is_nothing(value) || json_is_false(value)))
+        if (is_listed(name, unwanted_settings) && (is_nothing(value) || json_is_false(value)))
             continue;
-        if (!is_known(name, known_settings) && !is_special_name(name, value))
+        if (!is_listed(name, known_settings) && !is_special_name(name, value))
             die("%s: this program does not know what the setting '%s' does to the tokens of a text",
                 folder->settings_path, name);
     }
     json_object_foreach(folder->specials, name, value)
-        if (!is_known(name, known_lists) && !is_special_name(name, value))
+        if (!is_listed(name, known_lists) && !is_special_name(name, value))
             die("%s: '%s' is no name of a special token, or its value none", folder->specials_path, name);
 }
 

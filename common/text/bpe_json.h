@@ -1,6 +1,6 @@
 /*
- * JSON files that tokenizers come in: bounded before they are parsed, and their members checked.
- * Whatever is not as it should be ends the program, with the file and the part of it.
+ * Members of the JSON that tokenizers come in. Whatever is not as it should be ends the program,
+ * with the file and the part of it.
  */
 #ifndef FFKV_BPE_JSON_H
 #define FFKV_BPE_JSON_H
@@ -15,12 +15,6 @@ struct place {
     const char *path, *part;
 };
 
-/* The bytes of a tokenizer's file; the caller frees them. */
-struct span read_whole_file(const char *path);
-
-/* The object that a file consists of; what tells what it has, for messages. */
-json_t *read_json_object(const char *path, const char *what);
-
 /* No value, or null. */
 bool is_nothing(const json_t *value);
 
@@ -34,9 +28,6 @@ const char *member_text(struct place place, const json_t *object, const char *na
 
 /* The member "type", which must be there. */
 const char *member_type(struct place place, const json_t *object);
-
-/* Whether the name is one of names, which NULL ends. */
-bool is_known(const char *name, const char *const *names);
 
 /* Ends the program when the object has a member that is not in names, which NULL ends. */
 void check_members(struct place place, json_t *object, const char *const *names);

@@ -1,5 +1,6 @@
 /* Tokenizers from files: each reader brings what it finds into struct bpe_parts. */
 #include "base/input.h"
+#include "base/json.h"
 #include "base/messages.h"
 #include "text/bpe.h"
 #include "text/bpe_source.h"
@@ -303,7 +304,8 @@ void bpe_source_json(struct bpe_source *source, const char *path)
 {
     static const char *const members[] = {"version", "truncation", "padding", "added_tokens", "normalizer",
                                           "pre_tokenizer", "post_processor", "decoder", "model", NULL};
-    json_t *file = read_json_object(path, "a tokenizer of the tokenizers library"), *model = json_object_get(file, "model");
+    json_t *file = json_read_object(path, "tokenizer's", "a tokenizer of the tokenizers library");
+    json_t *model = json_object_get(file, "model");
     struct place place = {path, "tokenizer"};
     bool byte_level = false;
     *source = (struct bpe_source){.parts = {.path = path, .pretokenizer = pretokenizer_new()}, .json = file};
@@ -399,9 +401,9 @@ void bpe_source_vocabulary(struct bpe_source *source, const char *vocabulary, co
 {
     struct place place = {vocabulary, "vocabulary"};
     struct bpe_parts *parts = &source->parts;
-    json_t *json = read_json_object(vocabulary, "tokens and their ids: {\"the\": 5}");
-    *source = (struct bpe_source){.parts = {.path = vocabulary}, .json = json, .vocabulary = json,
-                                  .merges_text = read_whole_file(merges)};
+    json_t *json = json_read_object(vocabulary, "tokenizer's", "tokens and their ids: {\"the\": 5}");
+    *source = (struct bpe_source){.parts = {.path = vocabulary}, .json = json, .vocabulary = json};
+    source->merges_text.bytes = input_read_all(merges, "tokenizer's", &source->merges_text.length);
     parts->tokens = read_vocabulary(place, json, &parts->token_count);
     parts->merges = (const struct span (*)[2])merges_of_lines(merges, source->merges_text, &parts->merge_count);
 }

@@ -110,15 +110,14 @@ uint32_t dictionary_find(const struct dictionary *dictionary, const char *word, 
 
 char *dictionary_text(const struct dictionary *dictionary, const uint32_t *tokens, size_t count)
 {
-    size_t length = 0, capacity = 64;
-    char *text = grow_array(NULL, capacity, 1);
+    size_t length = 0, capacity = 0;
+    char *text = reserve_array(NULL, &capacity, 1, 1);
     for (size_t i = 0; i < count; i++) {
         char number[32];
         snprintf(number, sizeof number, "<token %u>", tokens[i]);
         const char *word = tokens[i] < dictionary->size ? dictionary->words[tokens[i]] : number;
         size_t word_length = strlen(word);
-        while (length + word_length + 2 > capacity)
-            text = grow_array(text, capacity *= 2, 1);
+        text = reserve_array(text, &capacity, length + word_length + 2, 1);
         if (i)
             text[length++] = ' ';
         memcpy(text + length, word, word_length);

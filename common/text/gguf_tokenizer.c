@@ -29,13 +29,6 @@ static int32_t *as_types(int64_t *numbers, size_t count, const char *path)
     return types;
 }
 
-static bool is_one_of(const char *key, const char *const *keys)
-{
-    while (*keys && strcmp(*keys, key))
-        keys++;
-    return *keys;
-}
-
 /*
  * Ends the program when the file says more of its tokenizer than is known here. Known beside what is read:
  * the ids of special tokens, whether BOS and the like are wanted, chats, and scores, which byte-level BPE
@@ -52,10 +45,10 @@ static void check_tokenizer_keys(const struct gguf *file, const char *path)
                                       "tokenizer.ggml.escape_whitespaces", NULL};
     for (size_t i = 0; i < gguf_keys(file); i++) {
         const char *key = gguf_key(file, i);
-        if (strncmp(key, prefix, sizeof prefix - 1) || is_one_of(key, known) || ends_with(key, "_token_id")
+        if (strncmp(key, prefix, sizeof prefix - 1) || is_listed(key, known) || ends_with(key, "_token_id")
             || ends_with(key, "_token_ids") || !strncmp(key, chats, sizeof chats - 1))
             continue;
-        if (!is_one_of(key, off))
+        if (!is_listed(key, off))
             die("%s: this program does not know what %s does to the tokens of a text", path, key);
         if (gguf_bool(file, key))
             die("%s: %s is true; this program knows byte-level BPE without it only", path, key);

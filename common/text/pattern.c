@@ -2,6 +2,7 @@
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 
+#include "base/memory_text.h"
 #include "base/messages.h"
 
 #include <ctype.h>
@@ -297,17 +298,15 @@ static char *translate(const char *expression, const char *where, bool ascii)
 {
     char *text = NULL;
     size_t size = 0;
-    struct translation translation = {expression, expression, where, ascii, open_memstream(&text, &size), 0, 0};
+    FILE *out = memory_text_open(&text, &size);
+    struct translation translation = {expression, expression, where, ascii, out, 0, 0};
     if (strlen(expression) > MAX_EXPRESSION)
         die("%s: an expression of %zu bytes; tokenizers have no such ones", where, strlen(expression));
-    if (!translation.out)
-        die("out of memory");
     while (*translation.at)
         translate_next(&translation);
     if (translation.depth)
         refuse(&translation, "( without )");
-    if (fclose(translation.out) != 0)
-        die("out of memory");
+    memory_text_close(translation.out);
     return text;
 }
 

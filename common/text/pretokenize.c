@@ -200,10 +200,8 @@ static struct span prefix_space(struct pretokenizer *pretokenizer, struct span p
 {
     if (piece.bytes[0] == ' ')
         return piece;
-    if (pretokenizer->prefixed_capacity < piece.length + 1) {
-        pretokenizer->prefixed_capacity = 2 * piece.length + 64;
-        pretokenizer->prefixed = grow_array(pretokenizer->prefixed, pretokenizer->prefixed_capacity, 1);
-    }
+    pretokenizer->prefixed = reserve_array(pretokenizer->prefixed, &pretokenizer->prefixed_capacity,
+                                           piece.length + 1, 1);
     pretokenizer->prefixed[0] = ' ';
     memcpy(pretokenizer->prefixed + 1, piece.bytes, piece.length);
     return (struct span){pretokenizer->prefixed, piece.length + 1};

@@ -2,6 +2,7 @@
 
 #include "base/hash_table.h"
 #include "base/messages.h"
+#include "base/order.h"
 #include "text/text.h"
 
 #include <stdlib.h>
@@ -78,9 +79,8 @@ struct counted {
 static int most_frequent_first(const void *a, const void *b)
 {
     const struct counted *left = a, *right = b;
-    if (left->count != right->count)
-        return left->count > right->count ? -1 : 1;
-    return left->token < right->token ? -1 : left->token > right->token;
+    int order = compare_numbers(right->count, left->count);
+    return order ? order : compare_numbers(left->token, right->token);
 }
 
 bool *frequent_tokens(const uint64_t *token_counts, size_t vocabulary, size_t count)

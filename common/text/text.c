@@ -43,10 +43,7 @@ struct text_reader {
 
 static void append(struct buffer *buffer, const char *bytes, size_t length)
 {
-    if (length > buffer->capacity - buffer->length) {
-        buffer->capacity = 2 * (buffer->length + length);
-        buffer->bytes = grow_array(buffer->bytes, buffer->capacity, 1);
-    }
+    buffer->bytes = reserve_array(buffer->bytes, &buffer->capacity, buffer->length + length, 1);
     if (length)
         memcpy(buffer->bytes + buffer->length, bytes, length);
     buffer->length += length;
@@ -454,10 +451,7 @@ bool text_next(struct text_reader *reader, struct span *sentence)
 
 static void add_word(struct text_reader *reader, size_t *count, struct span word)
 {
-    if (*count == reader->word_capacity) {
-        reader->word_capacity = reader->word_capacity ? 2 * reader->word_capacity : 64;
-        reader->word = grow_array(reader->word, reader->word_capacity, sizeof *reader->word);
-    }
+    reader->word = reserve_array(reader->word, &reader->word_capacity, *count + 1, sizeof *reader->word);
     reader->word[(*count)++] = word;
 }
 

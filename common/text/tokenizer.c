@@ -22,20 +22,12 @@ struct tokenizer {
 
 /* ---- where it is read from ---- */
 
-static bool has_file(const struct model_config *config, const char *name)
-{
-    char *path = format_string("%s/%s", config->path, name);
-    bool found = input_exists(path);
-    free(path);
-    return found;
-}
-
 /* The folder has no byte-level BPE: it is to have words, unless it has another kind of tokenizer or none. */
 static void check_words(const struct model_config *config)
 {
-    if (has_file(config, "dict.txt"))
+    if (input_exists_in(config->path, "dict.txt"))
         return;
-    if (has_file(config, "tokenizer.model"))
+    if (input_exists_in(config->path, "tokenizer.model"))
         die("%s: tokenizer.model, of SentencePiece or tiktoken, is not read by this program, which knows byte-level BPE "
             "and lists of words; where it is byte-level BPE, transformers' save_pretrained writes it as tokenizer.json",
             config->path);
@@ -80,10 +72,7 @@ size_t tokenizer_encode(struct tokenizer *tokenizer, struct text_reader *reader,
         return bpe_encode(tokenizer->bpe, text_strip(sentence), tokens, capacity);
     size_t count;
     const struct span *words = text_words(reader, sentence, &count);
-    if (count > *capacity) {
-        *capacity = 2 * count;
-        *tokens = grow_array(*tokens, *capacity, sizeof **tokens);
-    }
+    *tokens = reserve_array(*tokens, capacity, count, sizeof **tokens);
     for (size_t i = 0; i < count; i++)
         (*tokens)[i] = dictionary_find(tokenizer->dictionary, words[i].bytes, words[i].length);
     return count;
