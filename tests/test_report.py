@@ -81,7 +81,7 @@ def sentences():
 def triggers(bin, place):
     model = place / "model"
     corpus = "".join(" ".join("other" if token == 3 else word(token) for token in tokens) + "\n" for tokens in sentences())
-    return pipeline(bin, ["tokenize", "-m", model, "--name", "made"], ["forward-dump", "-m", model], ["topk-keys", "-t", 8, "--threshold", 2],
+    return pipeline(bin, ["tokenize", "-m", model, "--name", "made"], ["forward-dump", "-m", model], ["topk-keys", "-t", 8, "--threshold", 2, "--following", 3],
                     ["project-values", "-m", model, "-k", 4, "--bottoms", 3], stdin=corpus.encode())
 
 
@@ -134,6 +134,13 @@ def prefixes(key):
     return [part.tolist() for part in np.split(key["prefix"], np.cumsum(key["position"])[:-1])] if len(key["coef"]) else []
 
 
+def behind_next(key, i):
+    """The tokens behind the next one of a trigger, of which the sentences tell."""
+    tokens = sentences()[key["sentence"][i]]
+    assert tokens[:key["position"][i]] == prefixes(key)[i]
+    return tokens[key["position"][i] + 1:][:3]
+
+
 def visible(token):
     """The word, as the page shows it: what turns text around is a number."""
     return known_word(token).replace("\u202e", "\\u202e").replace("\u2066", "\\u2066")
@@ -159,11 +166,12 @@ def test_memories_are_the_streams(report, keys, noted):
         memory, tokens = found[key["layer"] + 1, key["cell"]]
         count = min(TOP, len(key["coef"]))
         assert len(memory["triggers"]) == count
-        for i, (coefficient, sentence, following, rank, prefix) in enumerate(memory["triggers"]):
+        for i, (coefficient, sentence, following, rank, prefix, behind) in enumerate(memory["triggers"]):
             assert coefficient == pytest.approx(float(key["coef"][i]), rel=1e-4)
             assert (sentence, rank) == (key["sentence"][i], key["next_rank"][i])
             assert tokens[following] == known_word(key["next"][i])
             assert [tokens[int(token)] for token in numbers(prefix)] == [known_word(token) for token in prefixes(key)[i]]
+            assert [tokens[int(token)] for token in numbers(behind)] == [known_word(token) for token in behind_next(key, i)]
         for name in "top", "bottom":
             assert [tokens[token] for token, _ in memory[name]] == [known_word(token) for token in key[name]]
             assert [p for _, p in memory[name]] == pytest.approx(key[name + "_p"].tolist(), rel=1e-4)
@@ -219,7 +227,7 @@ def test_index_is_the_streams(report, keys):
 
 def made_triggers(stream, memory):
     """A stream of 300 memories of 3 layers, 5 triggers each; memory: number -> (prefixes, the value's probability)."""
-    header = {**stream.header, "model": {**stream.header["model"], "layers": 3, "d_ff": 100}, "keys": 300}
+    header = {**{name: value for name, value in stream.header.items() if name != "following"}, "model": {**stream.header["model"], "layers": 3, "d_ff": 100}, "keys": 300}
     records = []
     for number in range(300):
         prefix, probability = memory(number)
@@ -544,7 +552,9 @@ class TestPage:
         assert len(triggers) == min(TOP, len(key["coef"])) > 2
         for i, (number, coefficient, prefix, following, rank, shows, sentence) in enumerate(triggers):
             assert number == str(i + 1) and float(coefficient) == pytest.approx(float(key["coef"][i]), rel=6e-3)
-            assert prefix == " ".join(visible(token) for token in prefixes(key)[i])
+            before, behind = prefix.split("followed by ")
+            assert before == " ".join(visible(token) for token in prefixes(key)[i])
+            assert behind == " ".join(visible(token) for token in [key["next"][i], *behind_next(key, i)])
             agrees = key["next"][i] == key["top"][0]
             assert following == visible(key["next"][i]) + (" \u2713 agrees" if agrees else "")
             assert (rank, sentence) == (str(key["next_rank"][i]), str(key["sentence"][i]))
@@ -559,7 +569,7 @@ class TestPage:
         """By the keyboard, by the mouse, and in the key at the page's end; Escape takes an explanation away."""
         go(page, f"#/memory/2/{noted['cell']}")
         names = page.script("return [...document.querySelectorAll('main .term')].map(term => [term.textContent, term.dataset.says])")
-        assert {name for name, _ in names} == {"Coefficient", "Prefix", "Next token", "Its rank", "Sentence", "Probability", "Triggers measured",
+        assert {name for name, _ in names} == {"Coefficient", "Prefix and what followed", "Next token", "Its rank", "Sentence", "Probability", "Triggers measured",
                                                "Share of triggers that end in the same word", "The word that they end in"}
         key = dict(page.script("return [...document.querySelectorAll('#key dt')].map(name => [name.textContent, name.nextSibling.textContent])"))
         assert all(key[name] == says for name, says in names) and {"Trigger", "Value"} < key.keys()
@@ -689,6 +699,15 @@ class TestPage:
             page.find("#query").send_keys(typed, Keys.ENTER)
             settle(page)
             assert heading(page) == f"Search: {typed}" and phrase_found(page) == ([], [])
+
+    def test_triggers_without_what_follows(self, page, bpe):
+        out, stream = bpe
+        key = next(record for record in stream.records if len(record.get("coef", [])))
+        page.driver.get((out / "index.html").as_uri() + f"#/memory/1/{key['cell']}")
+        settle(page)
+        assert page.find("main th:nth-child(3)").text == "Prefix" and not page.find_all(".following")
+        assert page.find("main td.prefix").text == "".join({1: "a", 2: "b", 5: " a", 7: " b"}[token] for token in prefixes(key)[0]).strip()
+        assert all(url.startswith(out.as_uri()) for url in page.requests() if url.startswith("file:"))
 
     @pytest.mark.parametrize("query, meant", [("a", {1, 5}), ("A", {1, 5}), ("%20a", {5}), ("b", {2, 7}), ("a?token=1", {1}), ("b?token=7", {7})])
     def test_word_with_and_without_its_space(self, page, bpe, query, meant):

@@ -434,6 +434,7 @@ const TERMS = {
     trigger: ["Trigger", "One of the prefixes of the corpus to which the key responds most strongly, the strongest first."],
     coefficient: ["Coefficient", "How strongly the key responds to the prefix, at its last token."],
     prefix: ["Prefix", "The sentence up to the token at which the key responds, which is marked."],
+    context: ["Prefix and what followed", "The sentence up to the token at which the key responds, which is marked; behind the line, what the key did not see."],
     next: ["Next token", "What followed the prefix in the corpus. It agrees when it is the value's most probable token."],
     rank: ["Its rank", "The next token's place among all tokens when the value orders them; 1 is the most probable one."],
     sentence: ["Sentence", "The sentence's number in the corpus, from 0."],
@@ -460,6 +461,16 @@ const MEASURES = new Map([
 
 function column(name, of, attributes) {
     return {name: TERMS[name][0], says: TERMS[name][1], of, ...attributes};
+}
+
+/* What came behind a prefix, apart from it. */
+function followingElement(words) {
+    const text = words.join(overview.joint);
+    return make("bdi", {class: "following"}, make("span", {class: "unseen"}, "followed by "), plain(text.replace(/^ /, "")));
+}
+
+function hasFollowing(memory) {
+    return memory.triggers.some(trigger => trigger.length > 5);
 }
 
 function distribution(name, tokens, list) {
@@ -494,7 +505,8 @@ function measuresOf(memory) {
 /* What the names on a memory's page mean. */
 function keyOf(memory) {
     const known = memory.measures.length ? measured().map(name => MEASURES.get(name)).filter(Boolean) : [];
-    return make("section", {id: "key"}, make("h2", {}, "Key"), definitions([...Object.values(TERMS), ...known]));
+    return make("section", {id: "key"}, make("h2", {}, "Key"), definitions([
+        ...Object.entries(TERMS).filter(([name]) => name !== (hasFollowing(memory) ? "prefix" : "context")).map(([, term]) => term), ...known]));
 }
 
 function triggersTable(memory, tokens, shown) {
@@ -502,7 +514,11 @@ function triggersTable(memory, tokens, shown) {
     return table([
         {name: "#", number: true, of: (trigger, i) => i + 1},
         column("coefficient", trigger => digits(trigger[0]), {number: true}),
-        column("prefix", trigger => prefixElement(numbers(trigger[4]).map(token => tokens[token])), {class: "prefix"}),
+        column(hasFollowing(memory) ? "context" : "prefix", trigger => {
+            const words = list => list.map(token => tokens[token]);
+            return [prefixElement(words(numbers(trigger[4]))),
+                hasFollowing(memory) ? followingElement(words([trigger[2], ...numbers(trigger[5])])) : null];
+        }, {class: "prefix"}),
         column("next", trigger => [tokenLink(tokens[trigger[2]]), trigger[2] === top ? make("span", {class: "agrees"}, " \u2713 agrees") : null]),
         column("rank", trigger => counted(trigger[3]), {number: true}),
         ...(shown.length ? [{name: "Patterns", of: (trigger, i) => shown.map((set, j) => set.has(i + 1) ? j + 1 : 0).filter(Boolean).join(" ")}] : []),
