@@ -125,6 +125,8 @@ def test_what_follows_is_recomputed(bin, small_model, dumped, following, every):
             assert np.array_equal(whole[name], bare[name])
         for name in whole:
             assert np.array_equal(record[name], whole[name])
+    changed = streams.read(ok(bin, "perturb-triggers", stdin=found)).header
+    assert "following" not in changed and "following" not in changed["arrays"]
 
 
 def test_damaged_following_is_refused(bin, dumped):

@@ -178,8 +178,9 @@ int main(int argc, char **argv)
     add_keys(&sheet, reader);
     char id[HASH_CHARACTERS + 1];
     hash_finish(sheet.hash, id);
-    json_t *data = json_make("{s:o, s:s, s:s, s:o, s:s, s:s, s:I, s:o}", "title", title, "sheet", id, "model", model,
-                             "name", model_name_json(options.model, model), "corpus", header_text(reader, "corpus", "name"), "joint", tokenizer_joint(tokenizer),
+    json_t *data = json_make("{s:o, s:s, s:s, s:o, s:s, s:s, s:I, s:o}", "title", title, "sheet", id,
+                             "model", model, "name", model_name_json(options.model, model),
+                             "corpus", header_text(reader, "corpus", "name"), "joint", tokenizer_joint(tokenizer),
                              "least", (json_int_t)LEAST_PATTERN_TRIGGERS, "keys", sheet.keys);
     write_page(options.output, data);
 

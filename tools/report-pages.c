@@ -178,8 +178,9 @@ static void write_overview(struct report *report, json_t *layers, const char *jo
         "{s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "version", FFKV_VERSION, "model", part(header, "model"),
         "corpus", part(header, "corpus"), "tokenizer", part(header, "tokenizer"), "history", part(header, "history"),
         "rank", part(header, "rank"), "counts", counts_json(stream_trailer(report->reader)));
-    json_put(overview, "name", options->name ? json_make("s", options->name)
-                                             : model_name_json(options->model, header_text(report->reader, "model", "id")));
+    const char *id = header_text(report->reader, "model", "id");
+    json_put(overview, "name",
+             options->name ? json_make("s", options->name) : model_name_json(options->model, id));
     json_put(overview, "prefixes", part(header, "prefixes"));
     json_put(overview, "layers", layers);
     json_put(overview, "joint", json_make("s", joint));
@@ -236,8 +237,8 @@ int main(int argc, char **argv)
         OPTION_MODEL(&options.model),
         {'o', "output", "DIR", "the directory to make, which appears only when complete", OPTION_TEXT,
          &options.output, 0, 0, NULL},
-        {0, "name", "TEXT", "what the pages call the model (default: its folder's or file's name)", OPTION_TEXT,
-         &options.name, 0, 0, NULL},
+        {0, "name", "TEXT", "what the pages call the model (default: its folder's or file's name)",
+         OPTION_TEXT, &options.name, 0, 0, NULL},
         {'t', "top", "N", "triggers shown of each memory (default 25)", OPTION_NUMBER, &options.top, 1, MAX_TRIGGERS, NULL},
         {0, "tables", "DIR", "show the tables and figures/*.svg of this directory, those that are there", OPTION_IN,
          &options.tables, 0, 0, NULL},

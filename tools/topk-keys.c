@@ -385,7 +385,8 @@ static void merge_key(struct merge *merge, const struct triggers_reader *reader,
             memcpy(tokens, prefix.token, position * sizeof *tokens);
         tokens[position] = triggers->next[i];
         if (following)
-            memcpy(tokens + position + 1, triggers->following + i * triggers->following_tokens, following * sizeof *tokens);
+            memcpy(tokens + position + 1, triggers->following + i * triggers->following_tokens,
+                   following * sizeof *tokens);
         topk_offer(merge->topk, index, triggers->coefficient[i], triggers->sentence[i], triggers->position[i],
                    tokens, position + 1 + following, &text);
         if (text)
@@ -422,8 +423,8 @@ static void run_merge(const struct options *options, char **paths, size_t count)
     const json_t *header = stream_header(merging_first(merging));
     const json_t *counts = merging_counts(merging, options->partial);
     const char *prefixes = json_string_value(json_object_get(header, "prefixes"));
-    write_triggers(options, header, merge.topk, merge.keys, merge.key_count, merge.following, &merge.token_counts, counts,
-                   prefixes && !strcmp(prefixes, "every"));
+    write_triggers(options, header, merge.topk, merge.keys, merge.key_count, merge.following,
+                   &merge.token_counts, counts, prefixes && !strcmp(prefixes, "every"));
     merging_free(merging);
     topk_free(merge.topk);
     free(merge.keys);
@@ -461,8 +462,8 @@ int main(int argc, char **argv)
     int first = cli_parse(&tool, argc, argv);
     if (!options.merge && argc - first > 1)
         die_usage("more than one input; --merge joins the outputs of several runs");
-    if (options.merge && (options.top || options.following || options.prefixes >= 0 || options.rank || options.threshold > 0
-                          || options.layers || options.cells || options.sample))
+    if (options.merge && (options.top || options.following || options.prefixes >= 0 || options.rank
+                          || options.threshold > 0 || options.layers || options.cells || options.sample))
         die_usage("--merge keeps the keys and triggers that its inputs have; of the options only --partial, -o "
                   "and -z go with it");
     cli_check_partial(options.partial, options.merge);

@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum column { READER, MODEL, LAYER, CELL, TRIGGERS, PATTERN, KIND, DESCRIPTION, SHOWS, NEEDED, VALUE_SHOWN = NEEDED };
+enum column { READER, MODEL, LAYER, CELL, TRIGGERS, PATTERN, KIND, DESCRIPTION, SHOWS, VALUE_SHOWN };
+enum { NEEDED_COLUMNS = SHOWS + 1 }; /* older files have no value_shown */
 static const char *const columns[] = {"reader", "model", "layer", "cell", "triggers", "pattern", "kind", "description",
                                       "shows", "value_shown", NULL};
 enum { MAX_LAYERS_OR_CELLS = 1 << 26, MAX_PATTERNS = 1000000 };
@@ -206,7 +207,7 @@ struct annotations annotations_read(const char *const *paths, size_t count)
     struct pattern *pattern = NULL;
     size_t patterns = 0;
     for (size_t i = 0; i < count; i++) {
-        const struct table_in table = annotations.table[i] = table_in_read(paths[i], columns, NEEDED);
+        const struct table_in table = annotations.table[i] = table_in_read(paths[i], columns, NEEDED_COLUMNS);
         pattern = grow_array(pattern, patterns + table.count + 1, sizeof *pattern);
         for (size_t j = 0; j < table.count; j++)
             pattern[patterns++] = read_pattern(&table, &table.row[j]);

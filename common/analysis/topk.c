@@ -154,7 +154,8 @@ struct key_triggers topk_take(struct topk *topk, size_t key, size_t layer, size_
 {
     struct prefix *best = topk->heap[key].prefix;
     size_t count = topk->heap[key].held;
-    struct key_triggers triggers = {.layer = layer, .cell = cell, .count = count, .following_tokens = following};
+    struct key_triggers triggers = {.layer = layer, .cell = cell, .count = count,
+                                    .following_tokens = following};
     if (count)
         qsort(best, count, sizeof *best, best_first);
     for (size_t i = 0; i < count; i++)

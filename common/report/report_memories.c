@@ -171,9 +171,10 @@ static json_t *trigger_json(struct report_memories *memories, const struct key_t
                             const struct prefix_walk *prefix)
 {
     const size_t trigger = prefix->index;
-    json_t *json = json_make("[o, I, o, I, o]", real(key->coefficient[trigger]), (json_int_t)key->sentence[trigger],
-                     refer(memories, &memories->group_tokens, key->next[trigger]), (json_int_t)key->next_rank[trigger],
-                     tokens_json(memories, prefix->token, prefix->length));
+    json_t *json = json_make(
+        "[o, I, o, I, o]", real(key->coefficient[trigger]), (json_int_t)key->sentence[trigger],
+        refer(memories, &memories->group_tokens, key->next[trigger]), (json_int_t)key->next_rank[trigger],
+        tokens_json(memories, prefix->token, prefix->length));
     if (key->following)
         json_add(json, tokens_json(memories, key->following + trigger * key->following_tokens,
                                    following_length(key, trigger)));

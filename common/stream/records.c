@@ -113,7 +113,8 @@ const struct field key_fields[] = {
     FIELD_ARRAY(struct key_triggers, position, "position", "triggers", count, KEY_TRIGGERS),
     FIELD_ARRAY(struct key_triggers, next, "next", "triggers", count, KEY_TRIGGERS),
     FIELD_ARRAY(struct key_triggers, prefix, "prefix", "prefix tokens", prefix_tokens, KEY_TRIGGERS),
-    FIELD_MATRIX(struct key_triggers, following, "following", "triggers", count, following_tokens, KEY_FOLLOWING),
+    FIELD_MATRIX(struct key_triggers, following, "following", "triggers", count, following_tokens,
+                 KEY_FOLLOWING),
     FIELD_ARRAY(struct key_triggers, top, "top", "tops", tops, KEY_TOPS),
     FIELD_ARRAY(struct key_triggers, top_probability, "top_p", "tops", tops, KEY_TOPS),
     FIELD_ARRAY(struct key_triggers, bottom, "bottom", "bottoms", bottoms, KEY_BOTTOMS),
@@ -127,8 +128,8 @@ const struct field key_fields[] = {
 
 unsigned key_triggers_groups(const struct key_triggers *key)
 {
-    return (key->coefficient ? KEY_TRIGGERS : 0) | (key->following ? KEY_FOLLOWING : 0) | (key->top ? KEY_TOPS : 0) | (key->bottom ? KEY_BOTTOMS : 0)
-           | (key->next_rank ? KEY_RANKS : 0);
+    return (key->coefficient ? KEY_TRIGGERS : 0) | (key->following ? KEY_FOLLOWING : 0)
+           | (key->top ? KEY_TOPS : 0) | (key->bottom ? KEY_BOTTOMS : 0) | (key->next_rank ? KEY_RANKS : 0);
 }
 
 /* By score, falling, then sentence, then position: two are never equal. */
@@ -176,8 +177,8 @@ static void check_following(const struct record *record, const struct key_trigge
             ended = token[j] == NO_FOLLOWING;
         }
         if (!right || key->position[i] + 1 + following_length(key, i) > MAX_SENTENCE_TOKENS)
-            stream_fail(record->reader, "what follows trigger %zu of layer %zu cell %zu is out of range", i, key->layer,
-                        key->cell);
+            stream_fail(record->reader, "what follows trigger %zu of layer %zu cell %zu is out of range", i,
+                        key->layer, key->cell);
     }
 }
 
@@ -205,7 +206,8 @@ static void check_projection(const struct record *record, const struct key_trigg
 }
 
 /* Of a triggers stream, where projected values come with ranks. */
-static struct key_triggers key_triggers_read(const struct record *record, const struct triggers_reader *reader)
+static struct key_triggers key_triggers_read(const struct record *record,
+                                             const struct triggers_reader *reader)
 {
     const struct model_shape *shape = &reader->shape;
     struct key_triggers key = {.following_tokens = reader->following};
