@@ -574,7 +574,7 @@ const SIMILAR = 40, FIRST_RESULTS = 25;
 
 /*
  * The tokens that a query may mean, as places in the list of tokens. meant: those whose text it is, with and without
- * spaces around it, or, where there is none, in other case; like: others. A query with a space of its own means the
+ * spaces around it, or, where there is none, in other case; all: these and others. A query with a space of its own means the
  * token with that space alone, if there is one.
  */
 function findTokens(list, query) {
