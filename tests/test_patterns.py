@@ -111,8 +111,8 @@ def test_whether_the_value_was_shown_changes_no_share(bin, tmp_path):
 def test_only_keys_read_with_the_value_hidden(bin, tmp_path):
     """By hand: of Anna's three keys one was written before the words were shown; in another, one of two rows was not.
     Of files without the column none is."""
-    rows = """Anna,m,1,0,4,1,shallow,x,1 2 3,0
-Anna,m,1,0,4,2,semantic,y,2 3 4,1
+    rows = """Anna,m,1,0,4,1,shallow,x,1 2 3,1
+Anna,m,1,0,4,2,semantic,y,2 3 4,0
 Anna,m,1,1,4,1,shallow,x,1 2 3,0
 Anna,m,2,0,4,0,,,,1
 Berta,m,2,0,4,0,,,,0
@@ -125,7 +125,7 @@ Berta,m,2,0,4,0,,,,0
         == [(1, 1, 0.75, 0, 1), (2, 1, 0, 0, 1)]
     fails(bin, "pattern-stats", "--value-hidden", old, says="no key was read with the value's words hidden")
     fails(bin, "pattern-stats", csv_file(tmp_path, rows.replace(",1\n", ",yes\n", 1), "bad.csv", SHOWN_HEAD),
-          says="line 3: value_shown is 'yes', not a whole number from 0 to 1")
+          says="line 2: value_shown is 'yes', not a whole number from 0 to 1")
     fails(bin, "pattern-stats", csv_file(tmp_path, "", "twice.csv", SHOWN_HEAD.replace("shows", "value_shown,shows")),
           says="the column value_shown is there 2 times")
 

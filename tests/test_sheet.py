@@ -632,6 +632,7 @@ def test_files_and_work_of_pages_that_always_showed_the_value(page, plain, chrom
     page.find("#key-0").click()
     page.load(tmp_path / "old.csv")
     page.find("#undo").click()
+    page.find("#key-1").click()
     assert page.texts("#value li") and columns_of(page.download(), "cell", "value_shown") == [("3", "1"), ("11", "0")]
     kept = {"reader": "A", "shortcuts": True, "keys": {"1/3": {"none": False, "patterns": [
         {"kind": "shallow", "description": "x", "shows": [1]}]}, "1/11": {"none": True, "patterns": []}}}

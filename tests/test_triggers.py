@@ -306,6 +306,7 @@ def test_merge_is_one_run(bin, tmp_path, t, every):
     whole = ok(bin, "topk-keys", *options, stdin=activations(sentences, coef, [0, 1], [0, 1, 2, 3]))
     ok(bin, "topk-keys", "--merge", "-", "-o", tmp_path / "whole", stdin=whole)  # in the shortest form
     whole = (tmp_path / "whole").read_bytes()
+    assert_triggers(whole, sentences, coef, [0, 1], [0, 1, 2, 3], t, every, following=2 * every)
     paths = []
     for i in range(4):
         part = activations(sentences, coef, [0, 1], [0, 1, 2, 3], order=[b for b in batches if b % 4 == i])
