@@ -4,10 +4,10 @@
 #
 # usage: triggers.sh MODEL TEXT OUT [options of tokenize]
 #
-# Leaves in the folder OUT: triggers.msgpack, 50 triggers a key, with projected values,
-# which other experiments read. The tools must be in PATH. A stage that fails leaves no
-# trailer, so the stages behind it fail as well: the status of the last one is that of the
-# pipeline.
+# Leaves in the folder OUT: triggers.msgpack, 50 triggers a key, with the next tokens of their
+# sentences and with projected values, which other experiments read. The tools must be in
+# PATH. A stage that fails leaves no trailer, so the stages behind it fail as well: the status
+# of the last one is that of the pipeline.
 set -eu
 
 [ $# -ge 3 ] || { sed -n 's/^# usage/usage/p' "$0" >&2; exit 2; }
@@ -17,5 +17,5 @@ mkdir -p "$out"
 
 tokenize --model "$model" "$@" "$text" |
     forward-dump --model "$model" |
-    topk-keys --top 50 |
+    topk-keys --top 50 --following 10 |
     project-values --model "$model" --bottoms 10 --output "$out/triggers.msgpack"

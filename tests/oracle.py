@@ -303,10 +303,14 @@ def trigger_differences(found, everything, t, tolerance):
     return different
 
 
-def trigger_records(found, sentences, layers=None, cells=None):
+NO_FOLLOWING = 2**32 - 1  # behind a sentence's end
+
+
+def trigger_records(found, sentences, layers=None, cells=None, following=0):
     """Triggers as the records of a triggers stream, ordered by layer and cell.
 
-    sentences: tokens w_1..w_n of each.  layers and cells: the numbers of those
+    sentences: tokens w_1..w_n of each.  following: of each trigger so many tokens
+    behind the next one, (triggers, following), if not 0.  layers and cells: the numbers of those
     that the coefficients held, when they were a selection.
     """
     records = []
@@ -321,6 +325,11 @@ def trigger_records(found, sentences, layers=None, cells=None):
             "next": np.array([sentences[s][p] for _, s, p in items], np.int64),
             "prefix": np.array(sum(prefixes, []), np.int64),
         })
+        if following:
+            behind = [list(sentences[s][p + 1:p + 1 + following]) for _, s, p in items]
+            records[-1]["following"] = np.array(
+                [tokens + [NO_FOLLOWING] * (following - len(tokens)) for tokens in behind],
+                np.int64).reshape(-1, following)
     return records
 
 

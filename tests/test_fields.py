@@ -56,6 +56,8 @@ def written(stream, record):
     if "cells" in header:
         counted[header["cells"] and len(header["cells"])] = "cells"
         counted[header["model"]["d_model"]] = "d_model"
+    if "following" in header:
+        counted[header["following"]] = "following"
     found = []
     for name in record:
         array = header["arrays"].get(name)
@@ -78,7 +80,7 @@ def made(bin, tmp_path_factory):
     sample, sampled = make("sample", "tokenize", "--sample", "3", folder / "text")
     rows, _ = make("rows", "forward-dump", "--emit", "max,coef,resid,ffn,prediction", "--cells", "1-7", sampled)
     _, maxima = make("maxima", "forward-dump", "--layers", "0,3", "--emit", "max,coef,ffn", "--cells", "0-30", text)
-    _, found = make("found", "topk-keys", "--top", "2", maxima, model=False)
+    _, found = make("found", "topk-keys", "--top", "2", "--following", "5", maxima, model=False)
     projected, path = make("projected", "project-values", "--bottoms", "2", found)
     changed, keys = make("changed", "perturb-triggers", "--sample", "2", path, model=False)
     keyed, _ = make("keyed", "forward-dump", "--emit", "key", keys)

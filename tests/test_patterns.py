@@ -95,6 +95,41 @@ def test_unfinished_patterns_do_not_count(bin, tmp_path):
         f"pattern-stats: {path}: line 5: pattern 1 does not count: fewer than 3 triggers show it"]
 
 
+# ------------------------------------------------------- whether the value was shown
+
+SHOWN_HEAD = HEAD.replace("shows", "shows,value_shown")
+
+
+def test_whether_the_value_was_shown_changes_no_share(bin, tmp_path):
+    """Nor does a file without the column, together with one that has it."""
+    old, new = csv_file(tmp_path, ONE), csv_file(tmp_path, ONE.replace("A", "B").replace("\n", ",0\n", 2).replace(",,,", ",,,,1")
+                                                 .replace("1 2 3\n", "1 2 3,0\n").replace("4 2 3\n", "4 2 3,1\n"), "new.csv", SHOWN_HEAD)
+    assert ok(bin, "pattern-stats", old) == ok(bin, "pattern-stats", new)
+    assert [row["readings"] for row in stats(bin, old, new)[0]] == [4, 2]
+
+
+def test_only_keys_read_with_the_value_hidden(bin, tmp_path):
+    """By hand: of Anna's three keys one was written before the words were shown; in another, one of two rows was not.
+    Of files without the column none is."""
+    rows = """Anna,m,1,0,4,1,shallow,x,1 2 3,1
+Anna,m,1,0,4,2,semantic,y,2 3 4,0
+Anna,m,1,1,4,1,shallow,x,1 2 3,0
+Anna,m,2,0,4,0,,,,1
+Berta,m,2,0,4,0,,,,0
+"""
+    path = csv_file(tmp_path, rows, head=SHOWN_HEAD)
+    old = csv_file(tmp_path, "Carl,m,1,1,4,0,,,\nBerta,m,1,1,4,0,,,\n", "old.csv")
+    found, message = stats(bin, "--value-hidden", "--kappa", tmp_path / "kappa.csv", old, path)
+    assert message == "" and table(tmp_path / "kappa.csv") == []
+    assert [(row["layer"], row["keys"], row["shallow"], row["semantic"], row["readings"]) for row in found] \
+        == [(1, 1, 0.75, 0, 1), (2, 1, 0, 0, 1)]
+    fails(bin, "pattern-stats", "--value-hidden", old, says="no key was read with the value's words hidden")
+    fails(bin, "pattern-stats", csv_file(tmp_path, rows.replace(",1\n", ",yes\n", 1), "bad.csv", SHOWN_HEAD),
+          says="line 2: value_shown is 'yes', not a whole number from 0 to 1")
+    fails(bin, "pattern-stats", csv_file(tmp_path, "", "twice.csv", SHOWN_HEAD.replace("shows", "value_shown,shows")),
+          says="the column value_shown is there 2 times")
+
+
 # --------------------------------------------------- texts that look like formulas
 
 FORMULAS = {"=1+1": "'=1+1", "+1": "'+1", "-1": "'-1", "@SUM(A1)": "'@SUM(A1)", "\tx": "'\tx", "\rx": "'\rx", "\nx": "'\nx",
@@ -307,7 +342,7 @@ def test_example_annotations(bin, triggers):
     keys = {}
     for row in rows:
         keys.setdefault((int(row["layer"]) - 1, int(row["cell"])), []).append(row)
-    assert {len(row) for row in rows} == {9} and {row["reader"] for row in rows} == {"assistant"} and len(keys) == 9
+    assert {len(row) for row in rows} == {10} and {row["value_shown"] for row in rows} == {"1"} and {row["reader"] for row in rows} == {"assistant"} and len(keys) == 9
     found, message = stats(bin, "--triggers", triggers(dict.fromkeys(keys, 25)), EXAMPLE)
     assert message == "" and len(found) == len(keys)
     for row, ((layer, _), patterns) in zip(found, sorted(keys.items())):

@@ -11,6 +11,7 @@ import subprocess
 
 import numpy as np
 import pytest
+from selenium.webdriver import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 import random_model
@@ -19,7 +20,7 @@ from browser import browser
 from conftest import ROOT
 from damage import in_parallel
 from experiments import ROWS, table_of
-from helpers import TIMEOUT, environment, fails, ok, pipeline, random_sentences
+from helpers import TIMEOUT, environment, fails, ok, pipeline, random_sentences, table
 
 TOP = 5
 CELLS = 70  # more than one piece holds
@@ -62,8 +63,8 @@ def place(tmp_path_factory):
     write_csv(tables / "last-layer.csv", ["sentence", "position", "prefix", "old", "new", "p_old", "p_new", "cosine"],
               [[i, 3, f"{HOSTILE[0]} case {i}", HOSTILE[1], "w5", 0.25, 0.5, -0.125] for i in range(1100)])
     write_csv(tables / "options.csv", ["experiments", "options"], [["all", "a/model"], ["triggers", f'"{HOSTILE[0]}" --limit 7']])
-    write_csv(place / "measures.csv", ["layer", "cell", "triggers", "same_last_1", "last_1"],
-              [[layer, cell, 5, cell / 128, HOSTILE[0]] for layer in (2, 1) for cell in range(CELLS)])
+    write_csv(place / "measures.csv", ["layer", "cell", "triggers", "same_last_1", "last_1", "odd_one"],
+              [[layer, cell, 5, cell / 128, HOSTILE[0], 0.25] for layer in (2, 1) for cell in range(CELLS)])
     write_csv(place / "published.csv", ["figure", "series", "from_layer", "to_layer", "value", "low", "high", "source", "says"],
               [[2, "covered", 1, 16, "", 0.65, 0.8, "text", "covered"], [2, "patterns_per_key", 1, 16, 3.6, "", "", "text", "a key"],
                [2, "none", 1, 16, 0.25, "", "", "text", "not covered"],
@@ -80,7 +81,7 @@ def sentences():
 def triggers(bin, place):
     model = place / "model"
     corpus = "".join(" ".join("other" if token == 3 else word(token) for token in tokens) + "\n" for tokens in sentences())
-    return pipeline(bin, ["tokenize", "-m", model, "--name", "made"], ["forward-dump", "-m", model], ["topk-keys", "-t", 8, "--threshold", 2],
+    return pipeline(bin, ["tokenize", "-m", model, "--name", "made"], ["forward-dump", "-m", model], ["topk-keys", "-t", 8, "--threshold", 2, "--following", 3],
                     ["project-values", "-m", model, "-k", 4, "--bottoms", 3], stdin=corpus.encode())
 
 
@@ -133,6 +134,13 @@ def prefixes(key):
     return [part.tolist() for part in np.split(key["prefix"], np.cumsum(key["position"])[:-1])] if len(key["coef"]) else []
 
 
+def behind_next(key, i):
+    """The tokens behind the next one of a trigger, of which the sentences tell."""
+    tokens = sentences()[key["sentence"][i]]
+    assert tokens[:key["position"][i]] == prefixes(key)[i]
+    return tokens[key["position"][i] + 1:][:3]
+
+
 def visible(token):
     """The word, as the page shows it: what turns text around is a number."""
     return known_word(token).replace("\u202e", "\\u202e").replace("\u2066", "\\u2066")
@@ -158,15 +166,16 @@ def test_memories_are_the_streams(report, keys, noted):
         memory, tokens = found[key["layer"] + 1, key["cell"]]
         count = min(TOP, len(key["coef"]))
         assert len(memory["triggers"]) == count
-        for i, (coefficient, sentence, following, rank, prefix) in enumerate(memory["triggers"]):
+        for i, (coefficient, sentence, following, rank, prefix, behind) in enumerate(memory["triggers"]):
             assert coefficient == pytest.approx(float(key["coef"][i]), rel=1e-4)
             assert (sentence, rank) == (key["sentence"][i], key["next_rank"][i])
             assert tokens[following] == known_word(key["next"][i])
             assert [tokens[int(token)] for token in numbers(prefix)] == [known_word(token) for token in prefixes(key)[i]]
+            assert [tokens[int(token)] for token in numbers(behind)] == [known_word(token) for token in behind_next(key, i)]
         for name in "top", "bottom":
             assert [tokens[token] for token, _ in memory[name]] == [known_word(token) for token in key[name]]
             assert [p for _, p in memory[name]] == pytest.approx(key[name + "_p"].tolist(), rel=1e-4)
-        assert memory["measures"] == [[str(key["layer"] + 1), str(key["cell"]), "5", str(key["cell"] / 128), HOSTILE[0]]]
+        assert memory["measures"] == [[str(key["layer"] + 1), str(key["cell"]), "5", str(key["cell"] / 128), HOSTILE[0], "0.25"]]
         assert [row[6] for row in memory["annotations"]] \
             == {(1, noted["cell"]): ["shallow"], (0, 3): ["semantic"]}.get((key["layer"], key["cell"]), [])
 
@@ -218,7 +227,7 @@ def test_index_is_the_streams(report, keys):
 
 def made_triggers(stream, memory):
     """A stream of 300 memories of 3 layers, 5 triggers each; memory: number -> (prefixes, the value's probability)."""
-    header = {**stream.header, "model": {**stream.header["model"], "layers": 3, "d_ff": 100}, "keys": 300}
+    header = {**{name: value for name, value in stream.header.items() if name != "following"}, "model": {**stream.header["model"], "layers": 3, "d_ff": 100}, "keys": 300}
     records = []
     for number in range(300):
         prefix, probability = memory(number)
@@ -272,9 +281,11 @@ def test_same_bytes(bin, place, triggers, report, tmp_path):
     assert all((report / file).read_bytes() == (tmp_path / "again" / file).read_bytes() for file in files)
 
 
-def test_lone_bytes_of_bpe(bin, tmp_path):
-    """A byte-level token that is no UTF-8 is shown by its number."""
-    model, out = tmp_path / "model", tmp_path / "out"
+@pytest.fixture(scope="module")
+def bpe(bin, tmp_path_factory):
+    """The report of a byte-level model; .stream, its triggers."""
+    place = tmp_path_factory.mktemp("bpe")
+    model, out = place / "model", place / "out"
     random_model.write_model(model, layers=1, d_model=8, d_ff=4, heads=2, vocabulary=12, cutoffs=(5,), factor=2)
     (model / "dict.txt").unlink()
     vocabulary = ["<s>", "a", "b", "\u0120", "\u00e2", "\u0120a", "\u010a", "\u0120b", "c", "d", "e", "f"]  # GPT-2's spelling of bytes
@@ -284,9 +295,29 @@ def test_lone_bytes_of_bpe(bin, tmp_path):
         "tokenizer_class": "GPT2Tokenizer", "bos_token": "<s>", "eos_token": "<s>", "unk_token": "<s>"}))
     data = pipeline(bin, ["tokenize", "-m", model], ["forward-dump", "-m", model], ["topk-keys", "-t", 3],
                     ["project-values", "-m", model, "-k", 12], stdin=b"a b a b a\nb a a b\n")
-    ok(bin, "report-pages", "-m", model, "-o", out, stdin=data)
+    ok(bin, "report-pages", "-m", f"{model}//", "-o", out, "--name", "b\u00fc", stdin=data)
+    return out, streams.read(data)
+
+
+def test_lone_bytes_of_bpe(bpe):
+    """A byte-level token that is no UTF-8 is shown by its number."""
+    out, _ = bpe
     assert piece(out, "overview")["joint"] == ""
     assert piece(out, "tokens")["text"] == ["<s>", "a", "b", " ", "\\xE2", " a", "\n", " b", "c", "d", "e", "f"]
+
+
+def test_name_of_the_model(bin, place, triggers, stream, bpe, tmp_path):
+    """Its folder's, however it is given, or what --name says; where the folder's is no UTF-8, the model's id."""
+    assert piece(bpe[0], "overview")["name"] == "b\u00fc"
+    shutil.copytree(place / "model", tmp_path / "m\udcff")
+    (tmp_path / "link").symlink_to(place / "model")
+    for number, (given, name) in enumerate([
+            (place / "model", "model"), (f"{place}/model//", "model"), ("model", "model"), ("model/.", "model"),
+            (tmp_path / "link", "link"), (tmp_path / "m\udcff", stream.header["model"]["id"])]):
+        ok(bin, "report-pages", "-m", given, "-o", tmp_path / str(number), stdin=triggers, cwd=place)
+        assert piece(tmp_path / str(number), "overview")["name"] == name
+    fails(bin, "report-pages", "-m", place / "model", "-o", tmp_path / "x", "--name", "\udcff", stdin=triggers,
+          says="--name takes UTF-8", status=2)
 
 
 # --------------------------------------------------------------- what is refused
@@ -384,6 +415,22 @@ def settle(page):
 
 def heading(page):
     return page.find("main h1").text
+
+
+def said(page):
+    """The first sentence of the page."""
+    return page.find("main > p:not(#of)" if page.find_all("main > p:not(#of)") else "main > div > p").text
+
+
+def phrase_found(page):
+    """What the search for a text came to, once all memories were read: names and counts, of keys whose triggers end with it and contain it."""
+    page.driver.execute_async_script("""const done = arguments[0], wait = () =>
+        document.getElementById("phrase").dataset.done ? done() : setTimeout(wait, 5); wait();""")
+    for button in page.find_all("#phrase button"):
+        button.click()
+    page.driver.execute_async_script("setTimeout(arguments[0], 100)")
+    return tuple([row[:2] for row in rows(page, f"#found-{name} table")] if page.find_all(f"#found-{name} table") else []
+                 for name in ("last", "anywhere"))
 
 
 def rows(page, selector="main table", place=0):
@@ -494,8 +541,10 @@ class TestPage:
         key = noted
         go(page, f"#/memory/2/{key['cell']}")
         assert heading(page) == f"Layer 2, memory {key['cell']}"
+        assert page.script("return [...document.querySelectorAll('main h2')].map(heading => heading.textContent)") \
+            == ["Triggers", "Patterns that readers noted", "Value", "Measures", "Key"]
         tables = page.script("return [...document.querySelectorAll('main table')].map(table => [...table.tBodies[0].rows].map(row => [...row.cells].map(cell => cell.textContent)))")
-        top, bottom, patterns, triggers = tables
+        triggers, patterns, top, bottom = tables
         assert [token for token, _ in top] == [visible(token) for token in key["top"]]
         assert [float(p) for _, p in bottom] == pytest.approx(key["bottom_p"].tolist(), rel=6e-3)
         assert [token for token, _ in bottom] == [visible(token) for token in key["bottom"]]
@@ -503,15 +552,60 @@ class TestPage:
         assert len(triggers) == min(TOP, len(key["coef"])) > 2
         for i, (number, coefficient, prefix, following, rank, shows, sentence) in enumerate(triggers):
             assert number == str(i + 1) and float(coefficient) == pytest.approx(float(key["coef"][i]), rel=6e-3)
-            assert prefix == " ".join(visible(token) for token in prefixes(key)[i])
+            before, behind = prefix.split("followed by ")
+            assert before == " ".join(visible(token) for token in prefixes(key)[i])
+            assert behind == " ".join(visible(token) for token in [key["next"][i], *behind_next(key, i)])
             agrees = key["next"][i] == key["top"][0]
             assert following == visible(key["next"][i]) + (" \u2713 agrees" if agrees else "")
             assert (rank, sentence) == (str(key["next_rank"][i]), str(key["sentence"][i]))
             assert shows == ("1" if i + 1 in (1, 3, 4) else "")
         assert page.script("return [...document.querySelectorAll('mark')].map(mark => mark.textContent)") \
             == [visible(prefix[-1]) for prefix in prefixes(key)[:TOP]]
-        assert page.find("dl").text.split("\n") == ["Triggers", "5", "Same last 1", f"{key['cell'] / 128:.3g}", "Last 1", HOSTILE[0]]
+        share = 100 * key["cell"] / 128
+        assert page.find("dl").text.split("\n") == ["Triggers measured", "5", "Share of triggers that end in the same word",
+                                                    f"{share:.1f} %", "The word that they end in", HOSTILE[0], "Odd one", "0.25"]
 
+    def test_names_are_explained(self, page, noted):
+        """By the keyboard, by the mouse, and in the key at the page's end; Escape takes an explanation away."""
+        go(page, f"#/memory/2/{noted['cell']}")
+        names = page.script("return [...document.querySelectorAll('main .term')].map(term => [term.textContent, term.dataset.says])")
+        assert {name for name, _ in names} == {"Coefficient", "Prefix and what followed", "Next token", "Its rank", "Sentence", "Probability", "Triggers measured",
+                                               "Share of triggers that end in the same word", "The word that they end in"}
+        key = dict(page.script("return [...document.querySelectorAll('#key dt')].map(name => [name.textContent, name.nextSibling.textContent])"))
+        assert all(key[name] == says for name, says in names) and {"Trigger", "Value"} < key.keys()
+        tip, reached = page.find("#tip"), []
+        assert not tip.is_displayed()
+        while len(reached) < len(names):
+            page.driver.switch_to.active_element.send_keys(Keys.TAB)
+            name, says, described = page.script("const e = document.activeElement; return [e.textContent, e.dataset.says, e.getAttribute('aria-describedby')]")
+            if says:
+                assert tip.is_displayed() and tip.text == says and described == "tip"
+                reached.append([name, says])
+                box, width = tip.rect, page.script("return document.documentElement.clientWidth")
+                assert box["x"] >= 0 and box["x"] + box["width"] <= width
+        assert reached == names
+        page.driver.switch_to.active_element.send_keys(Keys.ESCAPE)
+        assert not tip.is_displayed()
+        term = page.find("dl .term")
+        ActionChains(page.driver).move_to_element(term).perform()
+        assert tip.is_displayed() and tip.text == term.get_attribute("data-says")
+        ActionChains(page.driver).move_to_element(page.find("#name")).perform()
+        assert not tip.is_displayed()
+
+    def test_all_measures_of_shallow_stats_have_names(self, page, bin, place, triggers, tmp_path):
+        bare = pipeline(bin, ["tokenize", "-m", place / "model"], ["forward-dump", "-m", place / "model"], ["topk-keys", "-t", 3],
+                        stdin=b"w5 w6 w7\nw5 w6 w8\n")
+        ok(bin, "shallow-stats", "-m", place / "model", "--keys", tmp_path / "keys.csv", "-o", "/dev/null", stdin=bare)
+        go(page, "")
+        columns = set(table(tmp_path / "keys.csv")[0]) - {"layer", "cell"}
+        assert columns == set(page.script("return [...MEASURES.keys()]"))
+
+    @pytest.mark.parametrize("hash", ["#/", "#/figures", "#/layer/all", "#/memory/2/{}", "#/search/w5", "#/cases", "#/provenance", "#/none"])
+    def test_titles_name_the_model(self, page, noted, hash):
+        go(page, hash.format(noted["cell"]))
+        assert page.driver.title == f"{heading(page)} \u2013 model \u2013 made \u2013 feed-forward memories"
+        described = page.find("h1").get_attribute("aria-describedby")
+        assert page.find(f"#{described}").text == "Model model, corpus made"
     def test_dead_memory(self, page, keys):
         key = next(key for key in keys if not len(key["coef"]))
         go(page, f"#/memory/{key['layer'] + 1}/{key['cell']}")
@@ -523,7 +617,7 @@ class TestPage:
         go(page, "")
         page.find("#query").send_keys(word(token), Keys.ENTER)
         settle(page)
-        assert page.find("main p").text == f"Token {visible(token)} (number {token})"
+        assert said(page) == f"Token {visible(token)} (number {token})"
         for kind, name in enumerate(("value", "last", "anywhere")):
             wanted = sorted(expected_index(keys)[token][kind].items(), key=lambda item: (-item[1], item[0]))
             selector = f"#found-{name} table"
@@ -539,19 +633,113 @@ class TestPage:
         assert page.driver.current_url == address and page.find("#query").get_attribute("value") == word(token)
 
     def test_search_is_kind(self, page):
-        """Other case and spaces find the token, parts of it similar ones, nothing a sentence."""
+        """Other case and spaces find the token, parts of it similar ones and the text, nothing says so."""
         go(page, "#/search/%20W5%20")
-        assert page.find("main p").text == "Token w5 (number 5)"
-        go(page, "#/search/w1?token=12")
-        assert page.find("main p").text.startswith("Token \"';--") is False
-        go(page, "#/search/script")
-        assert word(FIRST_HOSTILE) in page.find("main p").text
-        go(page, "#/search/nothing%20like%20it")
+        assert said(page) == "Token w5 (number 5)"
+        go(page, "#/search/w3?token=12")  # which is not like it
+        assert not said(page).startswith("Token \"';--")
+        go(page, "#/search/scrip")
+        assert page.find(f"#token-{FIRST_HOSTILE}").text == word(FIRST_HOSTILE)
+        found = phrase_found(page)
+        assert found == ([], []) and said(page).startswith("Text scrip, looked for in the triggers shown, up to 5 of each of all 140")
+        page.find(f"#token-{FIRST_HOSTILE}").click()
+        settle(page)
+        assert said(page) == f"Token {word(FIRST_HOSTILE)} (number {FIRST_HOSTILE})"
+        go(page, "#/search/%20")
         assert "No token" in page.find("main").text
+
+    @pytest.mark.parametrize("phrase", [2, 3, [FIRST_HOSTILE, 5], [7]])
+    def test_phrase(self, page, keys, phrase):
+        """Recomputation from the tokens: the memories with triggers that end with these, or have them in a row; for a
+        number the commonest so many tokens in a row."""
+        if isinstance(phrase, int):
+            in_a_row = collections.Counter(tuple(prefix[i:i + phrase]) for key in keys for prefix in prefixes(key)[:TOP]
+                                           for i in range(len(prefix) - phrase + 1))
+            phrase = list(in_a_row.most_common(1)[0][0])
+        counts = [{}, {}]
+        for key in keys:
+            for prefix in prefixes(key)[:TOP]:
+                places = [i for i in range(len(prefix)) if prefix[i:i + len(phrase)] == phrase]
+                for count, counted in zip(counts, (prefix[-len(phrase):] == phrase, places)):
+                    if counted:
+                        name = key["layer"] + 1, key["cell"]
+                        count[name] = count.get(name, 0) + 1
+        assert counts[1]
+        go(page, "")
+        text = "  ".join(map(word, phrase)).upper()  # another case, other spaces
+        page.find("#query").send_keys(text, Keys.ENTER)
+        settle(page)
+        if len(phrase) == 1:
+            assert said(page) == "Token w7 (number 7)"
+            page.find("#as-text").click()
+            settle(page)
+        found = phrase_found(page)
+        for shown, count in zip(found, counts, strict=True):
+            wanted = sorted(count.items(), key=lambda item: (-item[1], item[0]))
+            assert shown == [[f"{layer} / {cell}", str(number)] for (layer, cell), number in wanted]
+
+    def test_phrase_is_of_whole_words(self, page):
+        for text in "5 w6", "w5 w":
+            go(page, f"#/search/{text}")
+            assert phrase_found(page) == ([], [])
+        for text, phrase, ends in [("of the sea.", "the sea", False), ("of the\u00a0Sea", "the sea", True), ("of the sea", "the se", False),
+                                   ("lathe sea", "the sea", False), ("a \u6771\u4eac\u90fd", "\u6771\u4eac", False), ("is it ? ", "it ?", True),
+                                   ("so a?b (x) [1]{2}^$|\\/", "a?b (x) [1]{2}^$|\\/", True)]:
+            has, at_end = page.script("const tests = phraseTests(arguments[1]); return [tests.has, tests.ends].map(test => test.test(arguments[0]))", text, phrase)
+            assert has == (text not in ("lathe sea",) and phrase != "the se") and at_end == ends, (text, phrase)
+
+    def test_memory_by_its_numbers(self, page, noted):
+        for typed in f"2/{noted['cell']}", f" 2 / {noted['cell']} ", f"02/{noted['cell']}":
+            go(page, "")
+            page.find("#query").send_keys(typed, Keys.ENTER)
+            settle(page)
+            assert page.driver.current_url.endswith(f"#/memory/2/{noted['cell']}")
+        for typed in "3/1", "0/1", "1/70":  # the model has no such memory
+            page.find("#query").clear()
+            page.find("#query").send_keys(typed, Keys.ENTER)
+            settle(page)
+            assert heading(page) == f"Search: {typed}" and phrase_found(page) == ([], [])
+
+    def test_triggers_without_what_follows(self, page, bpe):
+        out, stream = bpe
+        key = next(record for record in stream.records if len(record.get("coef", [])))
+        page.driver.get((out / "index.html").as_uri() + f"#/memory/1/{key['cell']}")
+        settle(page)
+        assert page.find("main th:nth-child(3)").text == "Prefix" and not page.find_all(".following")
+        assert page.find("main td.prefix").text == "".join({1: "a", 2: "b", 5: " a", 7: " b"}[token] for token in prefixes(key)[0]).strip()
+        assert all(url.startswith(out.as_uri()) for url in page.requests() if url.startswith("file:"))
+
+    @pytest.mark.parametrize("query, meant", [("a", {1, 5}), ("A", {1, 5}), ("%20a", {5}), ("b", {2, 7}), ("a?token=1", {1}), ("b?token=7", {7})])
+    def test_word_with_and_without_its_space(self, page, bpe, query, meant):
+        """Recomputation: the memories of each token, with the token's name on each line."""
+        out, stream = bpe
+        text = {1: "a", 2: "b", 5: "\u2423a", 7: "\u2423b"}
+        index = collections.defaultdict(lambda: [{}, {}, {}])
+        for key in (record for record in stream.records if "layer" in record):
+            for token, p in zip(key["top"].tolist(), key["top_p"].tolist()):
+                index[token][0][1, key["cell"]] = p
+            for prefix in prefixes(key):
+                for kind, tokens in (1, set(prefix[-1:])), (2, set(prefix)):
+                    for token in tokens:
+                        index[token][kind][1, key["cell"]] = index[token][kind].get((1, key["cell"]), 0) + 1
+        page.driver.get((out / "index.html").as_uri() + f"#/search/{query}")
+        settle(page)
+        assert said(page).startswith("Tokens " if len(meant) > 1 else "Token ")
+        seen = 0
+        for kind, name in enumerate(("value", "last", "anywhere")):
+            wanted = sorted(((strength, memory, token) for token in meant for memory, strength in index[token][kind].items()),
+                            key=lambda one: (-one[0], one[1], one[2]))
+            found = rows(page, f"#found-{name} table") if wanted else []
+            assert [row[0] for row in found] == [f"{layer} / {cell}" for _, (layer, cell), _ in wanted]
+            if len(meant) > 1:
+                assert [row[1] for row in found] == [text[token] for _, _, token in wanted]
+            seen += len(found)
+        assert seen
+        assert all(url.startswith(out.as_uri()) for url in page.requests() if url.startswith("file:"))
 
     def test_cases(self, page):
         go(page, "#/cases?page=20")
-        assert "1,100 in all, of which the first 1,000 are listed" in page.find("main p").text
+        assert "1,100 in all, of which the first 1,000 are listed" in said(page)
         found = rows(page)
         assert len(found) == 50
         assert found[-1] == ["999", "3", f"{HOSTILE[0]} case 999", HOSTILE[1], "w5", "0.25", "0.5", "-0.125"]

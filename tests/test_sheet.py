@@ -15,7 +15,8 @@ import streams
 from conftest import ROOT
 from helpers import fails, ok, pipeline, random_sentences, raw_table, run, table, text
 
-HEAD = "reader,model,layer,cell,triggers,pattern,kind,description,shows\r\n"
+HEAD = "reader,model,layer,cell,triggers,pattern,kind,description,shows,value_shown\r\n"
+OLD_HEAD = HEAD.replace(",value_shown", "")  # of pages that always showed the value's words
 
 HOSTILE = ["</script><script>alert(1)</script>", "<!--", "-->", "]]>", "<img/src=x/onerror=alert(2)>", "\"quoted'", "{{data}}", "&lt;",
            "\\u003c\\", "שלום", "مرحبا", "a\u2028b", "\u202eevil", "<b>", "${x}", "`", "=1+1", "\u0301", "😀"]
@@ -313,8 +314,8 @@ def annotate(page):
 def expected_csv(sheet, reader="Anna B."):
     start = f"{reader},{sheet.data['model']}"
     return HEAD + "".join(f"{start},{line}\r\n" for line in [
-        '1,3,5,1,shallow,"ends with ""x"", or y",1 2 3', "1,3,5,2,semantic,שלום: the sea,3 4 5", "1,11,4,0,,,",
-        "2,7,5,1,semantic,law,1 5"])
+        '1,3,5,1,shallow,"ends with ""x"", or y",1 2 3,0', "1,3,5,2,semantic,שלום: the sea,3 4 5,0", "1,11,4,0,,,,0",
+        "2,7,5,1,semantic,law,1 5,0"])
 
 
 @release_only
@@ -486,24 +487,26 @@ def test_descriptions_come_back_exactly(bin, page, tmp_path):
 # Rows are of Anna, but for their model, which the test puts in.
 BAD_FILES = [
     ("", "there is no column reader"),
-    (HEAD.replace("kind,", ""), "there is no column kind"),
-    (HEAD.replace(",", ";") + "x", "save it with commas, not semicolons"),
-    (HEAD + "Anna,M,1,3,5,1,shallow,x\r\n", "line 2: 8 fields"),
-    (HEAD + 'Anna,M,1,3,5,1,shallow,"x,1\r\n', "line 2: a quotation mark"),
-    (HEAD + 'Anna,M,1,3,5,1,shallow,a"b,1\r\n', "line 2: a quotation mark"),
-    (HEAD + "Anna,N,1,3,5,1,shallow,x,1\r\n", "line 2: it is about another model"),
-    (HEAD + "Anna,M,1,4,5,1,shallow,x,1\r\n", "line 2: layer 1, cell 4 is not on this sheet"),
-    (HEAD + "Anna,M,1,3,6,1,shallow,x,1\r\n", "line 2: '6' triggers, where this sheet shows 5"),
-    (HEAD + "Anna,M,1,3,5,-1,shallow,x,1\r\n", "line 2: pattern '-1'"),
-    (HEAD + 'Anna,M,1,11,4,1,shallow,"a\nb",1\r\nAnna,M,1,3,5,1,deep,x,1\r\n', "line 4: the kind is shallow or semantic"),
-    (HEAD + "Anna,M,1,3,5,1,shallow,x,1 6\r\n", "line 2: trigger '6'"),
-    (HEAD + "Anna,M,1,3,5,1,shallow,x,0\r\n", "line 2: triggers count from 1"),
-    (HEAD + "Anna,M,1,3,5,1,shallow,x,2 2\r\n", "line 2: triggers count from 1, and each stands there once"),
-    (HEAD + "Anna,M,1,3,5,0,,x,\r\n", "line 2: the kind is"),
-    (HEAD + "Anna,M,1,3,5,1,shallow,x,1\r\n" * 2, "line 3: this key and pattern stand in another line"),
-    (HEAD + "Anna,M,1,3,5,0,,,\r\nAnna,M,1,3,5,1,shallow,x,1\r\n", "line 3: this key and pattern stand in another line"),
-    (HEAD + "Berta,M,1,3,5,1,shallow,x,1\r\n", "it has the work of Berta: enter that name"),
-    ((HEAD + "Anna,M,1,3,5,1,shallow,\xe4,1\r\n").encode("latin-1"), "it is not UTF-8"),
+    (OLD_HEAD.replace("kind,", ""), "there is no column kind"),
+    (OLD_HEAD.replace(",", ";") + "x", "save it with commas, not semicolons"),
+    (OLD_HEAD + "Anna,M,1,3,5,1,shallow,x\r\n", "line 2: 8 fields"),
+    (OLD_HEAD + 'Anna,M,1,3,5,1,shallow,"x,1\r\n', "line 2: a quotation mark"),
+    (OLD_HEAD + 'Anna,M,1,3,5,1,shallow,a"b,1\r\n', "line 2: a quotation mark"),
+    (OLD_HEAD + "Anna,N,1,3,5,1,shallow,x,1\r\n", "line 2: it is about another model"),
+    (OLD_HEAD + "Anna,M,1,4,5,1,shallow,x,1\r\n", "line 2: layer 1, cell 4 is not on this sheet"),
+    (OLD_HEAD + "Anna,M,1,3,6,1,shallow,x,1\r\n", "line 2: '6' triggers, where this sheet shows 5"),
+    (OLD_HEAD + "Anna,M,1,3,5,-1,shallow,x,1\r\n", "line 2: pattern '-1'"),
+    (OLD_HEAD + 'Anna,M,1,11,4,1,shallow,"a\nb",1\r\nAnna,M,1,3,5,1,deep,x,1\r\n', "line 4: the kind is shallow or semantic"),
+    (OLD_HEAD + "Anna,M,1,3,5,1,shallow,x,1 6\r\n", "line 2: trigger '6'"),
+    (OLD_HEAD + "Anna,M,1,3,5,1,shallow,x,0\r\n", "line 2: triggers count from 1"),
+    (OLD_HEAD + "Anna,M,1,3,5,1,shallow,x,2 2\r\n", "line 2: triggers count from 1, and each stands there once"),
+    (OLD_HEAD + "Anna,M,1,3,5,0,,x,\r\n", "line 2: the kind is"),
+    (OLD_HEAD + "Anna,M,1,3,5,1,shallow,x,1\r\n" * 2, "line 3: this key and pattern stand in another line"),
+    (OLD_HEAD + "Anna,M,1,3,5,0,,,\r\nAnna,M,1,3,5,1,shallow,x,1\r\n", "line 3: this key and pattern stand in another line"),
+    (OLD_HEAD + "Berta,M,1,3,5,1,shallow,x,1\r\n", "it has the work of Berta: enter that name"),
+    (HEAD + "Anna,M,1,3,5,1,shallow,x,1,yes\r\n", "line 2: value_shown is 0 or 1, not 'yes'"),
+    (HEAD + "Anna,M,1,3,5,1,shallow,x,1\r\n", "line 2: 9 fields, where the first line has 10"),
+    ((OLD_HEAD + "Anna,M,1,3,5,1,shallow,\xe4,1\r\n").encode("latin-1"), "it is not UTF-8"),
 ]
 
 
@@ -526,7 +529,7 @@ def test_of_several_readers_the_named_one_is_loaded(page, plain, tmp_path):
     """In any order of rows; a byte order mark and other line ends do no harm; Undo brings back what was there."""
     model = plain.data["model"]
     path = tmp_path / "two.csv"
-    path.write_text("\ufeff" + HEAD.replace("\r", "") + f"Berta,{model},1,3,5,2,semantic,z,1 2 5\n\n"
+    path.write_text("\ufeff" + OLD_HEAD.replace("\r", "") + f"Berta,{model},1,3,5,2,semantic,z,1 2 5\n\n"
                     f"Anna,{model},1,3,5,1,shallow,x,1 2 3\nBerta,{model},1,3,5,1,shallow,y,3 2\n")
     assert page.load(path).startswith("two.csv: it has the work of Berta, Anna: enter that name")
     page.find("#reader").send_keys("Berta")
@@ -534,6 +537,110 @@ def test_of_several_readers_the_named_one_is_loaded(page, plain, tmp_path):
     assert page.patterns() == [["y", "shallow"], ["z", "semantic"]] and page.ticks() == [[2], [1, 2], [1], [], [2]]
     page.find("#undo").click()
     assert page.patterns() == []
+
+
+# ------------------------------------------------------------ the value's words
+
+def columns_of(path, *names):
+    return [tuple(row[name] for name in names) for row in table(path)]
+
+
+@release_only
+def test_value_is_hidden_until_asked_for(page, plain, chromium):
+    """Of each key, by the button and by v; from then on it is shown, also after a reload."""
+    words = [word for word, _ in plain.data["keys"][0]["top"]]
+
+    def seen():
+        values, following = page.texts("#value bdi"), page.texts("td.next")
+        assert page.find("#show-value").is_displayed() == (not values)
+        assert all(word in chromium.script("return document.querySelector('main').innerText") for word in values)
+        assert len(page.texts("#columns th")) == len(page.texts("#rows tr:first-child td")) == (4 if values else 3)
+        return values, following
+
+    page.find("#reader").send_keys("A")
+    assert seen() == ([], [])
+    page.find("#show-value").click()
+    assert seen() == (words, [trigger["next"] for trigger in plain.data["keys"][0]["triggers"]])
+    assert page.browser.script("return document.activeElement.tagName") == "TR"
+    page.press("n")
+    assert seen() == ([], [])
+    page.press("v")
+    assert seen() == (words, [trigger["next"] for trigger in plain.data["keys"][1]["triggers"]])
+    page.press("v")
+    assert seen()[0] == words
+    page = Page(chromium, plain)
+    assert seen()[0] == words
+    page.press("n", "n")
+    assert seen() == ([], [])
+
+
+@release_only
+def test_file_tells_whether_the_value_was_shown(page, plain):
+    """Before a pattern, or that there is none, was written or last changed; never 0 again, whatever is deleted or undone."""
+    def told():
+        return columns_of(page.download(), "cell", "pattern", "value_shown")
+
+    page.find("#reader").send_keys("A")
+    page.add("before", "shallow")
+    page.add("between", "semantic")
+    page.press(Keys.ESCAPE, "v")
+    assert told() == [("3", "1", "0"), ("3", "2", "0")]
+    page.add("after", "semantic")
+    assert told() == [("3", "1", "0"), ("3", "2", "0"), ("3", "3", "1")]
+    page.box(4, 2).click()
+    assert told() == [("3", "1", "0"), ("3", "2", "1"), ("3", "3", "1")]
+    page.find("#patterns input").send_keys("!")
+    assert told() == [("3", "1", "1"), ("3", "2", "1"), ("3", "3", "1")]
+    for _ in range(3):
+        page.find("#patterns button").click()
+    page.find("#undo").click()
+    page.add("again", "shallow")
+    assert told() == [("3", "1", "1"), ("3", "2", "1")]
+    page.find("#next").click()
+    page.find("#none").click()
+    assert told()[2:] == [("11", "0", "0")]
+    page.press(Keys.ESCAPE)
+    page.find("#show-value").click()
+    assert told()[2:] == [("11", "0", "0")]
+    page.press("0", "0")
+    assert told()[2:] == [("11", "0", "1")]
+
+
+@release_only
+def test_change_of_kind_is_a_change(page):
+    page.find("#reader").send_keys("A")
+    page.add("x", "shallow")
+    page.find("#show-value").click()
+    Select(page.find("#patterns select")).select_by_visible_text("semantic")
+    assert columns_of(page.download(), "value_shown") == [("1",)]
+
+
+@release_only
+def test_files_and_work_of_pages_that_always_showed_the_value(page, plain, chromium, tmp_path):
+    """A file without the column, and work that a browser kept without it, were written with the words in sight."""
+    model = plain.data["model"]
+    (tmp_path / "old.csv").write_text(OLD_HEAD + f"A,{model},1,3,5,1,shallow,x,1 2 3\r\nA,{model},1,11,4,0,,,\r\n")
+    (tmp_path / "new.csv").write_text(HEAD + f"A,{model},1,3,5,1,shallow,x,1 2 3,1\r\nA,{model},1,11,4,0,,,,0\r\n")
+    for name, shown in ("old", [True, True, False]), ("new", [True, False, False]):
+        chromium.script("localStorage.clear()")
+        page = Page(chromium, plain)
+        page.load(tmp_path / f"{name}.csv")
+        for place, wanted in enumerate(shown):
+            page.find(f"#key-{place}").click()
+            assert bool(page.texts("#value li")) == wanted
+        assert columns_of(page.download(), "cell", "value_shown") == [("3", "1"), ("11", str(int(shown[1])))]
+    page.find("#key-0").click()
+    page.load(tmp_path / "old.csv")
+    page.find("#undo").click()
+    page.find("#key-1").click()
+    assert page.texts("#value li") and columns_of(page.download(), "cell", "value_shown") == [("3", "1"), ("11", "0")]
+    kept = {"reader": "A", "shortcuts": True, "keys": {"1/3": {"none": False, "patterns": [
+        {"kind": "shallow", "description": "x", "shows": [1]}]}, "1/11": {"none": True, "patterns": []}}}
+    chromium.script("localStorage.setItem(...arguments)", f"ffkv-annotation:{plain.data['sheet']}", json.dumps(kept))
+    page = Page(chromium, plain)
+    assert page.texts("#value li") and columns_of(page.download(), "cell", "value_shown") == [("3", "1"), ("11", "1")]
+    page.find("#key-2").click()
+    assert not page.texts("#value li")
 
 
 # ------------------------------------------------------------------ by keyboard
@@ -631,6 +738,8 @@ def test_hostile_tokens_are_text(bin, request, chromium, tmp_path, kind):
     page.box(1, 1).click()
     page = Page(chromium, path)
     joint = " " if kind == "words" else ""
+    assert page.find_all("td.next") == []
+    page.press("v")
     assert page.texts("td.next") == [text_of([token]) for _, token in triggers]
     assert page.texts("mark") == [text_of(prefix[-1:]) for prefix, _ in triggers if prefix]
     for cell, (prefix, _) in zip(page.texts("td.prefix"), triggers):
@@ -638,7 +747,9 @@ def test_hostile_tokens_are_text(bin, request, chromium, tmp_path, kind):
         parts = ["… " + text_of(hidden) + joint] * bool(hidden) + [text_of(before) + joint] * bool(before) + [text_of(prefix[-1:])]
         assert cell == ("".join(parts) if prefix else "(beginning of the sentence)")
     assert [value.rsplit("0.", 1)[0] for value in page.texts("#value li")] == [text_of(one[:1]) for one in tokens]
-    assert page.text("h1") == HOSTILE[0] == chromium.driver.title
+    assert page.text("h1") == HOSTILE[0]
+    name = request.getfixturevalue(kind).name
+    assert chromium.driver.title == f"{HOSTILE[0]} \u2013 {name}" and page.text("#facts").startswith(f"model {name} (")
     assert page.patterns() == [[HOSTILE[0], "semantic"]]
     assert chromium.complaints() == [] and not chromium.has_dialog()
     assert set(chromium.requests()) == {path.as_uri()}

@@ -67,13 +67,17 @@ def keys_of(data):
     return stream, keys
 
 
-def assert_triggers(data, sentences, coef, layers, cells, t, every=False, first=1, vocabulary=60):
+def assert_triggers(data, sentences, coef, layers, cells, t, every=False, first=1, vocabulary=60, following=0):
     """Everything in the stream is as plain recomputation from coef has it."""
     stream, found = keys_of(data)
     by_index = oracle.triggers(coef, t, every, first)
     assert found == {(layers[l], cells[c]): items for (l, c), items in by_index.items()}
-    expected = oracle.trigger_records(by_index, sentences, layers, cells)
+    expected = oracle.trigger_records(by_index, sentences, layers, cells, following)
+    assert stream.header.get("following", 0) == following
     for record, wanted in zip(stream.records, expected):
+        assert ("following" in record) == ("following" in wanted) == bool(following)
+        if following:
+            assert record["following"].tolist() == wanted["following"].tolist()
         assert record["next"].tolist() == wanted["next"].tolist()
         assert record["prefix"].tolist() == wanted["prefix"].tolist()
     counts = oracle.token_counts(sentences, vocabulary)
@@ -101,6 +105,46 @@ def test_triggers_are_recomputed(bin, dumped, t, every):
     data, sentences, coef = dumped
     found = ok(bin, "topk-keys", "-t", t, *["--prefixes", "every"] * every, stdin=data)
     assert_triggers(found, sentences, coef, range(3), range(37), t, every, vocabulary=100)
+
+
+@pytest.mark.parametrize("every", [False, True])
+@pytest.mark.parametrize("following", [1, 3, 1000])
+def test_what_follows_is_recomputed(bin, small_model, dumped, following, every):
+    """Recomputation, exact, up to each sentence's end and not beyond; all else is as without, also with values."""
+    data, sentences, coef = dumped
+    options = ["-t", 30, *["--prefixes", "every"] * every]
+    found = ok(bin, "topk-keys", *options, "--following", following, stdin=data)
+    assert_triggers(found, sentences, coef, range(3), range(37), 30, every, vocabulary=100, following=following)
+    with_it, without = streams.read(found), streams.read(ok(bin, "topk-keys", *options, stdin=data))
+    ends = [row for record in with_it.records[:-1] for row in (record["following"] == oracle.NO_FOLLOWING).tolist()]
+    assert any(row[0] for row in ends) and any(not row[0] for row in ends)
+    projected = streams.read(ok(bin, "project-values", "-m", small_model, "-k", 2, stdin=found))
+    for record, whole, bare in zip(projected.records[:-1], with_it.records, without.records):
+        assert set(whole) == {*bare, "following"}
+        for name in bare:
+            assert np.array_equal(whole[name], bare[name])
+        for name in whole:
+            assert np.array_equal(record[name], whole[name])
+    changed = streams.read(ok(bin, "perturb-triggers", stdin=found)).header
+    assert "following" not in changed and "following" not in changed["arrays"]
+
+
+def test_damaged_following_is_refused(bin, dumped):
+    stream = streams.read(ok(bin, "topk-keys", "-t", 2, "--following", 3, stdin=dumped[0]))
+    number, record = next((i, record) for i, record in enumerate(stream.records) if "coef" in record and len(record["coef"]) == 2)
+
+    def check(says, rows=None, header=()):
+        records = [dict(other) for other in stream.records]
+        if rows is not None:
+            records[number]["following"] = np.array(rows, np.uint32)
+        fails(bin, "shallow-stats", says=says, stdin=streams.write({**stream.header, **dict(header)}, records, stream.trailer))
+
+    for rows in [[1, 2, 100], [1, 2, 3]], [[1, oracle.NO_FOLLOWING, 2], [1, 2, 3]], [[1, 2, 3], [oracle.NO_FOLLOWING, oracle.NO_FOLLOWING, 5]]:
+        check("what follows trigger", rows)
+    check("'following'", [[1, 2], [3, 4]])
+    for wrong in 1001, -1, "3", None:
+        check("the header's following is not a number from 0 to 1000", header={"following": wrong})
+    check("'following'", header={"following": 2})
 
 
 def test_default_is_25_a_sentence_each(bin, dumped):
@@ -257,11 +301,12 @@ def test_merge_is_one_run(bin, tmp_path, t, every):
     """Two ways to the same bytes: shards with ties between them, merged in
     several orders and in two steps, and one run."""
     sentences, coef = tied(5, seed=9)
-    options = ["-t", t, *["--prefixes", "every"] * every]
+    options = ["-t", t, *["--prefixes", "every", "--following", 2] * every]
     batches = range(67)
     whole = ok(bin, "topk-keys", *options, stdin=activations(sentences, coef, [0, 1], [0, 1, 2, 3]))
     ok(bin, "topk-keys", "--merge", "-", "-o", tmp_path / "whole", stdin=whole)  # in the shortest form
     whole = (tmp_path / "whole").read_bytes()
+    assert_triggers(whole, sentences, coef, [0, 1], [0, 1, 2, 3], t, every, following=2 * every)
     paths = []
     for i in range(4):
         part = activations(sentences, coef, [0, 1], [0, 1, 2, 3], order=[b for b in batches if b % 4 == i])

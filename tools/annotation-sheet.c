@@ -14,8 +14,10 @@
 #include "base/json.h"
 #include "base/messages.h"
 #include "base/output.h"
+#include "model/model_header.h"
 #include "report/embedded.h"
 #include "stream/header_members.h"
+#include "stream/records.h"
 #include "stream/stream_reader.h"
 #include "table/layer_number.h"
 #include "text/tokenizer.h"
@@ -181,7 +183,8 @@ int main(int argc, char **argv)
     add_keys(&sheet, reader);
     char id[HASH_CHARACTERS + 1];
     hash_finish(sheet.hash, id);
-    json_t *data = json_make("{s:o, s:s, s:s, s:s, s:s, s:I, s:o}", "title", title, "sheet", id, "model", model,
+    json_t *data = json_make("{s:o, s:s, s:s, s:o, s:s, s:s, s:I, s:o}", "title", title, "sheet", id,
+                             "model", model, "name", model_name_json(options.model, model),
                              "corpus", header_text(reader, "corpus", "name"), "joint", tokenizer_joint(tokenizer),
                              "least", (json_int_t)LEAST_PATTERN_TRIGGERS, "keys", sheet.keys);
     write_page(options.output, data);

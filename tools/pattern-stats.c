@@ -25,6 +25,7 @@ enum { MAX_READERS = 200 };
 
 struct options {
     const char *output, *kappa, *triggers;
+    bool value_hidden;
 };
 
 static bool is_same_key(const struct reading *a, const struct reading *b)
@@ -222,6 +223,8 @@ int main(int argc, char **argv)
         {0, "kappa", "FILE", "write to FILE how far readers of the same keys agree", OPTION_OUT_TOO, &options.kappa, 0, 0, NULL},
         {0, "triggers", "FILE", "check that the keys and their triggers are those of this triggers stream", OPTION_IN,
          &options.triggers, 0, 0, NULL},
+        {0, "value-hidden", NULL, "leave out keys whose reader was shown the value's words before", OPTION_FLAG,
+         &options.value_hidden, 0, 0, NULL},
         OPTION_END,
     };
     const struct tool tool = {"pattern-stats", "Tells which share of triggers shows the patterns that readers found.",
@@ -235,6 +238,10 @@ int main(int argc, char **argv)
     struct annotations annotations = annotations_read(paths, count);
     if (options.triggers)
         check_triggers(&annotations, options.triggers);
+    if (options.value_hidden)
+        annotations_keep_hidden(&annotations);
+    if (!annotations.count)
+        die("%s: no key was read with the value's words hidden", annotations.table[0].name);
     if (options.kappa)
         write_kappa(&annotations, options.kappa);
     write_patterns(&annotations, options.output);

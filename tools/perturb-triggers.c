@@ -18,6 +18,7 @@
 #include "base/input.h"
 #include "base/json.h"
 #include "base/messages.h"
+#include "stream/fields.h"
 #include "stream/header.h"
 #include "stream/header_members.h"
 #include "stream/records.h"
@@ -206,7 +207,8 @@ static json_t *change_names(const struct options *options)
 
 static json_t *make_header(const struct options *options, const struct stream_reader *reader)
 {
-    static const char *const of_triggers[] = {"layers", "cells", "positions", "first", "rank", "keys", "top", "prefixes"};
+    static const char *const of_triggers[] = {"layers", "cells", "positions", "first", "rank", "keys", "top",
+                                              "prefixes", "following"};
     json_t *header = header_new("tokens", stream_header(reader));
     for (size_t i = 0; i < sizeof of_triggers / sizeof *of_triggers; i++)
         json_object_del(header, of_triggers[i]);

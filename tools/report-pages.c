@@ -14,6 +14,7 @@
 #include "base/messages.h"
 #include "base/output.h"
 #include "base/version.h"
+#include "model/model_header.h"
 #include "report/embedded.h"
 #include "report/page_data.h"
 #include "report/report_index.h"
@@ -21,6 +22,7 @@
 #include "report/report_tables.h"
 #include "stream/counts.h"
 #include "stream/header_members.h"
+#include "stream/records.h"
 #include "stream/stream_reader.h"
 
 #include <dirent.h>
@@ -37,7 +39,7 @@ EMBEDDED(pipelines_experiments_csv);
 enum { MAX_ROWS = 10000, MAX_CASES = 1000 };
 
 struct options {
-    const char *model, *output, *tables, *measures, *published, *annotations, *date;
+    const char *model, *name, *output, *tables, *measures, *published, *annotations, *date;
     uint64_t top;
 };
 
@@ -181,6 +183,9 @@ static void write_overview(struct report *report, json_t *layers, const char *jo
         "{s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "version", FFKV_VERSION, "model", part(header, "model"),
         "corpus", part(header, "corpus"), "tokenizer", part(header, "tokenizer"), "history", part(header, "history"),
         "rank", part(header, "rank"), "counts", counts_json(stream_trailer(report->reader)));
+    const char *id = header_text(report->reader, "model", "id");
+    json_put(overview, "name",
+             options->name ? json_make("s", options->name) : model_name_json(options->model, id));
     json_put(overview, "prefixes", part(header, "prefixes"));
     json_put(overview, "layers", layers);
     json_put(overview, "joint", json_make("s", joint));
@@ -222,18 +227,22 @@ static void check_directory(const char *path)
     closedir(directory);
 }
 
+static void check_text(const char *option, const char *text)
+{
+    json_t *json = text ? json_string(text) : NULL;
+    if (text && !json)
+        die_usage("%s takes UTF-8", option);
+    json_decref(json);
+}
+
 static void check_options(const struct options *options)
 {
     if (!options->model)
         die_usage("--model DIR is needed");
     if (!options->output || !*options->output)
         die_usage("--output DIR is needed");
-    if (options->date) {
-        json_t *date = json_string(options->date);
-        if (!date)
-            die_usage("--date takes UTF-8");
-        json_decref(date);
-    }
+    check_text("--name", options->name);
+    check_text("--date", options->date);
     if (options->tables)
         check_directory(options->tables);
 }
@@ -272,6 +281,8 @@ int main(int argc, char **argv)
         OPTION_MODEL(&options.model),
         {'o', "output", "DIR", "the directory to make, which appears only when complete", OPTION_TEXT,
          &options.output, 0, 0, NULL},
+        {0, "name", "TEXT", "what the pages call the model (default: its folder's or file's name)",
+         OPTION_TEXT, &options.name, 0, 0, NULL},
         {'t', "top", "N", "triggers shown of each memory (default 25)", OPTION_NUMBER, &options.top, 1, MAX_TRIGGERS, NULL},
         {0, "tables", "DIR", "show the tables and figures/*.svg of this directory, those that are there", OPTION_IN,
          &options.tables, 0, 0, NULL},

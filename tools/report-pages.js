@@ -78,22 +78,27 @@ function tokenLink(text) {
     return make("a", {href: address(["search", text])}, tokenElement(text));
 }
 
+/* A name that is explained when it is pointed at or has the focus, see showTip. */
+function term(name, says) {
+    return make("span", {class: "term", tabindex: "0", "data-says": says}, name);
+}
+
 function memoryLink(layer, cell) {
     return make("a", {class: "whole", href: address(["memory", layer, cell])}, `${layer} / ${cell}`);
 }
 
 /*
- * columns: [{name, number, of: row -> content, sort}]; order: {sort, descending, link: column -> address};
- * wide: has the whole width, and on narrow screens a block a row.
+ * columns: [{name, says, number, of: row -> content, sort}]; says: what the name means; order: {sort, descending,
+ * link: column -> address}; wide: has the whole width, and on narrow screens a block a row.
  */
 function table(columns, rows, {order, wide} = {}) {
     const heads = columns.map(column => {
         const sorted = order && column.sort && column.sort === order.sort;
         const content = order && column.sort
-            ? make("button", {type: "button", id: `sort-${column.sort}`, click: () => { location.hash = order.link(column); }},
-                column.name)
-            : column.name;
-        return make("th", {scope: "col", class: column.number && "number", title: column.title,
+            ? make("button", {type: "button", id: `sort-${column.sort}`, "data-says": column.says,
+                click: () => { location.hash = order.link(column); }}, column.name)
+            : column.says ? term(column.name, column.says) : column.name;
+        return make("th", {scope: "col", class: column.number && "number",
             "aria-sort": sorted && (order.descending ? "descending" : "ascending")}, content);
     });
     // Blocks are no rows and cells any more for those who listen, unless their roles say so.
@@ -373,9 +378,9 @@ async function showLayer([name], query) {
     const columns = [
         {name: "Layer / cell", sort: "cell", of: row => memoryLink(row.layer, row.cell)},
         {name: "Triggers", sort: "triggers", number: true, of: row => row.triggers || make("span", {class: "faint"}, "dead")},
-        {name: "Coefficient", title: "of the first trigger", sort: "coefficient", number: true, of: row => row.coefficient === null ? "" : digits(row.coefficient)},
-        {name: "Confidence", title: "the value's largest probability", sort: "confidence", number: true, of: row => digits(row.confidence)},
-        {name: "Agreement", title: "triggers whose next token is the value's top token", sort: "agreement", number: true,
+        {name: "Coefficient", says: "Of the first trigger: how strongly the key responds to it.", sort: "coefficient", number: true, of: row => row.coefficient === null ? "" : digits(row.coefficient)},
+        {name: "Confidence", says: "The value's largest probability.", sort: "confidence", number: true, of: row => digits(row.confidence)},
+        {name: "Agreement", says: "Triggers whose next token is the value's top token.", sort: "agreement", number: true,
             of: row => row.agreement === null ? "" : `${row.agree} of ${row.triggers}`},
         {name: "Value's top token", sort: "top", of: row => tokenLink(row.top)},
     ];
@@ -424,10 +429,54 @@ function prefixElement(words) {
     return element;
 }
 
+/* What the names on a memory's page mean: [name, explanation]. */
+const TERMS = {
+    trigger: ["Trigger", "One of the prefixes of the corpus to which the key responds most strongly, the strongest first."],
+    coefficient: ["Coefficient", "How strongly the key responds to the prefix, at its last token."],
+    prefix: ["Prefix", "The sentence up to the token at which the key responds, which is marked."],
+    context: ["Prefix and what followed", "The sentence up to the token at which the key responds, which is marked; behind the line, what the key did not see."],
+    next: ["Next token", "What followed the prefix in the corpus. It agrees when it is the value's most probable token."],
+    rank: ["Its rank", "The next token's place among all tokens when the value orders them; 1 is the most probable one."],
+    sentence: ["Sentence", "The sentence's number in the corpus, from 0."],
+    value: ["Value", "The vector that the memory adds to the residual, here multiplied with the output embedding, as if nothing else were added."],
+    probability: ["Probability", "The token's share in the softmax of the value's products with the output embedding."],
+};
+
+const OVERLAP = "For two triggers: the tokens in both, divided by the tokens in either, frequent ones left out. The mean over all pairs",
+    RANDOM = "random prefixes of the same lengths as the triggers, to compare with";
+const ends = (many, word) => [[`Share of triggers that end in the same ${word}`,
+    `The largest share of the key's triggers whose prefixes end in the same ${many === 1 ? "token" : `${many} tokens`}.`, percent],
+    [`The ${word} that they end in`, "What the triggers of the share above it have in common."]];
+
+/* The columns of shallow-keys.csv, see shallow-stats(1): [name, explanation, how a number is written]. */
+const MEASURES = new Map([
+    ["triggers", ["Triggers measured", "The triggers that the measures below are about, which may be more than are shown.", short]],
+    ...["word", "two words", "three words"].flatMap((word, i) =>
+        ends(i + 1, word).map((measure, j) => [`${j ? "" : "same_"}last_${i + 1}`, measure])),
+    ["overlap", ["Words that two triggers share", `${OVERLAP} of triggers.`, percent]],
+    ["overlap_random", ["Words that two random prefixes share", `The same of ${RANDOM}.`, percent]],
+    ["overlap_before", ["Words that two triggers share before their last one", `${OVERLAP}, without each trigger's last token.`, percent]],
+    ["overlap_before_random", ["Words that two random prefixes share before their last one", `The same of ${RANDOM}.`, percent]],
+]);
+
+function column(name, of, attributes) {
+    return {name: TERMS[name][0], says: TERMS[name][1], of, ...attributes};
+}
+
+/* What came behind a prefix, apart from it. */
+function followingElement(words) {
+    const text = words.join(overview.joint);
+    return make("bdi", {class: "following"}, make("span", {class: "unseen"}, "followed by "), plain(text.replace(/^ /, "")));
+}
+
+function hasFollowing(memory) {
+    return memory.triggers.some(trigger => trigger.length > 5);
+}
+
 function distribution(name, tokens, list) {
     return make("div", {}, table([
         {name, of: ([token]) => tokenLink(tokens[token])},
-        {name: "Probability", number: true, of: ([, p]) => digits(p)},
+        column("probability", ([, p]) => digits(p), {number: true}),
     ], list));
 }
 
@@ -435,11 +484,56 @@ function keyed(columns, row) {
     return Object.fromEntries(columns.map((column, i) => [column, row[i]]));
 }
 
+/* The columns of the measures that say something of a memory. */
+function measured() {
+    return overview.measures.filter(name => !["layer", "cell", "model"].includes(name));
+}
+
+function measureElement(name, text) {
+    const show = MEASURES.get(name)?.[2];
+    return text !== "" && Number.isFinite(Number(text)) ? (show || short)(Number(text)) : plain(text);
+}
+
 function measuresOf(memory) {
-    const hidden = ["layer", "cell", "model"];
-    return memory.measures.map(row => definitions(overview.measures.map((column, i) => [column, row[i]])
-        .filter(([column]) => !hidden.includes(column))
-        .map(([column, text]) => [label(column), text !== "" && Number.isFinite(Number(text)) ? short(Number(text)) : plain(text)])));
+    return memory.measures.map(row => {
+        const texts = keyed(overview.measures, row);
+        return definitions(measured().map(name =>
+            [MEASURES.has(name) ? term(...MEASURES.get(name)) : label(name), measureElement(name, texts[name])]));
+    });
+}
+
+/* What the names on a memory's page mean. */
+function keyOf(memory) {
+    const known = memory.measures.length ? measured().map(name => MEASURES.get(name)).filter(Boolean) : [];
+    return make("section", {id: "key"}, make("h2", {}, "Key"), definitions([
+        ...Object.entries(TERMS).filter(([name]) => name !== (hasFollowing(memory) ? "prefix" : "context")).map(([, term]) => term), ...known]));
+}
+
+function triggersTable(memory, tokens, shown) {
+    const top = memory.top[0][0];
+    return table([
+        {name: "#", number: true, of: (trigger, i) => i + 1},
+        column("coefficient", trigger => digits(trigger[0]), {number: true}),
+        column(hasFollowing(memory) ? "context" : "prefix", trigger => {
+            const words = list => list.map(token => tokens[token]);
+            return [prefixElement(words(numbers(trigger[4]))),
+                hasFollowing(memory) ? followingElement(words([trigger[2], ...numbers(trigger[5])])) : null];
+        }, {class: "prefix"}),
+        column("next", trigger => [tokenLink(tokens[trigger[2]]), trigger[2] === top ? make("span", {class: "agrees"}, " \u2713 agrees") : null]),
+        column("rank", trigger => counted(trigger[3]), {number: true}),
+        ...(shown.length ? [{name: "Patterns", of: (trigger, i) => shown.map((set, j) => set.has(i + 1) ? j + 1 : 0).filter(Boolean).join(" ")}] : []),
+        column("sentence", trigger => String(trigger[1]), {number: true}),
+    ], memory.triggers, {wide: true});
+}
+
+function patternsTable(patterns, shown) {
+    return table([
+        {name: "Pattern", number: true, of: (pattern, i) => i + 1},
+        {name: "Kind", of: pattern => plain(pattern.kind || "")},
+        {name: "Description", of: pattern => make("bdi", {}, plain(pattern.description || ""))},
+        {name: "Triggers", number: true, of: (pattern, i) => pattern.shows === undefined ? "" : `${shown[i].size} of ${plain(pattern.triggers || "")}`},
+        {name: "Reader", of: pattern => plain(pattern.reader || "")},
+    ], patterns);
 }
 
 async function showMemory([layerName, cellName]) {
@@ -463,27 +557,14 @@ async function showMemory([layerName, cellName]) {
         make("p", {}, memory.triggers.length
             ? `${count(memory.triggers.length, "trigger")} shown; ${agree} of them ${agree === 1 ? "is" : "are"} followed by the value's top token.`
             : "This key is dead: no prefix of the corpus triggers it."),
+        make("h2", {}, "Triggers"),
+        memory.triggers.length ? triggersTable(memory, tokens, shown) : make("p", {class: "faint"}, "None."),
+        patterns.length ? [make("h2", {}, "Patterns that readers noted"), patternsTable(patterns, shown)] : null,
         make("h2", {}, "Value"),
         make("div", {class: "columns"}, distribution("Most probable", tokens, memory.top),
             memory.bottom.length ? distribution("Least probable", tokens, memory.bottom) : null),
         memory.measures.length ? [make("h2", {}, "Measures"), measuresOf(memory)] : null,
-        patterns.length ? [make("h2", {}, "Patterns that readers noted"), table([
-            {name: "Pattern", number: true, of: (pattern, i) => i + 1},
-            {name: "Kind", of: pattern => plain(pattern.kind || "")},
-            {name: "Description", of: pattern => make("bdi", {}, plain(pattern.description || ""))},
-            {name: "Triggers", number: true, of: (pattern, i) => pattern.shows === undefined ? "" : `${shown[i].size} of ${plain(pattern.triggers || "")}`},
-            {name: "Reader", of: pattern => plain(pattern.reader || "")},
-        ], patterns)] : null,
-        make("h2", {}, "Triggers"),
-        memory.triggers.length ? table([
-            {name: "#", number: true, of: (trigger, i) => i + 1},
-            {name: "Coefficient", number: true, of: trigger => digits(trigger[0])},
-            {name: "Prefix", class: "prefix", of: trigger => prefixElement(numbers(trigger[4]).map(token => tokens[token]))},
-            {name: "Next token", of: trigger => [tokenLink(tokens[trigger[2]]), trigger[2] === top ? make("span", {class: "agrees"}, " \u2713 agrees") : null]},
-            {name: "Its rank", title: "of the next token in the value's distribution", number: true, of: trigger => counted(trigger[3])},
-            ...(patterns.length ? [{name: "Patterns", of: (trigger, i) => shown.map((set, j) => set.has(i + 1) ? j + 1 : 0).filter(Boolean).join(" ")}] : []),
-            {name: "Sentence", number: true, of: trigger => String(trigger[1])},
-        ], memory.triggers, {wide: true}) : make("p", {class: "faint"}, "None."),
+        keyOf(memory),
     ]};
 }
 
@@ -491,31 +572,33 @@ async function showMemory([layerName, cellName]) {
 
 const SIMILAR = 40, FIRST_RESULTS = 25;
 
-/* The tokens that a query may mean, as places in the list of tokens: exactly it, it but for case and spaces, others. */
+/*
+ * The tokens that a query may mean, as places in the list of tokens. meant: those whose text it is, with and without
+ * spaces around it, or, where there is none, in other case; all: these and others. A query with a space of its own means the
+ * token with that space alone, if there is one.
+ */
 function findTokens(list, query) {
-    const fold = text => text.trim().toLowerCase();
-    const wanted = fold(query), exact = [], same = [], begins = [], contains = [];
-    list.forEach((text, i) => {
-        if (text === query) {
+    const wanted = query.trim(), folded = wanted.toLowerCase(), exact = [], spaced = [], same = [], begins = [], contains = [];
+    list.text.forEach((text, i) => {
+        const trimmed = text.trim(), lower = trimmed.toLowerCase();
+        if (text === query)
             exact.push(i);
-            return;
-        }
-        const folded = fold(text);
-        if (folded === wanted)
+        else if (wanted && trimmed === wanted)
+            spaced.push(i);
+        else if (wanted && lower === folded)
             same.push(i);
-        else if (wanted && folded.startsWith(wanted))
+        else if (wanted && lower.startsWith(folded))
             begins.push(i);
-        else if (wanted && folded.includes(wanted))
+        else if (wanted && lower.includes(folded))
             contains.push(i);
     });
-    return [...exact, ...same, ...begins, ...contains].slice(0, Math.max(SIMILAR, exact.length + same.length));
+    const words = query !== wanted && exact.length ? exact : [...exact, ...spaced];
+    const meant = words.length ? words : same, all = [...exact, ...spaced, ...same];
+    return {meant, all: [...all, ...[...begins, ...contains].slice(0, Math.max(0, SIMILAR - all.length))]};
 }
 
-/* Rows of a flat list of postings, with each memory's top token. */
-async function resultsTable(flat, strength) {
-    const postings = [];
-    for (let i = 0; i < flat.length; i += 3)
-        postings.push({layer: flat[i], cell: flat[i + 1], strength: flat[i + 2]});
+/* Rows of memories, [{layer, cell, strength, token}], with each one's top token; tokens: say which one it is. */
+async function resultsTable(found, strength, tokens) {
     const rows = async part => {
         const layers = new Map(await Promise.all([...new Set(part.map(row => row.layer))].map(async layer => [layer, await load(`layer-${layer}`)])));
         return part.map(row => {
@@ -525,46 +608,169 @@ async function resultsTable(flat, strength) {
     };
     const columns = [
         {name: "Layer / cell", of: row => memoryLink(row.layer, row.cell)},
+        ...(tokens ? [{name: "Token", of: row => tokenElement(row.token)}] : []),
         {name: strength.name, number: true, of: row => strength.of(row.strength)},
         {name: "Value's top token", of: row => tokenLink(row.top)},
     ];
     const place = make("div", {});
-    place.append(table(columns, await rows(postings.slice(0, FIRST_RESULTS))));
-    if (postings.length > FIRST_RESULTS)
+    place.append(table(columns, await rows(found.slice(0, FIRST_RESULTS))));
+    if (found.length > FIRST_RESULTS)
         place.append(make("button", {type: "button", click: async () => {
-            const all = table(columns, await rows(postings));
+            const all = table(columns, await rows(found));
             place.replaceChildren(all);
             all.querySelector(`tbody tr:nth-child(${FIRST_RESULTS + 1}) a`).focus();
-        }}, `Show all ${postings.length}`));
+        }}, `Show all ${counted(found.length)}`));
     return place;
 }
 
-async function showSearch([query = ""], {token}) {
-    const list = await load("tokens");
-    const title = query ? `Search: ${plain(query)}` : "Search";
-    const found = findTokens(list.text, query);
-    if (!query || !found.length)
-        return {title, content: [make("p", {}, query ? "No token of the triggers shown, and none that a value lists, has this text." : "Enter a token above.")]};
-    const chosen = found.find(i => String(list.token[i]) === token) ?? found[0];
-    const piece = list.pieces.findLastIndex(first => first <= chosen);
-    const lists = (await load(`postings-${piece}`))[chosen - list.pieces[piece]];
-    const triggers = {name: "Triggers", of: number => `${number}`};
-    const sections = [
-        ["Values that promote it", list.value[chosen], {name: "Probability", of: digits}, `It is among the ${overview.sizes.tops} most probable tokens of`],
-        ["Keys whose triggers end with it", list.last[chosen], triggers, "It is the last token of a trigger of"],
-        ["Keys whose triggers contain it", list.anywhere[chosen], triggers, "It is in a trigger of"],
-    ];
-    return {title, content: [
-        make("p", {}, "Token ", tokenElement(list.text[chosen]), ` (number ${list.token[chosen]})`),
-        found.length > 1 ? make("ul", {class: "chips", "aria-label": "Tokens like this"}, found.map(i =>
-            make("li", {}, make("a", {href: address(["search", query], {token: list.token[i]}), id: `token-${list.token[i]}`,
-                "aria-current": i === chosen && "true"}, tokenElement(list.text[i]))))) : null,
-        make("div", {class: "columns"}, await Promise.all(sections.map(async ([name, total, strength, says], i) => make("section", {id: `found-${["value", "last", "anywhere"][i]}`},
-            make("h2", {}, name),
-            make("p", {class: "faint"}, `${says} ${count(total, "memory", "memories")}`
-                + (total > overview.sizes.postings ? `; the ${overview.sizes.postings} with the most are listed.` : ".")),
-            total ? await resultsTable(numbers(lists[i]), strength) : null)))),
+/* The strongest first; equal ones by layer, cell. */
+function byStrength(a, b) {
+    return b.strength - a.strength || a.layer - b.layer || a.cell - b.cell;
+}
+
+const TRIGGERS = {name: "Triggers", of: number => `${number}`};
+
+function resultsSection(id, name, ...content) {
+    return make("section", {id: `found-${id}`}, make("h2", {}, name), ...content);
+}
+
+/* One kind of what the index has of some tokens: their memories together. says: "It is in ... of". */
+async function postingsSection(list, lists, chosen, kind, {id, name, strength, says}) {
+    const totals = chosen.map(i => list[id][i]), found = [], several = chosen.length > 1;
+    chosen.forEach((i, place) => {
+        const flat = numbers(lists[place][kind]);
+        for (let j = 0; j < flat.length; j += 3)
+            found.push({layer: flat[j], cell: flat[j + 1], strength: flat[j + 2], token: list.text[i]});
+    });
+    const memories = total => count(total, "memory", "memories");
+    return resultsSection(id, name,
+        make("p", {class: "faint"}, says, several
+            ? chosen.map((i, place) => [place ? ", " : ": ", tokenElement(list.text[i]), ` ${memories(totals[place])}`])
+            : ` ${memories(totals[0])}`,
+        totals.some(total => total > overview.sizes.postings)
+            ? `; the ${overview.sizes.postings} with the most are listed${several ? " of each" : ""}.` : "."),
+        found.length ? await resultsTable(found.sort(byStrength), strength, several) : null);
+}
+
+async function tokenSections(list, chosen) {
+    const lists = await Promise.all(chosen.map(async i => {
+        const piece = list.pieces.findLastIndex(first => first <= i);
+        return (await load(`postings-${piece}`))[i - list.pieces[piece]];
+    }));
+    return [make("p", {}, chosen.length > 1 ? "Tokens " : "Token ", chosen.map((i, place) =>
+        [place ? ", " : null, tokenElement(list.text[i]), ` (number ${list.token[i]})`]),
+        chosen.length > 1 ? ". Each line says which of them it is about." : null),
+    make("div", {class: "columns"}, await Promise.all([
+        {id: "value", name: "Values that promote it", strength: {name: "Probability", of: digits}, says: `It is among the ${overview.sizes.tops} most probable tokens of`},
+        {id: "last", name: "Keys whose triggers end with it", strength: TRIGGERS, says: "It is the last token of a trigger of"},
+        {id: "anywhere", name: "Keys whose triggers contain it", strength: TRIGGERS, says: "It is in a trigger of"},
+    ].map((section, kind) => postingsSection(list, lists, chosen, kind, section))))];
+}
+
+/* Tests of a text: has it the phrase, does it end in it? Whole words, in any case, with any space between them. */
+function phraseTests(phrase) {
+    const characters = [...phrase], unspaced = "\\p{scx=Hani}\\p{scx=Hira}\\p{scx=Kana}\\p{scx=Thai}\\p{scx=Laoo}\\p{scx=Khmr}\\p{scx=Mymr}";
+    // An edge of a word is where no letter goes on; scripts without spaces have none.
+    const isEdge = character => new RegExp(`(?![${unspaced}])[\\p{L}\\p{M}\\p{N}]`, "u").test(character);
+    const pattern = phrase.split(/\s+/).map(word => word.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")).join("\\s+");
+    const whole = `${isEdge(characters[0]) ? "(?<![\\p{L}\\p{M}\\p{N}])" : ""}${pattern}${isEdge(characters[characters.length - 1]) ? "(?![\\p{L}\\p{M}\\p{N}])" : ""}`;
+    return {has: new RegExp(whole, "iu"), ends: new RegExp(`${whole}\\s*$`, "iu")};
+}
+
+/* How many of a memory's triggers have the phrase, and how many end in it. */
+function countPhrase(memory, tokens, {has, ends}) {
+    let anywhere = 0, last = 0;
+    for (const trigger of memory.triggers) {
+        const text = numbers(trigger[4]).map(token => tokens[token]).join(overview.joint);
+        if (has.test(text)) {
+            anywhere++;
+            last += ends.test(text);
+        }
+    }
+    return {anywhere, last};
+}
+
+const PIECES_AT_ONCE = 8;
+
+/*
+ * Reads all memories: {last, anywhere}, of each the memories with such triggers. advance: told how many were read.
+ * Null when nobody waits for it any more.
+ */
+async function findPhrase(phrase, advance, isWanted) {
+    const tests = phraseTests(phrase), found = {last: [], anywhere: []};
+    let read = 0;
+    for (const {layer} of overview.layers) {
+        const groups = [...new Set((await load(`layer-${layer}`)).cell.map(cell => Math.floor(cell / overview.sizes.piece)))];
+        for (let i = 0; i < groups.length; i += PIECES_AT_ONCE) {
+            const pieces = await Promise.all(groups.slice(i, i + PIECES_AT_ONCE).map(group => load(`memories-${layer}-${group}`)));
+            if (!isWanted())
+                return null;
+            for (const {tokens, memories} of pieces)
+                for (const memory of memories) {
+                    const counts = countPhrase(memory, tokens, tests);
+                    for (const kind of Object.keys(found))
+                        if (counts[kind])
+                            found[kind].push({layer, cell: memory.cell, strength: counts[kind]});
+                    advance(++read);
+                }
+        }
+    }
+    return found;
+}
+
+/* A place that fills when all memories were read. */
+function phraseSections(phrase, isWanted) {
+    const total = overview.layers.reduce((sum, layer) => sum + layer.keys, 0);
+    const bar = make("progress", {max: total, value: 0, "aria-label": "Memories that were read"});
+    const place = make("div", {id: "phrase"}, make("p", {}, "Reading the triggers of all memories "), bar);
+    const sections = async () => {
+        const found = await findPhrase(phrase, read => { bar.value = read; }, isWanted);
+        if (!found)
+            return;
+        const section = async (id, name, says) => resultsSection(id, name,
+            make("p", {class: "faint"}, `${says} ${count(found[id].length, "memory", "memories")}.`),
+            found[id].length ? await resultsTable(found[id].sort(byStrength), TRIGGERS) : null);
+        place.replaceChildren(
+            make("p", {}, "Text ", make("bdi", {class: "token"}, plain(phrase)),
+                `, looked for in the triggers shown, up to ${overview.sizes.top} of each of all ${count(total, "memory", "memories")}: as whole words, whatever their case and the spaces `
+                + "between them. The index has single tokens alone, so the triggers themselves were read: no memory is left out."),
+            make("div", {class: "columns"},
+                await section("last", "Keys whose triggers end with it", "It ends a trigger of"),
+                await section("anywhere", "Keys whose triggers contain it", "It is in a trigger of")));
+        document.getElementById("status").textContent = `The text ends triggers of ${count(found.last.length, "memory", "memories")}`;
+    };
+    sections().catch(error => place.replaceChildren(make("p", {}, error.message)))
+        .finally(() => { place.dataset.done = "true"; });
+    return place;
+}
+
+async function showSearch([query = ""], {token, as}, isWanted) {
+    if (!query.trim() && !query.includes(" "))
+        return {title: "Search", content: [make("p", {}, "Enter a word, a phrase of several words, or a memory as layer/cell, such as 16/428.")]};
+    const list = await load("tokens"), {meant, all} = findTokens(list, query);
+    const one = all.find(i => String(list.token[i]) === token);
+    const chosen = one !== undefined ? [one] : as === "text" ? [] : meant;
+    const isText = !chosen.length && query.trim() !== "";
+    const chip = (id, query, isChosen, content) => make("li", {}, make("a", {id, href: query, "aria-current": isChosen && "true"}, content));
+    const chips = [
+        meant.length > 1 ? chip("token-all", address(["search", query]), chosen.length > 1, "all") : null,
+        ...all.map(i => chip(`token-${list.token[i]}`, address(["search", query], {token: list.token[i]}),
+            chosen.length === 1 && chosen[0] === i, tokenElement(list.text[i]))),
+        all.length && query.trim() ? chip("as-text", address(["search", query], {as: "text"}), isText, "as text, in all triggers") : null];
+    return {title: `Search: ${plain(query)}`, content: [
+        all.length ? make("ul", {class: "chips", "aria-label": "Tokens like this, and the text"}, chips) : null,
+        isText ? phraseSections(query.trim(), isWanted)
+            : chosen.length ? await tokenSections(list, chosen)
+            : make("p", {}, "No token of the triggers shown, and none that a value lists, has this text."),
     ]};
+}
+
+/* Where a query leads: 16/428 to that memory, if the model has it, others to the search. */
+function queryAddress(query) {
+    const memory = /^\s*(\d+)\s*\/\s*(\d+)\s*$/.exec(query);
+    if (memory && overview && Number(memory[1]) >= 1 && Number(memory[1]) <= overview.model.layers && Number(memory[2]) < overview.model.d_ff)
+        return address(["memory", Number(memory[1]), Number(memory[2])]);
+    return address(["search", query]);
 }
 
 /* ---- last layer, provenance ---- */
@@ -594,10 +800,10 @@ function optionText(value) {
 }
 
 function showProvenance() {
-    const {model, corpus, tokenizer, counts, history, sizes} = overview;
+    const {name: modelName, model, corpus, tokenizer, counts, history, sizes} = overview;
     const named = object => Object.entries(object || {}).map(([name, value]) => [plain(name), plain(optionText(value))]);
     return {title: "Provenance", content: [
-        make("h2", {}, "Model"), definitions(named(model)),
+        make("h2", {}, "Model"), definitions([["name", plain(modelName)], ...named(model)]),
         make("h2", {}, "Corpus"), definitions([...named(corpus), ...named(counts)]),
         make("h2", {}, "Tokenizer"), definitions(named(tokenizer)),
         make("h2", {}, "Stages"),
@@ -634,15 +840,18 @@ async function show() {
     let page;
     try {
         overview = overview || await load("overview");
-        page = Object.hasOwn(VIEWS, view) ? await VIEWS[view](path.slice(1), query) : missing("The address names nothing in this report.");
+        page = Object.hasOwn(VIEWS, view) ? await VIEWS[view](path.slice(1), query, () => number === shows) : missing("The address names nothing in this report.");
     } catch (error) {
         page = {title: "The report cannot be shown", content: [make("p", {}, error.message)]};
     }
     if (number !== shows)
         return;
-    const heading = make("h1", {tabindex: "-1"}, page.title), main = document.getElementById("main");
-    main.replaceChildren(heading, ...page.content.flat(Infinity).filter(Boolean));
-    document.title = `${page.title} \u2013 ${overview ? plain(overview.corpus?.name ?? "") + " \u2013 " : ""}feed-forward memories`;
+    const heading = make("h1", {tabindex: "-1", "aria-describedby": "of"}, page.title), main = document.getElementById("main");
+    const names = overview ? [plain(overview.name), plain(overview.corpus?.name ?? "")].filter(Boolean) : [];
+    main.replaceChildren(make("p", {id: "of", class: "faint"}, names.length ? `Model ${names.join(", corpus ")}` : ""), heading,
+        ...page.content.flat(Infinity).filter(Boolean));
+    document.title = [page.title, ...names, "feed-forward memories"].join(" \u2013 ");
+    hideTip();
     document.getElementById("status").textContent = page.title;
     const owner = view === "memory" ? "layer" : view;
     for (const link of document.querySelectorAll("header nav a"))
@@ -669,15 +878,59 @@ function moveFocus(heading, path, focused) {
         scrollTo(0, 0);
 }
 
+/* ---- explanations ---- */
+
+/* Shows what the element says; Escape, and leaving it, hide that. */
+function showTip(element) {
+    const tip = document.getElementById("tip");
+    hideTip();
+    tip.textContent = element.dataset.says;
+    tip.hidden = false;
+    element.setAttribute("aria-describedby", "tip");
+    placeTip();
+}
+
+function explained() {
+    return document.querySelector("[aria-describedby=tip]");
+}
+
+/* Below what it explains, or above it where there is no room, within the window. */
+function placeTip() {
+    if (!explained())
+        return;
+    const tip = document.getElementById("tip"), box = explained().getBoundingClientRect();
+    const {offsetWidth: width, offsetHeight: height} = tip, {clientWidth, clientHeight} = document.documentElement;
+    tip.style.left = `${Math.max(8, Math.min(box.left, clientWidth - width - 8))}px`;
+    tip.style.top = `${box.bottom + 4 + height > clientHeight ? box.top - height - 4 : box.bottom + 4}px`;
+}
+
+function hideTip() {
+    document.getElementById("tip").hidden = true;
+    explained()?.removeAttribute("aria-describedby");
+}
+
+for (const event of ["focusin", "mouseover"])
+    document.addEventListener(event, ({target}) => {
+        const element = target.closest?.("[data-says]");
+        if (element)
+            showTip(element);
+        else if (target.id !== "tip")
+            hideTip();
+    });
+document.addEventListener("focusout", hideTip);
+document.addEventListener("scroll", placeTip, true); // also when the focus scrolls
+
 document.getElementById("skip").addEventListener("click", event => {
     event.preventDefault(); // the address names what is shown
     document.getElementById("main").focus();
 });
 document.getElementById("search").addEventListener("submit", event => {
     event.preventDefault();
-    location.hash = address(["search", document.getElementById("query").value]);
+    location.hash = queryAddress(document.getElementById("query").value);
 });
 document.addEventListener("keydown", event => {
+    if (event.key === "Escape")
+        hideTip();
     if (event.key === "/" && !event.ctrlKey && !event.metaKey && !event.altKey && !event.target.closest?.("input, select, textarea")) {
         event.preventDefault();
         document.getElementById("query").select();

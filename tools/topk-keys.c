@@ -13,6 +13,7 @@
 #include "base/messages.h"
 #include "base/order.h"
 #include "stream/activations.h"
+#include "stream/fields.h"
 #include "stream/header.h"
 #include "stream/header_members.h"
 #include "stream/merging.h"
@@ -35,7 +36,7 @@ struct options {
     bool gzip, merge, partial;
     int prefixes, rank;
     double threshold;
-    uint64_t top, sample, seed;
+    uint64_t top, following, sample, seed;
 };
 
 struct key {
@@ -275,17 +276,17 @@ static void check_different(const struct key_triggers *key, bool every)
 }
 
 static void write_triggers(const struct options *options, const json_t *header, struct topk *topk,
-                           const struct key *keys, size_t key_count, const struct token_counts *token_counts,
-                           const json_t *counts, bool every)
+                           const struct key *keys, size_t key_count, size_t following,
+                           const struct token_counts *token_counts, const json_t *counts, bool every)
 {
     struct stream_writer *writer = stream_create(options->output, options->gzip, header);
     msgpack_sbuffer buffer;
     msgpack_sbuffer_init(&buffer);
     for (size_t k = 0; k < key_count; k++) {
-        struct key_triggers triggers = topk_take(topk, k, keys[k].layer, keys[k].cell);
+        struct key_triggers triggers = topk_take(topk, k, keys[k].layer, keys[k].cell, following);
         if (options->merge)
             check_different(&triggers, every);
-        fields_pack(&buffer, key_fields, KEY_TRIGGERS, &triggers);
+        fields_pack(&buffer, key_fields, key_triggers_groups(&triggers), &triggers);
         stream_append(writer, &buffer, 1);
         key_triggers_free(&triggers);
     }
@@ -302,6 +303,8 @@ static json_t *make_header(const struct search *search)
     json_t *values = json_make("{s:I, s:s, s:s, s:f}", "top", (json_int_t)options->top, "prefixes",
                                prefixes_words[options->prefixes], "rank", rank_words[options->rank],
                                "threshold", options->threshold);
+    if (options->following)
+        json_put(values, "following", json_integer((json_int_t)options->following));
     if (options->sample) {
         json_put(values, "sample", json_integer((json_int_t)options->sample));
         json_put(values, "seed", json_integer((json_int_t)options->seed));
@@ -315,6 +318,11 @@ static json_t *make_header(const struct search *search)
     json_put(header, "rank", json_string(rank_words[options->rank]));
     json_put(header, "arrays", json_object());
     fields_declare(header, key_fields, KEY_TRIGGERS, NULL);
+    if (options->following) {
+        const struct key_triggers following = {.following_tokens = (size_t)options->following};
+        json_put(header, "following", json_integer((json_int_t)options->following));
+        fields_declare(header, key_fields, KEY_FOLLOWING, &following);
+    }
     fields_declare(header, token_counts_fields, 0, NULL);
     header_add_stage(header, "topk-keys", values);
     return header;
@@ -328,8 +336,8 @@ static void run_search(const struct options *options, const char *path)
     search_all(&search);
 
     json_t *header = make_header(&search);
-    write_triggers(options, header, search.topk, search.keys, search.key_count, &search.token_counts,
-                   stream_trailer(stream), false);
+    write_triggers(options, header, search.topk, search.keys, search.key_count, (size_t)options->following,
+                   &search.token_counts, stream_trailer(stream), false);
     json_decref(header);
     topk_free(search.topk);
     activations_close(&search.activations);
@@ -348,13 +356,14 @@ struct merge {
     const struct options *options;
     struct topk *topk;           /* NULL: before the first input */
     struct key *keys;            /* the first input's */
-    size_t key_count;
+    size_t key_count, following;
     struct token_counts token_counts;
 };
 
 static void begin_merge(struct merge *merge, const struct triggers_reader *first)
 {
     merge->key_count = first->keys;
+    merge->following = first->following;
     merge->topk = topk_new(merge->key_count, first->top, first->rank, 0);
     merge->keys = new_array(merge->key_count, sizeof *merge->keys);
     merge->token_counts.vocabulary = first->shape.vocabulary;
@@ -376,14 +385,17 @@ static void merge_key(struct merge *merge, const struct triggers_reader *reader,
         stream_fail(reader->stream, "layer %zu cell %zu stands where the first input has layer %zu cell %zu",
                     triggers->layer, triggers->cell, key->layer, key->cell);
     for (struct prefix_walk prefix = key_prefixes(triggers, triggers->count); prefix_next(&prefix);) {
-        size_t i = prefix.index, position = prefix.length;
+        size_t i = prefix.index, position = prefix.length, following = following_length(triggers, i);
         struct topk_sentence *text = NULL;
-        uint32_t *tokens = new_array(position + 1, sizeof *tokens);
+        uint32_t *tokens = new_array(position + 1 + following, sizeof *tokens);
         if (position)
             memcpy(tokens, prefix.token, position * sizeof *tokens);
         tokens[position] = triggers->next[i];
+        if (following)
+            memcpy(tokens + position + 1, triggers->following + i * triggers->following_tokens,
+                   following * sizeof *tokens);
         topk_offer(merge->topk, index, triggers->coefficient[i], triggers->sentence[i], triggers->position[i],
-                   tokens, position + 1, &text);
+                   tokens, position + 1 + following, &text);
         if (text)
             topk_release(&text);
         free(tokens);
@@ -412,8 +424,8 @@ static void end_merge(void *merging, const struct stream_reader *first, const js
     struct merge *merge = merging;
     const json_t *header = stream_header(first);
     const char *prefixes = json_string_value(json_object_get(header, "prefixes"));
-    write_triggers(merge->options, header, merge->topk, merge->keys, merge->key_count, &merge->token_counts,
-                   counts, prefixes && !strcmp(prefixes, "every"));
+    write_triggers(merge->options, header, merge->topk, merge->keys, merge->key_count, merge->following,
+                   &merge->token_counts, counts, prefixes && !strcmp(prefixes, "every"));
     topk_free(merge->topk);
     free(merge->keys);
     fields_free(token_counts_fields, &merge->token_counts);
@@ -433,6 +445,8 @@ int main(int argc, char **argv)
          OPTION_CHOICE, &options.rank, 0, 0, rank_words},
         {0, "threshold", "X", "only coefficients whose value (abs: absolute value, min: negative) is above X (default 0)",
          OPTION_REAL, &options.threshold, 0, 0, NULL},
+        {0, "following", "N", "record N tokens behind each trigger's next one (default: none)", OPTION_NUMBER,
+         &options.following, 1, MAX_FOLLOWING, NULL},
         OPTION_LAYERS(&options.layers, "keys of"),
         OPTION_CELLS(&options.cells, "keys of"),
         {0, "sample", "N", "only N random keys of each layer (default: all)", OPTION_NUMBER, &options.sample, 1,
@@ -450,7 +464,8 @@ int main(int argc, char **argv)
     int first = cli_parse(&tool, argc, argv);
     if (!options.merge && argc - first > 1)
         die_usage("more than one input; --merge joins the outputs of several runs");
-    if (options.merge && (options.top || options.prefixes >= 0 || options.rank || options.threshold > 0 || options.layers || options.cells || options.sample))
+    if (options.merge && (options.top || options.following || options.prefixes >= 0 || options.rank
+                          || options.threshold > 0 || options.layers || options.cells || options.sample))
         die_usage("--merge keeps the keys and triggers that its inputs have; of the options only --partial, -o "
                   "and -z go with it");
     cli_check_partial(options.partial, options.merge);

@@ -10,9 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum column { READER, MODEL, LAYER, CELL, TRIGGERS, PATTERN, KIND, DESCRIPTION, SHOWS };
+enum column { READER, MODEL, LAYER, CELL, TRIGGERS, PATTERN, KIND, DESCRIPTION, SHOWS, VALUE_SHOWN };
+enum { NEEDED_COLUMNS = SHOWS + 1 }; /* older files have no value_shown */
 static const char *const columns[] = {"reader", "model", "layer", "cell", "triggers", "pattern", "kind", "description",
-                                      "shows", NULL};
+                                      "shows", "value_shown", NULL};
 enum { MAX_LAYERS_OR_CELLS = 1 << 26, MAX_PATTERNS = 1000000 };
 
 /* A row as it stands in a file. */
@@ -22,6 +23,7 @@ struct pattern {
     size_t layer, cell, triggers;  /* layer from 0 */
     size_t number;                 /* from 1; 0: the reader found no pattern */
     enum trigger_class kind;       /* CLASS_SHALLOW or CLASS_SEMANTIC; CLASS_NONE of pattern 0 */
+    bool value_shown;
 };
 
 void place_fail(struct place place, const char *format, ...)
@@ -78,6 +80,7 @@ static struct pattern read_pattern(const struct table_in *table, const struct ta
         .number = number_field(place, row, PATTERN, 0, MAX_PATTERNS),
         .description = row->field[DESCRIPTION],
         .shows = row->field[SHOWS],
+        .value_shown = !row->field[VALUE_SHOWN] || number_field(place, row, VALUE_SHOWN, 0, 1),
     };
     if (!*pattern.reader || !*pattern.model)
         place_fail(place, "the %s is empty", *pattern.reader ? "model" : "reader's name");
@@ -133,6 +136,7 @@ static void add_pattern(struct reading *reading, const struct pattern *pattern)
         if (shown[i])
             reading->trigger_class[i] |= (unsigned char)pattern->kind;
     reading->patterns += is_finished;
+    reading->value_shown |= pattern->value_shown;
     if (pattern->number && !is_described)
         warn("%s: line %llu: pattern %zu does not count: it has no description", pattern->place.file,
              (unsigned long long)pattern->place.line, pattern->number);
@@ -200,7 +204,7 @@ struct annotations annotations_read(const char *const *paths, size_t count)
     struct pattern *pattern = NULL;
     size_t patterns = 0;
     for (size_t i = 0; i < count; i++) {
-        const struct table_in table = annotations.table[i] = table_in_read(paths[i], columns);
+        const struct table_in table = annotations.table[i] = table_in_read(paths[i], columns, NEEDED_COLUMNS);
         pattern = grow_array(pattern, patterns + table.count + 1, sizeof *pattern);
         for (size_t j = 0; j < table.count; j++)
             pattern[patterns++] = read_pattern(&table, &table.row[j]);
@@ -210,6 +214,17 @@ struct annotations annotations_read(const char *const *paths, size_t count)
     make_readings(&annotations, pattern, patterns);
     free(pattern);
     return annotations;
+}
+
+void annotations_keep_hidden(struct annotations *annotations)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < annotations->count; i++)
+        if (annotations->reading[i].value_shown)
+            free(annotations->reading[i].trigger_class);
+        else
+            annotations->reading[kept++] = annotations->reading[i];
+    annotations->count = kept;
 }
 
 void annotations_free(struct annotations *annotations)

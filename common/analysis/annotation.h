@@ -7,6 +7,7 @@
 
 #include "table/table_in.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,6 +32,7 @@ struct reading {
     size_t layer, cell;         /* both from 0 */
     size_t triggers;            /* that the reader was shown, at least 1 */
     size_t patterns;            /* that count */
+    bool value_shown;           /* the value's words were, before one of its rows was written */
     unsigned char *trigger_class; /* triggers */
 };
 
@@ -49,9 +51,13 @@ _Noreturn void place_fail(struct place place, const char *format, ...) __attribu
  * one model, equally many triggers of a key for all its readers, no pattern twice. The
  * program ends, with file and line, where they are not. A pattern that fewer than
  * LEAST_PATTERN_TRIGGERS triggers show, or that has no description, is not finished:
- * it does not count, and a warning says so.
+ * it does not count, and a warning says so. Of a file without the column value_shown
+ * the value's words were shown: the pages that gave such files always showed them.
  */
 struct annotations annotations_read(const char *const *paths, size_t count);
 void annotations_free(struct annotations *annotations);
+
+/* Leaves out the readings before which the value's words were shown. */
+void annotations_keep_hidden(struct annotations *annotations);
 
 #endif

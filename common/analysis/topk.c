@@ -2,13 +2,15 @@
 
 #include "base/heap.h"
 #include "base/messages.h"
+#include "stream/fields.h"
+#include "stream/records.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct topk_sentence {
-    size_t references;
+    size_t references, length;
     uint32_t token[];
 };
 
@@ -95,6 +97,7 @@ void topk_offer(struct topk *topk, size_t key, float coefficient, uint64_t sente
     if (!*shared) {
         *shared = new_struct(sizeof **shared, length, sizeof *tokens);
         (*shared)->references = 1;
+        (*shared)->length = length;
         memcpy((*shared)->token, tokens, length * sizeof *tokens);
     }
     prefix.text = *shared;
@@ -115,16 +118,25 @@ static int best_first(const void *a, const void *b)
     return is_better(a, b) ? -1 : is_better(b, a) ? 1 : 0;
 }
 
-struct key_triggers topk_take(struct topk *topk, size_t key, size_t layer, size_t cell)
+/* Up to count tokens behind the next one, to following, which has room for so many. */
+static void copy_following(const struct prefix *prefix, uint32_t *following, size_t count)
+{
+    size_t begin = (size_t)prefix->position + 1;
+    for (size_t i = 0; i < count; i++)
+        following[i] = i < prefix->text->length - begin ? prefix->text->token[begin + i] : NO_FOLLOWING;
+}
+
+struct key_triggers topk_take(struct topk *topk, size_t key, size_t layer, size_t cell, size_t following)
 {
     struct prefix *best = topk->heap[key].prefix;
     size_t count = topk->heap[key].held;
-    struct key_triggers triggers = {.layer = layer, .cell = cell, .count = count};
+    struct key_triggers triggers = {.layer = layer, .cell = cell, .count = count,
+                                    .following_tokens = following};
     if (count)
         qsort(best, count, sizeof *best, best_first);
     for (size_t i = 0; i < count; i++)
         triggers.prefix_tokens += best[i].position;
-    fields_allocate(key_fields, KEY_TRIGGERS, &triggers);
+    fields_allocate(key_fields, KEY_TRIGGERS | (following ? KEY_FOLLOWING : 0), &triggers);
     uint32_t *prefix = triggers.prefix;
     for (size_t i = 0; i < count; i++) {
         triggers.coefficient[i] = best[i].coefficient;
@@ -134,6 +146,8 @@ struct key_triggers topk_take(struct topk *topk, size_t key, size_t layer, size_
         if (best[i].position)
             memcpy(prefix, best[i].text->token, best[i].position * sizeof *prefix);
         prefix += best[i].position;
+        if (following)
+            copy_following(&best[i], triggers.following + i * following, following);
         topk_release(&best[i].text);
     }
     free(best);

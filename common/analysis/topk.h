@@ -28,7 +28,10 @@ void topk_offer(struct topk *topk, size_t key, float coefficient, uint64_t sente
                 const uint32_t *tokens, size_t length, struct topk_sentence **shared);
 void topk_release(struct topk_sentence **shared);
 
-/* The triggers of key, best first, with layer and cell as given; free with key_triggers_free. */
-struct key_triggers topk_take(struct topk *topk, size_t key, size_t layer, size_t cell);
+/*
+ * The triggers of key, best first, with layer and cell as given, and of each up to following
+ * tokens behind the next one; free with key_triggers_free.
+ */
+struct key_triggers topk_take(struct topk *topk, size_t key, size_t layer, size_t cell, size_t following);
 
 #endif

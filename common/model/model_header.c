@@ -1,9 +1,14 @@
+#define _XOPEN_SOURCE 700 /* realpath */
 #include "model/model_header.h"
 
 #include "base/json.h"
+#include "base/messages.h"
 #include "model/families.h"
 #include "stream/header_members.h"
+#include "stream/records.h"
+#include "stream/stream_reader.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 void header_set_model(json_t *header, const struct model *model)
@@ -14,6 +19,31 @@ void header_set_model(json_t *header, const struct model *model)
                        config->family->model_type, "layers", (json_int_t)config->layers, "d_model",
                        (json_int_t)config->d_model, "d_ff", (json_int_t)config->d_ff, "vocabulary",
                        (json_int_t)config->vocabulary, "activation", config->activation_name));
+}
+
+/* The last part of a path, without slashes behind it; the caller frees it. */
+static char *last_part(const char *path)
+{
+    size_t end = strlen(path), begin;
+    while (end && path[end - 1] == '/')
+        end--;
+    for (begin = end; begin && path[begin - 1] != '/';)
+        begin--;
+    return format_string("%.*s", (int)(end - begin), path + begin);
+}
+
+json_t *model_name_json(const char *path, const char *id)
+{
+    char *name = last_part(path);
+    char *whole = !strcmp(name, ".") || !strcmp(name, "..") ? realpath(path, NULL) : NULL;
+    if (whole) {
+        free(name);
+        name = last_part(whole);
+    }
+    json_t *json = *name ? json_string(name) : NULL;
+    free(whole);
+    free(name);
+    return json ? json : json_make("s", id);
 }
 
 void options_set_arithmetic(json_t *options)

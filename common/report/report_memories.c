@@ -1,8 +1,10 @@
 #include "report/report_memories.h"
 
+#include "base/json.h"
 #include "base/messages.h"
 #include "report/page_data.h"
 #include "report/report_index.h"
+#include "stream/records.h"
 
 #include <stdlib.h>
 
@@ -153,17 +155,30 @@ static json_t *distribution_json(struct report_memories *memories, const uint32_
     return list;
 }
 
-/* [coefficient, sentence, next token, its rank in the value's distribution, "prefix's tokens"] */
+static json_t *tokens_json(struct report_memories *memories, const uint32_t *token, size_t count)
+{
+    struct numbers tokens = {0};
+    for (size_t i = 0; i < count; i++)
+        numbers_add_integer(&tokens, place_of(memories, &memories->group_tokens, token[i]));
+    return numbers_take(&tokens);
+}
+
+/*
+ * [coefficient, sentence, next token, its rank in the value's distribution, "prefix's tokens",
+ * "tokens behind the next one"], the last only where the stream has them.
+ */
 static json_t *trigger_json(struct report_memories *memories, const struct key_triggers *key,
                             const struct prefix_walk *prefix)
 {
-    struct numbers tokens = {0};
     const size_t trigger = prefix->index;
-    for (size_t i = 0; i < prefix->length; i++)
-        numbers_add_integer(&tokens, place_of(memories, &memories->group_tokens, prefix->token[i]));
-    return json_make("[o, I, o, I, o]", real(key->coefficient[trigger]), (json_int_t)key->sentence[trigger],
-                     refer(memories, &memories->group_tokens, key->next[trigger]), (json_int_t)key->next_rank[trigger],
-                     numbers_take(&tokens));
+    json_t *json = json_make(
+        "[o, I, o, I, o]", real(key->coefficient[trigger]), (json_int_t)key->sentence[trigger],
+        refer(memories, &memories->group_tokens, key->next[trigger]), (json_int_t)key->next_rank[trigger],
+        tokens_json(memories, prefix->token, prefix->length));
+    if (key->following)
+        json_add(json, tokens_json(memories, key->following + trigger * key->following_tokens,
+                                   following_length(key, trigger)));
+    return json;
 }
 
 static void add_memory(struct report_memories *memories, const struct key_triggers *key, size_t count,

@@ -2,8 +2,10 @@
 
 #include "base/messages.h"
 #include "stream/counts.h"
+#include "stream/fields.h"
 #include "stream/header_members.h"
 #include "stream/record_members.h"
+#include "stream/stream_reader.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -116,6 +118,8 @@ const struct field key_fields[] = {
     FIELD_ARRAY(struct key_triggers, position, "position", "triggers", count, KEY_TRIGGERS),
     FIELD_ARRAY(struct key_triggers, next, "next", "triggers", count, KEY_TRIGGERS),
     FIELD_ARRAY(struct key_triggers, prefix, "prefix", "prefix tokens", prefix_tokens, KEY_TRIGGERS),
+    FIELD_MATRIX(struct key_triggers, following, "following", "triggers", count, following_tokens,
+                 KEY_FOLLOWING),
     FIELD_ARRAY(struct key_triggers, top, "top", "tops", tops, KEY_TOPS),
     FIELD_ARRAY(struct key_triggers, top_probability, "top_p", "tops", tops, KEY_TOPS),
     FIELD_ARRAY(struct key_triggers, bottom, "bottom", "bottoms", bottoms, KEY_BOTTOMS),
@@ -129,8 +133,8 @@ const struct field key_fields[] = {
 
 unsigned key_triggers_groups(const struct key_triggers *key)
 {
-    return (key->coefficient ? KEY_TRIGGERS : 0) | (key->top ? KEY_TOPS : 0) | (key->bottom ? KEY_BOTTOMS : 0)
-           | (key->next_rank ? KEY_RANKS : 0);
+    return (key->coefficient ? KEY_TRIGGERS : 0) | (key->following ? KEY_FOLLOWING : 0)
+           | (key->top ? KEY_TOPS : 0) | (key->bottom ? KEY_BOTTOMS : 0) | (key->next_rank ? KEY_RANKS : 0);
 }
 
 /* By score, falling, then sentence, then position: two are never equal. */
@@ -167,6 +171,22 @@ static void check_triggers(const struct record *record, const struct key_trigger
                         shape->vocabulary);
 }
 
+/* Tokens, and behind the sentence's end no more. */
+static void check_following(const struct record *record, const struct key_triggers *key, size_t vocabulary)
+{
+    for (size_t i = 0; i < key->count; i++) {
+        const uint32_t *token = key->following + i * key->following_tokens;
+        bool ended = false, right = true;
+        for (size_t j = 0; j < key->following_tokens; j++) {
+            right = right && (token[j] == NO_FOLLOWING || (token[j] < vocabulary && !ended));
+            ended = token[j] == NO_FOLLOWING;
+        }
+        if (!right || key->position[i] + 1 + following_length(key, i) > MAX_SENTENCE_TOKENS)
+            stream_fail(record->reader, "what follows trigger %zu of layer %zu cell %zu is out of range", i,
+                        key->layer, key->cell);
+    }
+}
+
 /* exp of a rounded logarithm may lie above 1 by a little. */
 static bool is_probability(float p)
 {
@@ -191,16 +211,19 @@ static void check_projection(const struct record *record, const struct key_trigg
 }
 
 /* Of a triggers stream, where projected values come with ranks. */
-static struct key_triggers key_triggers_read(const struct record *record, const struct model_shape *shape,
-                                             enum rank rank)
+static struct key_triggers key_triggers_read(const struct record *record,
+                                             const struct triggers_reader *reader)
 {
-    struct key_triggers key = {0};
+    const struct model_shape *shape = &reader->shape;
+    struct key_triggers key = {.following_tokens = reader->following};
     unsigned groups = record_has(record, "top")
         ? KEY_TOPS | KEY_RANKS | (fields_found(record, key_fields) & KEY_BOTTOMS) : 0;
-    fields_read(record, key_fields, KEY_TRIGGERS | groups, &key);
+    fields_read(record, key_fields, KEY_TRIGGERS | (reader->following ? KEY_FOLLOWING : 0) | groups, &key);
     number_check(record->reader, "layer", key.layer, shape->layers - 1);
     number_check(record->reader, "cell", key.cell, shape->d_ff - 1);
-    check_triggers(record, &key, shape, rank);
+    check_triggers(record, &key, shape, reader->rank);
+    if (key.following)
+        check_following(record, &key, shape->vocabulary);
     if (groups)
         check_projection(record, &key, shape);
     return key;
@@ -241,6 +264,17 @@ struct prefix_walk key_prefixes(const struct key_triggers *key, size_t count)
     return prefixes_walk(key->position, key->prefix, count < key->count ? count : key->count);
 }
 
+size_t following_length(const struct key_triggers *key, size_t trigger)
+{
+    if (!key->following)
+        return 0;
+    const uint32_t *token = key->following + trigger * key->following_tokens;
+    size_t length = 0;
+    while (length < key->following_tokens && token[length] != NO_FOLLOWING)
+        length++;
+    return length;
+}
+
 bool prefix_next(struct prefix_walk *walk)
 {
     walk->index++; /* the first time to 0 */
@@ -263,6 +297,8 @@ struct triggers_reader triggers_open(struct stream_reader *stream)
     struct triggers_reader reader = {.stream = stream, .shape = shape_read(stream)};
     reader.keys = (size_t)header_number(stream, NULL, "keys", reader.shape.layers * reader.shape.d_ff);
     reader.top = (size_t)header_number(stream, NULL, "top", MAX_TRIGGERS);
+    if (json_object_get(stream_header(stream), "following"))
+        reader.following = (size_t)header_number(stream, NULL, "following", MAX_FOLLOWING);
     reader.rank = header_rank(stream);
     if (!reader.top)
         stream_fail(stream, "the header's top is 0");
@@ -286,7 +322,7 @@ bool triggers_next(struct triggers_reader *reader, struct key_triggers *key)
     struct record record;
     while (stream_next(reader->stream, &record)) {
         if (!record_has(&record, TOKEN_COUNTS)) {
-            *key = key_triggers_read(&record, &reader->shape, reader->rank);
+            *key = key_triggers_read(&record, reader);
             check_key(reader, key);
             return true;
         }

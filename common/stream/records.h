@@ -61,6 +61,12 @@ enum rank header_rank(const struct stream_reader *reader);
 /* Triggers that a key may have: topk-keys -t. */
 enum { MAX_TRIGGERS = 1 << 24 };
 
+/* Tokens behind a trigger's next one: topk-keys --following. */
+enum { MAX_FOLLOWING = 1000 };
+
+/* Where the sentence has ended before so many tokens. */
+#define NO_FOLLOWING UINT32_MAX
+
 /* A key with its triggers: prefixes, best first. */
 struct key_triggers {
     size_t layer, cell;
@@ -71,6 +77,8 @@ struct key_triggers {
     uint32_t *next;     /* count: the token behind the prefix */
     uint32_t *prefix;   /* sum of position: the prefixes' tokens in a row */
     size_t prefix_tokens;
+    size_t following_tokens; /* 0, and the next NULL, unless they were asked for */
+    uint32_t *following;     /* count x following_tokens: those behind the next token, then NO_FOLLOWING */
 
     /* What project-values adds; top NULL before that. */
     size_t tops;
@@ -86,10 +94,11 @@ struct key_triggers {
 };
 
 /*
- * A key's record: its triggers; the tokens that its value promotes, with the least probable
- * ones; and the triggers' tokens among those. A value's record has the same without triggers.
+ * A key's record: its triggers, and what follows them; the tokens that its value promotes, with
+ * the least probable ones; and the triggers' tokens among those. A value's record has the same
+ * without triggers.
  */
-enum { KEY_TRIGGERS = 1, KEY_TOPS = 2, KEY_BOTTOMS = 4, KEY_RANKS = 8 };
+enum { KEY_TRIGGERS = 1, KEY_TOPS = 2, KEY_BOTTOMS = 4, KEY_RANKS = 8, KEY_FOLLOWING = 16 };
 extern const struct field key_fields[];
 
 /* Which groups a key has. */
@@ -123,6 +132,9 @@ struct prefix_walk prefixes_walk(const uint32_t *lengths, const uint32_t *tokens
 /* Before the first of a key's count best triggers. */
 struct prefix_walk key_prefixes(const struct key_triggers *key, size_t count);
 
+/* How many tokens there are behind the next one of a trigger. */
+size_t following_length(const struct key_triggers *key, size_t trigger);
+
 /* True: the walk is at the next one. False: the end. */
 bool prefix_next(struct prefix_walk *walk);
 
@@ -134,6 +146,7 @@ struct triggers_reader {
     struct stream_reader *stream;
     struct model_shape shape;
     size_t keys, top;         /* in the stream, and triggers that each may have: the header's words */
+    size_t following;         /* likewise: tokens behind each trigger's next one; 0: none */
     enum rank rank;
     size_t seen;              /* keys read so far */
     size_t next_key;          /* lowest number, layer * d_ff + cell, that may come next */

@@ -7,11 +7,13 @@
 #include <string.h>
 
 enum { MAX_BYTES = 1 << 26 };
+#define NO_COLUMN SIZE_MAX
 
 struct reading {
     struct table_in *table;
     const char *const *wanted;
-    size_t *place; /* of each wanted column in the file */
+    size_t needed; /* of these */
+    size_t *place; /* of each wanted column in the file, or NO_COLUMN */
     size_t bytes;  /* of fields, so far */
 };
 
@@ -21,6 +23,7 @@ static void take_columns(struct reading *reading, const struct csv_row *row)
     table->name = copy_string(row->file);
     for (size_t w = 0; w < table->columns; w++) {
         size_t found = 0;
+        reading->place[w] = NO_COLUMN;
         for (size_t i = 0; i < row->count; i++)
             if (!strcmp(row->field[i], reading->wanted[w])) {
                 reading->place[w] = i;
@@ -28,10 +31,11 @@ static void take_columns(struct reading *reading, const struct csv_row *row)
             }
         if (found > 1)
             csv_fail(row, "the column %s is there %zu times", reading->wanted[w], found);
-        if (!found && row->count == 1 && strpbrk(row->field[0], ";\t"))
+        if (found || w >= reading->needed)
+            continue;
+        if (row->count == 1 && strpbrk(row->field[0], ";\t"))
             csv_fail(row, "fields are separated by semicolons or tabs; save the file with commas");
-        if (!found)
-            csv_fail(row, "there is no column %s; the first line must name the columns", reading->wanted[w]);
+        csv_fail(row, "there is no column %s; the first line must name the columns", reading->wanted[w]);
     }
 }
 
@@ -48,6 +52,8 @@ static void take_row(const struct csv_row *from, void *data)
     row->line = from->line;
     row->field = new_array(table->columns, sizeof *row->field);
     for (size_t w = 0; w < table->columns; w++) {
+        if (reading->place[w] == NO_COLUMN)
+            continue;
         row->field[w] = copy_string(from->field[reading->place[w]]);
         reading->bytes += strlen(row->field[w]) + 1;
     }
@@ -55,12 +61,12 @@ static void take_row(const struct csv_row *from, void *data)
         csv_fail(from, "more than 64 MiB; such a table is not read");
 }
 
-struct table_in table_in_read(const char *path, const char *const *wanted)
+struct table_in table_in_read(const char *path, const char *const *wanted, size_t needed)
 {
     struct table_in table = {0};
     while (wanted[table.columns])
         table.columns++;
-    struct reading reading = {&table, wanted, new_array(table.columns, sizeof *reading.place), 0};
+    struct reading reading = {&table, wanted, needed, new_array(table.columns, sizeof *reading.place), 0};
     csv_read(path, take_row, &reading);
     free(reading.place);
     return table;

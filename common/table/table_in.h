@@ -19,10 +19,11 @@ struct table_in {
 
 /*
  * Reads path (NULL: standard input), at most 64 MiB. The first line names the
- * columns: those wanted (NULL-terminated), in any order; others are passed over.
+ * columns: those wanted (NULL-terminated), in any order; others are passed over. The
+ * first needed of those wanted must be there; of others that are not the fields are NULL.
  * Free with table_in_free.
  */
-struct table_in table_in_read(const char *path, const char *const *wanted);
+struct table_in table_in_read(const char *path, const char *const *wanted, size_t needed);
 void table_in_free(struct table_in *table);
 
 #endif
