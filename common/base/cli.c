@@ -232,44 +232,49 @@ uint64_t cli_threads(void)
     return count < 1 ? 1 : count > CLI_MAX_THREADS ? CLI_MAX_THREADS : (uint64_t)count;
 }
 
-static _Noreturn void bad_list(const char *what, size_t bound, const char *text)
+static _Noreturn void bad_list(const char *what, size_t least, size_t bound, const char *text)
 {
-    die_usage("--%s takes a list such as 0-3,7 of numbers from 0 to %zu, not '%s'", what,
+    die_usage("--%s takes a list such as %zu-3,7 of numbers from %zu to %zu, not '%s'", what, least, least,
               bound ? bound - 1 : 0, text);
 }
 
 /* One number of a list; moves *text behind it. */
-static size_t list_number(const char **text, size_t bound, const char *what, const char *whole)
+static size_t list_number(const char **text, size_t least, size_t bound, const char *what, const char *whole)
 {
     char *end;
     errno = 0;
     unsigned long long number = strtoull(*text, &end, 10);
-    if (**text < '0' || **text > '9' || errno || number >= bound)
-        bad_list(what, bound, whole);
+    if (**text < '0' || **text > '9' || errno || number < least || number >= bound)
+        bad_list(what, least, bound, whole);
     *text = end;
     return (size_t)number;
 }
 
-size_t *cli_list(const char *text, size_t bound, const char *what, size_t *count)
+size_t *cli_list_from(const char *text, size_t least, size_t bound, const char *what, size_t *count)
 {
     bool *chosen = new_array(bound, sizeof *chosen);
     for (const char *next = text; next; next = *next ? next + 1 : NULL) {
-        size_t from = list_number(&next, bound, what, text);
+        size_t from = list_number(&next, least, bound, what, text);
         size_t to = from;
         if (*next == '-') {
             next++;
-            to = list_number(&next, bound, what, text);
+            to = list_number(&next, least, bound, what, text);
         }
         if (to < from || (*next && *next != ','))
-            bad_list(what, bound, text);
+            bad_list(what, least, bound, text);
         for (size_t i = from; i <= to; i++)
             chosen[i] = true;
     }
     size_t *list = new_array(bound, sizeof *list);
     *count = 0;
-    for (size_t i = 0; i < bound; i++)
+    for (size_t i = least; i < bound; i++)
         if (!text || chosen[i])
             list[(*count)++] = i;
     free(chosen);
     return list;
+}
+
+size_t *cli_list(const char *text, size_t bound, const char *what, size_t *count)
+{
+    return cli_list_from(text, 0, bound, what, count);
 }

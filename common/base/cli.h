@@ -95,4 +95,7 @@ uint64_t cli_threads(void);
  */
 size_t *cli_list(const char *text, size_t bound, const char *what, size_t *count);
 
+/* The same of numbers from least on, bound - 1 being the last one. */
+size_t *cli_list_from(const char *text, size_t least, size_t bound, const char *what, size_t *count);
+
 #endif

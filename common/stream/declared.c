@@ -1,0 +1,59 @@
+#include "stream/declared.h"
+
+#include <string.h>
+
+static const struct {
+    const char *type;
+    size_t size;
+} types[] = {{"uint16", sizeof(uint16_t)}, {"uint32", sizeof(uint32_t)}, {"uint64", sizeof(uint64_t)},
+             {"float32", sizeof(float)}};
+
+static size_t size_of(const char *type)
+{
+    for (size_t i = 0; type && i < sizeof types / sizeof *types; i++)
+        if (!strcmp(type, types[i].type))
+            return types[i].size;
+    return 0;
+}
+
+/* Of [rows, columns]: columns, which must be a number there; of [rows]: 1. */
+static size_t columns_of(const json_t *shape)
+{
+    const json_t *columns = json_array_get(shape, 1);
+    if (!columns)
+        return 1;
+    return json_is_integer(columns) && json_integer_value(columns) > 0 ? (size_t)json_integer_value(columns) : 0;
+}
+
+struct declared_array declared_array(const struct stream_reader *reader, const json_t *header, const char *name,
+                                     const msgpack_object_bin *bin)
+{
+    const json_t *declared = json_object_get(json_object_get(header, "arrays"), name);
+    const json_t *shape = json_object_get(declared, "shape");
+    const char *type = json_string_value(json_object_get(declared, "type"));
+    const char *dimension = json_string_value(json_array_get(shape, 0));
+    struct declared_array array = {.dimension = dimension ? dimension : "", .size = size_of(type), .bytes = bin->ptr,
+                                   .columns = columns_of(shape)};
+    if (!array.size || !json_array_size(shape) || !array.columns)
+        stream_fail(reader, "array '%s' has no declared type and shape", name);
+    array.is_real = type[0] == 'f';
+    size_t elements = bin->size / array.size;
+    array.rows = elements / array.columns;
+    if (bin->size % array.size || elements % array.columns)
+        stream_fail(reader, "array '%s' has no whole number of elements or rows", name);
+    return array;
+}
+
+uint64_t declared_number(const struct declared_array *array, size_t index)
+{
+    uint64_t number = 0; /* the stream is little endian, and so is the machine */
+    memcpy(&number, array->bytes + index * array->size, array->size);
+    return number;
+}
+
+float declared_real(const struct declared_array *array, size_t index)
+{
+    float real;
+    memcpy(&real, array->bytes + index * array->size, sizeof real);
+    return real;
+}
