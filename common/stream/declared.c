@@ -33,7 +33,7 @@ struct declared_array declared_array(const struct stream_reader *reader, const j
     const char *type = json_string_value(json_object_get(declared, "type"));
     const char *dimension = json_string_value(json_array_get(shape, 0));
     struct declared_array array = {.dimension = dimension ? dimension : "", .size = size_of(type), .bytes = bin->ptr,
-                                   .columns = columns_of(shape)};
+                                   .has_columns = json_array_size(shape) > 1, .columns = columns_of(shape)};
     if (!array.size || !json_array_size(shape) || !array.columns)
         stream_fail(reader, "array '%s' has no declared type and shape", name);
     array.is_real = type[0] == 'f';

@@ -8,7 +8,8 @@ struct declared_array {
     const char *dimension; /* what it has a row of; "": as many elements as the header says */
     size_t size;           /* bytes of an element */
     bool is_real;          /* a float32 */
-    size_t rows, columns;  /* elements: rows * columns; columns is 1 where the header declares none */
+    bool has_columns;      /* it has two dimensions */
+    size_t rows, columns;  /* elements: rows * columns; columns is 1 without */
     const char *bytes;     /* not aligned */
 };
 

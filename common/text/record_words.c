@@ -97,7 +97,7 @@ static json_t *element_json(struct record_words *words, const struct named_array
 static json_t *row_json(struct record_words *words, const struct named_array *named, size_t row)
 {
     size_t columns = named->array.columns;
-    if (columns == 1)
+    if (!named->array.has_columns)
         return element_json(words, named, row);
     json_t *list = json_make("[]");
     for (size_t i = 0; i < columns; i++)
@@ -297,8 +297,8 @@ static struct arrays *arrays_of(const struct record_words *words, const struct r
     for (uint32_t i = 0; i < map->size && arrays->count < MAX_ARRAYS; i++) {
         const msgpack_object *value = &map->ptr[i].val;
         char *name = format_string("%.*s", (int)map->ptr[i].key.via.str.size, map->ptr[i].key.via.str.ptr);
-        if (value->type == MSGPACK_OBJECT_POSITIVE_INTEGER)
-            json_put(numbers, name, integer_json(words, name, value->via.u64));
+        if (value->type == MSGPACK_OBJECT_POSITIVE_INTEGER && json_object_set_new(numbers, name, integer_json(words, name, value->via.u64)) != 0)
+            stream_fail(words->reader, "a member's name is not UTF-8");
         if (value->type == MSGPACK_OBJECT_BIN)
             arrays->array[arrays->count++] = (struct named_array){
                 name, declared_array(words->reader, words->header, name, &value->via.bin)};
