@@ -90,6 +90,12 @@ static unsigned parse_choices(const struct option_spec *option, const char *text
     }
 }
 
+static void add_text(struct option_texts *texts, const char *text)
+{
+    texts->text = reserve_array(texts->text, &texts->capacity, texts->count + 1, sizeof *texts->text);
+    texts->text[texts->count++] = text;
+}
+
 static void set_option(const struct option_spec *option, const char *text)
 {
     switch (option->kind) {
@@ -107,6 +113,9 @@ static void set_option(const struct option_spec *option, const char *text)
     case OPTION_OUT:
     case OPTION_OUT_TOO:
         *(const char **)option->value = text;
+        break;
+    case OPTION_TEXTS:
+        add_text(option->value, text);
         break;
     case OPTION_CHOICE:
         *(int *)option->value = choice_index(option, text, strlen(text));
