@@ -4,11 +4,10 @@
 #include "model/config.h"
 
 #include <jansson.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* How many tokens have this text; *first: the lowest of them, which others: the next one. */
+/* How many tokens have this text, up to 2; *first and *other: the lowest of them. */
 static size_t count_tokens(const struct tokenizer *tokenizer, size_t vocabulary, const char *text, uint32_t *first,
                            uint32_t *other)
 {
@@ -46,7 +45,7 @@ static char *neighbour_text(const struct tokenizer *tokenizer, size_t vocabulary
     bool has_blank = *text == ' ';
     char *neighbour = has_blank ? copy_string(text + 1) : format_string(" %s", text);
     uint32_t token = NO_TOKEN, other;
-    char *says = *neighbour && count_tokens(tokenizer, vocabulary, neighbour, &token, &other)
+    char *says = *text && *neighbour && count_tokens(tokenizer, vocabulary, neighbour, &token, &other)
         ? format_string("; '%s', with%s a blank before it, is token %u", neighbour, has_blank ? "out" : "", token)
         : copy_string("");
     free(neighbour);
