@@ -38,9 +38,11 @@ struct source {
 
 static struct source source_open(const char *path, const struct options *options)
 {
-    struct source source = {.reader = stream_open(path, NULL), .left = options->header_only ? 0 : options->most};
+    struct source source = {.reader = stream_open(path, NULL),
+                            .left = options->header_only ? 0 : options->most};
     if (options->layers || options->cells)
-        source.selection = selection_new(source.reader, options->layers, options->cells, options->model ? 1 : 0);
+        source.selection = selection_new(source.reader, options->layers, options->cells,
+                                         options->model ? 1 : 0);
     return source;
 }
 
@@ -54,7 +56,8 @@ static bool source_next(struct source *source, struct record *record)
     if (!source->left)
         return false;
     source->left--;
-    return source->selection ? selection_next(source->selection, record) : stream_next(source->reader, record);
+    return source->selection ? selection_next(source->selection, record)
+                             : stream_next(source->reader, record);
 }
 
 static void source_close(struct source *source)
@@ -135,12 +138,12 @@ struct columns {
 static const struct columns tables[] = {
     {"tokens", "sentences", {"sentence", "len", "tok", "key_layer", "key_cell", "key_coef", "key_change"}},
     {"activations", NULL, {"id", "layer", "sentences", "rows"}},
-    {"triggers", "triggers", {"layer", "cell", "coef", "sentence", "position", "prefix", "next", "next_rank", "next_p",
-                              "last_rank", "last_p", "top", "bottom"}},
+    {"triggers", "triggers", {"layer", "cell", "coef", "sentence", "position", "prefix", "next", "next_rank",
+                              "next_p", "last_rank", "last_p", "top", "bottom"}},
     {"values", NULL, {"layer", "cell", "top", "bottom"}},
     {"composition", NULL, {"layer", "short", "memories", "active", "agreement", "token_counts"}},
-    {"refinement", NULL, {"layer", "prefixes", "residual_is_final", "cases", "probability_sum", "probability", "rank",
-                          "changes", "next_is_top", "settled", "surprise_sum"}},
+    {"refinement", NULL, {"layer", "prefixes", "residual_is_final", "cases", "probability_sum", "probability",
+                          "rank", "changes", "next_is_top", "settled", "surprise_sum"}},
 };
 
 static const struct columns *columns_of(const struct stream_reader *reader)
@@ -165,7 +168,8 @@ static void print_field(struct table *table, const json_t *value)
         table_real(table, json_is_real(value) ? json_real_value(value) : NAN);
 }
 
-static void print_row(struct table *table, const struct columns *columns, const json_t *record, const json_t *part)
+static void print_row(struct table *table, const struct columns *columns, const json_t *record,
+                      const json_t *part)
 {
     for (size_t i = 0; columns->columns[i]; i++) {
         const json_t *own = json_object_get(part, columns->columns[i]);
@@ -196,7 +200,8 @@ static void print_words(struct source *source, const struct options *options)
 {
     size_t vocabulary;
     struct tokenizer *tokenizer = open_words(options->model, source->reader, &vocabulary);
-    struct record_words *words = record_words_new(source->reader, source_header(source), tokenizer, vocabulary);
+    struct record_words *words =
+        record_words_new(source->reader, source_header(source), tokenizer, vocabulary);
     if (options->format == FORMAT_TSV)
         print_table(source, words, options->output);
     else
@@ -211,13 +216,15 @@ int main(int argc, char **argv)
     const struct option_spec specs[] = {
         {0, "header", NULL, "print the header only", OPTION_FLAG, &options.header_only, 0, 0, NULL},
         {'n', "records", "N", "print the first N records only", OPTION_NUMBER, &options.most, 0, 0, NULL},
-        {0, "layers", "LIST", "print only these layers: 0-3,7; counted from 0, with --model from 1 (default: all)",
+        {0, "layers", "LIST",
+         "print only these layers: 0-3,7; counted from 0, with --model from 1 (default: all)",
          OPTION_TEXT, &options.layers, 0, 0, NULL},
         OPTION_CELLS(&options.cells, "print"),
-        {'m', "model", "DIR", "print the records alone, in words and with layers from 1; the model, or a GGUF file",
+        {'m', "model", "DIR",
+         "print the records alone, in words, layers counted from 1: a directory, or a GGUF file",
          OPTION_IN, &options.model, 0, 0, NULL},
-        {0, "format", "HOW", "with --model: json (default), an object a record; or tsv, a table", OPTION_CHOICE,
-         &options.format, 0, 0, format_words},
+        {0, "format", "HOW", "with --model: json (default), an object a record; or tsv, a table",
+         OPTION_CHOICE, &options.format, 0, 0, format_words},
         {0, "verify", NULL, "print nothing; the exit status says whether format, counts and checksum are right",
          OPTION_FLAG, &options.verify, 0, 0, NULL},
         OPTION_OUTPUT(&options.output),

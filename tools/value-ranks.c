@@ -162,7 +162,8 @@ static void compute_piece(void *of_thread, struct turn *turn)
     const struct model_config *config = &ranking->model->config;
     const size_t tokens = ranking->token_count;
     for (size_t i = 0; i < worker->count; i++) {
-        size_t layer = ranking->layers[(worker->first + i) / config->d_ff], cell = (worker->first + i) % config->d_ff;
+        size_t layer = ranking->layers[(worker->first + i) / config->d_ff];
+        size_t cell = (worker->first + i) % config->d_ff;
         projection_value(ranking->model, (enum projection_norm)ranking->options->norm, layer, cell,
                          worker->values + i * config->d_model);
         for (size_t token = 0; token < tokens; token++)
@@ -240,20 +241,24 @@ int main(int argc, char **argv)
     struct options options = {.threads = cli_threads()};
     const struct option_spec specs[] = {
         OPTION_MODEL(&options.model),
-        {0, "token", "TEXT", "rank the token of this text; with and without a blank before it are two; may be repeated",
+        {0, "token", "TEXT",
+         "rank the token of this text; with and without a blank before it are two; may be repeated",
          OPTION_TEXTS, &options.texts, 0, 0, NULL},
-        {0, "ids", "LIST", "rank these tokens, by their numbers: 5 or 0-3,7", OPTION_TEXT, &options.ids, 0, 0, NULL},
+        {0, "ids", "LIST", "rank these tokens, by their numbers: 5 or 0-3,7", OPTION_TEXT, &options.ids,
+         0, 0, NULL},
         {0, "top", "N", "write the N best values of each token, best first (default: all values, in order)",
          OPTION_NUMBER, &options.top, 1, 1 << 28, NULL},
         OPTION_LAYERS(&options.layers, "rank in the values of"),
-        {0, "norm", "HOW", "the final norm on values: none (default, as in the paper), its gain only, or full",
+        {0, "norm", "HOW",
+         "the final norm on values: none (default, as in the paper), its gain only, or full",
          OPTION_CHOICE, &options.norm, 0, 0, projection_norm_words},
         OPTION_THREADS(&options.threads),
         OPTION_OUTPUT(&options.output),
         OPTION_END,
     };
-    const struct tool tool = {"value-ranks", "Tells which values promote a token, and where it ranks in each.", "", specs,
-                              0};
+    const struct tool tool = {"value-ranks",
+                              "Tells which values promote a token, and where it ranks in each.", "",
+                              specs, 0};
     cli_parse(&tool, argc, argv);
     if (!options.model)
         die_usage("--model DIR is needed");

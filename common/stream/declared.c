@@ -22,17 +22,19 @@ static size_t columns_of(const json_t *shape)
     const json_t *columns = json_array_get(shape, 1);
     if (!columns)
         return 1;
-    return json_is_integer(columns) && json_integer_value(columns) > 0 ? (size_t)json_integer_value(columns) : 0;
+    json_int_t count = json_integer_value(columns); /* 0 also where it is no number */
+    return count > 0 ? (size_t)count : 0;
 }
 
-struct declared_array declared_array(const struct stream_reader *reader, const json_t *header, const char *name,
-                                     const msgpack_object_bin *bin)
+struct declared_array declared_array(const struct stream_reader *reader, const json_t *header,
+                                     const char *name, const msgpack_object_bin *bin)
 {
     const json_t *declared = json_object_get(json_object_get(header, "arrays"), name);
     const json_t *shape = json_object_get(declared, "shape");
     const char *type = json_string_value(json_object_get(declared, "type"));
     const char *dimension = json_string_value(json_array_get(shape, 0));
-    struct declared_array array = {.dimension = dimension ? dimension : "", .size = size_of(type), .bytes = bin->ptr,
+    struct declared_array array = {.dimension = dimension ? dimension : "", .size = size_of(type),
+                                   .bytes = bin->ptr,
                                    .has_columns = json_array_size(shape) > 1, .columns = columns_of(shape)};
     if (!array.size || !json_array_size(shape) || !array.columns)
         stream_fail(reader, "array '%s' has no declared type and shape", name);

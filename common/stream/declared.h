@@ -17,8 +17,8 @@ struct declared_array {
  * A member of a record, which is a bin, by what header says of that name: the stream's header, or
  * a changed copy of it. An array that it does not declare, or of another size, ends the program.
  */
-struct declared_array declared_array(const struct stream_reader *reader, const json_t *header, const char *name,
-                                     const msgpack_object_bin *bin);
+struct declared_array declared_array(const struct stream_reader *reader, const json_t *header,
+                                     const char *name, const msgpack_object_bin *bin);
 
 /* Its elements; numbers as they are, also those of 64 bits. */
 uint64_t declared_number(const struct declared_array *array, size_t index);

@@ -101,10 +101,13 @@ static void choose_columns(struct selection *selection)
         }
     selection->ended = !selection->columns;
     json_put(selection->header, "cells", left);
+    const json_t *arrays = json_object_get(selection->header, "arrays");
     for (size_t i = 0; i < sizeof of_cells / sizeof *of_cells; i++) {
-        json_t *shape = json_object_get(json_object_get(json_object_get(selection->header, "arrays"), of_cells[i]), "shape");
-        if (json_array_size(shape) == 2 && json_array_set_new(shape, 1, json_integer((json_int_t)selection->columns)) != 0)
+        json_t *shape = json_object_get(json_object_get(arrays, of_cells[i]), "shape");
+        json_t *columns = json_integer((json_int_t)selection->columns);
+        if (json_array_size(shape) == 2 && json_array_set(shape, 1, columns) != 0)
             die("out of memory");
+        json_decref(columns);
     }
     free(cells);
 }
@@ -113,7 +116,8 @@ struct selection *selection_new(struct stream_reader *reader, const char *layers
                                 size_t first_layer)
 {
     struct selection *selection = new_array(1, sizeof *selection);
-    *selection = (struct selection){.reader = reader, .layers = layers, .cells = cells, .first_layer = first_layer,
+    *selection = (struct selection){.reader = reader, .layers = layers, .cells = cells,
+                                    .first_layer = first_layer,
                                     .form = form_of(reader), .shape = shape_read(reader)};
     if (cells && selection->form == FORM_LAYERS)
         stream_fail(reader, "sums of layers have no cells");
@@ -149,14 +153,16 @@ static void keep_bytes(struct selection *selection, const char *bytes, size_t si
 static void keep_columns(struct selection *selection, const char *name, const struct declared_array *array)
 {
     if (array->columns != selection->all_columns)
-        stream_fail(selection->reader, "'%s' has %zu columns, the header names %zu cells", name, array->columns,
-                    selection->all_columns);
+        stream_fail(selection->reader, "'%s' has %zu columns, the header names %zu cells", name,
+                    array->columns, selection->all_columns);
     for (size_t row = 0; row < array->rows; row++)
-        for (size_t i = 0; i < selection->columns; i++)
-            keep_bytes(selection, array->bytes + (row * array->columns + selection->column[i]) * array->size, array->size);
+        for (size_t i = 0; i < selection->columns; i++) {
+            size_t index = row * array->columns + selection->column[i];
+            keep_bytes(selection, array->bytes + index * array->size, array->size);
+        }
 }
 
-/* Of an array with lengths[i] elements for each of the batch's sentences, NULL: 1, those of some sentences. */
+/* Of an array with lengths[i] elements for each of the batch's sentences, NULL: 1, those of some. */
 static void keep_sentences(struct selection *selection, const char *name, const struct declared_array *array,
                            const struct declared_array *lengths)
 {
@@ -189,7 +195,8 @@ static bool find_array(const struct selection *selection, const struct record *r
         bool found = !strcmp(name, wanted) && member->val.type == MSGPACK_OBJECT_BIN;
         free(name);
         if (found) {
-            *array = declared_array(selection->reader, stream_header(selection->reader), wanted, &member->val.via.bin);
+            *array = declared_array(selection->reader, stream_header(selection->reader), wanted,
+                                    &member->val.via.bin);
             return true;
         }
     }
@@ -226,8 +233,8 @@ static void keep_wanted(struct selection *selection, struct record *record)
         char *name = name_of(&map->ptr[i]);
         start[i] = selection->filled;
         if (value->type == MSGPACK_OBJECT_BIN) {
-            const struct declared_array array = declared_array(selection->reader, stream_header(selection->reader), name,
-                                                               &value->via.bin);
+            const struct declared_array array =
+                declared_array(selection->reader, stream_header(selection->reader), name, &value->via.bin);
             size[i] = keep_of_array(selection, name, &array, has_lengths ? &lengths : NULL)
                 ? selection->filled - start[i] : SIZE_MAX;
         } else {
@@ -274,18 +281,18 @@ static bool wants_layer(struct selection *selection, const struct record *record
 
 static bool wants_any(struct selection *selection, const struct record *record)
 {
-    return wants_layer(selection, record)
-        && (!selection->cells
-            || (record_has(record, "cell")
-                && is_marked(selection->cell, (size_t)record_number(record, "cell", selection->shape.d_ff - 1))));
+    if (!wants_layer(selection, record) || !selection->cells)
+        return wants_layer(selection, record);
+    return record_has(record, "cell")
+        && selection->cell[record_number(record, "cell", selection->shape.d_ff - 1)];
 }
 
 /* Which sentences of a batch are wanted. */
 static void choose_sentences(struct selection *selection, const struct record *record)
 {
     struct declared_array layer, cell;
-    if (!find_array(selection, record, "key_layer", &layer) || !find_array(selection, record, "key_cell", &cell)
-        || layer.rows != cell.rows)
+    if (!find_array(selection, record, "key_layer", &layer)
+        || !find_array(selection, record, "key_cell", &cell) || layer.rows != cell.rows)
         stream_fail(selection->reader, "the sentences of the batch have no keys, or not one each");
     selection->sentences = layer.rows;
     selection->sentence = grow_array(selection->sentence, layer.rows, sizeof *selection->sentence);
@@ -326,7 +333,7 @@ static bool wants(struct selection *selection, const struct record *record)
     return wanted;
 }
 
-/* Whether the next record cannot be wanted: of a batch with keys, one of activations may follow its tokens. */
+/* Whether no other record can be wanted: in activations of keys one may follow its batch's tokens. */
 static bool nothing_follows(const struct selection *selection)
 {
     return selection->ended
@@ -352,7 +359,8 @@ bool selection_next(struct selection *selection, struct record *record)
 void selection_free(struct selection *selection)
 {
     if (selection->ended && !selection->found)
-        die("%s: nothing is selected: the stream does not have%s%s%s%s%s", input_name(stream_input(selection->reader)),
+        die("%s: nothing is selected: the stream does not have%s%s%s%s%s",
+            input_name(stream_input(selection->reader)),
             selection->layers ? " layer " : "", selection->layers ? selection->layers : "",
             selection->layers ? selection->first_layer ? " (counted from 1)" : " (counted from 0)" : "",
             selection->cells ? " cell " : "", selection->cells ? selection->cells : "");

@@ -4,7 +4,7 @@
  * checked, reading stops when nothing more can come.
  *
  *   triggers, values         keys of these layers and cells
- *   activations              of each batch its tokens, and these layers, whose arrays have these cells' columns
+ *   activations              of each batch its tokens, and these layers, with these cells' columns
  *   sentences with keys      of each batch the sentences of these keys
  *   composition, refinement  these layers' sums
  */
@@ -16,8 +16,8 @@
 struct selection;
 
 /*
- * layers and cells: lists as cli_list has them; NULL: all. Layers are counted from first_layer, which is 0 or
- * 1. A stream that has none of what is asked for ends the program. The reader stays the caller's.
+ * layers and cells: lists as cli_list has them; NULL: all. Layers are counted from first_layer, 0 or 1.
+ * A stream of a kind that has no layers or cells ends the program. The reader stays the caller's.
  */
 struct selection *selection_new(struct stream_reader *reader, const char *layers, const char *cells,
                                 size_t first_layer);
@@ -26,8 +26,8 @@ struct selection *selection_new(struct stream_reader *reader, const char *layers
 const json_t *selection_header(const struct selection *selection);
 
 /*
- * True: record holds the next one, as stream_next has it, with no more than was asked for. False: nothing more
- * can come; stream_trailer is NULL where what follows was not read.
+ * True: record holds the next one, as stream_next has it, with no more than was asked for. False:
+ * nothing more can come; stream_trailer is NULL where what follows was not read.
  */
 bool selection_next(struct selection *selection, struct record *record);
 

@@ -52,8 +52,8 @@ static const char *const listed_dimensions[] = {"sentences", "rows", "triggers",
 static json_t *token_json(struct record_words *words, uint64_t token)
 {
     if (token >= words->texts.vocabulary)
-        stream_fail(words->reader, "token %llu is outside of the vocabulary of %zu", (unsigned long long)token,
-                    words->texts.vocabulary);
+        stream_fail(words->reader, "token %llu is outside of the vocabulary of %zu",
+                    (unsigned long long)token, words->texts.vocabulary);
     return token_texts_json(&words->texts, (uint32_t)token);
 }
 
@@ -76,7 +76,8 @@ static json_t *change_json(const struct record_words *words, uint64_t change)
 {
     json_t *name = json_array_get(json_object_get(words->header, "changes"), (size_t)change);
     if (!name)
-        stream_fail(words->reader, "the header's changes do not name change %llu", (unsigned long long)change);
+        stream_fail(words->reader, "the header's changes do not name change %llu",
+                    (unsigned long long)change);
     return json_incref(name);
 }
 
@@ -141,7 +142,8 @@ struct row_texts {
 static struct row_texts row_texts_of(const struct arrays *arrays, const char *dimension)
 {
     bool of_sentences = !strcmp(dimension, "sentences");
-    struct row_texts texts = {find(arrays, of_sentences ? "len" : "position"), find(arrays, of_sentences ? "tok" : "prefix"), 0};
+    struct row_texts texts = {find(arrays, of_sentences ? "len" : "position"),
+                              find(arrays, of_sentences ? "tok" : "prefix"), 0};
     return texts.lengths && texts.tokens ? texts : (struct row_texts){0};
 }
 
@@ -163,7 +165,8 @@ static void check_texts(const struct record_words *words, const struct row_texts
 /* ---- groups of arrays ---- */
 
 /* How many rows the arrays of a dimension have, which must be as many in each. */
-static size_t common_rows(const struct record_words *words, const struct arrays *arrays, const char *dimension)
+static size_t common_rows(const struct record_words *words, const struct arrays *arrays,
+                          const char *dimension)
 {
     size_t rows = SIZE_MAX;
     for (size_t i = 0; i < arrays->count; i++) {
@@ -171,16 +174,16 @@ static size_t common_rows(const struct record_words *words, const struct arrays 
         if (strcmp(array->dimension, dimension))
             continue;
         if (rows != SIZE_MAX && array->rows != rows)
-            stream_fail(words->reader, "'%s' has %zu rows, others of the same %s have %zu", arrays->array[i].name,
-                        array->rows, dimension, rows);
+            stream_fail(words->reader, "'%s' has %zu rows, others of the same %s have %zu",
+                        arrays->array[i].name, array->rows, dimension, rows);
         rows = array->rows;
     }
     return rows;
 }
 
 /* The arrays' elements of a row, and its text behind the number of its tokens. */
-static void add_row(struct record_words *words, const struct arrays *arrays, const char *dimension, size_t row,
-                    struct row_texts *texts, json_t *object)
+static void add_row(struct record_words *words, const struct arrays *arrays, const char *dimension,
+                    size_t row, struct row_texts *texts, json_t *object)
 {
     for (size_t i = 0; i < arrays->count; i++) {
         const struct named_array *named = &arrays->array[i];
@@ -193,8 +196,8 @@ static void add_row(struct record_words *words, const struct arrays *arrays, con
 }
 
 /* An object of each sentence, row, trigger or change. */
-static json_t *listed_json(struct record_words *words, const struct record *record, const struct arrays *arrays,
-                           const char *dimension)
+static json_t *listed_json(struct record_words *words, const struct record *record,
+                           const struct arrays *arrays, const char *dimension)
 {
     size_t rows = common_rows(words, arrays, dimension);
     bool numbered = !strcmp(dimension, "sentences") && record_has(record, "id") && !find(arrays, "sentence");
@@ -217,7 +220,8 @@ static json_t *counts_json(struct record_words *words, const struct named_array 
     for (size_t token = 0; token < named->array.rows; token++) {
         uint64_t count = declared_number(&named->array, token);
         if (count)
-            json_add(list, json_make("[o, o]", token_json(words, token), integer_json(words, named->name, count)));
+            json_add(list, json_make("[o, o]", token_json(words, token),
+                                     integer_json(words, named->name, count)));
     }
     return list;
 }
@@ -238,7 +242,8 @@ static json_t *tuples_json(struct record_words *words, const struct arrays *arra
 }
 
 /* An array of fixed size: a list, or, of an exact sum, the number. */
-static json_t *fixed_json(struct record_words *words, const struct record *record, const struct named_array *named)
+static json_t *fixed_json(struct record_words *words, const struct record *record,
+                          const struct named_array *named)
 {
     const struct declared_array *array = &named->array;
     if (ends_with(named->name, "_sum") && array->size == sizeof(uint64_t) && array->rows == EXACT_LIMBS) {
@@ -264,23 +269,25 @@ static char *group_name(const struct named_array *named)
     return format_string("%.*s", (int)length, named->name);
 }
 
-static json_t *group_json(struct record_words *words, const struct record *record, const struct arrays *arrays,
-                          const struct named_array *first)
+static json_t *group_json(struct record_words *words, const struct record *record,
+                          const struct arrays *arrays, const struct named_array *first)
 {
     const char *dimension = first->array.dimension;
     if (is_one_of(dimension, listed_dimensions))
         return listed_json(words, record, arrays, dimension);
     if (!*dimension)
         return fixed_json(words, record, first);
-    return strcmp(dimension, "vocabulary") ? tuples_json(words, arrays, dimension) : counts_json(words, first);
+    return strcmp(dimension, "vocabulary") ? tuples_json(words, arrays, dimension)
+                                           : counts_json(words, first);
 }
 
-/* Whether the array is told of with another one: with an earlier one of its dimension, or as that one's text. */
-static bool is_told_of(const struct arrays *arrays, size_t index)
+/* Whether an array is shown with another one: an earlier one of its dimension, or as rows' texts. */
+static bool is_shown_with_another(const struct arrays *arrays, size_t index)
 {
     const struct declared_array *array = &arrays->array[index].array;
     const char *name = arrays->array[index].name;
-    if ((!strcmp(name, "tok") && find(arrays, "len")) || (!strcmp(name, "prefix") && find(arrays, "position")))
+    if ((!strcmp(name, "tok") && find(arrays, "len"))
+        || (!strcmp(name, "prefix") && find(arrays, "position")))
         return true;
     for (size_t i = 0; i < index && *array->dimension; i++)
         if (!strcmp(arrays->array[i].array.dimension, array->dimension))
@@ -290,14 +297,17 @@ static bool is_told_of(const struct arrays *arrays, size_t index)
 
 /* ---- records ---- */
 
-static struct arrays *arrays_of(const struct record_words *words, const struct record *record, json_t *numbers)
+/* The record's arrays; its numbers become members of numbers. */
+static struct arrays *arrays_of(const struct record_words *words, const struct record *record,
+                                json_t *numbers)
 {
     struct arrays *arrays = new_array(1, sizeof *arrays);
     const msgpack_object_map *map = &record->object.via.map;
     for (uint32_t i = 0; i < map->size && arrays->count < MAX_ARRAYS; i++) {
         const msgpack_object *value = &map->ptr[i].val;
         char *name = format_string("%.*s", (int)map->ptr[i].key.via.str.size, map->ptr[i].key.via.str.ptr);
-        if (value->type == MSGPACK_OBJECT_POSITIVE_INTEGER && json_object_set_new(numbers, name, integer_json(words, name, value->via.u64)) != 0)
+        if (value->type == MSGPACK_OBJECT_POSITIVE_INTEGER
+            && json_object_set_new(numbers, name, integer_json(words, name, value->via.u64)) != 0)
             stream_fail(words->reader, "a member's name is not UTF-8");
         if (value->type == MSGPACK_OBJECT_BIN)
             arrays->array[arrays->count++] = (struct named_array){
@@ -313,7 +323,7 @@ json_t *record_words_json(struct record_words *words, const struct record *recor
     json_t *object = json_make("{}");
     struct arrays *arrays = arrays_of(words, record, object);
     for (size_t i = 0; i < arrays->count; i++)
-        if (!is_told_of(arrays, i)) {
+        if (!is_shown_with_another(arrays, i)) {
             char *name = group_name(&arrays->array[i]);
             json_put(object, name, group_json(words, record, arrays, &arrays->array[i]));
             free(name);

@@ -15,9 +15,10 @@ struct record_words *record_words_new(const struct stream_reader *reader, const 
 void record_words_free(struct record_words *words);
 
 /*
- * A record as an object. Its numbers keep their names. Arrays that have a row of each sentence, row, trigger or
- * change are one list under that name in the plural, an object each; other arrays of a common dimension are a
- * list of lists. A number that is out of range ends the program. The caller frees it.
+ * A record as an object. Its numbers keep their names. Arrays that have a row of each sentence, row,
+ * trigger or change are one list under that name in the plural, an object each; other arrays of a
+ * common dimension are a list of lists. A number that is out of range ends the program. The caller
+ * frees it.
  */
 json_t *record_words_json(struct record_words *words, const struct record *record);
 

@@ -8,8 +8,8 @@
 #include <string.h>
 
 /* How many tokens have this text, up to 2; *first and *other: the lowest of them. */
-static size_t count_tokens(const struct tokenizer *tokenizer, size_t vocabulary, const char *text, uint32_t *first,
-                           uint32_t *other)
+static size_t count_tokens(const struct tokenizer *tokenizer, size_t vocabulary, const char *text,
+                           uint32_t *first, uint32_t *other)
 {
     size_t count = 0;
     for (uint32_t token = 0; token < vocabulary; token++) {
@@ -46,7 +46,8 @@ static char *neighbour_text(const struct tokenizer *tokenizer, size_t vocabulary
     char *neighbour = has_blank ? copy_string(text + 1) : format_string(" %s", text);
     uint32_t token = NO_TOKEN, other;
     char *says = *text && *neighbour && count_tokens(tokenizer, vocabulary, neighbour, &token, &other)
-        ? format_string("; '%s', with%s a blank before it, is token %u", neighbour, has_blank ? "out" : "", token)
+        ? format_string("; '%s', with%s a blank before it, is token %u", neighbour, has_blank ? "out" : "",
+                        token)
         : copy_string("");
     free(neighbour);
     return says;
@@ -56,8 +57,8 @@ static _Noreturn void not_one_token(struct tokenizer *tokenizer, size_t vocabula
                                     const char *option)
 {
     char *split = split_text(tokenizer, text), *neighbour = neighbour_text(tokenizer, vocabulary, text);
-    die_usage("--%s '%s' is not one token of the model%s%s%s", option, text, *split ? ": it splits into " : "", split,
-              neighbour);
+    die_usage("--%s '%s' is not one token of the model%s%s%s", option, text,
+              *split ? ": it splits into " : "", split, neighbour);
 }
 
 uint32_t token_find(struct tokenizer *tokenizer, size_t vocabulary, const char *text, const char *option)
@@ -71,7 +72,7 @@ uint32_t token_find(struct tokenizer *tokenizer, size_t vocabulary, const char *
     if (!count)
         not_one_token(tokenizer, vocabulary, text, option);
     if (count > 1)
-        die_usage("--%s '%s' is the text of several tokens, %u and %u among them: give the one that is meant by its number",
-                  option, text, token, other);
+        die_usage("--%s '%s' is the text of several tokens, %u and %u among them: give the one that is meant "
+                  "by its number", option, text, token, other);
     return token;
 }
