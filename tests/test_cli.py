@@ -26,7 +26,8 @@ from helpers import command, environment, fails, ok, run
 
 TOOLS = sorted(path.stem for path in (ROOT / "tools").glob("*.c"))
 DIRECTORY_MAKERS = ["import-model", "report-pages"]  # test_import.py, test_report.py
-FILTERS = [tool for tool in TOOLS if tool not in DIRECTORY_MAKERS]
+MODEL_READERS = ["value-ranks"]  # which read nothing else: test_value_ranks.py
+FILTERS = [tool for tool in TOOLS if tool not in (*DIRECTORY_MAKERS, *MODEL_READERS)]
 TEXT_READERS = ["pattern-stats", "tokenize"]
 STREAM_WRITERS = ["forward-dump", "perturb-triggers", "project-values", "tokenize", "topk-keys"]
 SEVERAL_INPUTS = ["pattern-stats", "perturbation-stats"]
@@ -192,7 +193,8 @@ def test_operands(bin, made, tmp_path):
               else f"too many operands, from '{use.path}' on") for use in made.values()
              if use.tool not in SEVERAL_INPUTS]
     cases += [(tool, [], "--model DIR is needed")
-              for tool in ("annotation-sheet", "tokenize", "forward-dump", "project-values", "report-pages", *SUMMING)]
+              for tool in ("annotation-sheet", "tokenize", "forward-dump", "project-values", "report-pages", "value-ranks",
+                           *SUMMING)]
     composing, refining = made["composition-stats"].arguments, made["refinement-stats"].arguments
     values = composing[composing.index("--values") + 1]
     for tool, arguments in zip(SUMMING, (composing, refining)):
@@ -248,6 +250,7 @@ NOT_NUMBERS = ["", "x", "-1", "+1", " 1", "1 ", "1.0", "0x1", "1e3", "1,2", "\u0
     ("annotation-sheet", "top", 1, 10000), ("annotation-sheet", "tops", 1, 1 << 16),
     ("project-values", "tops", 1, 1 << 16), ("project-values", "bottoms", 0, 1 << 16), ("project-values", "threads", 1, 64),
     ("report-pages", "top", 1, 1 << 24),
+    ("value-ranks", "top", 1, 1 << 28), ("value-ranks", "threads", 1, 64),
     ("agreement-stats", "bins", 1, 1 << 20), ("stream-cat", "records", 0, None),
     ("perturb-triggers", "keep", 1, 65535), ("perturb-triggers", "sample", 0, (1 << 63) - 1),
     ("perturb-triggers", "top", 1, 1 << 24), ("perturb-triggers", "seed", 0, (1 << 63) - 1),

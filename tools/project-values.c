@@ -102,14 +102,6 @@ static bool take_piece(void *of_thread)
     return piece->count || piece->token_counts.count;
 }
 
-/* v_i, a column of the layer's value matrix, as it is projected. */
-static void gather_value(const struct model *model, enum projection_norm norm, size_t layer, size_t cell,
-                         float *value)
-{
-    matrix_column(&model->layer[layer].values, cell, value);
-    projection_norm(model, norm, value, 1);
-}
-
 /* The probabilities of some tokens. */
 static void take_probabilities(const float *log_probabilities, const uint32_t *tokens, size_t count, float *p)
 {
@@ -208,8 +200,8 @@ static void compute_piece(void *of_thread, struct turn *turn)
     const size_t d_model = model->config.d_model, vocabulary = model->config.vocabulary;
     struct piece *piece = &worker->piece;
     for (size_t i = 0; i < piece->count; i++)
-        gather_value(model, (enum projection_norm)projecting->options->norm, piece->key[i].layer,
-                     piece->key[i].cell, worker->values + i * d_model);
+        projection_value(model, (enum projection_norm)projecting->options->norm, piece->key[i].layer,
+                         piece->key[i].cell, worker->values + i * d_model);
     if (worker->log_probabilities) {
         projection_run(worker->projection, worker->values, worker->log_probabilities);
         for (size_t i = 0; i < piece->count; i++)

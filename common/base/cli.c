@@ -90,6 +90,12 @@ static unsigned parse_choices(const struct option_spec *option, const char *text
     }
 }
 
+static void add_text(struct option_texts *texts, const char *text)
+{
+    texts->text = reserve_array(texts->text, &texts->capacity, texts->count + 1, sizeof *texts->text);
+    texts->text[texts->count++] = text;
+}
+
 static void set_option(const struct option_spec *option, const char *text)
 {
     switch (option->kind) {
@@ -107,6 +113,9 @@ static void set_option(const struct option_spec *option, const char *text)
     case OPTION_OUT:
     case OPTION_OUT_TOO:
         *(const char **)option->value = text;
+        break;
+    case OPTION_TEXTS:
+        add_text(option->value, text);
         break;
     case OPTION_CHOICE:
         *(int *)option->value = choice_index(option, text, strlen(text));
@@ -261,45 +270,50 @@ static void check_ranges(const char *what, const char *text)
     die_usage("--%s: write %s, not '%s'; the last number of a range belongs to it", what, right, text);
 }
 
-static _Noreturn void bad_list(const char *what, size_t bound, const char *text)
+static _Noreturn void bad_list(const char *what, size_t least, size_t bound, const char *text)
 {
     check_ranges(what, text);
-    die_usage("--%s takes a list such as 0-3,7 of numbers from 0 to %zu, not '%s'", what,
+    die_usage("--%s takes a list such as %zu-3,7 of numbers from %zu to %zu, not '%s'", what, least, least,
               bound ? bound - 1 : 0, text);
 }
 
 /* One number of a list; moves *text behind it. */
-static size_t list_number(const char **text, size_t bound, const char *what, const char *whole)
+static size_t list_number(const char **text, size_t least, size_t bound, const char *what, const char *whole)
 {
     char *end;
     errno = 0;
     unsigned long long number = strtoull(*text, &end, 10);
-    if (**text < '0' || **text > '9' || errno || number >= bound)
-        bad_list(what, bound, whole);
+    if (**text < '0' || **text > '9' || errno || number < least || number >= bound)
+        bad_list(what, least, bound, whole);
     *text = end;
     return (size_t)number;
 }
 
-size_t *cli_list(const char *text, size_t bound, const char *what, size_t *count)
+size_t *cli_list_from(const char *text, size_t least, size_t bound, const char *what, size_t *count)
 {
     bool *chosen = new_array(bound, sizeof *chosen);
     for (const char *next = text; next; next = *next ? next + 1 : NULL) {
-        size_t from = list_number(&next, bound, what, text);
+        size_t from = list_number(&next, least, bound, what, text);
         size_t to = from;
         if (*next == '-') {
             next++;
-            to = list_number(&next, bound, what, text);
+            to = list_number(&next, least, bound, what, text);
         }
         if (to < from || (*next && *next != ','))
-            bad_list(what, bound, text);
+            bad_list(what, least, bound, text);
         for (size_t i = from; i <= to; i++)
             chosen[i] = true;
     }
     size_t *list = new_array(bound, sizeof *list);
     *count = 0;
-    for (size_t i = 0; i < bound; i++)
+    for (size_t i = least; i < bound; i++)
         if (!text || chosen[i])
             list[(*count)++] = i;
     free(chosen);
     return list;
+}
+
+size_t *cli_list(const char *text, size_t bound, const char *what, size_t *count)
+{
+    return cli_list_from(text, 0, bound, what, count);
 }

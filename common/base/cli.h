@@ -14,6 +14,7 @@ enum option_kind {
     OPTION_NUMBER, /* value: uint64_t *, between least and most             */
     OPTION_REAL,   /* value: double *, 0 or more                            */
     OPTION_TEXT,   /* value: const char **                                  */
+    OPTION_TEXTS,  /* value: struct option_texts *, of an option given several times */
     OPTION_IN,     /* the same, a file or a directory that the tool reads   */
     OPTION_OUT,    /* the same, what it writes; standard output without it  */
     OPTION_OUT_TOO, /* the same, what it writes only if it is given         */
@@ -27,6 +28,12 @@ enum { CLI_MAX_THREADS = 64 };
 
 /* Bound of OPTION_NUMBER when the table leaves most at 0. */
 #define OPTION_NO_LIMIT UINT64_MAX
+
+/* In the order in which they were given; the array is the caller's to free. */
+struct option_texts {
+    const char **text;
+    size_t count, capacity;
+};
 
 struct option_spec {
     char letter;           /* or 0 */
@@ -94,5 +101,8 @@ uint64_t cli_threads(void);
  * The caller frees it.
  */
 size_t *cli_list(const char *text, size_t bound, const char *what, size_t *count);
+
+/* The same of numbers from least on, bound - 1 being the last one. */
+size_t *cli_list_from(const char *text, size_t least, size_t bound, const char *what, size_t *count);
 
 #endif

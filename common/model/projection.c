@@ -409,3 +409,9 @@ void projection_norm(const struct model *model, enum projection_norm norm, float
     for (size_t i = 0; norm == PROJECTION_NORM_GAIN && i < rows * d_model; i++)
         vectors[i] *= model->final_norm_gain[i % d_model];
 }
+
+void projection_value(const struct model *model, enum projection_norm norm, size_t layer, size_t cell, float *value)
+{
+    matrix_column(&model->layer[layer].values, cell, value);
+    projection_norm(model, norm, value, 1);
+}

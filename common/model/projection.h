@@ -57,6 +57,9 @@ void projection_norm_check(const struct model *model, enum projection_norm norm)
 /* Of rows vectors (x d_model), in place: nothing, the norm's gain, or the norm with each one's own statistics. */
 void projection_norm(const struct model *model, enum projection_norm norm, float *vectors, size_t rows);
 
+/* v_i, a column of the layer's value matrix (d_model), as it is projected. */
+void projection_value(const struct model *model, enum projection_norm norm, size_t layer, size_t cell, float *value);
+
 /*
  * Of one row of log-probabilities: the largest one's token. Equal ones: the
  * lower token.

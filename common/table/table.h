@@ -1,6 +1,7 @@
 /*
- * CSV tables out, as RFC 4180 has them but for line ends, one \n, and with texts that a
- * spreadsheet does not take for formulas (csv_cell.h).
+ * Tables out, with texts that a spreadsheet does not take for formulas (csv_cell.h): CSV, as
+ * RFC 4180 has it but for line ends, one \n; or TSV, fields between tabs, in which \t, \n, \r
+ * and \\ stand for a tab, the ends of a line, and a backslash, so that a line is a row.
  */
 #ifndef FFKV_TABLE_H
 #define FFKV_TABLE_H
@@ -12,6 +13,7 @@ struct table;
 
 /* Opens path (NULL: standard output) and writes the columns' names, NULL-terminated. */
 struct table *table_open(const char *path, const char *const *columns);
+struct table *table_open_tsv(const char *path, const char *const *columns);
 
 /* The next field of a row; after the last column the next row begins. */
 void table_number(struct table *table, uint64_t number);

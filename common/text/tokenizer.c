@@ -78,6 +78,24 @@ size_t tokenizer_encode(struct tokenizer *tokenizer, struct text_reader *reader,
     return count;
 }
 
+size_t tokenizer_encode_text(struct tokenizer *tokenizer, struct span text, uint32_t **tokens, size_t *capacity)
+{
+    static const char white[] = " \t\n\v\f\r";
+    if (tokenizer->bpe)
+        return bpe_encode(tokenizer->bpe, text, tokens, capacity);
+    size_t count = 0, start = 0;
+    for (size_t i = 0; i <= text.length; i++) {
+        if (i < text.length && !strchr(white, text.bytes[i]))
+            continue;
+        if (i > start) {
+            *tokens = reserve_array(*tokens, capacity, count + 1, sizeof **tokens);
+            (*tokens)[count++] = dictionary_find(tokenizer->dictionary, text.bytes + start, i - start);
+        }
+        start = i + 1;
+    }
+    return count;
+}
+
 char *tokenizer_text(const struct tokenizer *tokenizer, const uint32_t *tokens, size_t count)
 {
     if (tokenizer->bpe)
