@@ -13,6 +13,7 @@ else debootstrap.  What cannot be had here (no root, no mirror) is said, and is 
 """
 
 import argparse
+import collections
 import contextlib
 import csv
 import dataclasses
@@ -278,13 +279,14 @@ def same_cell(cell, other, share):
         return False
 
 
-EXACTNESS = 1e-5  # of the largest number of an array, of what is computed alike on another processor
+EXACTNESS = 1e-5  # of what is computed alike on another processor
 
 
 def compare_pipelines(found, expected):
-    """What differs between the records of two streams, [text]: equal ids; of each array of numbers the largest
-    difference is at most 1e-5 of its largest number.  Triggers of a key whose coefficients are so close
-    may change places, with each other or with those that were not among the key's triggers."""
+    """What differs between the records of two streams, [text]: equal ids; numbers within 1e-5 of the largest one
+    of that name in the same layer, since a sum's error goes with what is added and not with what remains.
+    Triggers of a key whose coefficients are so close may change places, with each other or with those
+    that were not among the key's triggers."""
     import streams
 
     different = []
@@ -292,17 +294,32 @@ def compare_pipelines(found, expected):
     if len(found.records) != len(expected.records):
         different.append(f"{len(found.records)} records, not {len(expected.records)}")
     of_triggers = [name for name, array in expected.header["arrays"].items() if array["shape"] == ["triggers"]]
+    largest = largest_numbers(expected.records)
     for i, (record, other) in enumerate(zip(found.records, expected.records)):
         if record.keys() != other.keys():
             different.append(f"record {i}: {sorted(record)}, not {sorted(other)}")
             continue
+        exactness = {name: EXACTNESS * largest[other.get("layer"), name] for name in other}
         if of_triggers and "coef" in record:
-            record, other = determined(record, other, of_triggers)
-        different += [f"record {i}: {text}" for text in compare_members(record, other)]
+            record, other = determined(record, other, of_triggers, exactness["coef"])
+        different += [f"record {i}: {text}" for text in compare_members(record, other, exactness)]
     return different
 
 
-def compare_members(record, other):
+def largest_numbers(records):
+    """{(layer, name): the largest absolute number}"""
+    import numpy as np
+
+    largest = collections.defaultdict(float)
+    for record in records:
+        for name, value in record.items():
+            if np.size(value) and np.asarray(value).dtype.kind == "f":
+                place = record.get("layer"), name
+                largest[place] = max(largest[place], float(np.abs(value).max()))
+    return largest
+
+
+def compare_members(record, other, exactness):
     import numpy as np
 
     for name, value in other.items():
@@ -310,23 +327,23 @@ def compare_members(record, other):
         if value.shape != here.shape:
             yield f"{name} is of another shape"
         elif value.size and value.dtype.kind == "f":
-            error = np.abs(here - value).max() / max(np.abs(value).max(), 1e-30)
-            if not error <= EXACTNESS:
-                yield f"{name} differs by {error:.2g}"
+            error = np.abs(here - value).max()
+            if not error <= exactness[name]:
+                yield f"{name} differs by {error:.2g}, more than {exactness[name]:.2g}"
         elif not np.array_equal(here, value):
             yield f"{name} is not the same"
 
 
-def determined(record, other, of_triggers):
-    """Both records of a key, their triggers in one order, without those that an array's exactness leaves open:
-    whose coefficients are, but for that, the smallest of the key's triggers."""
+def determined(record, other, of_triggers, exactness):
+    """Both records of a key, its triggers in one order, without those that the exactness leaves open: whose
+    coefficients are, but for that, the smallest of the key's triggers."""
     import numpy as np
 
     def triggers(key):
         """{place: (determined?, {name: value})}"""
         prefixes = np.split(key["prefix"], np.cumsum(key["position"])[:-1])
         sizes = np.abs(key["coef"])
-        least = (sizes.min() + EXACTNESS * sizes.max()) if len(sizes) else 0
+        least = sizes.min() + exactness if len(sizes) else 0
         return {(key["sentence"][i], key["position"][i]):
                 (sizes[i] > least, {name: key[name][i] for name in of_triggers} | {"prefix": prefixes[i].tolist()})
                 for i in range(len(sizes))}
@@ -334,12 +351,15 @@ def determined(record, other, of_triggers):
     sides = triggers(record), triggers(other)
     places = sorted(place for place in sides[0].keys() | sides[1].keys()
                     if any(place in side and side[place][0] for side in sides))
-    return [{name: value for name, value in key.items() if name not in (*of_triggers, "prefix")}
-            | {"coefficients": np.sort(key["coef"]), "triggers": [place for place in places if place in side]}
-            | {f"triggers' {name}": np.asarray([side[place][1][name] for place in places if place in side])
-               for name in of_triggers}
-            | {"triggers' prefix": sum((side[place][1]["prefix"] for place in places if place in side), [])}
-            for key, side in zip((record, other), sides)]
+    pairs = []
+    for key, side in zip((record, other), sides):
+        listed = [side[place][1] for place in places if place in side]
+        pairs.append({name: value for name, value in key.items() if name not in (*of_triggers, "prefix")}
+                     | {"triggers": [place for place in places if place in side]}
+                     | {name: np.asarray([trigger[name] for trigger in listed]) for name in of_triggers}
+                     | {"coef": np.append([trigger["coef"] for trigger in listed], np.sort(np.abs(key["coef"])))}
+                     | {"prefix": sum((trigger["prefix"] for trigger in listed), [])})
+    return pairs
 
 
 # ------------------------------------------------------------- what is tried

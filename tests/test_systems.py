@@ -188,3 +188,5 @@ def test_triggers_that_are_equal_but_for_the_last_bits_may_change_places():
     assert differ((3, 8), (2, 7), (2 + 1e-6, 9), (1, 10))
     assert differ((3, 7), (2, 8), (2 + 1e-6, 9), (1.1, 11))
     assert differ((3, 7), (2, 8), (2 + 1e-6, 9))
+    assert not differ((3 + 2e-5, 7), (2, 8), (2 + 1e-6, 9), (1 + 2e-5, 10))
+    assert differ((3, 7), (2, 8), (2 + 1e-6, 9), (1 + 4e-5, 10))
