@@ -179,14 +179,14 @@ def test_triggers_that_are_equal_but_for_the_last_bits_may_change_places():
             for name, kind in arrays.items()}}, [record])
 
     def differ(*triggers):
-        return bool(systems.compare_pipelines(stream(*triggers), stream((3, 7), (2, 8), (2 + 1e-6, 9), (1, 10))))
+        return bool(systems.compare_pipelines(stream(*triggers), stream((3, 7), (2 + 1e-6, 8), (2, 9), (1, 10))))
 
-    assert not differ((3, 7), (2, 8), (2 + 1e-6, 9), (1, 10))
+    assert not differ((3, 7), (2 + 1e-6, 8), (2, 9), (1, 10))
     assert not differ((3, 7), (2 + 1e-6, 9), (2, 8), (1, 10))
-    assert not differ((3, 7), (2, 8), (2, 9), (1 + 1e-6, 11))
-    assert differ((3, 7), (2, 8), (2 + 1e-6, 11), (1, 10))
-    assert differ((3, 8), (2, 7), (2 + 1e-6, 9), (1, 10))
-    assert differ((3, 7), (2, 8), (2 + 1e-6, 9), (1.1, 11))
-    assert differ((3, 7), (2, 8), (2 + 1e-6, 9))
-    assert not differ((3 + 2e-5, 7), (2, 8), (2 + 1e-6, 9), (1 + 2e-5, 10))
-    assert differ((3, 7), (2, 8), (2 + 1e-6, 9), (1 + 4e-5, 10))
+    assert not differ((3, 7), (2 + 1e-6, 8), (2, 9), (1 + 1e-6, 11))
+    assert not differ((3 + 2e-5, 7), (2 + 1e-6, 8), (2, 9), (1 + 2e-5, 10))
+    assert differ((3, 7), (2 + 1e-6, 8), (2, 9), (1 + 4e-5, 10))
+    assert differ((3, 7), (2 + 1e-6, 8), (2, 11), (1, 10))
+    assert differ((3, 8), (2 + 1e-6, 7), (2, 9), (1, 10))
+    assert differ((3, 7), (2 + 1e-6, 8), (2, 9), (1.1, 11))
+    assert differ((3, 7), (2 + 1e-6, 8), (2, 9))
