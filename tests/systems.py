@@ -283,19 +283,24 @@ EXACTNESS = 1e-5  # of what is computed alike on another processor
 
 
 def compare_pipelines(found, expected):
-    """What differs between the records of two streams, [text]: equal ids; numbers within 1e-5 of the largest one
-    of that name in the same layer, since a sum's error goes with what is added and not with what remains.
-    Triggers of a key whose coefficients are so close may change places, with each other or with those
-    that were not among the key's triggers."""
+    """What differs between the records of two streams, [text], as compare_records."""
     import streams
 
-    different = []
     found, expected = streams.read(found), streams.read(expected)
-    if len(found.records) != len(expected.records):
-        different.append(f"{len(found.records)} records, not {len(expected.records)}")
     of_triggers = [name for name, array in expected.header["arrays"].items() if array["shape"] == ["triggers"]]
-    largest = largest_numbers(expected.records)
-    for i, (record, other) in enumerate(zip(found.records, expected.records)):
+    return compare_records(found.records, expected.records, of_triggers)
+
+
+def compare_records(found, expected, of_triggers):
+    """What differs, [text]: equal ids; numbers within 1e-5 of the largest one of that name in the same layer,
+    since a sum's error goes with what is added and not with what remains.  of_triggers: the members that have
+    an element a trigger.  Triggers of a key whose coefficients are so close may change places, with each
+    other or with those that were not among the key's triggers."""
+    different = []
+    if len(found) != len(expected):
+        different.append(f"{len(found)} records, not {len(expected)}")
+    largest = largest_numbers(expected)
+    for i, (record, other) in enumerate(zip(found, expected)):
         if record.keys() != other.keys():
             different.append(f"record {i}: {sorted(record)}, not {sorted(other)}")
             continue

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 
+import numpy as np
 import pytest
 
 import streams
@@ -169,17 +170,16 @@ def test_pipelines_of_another_processor_are_told_from_wrong_ones(bin, model, tmp
 
 def test_triggers_that_are_equal_but_for_the_last_bits_may_change_places():
     """Those of one key with each other, and its last one with what is none of them; no others may."""
-    def stream(*triggers):
-        coefficients, sentences = zip(*triggers)
-        arrays = {"coef": "float32", "sentence": "uint64", "position": "uint32", "next": "uint32", "prefix": "uint32"}
-        record = {"layer": 0, "cell": 0, "coef": coefficients, "sentence": sentences, "position": [1] * len(sentences),
-                  "next": sentences, "prefix": sentences}
-        return streams.write({"format": "ffkv", "version": 1, "kind": "triggers", "history": [], "arrays": {
-            name: {"type": kind, "shape": ["prefix tokens" if name == "prefix" else "triggers"]}
-            for name, kind in arrays.items()}}, [record])
+    of_triggers = ["coef", "sentence", "position", "next"]
+
+    def key(*triggers):
+        coefficients, sentences = (np.array(numbers) for numbers in zip(*triggers))
+        return {"layer": 0, "cell": 0, "coef": coefficients, "sentence": sentences, "next": sentences,
+                "position": np.ones(len(triggers), int), "prefix": sentences}
 
     def differ(*triggers):
-        return bool(systems.compare_pipelines(stream(*triggers), stream((3, 7), (2 + 1e-6, 8), (2, 9), (1, 10))))
+        expected = key((3, 7), (2 + 1e-6, 8), (2, 9), (1, 10))
+        return bool(systems.compare_records([key(*triggers)], [expected], of_triggers))
 
     assert not differ((3, 7), (2 + 1e-6, 8), (2, 9), (1, 10))
     assert not differ((3, 7), (2 + 1e-6, 9), (2, 8), (1, 10))
