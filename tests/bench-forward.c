@@ -2,9 +2,9 @@
  * bench-forward: how near the forward pass comes to the plain matrix products.
  *
  * Builds a random model of any shape in memory, of the paper's kind or of Llama's
- * (--gated), and runs two things in turn, each in all threads: the forward pass over full batches of random tokens, and
- * cblas_sgemm alone, on matrices of the shapes that the pass multiplies. Counted
- * are the products' operations only, so that all else that the pass does
+ * (--gated), and runs two things in turn, each in all threads: the forward pass over
+ * full batches of random tokens, and cblas_sgemm alone, on matrices of the shapes
+ * that the pass multiplies. Counted are the products' operations only, so that all else that the pass does
  * (attention, norms, activation) shows as loss. The rates are those of the same
  * run, round by round; a machine's noise hits both.
  */
@@ -46,7 +46,7 @@ static struct matrix random_matrix(size_t rows, size_t inner, uint64_t seed)
     float *values = new_floats(rows * inner);
     double width = sqrt(12.0 / (double)inner);
     for (size_t i = 0; i < rows * inner; i++)
-        values[i] = (float)(width * ((double)(random_number(seed, i, 0) >> 11) * 0x1p-53 - 0.5));
+        values[i] = (float)(width * ((double)(hash_random(seed, i, 0) >> 11) * 0x1p-53 - 0.5));
     return matrix_of(values, rows, inner);
 }
 
@@ -66,7 +66,8 @@ static const float *bias(const struct model_config *config, size_t count)
 
 static struct model_layer random_layer(const struct model_config *config, uint64_t seed)
 {
-    size_t d_model = config->d_model, d_ff = config->d_ff, keys = config->key_value_heads * config->head_width;
+    size_t d_model = config->d_model, d_ff = config->d_ff,
+           keys = config->key_value_heads * config->head_width;
     return (struct model_layer){
         .attention_norm_gain = constant(d_model, 1), .attention_norm_bias = bias(config, d_model),
         .query = random_matrix(d_model, d_model, seed), .query_bias = bias(config, d_model),
@@ -107,9 +108,11 @@ static void make_model(struct bench *bench)
         set_rotary(config);
     bench->model.cluster = new_array(1, sizeof *bench->model.cluster);
     bench->model.cluster[0] = (struct model_cluster){
-        .size = config->vocabulary, .width = config->d_model,
+        .size = config->vocabulary,
+        .width = config->d_model,
         .input = random_matrix(config->vocabulary, config->d_model, 1),
-        .input_projection = config->gated ? (struct matrix){0} : random_matrix(config->d_model, config->d_model, 2),
+        .input_projection =
+            config->gated ? (struct matrix){0} : random_matrix(config->d_model, config->d_model, 2),
     };
     bench->model.layer = new_array(config->layers, sizeof *bench->model.layer);
     for (size_t i = 0; i < config->layers; i++)
@@ -131,7 +134,7 @@ static void make_batch(struct bench *bench)
         left -= batch->length[i];
     }
     for (size_t i = 0; i < batch->tokens; i++)
-        batch->token[i] = (uint32_t)(random_number(3, i, 0) % options->vocabulary);
+        batch->token[i] = (uint32_t)(hash_random(3, i, 0) % options->vocabulary);
 }
 
 /* Multiplications and additions of one batch's products. */
@@ -141,7 +144,8 @@ static double operations(const struct bench *bench)
     double d_model = (double)config->d_model, keys = (double)(config->key_value_heads * config->head_width);
     double layer = 2 * d_model + 2 * keys + (config->gated ? 3 : 2) * (double)config->d_ff;
     return 2.0 * (double)bench->batch.tokens * d_model
-         * ((double)config->layers * layer + (matrix_exists(&bench->model.cluster[0].input_projection) ? d_model : 0));
+           * ((double)config->layers * layer
+              + (matrix_exists(&bench->model.cluster[0].input_projection) ? d_model : 0));
 }
 
 static void run_products(const struct bench *bench)
@@ -214,25 +218,32 @@ int main(int argc, char **argv)
     struct options options = {4, 1024, 4096, 8, 0, 10000, 512, 25, 5, cli_threads(), false};
     const struct option_spec specs[] = {
         {0, "layers", "N", "layers (default 4)", OPTION_NUMBER, &options.layers, 1, 4096, NULL},
-        {0, "d-model", "N", "width (default 1024, the paper's)", OPTION_NUMBER, &options.d_model, 2, 1 << 16, NULL},
-        {0, "d-ff", "N", "memory cells of a layer (default 4096, the paper's)", OPTION_NUMBER, &options.d_ff, 1, 1 << 18, NULL},
+        {0, "d-model", "N", "width (default 1024, the paper's)", OPTION_NUMBER, &options.d_model, 2, 1 << 16,
+         NULL},
+        {0, "d-ff", "N", "memory cells of a layer (default 4096, the paper's)", OPTION_NUMBER, &options.d_ff,
+         1, 1 << 18, NULL},
         {0, "heads", "N", "attention heads (default 8)", OPTION_NUMBER, &options.heads, 1, 1 << 16, NULL},
-        {0, "key-value-heads", "N", "heads of keys and values (default: as many)", OPTION_NUMBER, &options.key_value_heads, 1, 1 << 16, NULL},
-        {0, "gated", NULL, "gated layers, rotary positions, RMSNorm, no biases, as Llama", OPTION_FLAG, &options.gated, 0, 0, NULL},
+        {0, "key-value-heads", "N", "heads of keys and values (default: as many)", OPTION_NUMBER,
+         &options.key_value_heads, 1, 1 << 16, NULL},
+        {0, "gated", NULL, "gated layers, rotary positions, RMSNorm, no biases, as Llama", OPTION_FLAG,
+         &options.gated, 0, 0, NULL},
         {0, "vocabulary", "N", "words (default 10000)", OPTION_NUMBER, &options.vocabulary, 2, 1 << 20, NULL},
-        {0, "batch", "N", "positions in a batch (default 512)", OPTION_NUMBER, &options.batch, 1, 1 << 16, NULL},
-        {0, "sentence", "N", "tokens in a sentence (default 25)", OPTION_NUMBER, &options.sentence, 1, 1 << 16, NULL},
+        {0, "batch", "N", "positions in a batch (default 512)", OPTION_NUMBER, &options.batch, 1, 1 << 16,
+         NULL},
+        {0, "sentence", "N", "tokens in a sentence (default 25)", OPTION_NUMBER, &options.sentence, 1,
+         1 << 16, NULL},
         {0, "rounds", "N", "rounds of both (default 5)", OPTION_NUMBER, &options.rounds, 1, 1000, NULL},
         OPTION_THREADS(&options.threads),
         OPTION_END,
     };
-    const struct tool tool = {"bench-forward", "Compares the forward pass with plain matrix products.", "", specs, 0};
+    const struct tool tool = {"bench-forward", "Compares the forward pass with plain matrix products.", "",
+                              specs, 0};
     cli_parse(&tool, argc, argv);
     if (!options.key_value_heads)
         options.key_value_heads = options.heads;
     if (options.heads % options.key_value_heads)
-        die_usage("--heads %llu is not a multiple of --key-value-heads %llu", (unsigned long long)options.heads,
-                  (unsigned long long)options.key_value_heads);
+        die_usage("--heads %llu is not a multiple of --key-value-heads %llu",
+                  (unsigned long long)options.heads, (unsigned long long)options.key_value_heads);
     if (options.d_model % options.heads)
         die_usage("--d-model %llu is not a multiple of --heads %llu", (unsigned long long)options.d_model,
                   (unsigned long long)options.heads);
@@ -245,11 +256,12 @@ int main(int argc, char **argv)
     /* The first round, which is not counted, also tells how many batches take about a second. */
     double rate = measure(&bench, true);
     bench.repetitions = 1 + (size_t)(1e9 * rate / operations(&bench) / (double)options.threads);
-    printf("%s, %llu threads, %llu %slayers, d_model %llu, d_ff %llu, heads %llu, of keys %llu, batches of %llu positions\n",
+    printf("%s, %llu threads, %llu %slayers, d_model %llu, d_ff %llu, heads %llu, of keys %llu, batches of "
+           "%llu positions\n",
            matrix_arithmetic(), (unsigned long long)options.threads, (unsigned long long)options.layers,
-           options.gated ? "gated " : "", (unsigned long long)options.d_model, (unsigned long long)options.d_ff,
-           (unsigned long long)options.heads, (unsigned long long)options.key_value_heads,
-           (unsigned long long)options.batch);
+           options.gated ? "gated " : "", (unsigned long long)options.d_model,
+           (unsigned long long)options.d_ff, (unsigned long long)options.heads,
+           (unsigned long long)options.key_value_heads, (unsigned long long)options.batch);
     for (size_t i = 0; i < options.rounds; i++) {
         double products = measure(&bench, true), forward = measure(&bench, false);
         ratios[i] = forward / products;

@@ -67,7 +67,8 @@ static void add(struct vectors *vectors, const float *vector, size_t d_model, ui
 }
 
 /* The tokens that the model predicts where its last layer has resid and ffn (rows x d_model). */
-static void find_final(const struct model *model, const float *resid, const float *ffn, size_t rows, uint32_t *final)
+static void find_final(const struct model *model, const float *resid, const float *ffn, size_t rows,
+                       uint32_t *final)
 {
     size_t d_model = model->config.d_model;
     float *output = new_floats(rows * d_model);
@@ -134,7 +135,8 @@ static void read_values(const struct model *model, struct vectors *values)
 }
 
 /* Seconds. */
-static double ask(const struct model *model, const struct vectors *vectors, struct projection_question *answers)
+static double ask(const struct model *model, const struct vectors *vectors,
+                  struct projection_question *answers)
 {
     struct projection *projection = projection_new(model);
     double start = now();
@@ -147,8 +149,8 @@ static double ask(const struct model *model, const struct vectors *vectors, stru
 }
 
 /* Seconds. Counts in different the vectors whose most probable token is another one than ask found. */
-static double run(const struct model *model, const struct vectors *vectors, const struct projection_question *answers,
-                  size_t *different)
+static double run(const struct model *model, const struct vectors *vectors,
+                  const struct projection_question *answers, size_t *different)
 {
     size_t vocabulary = model->config.vocabulary, ranks = 0;
     struct projection *projection = projection_new(model);
@@ -179,12 +181,12 @@ static void compare(const struct model *model, const struct vectors *vectors, si
     for (size_t i = 0; i < rounds; i++) {
         double pruned = ask(model, vectors, answers), whole = run(model, vectors, answers, &different);
         ratios[i] = whole / pruned;
-        printf("%s, round %zu: whole distributions %.0f a second, questions %.0f a second: %.2f times\n", vectors->name,
-               i + 1, count / whole, count / pruned, ratios[i]);
+        printf("%s, round %zu: whole distributions %.0f a second, questions %.0f a second: %.2f times\n",
+               vectors->name, i + 1, count / whole, count / pruned, ratios[i]);
     }
     sort_numbers(ratios, rounds);
-    printf("%s, median of %zu vectors: questions are answered %.2f times as fast; %zu other tokens\n", vectors->name,
-           vectors->count, quantile(ratios, rounds, 0.5), different);
+    printf("%s, median of %zu vectors: questions are answered %.2f times as fast; %zu other tokens\n",
+           vectors->name, vectors->count, statistics_quantile(ratios, rounds, 0.5), different);
     free(answers);
     free(ratios);
 }
@@ -194,11 +196,13 @@ int main(int argc, char **argv)
     struct options options = {.vectors = 8192, .rounds = 5};
     const struct option_spec specs[] = {
         OPTION_MODEL(&options.model),
-        {0, "vectors", "N", "at most that many of each kind (default 8192)", OPTION_NUMBER, &options.vectors, 1, 1 << 24, NULL},
+        {0, "vectors", "N", "at most that many of each kind (default 8192)", OPTION_NUMBER, &options.vectors,
+         1, 1 << 24, NULL},
         {0, "rounds", "N", "rounds of both (default 5)", OPTION_NUMBER, &options.rounds, 1, 1000, NULL},
         OPTION_END,
     };
-    const struct tool tool = {"bench-projection", "Compares questions to distributions with whole distributions.", "[FILE]",
+    const struct tool tool = {"bench-projection",
+                              "Compares questions to distributions with whole distributions.", "[FILE]",
                               specs, 1};
     int first = cli_parse(&tool, argc, argv);
     if (!options.model)

@@ -128,13 +128,19 @@ int main(int argc, char **argv)
 {
     struct options options = {0};
     const struct option_spec specs[] = {
-        {0, "folder", "TYPE", "the tokenizer is that of a folder of a model of this type", OPTION_TEXT, &options.folder, 0, 0, NULL},
-        {0, "metadata", NULL, "the tokenizer is metadata of a GGUF file, as JSON", OPTION_FLAG, &options.metadata, 0, 0, NULL},
-        {'i', "input", "FILE", "the texts (default: standard input)", OPTION_TEXT, &options.input, 0, 0, NULL},
-        {'0', "nul", NULL, "texts end with a NUL byte, and so does what --text prints", OPTION_FLAG, &options.nul, 0, 0, NULL},
+        {0, "folder", "TYPE", "the tokenizer is that of a folder of a model of this type", OPTION_TEXT,
+         &options.folder, 0, 0, NULL},
+        {0, "metadata", NULL, "the tokenizer is metadata of a GGUF file, as JSON", OPTION_FLAG,
+         &options.metadata, 0, 0, NULL},
+        {'i', "input", "FILE", "the texts (default: standard input)", OPTION_TEXT, &options.input, 0, 0,
+         NULL},
+        {'0', "nul", NULL, "texts end with a NUL byte, and so does what --text prints", OPTION_FLAG,
+         &options.nul, 0, 0, NULL},
         {0, "text", NULL, "print what the tokens read", OPTION_FLAG, &options.text, 0, 0, NULL},
-        {0, "about", NULL, "print the tokenizer's id and size, nothing else", OPTION_FLAG, &options.about, 0, 0, NULL},
-        {0, "rounds", "N", "print no tokens, but the speed, N times", OPTION_NUMBER, &options.rounds, 0, 1000, NULL},
+        {0, "about", NULL, "print the tokenizer's id and size, nothing else", OPTION_FLAG, &options.about, 0,
+         0, NULL},
+        {0, "rounds", "N", "print no tokens, but the speed, N times", OPTION_NUMBER, &options.rounds, 0, 1000,
+         NULL},
         OPTION_END,
     };
     const struct tool tool = {"bpe-encode", "Encodes texts.", "TOKENIZER", specs, 1};

@@ -25,8 +25,8 @@
 #include <unistd.h>
 
 enum call { READ, WRITE, CLOSE, FSYNC, RENAME, MALLOC, MMAP, OPEN, STAT, THREAD, CALLS };
-static const char *const names[CALLS] = {"read", "write", "close", "fsync", "rename", "malloc", "mmap", "open", "stat",
-    "pthread_create"};
+static const char *const names[CALLS] = {"read",   "write", "close", "fsync", "rename",
+                                         "malloc", "mmap",  "open",  "stat",  "pthread_create"};
 
 /* glibc's own, which need not be looked up: looking up allocates. */
 void *__libc_malloc(size_t size);
@@ -104,7 +104,8 @@ static int armed_main(int argc, char **argv, char **environment)
 int __libc_start_main(int (*main)(int, char **, char **), int argc, char **argv, void (*begin)(void),
                       void (*end)(void), void (*loader_end)(void), void *stack)
 {
-    int (*real)(int (*)(int, char **, char **), int, char **, void (*)(void), void (*)(void), void (*)(void), void *);
+    int (*real)(int (*)(int, char **, char **), int, char **, void (*)(void), void (*)(void), void (*)(void),
+                void *);
     *(void **)&real = dlsym(RTLD_NEXT, "__libc_start_main");
     real_main = main;
     return real(armed_main, argc, argv, begin, end, loader_end, stack);
@@ -266,7 +267,8 @@ int access(const char *path, int mode)
     return fails(STAT) ? -1 : REAL(access)(path, mode);
 }
 
-int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *), void *argument)
+int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *),
+                   void *argument)
 {
     return fails(THREAD) ? fault.reason : REAL(pthread_create)(thread, attributes, start, argument);
 }

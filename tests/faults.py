@@ -68,7 +68,7 @@ def tables(*pairs):
 
 # name: the stages of a pipeline, which are those of pipelines/*.sh where it has one.
 JOBS = {
-    "triggers": [TRAIN, ["forward-dump", "-m", "{model}"], ["topk-keys", "--top", "50"],
+    "triggers": [TRAIN, ["forward-dump", "-m", "{model}"], ["topk-keys", "--top", "50", "--following", "10"],
                  ["project-values", "-m", "{model}", "--bottoms", "10", "-o", "{out}/triggers.msgpack"]],
     "values": [["project-values", "-m", "{model}", "--all", "--tops", "1", "-o", "{out}/values.msgpack"]],
     "agreement": [["agreement-stats", "-m", "{model}", TRIGGERS, *tables(
@@ -91,9 +91,9 @@ JOBS = {
     "patterns": [["pattern-stats", "{root}/data/annotations/brown-lm.csv", *tables(("-o", "patterns"), ("--kappa", "kappa"))]],
     "import": [["import-model", "-d", "{dictionary}", "-o", "{out}/imported", "{checkpoint}"]],
     "shard 0": [[*TRAIN, "--shard", "0/2"], ["forward-dump", "-m", "{model}"],
-                ["topk-keys", "--top", "50", "-z", "-o", "{out}/0.gz"]],
+                ["topk-keys", "--top", "50", "--following", "10", "-z", "-o", "{out}/0.gz"]],
     "shard 1": [[*TRAIN, "--shard", "1/2"], ["forward-dump", "-m", "{model}"],
-                ["topk-keys", "--top", "50", "-z", "-o", "{out}/1.gz"]],
+                ["topk-keys", "--top", "50", "--following", "10", "-z", "-o", "{out}/1.gz"]],
     "merge": [["topk-keys", "--merge", "{expected}/shard 0/0.gz", "{expected}/shard 1/1.gz"],
               ["stream-cat", "-o", "{out}/merged.json"]],
     "sums": [[*VALID, "--shard", "0/1"], ["forward-dump", "-m", "{model}", "--emit", "resid,ffn", "--positions", "random"],

@@ -9,7 +9,8 @@ enum { VOCABULARY = 40, UNKNOWN = 3 };
 
 static void read_dictionary(const uint8_t *bytes, size_t size)
 {
-    struct dictionary *dictionary = dictionary_read_file(fuzz_file("dict.txt", bytes, size), VOCABULARY, UNKNOWN);
+    struct dictionary *dictionary =
+        dictionary_read_file(fuzz_file("dict.txt", bytes, size), VOCABULARY, UNKNOWN);
     for (uint32_t i = 0; i < dictionary->size; i++) {
         char *text = dictionary_text(dictionary, &i, 1);
         if (dictionary_find(dictionary, text, strlen(text)) != i)

@@ -53,7 +53,8 @@ static void read_tensor(void *context)
 static void read_config(void *context)
 {
     const struct question *question = context;
-    struct model_config config = config_parse(question->path, gguf_config(question->file, question->path), "metadata");
+    struct model_config config =
+        config_parse(question->path, gguf_config(question->file, question->path), "metadata");
     config_free(&config);
 }
 

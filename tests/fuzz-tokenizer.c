@@ -33,13 +33,24 @@ static void encode(struct tokenizer *tokenizer, struct text_reader *reader)
 
 static void read_folder(const uint8_t *bytes, size_t size)
 {
-    static const char *const names[] = {"tokenizer.json", "vocab.json", "merges.txt", "special_tokens_map.json",
-                                        "tokenizer_config.json", "added_tokens.json", "config.json", "text", "raw", NULL};
+    static const char *const names[] = {"tokenizer.json",
+                                        "vocab.json",
+                                        "merges.txt",
+                                        "special_tokens_map.json",
+                                        "tokenizer_config.json",
+                                        "added_tokens.json",
+                                        "config.json",
+                                        "text",
+                                        "raw",
+                                        NULL};
     char folder[4096], raw[5000], text[5000];
     fuzz_files(bytes, size, names);
     snprintf(raw, sizeof raw, "%s/raw", strcpy(folder, fuzz_folder()));
     snprintf(text, sizeof text, "%s/text", folder);
-    struct model_config config = {.path = folder, .family = family_find("llama"), .vocabulary = VOCABULARY, .unknown = NO_TOKEN};
+    struct model_config config = {.path = folder,
+                                  .family = family_find("llama"),
+                                  .vocabulary = VOCABULARY,
+                                  .unknown = NO_TOKEN};
     struct tokenizer *tokenizer = tokenizer_read(&config);
     struct text_reader *reader = access(raw, F_OK) == 0 ? text_open(raw, TEXT_RAW, "en")
                                                         : text_open(text, TEXT_LINES, NULL);
@@ -58,7 +69,8 @@ static void prepare(void)
 
     static const char sentences[] = "He saw Mr. Lee. He ran.";
     struct span sentence;
-    struct text_reader *reader = text_open(fuzz_file("raw", (const uint8_t *)sentences, sizeof sentences - 1), TEXT_RAW, "en");
+    struct text_reader *reader =
+        text_open(fuzz_file("raw", (const uint8_t *)sentences, sizeof sentences - 1), TEXT_RAW, "en");
     while (text_next(reader, &sentence))
         continue;
     text_close(reader);

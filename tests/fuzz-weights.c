@@ -31,7 +31,8 @@ static void read_tensors(struct weights *weights)
     struct question question = {.weights = weights};
     while ((question.name = weights_unused(weights, none))) {
         struct safetensors *file = safetensors_open(weights_file(weights, question.name));
-        const json_t *shape = json_object_get(json_object_get(safetensors_header(file), question.name), "shape");
+        const json_t *shape =
+            json_object_get(json_object_get(safetensors_header(file), question.name), "shape");
         question.rows = (size_t)json_integer_value(json_array_get(shape, 0));
         question.columns = (size_t)json_integer_value(json_array_get(shape, 1));
         if (weights_has(weights, question.name) && json_array_size(shape) < 3)
@@ -55,4 +56,4 @@ static void read_folder(const uint8_t *bytes, size_t size)
     weights_close(weights);
 }
 
-const struct fuzzer fuzzer = {read_folder, NULL, 1 << 14, 64};
+const struct fuzzer fuzzer = {read_folder, NULL, 1 << 19, 64}; /* zlib has buffers of 256 KiB */

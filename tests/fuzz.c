@@ -58,7 +58,8 @@ static void on_malloc(const volatile void *block, size_t size)
         return;
     if (size > most_bytes || block_count == MAX_BLOCKS) {
         watching = false;
-        fprintf(stderr, "an allocation of %zu bytes, after %zu; %zu are in proportion\n", size, block_count, most_bytes);
+        fprintf(stderr, "an allocation of %zu bytes, after %zu; %zu are in proportion\n", size, block_count,
+                most_bytes);
         abort();
     }
     blocks[block_count++] = (void *)(uintptr_t)block;
@@ -224,7 +225,8 @@ void fuzz_files(const uint8_t *bytes, size_t size, const char *const *names)
     for (const uint8_t *at = bytes, *end = bytes + size, *next; at < end; at = next) {
         next = next_file(at, end);
         const uint8_t *line_end = memchr(at, '\n', (size_t)(next - at));
-        const uint8_t *content_end = next < end && next - 1 > line_end ? next - 1 : next; /* the line feed is the mark's */
+        const uint8_t *content_end =
+            next < end && next - 1 > line_end ? next - 1 : next; /* the line feed is the mark's */
         for (const char *const *name = names; line_end && *name; name++)
             if ((size_t)(line_end - at) == MARK + strlen(*name) && !memcmp(at + MARK, *name, strlen(*name)))
                 fuzz_file(*name, line_end + 1, (size_t)(content_end - line_end - 1));

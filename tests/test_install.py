@@ -45,7 +45,8 @@ class Installed:
 
     def shell(self, folder, *argv, path=""):
         return subprocess.run(list(map(str, argv)), capture_output=True, text=True, timeout=TIMEOUT, check=False, cwd=folder,
-                              stdin=subprocess.DEVNULL, env=environment({"PATH": f"{path}/usr/bin:/bin"}))
+                              stdin=subprocess.DEVNULL,
+                              env=environment({"PATH": f"{path}/usr/bin:/bin", "PYTHONPATH": str(ROOT / "python")}))
 
 
 @pytest.fixture(scope="module", params=PREFIXES, ids=["plain", "prefixed"])

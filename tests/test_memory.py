@@ -71,6 +71,8 @@ def work(bin, model, tmp_path_factory):
         "sheet": ["annotation-sheet", "-m", model, "--sample", 1, "-t", 2, at["projected"]],
         "patterns": ["pattern-stats", ROOT / "data" / "annotations" / "brown-lm.csv"],
         "shown": ["stream-cat", at["tokens"]],
+        "in words": ["stream-cat", "-m", model, "--format", "tsv", at["triggers"]],
+        "ranks": ["value-ranks", "-m", model, "--threads", 2, "--ids", "4,5", "--top", 5],
         "import": ["import-model", "-d", ROOT / "tests" / "fairseq-tiny" / "dict.txt", "-o", place / "imported",
                    ROOT / "tests" / "fairseq-tiny" / "zip.pt"],
         "report": ["report-pages", "-m", model, "-t", 1, "-o", place / "pages", at["projected"]],

@@ -253,7 +253,7 @@ def test_dictionary_for_every_tool_that_reads_it(bin, small, place):
 
 def test_no_dictionary(bin, place):
     (place / "dict.txt").unlink()
-    fails(bin, "tokenize", "-m", place, stdin=b"w4\n", says=f"{place}/dict.txt: No such file")
+    fails(bin, "tokenize", "-m", place, stdin=b"w4\n", says=f"{place}: there is no tokenizer: it is to be in tokenizer.json")
     (place / "dict.txt").mkdir()
     fails(bin, "tokenize", "-m", place, stdin=b"w4\n", says=f"{place}/dict.txt: is a directory")
 

@@ -51,3 +51,10 @@ def test_only_common_numeric_knows_the_library_of_the_products():
              if re.search(r"blas[_.]", path.read_text())}
     assert {name for name in named if not name.startswith("common/numeric/")} == {"common/base/version.c"}
     assert "common/numeric/matrix.c" in named
+
+
+@pytest.mark.parametrize("path", sorted([*FILES, *ROOT.glob("tools/*.[ch]"), *ROOT.glob("tests/*.[ch]")]),
+                         ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_lines_of_c_fit(path):
+    """.clang-format tells how a longer one is broken."""
+    assert [line for line in path.read_text().splitlines() if len(line) > 110] == []

@@ -24,7 +24,7 @@
 /* From -0.5 to 0.5. */
 static double random_real(uint64_t seed, uint64_t index)
 {
-    return (double)(random_number(seed, index, 7) >> 11) * 0x1p-53 - 0.5;
+    return (double)(hash_random(seed, index, 7) >> 11) * 0x1p-53 - 0.5;
 }
 
 /* ---- projection_ask ---- */
@@ -46,7 +46,9 @@ static struct model make_words(const size_t *sizes, size_t clusters)
         /* equal words: neighbours, and at the cluster's ends */
         memcpy(words + width, words, width * sizeof *words);
         memcpy(words + (sizes[i] - 1) * width, words, width * sizeof *words);
-        model.cluster[i] = (struct model_cluster){.first = model.config.vocabulary, .size = sizes[i], .width = width,
+        model.cluster[i] = (struct model_cluster){.first = model.config.vocabulary,
+                                                  .size = sizes[i],
+                                                  .width = width,
                                                   .output = matrix_of(words, sizes[i], width),
                                                   .output_projection = matrix_of(projection, WIDTH, width)};
         model.config.vocabulary += sizes[i];
@@ -124,7 +126,8 @@ static bool is_near(float a, float b, double tolerance)
     return fabs((double)a - (double)b) <= tolerance;
 }
 
-static void check_answer(const float *row, size_t vocabulary, bool exact, const struct projection_question *answer)
+static void check_answer(const float *row, size_t vocabulary, bool exact,
+                         const struct projection_question *answer)
 {
     size_t top = projection_top(row, vocabulary);
     double near = rounding(row, vocabulary);
@@ -137,7 +140,8 @@ static void check_answer(const float *row, size_t vocabulary, bool exact, const 
     if (answer->token == NO_TOKEN)
         return;
     float own = row[answer->token];
-    assert_true(exact ? answer->token_log_probability == own : is_near(answer->token_log_probability, own, near));
+    assert_true(exact ? answer->token_log_probability == own
+                      : is_near(answer->token_log_probability, own, near));
     if (!answer->ranked)
         return;
     size_t above = 0, not_below = 0;
@@ -163,14 +167,17 @@ static void check_questions(const size_t *sizes, size_t clusters)
         for (size_t i = 0; i < VECTORS; i++) {
             const struct model_cluster *cluster = &model.cluster[i % clusters];
             uint32_t end = (uint32_t)(i % 2 ? cluster->first : cluster->first + cluster->size - 1);
-            questions[i] = (struct projection_question){
-                .token = kind < 2 ? NO_TOKEN : kind < 4 ? (uint32_t)(random_number(60, i, kind) % vocabulary) : end,
-                .ranked = kind >= 2 && (kind % 2 || i % 5 == 0)};
+            questions[i] =
+                (struct projection_question){.token = kind < 2   ? NO_TOKEN
+                                                      : kind < 4 ? (uint32_t)(hash_random(60, i, kind)
+                                                                              % vocabulary)
+                                                                 : end,
+                                             .ranked = kind >= 2 && (kind % 2 || i % 5 == 0)};
         }
         /* all at once, and in pieces of other sizes */
         for (size_t start = 0, piece = kind % 2 ? VECTORS : 37; start < VECTORS; start += piece)
-            projection_ask(projection, vectors + start * WIDTH, VECTORS - start < piece ? VECTORS - start : piece,
-                           questions + start);
+            projection_ask(projection, vectors + start * WIDTH,
+                           VECTORS - start < piece ? VECTORS - start : piece, questions + start);
         for (size_t i = 0; i < VECTORS; i++)
             check_answer(rows + i * vocabulary, vocabulary, exact, &questions[i]);
     }
@@ -197,7 +204,10 @@ static void questions_have_the_answers_of_whole_distributions(void **state)
     check_questions((const size_t[]){10, 33, 20, 150}, 4);
 }
 
-/* A vector of zeros: within a cluster all words are equal, each of 2 + 2 in the head as probable as a whole cluster. */
+/*
+ * A vector of zeros: within a cluster all words are equal, each of 2 + 2 in the
+ * head as probable as a whole cluster.
+ */
 static void equal_words_go_by_number_in_and_between_clusters(void **state)
 {
     (void)state;
@@ -218,7 +228,9 @@ static void equal_words_go_by_number_in_and_between_clusters(void **state)
     free_words(&model);
 }
 
-/* A cluster of one word has all of the cluster's probability, as much as one of the head's: the lower wins. */
+/*
+ * A cluster of one word has all of the cluster's probability, as much as one of the head's: the lower wins.
+ */
 static void a_whole_cluster_that_equals_the_best_word(void **state)
 {
     (void)state;
@@ -236,7 +248,10 @@ static void a_whole_cluster_that_equals_the_best_word(void **state)
     free_words(&model);
 }
 
-/* Two clusters of one word each, equal and better than the head's: the lower wins, whichever is looked at first. */
+/*
+ * Two clusters of one word each, equal and better than the head's: the lower
+ * wins, whichever is looked at first.
+ */
 static void whole_clusters_that_equal_each_other(void **state)
 {
     (void)state;
@@ -289,7 +304,10 @@ static void exact_sums_are_those_of_long_arithmetic(void **state)
     struct exact_sum carry = {{UINT64_MAX, UINT64_MAX, 5}};
     exact_add(&carry, 0x1p-149f);
     assert_true(carry.limb[0] == 0 && carry.limb[1] == 0 && carry.limb[2] == 6);
-    /* a number whose bits lie in two limbs: 2^-87 (1 + 2^-23) has bits 62 and 39; 2^-86 (1 + 2^-1) bits 63, 62 */
+    /*
+     * a number whose bits lie in two limbs: 2^-87 (1 + 2^-23) has bits 62 and
+     * 39; 2^-86 (1 + 2^-1) bits 63, 62
+     */
     struct exact_sum across = {{0}};
     exact_add(&across, 0x1.fffffep-80f); /* 24 bits from 46 to 69 */
     assert_true(across.limb[0] == (uint64_t)0x3ffff << 46 && across.limb[1] == 0x3f);
@@ -301,7 +319,7 @@ static void exact_sums_do_not_depend_on_order(void **state)
     enum { NUMBERS = 4001 };
     float numbers[NUMBERS];
     for (size_t i = 0; i < NUMBERS; i++)
-        numbers[i] = (float)ldexp(random_real(70, i) + 0.5, (int)(random_number(71, i, 0) % 200) - 140);
+        numbers[i] = (float)ldexp(random_real(70, i) + 0.5, (int)(hash_random(71, i, 0) % 200) - 140);
     struct exact_sum forwards = {{0}}, stride = {{0}}, halves[2] = {{{0}}, {{0}}};
     for (size_t i = 0; i < NUMBERS; i++) {
         exact_add(&forwards, numbers[i]);
@@ -326,19 +344,19 @@ static void quantiles_of_histograms_are_those_of_sorted_numbers(void **state)
         struct histogram histogram = histogram_new(BINS);
         double numbers[MOST];
         for (size_t i = 0; i < count; i++) {
-            size_t bin = random_number(80, i, count) % BINS * (random_number(81, i, count) % BINS) / BINS;
+            size_t bin = hash_random(80, i, count) % BINS * (hash_random(81, i, count) % BINS) / BINS;
             numbers[i] = (double)bin;
             histogram.count[bin]++;
         }
         assert_int_equal(histogram_total(&histogram), count);
         sort_numbers(numbers, count);
         for (size_t q = 0; q <= 20; q++)
-            assert_true(fabs(histogram_quantile(&histogram, (double)q / 20, whole_number)
-                             - quantile(numbers, count, (double)q / 20)) < 1e-12);
+            assert_true(fabs(histogram_quantile(&histogram, (double)q / 20, histogram_whole_number)
+                             - statistics_quantile(numbers, count, (double)q / 20)) < 1e-12);
         histogram_free(&histogram);
     }
     struct histogram none = histogram_new(BINS);
-    assert_true(isnan(histogram_quantile(&none, 0.5, whole_number)));
+    assert_true(isnan(histogram_quantile(&none, 0.5, histogram_whole_number)));
     histogram_free(&none);
 }
 
@@ -364,7 +382,8 @@ enum { SENTENCES = 101, SAMPLED = 13 };
 
 static int by_draw(const void *a, const void *b)
 {
-    uint64_t left = random_number(5, *(const uint64_t *)a, 1), right = random_number(5, *(const uint64_t *)b, 1);
+    uint64_t left = hash_random(5, *(const uint64_t *)a, 1),
+             right = hash_random(5, *(const uint64_t *)b, 1);
     return left < right ? -1 : left > right;
 }
 

@@ -89,7 +89,9 @@ static void exponential_is_that_of_libm_to_2_units(void **state)
 
 /* ---- floats.h ---- */
 
-/* Sign, and for exponent e and fraction f: f 2^-24 if e = 0, else (1024 + f) 2^(e - 25); e = 31 is special. */
+/*
+ * Sign, and for exponent e and fraction f: f 2^-24 if e = 0, else (1024 + f) 2^(e - 25); e = 31 is special.
+ */
 static void every_half_has_its_value(void **state)
 {
     (void)state;
@@ -298,7 +300,8 @@ static void end_counting(void *of_thread)
 static void pieces_are_written_in_the_order_of_taking(void **state)
 {
     (void)state;
-    static const struct ordered_work counting = {begin_counting, take_number, compute_number, write_number, end_counting};
+    static const struct ordered_work counting = {begin_counting, take_number, compute_number, write_number,
+                                                 end_counting};
     for (size_t threads = 1; threads <= 7; threads += 3) {
         struct shared_work work = {.threads = threads};
         run_ordered(threads, &counting, &work);

@@ -44,7 +44,7 @@ static struct item *make_items(size_t count, uint32_t keys, uint64_t seed)
 {
     struct item *items = new_array(count, sizeof *items);
     for (size_t i = 0; i < count; i++)
-        items[i] = (struct item){(uint32_t)(random_number(seed, i, 0) % keys), (uint32_t)i};
+        items[i] = (struct item){(uint32_t)(hash_random(seed, i, 0) % keys), (uint32_t)i};
     return items;
 }
 

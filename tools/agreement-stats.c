@@ -140,10 +140,10 @@ static void write_agreement(const struct stats *stats, const char *path)
         table_layer(table, layer);
         table_number(table, keys);
         table_number(table, live);
-        table_real(table, share(next, live));
-        table_real(table, share(last, live));
+        table_real(table, statistics_share(next, live));
+        table_real(table, statistics_share(last, live));
         table_real(table, 1.0 / (double)stats->triggers.shape.vocabulary);
-        table_real(table, stats->triggers.token_counts.count ? share(frequent, live) : (double)NAN);
+        table_real(table, stats->triggers.token_counts.count ? statistics_share(frequent, live) : (double)NAN);
     }
     table_finish(table);
 }
@@ -168,7 +168,7 @@ static void write_rank(const struct stats *stats, const char *path)
         table_layer(table, layer);
         table_number(table, live);
         for (size_t q = 0; q < sizeof quantiles / sizeof *quantiles; q++)
-            table_real(table, quantile(ranks, live, quantiles[q]));
+            table_real(table, statistics_quantile(ranks, live, quantiles[q]));
     }
     free(ranks);
     table_finish(table);
@@ -195,7 +195,7 @@ static void write_bin(struct table *table, const struct key_summary *const *keys
     table_real(table, low);
     table_real(table, high);
     table_number(table, count);
-    table_real(table, share(next, live));
+    table_real(table, statistics_share(next, live));
     table_number(table, live);
 }
 
@@ -299,8 +299,8 @@ static void run(const struct options *options, const char *path)
     struct stats stats = {.triggers = triggers_open(reader), .keep_confident = options->top_values};
     stats.bos = (uint32_t)header_number(reader, "tokenizer", "bos", stats.triggers.shape.vocabulary - 1);
     if (options->top_values && stats.triggers.top < AGREEING_TRIGGERS)
-        stream_fail(reader, "fewer than %d triggers a key: --top-values needs topk-keys -t %d", AGREEING_TRIGGERS,
-                    AGREEING_TRIGGERS);
+        stream_fail(reader, "fewer than %d triggers a key: --top-values needs topk-keys -t %d",
+                    AGREEING_TRIGGERS, AGREEING_TRIGGERS);
     struct tokenizer *tokenizer = NULL;
     if (options->top_values)
         tokenizer = tokenizer_open(options->model, reader);
@@ -330,15 +330,17 @@ int main(int argc, char **argv)
         OPTION_MODEL(&options.model),
         {'o', "output", "FILE", "write agreement.csv's table to FILE instead of standard output", OPTION_OUT,
          &options.output, 0, 0, NULL},
-        {0, "rank", "FILE", "write the quantiles of the next token's rank to FILE", OPTION_OUT_TOO, &options.rank, 0, 0, NULL},
-        {0, "confidence", "FILE", "write agreement by the values' largest probability to FILE", OPTION_OUT_TOO,
-         &options.confidence, 0, 0, NULL},
+        {0, "rank", "FILE", "write the quantiles of the next token's rank to FILE", OPTION_OUT_TOO,
+         &options.rank, 0, 0, NULL},
+        {0, "confidence", "FILE", "write agreement by the values' largest probability to FILE",
+         OPTION_OUT_TOO, &options.confidence, 0, 0, NULL},
         {0, "bins", "N", "of --confidence: N bins of equally many values (default 10)", OPTION_NUMBER,
          &options.bins, 1, 1 << 20, NULL},
-        {0, "edges", "LIST", "of --confidence: bins between these probabilities, such as 0,0.2,0.5,1", OPTION_TEXT,
-         &options.edges, 0, 0, NULL},
-        {0, "top-values", "FILE", "write the 100 most confident values to FILE; needs --model and 50 triggers a key",
-         OPTION_OUT_TOO, &options.top_values, 0, 0, NULL},
+        {0, "edges", "LIST", "of --confidence: bins between these probabilities, such as 0,0.2,0.5,1",
+         OPTION_TEXT, &options.edges, 0, 0, NULL},
+        {0, "top-values", "FILE",
+         "write the 100 most confident values to FILE; needs --model and 50 triggers a key", OPTION_OUT_TOO,
+         &options.top_values, 0, 0, NULL},
         OPTION_END,
     };
     const struct tool tool = {"agreement-stats",

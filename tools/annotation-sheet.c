@@ -97,7 +97,8 @@ static void add_keys(struct sheet *sheet, struct stream_reader *reader)
     bool *wanted = new_array(triggers.shape.layers, sizeof *wanted);
     for (size_t i = 0; i < layer_count; i++)
         wanted[layers[i]] = true;
-    struct key_sample *sample = key_sample_new(&triggers, (size_t)sheet->options->sample, sheet->options->seed);
+    struct key_sample *sample =
+        key_sample_new(&triggers, (size_t)sheet->options->sample, sheet->options->seed);
     struct key_triggers key;
     while (key_sample_next(sample, &key)) {
         if (!key.top)
@@ -158,14 +159,14 @@ int main(int argc, char **argv)
         OPTION_LAYERS(&options.layers, "show"),
         {'t', "top", "N", "triggers shown of each key (default 25)", OPTION_NUMBER, &options.top, 1,
          MAX_SHOWN_TRIGGERS, NULL},
-        {'k', "tops", "N", "most probable tokens shown of each value (default 10)", OPTION_NUMBER, &options.tops, 1,
-         1 << 16, NULL},
+        {'k', "tops", "N", "most probable tokens shown of each value (default 10)", OPTION_NUMBER,
+         &options.tops, 1, 1 << 16, NULL},
         {0, "title", "TEXT", "what the page is called", OPTION_TEXT, &options.title, 0, 0, NULL},
         OPTION_OUTPUT(&options.output),
         OPTION_END,
     };
-    const struct tool tool = {"annotation-sheet", "Makes a page for noting the patterns that keys detect.", "[FILE]",
-                              specs, 1};
+    const struct tool tool = {"annotation-sheet", "Makes a page for noting the patterns that keys detect.",
+                              "[FILE]", specs, 1};
     int first = cli_parse(&tool, argc, argv);
     if (!options.model)
         die_usage("--model DIR is needed for the words");
@@ -183,9 +184,9 @@ int main(int argc, char **argv)
     add_keys(&sheet, reader);
     char id[HASH_CHARACTERS + 1];
     hash_finish(sheet.hash, id);
-    json_t *data = json_make("{s:o, s:s, s:s, s:o, s:s, s:s, s:I, s:o}", "title", title, "sheet", id,
-                             "model", model, "name", model_name_json(options.model, model),
-                             "corpus", header_text(reader, "corpus", "name"), "joint", tokenizer_joint(tokenizer),
+    json_t *data = json_make("{s:o, s:s, s:s, s:o, s:s, s:s, s:I, s:o}", "title", title, "sheet", id, "model",
+                             model, "name", model_name_json(options.model, model), "corpus",
+                             header_text(reader, "corpus", "name"), "joint", tokenizer_joint(tokenizer),
                              "least", (json_int_t)LEAST_PATTERN_TRIGGERS, "keys", sheet.keys);
     write_page(options.output, data);
 

@@ -49,7 +49,7 @@ static void write_active(const struct composition_sums *sums, const char *path)
         table_number(table, prefixes);
         table_real(table, histogram_sum(active) / ((double)prefixes * (double)sums->cells));
         for (size_t q = 0; q < sizeof quantiles / sizeof *quantiles; q++)
-            table_real(table, histogram_quantile(active, quantiles[q], whole_number) / (double)sums->cells);
+            table_real(table, histogram_quantile(active, quantiles[q], histogram_whole_number) / (double)sums->cells);
     }
     table_finish(table);
 }
@@ -64,8 +64,8 @@ static uint64_t agreement_on(const struct composition_layer_sums *layer, const b
 }
 
 /* Figure 8 and the text around it. is_stop_word: vocabulary, or NULL. */
-static void write_composition(const struct composition_sums *sums, const bool *is_stop_word, const bool *is_frequent,
-                              const char *path)
+static void write_composition(const struct composition_sums *sums, const bool *is_stop_word,
+                              const bool *is_frequent, const char *path)
 {
     static const char *const columns[] = {"layer", "prefixes", "zero_agreement", "stop_word", "frequent",
                                           "short_prefix", "memories", NULL};
@@ -75,11 +75,11 @@ static void write_composition(const struct composition_sums *sums, const bool *i
         uint64_t prefixes = histogram_total(&layer->active), agreeing = histogram_total(&layer->agreement);
         table_layer(table, sums->layer[i].layer);
         table_number(table, prefixes);
-        table_real(table, share(prefixes - agreeing, prefixes));
-        table_real(table, is_stop_word ? share(agreement_on(layer, is_stop_word), agreeing) : (double)NAN);
-        table_real(table, share(agreement_on(layer, is_frequent), agreeing));
-        table_real(table, share(layer->short_prefixes, agreeing));
-        table_real(table, share(layer->agreeing_memories, agreeing));
+        table_real(table, statistics_share(prefixes - agreeing, prefixes));
+        table_real(table, is_stop_word ? statistics_share(agreement_on(layer, is_stop_word), agreeing) : (double)NAN);
+        table_real(table, statistics_share(agreement_on(layer, is_frequent), agreeing));
+        table_real(table, statistics_share(layer->short_prefixes, agreeing));
+        table_real(table, statistics_share(layer->agreeing_memories, agreeing));
     }
     table_finish(table);
 }
@@ -142,13 +142,15 @@ int main(int argc, char **argv)
     struct options options = {.short_tokens = 5, .frequent = 100, .common.threads = cli_threads()};
     const struct option_spec specs[] = {
         OPTION_MODEL(&options.common.model),
-        {0, "values", "FILE", "what project-values --all wrote: the memories' most probable tokens", OPTION_IN,
-         &options.values, 0, 0, NULL},
-        {0, "scaled", NULL, "instead of --values: project each active memory m_i v_i of each prefix", OPTION_FLAG,
-         &options.scaled, 0, 0, NULL},
-        {0, "norm", "HOW", "with --scaled, of memories and outputs: none (default), gain or full; else that of --values",
+        {0, "values", "FILE", "what project-values --all wrote: the memories' most probable tokens",
+         OPTION_IN, &options.values, 0, 0, NULL},
+        {0, "scaled", NULL, "instead of --values: project each active memory m_i v_i of each prefix",
+         OPTION_FLAG, &options.scaled, 0, 0, NULL},
+        {0, "norm", "HOW",
+         "with --scaled, of memories and outputs: none (default), gain or full; else that of --values",
          OPTION_CHOICE, &options.norm, 0, 0, projection_norm_words},
-        {0, "rank", "HOW", "active are coefficients whose value (default), absolute value (abs) or negative (min)",
+        {0, "rank", "HOW",
+         "active are coefficients whose value (default), absolute value (abs) or negative (min)",
          OPTION_CHOICE, &options.rank, 0, 0, rank_words},
         {0, "threshold", "X", "is above X (default 0)", OPTION_REAL, &options.threshold, 0, 0, NULL},
         {0, "stop-words", "FILE", "words, one a line, for the column stop_word; needs --model", OPTION_IN,
@@ -157,7 +159,8 @@ int main(int argc, char **argv)
          OPTION_NUMBER, &options.frequent, 0, 1 << 26, NULL},
         {0, "short", "N", "prefixes of fewer than N tokens count as short (default 5)", OPTION_NUMBER,
          &options.short_tokens, 0, MAX_SENTENCE_TOKENS, NULL},
-        {0, "active", "FILE", "write the shares of active memories to FILE", OPTION_OUT_TOO, &options.active, 0, 0, NULL},
+        {0, "active", "FILE", "write the shares of active memories to FILE", OPTION_OUT_TOO, &options.active,
+         0, 0, NULL},
         OPTIONS_STATISTIC(&options.common),
     };
     const struct tool tool = {"composition-stats",

@@ -356,9 +356,9 @@ static json_t *make_header(const struct dump *dump)
 {
     const struct options *options = dump->options;
     json_t *header = header_new("activations", stream_header(dump->reader));
-    json_t *values = json_make("{s:o, s:s, s:s, s:b}", "emit", words_as_json(options->emit, emit_words), "rank",
-                               rank_words[options->rank], "positions", position_words[options->positions],
-                               "with_bos", (int)options->with_bos);
+    json_t *values = json_make("{s:o, s:s, s:s, s:b}", "emit", words_as_json(options->emit, emit_words),
+                               "rank", rank_words[options->rank], "positions",
+                               position_words[options->positions], "with_bos", (int)options->with_bos);
     if (options->positions == POSITIONS_RANDOM)
         json_put(values, "seed", json_integer((json_int_t)options->seed));
     options_set_arithmetic(values);
@@ -383,7 +383,8 @@ static void check_tokens(const struct stream_reader *reader, const struct model 
 
 static void dump_all(struct dump *dump)
 {
-    static const struct ordered_work work = {worker_new, take_batch, compute_batch, write_buffer, worker_free};
+    static const struct ordered_work work = {worker_new, take_batch, compute_batch, write_buffer,
+                                             worker_free};
     json_t *header = make_header(dump);
     dump->writer = stream_create(dump->options->output, dump->options->gzip, header);
     run_ordered((size_t)dump->options->threads, &work, dump);
@@ -396,9 +397,11 @@ static void check_options(const struct options *options)
     if (!options->model)
         die_usage("--model DIR is needed");
     if (options->emit & EMIT_KEY
-        && (options->emit != EMIT_KEY || options->layers || options->cells || options->positions || options->with_bos))
-        die_usage("--emit key gives one coefficient a sentence: nothing else of --emit goes with it, nor --layers, "
-                  "--cells, --positions, --with-bos");
+        && (options->emit != EMIT_KEY || options->layers || options->cells || options->positions
+            || options->with_bos))
+        die_usage(
+            "--emit key gives one coefficient a sentence: nothing else of --emit goes with it, nor --layers, "
+            "--cells, --positions, --with-bos");
 }
 
 /* With the model, and the stream at path. */
@@ -429,14 +432,18 @@ int main(int argc, char **argv)
     struct options options = {.emit = EMIT_MAX, .seed = 1, .threads = cli_threads()};
     const struct option_spec specs[] = {
         OPTION_MODEL(&options.model),
-        {0, "emit", "LIST", "of max (default: each sentence's best coefficient and its position), coef, resid, ffn, prediction; or key",
+        {0, "emit", "LIST",
+         "of max (default: each sentence's best coefficient and its position), coef, resid, ffn, prediction; "
+         "or key",
          OPTION_CHOICES, &options.emit, 0, 0, emit_words},
-        {0, "rank", "HOW", "of max: largest coefficients (default: value), absolute values (abs), or the lowest (min)",
+        {0, "rank", "HOW",
+         "of max: largest coefficients (default: value), absolute values (abs), or the lowest (min)",
          OPTION_CHOICE, &options.rank, 0, 0, rank_words},
         OPTION_LAYERS(&options.layers, "compute"),
         OPTION_CELLS(&options.cells, "write"),
-        {0, "positions", "WHICH", "all (default), or one random position a sentence, for coef, resid, ffn, prediction",
-         OPTION_CHOICE, &options.positions, 0, 0, position_words},
+        {0, "positions", "WHICH",
+         "all (default), or one random position a sentence, for coef, resid, ffn, prediction", OPTION_CHOICE,
+         &options.positions, 0, 0, position_words},
         OPTION_SEED(&options.seed),
         {0, "with-bos", NULL, "let the empty prefix, BOS alone, be a maximum or a random position",
          OPTION_FLAG, &options.with_bos, 0, 0, NULL},

@@ -33,7 +33,8 @@ struct model_directory {
     struct output *sums;
 };
 
-static struct output *open_in(const struct output_directory *directory, const char *name, enum output_form form)
+static struct output *open_in(const struct output_directory *directory, const char *name,
+                              enum output_form form)
 {
     char *path = format_string("%s/%s", output_directory_place(directory), name);
     struct output *output = output_open(path, form);
@@ -168,14 +169,14 @@ int main(int argc, char **argv)
 {
     struct options options = {NULL, NULL};
     const struct option_spec specs[] = {
-        {'d', "dictionary", "FILE", "the dict.txt that belongs to the checkpoint", OPTION_IN, &options.dictionary,
-         0, 0, NULL},
+        {'d', "dictionary", "FILE", "the dict.txt that belongs to the checkpoint", OPTION_IN,
+         &options.dictionary, 0, 0, NULL},
         {'o', "output", "DIR", "the model directory to make, which appears only when complete", OPTION_TEXT,
          &options.output, 0, 0, NULL},
         OPTION_END,
     };
-    const struct tool tool = {"import-model", "Turns a fairseq checkpoint into a model directory.", "CHECKPOINT",
-                              specs, 1};
+    const struct tool tool = {"import-model", "Turns a fairseq checkpoint into a model directory.",
+                              "CHECKPOINT", specs, 1};
     int first = cli_parse(&tool, argc, argv);
     if (first == argc)
         die_usage("no checkpoint given; try 'import-model --help'");

@@ -53,17 +53,18 @@ static void check_triggers(const struct annotations *annotations, const char *pa
     const char *model = header_text(stream, "model", "id");
     const struct reading *reading = annotations->reading, *end = reading + annotations->count;
     if (strcmp(reading->model, model))
-        place_fail(reading->place, "model %s, but the triggers of %s are of model %s", reading->model, path, model);
+        place_fail(reading->place, "model %s, but the triggers of %s are of model %s", reading->model, path,
+                   model);
     while (triggers_next(&triggers, &key)) {
         for (; reading < end && reading->layer == key.layer && reading->cell == key.cell; reading++)
             if (reading->triggers > key.count)
-                place_fail(reading->place, "%zu triggers of layer %zu, cell %zu, but %s has only %zu", reading->triggers,
-                           layer_shown(key.layer), key.cell, path, key.count);
+                place_fail(reading->place, "%zu triggers of layer %zu, cell %zu, but %s has only %zu",
+                           reading->triggers, layer_shown(key.layer), key.cell, path, key.count);
         key_triggers_free(&key);
     }
     if (reading < end)
-        place_fail(reading->place, "layer %zu, cell %zu is not in %s", layer_shown(reading->layer), reading->cell,
-                   path);
+        place_fail(reading->place, "layer %zu, cell %zu is not in %s", layer_shown(reading->layer),
+                   reading->cell, path);
     triggers_close(&triggers);
     stream_close(stream);
 }
@@ -102,7 +103,9 @@ static void write_layer(struct table *table, size_t layer, const struct layer_su
     for (size_t i = 0; i < TRIGGER_CLASSES; i++)
         table_real(table, sums->classes[order[i]] / triggers);
     table_real(table, sums->patterns / (double)sums->keys);
-    table_real(table, (sums->classes[CLASS_SHALLOW] + sums->classes[CLASS_SEMANTIC] + sums->classes[CLASS_BOTH]) / triggers);
+    table_real(table,
+               (sums->classes[CLASS_SHALLOW] + sums->classes[CLASS_SEMANTIC] + sums->classes[CLASS_BOTH])
+                   / triggers);
     table_number(table, sums->readings);
 }
 
@@ -179,9 +182,9 @@ static void write_pair(struct table *table, const char *a, const char *b, const 
             of_b += pair->both[other][c];
         }
         agreed += pair->both[c][c];
-        expected += share(of_a, pair->triggers) * share(of_b, pair->triggers);
+        expected += statistics_share(of_a, pair->triggers) * statistics_share(of_b, pair->triggers);
     }
-    double observed = share(agreed, pair->triggers);
+    double observed = statistics_share(agreed, pair->triggers);
     table_text(table, a);
     table_text(table, b);
     table_number(table, pair->keys);
@@ -193,7 +196,8 @@ static void write_pair(struct table *table, const char *a, const char *b, const 
 
 static void write_kappa(const struct annotations *annotations, const char *path)
 {
-    static const char *const columns[] = {"reader_a", "reader_b", "keys", "triggers", "observed", "expected", "kappa", NULL};
+    static const char *const columns[] = {"reader_a", "reader_b", "keys",  "triggers",
+                                          "observed", "expected", "kappa", NULL};
     size_t count, readers;
     const char **names = list_readers(annotations, &count);
     struct pair *pairs = new_array(matrix_count(count, count), sizeof *pairs);
@@ -220,14 +224,16 @@ int main(int argc, char **argv)
     const struct option_spec specs[] = {
         {'o', "output", "FILE", "write patterns.csv's table to FILE instead of standard output", OPTION_OUT,
          &options.output, 0, 0, NULL},
-        {0, "kappa", "FILE", "write to FILE how far readers of the same keys agree", OPTION_OUT_TOO, &options.kappa, 0, 0, NULL},
-        {0, "triggers", "FILE", "check that the keys and their triggers are those of this triggers stream", OPTION_IN,
-         &options.triggers, 0, 0, NULL},
-        {0, "value-hidden", NULL, "leave out keys whose reader was shown the value's words before", OPTION_FLAG,
-         &options.value_hidden, 0, 0, NULL},
+        {0, "kappa", "FILE", "write to FILE how far readers of the same keys agree", OPTION_OUT_TOO,
+         &options.kappa, 0, 0, NULL},
+        {0, "triggers", "FILE", "check that the keys and their triggers are those of this triggers stream",
+         OPTION_IN, &options.triggers, 0, 0, NULL},
+        {0, "value-hidden", NULL, "leave out keys whose reader was shown the value's words before",
+         OPTION_FLAG, &options.value_hidden, 0, 0, NULL},
         OPTION_END,
     };
-    const struct tool tool = {"pattern-stats", "Tells which share of triggers shows the patterns that readers found.",
+    const struct tool tool = {"pattern-stats",
+                              "Tells which share of triggers shows the patterns that readers found.",
                               "[FILE...]", specs, SIZE_MAX};
     int first = cli_parse(&tool, argc, argv);
     size_t count = first < argc ? (size_t)(argc - first) : 1;

@@ -29,7 +29,15 @@
 #include <string.h>
 
 enum change {
-    REMOVE_FIRST, REMOVE_LAST, REMOVE_RANDOM, REPLACE_FIRST, REPLACE_LAST, REPLACE_RANDOM, TRUNCATE, NO_CHANGE, CHANGES
+    REMOVE_FIRST,
+    REMOVE_LAST,
+    REMOVE_RANDOM,
+    REPLACE_FIRST,
+    REPLACE_LAST,
+    REPLACE_RANDOM,
+    TRUNCATE,
+    NO_CHANGE,
+    CHANGES
 };
 static const char *const change_words[] = {"first", "last", "random", "replace-first", "replace-last",
                                            "replace-random", "truncate", "none", NULL};
@@ -75,9 +83,9 @@ static uint32_t random_below(const struct options *options, const struct trigger
                              size_t bound)
 {
     const struct key_triggers *key = trigger->key;
-    uint64_t of_key = random_number(options->seed, key->layer, key->cell);
-    uint64_t of_trigger = random_number(of_key, key->sentence[trigger->prefix.index], trigger->prefix.length);
-    return (uint32_t)(random_number(of_trigger, draw, 0) % bound);
+    uint64_t of_key = hash_random(options->seed, key->layer, key->cell);
+    uint64_t of_trigger = hash_random(of_key, key->sentence[trigger->prefix.index], trigger->prefix.length);
+    return (uint32_t)(hash_random(of_trigger, draw, 0) % bound);
 }
 
 /* Any token but BOS and the one that is replaced, all alike. */
@@ -100,7 +108,10 @@ static size_t changed_index(const struct options *options, const struct trigger 
     return change == REMOVE_LAST || change == REPLACE_LAST ? trigger->prefix.length - 1 : 0;
 }
 
-/* Writes the changed prefix to tokens, room for the unchanged one. Returns its length, 0: too short for the change. */
+/*
+ * Writes the changed prefix to tokens, room for the unchanged one. Returns its
+ * length, 0: too short for the change.
+ */
 static size_t change_prefix(const struct perturbation *perturbation, const struct trigger *trigger,
                             enum change change, uint32_t *tokens)
 {
@@ -145,13 +156,14 @@ static void write_batch(struct perturbation *perturbation)
 }
 
 /* change_index: among those that were asked for. prefix: changed, of length tokens. */
-static void add_sentence(struct perturbation *perturbation, const struct trigger *trigger, uint32_t change_index,
-                         const uint32_t *prefix, size_t length)
+static void add_sentence(struct perturbation *perturbation, const struct trigger *trigger,
+                         uint32_t change_index, const uint32_t *prefix, size_t length)
 {
     const struct key_triggers *key = trigger->key;
     struct batch *batch = &perturbation->batch;
     struct sentence_keys *keys = &perturbation->keys;
-    if (batch->sentences && (batch->tokens + length + 1 > perturbation->budget || keys->layer[0] != key->layer))
+    if (batch->sentences
+        && (batch->tokens + length + 1 > perturbation->budget || keys->layer[0] != key->layer))
         write_batch(perturbation);
     batch_reserve(batch, 0, &perturbation->capacity, batch->sentences + 1, batch->tokens + length + 1);
     fields_reserve(sentence_keys_fields, 0, "sentences", &perturbation->key_capacity, batch->sentences + 1,
@@ -256,14 +268,17 @@ int main(int argc, char **argv)
 {
     struct options options = {.changes = DEFAULT_CHANGES, .keep = 1, .sample = 100, .top = 50, .seed = 1};
     const struct option_spec specs[] = {
-        {0, "change", "LIST", "of first, last, random (default: these three, removed), replace-first, replace-last, "
-         "replace-random, truncate, none", OPTION_CHOICES, &options.changes, 0, 0, change_words},
-        {0, "replacement", "WHICH", "what replaced tokens become: a random token (default: random), or the unknown one",
-         OPTION_CHOICE, &options.replacement, 0, 0, replacement_words},
+        {0, "change", "LIST",
+         "of first, last, random (default: these three, removed), replace-first, replace-last, "
+         "replace-random, truncate, none",
+         OPTION_CHOICES, &options.changes, 0, 0, change_words},
+        {0, "replacement", "WHICH",
+         "what replaced tokens become: a random token (default: random), or the unknown one", OPTION_CHOICE,
+         &options.replacement, 0, 0, replacement_words},
         {0, "keep", "N", "of truncate: the last N tokens stay (default 1)", OPTION_NUMBER, &options.keep, 1,
          MAX_SENTENCE_TOKENS, NULL},
-        {0, "sample", "N", "only N random keys of each layer, of those with triggers (default 100; 0: all)", OPTION_NUMBER,
-         &options.sample, 0, INT64_MAX, NULL},
+        {0, "sample", "N", "only N random keys of each layer, of those with triggers (default 100; 0: all)",
+         OPTION_NUMBER, &options.sample, 0, INT64_MAX, NULL},
         {'t', "top", "N", "only the N best triggers of each key (default 50)", OPTION_NUMBER, &options.top, 1,
          MAX_TRIGGERS, NULL},
         OPTION_SEED(&options.seed),
@@ -271,8 +286,9 @@ int main(int argc, char **argv)
         OPTION_GZIP(&options.gzip),
         OPTION_END,
     };
-    const struct tool tool = {"perturb-triggers", "Turns triggers into token batches of their changed prefixes.",
-                              "[FILE]", specs, 1};
+    const struct tool tool = {"perturb-triggers",
+                              "Turns triggers into token batches of their changed prefixes.", "[FILE]", specs,
+                              1};
     int first = cli_parse(&tool, argc, argv);
 
     struct stream_reader *reader = stream_open(cli_input(argc, argv, first), "triggers");
@@ -285,9 +301,11 @@ int main(int argc, char **argv)
         stream_fail(reader, "the header's batch.positions is 0");
     perturbation.bos = (uint32_t)header_number(reader, "tokenizer", "bos", perturbation.vocabulary - 1);
     if (options.replacement == REPLACEMENT_UNKNOWN)
-        perturbation.unknown = (uint32_t)header_number(reader, "tokenizer", "unknown", perturbation.vocabulary - 1);
+        perturbation.unknown =
+            (uint32_t)header_number(reader, "tokenizer", "unknown", perturbation.vocabulary - 1);
     else if (perturbation.vocabulary < 3)
-        stream_fail(reader, "a vocabulary of %u tokens has none to take another's place", perturbation.vocabulary);
+        stream_fail(reader, "a vocabulary of %u tokens has none to take another's place",
+                    perturbation.vocabulary);
     perturb_all(&perturbation, reader);
 
     batch_free(&perturbation.batch);

@@ -41,7 +41,7 @@ struct stats {
     size_t count, capacity;
     struct key_place *keys;   /* of all inputs, in their order */
     size_t key_count, key_capacity;
-    size_t first_key;         /* of the input at hand */
+    size_t first_key;         /* of the current input */
 };
 
 /* ---- reading ---- */
@@ -94,8 +94,9 @@ static void read_batches(struct stats *stats, struct stream_reader *reader, size
     bool pending = false;
     while (stream_next(reader, &record)) {
         if (record_has(&record, "key") != pending)
-            stream_fail(reader, pending ? "a batch without its coefficients: forward-dump --emit key writes them"
-                                        : "coefficients without their batch");
+            stream_fail(reader, pending
+                                    ? "a batch without its coefficients: forward-dump --emit key writes them"
+                                    : "coefficients without their batch");
         if (pending) {
             add_batch(stats, reader, &batch, &keys, &record);
             input_count(stream_input(reader), batch.sentences, "sentences");
@@ -134,8 +135,8 @@ static void check_keys(struct stats *stats)
     qsort(stats->keys, stats->key_count, sizeof *stats->keys, by_place);
     for (size_t i = 1; i < stats->key_count; i++)
         if (!by_place(&stats->keys[i - 1], &stats->keys[i]))
-            die("layer %u cell %u is in two of the inputs: shards must have different keys", stats->keys[i].layer,
-                stats->keys[i].cell);
+            die("layer %u cell %u is in two of the inputs: shards must have different keys",
+                stats->keys[i].layer, stats->keys[i].cell);
 }
 
 /* ---- the table ---- */
@@ -167,12 +168,12 @@ static void write_group(const struct stats *stats, struct table *table, size_t l
     table_layer(table, layer);
     table_text(table, kind);
     table_number(table, measured);
-    table_real(table, mean(percent, measured));
-    table_real(table, quantile(percent, measured, 0.25));
-    table_real(table, quantile(percent, measured, 0.50));
-    table_real(table, quantile(percent, measured, 0.75));
-    table_real(table, share(zeroed, measured));
-    table_real(table, share(increased, measured));
+    table_real(table, statistics_mean(percent, measured));
+    table_real(table, statistics_quantile(percent, measured, 0.25));
+    table_real(table, statistics_quantile(percent, measured, 0.50));
+    table_real(table, statistics_quantile(percent, measured, 0.75));
+    table_real(table, statistics_share(zeroed, measured));
+    table_real(table, statistics_share(increased, measured));
     table_number(table, count - measured);
     free(percent);
 }
@@ -188,7 +189,8 @@ static void write_table(struct stats *stats, const json_t *names)
         uint32_t layer = stats->samples[start].layer;
         for (size_t change = 0; change < json_array_size(names); change++) {
             size_t end = start;
-            while (end < stats->count && stats->samples[end].layer == layer && stats->samples[end].change == change)
+            while (end < stats->count && stats->samples[end].layer == layer
+                   && stats->samples[end].change == change)
                 end++;
             write_group(stats, table, layer, json_string_value(json_array_get(names, change)),
                         stats->samples + start, end - start);
@@ -214,13 +216,14 @@ int main(int argc, char **argv)
         .kind = "activations", .of_keys = true, .read = read_input, .end = finish};
     struct stats stats = {0};
     const struct option_spec specs[] = {
-        {0, "threshold", "X", "count as zeroed what falls to X times the coefficient or below (default 0)", OPTION_REAL,
-         &stats.threshold, 0, 0, NULL},
+        {0, "threshold", "X", "count as zeroed what falls to X times the coefficient or below (default 0)",
+         OPTION_REAL, &stats.threshold, 0, 0, NULL},
         OPTION_OUTPUT(&stats.output),
         OPTION_END,
     };
-    const struct tool tool = {"perturbation-stats", "Tells how coefficients change with their triggers' prefixes.",
-                              "[FILE]...", specs, SIZE_MAX};
+    const struct tool tool = {"perturbation-stats",
+                              "Tells how coefficients change with their triggers' prefixes.", "[FILE]...",
+                              specs, SIZE_MAX};
     int first = cli_parse(&tool, argc, argv);
     char *standard_input[] = {"-"};
     bool named = first < argc;

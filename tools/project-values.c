@@ -258,12 +258,15 @@ int main(int argc, char **argv)
     struct options options = {.tops = 10, .threads = cli_threads()};
     const struct option_spec specs[] = {
         OPTION_MODEL(&options.model),
-        {'k', "tops", "N", "tokens listed of each value (default 10)", OPTION_NUMBER, &options.tops, 1, 1 << 16, NULL},
-        {0, "bottoms", "N", "least probable tokens listed of each value (default 0)", OPTION_NUMBER, &options.bottoms,
-         0, 1 << 16, NULL},
-        {0, "norm", "HOW", "the final norm on values: none (default, as in the paper), its gain only, or full",
-         OPTION_CHOICE, &options.norm, 0, 0, projection_norm_words},
-        {0, "all", NULL, "read nothing; list every value of the model", OPTION_FLAG, &options.all, 0, 0, NULL},
+        {'k', "tops", "N", "tokens listed of each value (default 10)", OPTION_NUMBER, &options.tops, 1,
+         1 << 16, NULL},
+        {0, "bottoms", "N", "least probable tokens listed of each value (default 0)", OPTION_NUMBER,
+         &options.bottoms, 0, 1 << 16, NULL},
+        {0, "norm", "HOW",
+         "the final norm on values: none (default, as in the paper), its gain only, or full", OPTION_CHOICE,
+         &options.norm, 0, 0, projection_norm_words},
+        {0, "all", NULL, "read nothing; list every value of the model", OPTION_FLAG, &options.all, 0, 0,
+         NULL},
         OPTION_THREADS(&options.threads),
         OPTION_OUTPUT(&options.output),
         OPTION_GZIP(&options.gzip),
@@ -290,7 +293,8 @@ int main(int argc, char **argv)
         projecting.reader = stream_open(cli_input(argc, argv, first), "triggers");
         header_check_model(projecting.reader, model);
         projecting.triggers = triggers_open(projecting.reader);
-        projecting.bos = (uint32_t)header_number(projecting.reader, "tokenizer", "bos", model->config.vocabulary - 1);
+        projecting.bos =
+            (uint32_t)header_number(projecting.reader, "tokenizer", "bos", model->config.vocabulary - 1);
     }
     project_all(&projecting);
     if (projecting.reader)

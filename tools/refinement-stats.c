@@ -76,8 +76,8 @@ static void tell_changes(void *statistic, const void *records)
 
 static void begin(void *statistic, struct stream_reader *input)
 {
-    static const char *const columns[] = {"sentence", "position", "prefix", "old", "new", "p_old", "p_new", "cosine",
-                                          NULL};
+    static const char *const columns[] = {"sentence", "position", "prefix", "old", "new",
+                                          "p_old",    "p_new",    "cosine", NULL};
     struct refining_tool *tool = statistic;
     refinement_check_layers(&tool->refining, input);
     if (!tool->options->last_layer)
@@ -105,19 +105,19 @@ static void finish_changes(struct refining_tool *tool)
 /* Figures 9 and 10. */
 static void write_refinement(const struct refinement_sums *sums, const char *path)
 {
-    static const char *const columns[] = {"layer", "prefixes", "residual_is_final", "probability", "p25", "p50", "p75",
-                                          "rank_p50", NULL};
+    static const char *const columns[] = {"layer", "prefixes", "residual_is_final", "probability", "p25",
+                                          "p50",   "p75",      "rank_p50",          NULL};
     static const double quantiles[] = {0.25, 0.50, 0.75};
     struct table *table = table_open(path, columns);
     for (size_t i = 0; i < sums->layers; i++) {
         const struct refinement_layer_sums *layer = &sums->layer[i];
         table_layer(table, i);
         table_number(table, layer->prefixes);
-        table_real(table, share(layer->residual_is_final, layer->prefixes));
+        table_real(table, statistics_share(layer->residual_is_final, layer->prefixes));
         table_real(table, exact_value(&layer->probability) / (double)layer->prefixes);
         for (size_t q = 0; q < sizeof quantiles / sizeof *quantiles; q++)
             table_real(table, histogram_quantile(&layer->probabilities, quantiles[q], unit_value));
-        table_real(table, histogram_quantile(&layer->rank, 0.5, whole_number));
+        table_real(table, histogram_quantile(&layer->rank, 0.5, histogram_whole_number));
     }
     table_finish(table);
 }
@@ -125,14 +125,15 @@ static void write_refinement(const struct refinement_sums *sums, const char *pat
 /* Figure 11. */
 static void write_cases(const struct refinement_sums *sums, const char *path)
 {
-    static const char *const columns[] = {"layer", "prefixes", "residual", "ffn", "agreement", "composition", NULL};
+    static const char *const columns[] = {"layer",     "prefixes",    "residual", "ffn",
+                                          "agreement", "composition", NULL};
     struct table *table = table_open(path, columns);
     for (size_t i = 0; i < sums->layers; i++) {
         const struct refinement_layer_sums *layer = &sums->layer[i];
         table_layer(table, i);
         table_number(table, layer->prefixes);
         for (size_t c = 0; c < CASES; c++)
-            table_real(table, share(layer->cases[c], layer->prefixes));
+            table_real(table, statistics_share(layer->cases[c], layer->prefixes));
     }
     table_finish(table);
 }
@@ -147,8 +148,8 @@ static void write_settled(const struct refinement_sums *sums, const char *path)
         so_far += sums->settled.count[i];
         table_layer(table, i);
         table_number(table, sums->settled.count[i]);
-        table_real(table, share(sums->settled.count[i], total));
-        table_real(table, share(so_far, total));
+        table_real(table, statistics_share(sums->settled.count[i], total));
+        table_real(table, statistics_share(so_far, total));
     }
     table_finish(table);
 }
@@ -160,7 +161,7 @@ static void write_perplexity(const struct refinement_sums *sums, const char *pat
     uint64_t prefixes = histogram_total(&sums->settled);
     table_number(table, prefixes);
     table_real(table, exp(exact_value(&sums->surprise) / (double)prefixes));
-    table_real(table, share(sums->next_is_top, prefixes));
+    table_real(table, statistics_share(sums->next_is_top, prefixes));
     table_finish(table);
 }
 
@@ -216,16 +217,18 @@ int main(int argc, char **argv)
     struct options options = {.common.threads = cli_threads()};
     const struct option_spec specs[] = {
         OPTION_MODEL(&options.common.model),
-        {0, "norm", "HOW", "the final norm on the blocks' outputs: none (default), its gain only, or full; residuals always have it",
+        {0, "norm", "HOW",
+         "the final norm on the blocks' outputs: none (default), its gain only, or full; residuals always "
+         "have it",
          OPTION_CHOICE, &options.norm, 0, 0, projection_norm_words},
-        {0, "cases", "FILE", "write what layers' outputs predict to FILE: residual, ffn, both or neither", OPTION_OUT_TOO,
-         &options.cases, 0, 0, NULL},
-        {0, "last-layer", "FILE", "write the predictions that the last layer changed to FILE; needs --model", OPTION_OUT_TOO,
-         &options.last_layer, 0, 0, NULL},
-        {0, "settled", "FILE", "write from which layer on predictions stay to FILE", OPTION_OUT_TOO, &options.settled, 0, 0,
-         NULL},
-        {0, "perplexity", "FILE", "write the model's own perplexity on these prefixes to FILE", OPTION_OUT_TOO,
-         &options.perplexity, 0, 0, NULL},
+        {0, "cases", "FILE", "write what layers' outputs predict to FILE: residual, ffn, both or neither",
+         OPTION_OUT_TOO, &options.cases, 0, 0, NULL},
+        {0, "last-layer", "FILE", "write the predictions that the last layer changed to FILE; needs --model",
+         OPTION_OUT_TOO, &options.last_layer, 0, 0, NULL},
+        {0, "settled", "FILE", "write from which layer on predictions stay to FILE", OPTION_OUT_TOO,
+         &options.settled, 0, 0, NULL},
+        {0, "perplexity", "FILE", "write the model's own perplexity on these prefixes to FILE",
+         OPTION_OUT_TOO, &options.perplexity, 0, 0, NULL},
         OPTIONS_STATISTIC(&options.common),
     };
     const struct tool tool = {"refinement-stats", "Tells how predictions are refined from layer to layer.",

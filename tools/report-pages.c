@@ -159,8 +159,9 @@ struct report {
 
 static json_t *add_keys(struct report *report, const struct tokenizer *tokenizer)
 {
-    struct report_memories *memories = report_memories_new(report->data, tokenizer, report->triggers.shape.vocabulary,
-                                                           (size_t)report->options->top);
+    struct report_memories *memories =
+        report_memories_new(report->data, tokenizer, report->triggers.shape.vocabulary,
+                            (size_t)report->options->top);
     struct key_triggers key;
     while (triggers_next(&report->triggers, &key)) {
         if (!key.top)
@@ -179,28 +180,28 @@ static void write_overview(struct report *report, json_t *layers, const char *jo
 {
     const struct options *options = report->options;
     const json_t *header = stream_header(report->reader);
-    json_t *overview = json_make(
-        "{s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "version", FFKV_VERSION, "model", part(header, "model"),
-        "corpus", part(header, "corpus"), "tokenizer", part(header, "tokenizer"), "history", part(header, "history"),
-        "rank", part(header, "rank"), "counts", counts_json(stream_trailer(report->reader)));
+    json_t *overview = json_make("{s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "version", FFKV_VERSION, "model",
+                                 part(header, "model"), "corpus", part(header, "corpus"), "tokenizer",
+                                 part(header, "tokenizer"), "history", part(header, "history"), "rank",
+                                 part(header, "rank"), "counts", counts_json(stream_trailer(report->reader)));
     const char *id = header_text(report->reader, "model", "id");
     json_put(overview, "name",
              options->name ? json_make("s", options->name) : model_name_json(options->model, id));
     json_put(overview, "prefixes", part(header, "prefixes"));
     json_put(overview, "layers", layers);
     json_put(overview, "joint", json_make("s", joint));
-    json_put(overview, "sizes", json_make("{s:I, s:I, s:I, s:I, s:i, s:i, s:I}", "top", (json_int_t)options->top,
-                                          "found", (json_int_t)report->triggers.top,
-                                          "tops", (json_int_t)report->most_tops,
-                                          "bottoms", (json_int_t)report->most_bottoms,
-                                          "piece", MEMORIES_A_PIECE, "postings", POSTINGS_A_TOKEN,
-                                          "cases", (json_int_t)cases));
+    json_put(overview, "sizes",
+             json_make("{s:I, s:I, s:I, s:I, s:i, s:i, s:I}", "top", (json_int_t)options->top, "found",
+                       (json_int_t)report->triggers.top, "tops", (json_int_t)report->most_tops, "bottoms",
+                       (json_int_t)report->most_bottoms, "piece", MEMORIES_A_PIECE, "postings",
+                       POSTINGS_A_TOKEN, "cases", (json_int_t)cases));
     json_put(overview, "measures", columns_json(&report->measures));
     json_put(overview, "annotations", columns_json(&report->annotations));
     const struct span list = EMBEDDED_SPAN(pipelines_experiments_csv);
     json_t *listed = listed_results("experiments.csv", list.bytes, list.length);
     json_put(overview, "tables", tables_json(options, listed));
-    json_put(overview, "published", options->published ? table_json(options->published, MAX_ROWS) : json_null());
+    json_put(overview, "published",
+             options->published ? table_json(options->published, MAX_ROWS) : json_null());
     json_put(overview, "figures", copy_figures(options, listed, report->directory));
     json_put(overview, "listed", listed);
     json_put(overview, "date", options->date ? json_make("s", options->date) : json_null());
@@ -210,7 +211,8 @@ static void write_overview(struct report *report, json_t *layers, const char *jo
 /* The first cases of the last layer, which may be very many. Returns how many there are. */
 static size_t write_cases(const struct report *report)
 {
-    json_t *cases = report->options->tables ? find_table(report->options->tables, "last-layer", MAX_CASES) : NULL;
+    json_t *cases =
+        report->options->tables ? find_table(report->options->tables, "last-layer", MAX_CASES) : NULL;
     if (!cases)
         return 0;
     size_t count = (size_t)json_integer_value(json_object_get(cases, "count"));
@@ -261,7 +263,8 @@ static void run(const struct options *options, const char *path)
     report.data = output_directory_folder(report.directory, "data");
     json_t *layers = add_keys(&report, tokenizer);
     write_overview(&report, layers, tokenizer_joint(tokenizer), write_cases(&report));
-    write_file(output_directory_place(report.directory), "index.html", EMBEDDED_SPAN(tools_report_pages_html));
+    write_file(output_directory_place(report.directory), "index.html",
+               EMBEDDED_SPAN(tools_report_pages_html));
     write_file(output_directory_place(report.directory), "report.css", EMBEDDED_SPAN(tools_report_pages_css));
     write_file(output_directory_place(report.directory), "report.js", EMBEDDED_SPAN(tools_report_pages_js));
     output_directory_finish(report.directory);
@@ -283,16 +286,18 @@ int main(int argc, char **argv)
          &options.output, 0, 0, NULL},
         {0, "name", "TEXT", "what the pages call the model (default: its folder's or file's name)",
          OPTION_TEXT, &options.name, 0, 0, NULL},
-        {'t', "top", "N", "triggers shown of each memory (default 25)", OPTION_NUMBER, &options.top, 1, MAX_TRIGGERS, NULL},
-        {0, "tables", "DIR", "show the tables and figures/*.svg of this directory, those that are there", OPTION_IN,
-         &options.tables, 0, 0, NULL},
-        {0, "measures", "FILE", "show with each memory its row of this table with the columns layer, cell", OPTION_IN,
-         &options.measures, 0, 0, NULL},
-        {0, "annotations", "FILE", "show with each memory the patterns that readers noted in this table", OPTION_IN,
-         &options.annotations, 0, 0, NULL},
+        {'t', "top", "N", "triggers shown of each memory (default 25)", OPTION_NUMBER, &options.top, 1,
+         MAX_TRIGGERS, NULL},
+        {0, "tables", "DIR", "show the tables and figures/*.svg of this directory, those that are there",
+         OPTION_IN, &options.tables, 0, 0, NULL},
+        {0, "measures", "FILE", "show with each memory its row of this table with the columns layer, cell",
+         OPTION_IN, &options.measures, 0, 0, NULL},
+        {0, "annotations", "FILE", "show with each memory the patterns that readers noted in this table",
+         OPTION_IN, &options.annotations, 0, 0, NULL},
         {0, "published", "FILE", "show the published numbers of this table beside the model's", OPTION_IN,
          &options.published, 0, 0, NULL},
-        {0, "date", "TEXT", "when the results were made, to be shown as it is", OPTION_TEXT, &options.date, 0, 0, NULL},
+        {0, "date", "TEXT", "when the results were made, to be shown as it is", OPTION_TEXT, &options.date, 0,
+         0, NULL},
         OPTION_END,
     };
     const struct tool tool = {"report-pages", "Makes pages to browse: results, figures, and every memory.",

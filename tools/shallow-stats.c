@@ -68,7 +68,8 @@ static void keep_key(struct shallow *shallow, struct key_triggers *triggers)
 
 static void read_triggers(struct shallow *shallow, struct triggers_reader *reader)
 {
-    struct key_sample *sample = key_sample_new(reader, (size_t)shallow->options->sample, shallow->options->seed);
+    struct key_sample *sample =
+        key_sample_new(reader, (size_t)shallow->options->sample, shallow->options->seed);
     struct key_triggers triggers;
     while (key_sample_next(sample, &triggers)) {
         if (triggers.count > 1)
@@ -85,7 +86,8 @@ static void choose_skipped(struct shallow *shallow, const struct triggers_reader
 {
     size_t vocabulary = reader->shape.vocabulary;
     if (shallow->options->skip && !reader->token_counts.count)
-        stream_fail(reader->stream, "it does not tell how often tokens occur: only --skip-frequent 0 is possible");
+        stream_fail(reader->stream,
+                    "it does not tell how often tokens occur: only --skip-frequent 0 is possible");
     shallow->skip = shallow->options->skip
         ? frequent_tokens(reader->token_counts.count, vocabulary, (size_t)shallow->options->skip)
         : new_array(vocabulary, sizeof *shallow->skip);
@@ -99,7 +101,7 @@ static struct measures measure(const struct prefixes *prefixes, const bool *skip
                                 .overlap_before = common_tokens(prefixes, skip, 1)};
     for (size_t n = 0; n < MAX_NGRAM; n++) {
         measures.end[n] = common_end(prefixes, n + 1);
-        measures.same_last[n] = share(measures.end[n].prefixes, prefixes->count);
+        measures.same_last[n] = statistics_share(measures.end[n].prefixes, prefixes->count);
     }
     return measures;
 }
@@ -117,7 +119,8 @@ static struct measures measure_random(const struct shallow *shallow, const struc
 
 /* ---- tables ---- */
 
-static void put_ngram(struct table *table, const struct tokenizer *tokenizer, const struct ngram *ngram, size_t n)
+static void put_ngram(struct table *table, const struct tokenizer *tokenizer, const struct ngram *ngram,
+                      size_t n)
 {
     char *text = tokenizer_text(tokenizer, ngram->token, ngram->prefixes ? n : 0);
     table_text(table, text);
@@ -140,12 +143,13 @@ static void write_key(struct table *table, const struct tokenizer *tokenizer, co
     table_real(table, random->overlap_before);
 }
 
-static void write_ngrams(struct table *table, const struct shallow *shallow, const struct tokenizer *tokenizer,
-                         const struct key *key)
+static void write_ngrams(struct table *table, const struct shallow *shallow,
+                         const struct tokenizer *tokenizer, const struct key *key)
 {
     for (size_t n = 1; n <= MAX_NGRAM; n++) {
         struct ngram found[NGRAMS];
-        size_t count = common_ngrams(&key->prefixes, n, shallow->skip, (size_t)shallow->options->least, found, NGRAMS);
+        size_t count =
+            common_ngrams(&key->prefixes, n, shallow->skip, (size_t)shallow->options->least, found, NGRAMS);
         for (size_t i = 0; i < count; i++) {
             table_layer(table, key->layer);
             table_number(table, key->cell);
@@ -186,8 +190,20 @@ static void write_tables(const struct shallow *shallow, const struct tokenizer *
     static const char *const layer_columns[] = {"layer", "keys", "same_last_1", "same_last_2", "same_last_3",
         "overlap", "overlap_random", "overlap_before", "overlap_before_random", "same_last_1_random",
         "same_last_2_random", "same_last_3_random", NULL};
-    static const char *const key_columns[] = {"layer", "cell", "triggers", "same_last_1", "last_1", "same_last_2",
-        "last_2", "same_last_3", "last_3", "overlap", "overlap_random", "overlap_before", "overlap_before_random", NULL};
+    static const char *const key_columns[] = {"layer",
+                                              "cell",
+                                              "triggers",
+                                              "same_last_1",
+                                              "last_1",
+                                              "same_last_2",
+                                              "last_2",
+                                              "same_last_3",
+                                              "last_3",
+                                              "overlap",
+                                              "overlap_random",
+                                              "overlap_before",
+                                              "overlap_before_random",
+                                              NULL};
     static const char *const ngram_columns[] = {"layer", "cell", "n", "triggers", "ngram", NULL};
     const struct options *options = shallow->options;
     struct table *layers = table_open(options->output, layer_columns);
@@ -249,22 +265,26 @@ int main(int argc, char **argv)
         OPTION_MODEL(&options.model),
         {'t', "top", "N", "only the N best triggers of each key (default 25)", OPTION_NUMBER, &options.top, 2,
          MAX_TRIGGERS, NULL},
-        {0, "sample", "N", "only N random keys of each layer, of those with triggers (default 0: all)", OPTION_NUMBER,
-         &options.sample, 0, 0, NULL},
-        {0, "corpus", "FILE", "a tokens stream, or - for standard input, for the same measures of random prefixes", OPTION_IN, &options.corpus,
-         0, 0, NULL},
+        {0, "sample", "N", "only N random keys of each layer, of those with triggers (default 0: all)",
+         OPTION_NUMBER, &options.sample, 0, 0, NULL},
+        {0, "corpus", "FILE",
+         "a tokens stream, or - for standard input, for the same measures of random prefixes", OPTION_IN,
+         &options.corpus, 0, 0, NULL},
         {0, "skip-frequent", "N", "of overlap and n-grams: without the N most frequent tokens (default 100)",
          OPTION_NUMBER, &options.skip, 0, 0, NULL},
-        {0, "keys", "FILE", "write each key's measures to FILE; needs --model", OPTION_OUT_TOO, &options.keys, 0, 0, NULL},
-        {0, "ngrams", "FILE", "write the n-grams that a key's triggers share to FILE; needs --model", OPTION_OUT_TOO,
-         &options.ngrams, 0, 0, NULL},
-        {0, "least", "N", "of --ngrams: those of N triggers or more (default 3)", OPTION_NUMBER, &options.least, 1, 0, NULL},
+        {0, "keys", "FILE", "write each key's measures to FILE; needs --model", OPTION_OUT_TOO, &options.keys,
+         0, 0, NULL},
+        {0, "ngrams", "FILE", "write the n-grams that a key's triggers share to FILE; needs --model",
+         OPTION_OUT_TOO, &options.ngrams, 0, 0, NULL},
+        {0, "least", "N", "of --ngrams: those of N triggers or more (default 3)", OPTION_NUMBER,
+         &options.least, 1, 0, NULL},
         OPTION_SEED(&options.seed),
         {'o', "output", "FILE", "write the layers' table to FILE instead of standard output", OPTION_OUT,
          &options.output, 0, 0, NULL},
         OPTION_END,
     };
-    const struct tool tool = {"shallow-stats", "Tells what the triggers of keys have in common.", "[FILE]", specs, 1};
+    const struct tool tool = {"shallow-stats", "Tells what the triggers of keys have in common.", "[FILE]",
+                              specs, 1};
     int first = cli_parse(&tool, argc, argv);
     if ((options.keys || options.ngrams) && !options.model)
         die_usage("--keys and --ngrams need --model DIR for the words");

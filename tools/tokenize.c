@@ -96,9 +96,12 @@ static void flush_batch(struct packer *packer)
         const struct counts *more = &packer->in_batch;
         fields_pack(&packer->buffer, batch_fields, batch_groups(batch), batch);
         stream_append(packer->writer, &packer->buffer, 1);
-        *taken = (struct counts){taken->sentences + batch->sentences, taken->tokens + batch->tokens,
-                                 taken->unknown + more->unknown, taken->truncated + more->truncated,
-                                 taken->skipped + more->skipped, taken->ending_unknown + more->ending_unknown};
+        *taken = (struct counts){taken->sentences + batch->sentences,
+                                 taken->tokens + batch->tokens,
+                                 taken->unknown + more->unknown,
+                                 taken->truncated + more->truncated,
+                                 taken->skipped + more->skipped,
+                                 taken->ending_unknown + more->ending_unknown};
     }
     packer->batches++;
     packer->in_batch = (struct counts){0};
@@ -119,8 +122,10 @@ static size_t allowed_length(struct packer *packer, const struct text_reader *te
     case LONG_ERROR:
         break;
     }
-    die("%s: line %llu: a sentence of %zu tokens, more than --max-length %llu; raise it, or say --long truncate or --long skip",
-        input_name(text_input(text)), (unsigned long long)text_line(text), count, (unsigned long long)options->max_length);
+    die("%s: line %llu: a sentence of %zu tokens, more than --max-length %llu; raise it, or say --long "
+        "truncate or --long skip",
+        input_name(text_input(text)), (unsigned long long)text_line(text), count,
+        (unsigned long long)options->max_length);
 }
 
 /* Puts a sentence into the batch, or into the next one when this one is full. */
@@ -240,9 +245,10 @@ static json_t *make_counts(struct packer *packer)
     const struct counts *taken = &packer->taken;
     struct progression covered = progression_normal(packer->covered);
     char text[HASH_CHARACTERS + 1];
-    json_t *counts = json_make("{s:I, s:I, s:I, s:I, s:I}", "sentences", (json_int_t)taken->sentences,
-                               "tokens", (json_int_t)taken->tokens, "unknown", (json_int_t)taken->unknown,
-                               "truncated", (json_int_t)taken->truncated, "skipped", (json_int_t)taken->skipped);
+    json_t *counts =
+        json_make("{s:I, s:I, s:I, s:I, s:I}", "sentences", (json_int_t)taken->sentences, "tokens",
+                  (json_int_t)taken->tokens, "unknown", (json_int_t)taken->unknown, "truncated",
+                  (json_int_t)taken->truncated, "skipped", (json_int_t)taken->skipped);
     hash_finish(packer->text, text);
     coverage_put(counts, &covered, progression_count(covered) > 0, packer->batches, text);
     return counts;
@@ -259,8 +265,9 @@ static void warn_of_prose(const struct packer *packer, const char *name)
     double share = (double)taken->unknown / (double)taken->tokens;
     if (packer->options->mode == TEXT_LINES && taken->tokens && share > MUCH_UNKNOWN
         && 2 * taken->ending_unknown > taken->sentences)
-        warn("%s: %.1f %% of the words are not in the model's dictionary and became <unk>, those at the end of most "
-             "lines among them: --mode raw separates punctuation from words", name, 100 * share);
+        message_warn("%s: %.1f %% of the words are not in the model's dictionary and became <unk>, those at the end "
+             "of most lines among them: --mode raw separates punctuation from words",
+             name, 100 * share);
 }
 
 /* The language of raw text; the other modes have none. */
@@ -312,22 +319,26 @@ int main(int argc, char **argv)
         OPTION_MODEL(&options.model),
         {0, "mode", "MODE", "lines: a sentence a line (default); wikitext; raw: any plain text",
          OPTION_CHOICE, &options.mode, 0, 0, mode_words},
-        {0, "language", "CODE", "of --mode raw: whose abbreviations end no sentence (default: en)", OPTION_TEXT,
-         &options.language, 0, 0, NULL},
-        {0, "name", "NAME", "the corpus' name, for the stream's header (default: text)", OPTION_TEXT, &options.name, 0, 0, NULL},
-        {0, "batch", "N", "positions in a batch (default 512)", OPTION_NUMBER, &options.batch, 1, 1 << 20, NULL},
+        {0, "language", "CODE", "of --mode raw: whose abbreviations end no sentence (default: en)",
+         OPTION_TEXT, &options.language, 0, 0, NULL},
+        {0, "name", "NAME", "the corpus' name, for the stream's header (default: text)", OPTION_TEXT,
+         &options.name, 0, 0, NULL},
+        {0, "batch", "N", "positions in a batch (default 512)", OPTION_NUMBER, &options.batch, 1, 1 << 20,
+         NULL},
         {0, "max-length", "N", "tokens that a sentence may have (default 4096)", OPTION_NUMBER,
          &options.max_length, 1, MAX_SENTENCE_TOKENS, NULL},
         {0, "long", "WHAT", "longer sentences: error (default), truncate or skip; the trailer counts them",
          OPTION_CHOICE, &options.long_sentences, 0, 0, long_words},
         {0, "limit", "N", "stop after N sentences", OPTION_NUMBER, &options.limit, 1, INT64_MAX, NULL},
-        {0, "sample", "N", "take only N random sentences of all these, in their order", OPTION_NUMBER, &options.sample,
-         1, 1 << 28, NULL},
+        {0, "sample", "N", "take only N random sentences of all these, in their order", OPTION_NUMBER,
+         &options.sample, 1, 1 << 28, NULL},
         OPTION_SEED(&options.seed),
         {0, "from", "N", "take only batches that begin at sentence N (from 0) or later", OPTION_NUMBER,
          &options.from, 0, 0, NULL},
-        {0, "to", "N", "take only batches that begin before sentence N", OPTION_NUMBER, &options.to, 0, 0, NULL},
-        {0, "shard", "I/N", "take every Nth batch, from the Ith (from 0) on", OPTION_TEXT, &options.shard, 0, 0, NULL},
+        {0, "to", "N", "take only batches that begin before sentence N", OPTION_NUMBER, &options.to, 0, 0,
+         NULL},
+        {0, "shard", "I/N", "take every Nth batch, from the Ith (from 0) on", OPTION_TEXT, &options.shard, 0,
+         0, NULL},
         OPTION_OUTPUT(&options.output),
         OPTION_GZIP(&options.gzip),
         OPTION_END,

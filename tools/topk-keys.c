@@ -2,8 +2,8 @@
  * topk-keys: activations in, the trigger examples of every key out.
  *
  * Keeps for each key the t prefixes with the largest positive coefficient (paper,
- * section 3.1; --rank for coefficients that can be negative), in memory that does not grow with the corpus. --merge
- * joins the outputs of shards into the bytes that one run would have given.
+ * section 3.1; --rank for coefficients that can be negative), in memory that does
+ * not grow with the corpus. --merge joins the outputs of shards into the bytes that one run would have given.
  */
 #include "analysis/key_sample.h"
 #include "analysis/topk.h"
@@ -99,12 +99,14 @@ static size_t find_in_stream(const struct search *search, const size_t *list, si
 static void choose_keys(struct search *search)
 {
     const struct options *options = search->options;
-    search->layers = options->layers
-        ? cli_list(options->layers, search->activations.shape.layers, "layers", &search->layer_count)
-        : header_list(search->activations.stream, "layers", search->activations.shape.layers, &search->layer_count);
-    search->cells = options->cells
-        ? cli_list(options->cells, search->activations.shape.d_ff, "cells", &search->cell_count)
-        : header_list(search->activations.stream, "cells", search->activations.shape.d_ff, &search->cell_count);
+    search->layers = options->layers ? cli_list(options->layers, search->activations.shape.layers, "layers",
+                                                &search->layer_count)
+                                     : header_list(search->activations.stream, "layers",
+                                                   search->activations.shape.layers, &search->layer_count);
+    search->cells = options->cells ? cli_list(options->cells, search->activations.shape.d_ff, "cells",
+                                              &search->cell_count)
+                                   : header_list(search->activations.stream, "cells",
+                                                 search->activations.shape.d_ff, &search->cell_count);
     bool *drawn = new_array(search->cell_count, sizeof *drawn);
     search->keys = new_array(matrix_count(search->layer_count, search->cell_count), sizeof *search->keys);
     for (size_t l = 0; l < search->layer_count; l++) {
@@ -113,8 +115,10 @@ static void choose_keys(struct search *search)
         draw_cells(options, layer, search->cells, search->cell_count, drawn);
         for (size_t c = 0; c < search->cell_count; c++)
             if (drawn[c])
-                search->keys[search->key_count++] = (struct key){layer, search->cells[c],
-                    find_in_stream(search, search->activations.cells, search->activations.cell_count, search->cells[c], "cell")};
+                search->keys[search->key_count++] =
+                    (struct key){layer, search->cells[c],
+                                 find_in_stream(search, search->activations.cells,
+                                                search->activations.cell_count, search->cells[c], "cell")};
     }
     free(drawn);
 }
@@ -158,14 +162,15 @@ static void offer(struct search *search, size_t key, float coefficient, size_t s
     if (position >= search->batch.tokens.length[sentence])
         stream_fail(search->activations.stream, "position %u lies outside of sentence %llu", position,
                     (unsigned long long)batch_sentence(&search->batch.tokens, sentence));
-    topk_offer(search->topk, key, coefficient, batch_sentence(&search->batch.tokens, sentence), position, tokens,
-               search->batch.tokens.length[sentence], &search->texts[sentence]);
+    topk_offer(search->topk, key, coefficient, batch_sentence(&search->batch.tokens, sentence), position,
+               tokens, search->batch.tokens.length[sentence], &search->texts[sentence]);
 }
 
 /* One prefix a sentence, from each sentence's maximum. */
 static void search_maxima(struct search *search, const struct record *record, size_t key, size_t end)
 {
-    size_t cells = search->activations.cell_count, count = matrix_count(search->batch.tokens.sentences, cells);
+    size_t cells = search->activations.cell_count,
+           count = matrix_count(search->batch.tokens.sentences, cells);
     read_coefficients(search, record, "max", count, search->options->rank == RANK_MIN ? INFINITY : -INFINITY);
     search->argmax = grow_array(search->argmax, count, sizeof(uint16_t));
     activations_copy(&search->activations, &search->batch, record, "argmax", search->argmax);
@@ -186,14 +191,16 @@ static void search_rows(struct search *search, const struct record *record, size
     enum rank rank = (enum rank)search->options->rank;
     read_coefficients(search, record, "coef", count, 0);
     const uint32_t *tokens = search->batch.tokens.token;
-    for (size_t s = 0, row = 0, next; s < search->batch.tokens.sentences; tokens += search->batch.tokens.length[s], s++, row = next) {
+    for (size_t s = 0, row = 0, next; s < search->batch.tokens.sentences;
+         tokens += search->batch.tokens.length[s], s++, row = next) {
         for (next = row; next < search->batch.rows && search->batch.row_sentence[next] == s;)
             next++;
         for (size_t k = key; k < end; k++) {
             size_t best = next;
             for (size_t r = row; r < next; r++) {
                 float value = search->coefficient[r * cells + search->keys[k].column];
-                if (search->batch.row_position[r] < search->activations.first || !topk_wants(search->topk, k, value))
+                if (search->batch.row_position[r] < search->activations.first
+                    || !topk_wants(search->topk, k, value))
                     continue;
                 if (every)
                     offer(search, k, value, s, search->batch.row_position[r], tokens);
@@ -226,7 +233,8 @@ static void search_layer(struct search *search, const struct record *record, siz
     else
         stream_fail(search->activations.stream,
                     "the record lacks what is searched: forward-dump --emit %s --rank %s gives it",
-                    search->options->prefixes == PREFIXES_EVERY ? "coef" : "max", rank_words[search->options->rank]);
+                    search->options->prefixes == PREFIXES_EVERY ? "coef" : "max",
+                    rank_words[search->options->rank]);
 }
 
 static void search_all(struct search *search)
@@ -271,7 +279,8 @@ static void check_different(const struct key_triggers *key, bool every)
     qsort(place, key->count, sizeof *place, by_place);
     for (size_t i = 1; i < key->count; i++)
         if (by_place(&place[i - 1], &place[i]) == 0)
-            die("sentence %llu is in two of the inputs: their shards overlap", (unsigned long long)place[i].sentence);
+            die("sentence %llu is in two of the inputs: their shards overlap",
+                (unsigned long long)place[i].sentence);
     free(place);
 }
 
@@ -439,18 +448,21 @@ int main(int argc, char **argv)
     const struct option_spec specs[] = {
         {'t', "top", "N", "triggers kept of each key (default 25)", OPTION_NUMBER, &options.top, 1,
          MAX_TRIGGERS, NULL},
-        {0, "prefixes", "WHICH", "one prefix a sentence (default: sentence), or every prefix, which needs coef",
-         OPTION_CHOICE, &options.prefixes, 0, 0, prefixes_words},
-        {0, "rank", "HOW", "best are the largest coefficients (default: value), absolute values (abs), or the lowest (min)",
+        {0, "prefixes", "WHICH",
+         "one prefix a sentence (default: sentence), or every prefix, which needs coef", OPTION_CHOICE,
+         &options.prefixes, 0, 0, prefixes_words},
+        {0, "rank", "HOW",
+         "best are the largest coefficients (default: value), absolute values (abs), or the lowest (min)",
          OPTION_CHOICE, &options.rank, 0, 0, rank_words},
-        {0, "threshold", "X", "only coefficients whose value (abs: absolute value, min: negative) is above X (default 0)",
+        {0, "threshold", "X",
+         "only coefficients whose value (abs: absolute value, min: negative) is above X (default 0)",
          OPTION_REAL, &options.threshold, 0, 0, NULL},
         {0, "following", "N", "record N tokens behind each trigger's next one (default: none)", OPTION_NUMBER,
          &options.following, 1, MAX_FOLLOWING, NULL},
         OPTION_LAYERS(&options.layers, "keys of"),
         OPTION_CELLS(&options.cells, "keys of"),
-        {0, "sample", "N", "only N random keys of each layer (default: all)", OPTION_NUMBER, &options.sample, 1,
-         INT64_MAX, NULL},
+        {0, "sample", "N", "only N random keys of each layer (default: all)", OPTION_NUMBER, &options.sample,
+         1, INT64_MAX, NULL},
         OPTION_SEED(&options.seed),
         {0, "merge", NULL, "join the outputs of several shards, FILE..., into that of one run", OPTION_FLAG,
          &options.merge, 0, 0, NULL},
@@ -466,8 +478,9 @@ int main(int argc, char **argv)
         die_usage("more than one input; --merge joins the outputs of several runs");
     if (options.merge && (options.top || options.following || options.prefixes >= 0 || options.rank
                           || options.threshold > 0 || options.layers || options.cells || options.sample))
-        die_usage("--merge keeps the keys and triggers that its inputs have; of the options only --partial, -o "
-                  "and -z go with it");
+        die_usage(
+            "--merge keeps the keys and triggers that its inputs have; of the options only --partial, -o "
+            "and -z go with it");
     cli_check_partial(options.partial, options.merge);
     if (!options.top)
         options.top = DEFAULT_TOP;

@@ -12,13 +12,13 @@
 
 enum column { READER, MODEL, LAYER, CELL, TRIGGERS, PATTERN, KIND, DESCRIPTION, SHOWS, VALUE_SHOWN };
 enum { NEEDED_COLUMNS = SHOWS + 1 }; /* older files have no value_shown */
-static const char *const columns[] = {"reader", "model", "layer", "cell", "triggers", "pattern", "kind", "description",
-                                      "shows", "value_shown", NULL};
+static const char *const columns[] = {"reader", "model",       "layer", "cell",        "triggers", "pattern",
+                                      "kind",   "description", "shows", "value_shown", NULL};
 enum { MAX_LAYERS_OR_CELLS = 1 << 26, MAX_PATTERNS = 1000000 };
 
 /* A row as it stands in a file. */
 struct pattern {
-    struct place place;
+    struct csv_place place;
     const char *reader, *model, *description, *shows;
     size_t layer, cell, triggers;  /* layer from 0 */
     size_t number;                 /* from 1; 0: the reader found no pattern */
@@ -26,7 +26,7 @@ struct pattern {
     bool value_shown;
 };
 
-void place_fail(struct place place, const char *format, ...)
+void place_fail(struct csv_place place, const char *format, ...)
 {
     char message[1024];
     va_list arguments;
@@ -47,18 +47,18 @@ static bool read_number(const char **text, const char *ends, size_t least, size_
     return *number >= least && *number <= most;
 }
 
-static size_t number_field(struct place place, const struct table_row *row, enum column column, size_t least,
+static size_t number_field(struct csv_place place, const struct table_row *row, enum column column, size_t least,
                            size_t most)
 {
     const char *text = row->field[column];
     size_t number;
     if (!read_number(&text, "", least, most, &number))
-        place_fail(place, "%s is '%s', not a whole number from %zu to %zu", columns[column], row->field[column], least,
-                   most);
+        place_fail(place, "%s is '%s', not a whole number from %zu to %zu", columns[column],
+                   row->field[column], least, most);
     return number;
 }
 
-static enum trigger_class read_kind(struct place place, const char *text)
+static enum trigger_class read_kind(struct csv_place place, const char *text)
 {
     if (!strcmp(text, "shallow"))
         return CLASS_SHALLOW;
@@ -69,7 +69,7 @@ static enum trigger_class read_kind(struct place place, const char *text)
 
 static struct pattern read_pattern(const struct table_in *table, const struct table_row *row)
 {
-    struct place place = {table->name, row->line};
+    struct csv_place place = {table->name, row->line};
     struct pattern pattern = {
         .place = place,
         .reader = row->field[READER],
@@ -87,7 +87,8 @@ static struct pattern read_pattern(const struct table_in *table, const struct ta
     if (pattern.number)
         pattern.kind = read_kind(place, row->field[KIND]);
     else if (*row->field[KIND] || *pattern.description || *pattern.shows)
-        place_fail(place, "pattern 0, that is none, with a kind, a description or triggers: patterns count from 1");
+        place_fail(place,
+                   "pattern 0, that is none, with a kind, a description or triggers: patterns count from 1");
     return pattern;
 }
 
@@ -99,8 +100,10 @@ static bool *read_shows(const struct pattern *pattern, size_t *count)
     *count = 0;
     for (const char *text = pattern->shows + strspn(pattern->shows, " "); *text; text += strspn(text, " ")) {
         if (!read_number(&text, " ", 1, pattern->triggers, &number))
-            place_fail(pattern->place, "shows is '%s', not numbers from 1 to %zu, the triggers that were shown, with blanks"
-                       " between them", pattern->shows, pattern->triggers);
+            place_fail(pattern->place,
+                       "shows is '%s', not numbers from 1 to %zu, the triggers that were shown, with blanks"
+                       " between them",
+                       pattern->shows, pattern->triggers);
         if (shown[number - 1])
             place_fail(pattern->place, "trigger %zu stands in shows twice", number);
         shown[number - 1] = true;
@@ -138,10 +141,10 @@ static void add_pattern(struct reading *reading, const struct pattern *pattern)
     reading->patterns += is_finished;
     reading->value_shown |= pattern->value_shown;
     if (pattern->number && !is_described)
-        warn("%s: line %llu: pattern %zu does not count: it has no description", pattern->place.file,
+        message_warn("%s: line %llu: pattern %zu does not count: it has no description", pattern->place.file,
              (unsigned long long)pattern->place.line, pattern->number);
     else if (pattern->number && !is_finished)
-        warn("%s: line %llu: pattern %zu does not count: fewer than %d triggers show it", pattern->place.file,
+        message_warn("%s: line %llu: pattern %zu does not count: fewer than %d triggers show it", pattern->place.file,
              (unsigned long long)pattern->place.line, pattern->number, LEAST_PATTERN_TRIGGERS);
     free(shown);
 }
@@ -163,22 +166,25 @@ static struct reading begin_reading(const struct pattern *pattern)
 static void check_neighbours(const struct pattern *first, const struct pattern *second)
 {
     if (second->number == first->number)
-        place_fail(second->place, "pattern %zu of %s in layer %zu, cell %zu stands in line %llu of %s as well",
+        place_fail(second->place,
+                   "pattern %zu of %s in layer %zu, cell %zu stands in line %llu of %s as well",
                    second->number, second->reader, layer_shown(second->layer), second->cell,
                    (unsigned long long)first->place.line, first->place.file);
     if (first->number == 0)
-        place_fail(first->place, "pattern 0, that is none, but %s has a pattern of this key in line %llu of %s",
+        place_fail(first->place,
+                   "pattern 0, that is none, but %s has a pattern of this key in line %llu of %s",
                    first->reader, (unsigned long long)second->place.line, second->place.file);
 }
 
 static void check_same_sheet(const struct pattern *first, const struct pattern *pattern, bool is_same_key)
 {
     if (strcmp(first->model, pattern->model))
-        place_fail(pattern->place, "model %s, but %s in line %llu of %s; readers of different models do not go together",
+        place_fail(pattern->place,
+                   "model %s, but %s in line %llu of %s; readers of different models do not go together",
                    pattern->model, first->model, (unsigned long long)first->place.line, first->place.file);
     if (is_same_key && first->triggers != pattern->triggers)
-        place_fail(pattern->place, "%zu triggers of layer %zu, cell %zu, but %zu in line %llu of %s", pattern->triggers,
-                   layer_shown(pattern->layer), pattern->cell, first->triggers,
+        place_fail(pattern->place, "%zu triggers of layer %zu, cell %zu, but %zu in line %llu of %s",
+                   pattern->triggers, layer_shown(pattern->layer), pattern->cell, first->triggers,
                    (unsigned long long)first->place.line, first->place.file);
 }
 
@@ -189,7 +195,8 @@ static void make_readings(struct annotations *annotations, struct pattern *patte
     for (size_t i = 0; i < count; i++) {
         const struct pattern *before = i ? &pattern[i - 1] : NULL;
         if (before)
-            check_same_sheet(before, &pattern[i], before->layer == pattern[i].layer && before->cell == pattern[i].cell);
+            check_same_sheet(before, &pattern[i],
+                             before->layer == pattern[i].layer && before->cell == pattern[i].cell);
         if (before && by_key_and_reader(before, &pattern[i]) == 0)
             check_neighbours(before, &pattern[i]);
         else

@@ -20,14 +20,14 @@ enum {
 enum trigger_class { CLASS_NONE, CLASS_SHALLOW, CLASS_SEMANTIC, CLASS_BOTH, TRIGGER_CLASSES };
 
 /* Where something stands, for messages. */
-struct place {
+struct csv_place {
     const char *file;
     uint64_t line;
 };
 
 /* What one reader found in one key. */
 struct reading {
-    struct place place;         /* of its first pattern */
+    struct csv_place place;         /* of its first pattern */
     const char *reader, *model;
     size_t layer, cell;         /* both from 0 */
     size_t triggers;            /* that the reader was shown, at least 1 */
@@ -44,7 +44,7 @@ struct annotations {
 };
 
 /* "FILE: line N: message", exit 1. */
-_Noreturn void place_fail(struct place place, const char *format, ...) __attribute__((format(printf, 2, 3)));
+_Noreturn void place_fail(struct csv_place place, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /*
  * Reads count files (NULL: standard input), which together must be in order: all of

@@ -48,17 +48,20 @@ static struct changes read_changes(const struct record *record, const struct mod
     size_t prefix_tokens = 0;
     bool right = changes.count > 0;
     for (size_t i = 0; i < changes.count; i++) {
-        right = right && changes.old[i] < shape->vocabulary && changes.new[i] < shape->vocabulary
-             && changes.old[i] != changes.new[i] && changes.sentence[i] <= INT64_MAX
-             && changes.p_old[i] >= 0 && changes.p_old[i] < 1.001f && changes.p_new[i] >= 0 && changes.p_new[i] < 1.001f
-             && (!i || changes.sentence[i] > changes.sentence[i - 1]
-                 || (changes.sentence[i] == changes.sentence[i - 1] && changes.position[i] > changes.position[i - 1]));
+        right = right && changes.old[i] < shape->vocabulary
+                && changes.new[i] < shape->vocabulary && changes.old[i] != changes.new[i]
+                && changes.sentence[i] <= INT64_MAX && changes.p_old[i] >= 0 && changes.p_old[i] < 1.001f
+                && changes.p_new[i] >= 0 && changes.p_new[i] < 1.001f
+                && (!i || changes.sentence[i] > changes.sentence[i - 1]
+                    || (changes.sentence[i] == changes.sentence[i - 1]
+                        && changes.position[i] > changes.position[i - 1]));
         prefix_tokens += changes.position[i];
     }
     for (size_t i = 0; i < changes.prefix_tokens; i++)
         right = right && changes.prefix[i] < shape->vocabulary;
     if (!right || prefix_tokens != changes.prefix_tokens)
-        stream_fail(record->reader, "changed predictions are out of order, or a number in them is out of range");
+        stream_fail(record->reader,
+                    "changed predictions are out of order, or a number in them is out of range");
     return changes;
 }
 

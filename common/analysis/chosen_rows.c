@@ -20,7 +20,7 @@ static struct range choose(const struct row_rule *rule, uint64_t sentence, uint3
     if (length <= rule->first) /* no prefix in it */
         return (struct range){length, length};
     uint32_t position = rule->first
-        + (uint32_t)(random_number(rule->seed, sentence, 0) % (length - rule->first));
+        + (uint32_t)(hash_random(rule->seed, sentence, 0) % (length - rule->first));
     return (struct range){position, position + 1};
 }
 

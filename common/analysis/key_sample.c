@@ -19,7 +19,7 @@ struct key_sample {
 
 uint64_t key_number(uint64_t seed, size_t layer, size_t cell)
 {
-    return random_number(seed, layer, cell);
+    return hash_random(seed, layer, cell);
 }
 
 struct key_sample *key_sample_new(struct triggers_reader *reader, size_t keys_per_layer, uint64_t seed)

@@ -57,14 +57,16 @@ static size_t keep_ngram(struct ngram *found, size_t count, size_t room, struct 
 }
 
 /* Sorts the occurrences and gives the n-grams of most prefixes. Returns how many. */
-static size_t most_common(struct occurrence *occurrences, size_t count, size_t least, struct ngram *found, size_t room)
+static size_t most_common(struct occurrence *occurrences, size_t count, size_t least, struct ngram *found,
+                          size_t room)
 {
     size_t kept = 0;
     qsort(occurrences, count, sizeof *occurrences, by_token);
     for (size_t start = 0, end; start < count; start = end) {
         struct ngram ngram = {.prefixes = 0};
         memcpy(ngram.token, occurrences[start].token, sizeof ngram.token);
-        for (end = start; end < count && !memcmp(occurrences[end].token, ngram.token, sizeof ngram.token); end++)
+        for (end = start; end < count && !memcmp(occurrences[end].token, ngram.token, sizeof ngram.token);
+             end++)
             ngram.prefixes += end == start || occurrences[end].prefix != occurrences[end - 1].prefix;
         if (ngram.prefixes >= least)
             kept = keep_ngram(found, kept, room, ngram);

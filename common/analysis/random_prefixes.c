@@ -22,7 +22,7 @@ struct random_prefixes {
     struct sentence_sample *sample;
     struct sentence *sentences; /* count: of the sample, the shortest first */
     size_t count;
-    size_t keys;                /* that were given prefixes, the one at hand among them */
+    size_t keys;                /* that were given prefixes, the current one among them */
 };
 
 static int by_length(const void *a, const void *b)
@@ -33,8 +33,8 @@ static int by_length(const void *a, const void *b)
     return order ? order : compare_numbers(left->sentence, right->sentence);
 }
 
-struct random_prefixes *random_prefixes_read(const char *path, const struct stream_reader *like, size_t vocabulary,
-                                             uint64_t seed)
+struct random_prefixes *random_prefixes_read(const char *path, const struct stream_reader *like,
+                                             size_t vocabulary, uint64_t seed)
 {
     struct stream_reader *reader = stream_open(path, "tokens");
     if (strcmp(header_text(reader, "tokenizer", "id"), header_text(like, "tokenizer", "id")))
@@ -67,7 +67,10 @@ void random_prefixes_free(struct random_prefixes *random)
     free(random);
 }
 
-/* The first sentence with more than length tokens, so that a next token follows; the longest where there is none. */
+/*
+ * The first sentence with more than length tokens, so that a next token
+ * follows; the longest where there is none.
+ */
 static size_t first_longer(const struct random_prefixes *random, size_t length)
 {
     size_t low = 0, high = random->count - 1;
@@ -81,7 +84,10 @@ static size_t first_longer(const struct random_prefixes *random, size_t length)
     return low;
 }
 
-/* One of more than length tokens, by a random number, that the key at hand has not had, as long as there is one. */
+/*
+ * One of more than length tokens, by a random number, that the current key has
+ * not had, as long as there is one.
+ */
 static const struct sampled_sentence *draw_sentence(const struct random_prefixes *random, size_t length,
                                                     uint64_t number)
 {
@@ -100,11 +106,12 @@ struct prefixes random_prefixes_like(struct random_prefixes *random, size_t laye
                                      const struct prefixes *of_key)
 {
     struct prefixes prefixes = {of_key->count, new_array(of_key->count, sizeof *prefixes.length), NULL};
-    uint64_t number = random_number(random->seed, layer, cell);
+    uint64_t number = hash_random(random->seed, layer, cell);
     size_t tokens = 0, capacity = 0;
     random->keys++;
     for (size_t i = 0; i < of_key->count; i++) {
-        const struct sampled_sentence *sentence = draw_sentence(random, of_key->length[i], random_number(number, i, 0));
+        const struct sampled_sentence *sentence =
+            draw_sentence(random, of_key->length[i], hash_random(number, i, 0));
         size_t length = of_key->length[i] < sentence->length ? of_key->length[i] : sentence->length;
         prefixes.token = reserve_array(prefixes.token, &capacity, tokens + length + 1,
                                        sizeof *prefixes.token);

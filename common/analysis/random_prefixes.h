@@ -15,8 +15,8 @@ struct random_prefixes;
  * stream like, and keeps a seeded sample of its sentences. A stream without a sentence ends
  * the program.
  */
-struct random_prefixes *random_prefixes_read(const char *path, const struct stream_reader *like, size_t vocabulary,
-                                             uint64_t seed);
+struct random_prefixes *random_prefixes_read(const char *path, const struct stream_reader *like,
+                                             size_t vocabulary, uint64_t seed);
 void random_prefixes_free(struct random_prefixes *random);
 
 /*

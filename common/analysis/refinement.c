@@ -65,7 +65,8 @@ static bool take_batch(void *of_thread)
     worker->ffn = grow_array(worker->ffn, all, sizeof *worker->ffn);
     while (activations_next_layer(activations, &worker->batch, &record, &layer)) {
         if (!worker->batch.has_rows || !record_has(&record, "resid") || !record_has(&record, "ffn"))
-            stream_fail(record.reader, "the record lacks resid or ffn: forward-dump --emit resid,ffn gives them");
+            stream_fail(record.reader,
+                        "the record lacks resid or ffn: forward-dump --emit resid,ffn gives them");
         activations_copy(activations, &worker->batch, &record, "resid", worker->resid + layer * count);
         activations_copy(activations, &worker->batch, &record, "ffn", worker->ffn + layer * count);
         activations_check_finite(&record, "resid", worker->resid + layer * count, count);

@@ -26,10 +26,13 @@ struct sentence_keys sentence_keys_read(const struct record *record, size_t sent
     fields_read(record, sentence_keys_fields, 0, &keys);
     for (size_t s = 0; s < sentences; s++) {
         if (keys.layer[s] >= layers || keys.cell[s] >= d_ff)
-            stream_fail(record->reader, "sentence %zu of the batch has layer %u cell %u; the model has %zu layers of %zu cells",
-                        s, keys.layer[s], keys.cell[s], layers, d_ff);
+            stream_fail(
+                record->reader,
+                "sentence %zu of the batch has layer %u cell %u; the model has %zu layers of %zu cells", s,
+                keys.layer[s], keys.cell[s], layers, d_ff);
         if (!isfinite(keys.coefficient[s]) || keys.coefficient[s] == 0)
-            stream_fail(record->reader, "sentence %zu of the batch has a coefficient that is 0 or not finite", s);
+            stream_fail(record->reader, "sentence %zu of the batch has a coefficient that is 0 or not finite",
+                        s);
         if (keys.change[s] >= changes)
             stream_fail(record->reader, "sentence %zu of the batch has change %u; the header names %zu", s,
                         keys.change[s], changes);

@@ -44,7 +44,7 @@ DEFINE_HEAP(last, struct sampled_sentence, goes_first);
 void sentence_sample_offer(struct sentence_sample *sample, uint64_t sentence, const uint32_t *token,
                            size_t length, bool truncated)
 {
-    struct sampled_sentence offered = {random_number(sample->seed, sentence, DRAW_SENTENCE), sentence, length,
+    struct sampled_sentence offered = {hash_random(sample->seed, sentence, DRAW_SENTENCE), sentence, length,
                                        truncated, NULL};
     bool full = sample->held == sample->size;
     if (full && goes_first(&offered, &sample->heap[0]))

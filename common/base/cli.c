@@ -144,7 +144,9 @@ static void declare_files(const struct tool *tool, const char *const *operands, 
     if (!count)
         inputs[input_count++] = NULL;
     for (const struct option_spec *option = tool->options; option->name; option++) {
-        const char *path = option->kind >= OPTION_IN && option->kind <= OPTION_OUT_TOO ? *(const char **)option->value : NULL;
+        const char *path = option->kind >= OPTION_IN && option->kind <= OPTION_OUT_TOO
+                               ? *(const char **)option->value
+                               : NULL;
         if (option->kind == OPTION_IN && path)
             inputs[input_count++] = path;
         if (option->kind == OPTION_OUT || (option->kind == OPTION_OUT_TOO && path))

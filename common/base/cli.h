@@ -64,7 +64,7 @@ struct tool {
     {'m', "model", "DIR", "the model: a directory with config.json, or a GGUF file", \
      OPTION_IN, pointer, 0, 0, NULL}
 #define OPTION_THREADS(pointer) \
-    {0, "threads", "N", "threads (default: the processors at hand); results do not depend on it", \
+    {0, "threads", "N", "threads (default: the processors there are); results do not depend on it", \
      OPTION_NUMBER, pointer, 1, CLI_MAX_THREADS, NULL}
 #define OPTION_LAYERS(pointer, verb) \
     {0, "layers", "LIST", verb " only these layers, counted from 0: 0-3,7 (default: all)", \

@@ -39,7 +39,7 @@ uint64_t hash_bytes(const void *bytes, size_t size)
     return XXH3_64bits(bytes, size);
 }
 
-uint64_t random_number(uint64_t seed, uint64_t a, uint64_t b)
+uint64_t hash_random(uint64_t seed, uint64_t a, uint64_t b)
 {
     const uint64_t arguments[2] = {a, b}; /* little endian, as the stream is */
     return XXH3_64bits_withSeed(arguments, sizeof arguments, seed);

@@ -19,6 +19,6 @@ void hash_finish(struct hash *hash, char text[HASH_CHARACTERS + 1]);
 uint64_t hash_bytes(const void *bytes, size_t size);
 
 /* A number that looks random, a function of seed, a and b only. */
-uint64_t random_number(uint64_t seed, uint64_t a, uint64_t b);
+uint64_t hash_random(uint64_t seed, uint64_t a, uint64_t b);
 
 #endif

@@ -25,7 +25,10 @@ struct mapping mapping_open(const char *path, size_t least, const char *format);
 struct mapping mapping_make(int descriptor, const char *path, size_t size);
 void mapping_close(struct mapping *mapping);
 
-/* Ends the program when a file that is mapped now was written to since. Called before an output is complete. */
+/*
+ * Ends the program when a file that is mapped now was written to since.
+ * Called before an output is complete.
+ */
 void mappings_check(void);
 
 #endif

@@ -43,7 +43,7 @@ static void say(const char *format, va_list arguments)
     fputs(line, stderr);
 }
 
-void warn(const char *format, ...)
+void message_warn(const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);

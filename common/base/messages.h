@@ -19,7 +19,7 @@ void set_program_name(const char *name);
 const char *program_name(void);
 
 /* "TOOL: message" on standard error. */
-void warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void message_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* The message, then exit 1. Unfinished output files are removed. */
 _Noreturn void die(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -67,8 +67,8 @@ static void end_well(void)
     if (together.finished == together.count)
         return;
     remove_unfinished();
-    warn("this program is wrong: %zu of its %zu outputs were not finished", together.count - together.finished,
-         together.count);
+    message_warn("this program is wrong: %zu of its %zu outputs were not finished",
+         together.count - together.finished, together.count);
     _exit(STATUS_FAILED);
 }
 
@@ -191,7 +191,8 @@ struct output *output_open(const char *path, enum output_form form)
             die("%s: %s", path, strerror(errno));
     }
     if (form != OUTPUT_TEXT && isatty(output->descriptor))
-        die_usage("binary output does not go to a terminal: use -o FILE, a pipe, or stream-cat to look at it");
+        die_usage(
+            "binary output does not go to a terminal: use -o FILE, a pipe, or stream-cat to look at it");
     output->file = gzdopen(output->descriptor, form == OUTPUT_GZIP ? "wb6" : "wbT");
     if (!output->file || gzbuffer(output->file, 1 << 18) != 0)
         die("%s: out of memory", output->name);
@@ -244,7 +245,8 @@ static _Noreturn void give_names_failed(struct output *const *outputs, size_t co
     const char *name = outputs[failed]->name, *why = strerror(reason);
     if (!*given)
         die("%s: cannot give the finished file its name: %s", name, why);
-    die("%s: cannot give the finished file its name: %s. These are new: %s; these are not: %s", name, why, given, missing);
+    die("%s: cannot give the finished file its name: %s. These are new: %s; these are not: %s", name, why,
+        given, missing);
 }
 
 /* Renames all; signals wait, so that none comes between two of them. */

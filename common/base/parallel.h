@@ -24,10 +24,10 @@ void turn_wait(struct turn *turn);
  */
 struct ordered_work {
     void *(*begin)(void *shared);                     /* a thread's worker */
-    bool (*take)(void *worker);                       /* the next piece, one thread at a time; false: the end */
+    bool (*take)(void *worker);                       /* the next piece, one thread at a time; false: none */
     void (*compute)(void *worker, struct turn *turn); /* in parallel; may write early, after turn_wait */
-    void (*write)(void *worker);                      /* the piece's results, in order; NULL: nothing is in order */
-    void (*end)(void *worker);                        /* adds up what it found, frees it; one thread at a time */
+    void (*write)(void *worker);                      /* the piece's results, in order; NULL: no order */
+    void (*end)(void *worker);                        /* adds up what it found, frees it; one at a time */
 };
 
 /* Runs it in this many threads, the caller's among them; returns when all is written. */

@@ -59,7 +59,8 @@ static bool is_one(const struct stat *a, const struct stat *b)
 /* Of two files that are not there: whether they would have one name in one folder. */
 static bool would_be_one(const char *a, const char *b)
 {
-    char *left = follow_links(a), *right = follow_links(b), *left_folder = folder_of(left), *right_folder = folder_of(right);
+    char *left = follow_links(a), *right = follow_links(b), *left_folder = folder_of(left),
+         *right_folder = folder_of(right);
     struct stat here, there;
     bool is_same = stat(left_folder, &here) == 0 && stat(right_folder, &there) == 0 && is_one(&here, &there)
                 && !strcmp(last_name(left), last_name(right));

@@ -24,7 +24,22 @@ enum {
 };
 
 /* Types of metadata, by their numbers in the file. */
-enum type { UINT8, INT8, UINT16, INT16, UINT32, INT32, FLOAT32, BOOL, TEXT, ARRAY, UINT64, INT64, FLOAT64, TYPES };
+enum type {
+    UINT8,
+    INT8,
+    UINT16,
+    INT16,
+    UINT32,
+    INT32,
+    FLOAT32,
+    BOOL,
+    TEXT,
+    ARRAY,
+    UINT64,
+    INT64,
+    FLOAT64,
+    TYPES
+};
 
 /* bytes: of a value; of texts and arrays the fewest, those of an empty one. */
 static const struct {
@@ -331,7 +346,8 @@ static void read_header(struct gguf *file)
     if (alignment & (alignment - 1))
         die("%s: metadata 'general.alignment' is %zu, not a power of 2", file->path, alignment);
     size_t padding = (alignment - cursor.place % alignment) % alignment;
-    take(&cursor, padding < left(&cursor) ? padding : left(&cursor), "padding"); /* without data, it may lack */
+    take(&cursor, padding < left(&cursor) ? padding : left(&cursor),
+         "padding"); /* without data, it may lack */
     file->data = file->mapping.bytes + cursor.place;
     file->data_size = left(&cursor);
     check_places(file, alignment);
@@ -398,7 +414,8 @@ bool gguf_is_neutral(const struct gguf *file, const char *key)
 {
     static const unsigned char zeros[8] = {0};
     const struct entry *entry = find_entry(file, key);
-    return !entry || (entry->array ? entry->count == 0 : !memcmp(entry->data, zeros, types[entry->type].bytes));
+    return !entry
+           || (entry->array ? entry->count == 0 : !memcmp(entry->data, zeros, types[entry->type].bytes));
 }
 
 static _Noreturn void wrong_type(const struct gguf *file, const struct entry *entry, const char *wanted)
@@ -408,7 +425,8 @@ static _Noreturn void wrong_type(const struct gguf *file, const struct entry *en
 }
 
 /* The entry of key, which must be there and be an array or not; wanted is for the message. */
-static const struct entry *need_entry(const struct gguf *file, const char *key, bool array, const char *wanted)
+static const struct entry *need_entry(const struct gguf *file, const char *key, bool array,
+                                      const char *wanted)
 {
     const struct entry *entry = find_entry(file, key);
     if (!entry)
@@ -576,7 +594,8 @@ const char *gguf_format(const struct gguf *file, const char *name, size_t length
 }
 
 /* The tensor called name, which must have that shape. */
-static const struct tensor *need_tensor(const struct gguf *file, const char *name, size_t rows, size_t columns)
+static const struct tensor *need_tensor(const struct gguf *file, const char *name, size_t rows,
+                                        size_t columns)
 {
     const struct tensor *tensor = find_tensor(file, name);
     if (!tensor)
@@ -584,8 +603,9 @@ static const struct tensor *need_tensor(const struct gguf *file, const char *nam
     const size_t *length = tensor->length;
     if (length[0] != (columns ? columns : rows) || length[1] != (columns ? rows : 1) || length[2] != 1
         || length[3] != 1)
-        die("%s: tensor '%s' has shape [%zu, %zu, %zu, %zu], the metadata ask for [%zu, %zu, 1, 1]", file->path,
-            name, length[0], length[1], length[2], length[3], columns ? columns : rows, columns ? rows : 1);
+        die("%s: tensor '%s' has shape [%zu, %zu, %zu, %zu], the metadata ask for [%zu, %zu, 1, 1]",
+            file->path, name, length[0], length[1], length[2], length[3], columns ? columns : rows,
+            columns ? rows : 1);
     return tensor;
 }
 

@@ -43,7 +43,7 @@ const char *gguf_key(const struct gguf *file, size_t index);
 
 bool gguf_has_key(const struct gguf *file, const char *key);
 bool gguf_is_array(const struct gguf *file, const char *key); /* false without the key, too */
-bool gguf_is_neutral(const struct gguf *file, const char *key); /* missing, 0, false or empty: asks for nothing */
+bool gguf_is_neutral(const struct gguf *file, const char *key); /* missing, 0, false, empty: asks nothing */
 
 /*
  * The value of key. A key that is not there, or is of another type, or a number

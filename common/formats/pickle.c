@@ -26,7 +26,7 @@ struct reader {
     const unsigned char *bytes;
     size_t size, next;  /* next: of the bytes, the first that is not read */
     size_t at;          /* of bytes in what name names */
-    size_t opcode;      /* where the opcode at hand is */
+    size_t opcode;      /* where the current opcode is */
     const struct pickle_global *globals;
     struct pickle *pickle;
     struct pickle_value **stack;
@@ -50,7 +50,7 @@ struct opcode {
 
 static const struct opcode opcodes[256];
 
-/* The byte at which the opcode at hand is, and what it is called, for messages. */
+/* The byte at which the current opcode is, and what it is called, for messages. */
 static size_t place(const struct reader *reader)
 {
     return reader->at + reader->opcode;
@@ -67,7 +67,8 @@ static struct pickle_value *new_value(struct reader *reader, enum pickle_kind ki
 {
     struct pickle *pickle = reader->pickle;
     if (pickle->count == MAX_VALUES)
-        die("%s: byte %zu: more than %d values, which no checkpoint has", reader->name, place(reader), MAX_VALUES);
+        die("%s: byte %zu: more than %d values, which no checkpoint has", reader->name, place(reader),
+            MAX_VALUES);
     size_t block = pickle->count / BLOCK_VALUES;
     if (pickle->count % BLOCK_VALUES == 0) {
         pickle->blocks = grow_array(pickle->blocks, block + 1, sizeof *pickle->blocks);
@@ -141,12 +142,13 @@ static void take_items(struct reader *reader, struct pickle_value *value, size_t
 
 /* ---- bytes ---- */
 
-/* The next count bytes, which the opcode at hand has with it. */
+/* The next count bytes, which the current opcode has with it. */
 static const unsigned char *take_bytes(struct reader *reader, uint64_t count)
 {
     if (count > reader->size - reader->next)
-        die("%s: byte %zu: opcode %s claims %llu bytes, %zu are left: the file was cut, or is damaged", reader->name,
-            place(reader), opcode_name(reader), (unsigned long long)count, reader->size - reader->next);
+        die("%s: byte %zu: opcode %s claims %llu bytes, %zu are left: the file was cut, or is damaged",
+            reader->name, place(reader), opcode_name(reader), (unsigned long long)count,
+            reader->size - reader->next);
     const unsigned char *bytes = reader->bytes + reader->next;
     reader->next += (size_t)count;
     return bytes;
@@ -172,8 +174,8 @@ static struct pickle_text take_line(struct reader *reader)
     const unsigned char *start = reader->bytes + reader->next;
     const unsigned char *end = memchr(start, '\n', reader->size - reader->next);
     if (!end)
-        die("%s: byte %zu: opcode %s without the end of its line: the file was cut, or is damaged", reader->name,
-            place(reader), opcode_name(reader));
+        die("%s: byte %zu: opcode %s without the end of its line: the file was cut, or is damaged",
+            reader->name, place(reader), opcode_name(reader));
     struct pickle_text text = take_text(reader, (uint64_t)(end - start));
     reader->next++;
     return text;
@@ -200,7 +202,8 @@ static void run_stop(struct reader *reader, uint64_t number)
     (void)number;
     reader->pickle->root = pop(reader);
     if (reader->held || reader->mark_count)
-        die("%s: byte %zu: values are left over behind the pickle's end: it is damaged", reader->name, place(reader));
+        die("%s: byte %zu: values are left over behind the pickle's end: it is damaged", reader->name,
+            place(reader));
     reader->done = true;
 }
 
@@ -349,8 +352,10 @@ static void push_global(struct reader *reader, struct pickle_text module, struct
     while (global->module && !(same_text(module, global->module) && same_text(name, global->name)))
         global++;
     if (!global->module)
-        die("%s: byte %zu: opcode %s asks for '%.*s.%.*s', which no checkpoint needs: nothing of it is executed",
-            reader->name, place(reader), opcode_name(reader), shown(module), module.bytes, shown(name), name.bytes);
+        die("%s: byte %zu: opcode %s asks for '%.*s.%.*s', which no checkpoint needs: nothing of it is "
+            "executed",
+            reader->name, place(reader), opcode_name(reader), shown(module), module.bytes, shown(name),
+            name.bytes);
     push_new(reader, PICKLE_GLOBAL)->global = global;
 }
 
@@ -367,8 +372,8 @@ static void run_stack_global(struct reader *reader, uint64_t number)
     need(reader, 2);
     const struct pickle_value *name = pop(reader), *module = pop(reader);
     if (name->kind != PICKLE_TEXT || module->kind != PICKLE_TEXT)
-        die("%s: byte %zu: opcode %s names a global by %s and %s", reader->name, place(reader), opcode_name(reader),
-            pickle_describe(module), pickle_describe(name));
+        die("%s: byte %zu: opcode %s names a global by %s and %s", reader->name, place(reader),
+            opcode_name(reader), pickle_describe(module), pickle_describe(name));
     push_global(reader, module->text, name->text);
 }
 
@@ -383,8 +388,8 @@ static void run_call(struct reader *reader, uint64_t number)
             pickle_describe(called), pickle_describe(arguments));
     if (called->global->role == PICKLE_MAPPING) {
         if (arguments->count)
-            die("%s: byte %zu: opcode %s gives arguments to '%s'", reader->name, place(reader), opcode_name(reader),
-                called->global->name);
+            die("%s: byte %zu: opcode %s gives arguments to '%s'", reader->name, place(reader),
+                opcode_name(reader), called->global->name);
         push_new(reader, PICKLE_DICT);
         return;
     }
@@ -439,8 +444,8 @@ static void run_memoize(struct reader *reader, uint64_t number)
 static void run_get(struct reader *reader, uint64_t index)
 {
     if (index >= reader->memo_count || !reader->memo[index])
-        die("%s: byte %zu: opcode %s: nothing was put into place %llu of the memo", reader->name, place(reader),
-            opcode_name(reader), (unsigned long long)index);
+        die("%s: byte %zu: opcode %s: nothing was put into place %llu of the memo", reader->name,
+            place(reader), opcode_name(reader), (unsigned long long)index);
     push(reader, reader->memo[index]);
 }
 
@@ -607,10 +612,12 @@ bool pickle_is_text(const struct pickle_value *value, const char *text)
 const char *pickle_describe(const struct pickle_value *value)
 {
     static const char *const kinds[] = {
-        [PICKLE_NONE] = "None", [PICKLE_BOOL] = "a truth value", [PICKLE_INTEGER] = "an integer",
-        [PICKLE_HUGE] = "a huge integer", [PICKLE_REAL] = "a real number", [PICKLE_TEXT] = "a text",
-        [PICKLE_BYTES] = "bytes", [PICKLE_LIST] = "a list", [PICKLE_TUPLE] = "a tuple", [PICKLE_SET] = "a set",
-        [PICKLE_DICT] = "a dictionary", [PICKLE_PERSISTENT] = "a persistent id",
+        [PICKLE_NONE] = "None",          [PICKLE_BOOL] = "a truth value",
+        [PICKLE_INTEGER] = "an integer", [PICKLE_HUGE] = "a huge integer",
+        [PICKLE_REAL] = "a real number", [PICKLE_TEXT] = "a text",
+        [PICKLE_BYTES] = "bytes",        [PICKLE_LIST] = "a list",
+        [PICKLE_TUPLE] = "a tuple",      [PICKLE_SET] = "a set",
+        [PICKLE_DICT] = "a dictionary",  [PICKLE_PERSISTENT] = "a persistent id",
     };
     return value->kind == PICKLE_OBJECT ? value->type->name
          : value->kind == PICKLE_GLOBAL ? value->global->name : kinds[value->kind];

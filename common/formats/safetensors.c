@@ -33,10 +33,10 @@ static size_t type_size(const char *type)
         const char *name;
         size_t bytes;
     } types[] = {
-        {"F32", 4}, {"F16", 2}, {"BF16", 2}, /* those of numbers that can be read */
-        {"F64", 8}, {"C64", 8}, {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"F8_E8M0", 1}, {"F8_E4M3FNUZ", 1},
-        {"F8_E5M2FNUZ", 1}, {"I64", 8}, {"U64", 8}, {"I32", 4}, {"U32", 4}, {"I16", 2}, {"U16", 2}, {"I8", 1}, {"U8", 1},
-        {"BOOL", 1},
+        {"F32", 4},         {"F16", 2}, {"BF16", 2}, /* those of numbers that can be read */
+        {"F64", 8},         {"C64", 8}, {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"F8_E8M0", 1}, {"F8_E4M3FNUZ", 1},
+        {"F8_E5M2FNUZ", 1}, {"I64", 8}, {"U64", 8},     {"I32", 4},     {"U32", 4},     {"I16", 2},
+        {"U16", 2},         {"I8", 1},  {"U8", 1},      {"BOOL", 1},
     };
     for (size_t i = 0; type && i < sizeof types / sizeof *types; i++)
         if (!strcmp(types[i].name, type))
@@ -138,7 +138,8 @@ json_t *safetensors_header(const struct safetensors *file)
 }
 
 /* The tensor's header entry; the shape must be as asked for, the type one of numbers that can be read. */
-static const json_t *find_tensor(const struct safetensors *file, const char *name, size_t rows, size_t columns)
+static const json_t *find_tensor(const struct safetensors *file, const char *name, size_t rows,
+                                 size_t columns)
 {
     if (!safetensors_has(file, name))
         die("%s: there is no tensor '%s', which config.json asks for", file->path, name);

@@ -66,9 +66,10 @@ struct storage_type {
 };
 
 static const struct storage_type storage_types[] = {
-    {"DoubleStorage", "F64", 8}, {"FloatStorage", "F32", 4}, {"HalfStorage", "F16", 2}, {"BFloat16Storage", "BF16", 2},
-    {"LongStorage", "I64", 8},   {"IntStorage", "I32", 4},   {"ShortStorage", "I16", 2}, {"CharStorage", "I8", 1},
-    {"ByteStorage", "U8", 1},    {"BoolStorage", "BOOL", 1},
+    {"DoubleStorage", "F64", 8},    {"FloatStorage", "F32", 4}, {"HalfStorage", "F16", 2},
+    {"BFloat16Storage", "BF16", 2}, {"LongStorage", "I64", 8},  {"IntStorage", "I32", 4},
+    {"ShortStorage", "I16", 2},     {"CharStorage", "I8", 1},   {"ByteStorage", "U8", 1},
+    {"BoolStorage", "BOOL", 1},
 };
 
 struct torch_storage {
@@ -98,10 +99,11 @@ struct torch_file {
 /* ("storage", type, key, location, elements), the old form with a None behind them. */
 static bool is_storage_id(const struct pickle_value *id)
 {
-    return id->kind == PICKLE_TUPLE && (id->count == 5 || id->count == 6) && pickle_is_text(id->items[0], "storage")
-        && id->items[1]->kind == PICKLE_GLOBAL && id->items[1]->global->role == STORAGE
-        && id->items[2]->kind == PICKLE_TEXT && id->items[4]->kind == PICKLE_INTEGER && id->items[4]->integer >= 0
-        && (id->count == 5 || id->items[5]->kind == PICKLE_NONE);
+    return id->kind == PICKLE_TUPLE && (id->count == 5 || id->count == 6)
+           && pickle_is_text(id->items[0], "storage") && id->items[1]->kind == PICKLE_GLOBAL
+           && id->items[1]->global->role == STORAGE && id->items[2]->kind == PICKLE_TEXT
+           && id->items[4]->kind == PICKLE_INTEGER && id->items[4]->integer >= 0
+           && (id->count == 5 || id->items[5]->kind == PICKLE_NONE);
 }
 
 static const struct storage_type *find_type(const char *torch)
@@ -133,8 +135,9 @@ static void add_storage(struct torch_file *file, const struct pickle_value *id)
     const struct storage_type *type = find_type(id->items[1]->global->name);
     uint64_t count = (uint64_t)id->items[4]->integer;
     if (count > file->size / type->bytes)
-        die("%s: storage '%.*s' claims %llu elements of %zu bytes, the whole file has %zu bytes: it was cut, or is"
-            " damaged", file->path, shown(key), key.bytes, (unsigned long long)count, type->bytes, file->size);
+        die("%s: storage '%.*s' claims %llu elements of %zu bytes, the whole file has %zu bytes: it was cut, "
+            "or is damaged",
+            file->path, shown(key), key.bytes, (unsigned long long)count, type->bytes, file->size);
     struct torch_storage *storage = find_storage(file, key);
     if (!storage) {
         storage = new_array(1, sizeof *storage);
@@ -164,7 +167,8 @@ enum { OLD_FORM_VERSION = 1001 };
 static struct pickle *next_pickle(const struct torch_file *file, size_t *at)
 {
     size_t end;
-    struct pickle *pickle = pickle_read(file->path, file->mapping.bytes + *at, file->size - *at, *at, globals, &end);
+    struct pickle *pickle =
+        pickle_read(file->path, file->mapping.bytes + *at, file->size - *at, *at, globals, &end);
     *at += end;
     return pickle;
 }
@@ -175,7 +179,8 @@ static void check_magic(const struct torch_file *file, size_t *at)
     const struct pickle_value *magic = pickle_root(pickle);
     if (magic->kind != PICKLE_HUGE || magic->text.length != sizeof magic_number
         || memcmp(magic->text.bytes, magic_number, sizeof magic_number))
-        die("%s: not a file that torch.save wrote: it begins with another pickle than the magic number", file->path);
+        die("%s: not a file that torch.save wrote: it begins with another pickle than the magic number",
+            file->path);
     pickle_free(pickle);
     pickle = next_pickle(file, at);
     const struct pickle_value *version = pickle_root(pickle);
@@ -204,7 +209,8 @@ static void place_storage(const struct torch_file *file, const struct pickle_val
     *at += LENGTH_BYTES;
     if (count != storage->count)
         die("%s: byte %zu: storage '%.*s' has %llu elements, its tensors' storage %zu", file->path,
-            *at - LENGTH_BYTES, shown(storage->key), storage->key.bytes, (unsigned long long)count, storage->count);
+            *at - LENGTH_BYTES, shown(storage->key), storage->key.bytes, (unsigned long long)count,
+            storage->count);
     if (storage->count * storage->type->bytes > file->size - *at)
         die("%s: the file ends within storage '%.*s': it was cut", file->path, shown(storage->key),
             storage->key.bytes);
@@ -257,7 +263,8 @@ static unsigned char *read_entry(const struct torch_file *file, zip_uint64_t ind
     unsigned char behind;
     for (*size = 0; *size < status.size; *size += (size_t)got)
         if ((got = zip_fread(entry, bytes + *size, status.size - *size)) <= 0)
-            die("%s: '%s': %s: the file was cut, or is damaged", file->path, status.name, zip_file_strerror(entry));
+            die("%s: '%s': %s: the file was cut, or is damaged", file->path, status.name,
+                zip_file_strerror(entry));
     if (zip_fread(entry, &behind, 1) != 0) /* the end, where the checksum is compared */
         die("%s: '%s': %s: the file is damaged", file->path, status.name, zip_file_strerror(entry));
     zip_fclose(entry);
@@ -268,7 +275,8 @@ static unsigned char *read_entry(const struct torch_file *file, zip_uint64_t ind
 static zip_int64_t find_entry(const struct torch_file *file, const char *name, size_t length)
 {
     char *path = format_string("%s%.*s", file->prefix, (int)length, name);
-    zip_int64_t index = strlen(path) == strlen(file->prefix) + length ? zip_name_locate(file->zip, path, 0) : -1;
+    zip_int64_t index =
+        strlen(path) == strlen(file->prefix) + length ? zip_name_locate(file->zip, path, 0) : -1;
     free(path);
     return index;
 }
@@ -281,7 +289,8 @@ static void find_prefix(struct torch_file *file)
     for (zip_int64_t i = 0; i < entries; i++) {
         const char *name = zip_get_name(file->zip, (zip_uint64_t)i, 0);
         size_t length = name ? strlen(name) : 0, end = sizeof wanted - 1;
-        if (length < end || strcmp(name + length - end, wanted) || (length > end && name[length - end - 1] != '/'))
+        if (length < end || strcmp(name + length - end, wanted)
+            || (length > end && name[length - end - 1] != '/'))
             continue;
         if (file->prefix)
             die("%s: more than one 'data.pkl' in it", file->path);
@@ -330,15 +339,17 @@ static void open_zip(struct torch_file *file)
 static void load_storage(struct torch_file *file, struct torch_storage *storage)
 {
     enum { MAX_KEY = 1000 };
-    char *name = format_string("data/%.*s", storage->key.length < MAX_KEY ? (int)storage->key.length : MAX_KEY,
-                               storage->key.bytes);
+    char *name =
+        format_string("data/%.*s", storage->key.length < MAX_KEY ? (int)storage->key.length : MAX_KEY,
+                      storage->key.bytes);
     zip_int64_t index = find_entry(file, name, strlen(name));
     free(name);
     if (index < 0)
         die("%s: there is no storage '%.*s', which a tensor names", file->path, shown(storage->key),
             storage->key.bytes);
     size_t size, needed = storage->count * storage->type->bytes;
-    storage->bytes = storage->loaded = read_entry(file, (zip_uint64_t)index, file->size - file->loaded_bytes, &size);
+    storage->bytes = storage->loaded =
+        read_entry(file, (zip_uint64_t)index, file->size - file->loaded_bytes, &size);
     file->loaded_bytes += size;
     if (size != needed)
         die("%s: storage '%.*s' has %zu bytes, its tensors need %zu", file->path, shown(storage->key),
@@ -483,7 +494,8 @@ static void gather(const struct torch_tensor *tensor, const unsigned char *sourc
 {
     size_t index[TORCH_MAX_DIMENSIONS] = {0}, at = 0;
     for (size_t done = 0; done < tensor->count; done++) {
-        memcpy(target + done * tensor->element_bytes, source + at * tensor->element_bytes, tensor->element_bytes);
+        memcpy(target + done * tensor->element_bytes, source + at * tensor->element_bytes,
+               tensor->element_bytes);
         for (size_t i = tensor->dimensions; i-- > 0;) {
             at += tensor->stride[i];
             if (++index[i] < tensor->shape[i])

@@ -18,7 +18,10 @@ struct checksums {
 
 /* ---- the list ---- */
 
-/* Whether a line is a sum, two spaces, or a space and an asterisk, and a name, as md5sum and its like have it. */
+/*
+ * Whether a line is a sum, two spaces, or a space and an asterisk, and a name,
+ * as md5sum and its like have it.
+ */
 static bool is_valid(const char *line)
 {
     return strspn(line, "0123456789abcdef") == HASH_CHARACTERS && line[HASH_CHARACTERS] == ' '
@@ -90,8 +93,8 @@ void checksums_check(const struct checksums *checksums, const char *name, const 
             " >> %s", checksums->directory, name, CHECKSUMS_NAME, name, CHECKSUMS_NAME);
     if (strcmp(listed, sum))
         die("%s/%s: not as it was written: its sum differs from that in %s; take an unchanged copy, or, if"
-            " the change is meant, list the new sum (xxhsum -H2) or delete the list", checksums->directory, name,
-            CHECKSUMS_NAME);
+            " the change is meant, list the new sum (xxhsum -H2) or delete the list",
+            checksums->directory, name, CHECKSUMS_NAME);
 }
 
 static void hash_path(const char *path, char sum[HASH_CHARACTERS + 1])

@@ -19,7 +19,8 @@ struct checksums *checksums_open(const char *directory);
  * Ends the program when the file called name, of that sum, is not on the list or
  * has another sum there. checksums may be NULL: nothing is checked.
  */
-void checksums_check(const struct checksums *checksums, const char *name, const char sum[HASH_CHARACTERS + 1]);
+void checksums_check(const struct checksums *checksums, const char *name,
+                     const char sum[HASH_CHARACTERS + 1]);
 
 void checksums_close(struct checksums *checksums);
 

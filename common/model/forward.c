@@ -97,7 +97,8 @@ static void reserve(struct forward *forward)
     forward->normed = new_floats(matrix_count(rows, config->d_model));
     forward->query = new_floats(matrix_count(rows, matrix_count(config->heads, config->head_width)));
     forward->key = new_floats(matrix_count(rows, matrix_count(config->key_value_heads, config->head_width)));
-    forward->value = new_floats(matrix_count(rows, matrix_count(config->key_value_heads, config->head_width)));
+    forward->value =
+        new_floats(matrix_count(rows, matrix_count(config->key_value_heads, config->head_width)));
     forward->attended = new_floats(matrix_count(rows, matrix_count(config->heads, config->head_width)));
     forward->gate = config->gated ? new_floats(matrix_count(rows, config->d_ff)) : NULL;
 }
@@ -243,9 +244,10 @@ static void rotate_all(const struct forward *forward)
     for (size_t s = 0; s < batch->sentences; s++)
         for (size_t j = 0; j < batch->length[s]; j++, row++) {
             const float *cosines = forward->cosines + j * half, *sines = forward->sines + j * half;
-            rotate_heads(forward->query + row * config->heads * width, config->heads, width, half, cosines, sines);
-            rotate_heads(forward->key + row * config->key_value_heads * width, config->key_value_heads, width, half,
-                         cosines, sines);
+            rotate_heads(forward->query + row * config->heads * width, config->heads, width, half, cosines,
+                         sines);
+            rotate_heads(forward->key + row * config->key_value_heads * width, config->key_value_heads, width,
+                         half, cosines, sines);
         }
 }
 
@@ -260,8 +262,8 @@ static void attend_all(const struct forward *forward)
     for (size_t s = 0; s < batch->sentences; row += batch->length[s], s++)
         for (size_t head = 0; head < config->heads; head++) {
             size_t query = row * query_step + head * width, key = row * key_step + head / group * width;
-            attend_sentence(forward->query + query, query_step, forward->key + key, forward->value + key, key_step,
-                            batch->length[s], width, forward->keys_transposed, forward->scores,
+            attend_sentence(forward->query + query, query_step, forward->key + key, forward->value + key,
+                            key_step, batch->length[s], width, forward->keys_transposed, forward->scores,
                             forward->attended + query);
         }
 }
@@ -293,7 +295,8 @@ static void check_finite(const struct forward *forward, size_t index, const floa
 {
     size_t count = forward->positions * width;
     if (floats_first_not_finite(x, count) < count)
-        die("layer %zu, sentences from %llu on: activations are not finite; the weights overflow 32-bit floats",
+        die("layer %zu, sentences from %llu on: activations are not finite; the weights overflow 32-bit "
+            "floats",
             index, (unsigned long long)forward->batch->id);
 }
 
@@ -308,11 +311,13 @@ void forward_attention(struct forward *forward, size_t index)
                forward->normed);
     attend(forward, layer);
     if (config->parallel)
-        model_norm(config, forward->residual, layer->ffn_norm_gain, layer->ffn_norm_bias, rows, forward->normed);
+        model_norm(config, forward->residual, layer->ffn_norm_gain, layer->ffn_norm_bias, rows,
+                   forward->normed);
     batch_multiply(forward, &layer->attention_output, forward->attended, 1, forward->residual);
     add_bias(forward->residual, layer->attention_output_bias, rows, d_model);
     if (!config->parallel)
-        model_norm(config, forward->residual, layer->ffn_norm_gain, layer->ffn_norm_bias, rows, forward->normed);
+        model_norm(config, forward->residual, layer->ffn_norm_gain, layer->ffn_norm_bias, rows,
+                   forward->normed);
 }
 
 void forward_coefficients(struct forward *forward, size_t index)

@@ -4,7 +4,10 @@
 
 #include "model/model.h"
 
-/* The config's norm, with this gain and bias (d_model; bias may be NULL), of rows vectors (x d_model). out may be x. */
+/*
+ * The config's norm, with this gain and bias (d_model; bias may be NULL), of rows
+ * vectors (x d_model). out may be x.
+ */
 void model_norm(const struct model_config *config, const float *x, const float *gain, const float *bias,
                 size_t rows, float *out);
 

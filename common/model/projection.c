@@ -116,8 +116,8 @@ static void check_sum(double sum)
  * of its words, in rows that are step floats apart, and of each row the tail clusters'
  * logits and the sum.
  */
-static void project_head(struct projection *projection, const float *vectors, size_t rows, float *log_probabilities,
-                         size_t step)
+static void project_head(struct projection *projection, const float *vectors, size_t rows,
+                         float *log_probabilities, size_t step)
 {
     const struct model *model = projection->model;
     const size_t tails = model->config.clusters - 1;
@@ -241,7 +241,10 @@ static bool is_in(const struct model_cluster *cluster, uint32_t token)
     return token != NO_TOKEN && token >= cluster->first && token - cluster->first < cluster->size;
 }
 
-/* How many of a cluster's words come before the question's token: more probable ones, and equal ones below it. */
+/*
+ * How many of a cluster's words come before the question's token: more
+ * probable ones, and equal ones below it.
+ */
 static uint32_t words_before(const struct model_cluster *cluster, const float *log_probabilities,
                              const struct projection_question *question)
 {
@@ -268,7 +271,8 @@ static void answer_from(const struct model_cluster *cluster, const float *log_pr
 }
 
 /* Whether words of a cluster that all have at most this log-probability can change the answer. */
-static bool can_matter(const struct model_cluster *cluster, float bound, const struct projection_question *question)
+static bool can_matter(const struct model_cluster *cluster, float bound,
+                       const struct projection_question *question)
 {
     return bound > question->top_log_probability
         || (bound == question->top_log_probability && cluster->first < question->top)
@@ -311,7 +315,10 @@ static void ask_cluster(struct projection *projection, size_t index, const float
     }
 }
 
-/* First the clusters that the tokens are in, since a rank cannot be counted before the token's probability is known. */
+/*
+ * First the clusters that the tokens are in, since a rank cannot be counted
+ * before the token's probability is known.
+ */
 static void ask_clusters(struct projection *projection, const float *vectors, size_t count, bool own,
                          struct projection_question *questions)
 {
@@ -358,7 +365,8 @@ void projection_ask(struct projection *projection, const float *vectors, size_t 
     if (!projection->head) {
         size_t largest_cluster = 0;
         for (size_t i = 1; i < model->config.clusters; i++)
-            largest_cluster = model->cluster[i].size > largest_cluster ? model->cluster[i].size : largest_cluster;
+            largest_cluster =
+                model->cluster[i].size > largest_cluster ? model->cluster[i].size : largest_cluster;
         projection->head = new_floats(matrix_count(GROUP_ROWS, model->cluster[0].size));
         projection->words = new_floats(matrix_count(PROJECTION_ROWS, largest_cluster));
         projection->gathered = new_floats(matrix_count(GROUP_ROWS, model->config.d_model));
@@ -410,7 +418,8 @@ void projection_norm(const struct model *model, enum projection_norm norm, float
         vectors[i] *= model->final_norm_gain[i % d_model];
 }
 
-void projection_value(const struct model *model, enum projection_norm norm, size_t layer, size_t cell, float *value)
+void projection_value(const struct model *model, enum projection_norm norm, size_t layer, size_t cell,
+                      float *value)
 {
     matrix_column(&model->layer[layer].values, cell, value);
     projection_norm(model, norm, value, 1);

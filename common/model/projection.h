@@ -54,11 +54,15 @@ extern const char *const projection_norm_words[]; /* "none", "gain", "full", NUL
 /* Ends the program with status 2 where the model has no final norm to take. */
 void projection_norm_check(const struct model *model, enum projection_norm norm);
 
-/* Of rows vectors (x d_model), in place: nothing, the norm's gain, or the norm with each one's own statistics. */
+/*
+ * Of rows vectors (x d_model), in place: nothing, the norm's gain, or the norm
+ * with each one's own statistics.
+ */
 void projection_norm(const struct model *model, enum projection_norm norm, float *vectors, size_t rows);
 
 /* v_i, a column of the layer's value matrix (d_model), as it is projected. */
-void projection_value(const struct model *model, enum projection_norm norm, size_t layer, size_t cell, float *value);
+void projection_value(const struct model *model, enum projection_norm norm, size_t layer, size_t cell,
+                      float *value);
 
 /*
  * Of one row of log-probabilities: the largest one's token. Equal ones: the

@@ -62,7 +62,8 @@ float setting_float(const struct settings *settings, const char *key)
 {
     double number = setting_real(settings, key);
     if (number >= MAX_FLOAT)
-        die("%s: '%s%s' must be a positive number below %.0f", settings->name, settings->part, key, MAX_FLOAT);
+        die("%s: '%s%s' must be a positive number below %.0f", settings->name, settings->part, key,
+            MAX_FLOAT);
     return (float)number;
 }
 

@@ -34,7 +34,10 @@ static const char *file_name(const struct weights *weights, size_t shard)
     return weights->paths[shard] + strlen(weights->directory) + 1;
 }
 
-/* The shard that the index names for the tensor. Where it names none, the first, which says that it lacks it. */
+/*
+ * The shard that the index names for the tensor. Where it names none, the
+ * first, which says that it lacks it.
+ */
 static size_t shard_of(const struct weights *weights, const char *name)
 {
     const char *file = json_string_value(json_object_get(weights->index, name));
@@ -85,8 +88,8 @@ static void refuse_other_forms(const char *directory)
     for (size_t i = 0; names[i]; i++)
         if (input_exists_in(directory, names[i]))
             die("%s: has its weights in %s, not in model.safetensors; load it with transformers and save it"
-                " again: AutoModelForCausalLM.from_pretrained(\"%s\").save_pretrained(\"NEW\")", directory, names[i],
-                directory);
+                " again: AutoModelForCausalLM.from_pretrained(\"%s\").save_pretrained(\"NEW\")",
+                directory, names[i], directory);
 }
 
 /* Ends the program when the index names a file for a tensor that is not in it. */

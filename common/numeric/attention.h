@@ -1,4 +1,7 @@
-/* What attention does between its matrix products: rotary positions, and causal attention within a sentence. */
+/*
+ * What attention does between its matrix products: rotary positions, and
+ * causal attention within a sentence.
+ */
 #ifndef FFKV_ATTENTION_H
 #define FFKV_ATTENTION_H
 
@@ -9,9 +12,12 @@
  * (half) these are: its dimensions k and k + half form a pair (Su et al. 2021, in the
  * arrangement of GPT-NeoX and Llama). Dimensions from 2 * half on stay.
  */
-void rotate_heads(float *x, size_t heads, size_t width, size_t half, const float *cosines, const float *sines);
+void rotate_heads(float *x, size_t heads, size_t width, size_t half, const float *cosines,
+                  const float *sines);
 
-/* Floats that the workspaces of attend_sentence need for this length: scores, and width times as many keys. */
+/*
+ * Floats that the workspaces of attend_sentence need for this length: scores, and width times as many keys.
+ */
 size_t attention_padded(size_t length);
 
 /*

@@ -38,7 +38,8 @@ int openblas_num_threads_env(void)
 static void give_up(int number)
 {
     (void)number;
-    die_in_handler("out of memory", "the BLAS library does not get its buffers, up to 128 MB for each thread: "
+    die_in_handler("out of memory",
+                   "the BLAS library does not get its buffers, up to 128 MB for each thread: "
                    "use fewer --threads, or raise the limit on memory (ulimit -v)");
 }
 
@@ -62,7 +63,8 @@ __attribute__((no_sanitize("address", "undefined"))) static void watch_loading(i
     set_program_name(name);
     watch(MILLISECONDS_TO_LOAD);
 }
-__attribute__((section(".preinit_array"), used)) static void (*const before_libraries)(int, char **) = watch_loading;
+__attribute__((section(".preinit_array"),
+               used)) static void (*const before_libraries)(int, char **) = watch_loading;
 
 /* Behind them. */
 __attribute__((constructor)) static void loaded(void)

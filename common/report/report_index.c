@@ -11,7 +11,7 @@ enum { POSTINGS_A_PIECE = 20000 };
 
 struct report_index {
     struct postings value, last, anywhere;
-    /* For the key at hand: triggers with each token, and the last trigger that had it. */
+    /* For the current key: triggers with each token, and the last trigger that had it. */
     uint32_t *with_token;   /* vocabulary */
     uint64_t *latest;       /* vocabulary; triggers count from 1, over all keys */
     uint32_t *distinct;     /* tokens with with_token above 0 */
@@ -126,14 +126,14 @@ static void write_index(struct report_index *index, const char *folder, struct t
             json_add(totals[i], json_make("I", (json_int_t)kinds[i]->token[t].total));
             held += kinds[i]->token[t].count;
         }
-        json_add(lists, json_make("[o, o, o]", postings_json(kinds[0], t, true), postings_json(kinds[1], t, false),
-                                  postings_json(kinds[2], t, false)));
+        json_add(lists, json_make("[o, o, o]", postings_json(kinds[0], t, true),
+                                  postings_json(kinds[1], t, false), postings_json(kinds[2], t, false)));
     }
     if (lists)
         write_postings(folder, json_array_size(pieces) - 1, lists);
     page_data_write(folder, "tokens",
-                    json_make("{s:o, s:o, s:o, s:o, s:o, s:o}", "token", token, "text", text, "value", totals[0],
-                              "last", totals[1], "anywhere", totals[2], "pieces", pieces));
+                    json_make("{s:o, s:o, s:o, s:o, s:o, s:o}", "token", token, "text", text, "value",
+                              totals[0], "last", totals[1], "anywhere", totals[2], "pieces", pieces));
 }
 
 void report_index_finish(struct report_index *index, const char *folder, struct token_texts *texts)

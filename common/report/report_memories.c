@@ -23,7 +23,7 @@ struct report_memories {
     struct token_texts texts;
     size_t top;
 
-    size_t layer, group; /* of the pieces at hand */
+    size_t layer, group; /* of the current pieces */
     json_t *memories;    /* of the group; NULL before the first */
     struct piece_tokens group_tokens, layer_tokens;
     json_t *summary;     /* of the layer: lists by name */
@@ -88,7 +88,8 @@ static void piece_tokens_free(struct piece_tokens *tokens)
 
 /* ---- pieces ---- */
 
-static const char *const summary_lists[] = {"cell", "triggers", "coefficient", "confidence", "agree", "top", "annotated"};
+static const char *const summary_lists[] = {"cell",  "triggers", "coefficient", "confidence",
+                                            "agree", "top",      "annotated"};
 
 static json_t *new_summary(void)
 {
@@ -108,8 +109,9 @@ static void finish_group(struct report_memories *memories)
     if (!memories->memories)
         return;
     char *name = format_string("memories-%zu-%zu", memories->layer + 1, memories->group);
-    page_data_write(memories->folder, name, json_make("{s:o, s:o}", "tokens", take_texts(&memories->group_tokens),
-                                                      "memories", memories->memories));
+    page_data_write(memories->folder, name,
+                    json_make("{s:o, s:o}", "tokens", take_texts(&memories->group_tokens), "memories",
+                              memories->memories));
     free(name);
     memories->memories = NULL;
 }
@@ -146,12 +148,13 @@ static void begin_pieces(struct report_memories *memories, const struct key_trig
 
 /* ---- a memory ---- */
 
-static json_t *distribution_json(struct report_memories *memories, const uint32_t *token, const float *probability,
-                                 size_t count)
+static json_t *distribution_json(struct report_memories *memories, const uint32_t *token,
+                                 const float *probability, size_t count)
 {
     json_t *list = json_make("[]");
     for (size_t i = 0; i < count; i++)
-        json_add(list, json_make("[o, o]", refer(memories, &memories->group_tokens, token[i]), real(probability[i])));
+        json_add(list, json_make("[o, o]", refer(memories, &memories->group_tokens, token[i]),
+                                 real(probability[i])));
     return list;
 }
 

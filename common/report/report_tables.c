@@ -36,7 +36,8 @@ json_t *table_json(const char *path, size_t most)
 {
     struct whole whole = {.rows = json_make("[]"), .most = most};
     csv_read(path, take_row, &whole);
-    return json_make("{s:o, s:o, s:I}", "columns", whole.columns, "rows", whole.rows, "count", (json_int_t)whole.count);
+    return json_make("{s:o, s:o, s:I}", "columns", whole.columns, "rows", whole.rows, "count",
+                     (json_int_t)whole.count);
 }
 
 /* ---- columns by their names ---- */
@@ -103,7 +104,7 @@ json_t *listed_results(const char *name, const char *bytes, size_t size)
 struct keyed_reading {
     struct keyed_rows *rows;
     const char *model;
-    int layer, cell, its_model; /* their columns in the file at hand */
+    int layer, cell, its_model; /* their columns in the current file */
 };
 
 static void take_columns(struct keyed_reading *reading, const struct csv_row *row)
@@ -140,10 +141,12 @@ static void take_keyed_row(const struct csv_row *row, void *data)
         return;
     }
     if (reading->its_model != NO_COLUMN && strcmp(row->field[reading->its_model], reading->model))
-        csv_fail(row, "about model '%s', but the triggers are those of %s", row->field[reading->its_model], reading->model);
+        csv_fail(row, "about model '%s', but the triggers are those of %s", row->field[reading->its_model],
+                 reading->model);
     rows->row = reserve_array(rows->row, &rows->capacity, rows->count + 1, sizeof *rows->row);
-    rows->row[rows->count] = (struct keyed_row){number_in(row, reading->layer, 1) - 1,
-                                                number_in(row, reading->cell, 0), rows->count, fields_json(row)};
+    rows->row[rows->count] =
+        (struct keyed_row){number_in(row, reading->layer, 1) - 1, number_in(row, reading->cell, 0),
+                           rows->count, fields_json(row)};
     rows->count++;
 }
 

@@ -115,7 +115,8 @@ void activations_copy(const struct activations_reader *reader, const struct acti
     fields_copy(record, layer_fields, name, &counts, elements);
 }
 
-void activations_check_finite(const struct record *record, const char *name, const float *elements, size_t count)
+void activations_check_finite(const struct record *record, const char *name, const float *elements,
+                              size_t count)
 {
     size_t bad = floats_first_not_finite(elements, count);
     if (bad < count)

@@ -72,6 +72,7 @@ void activations_copy(const struct activations_reader *reader, const struct acti
                       const struct record *record, const char *name, void *elements);
 
 /* Ends the program where one of the elements of the record's array called name is not finite. */
-void activations_check_finite(const struct record *record, const char *name, const float *elements, size_t count);
+void activations_check_finite(const struct record *record, const char *name, const float *elements,
+                              size_t count);
 
 #endif

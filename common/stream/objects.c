@@ -274,8 +274,9 @@ void objects_check_crc(const struct objects *objects, const msgpack_object *crc)
         objects_fail(objects, "the trailer does not end with a CRC-32");
     memcpy(&found, crc->via.bin.ptr, CRC_BYTES);
     if (found != right)
-        objects_fail(objects, "the checksum is not that of the stream: it was damaged on its way, or a stage of one's "
-                              "own changed it and did not compute the checksum anew");
+        objects_fail(objects,
+                     "the checksum is not that of the stream: it was damaged on its way, or a stage of one's "
+                     "own changed it and did not compute the checksum anew");
 }
 
 const msgpack_object *object_member(const msgpack_object *map, const char *name)

@@ -153,13 +153,14 @@ static void check_triggers(const struct record *record, const struct key_trigger
 {
     size_t prefix_tokens = 0;
     for (size_t i = 0; i < key->count; i++) {
-        if (!isfinite(key->coefficient[i]) || rank_score(rank, key->coefficient[i]) <= 0 || key->sentence[i] > INT64_MAX
-            || key->position[i] >= MAX_SENTENCE_TOKENS || key->next[i] >= shape->vocabulary)
+        if (!isfinite(key->coefficient[i]) || rank_score(rank, key->coefficient[i]) <= 0
+            || key->sentence[i] > INT64_MAX || key->position[i] >= MAX_SENTENCE_TOKENS
+            || key->next[i] >= shape->vocabulary)
             stream_fail(record->reader, "trigger %zu of layer %zu cell %zu is out of range", i, key->layer,
                         key->cell);
         if (i && !is_before(rank, key, i - 1, i))
-            stream_fail(record->reader, "triggers %zu and %zu of layer %zu cell %zu are not in order", i - 1, i,
-                        key->layer, key->cell);
+            stream_fail(record->reader, "triggers %zu and %zu of layer %zu cell %zu are not in order", i - 1,
+                        i, key->layer, key->cell);
         prefix_tokens += key->position[i];
     }
     if (prefix_tokens != key->prefix_tokens)

@@ -37,9 +37,9 @@ struct selection {
     json_t *header;             /* a copy, with the columns that are left */
     size_t *column, columns;    /* of a batch's arrays: those that are left */
     size_t all_columns;
-    bool *sentence;             /* of the batch at hand: those that are left */
+    bool *sentence;             /* of the current batch: those that are left */
     size_t sentences, kept;
-    char *bytes;                /* of the record at hand: what is left of its arrays */
+    char *bytes;                /* of the current record: what is left of its arrays */
     size_t capacity, filled;
 };
 

@@ -115,7 +115,7 @@ double histogram_quantile(const struct histogram *histogram, double q, double (*
     return low + (place - (double)below) * (high - low);
 }
 
-double whole_number(size_t bin)
+double histogram_whole_number(size_t bin)
 {
     return (double)bin;
 }

@@ -47,7 +47,7 @@ double histogram_sum(const struct histogram *histogram);
 double histogram_quantile(const struct histogram *histogram, double q, double (*value)(size_t bin));
 
 /* Values of bins: of whole numbers. */
-double whole_number(size_t bin);
+double histogram_whole_number(size_t bin);
 
 /* Bins for numbers from 0 to 1: a float's first bits, so that its bin is known to within 0.1 %. */
 enum { UNIT_BINS = (0x3f800000 >> 13) + 1 };

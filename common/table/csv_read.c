@@ -22,7 +22,7 @@ struct reading {
     char *field[MAX_COLUMNS];
     void (*take)(const struct csv_row *row, void *data);
     void *data;
-    uint64_t line;           /* at hand */
+    uint64_t line;           /* the current one */
     bool is_inside;          /* a row, whose end is not there yet */
     bool line_ended, after_return; /* how the bytes so far end; \r\n is one end */
 };
@@ -108,7 +108,8 @@ static void parse(struct reading *reading, const char *bytes, size_t size)
         reading->after_return = bytes[at + length - 1] == '\r';
         reading->line_ended = reading->after_return || bytes[at + length - 1] == '\n';
         if (csv_parse(&reading->parser, bytes + at, length, end_field, end_row, reading) != length)
-            csv_fail(&reading->row, "%s", csv_error(&reading->parser) == CSV_EPARSE ? stray : "out of memory");
+            csv_fail(&reading->row, "%s",
+                     csv_error(&reading->parser) == CSV_EPARSE ? stray : "out of memory");
     }
 }
 

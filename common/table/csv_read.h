@@ -20,7 +20,8 @@ struct csv_row {
 };
 
 /* "FILE: line N: message", exit 1. */
-_Noreturn void csv_fail(const struct csv_row *row, const char *format, ...) __attribute__((format(printf, 2, 3)));
+_Noreturn void csv_fail(const struct csv_row *row, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /*
  * Calls take with each row of path (NULL: standard input), and with data; the row holds

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-double share(uint64_t part, uint64_t whole)
+double statistics_share(uint64_t part, uint64_t whole)
 {
     return whole ? (double)part / (double)whole : (double)NAN;
 }
@@ -19,7 +19,7 @@ void sort_numbers(double *numbers, size_t count)
     qsort(numbers, count, sizeof *numbers, by_number);
 }
 
-double quantile(const double *sorted, size_t count, double q)
+double statistics_quantile(const double *sorted, size_t count, double q)
 {
     if (!count)
         return (double)NAN;
@@ -29,7 +29,7 @@ double quantile(const double *sorted, size_t count, double q)
     return sorted[below] + (place - (double)below) * (sorted[above] - sorted[below]);
 }
 
-double mean(const double *sorted, size_t count)
+double statistics_mean(const double *sorted, size_t count)
 {
     double sum = 0;
     for (size_t i = 0; i < count; i++)

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 /* part / whole; NaN, "not defined", where whole is 0. */
-double share(uint64_t part, uint64_t whole);
+double statistics_share(uint64_t part, uint64_t whole);
 
 /* Rising order. No number is NaN. */
 void sort_numbers(double *numbers, size_t count);
@@ -15,9 +15,9 @@ void sort_numbers(double *numbers, size_t count);
  * Of sorted numbers, by linear interpolation between the two nearest: q = 0 is the
  * first, q = 1 the last. NaN where there are none.
  */
-double quantile(const double *sorted, size_t count, double q);
+double statistics_quantile(const double *sorted, size_t count, double q);
 
 /* Of sorted numbers, added in that order; NaN where there are none. */
-double mean(const double *sorted, size_t count);
+double statistics_mean(const double *sorted, size_t count);
 
 #endif

@@ -132,10 +132,11 @@ static bool is_word_character(const struct added_set *set, struct span text, siz
 {
     UChar32 character = character_at(text, at);
     struct span match;
-    return u_isUAlphabetic(character) || (U_GET_GC_MASK(character) & (U_GC_M_MASK | U_GC_ND_MASK | U_GC_PC_MASK))
-        || u_hasBinaryProperty(character, UCHAR_JOIN_CONTROL)
-        || pattern_find(set->word_character, (struct span){text.bytes, at + (size_t)U8_LENGTH(character)}, false, at,
-                        &match);
+    return u_isUAlphabetic(character)
+           || (U_GET_GC_MASK(character) & (U_GC_M_MASK | U_GC_ND_MASK | U_GC_PC_MASK))
+           || u_hasBinaryProperty(character, UCHAR_JOIN_CONTROL)
+           || pattern_find(set->word_character, (struct span){text.bytes, at + (size_t)U8_LENGTH(character)},
+                           false, at, &match);
 }
 
 static bool stands_alone(const struct added_set *set, struct span text, size_t start, size_t end)
@@ -176,7 +177,8 @@ bool added_next(struct added_search *search, struct span *before, uint32_t *id)
             start = skip_spaces_back(text, start, search->given);
         if (token->right_strip)
             end = skip_spaces(text, end);
-        *before = (struct span){text.bytes + search->given, start > search->given ? start - search->given : 0};
+        *before =
+            (struct span){text.bytes + search->given, start > search->given ? start - search->given : 0};
         *id = token->id;
         search->given = end;
         return true;

@@ -61,7 +61,7 @@ struct bpe {
     size_t size;
     char *text;              /* that tokens point into */
     size_t longest;          /* token's text in bytes */
-    uint32_t *index;         /* open hash table of the ids of the model's vocabulary, by text; BPE_NO_TOKEN: an empty place */
+    uint32_t *index;         /* open hash table of the vocabulary's ids, by text; BPE_NO_TOKEN: empty */
     size_t index_size;       /* a power of 2 */
     struct merge *merges;
     size_t merges_size;      /* a power of 2 */
@@ -72,10 +72,10 @@ struct bpe {
     struct normalizer *normalizer; /* NULL: none */
     struct pretokenizer *pretokenizer;
     struct cached_word *cache; /* NULL until something is encoded */
-    struct symbol *symbols;  /* of the word at hand */
+    struct symbol *symbols;  /* of the current word */
     struct candidate *heap;  /* its pairs */
     size_t symbol_capacity, heap_capacity, heap_count;
-    char *mapped;            /* the word at hand as the vocabulary writes it */
+    char *mapped;            /* the current word as the vocabulary writes it */
 };
 
 /* ---- bytes and characters ---- */
@@ -196,18 +196,19 @@ static void add_to_index(struct bpe *bpe, uint32_t id)
     struct span text = bpe->tokens[id];
     size_t place = index_place(bpe, text);
     if (bpe->index[place] != BPE_NO_TOKEN)
-        die("%s: tokens %u and %u are both '%.*s'", bpe->path, bpe->index[place], id, (int)text.length, text.bytes);
+        die("%s: tokens %u and %u are both '%.*s'", bpe->path, bpe->index[place], id, (int)text.length,
+            text.bytes);
     bpe->index[place] = id;
 }
 
 static void check_added(const struct bpe_parts *parts, const struct added_token *token)
 {
     if (token->text.length == 0 || token->text.length > MAX_ADDED_BYTES)
-        die("%s: added token %u has %zu bytes; 1 to %d are possible", parts->path, token->id, token->text.length,
-            MAX_ADDED_BYTES);
+        die("%s: added token %u has %zu bytes; 1 to %d are possible", parts->path, token->id,
+            token->text.length, MAX_ADDED_BYTES);
     if (token->id >= MAX_TOKENS)
-        die("%s: added token '%.*s' has id %u; ids below %d are possible", parts->path, (int)token->text.length,
-            token->text.bytes, token->id, MAX_TOKENS);
+        die("%s: added token '%.*s' has id %u; ids below %d are possible", parts->path,
+            (int)token->text.length, token->text.bytes, token->id, MAX_TOKENS);
 }
 
 /* Tokens, and those of the added tokens that are not among them. */
@@ -243,7 +244,8 @@ static void set_vocabulary(struct bpe *bpe, const struct bpe_parts *parts)
             set_token(bpe, token->id, token->text, &end);
         else if (!same_text(bpe->tokens[token->id], token->text))
             die("%s: added token '%.*s' has the id %u of token '%.*s'", bpe->path, (int)token->text.length,
-                token->text.bytes, token->id, (int)bpe->tokens[token->id].length, bpe->tokens[token->id].bytes);
+                token->text.bytes, token->id, (int)bpe->tokens[token->id].length,
+                bpe->tokens[token->id].bytes);
     }
     bpe->mapped = new_array(bpe->longest, CHARACTER_BYTES);
 }
@@ -255,7 +257,8 @@ static void set_byte_tokens(struct bpe *bpe, const struct bpe_parts *parts)
     bpe->fuse_unknown = parts->fuse_unknown;
     for (unsigned byte = 0; byte < BYTES; byte++) {
         char text[CHARACTER_BYTES];
-        bpe->byte_token[byte] = find_text(bpe, (struct span){text, write_character(text, character_of_byte(byte))});
+        bpe->byte_token[byte] =
+            find_text(bpe, (struct span){text, write_character(text, character_of_byte(byte))});
         if (bpe->byte_token[byte] == BPE_NO_TOKEN && parts->unknown && bpe->unknown == BPE_NO_TOKEN)
             die("%s: there is no token for byte 0x%02X, and the unknown token '%s' is not in the vocabulary",
                 bpe->path, byte, parts->unknown);
@@ -266,7 +269,7 @@ static void set_byte_tokens(struct bpe *bpe, const struct bpe_parts *parts)
 
 static size_t merge_place(const struct bpe *bpe, uint32_t left, uint32_t right)
 {
-    size_t place = random_number(0, left, right) & (bpe->merges_size - 1);
+    size_t place = hash_random(0, left, right) & (bpe->merges_size - 1);
     while (bpe->merges[place].left != BPE_NO_TOKEN
            && (bpe->merges[place].left != left || bpe->merges[place].right != right))
         place = (place + 1) & (bpe->merges_size - 1);
@@ -284,8 +287,8 @@ static uint32_t merge_part(const struct bpe *bpe, size_t rank, struct span text,
 {
     uint32_t token = text.length ? find_text(bpe, text) : BPE_NO_TOKEN;
     if (token == BPE_NO_TOKEN)
-        die("%s: merge %zu: its %s '%.*s' is not in the vocabulary", bpe->path, rank + 1, what, (int)text.length,
-            text.bytes);
+        die("%s: merge %zu: its %s '%.*s' is not in the vocabulary", bpe->path, rank + 1, what,
+            (int)text.length, text.bytes);
     return token;
 }
 
@@ -366,7 +369,8 @@ static void hash_added(struct hash *hash, const struct bpe_parts *parts)
     qsort(tokens, parts->added_count, sizeof *tokens, by_id);
     for (size_t i = 0; i < parts->added_count; i++) {
         const struct added_token *token = &tokens[i];
-        const unsigned char flags[] = {token->single_word, token->left_strip, token->right_strip, token->normalized};
+        const unsigned char flags[] = {token->single_word, token->left_strip, token->right_strip,
+                                       token->normalized};
         hash_add(hash, &token->id, sizeof token->id);
         hash_add(hash, flags, sizeof flags);
     }
@@ -637,7 +641,10 @@ static void put(FILE *out, const char *bytes, size_t length)
         die("out of memory");
 }
 
-/* A token's bytes: the characters of its text undone, or the text itself when one of them stands for no byte. */
+/*
+ * A token's bytes: the characters of its text undone, or the text itself when
+ * one of them stands for no byte.
+ */
 static void write_bytes(FILE *out, struct span text)
 {
     for (int write = 0; write < 2; write++)

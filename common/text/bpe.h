@@ -41,7 +41,12 @@ struct bpe *bpe_read_folder(const char *folder, const char *model_type);
 
 /* tokenizer.ggml.token_type in GGUF files. */
 enum gguf_token_type {
-    GGUF_NORMAL = 1, GGUF_UNKNOWN = 2, GGUF_CONTROL = 3, GGUF_USER_DEFINED = 4, GGUF_UNUSED = 5, GGUF_BYTE = 6,
+    GGUF_NORMAL = 1,
+    GGUF_UNKNOWN = 2,
+    GGUF_CONTROL = 3,
+    GGUF_USER_DEFINED = 4,
+    GGUF_UNUSED = 5,
+    GGUF_BYTE = 6,
 };
 
 /*

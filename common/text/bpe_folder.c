@@ -28,7 +28,7 @@ enum { SPECIALS = sizeof special_names / sizeof *special_names - 1 };
  */
 static const struct tokenizer_class {
     const char *name;
-    const char *pre;         /* NULL: GPT-2's, with the space before the text that add_prefix_space asks for */
+    const char *pre; /* NULL: GPT-2's, with the space before the text that add_prefix_space asks for */
     bool form_c;
     bool plain_specials;     /* they take no white space along, whatever the files say */
     const char *specials[SPECIALS];
@@ -40,7 +40,8 @@ static const struct tokenizer_class {
 };
 
 /* Classes that are tokenizer.json as it is. */
-static const char *const plain_classes[] = {"TokenizersBackend", "PreTrainedTokenizer", "BloomTokenizer", NULL};
+static const char *const plain_classes[] = {"TokenizersBackend", "PreTrainedTokenizer", "BloomTokenizer",
+                                            NULL};
 
 /* ---- the folder ---- */
 
@@ -78,9 +79,9 @@ static json_t *read_settings(const char *folder, const char *name, const char *w
     return *path ? json_read_object(*path, "tokenizer's", what) : json_make("{}");
 }
 
-static struct place in_settings(const struct folder *folder)
+static struct json_place in_settings(const struct folder *folder)
 {
-    return (struct place){folder->settings_path, "settings"};
+    return (struct json_place){folder->settings_path, "settings"};
 }
 
 /* ---- the class ---- */
@@ -96,7 +97,7 @@ static char *without_fast(const char *name)
 static const char *stated_class(const struct folder *folder)
 {
     const char *name = member_text(in_settings(folder), folder->settings, "tokenizer_class");
-    struct place config = {folder->config_path, "config"};
+    struct json_place config = {folder->config_path, "config"};
     return name ? name : member_text(config, folder->config, "tokenizer_class");
 }
 
@@ -116,14 +117,15 @@ static void find_class(struct folder *folder, const char *model_type)
     bool is_llama = !strcmp(folder->class_name, "LlamaTokenizer"); /* where tokenizer.json is byte-level */
     if (!folder->class && !is_llama && !is_listed(folder->class_name, plain_classes))
         die("%s: tokenizer_class '%s' is not known to this program; GPT2Tokenizer, GPTNeoXTokenizer, "
-            "Qwen2Tokenizer, and for tokenizer.json as it is PreTrainedTokenizerFast are", stated == name && folder->settings_path
-            ? folder->settings_path : folder->path, name);
+            "Qwen2Tokenizer, and for tokenizer.json as it is PreTrainedTokenizerFast are",
+            stated == name && folder->settings_path ? folder->settings_path : folder->path, name);
 }
 
 static struct pretokenizer *pretokenizer_of_class(const struct tokenizer_class *class, bool prefix,
                                                   const char *where)
 {
-    struct pretokenizer *pretokenizer = class->pre ? pretokenizer_named(class->pre, where) : pretokenizer_new();
+    struct pretokenizer *pretokenizer =
+        class->pre ? pretokenizer_named(class->pre, where) : pretokenizer_new();
     if (!class->pre || prefix)
         pretokenizer_add(pretokenizer, (struct split_rule){
             .pattern = class->pre ? NULL : pattern_new(gpt2_expression, where), .behavior = SPLIT_ISOLATED,
@@ -133,8 +135,8 @@ static struct pretokenizer *pretokenizer_of_class(const struct tokenizer_class *
 
 static _Noreturn void contradict(const struct folder *folder, const char *what)
 {
-    die("%s: %s is not that of the tokenizer_class, %s, by which transformers 5 would go; the files contradict "
-        "each other: where tokenizer.json is right, give tokenizer_class as PreTrainedTokenizerFast in "
+    die("%s: %s is not that of the tokenizer_class, %s, by which transformers 5 would go; the files "
+        "contradict each other: where tokenizer.json is right, give tokenizer_class as PreTrainedTokenizerFast in "
         "tokenizer_config.json",
         folder->tokenizer_path, what, folder->class_name);
 }
@@ -165,7 +167,10 @@ static bool wants_prefix(const struct folder *folder)
     bool wanted = member_flag(in_settings(folder), folder->settings, "add_prefix_space", false);
     if (own && wanted != in_file && (said ? !folder->class : folder->class != NULL))
         die("%s: add_prefix_space of the pre_tokenizer is %s, in tokenizer_config.json %s: make them agree",
-            folder->tokenizer_path, in_file ? "true" : "false", !said ? "missing" : wanted ? "true" : "false");
+            folder->tokenizer_path, in_file ? "true" : "false",
+            !said    ? "missing"
+            : wanted ? "true"
+                     : "false");
     return wanted;
 }
 
@@ -179,7 +184,8 @@ static void read_source(struct folder *folder)
         bpe_source_vocabulary(&folder->source, folder->vocabulary_path, folder->merges_path);
     else
         die("%s: how vocab.json and merges.txt split text is not said: give tokenizer_class in "
-            "tokenizer_config.json (GPT2Tokenizer, GPTNeoXTokenizer, Qwen2Tokenizer), or tokenizer.json", folder->path);
+            "tokenizer_config.json (GPT2Tokenizer, GPTNeoXTokenizer, Qwen2Tokenizer), or tokenizer.json",
+            folder->path);
     bool prefix = wants_prefix(folder);
     if (!folder->class)
         return;
@@ -216,7 +222,8 @@ static void mark_special(json_t *value)
 }
 
 /* Appends the members of a list, which may be missing. texts: they must be texts. */
-static void extend(const struct folder *folder, json_t *list, const json_t *file, const char *name, bool texts)
+static void extend(const struct folder *folder, json_t *list, const json_t *file, const char *name,
+                   bool texts)
 {
     size_t i;
     json_t *more = json_object_get(file, name), *value;
@@ -255,7 +262,7 @@ static bool named_special(const struct folder *folder, const char *name, json_t 
 }
 
 /* The text of a special token, which is text or an object. */
-static const char *special_text(struct place place, const json_t *value)
+static const char *special_text(struct json_place place, const json_t *value)
 {
     const json_t *text = json_is_object(value) ? json_object_get(value, "content") : value;
     if (!json_is_string(text))
@@ -277,7 +284,7 @@ static json_t *special_texts(const struct folder *folder)
     for (i = 0; i < SPECIALS; i++)
         if (named_special(folder, special_names[i], &value) && value
             && (json_is_string(value) || value == json_object_get(folder->specials, special_names[i])))
-            json_put(texts, special_text((struct place){folder->path, special_names[i]}, value), json_true());
+            json_put(texts, special_text((struct json_place){folder->path, special_names[i]}, value), json_true());
     json_decref(extra);
     return texts;
 }
@@ -291,7 +298,7 @@ static struct added_token *find_token(const struct folder *folder, const char *t
 }
 
 /* Adds a token as the tokenizers library does: one of the same text takes the new one's flags. */
-static void add_token(struct folder *folder, struct place place, struct added_token token)
+static void add_token(struct folder *folder, struct json_place place, struct added_token token)
 {
     struct added_token *known = find_token(folder, token.text.bytes);
     uint32_t id = known ? known->id : bpe_library_id(place, folder->source.vocabulary, &token, folder->next);
@@ -314,7 +321,7 @@ static void add_token(struct folder *folder, struct place place, struct added_to
 /* A token and the file that has it; order: among those of the same id, the last one's flags count. */
 struct found_token {
     struct added_token token;
-    struct place place;
+    struct json_place place;
     size_t order;
 };
 
@@ -325,17 +332,18 @@ static int by_id(const void *a, const void *b)
     return order ? order : compare_numbers(left->order, right->order);
 }
 
-static uint32_t checked_id(struct place place, const char *text, json_int_t id)
+static uint32_t checked_id(struct json_place place, const char *text, json_int_t id)
 {
     if (id < 0 || id > BPE_MAX_ID)
-        die("%s: %s: the id of '%s' must be a whole number from 0 to %d", place.path, place.part, text, BPE_MAX_ID);
+        die("%s: %s: the id of '%s' must be a whole number from 0 to %d", place.path, place.part, text,
+            BPE_MAX_ID);
     return (uint32_t)id;
 }
 
 /* added_tokens_decoder of tokenizer_config.json: {"id": {"content": text, ...}}. */
 static size_t read_decoder(const struct folder *folder, json_t *decoder, struct found_token *found)
 {
-    struct place place = {folder->settings_path, "added_tokens_decoder"};
+    struct json_place place = {folder->settings_path, "added_tokens_decoder"};
     const char *key;
     json_t *value;
     size_t count = 0;
@@ -353,13 +361,14 @@ static size_t read_decoder(const struct folder *folder, json_t *decoder, struct 
 /* added_tokens.json: {text: id}; and of tokenizer.json what its class would not take over otherwise. */
 static size_t read_legacy(const struct folder *folder, struct found_token *found)
 {
-    struct place place = {folder->added_path, "added tokens"};
+    struct json_place place = {folder->added_path, "added tokens"};
     const struct bpe_parts *parts = &folder->source.parts;
     const char *text;
     json_t *id, *specials = special_texts(folder);
     size_t count = 0;
     json_object_foreach(folder->added, text, id) {
-        struct added_token token = {.text = {text, strlen(text)}, .normalized = !json_object_get(specials, text)};
+        struct added_token token = {.text = {text, strlen(text)},
+                                    .normalized = !json_object_get(specials, text)};
         token.id = checked_id(place, text, json_is_integer(id) ? json_integer_value(id) : -1);
         const struct added_token *known = find_token(folder, text);
         if (known && known->id == token.id)
@@ -390,7 +399,7 @@ static void read_added(struct folder *folder)
     if (has_decoder(folder) && !json_is_object(decoder))
         die("%s: added_tokens_decoder: an object of ids and tokens is expected", folder->settings_path);
     for (size_t i = 0; !folder->class && i < parts->added_count; i++)
-        add_token(folder, (struct place){folder->tokenizer_path, "added_tokens"}, parts->added[i]);
+        add_token(folder, (struct json_place){folder->tokenizer_path, "added_tokens"}, parts->added[i]);
     struct found_token *found = new_array(json_object_size(decoder) + json_object_size(folder->added)
                                           + parts->added_count, sizeof *found);
     size_t count = decoder ? read_decoder(folder, decoder, found) : read_legacy(folder, found);
@@ -409,8 +418,10 @@ static void read_added(struct folder *folder)
 
 /* ---- special tokens ---- */
 
-/* Adds a special token, unless it is one of the first `before` tokens or stood among texts, which it joins. */
-static void add_special(struct folder *folder, struct place place, const json_t *value, size_t before,
+/*
+ * Adds a special token, unless it is one of the first `before` tokens or stood among texts, which it joins.
+ */
+static void add_special(struct folder *folder, struct json_place place, const json_t *value, size_t before,
                         json_t *texts)
 {
     const char *text = special_text(place, value);
@@ -434,15 +445,16 @@ static bool is_own_special(const char *name)
 }
 
 /* Special tokens by names that a model has for itself: NAME_token, or in an object extra_special_tokens. */
-static void add_own_specials(struct folder *folder, const char *path, json_t *file, size_t before, json_t *texts)
+static void add_own_specials(struct folder *folder, const char *path, json_t *file, size_t before,
+                             json_t *texts)
 {
     const char *name;
     json_t *value, *extra = json_object_get(file, "extra_special_tokens");
     json_object_foreach(file, name, value)
         if (is_own_special(name) && (json_is_string(value) || json_is_object(value)))
-            add_special(folder, (struct place){path, name}, value, before, texts);
+            add_special(folder, (struct json_place){path, name}, value, before, texts);
     json_object_foreach(extra, name, value)
-        add_special(folder, (struct place){path, name}, value, before, texts);
+        add_special(folder, (struct json_place){path, name}, value, before, texts);
 }
 
 static void add_specials(struct folder *folder)
@@ -453,13 +465,13 @@ static void add_specials(struct folder *folder)
         if (!named_special(folder, special_names[i], &value))
             value = json_object_get(folder->standard, special_names[i]);
         if (value)
-            add_special(folder, (struct place){folder->path, special_names[i]}, value, before, texts);
+            add_special(folder, (struct json_place){folder->path, special_names[i]}, value, before, texts);
     }
     add_own_specials(folder, folder->settings_path, folder->settings, before, texts);
     if (!has_decoder(folder))
         add_own_specials(folder, folder->specials_path, folder->specials, before, texts);
     json_array_foreach(extra, i, value)
-        add_special(folder, (struct place){folder->path, "extra_special_tokens"}, value, before, texts);
+        add_special(folder, (struct json_place){folder->path, "extra_special_tokens"}, value, before, texts);
     json_decref(extra);
     json_decref(texts);
 }
@@ -467,26 +479,30 @@ static void add_specials(struct folder *folder)
 /* ---- settings ---- */
 
 /* Settings that are read above, and those that leave the tokens of a text as they are. */
-static const char *const known_settings[] = {
-    "tokenizer_class", "add_prefix_space", "added_tokens_decoder", "additional_special_tokens",
-    "extra_special_tokens",
-    /* BOS and EOS, which the tools put where they are wanted */
-    "add_bos_token", "add_eos_token",
-    /* reading tokens, chats, padding, cutting, offsets */
-    "clean_up_tokenization_spaces", "spaces_between_special_tokens", "errors", "chat_template",
-    "chat_control_tokens", "response_template", "response_schema", "use_default_system_prompt", "padding_side", "pad_token_type_id",
-    "pad_to_multiple_of", "truncation_side", "truncation_strategy", "max_length", "stride", "model_max_length",
-    "max_len", "model_input_names", "return_token_type_ids", "trim_offsets",
-    /* SentencePiece's */
-    "legacy", "sp_model_kwargs",
-    /* where the files come from */
-    "name_or_path", "special_tokens_map_file", "tokenizer_file", "vocab_file", "merges_file", "processor_class",
-    "backend", "is_local", "local_files_only", "files_loaded", "device_map", "transformers_version",
-    "slow_tokenizer_class", "verbose", NULL};
+static const char *const known_settings[] = {"tokenizer_class", "add_prefix_space", "added_tokens_decoder",
+                                             "additional_special_tokens", "extra_special_tokens",
+                                             /* BOS and EOS, which the tools put where they are wanted */
+                                             "add_bos_token", "add_eos_token",
+                                             /* reading tokens, chats, padding, cutting, offsets */
+                                             "clean_up_tokenization_spaces", "spaces_between_special_tokens",
+                                             "errors", "chat_template", "chat_control_tokens",
+                                             "response_template", "response_schema",
+                                             "use_default_system_prompt", "padding_side", "pad_token_type_id",
+                                             "pad_to_multiple_of", "truncation_side", "truncation_strategy",
+                                             "max_length", "stride", "model_max_length", "max_len",
+                                             "model_input_names", "return_token_type_ids", "trim_offsets",
+                                             /* SentencePiece's */
+                                             "legacy", "sp_model_kwargs",
+                                             /* where the files come from */
+                                             "name_or_path", "special_tokens_map_file", "tokenizer_file",
+                                             "vocab_file", "merges_file", "processor_class", "backend",
+                                             "is_local", "local_files_only", "files_loaded", "device_map",
+                                             "transformers_version", "slow_tokenizer_class", "verbose", NULL};
 
 /* Settings that must be false, null, or not there. */
-static const char *const unwanted_settings[] = {"split_special_tokens", "do_lower_case", "fast_tokenizer_files",
-                                                "auto_map", "fix_mistral_regex", NULL};
+static const char *const unwanted_settings[] = {"split_special_tokens", "do_lower_case",
+                                                "fast_tokenizer_files", "auto_map",
+                                                "fix_mistral_regex",    NULL};
 
 static const char *const known_lists[] = {"additional_special_tokens", "extra_special_tokens", NULL};
 
@@ -522,16 +538,19 @@ static bool find_files(struct folder *folder)
     folder->merges_path = find_file(folder->path, "merges.txt");
     if (!folder->tokenizer_path && !folder->vocabulary_path != !folder->merges_path)
         die("%s: %s is missing beside %s; a tokenizer needs both, or tokenizer.json", folder->path,
-            folder->merges_path ? "vocab.json" : "merges.txt", folder->merges_path ? "merges.txt" : "vocab.json");
+            folder->merges_path ? "vocab.json" : "merges.txt",
+            folder->merges_path ? "merges.txt" : "vocab.json");
     return folder->tokenizer_path || folder->vocabulary_path;
 }
 
 static void read_files(struct folder *folder)
 {
-    static const char settings[] = "names and values of settings", added[] = "tokens and their ids: {\"<x>\": 5}",
+    static const char settings[] = "names and values of settings",
+                      added[] = "tokens and their ids: {\"<x>\": 5}",
                       specials[] = "names and texts of special tokens: {\"bos_token\": \"<s>\"}";
     folder->settings = read_settings(folder->path, "tokenizer_config.json", settings, &folder->settings_path);
-    folder->specials = read_settings(folder->path, "special_tokens_map.json", specials, &folder->specials_path);
+    folder->specials =
+        read_settings(folder->path, "special_tokens_map.json", specials, &folder->specials_path);
     folder->added = read_settings(folder->path, "added_tokens.json", added, &folder->added_path);
     folder->config = read_settings(folder->path, "config.json", settings, &folder->config_path);
     folder->index = json_make("{}");
@@ -541,10 +560,11 @@ static void read_files(struct folder *folder)
 
 static void free_folder(struct folder *folder)
 {
-    json_t *const values[] = {folder->settings, folder->specials, folder->added, folder->config, folder->index,
-                              folder->standard};
+    json_t *const values[] = {folder->settings, folder->specials, folder->added,
+                              folder->config,   folder->index,    folder->standard};
     char *const paths[] = {folder->tokenizer_path, folder->vocabulary_path, folder->merges_path,
-                           folder->settings_path, folder->specials_path, folder->added_path, folder->config_path};
+                           folder->settings_path,  folder->specials_path,   folder->added_path,
+                           folder->config_path};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++)
         json_decref(values[i]);
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)

@@ -14,7 +14,7 @@ struct span string_span(const json_t *string)
     return (struct span){json_string_value(string), json_string_length(string)};
 }
 
-bool member_flag(struct place place, const json_t *object, const char *name, bool otherwise)
+bool member_flag(struct json_place place, const json_t *object, const char *name, bool otherwise)
 {
     const json_t *value = json_object_get(object, name);
     if (is_nothing(value))
@@ -24,7 +24,7 @@ bool member_flag(struct place place, const json_t *object, const char *name, boo
     return json_is_true(value);
 }
 
-const char *member_text(struct place place, const json_t *object, const char *name)
+const char *member_text(struct json_place place, const json_t *object, const char *name)
 {
     const json_t *value = json_object_get(object, name);
     if (!is_nothing(value) && !json_is_string(value))
@@ -32,7 +32,7 @@ const char *member_text(struct place place, const json_t *object, const char *na
     return json_string_value(value);
 }
 
-const char *member_type(struct place place, const json_t *object)
+const char *member_type(struct json_place place, const json_t *object)
 {
     const char *type = json_is_object(object) ? member_text(place, object, "type") : NULL;
     if (!type)
@@ -40,7 +40,7 @@ const char *member_type(struct place place, const json_t *object)
     return type;
 }
 
-void check_members(struct place place, json_t *object, const char *const *names)
+void check_members(struct json_place place, json_t *object, const char *const *names)
 {
     const char *name;
     json_t *value;

@@ -11,7 +11,7 @@
 #include <stdbool.h>
 
 /* What part of which file is being read, for messages. */
-struct place {
+struct json_place {
     const char *path, *part;
 };
 
@@ -21,15 +21,15 @@ bool is_nothing(const json_t *value);
 struct span string_span(const json_t *string);
 
 /* The member, which must be true or false; otherwise when there is none. */
-bool member_flag(struct place place, const json_t *object, const char *name, bool otherwise);
+bool member_flag(struct json_place place, const json_t *object, const char *name, bool otherwise);
 
 /* The member as text; NULL when there is none. */
-const char *member_text(struct place place, const json_t *object, const char *name);
+const char *member_text(struct json_place place, const json_t *object, const char *name);
 
 /* The member "type", which must be there. */
-const char *member_type(struct place place, const json_t *object);
+const char *member_type(struct json_place place, const json_t *object);
 
 /* Ends the program when the object has a member that is not in names, which NULL ends. */
-void check_members(struct place place, json_t *object, const char *const *names);
+void check_members(struct json_place place, json_t *object, const char *const *names);
 
 #endif

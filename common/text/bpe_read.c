@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void must_be_null_or_empty(struct place place, const json_t *object, const char *name)
+static void must_be_null_or_empty(struct json_place place, const json_t *object, const char *name)
 {
     const char *text = member_text(place, object, name);
     if (text && *text)
@@ -18,7 +18,7 @@ static void must_be_null_or_empty(struct place place, const json_t *object, cons
 /* ---- tokens ---- */
 
 /* A vocabulary object: text to id. Gives the texts by id, which the JSON value keeps; ids may have gaps. */
-static struct span *read_vocabulary(struct place place, json_t *vocabulary, size_t *size)
+static struct span *read_vocabulary(struct json_place place, json_t *vocabulary, size_t *size)
 {
     const char *key;
     json_t *value;
@@ -28,7 +28,8 @@ static struct span *read_vocabulary(struct place place, json_t *vocabulary, size
     json_object_foreach(vocabulary, key, value) {
         json_int_t id = json_integer_value(value);
         if (!json_is_integer(value) || id < 0 || id > BPE_MAX_ID)
-            die("%s: %s: the id of '%s' must be a whole number from 0 to %d", place.path, place.part, key, BPE_MAX_ID);
+            die("%s: %s: the id of '%s' must be a whole number from 0 to %d", place.path, place.part, key,
+                BPE_MAX_ID);
         *size = (size_t)id < *size ? *size : (size_t)id + 1;
     }
     struct span *tokens = new_array(*size, sizeof *tokens);
@@ -46,7 +47,8 @@ static struct span *read_vocabulary(struct place place, json_t *vocabulary, size
 static void split_merge(const char *path, size_t number, struct span text, struct span parts[2])
 {
     const char *space = memchr(text.bytes, ' ', text.length), *end = text.bytes + text.length;
-    if (!space || space == text.bytes || space + 1 == end || memchr(space + 1, ' ', (size_t)(end - space - 1)))
+    if (!space || space == text.bytes || space + 1 == end
+        || memchr(space + 1, ' ', (size_t)(end - space - 1)))
         die("%s: merge %zu: two tokens with a space between them are expected, not '%.*s'", path, number,
             (int)text.length, text.bytes);
     parts[0] = (struct span){text.bytes, (size_t)(space - text.bytes)};
@@ -61,7 +63,7 @@ static bool is_version_line(struct span text)
 
 /* ---- tokenizer.json: the model ---- */
 
-static void read_merge(struct place place, size_t number, const json_t *merge, struct span parts[2])
+static void read_merge(struct json_place place, size_t number, const json_t *merge, struct span parts[2])
 {
     if (json_is_string(merge)) {
         split_merge(place.path, number, string_span(merge), parts);
@@ -75,7 +77,7 @@ static void read_merge(struct place place, size_t number, const json_t *merge, s
 }
 
 /* The caller frees the array. */
-static struct span (*read_merges(struct place place, const json_t *merges, size_t *count))[2]
+static struct span (*read_merges(struct json_place place, const json_t *merges, size_t *count))[2]
 {
     if (!json_is_array(merges))
         die("%s: %s: 'merges' must be a list", place.path, place.part);
@@ -94,7 +96,7 @@ static void read_model(struct bpe_parts *parts, json_t *model)
 {
     static const char *const members[] = {"type", "dropout", "unk_token", "continuing_subword_prefix",
         "end_of_word_suffix", "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges", NULL};
-    struct place place = {parts->path, "model"};
+    struct json_place place = {parts->path, "model"};
     /* The first versions of the format did not name the type. */
     const char *type = json_object_get(model, "type") || !json_object_get(model, "merges")
                      ? member_type(place, model) : "BPE";
@@ -107,26 +109,30 @@ static void read_model(struct bpe_parts *parts, json_t *model)
     if (!is_nothing(dropout) && (!json_is_number(dropout) || json_number_value(dropout) != 0))
         die("%s: model: 'dropout' makes tokens random; set it to null", place.path);
     if (member_flag(place, model, "byte_fallback", false))
-        die("%s: model: 'byte_fallback' is for tokenizers that are not byte-level; this program knows only those", place.path);
+        die("%s: model: 'byte_fallback' is for tokenizers that are not byte-level; this program knows only "
+            "those",
+            place.path);
     parts->unknown = member_text(place, model, "unk_token");
     parts->fuse_unknown = member_flag(place, model, "fuse_unk", false);
     parts->ignore_merges = member_flag(place, model, "ignore_merges", false);
-    parts->tokens = read_vocabulary((struct place){place.path, "model: vocab"}, json_object_get(model, "vocab"),
-                                    &parts->token_count);
-    parts->merges = (const struct span (*)[2])read_merges(place, json_object_get(model, "merges"), &parts->merge_count);
+    parts->tokens = read_vocabulary((struct json_place){place.path, "model: vocab"},
+                                    json_object_get(model, "vocab"), &parts->token_count);
+    parts->merges =
+        (const struct span(*)[2])read_merges(place, json_object_get(model, "merges"), &parts->merge_count);
 }
 
 /* ---- tokenizer.json: added tokens ---- */
 
-static uint32_t read_added_id(struct place place, const json_t *object, const char *text)
+static uint32_t read_added_id(struct json_place place, const json_t *object, const char *text)
 {
     const json_t *id = json_object_get(object, "id");
     if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) > BPE_MAX_ID)
-        die("%s: %s: the id of '%s' must be a whole number from 0 to %d", place.path, place.part, text, BPE_MAX_ID);
+        die("%s: %s: the id of '%s' must be a whole number from 0 to %d", place.path, place.part, text,
+            BPE_MAX_ID);
     return (uint32_t)json_integer_value(id);
 }
 
-struct added_token bpe_added_token(struct place place, json_t *object)
+struct added_token bpe_added_token(struct json_place place, json_t *object)
 {
     static const char *const members[] = {"id", "content", "single_word", "lstrip", "rstrip", "normalized",
                                           "special", "__type", NULL};
@@ -145,7 +151,7 @@ struct added_token bpe_added_token(struct place place, json_t *object)
     };
 }
 
-uint32_t bpe_library_id(struct place place, const json_t *vocabulary, const struct added_token *token,
+uint32_t bpe_library_id(struct json_place place, const json_t *vocabulary, const struct added_token *token,
                         uint32_t next)
 {
     const json_t *id = json_object_get(vocabulary, token->text.bytes);
@@ -158,7 +164,7 @@ uint32_t bpe_library_id(struct place place, const json_t *vocabulary, const stru
 
 static void read_added(struct bpe_parts *parts, const json_t *list, const json_t *vocabulary)
 {
-    struct place place = {parts->path, "added_tokens"};
+    struct json_place place = {parts->path, "added_tokens"};
     if (!is_nothing(list) && !json_is_array(list))
         die("%s: %s: a list is expected", place.path, place.part);
     struct added_token *added = new_array(json_array_size(list), sizeof *added);
@@ -179,18 +185,19 @@ static void read_added(struct bpe_parts *parts, const json_t *list, const json_t
 enum { MAX_DEPTH = 8 }; /* of sequences within sequences */
 
 /* The members of a Sequence, under their own name in each kind of it. */
-static const json_t *sequence_members(struct place place, const json_t *sequence, const char *name, size_t depth)
+static const json_t *sequence_members(struct json_place place, const json_t *sequence, const char *name,
+                                      size_t depth)
 {
     const json_t *members = json_object_get(sequence, name);
     if (!json_is_array(members) || depth == MAX_DEPTH)
-        die("%s: %s: a Sequence without its list '%s', or %d of them within each other", place.path, place.part,
-            name, MAX_DEPTH);
+        die("%s: %s: a Sequence without its list '%s', or %d of them within each other", place.path,
+            place.part, name, MAX_DEPTH);
     return members;
 }
 
 static void read_normalizer(struct bpe_parts *parts, const json_t *normalizer, size_t depth)
 {
-    struct place place = {parts->path, "normalizer"};
+    struct json_place place = {parts->path, "normalizer"};
     if (is_nothing(normalizer))
         return;
     const char *type = member_type(place, normalizer);
@@ -207,7 +214,7 @@ static void read_normalizer(struct bpe_parts *parts, const json_t *normalizer, s
 
 static void check_decoder(const char *path, const json_t *decoder, size_t depth)
 {
-    struct place place = {path, "decoder"};
+    struct json_place place = {path, "decoder"};
     if (is_nothing(decoder))
         return;
     const char *type = member_type(place, decoder);
@@ -220,9 +227,10 @@ static void check_decoder(const char *path, const json_t *decoder, size_t depth)
     }
 }
 
-static enum split_behavior read_behavior(struct place place, const json_t *object)
+static enum split_behavior read_behavior(struct json_place place, const json_t *object)
 {
-    static const char *const names[] = {"Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous"};
+    static const char *const names[] = {"Isolated", "Removed", "MergedWithPrevious", "MergedWithNext",
+                                        "Contiguous"};
     static const enum split_behavior behaviors[] = {SPLIT_ISOLATED, SPLIT_REMOVED, SPLIT_MERGED_WITH_PREVIOUS,
                                                     SPLIT_MERGED_WITH_NEXT, SPLIT_CONTIGUOUS};
     const char *name = member_text(place, object, "behavior");
@@ -233,7 +241,7 @@ static enum split_behavior read_behavior(struct place place, const json_t *objec
 }
 
 /* {"Regex": text} or {"String": text} */
-static struct pattern *read_pattern(struct place place, const json_t *object)
+static struct pattern *read_pattern(struct json_place place, const json_t *object)
 {
     const json_t *pattern = json_object_get(object, "pattern");
     const char *expression = json_string_value(json_object_get(pattern, "Regex"));
@@ -246,15 +254,16 @@ static struct pattern *read_pattern(struct place place, const json_t *object)
     return read;
 }
 
-static struct split_rule read_split(struct place place, json_t *object)
+static struct split_rule read_split(struct json_place place, json_t *object)
 {
     static const char *const members[] = {"type", "pattern", "behavior", "invert", NULL};
     check_members(place, object, members);
-    return (struct split_rule){.pattern = read_pattern(place, object), .behavior = read_behavior(place, object),
+    return (struct split_rule){.pattern = read_pattern(place, object),
+                               .behavior = read_behavior(place, object),
                                .invert = member_flag(place, object, "invert", false)};
 }
 
-static struct split_rule read_digits(struct place place, json_t *object)
+static struct split_rule read_digits(struct json_place place, json_t *object)
 {
     static const char *const members[] = {"type", "individual_digits", NULL};
     check_members(place, object, members);
@@ -263,7 +272,7 @@ static struct split_rule read_digits(struct place place, json_t *object)
                                .behavior = individual ? SPLIT_ISOLATED : SPLIT_CONTIGUOUS};
 }
 
-static struct split_rule read_byte_level(struct place place, json_t *object)
+static struct split_rule read_byte_level(struct json_place place, json_t *object)
 {
     static const char *const members[] = {"type", "add_prefix_space", "trim_offsets", "use_regex", NULL};
     check_members(place, object, members);
@@ -276,11 +285,11 @@ static struct split_rule read_byte_level(struct place place, json_t *object)
 /* *byte_level: a ByteLevel has been read; what would come behind it would see other characters. */
 static void read_pretokenizer(struct bpe_parts *parts, json_t *object, size_t depth, bool *byte_level)
 {
-    struct place place = {parts->path, "pre_tokenizer"};
+    struct json_place place = {parts->path, "pre_tokenizer"};
     const char *type = is_nothing(object) ? "null" : member_type(place, object);
     if (*byte_level)
-        die("%s: %s: '%s' behind ByteLevel; this program knows ByteLevel as the last only", place.path, place.part,
-            type);
+        die("%s: %s: '%s' behind ByteLevel; this program knows ByteLevel as the last only", place.path,
+            place.part, type);
     if (!strcmp(type, "Sequence")) {
         const json_t *members = sequence_members(place, object, "pretokenizers", depth);
         for (size_t i = 0; i < json_array_size(members); i++)
@@ -295,7 +304,8 @@ static void read_pretokenizer(struct bpe_parts *parts, json_t *object, size_t de
             pretokenizer_add(parts->pretokenizer, rule);
         *byte_level = true;
     } else {
-        die("%s: the pre_tokenizer '%s' is not known to this program; ByteLevel, Split, Digits and Sequence are",
+        die("%s: the pre_tokenizer '%s' is not known to this program; ByteLevel, Split, Digits and Sequence "
+            "are",
             place.path, type);
     }
 }
@@ -306,7 +316,7 @@ void bpe_source_json(struct bpe_source *source, const char *path)
                                           "pre_tokenizer", "post_processor", "decoder", "model", NULL};
     json_t *file = json_read_object(path, "tokenizer's", "a tokenizer of the tokenizers library");
     json_t *model = json_object_get(file, "model");
-    struct place place = {path, "tokenizer"};
+    struct json_place place = {path, "tokenizer"};
     bool byte_level = false;
     *source = (struct bpe_source){.parts = {.path = path, .pretokenizer = pretokenizer_new()}, .json = file};
     check_members(place, file, members);
@@ -399,13 +409,14 @@ static struct span (*merges_of_lines(const char *path, struct span text, size_t 
 
 void bpe_source_vocabulary(struct bpe_source *source, const char *vocabulary, const char *merges)
 {
-    struct place place = {vocabulary, "vocabulary"};
+    struct json_place place = {vocabulary, "vocabulary"};
     struct bpe_parts *parts = &source->parts;
     json_t *json = json_read_object(vocabulary, "tokenizer's", "tokens and their ids: {\"the\": 5}");
     *source = (struct bpe_source){.parts = {.path = vocabulary}, .json = json, .vocabulary = json};
     source->merges_text.bytes = input_read_all(merges, "tokenizer's", &source->merges_text.length);
     parts->tokens = read_vocabulary(place, json, &parts->token_count);
-    parts->merges = (const struct span (*)[2])merges_of_lines(merges, source->merges_text, &parts->merge_count);
+    parts->merges =
+        (const struct span(*)[2])merges_of_lines(merges, source->merges_text, &parts->merge_count);
 }
 
 /* ---- metadata of GGUF files ---- */
@@ -426,8 +437,8 @@ static void take_type(const struct bpe_metadata *metadata, const char *path, uin
         *token = (struct span){0};
         return;
     default:
-        die("%s: tokenizer.ggml.token_type: token %u is of type %d, which byte-level BPE does not have", path, id,
-            metadata->types[id]);
+        die("%s: tokenizer.ggml.token_type: token %u is of type %d, which byte-level BPE does not have", path,
+            id, metadata->types[id]);
     }
 }
 

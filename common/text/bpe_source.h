@@ -28,13 +28,13 @@ void bpe_source_vocabulary(struct bpe_source *source, const char *vocabulary, co
 void bpe_source_free(struct bpe_source *source);
 
 /* An added token that is an object, without its id. */
-struct added_token bpe_added_token(struct place place, json_t *object);
+struct added_token bpe_added_token(struct json_place place, json_t *object);
 
 /*
  * The id that the tokenizers library gives an added token: the vocabulary's or the next free one.
  * A token that has another one already ends the program: the files would be read in two ways.
  */
-uint32_t bpe_library_id(struct place place, const json_t *vocabulary, const struct added_token *token,
+uint32_t bpe_library_id(struct json_place place, const json_t *vocabulary, const struct added_token *token,
                         uint32_t next);
 
 #endif

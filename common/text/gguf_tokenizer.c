@@ -41,7 +41,8 @@ static void check_tokenizer_keys(const struct gguf *file, const char *path)
         "tokenizer.ggml.model", "tokenizer.ggml.pre", "tokenizer.ggml.tokens", "tokenizer.ggml.token_type",
         "tokenizer.ggml.merges", "tokenizer.ggml.scores", "tokenizer.ggml.token_type_count",
         "tokenizer.ggml.add_bos_token", "tokenizer.ggml.add_eos_token", "tokenizer.ggml.add_sep_token", NULL};
-    static const char *const off[] = {"tokenizer.ggml.add_space_prefix", "tokenizer.ggml.remove_extra_whitespaces",
+    static const char *const off[] = {"tokenizer.ggml.add_space_prefix",
+                                      "tokenizer.ggml.remove_extra_whitespaces",
                                       "tokenizer.ggml.escape_whitespaces", NULL};
     for (size_t i = 0; i < gguf_keys(file); i++) {
         const char *key = gguf_key(file, i);
@@ -72,7 +73,8 @@ struct bpe *gguf_bpe(const char *path)
         size_t count;
         int64_t *numbers = gguf_ints(file, "tokenizer.ggml.token_type", &count);
         if (count != metadata.token_count)
-            die("%s: tokenizer.ggml.token_type has %zu elements for %zu tokens", path, count, metadata.token_count);
+            die("%s: tokenizer.ggml.token_type has %zu elements for %zu tokens", path, count,
+                metadata.token_count);
         types = as_types(numbers, count, path);
     }
     metadata.tokens = tokens;

@@ -54,7 +54,9 @@ void normalizer_free(struct normalizer *normalizer)
     free(normalizer);
 }
 
-/* Below U+0300 nothing composes with what is before it; UTF-8 writes such characters with bytes below 0xCC. */
+/*
+ * Below U+0300 nothing composes with what is before it; UTF-8 writes such characters with bytes below 0xCC.
+ */
 static bool is_plain(struct span text)
 {
     for (size_t i = 0; i < text.length; i++)
@@ -178,7 +180,10 @@ static int32_t order_marks(struct normalizer *normalizer, const UChar *text, int
 
 struct span normalize(struct normalizer *normalizer, struct span text)
 {
-    /* No character grows to more than three times its UTF-16 units in form C, nor a unit to more than 3 bytes. */
+    /*
+     * No character grows to more than three times its UTF-16 units in form C,
+     * nor a unit to more than 3 bytes.
+     */
     enum { GROWTH = 3, UNIT_BYTES = 3 };
     UErrorCode code = U_ZERO_ERROR;
     int32_t length;

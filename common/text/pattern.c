@@ -25,7 +25,8 @@ enum {
 
 /* White space: Oniguruma's \s. PCRE2's has U+180E as well, which Unicode no longer counts. */
 #define ASCII_SPACES "\\t-\\r "
-#define SPACES ASCII_SPACES "\\x85\\xA0\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}"
+#define SPACES                                                                                               \
+    ASCII_SPACES "\\x85\\xA0\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}"
 
 /*
  * An expression twice: for all of Unicode, and for ASCII alone, where categories
@@ -337,7 +338,8 @@ static struct program compile(const char *text, uint32_t flags, const struct pat
 }
 
 /* ascii_text: NULL where the same program has to do for ASCII. */
-static struct pattern *new_pattern(const char *expression, const char *text, const char *ascii_text, const char *where)
+static struct pattern *new_pattern(const char *expression, const char *text, const char *ascii_text,
+                                   const char *where)
 {
     struct pattern *pattern = new_array(1, sizeof *pattern);
     pattern->expression = copy_string(expression);
@@ -368,7 +370,8 @@ struct pattern *pattern_new(const char *expression, const char *where)
 {
     /* Where case is ignored, a letter beyond ASCII can be one of ASCII: the long s, the sign for kelvin. */
     bool has_ascii = is_ascii((struct span){expression, strlen(expression)}) || !strstr(expression, "(?i");
-    char *text = translate(expression, where, false), *ascii_text = has_ascii ? translate(expression, where, true) : NULL;
+    char *text = translate(expression, where, false),
+         *ascii_text = has_ascii ? translate(expression, where, true) : NULL;
     struct pattern *pattern = new_pattern(expression, text, ascii_text, where);
     free(text);
     free(ascii_text);
@@ -409,8 +412,9 @@ bool pattern_find(struct pattern *pattern, struct span text, bool ascii, size_t 
 {
     const struct program *program = ascii && pattern->ascii.code ? &pattern->ascii : &pattern->unicode;
     /* pcre2_jit_match leaves out what pcre2_match does first: checks, of what holds here. */
-    int result = (program->is_compiled ? pcre2_jit_match : pcre2_match)(
-        program->code, (PCRE2_SPTR)text.bytes, text.length, at, PCRE2_NO_UTF_CHECK, pattern->match, pattern->context);
+    int result = (program->is_compiled ? pcre2_jit_match : pcre2_match)(program->code, (PCRE2_SPTR)text.bytes,
+                                                                        text.length, at, PCRE2_NO_UTF_CHECK,
+                                                                        pattern->match, pattern->context);
     if (result == PCRE2_ERROR_NOMATCH)
         return false;
     if (result < 0) {

@@ -22,7 +22,7 @@ struct record_words {
     struct token_texts texts;
 };
 
-/* Arrays of the record at hand. */
+/* Arrays of the current record. */
 struct named_array {
     char *name;
     struct declared_array array;

@@ -65,14 +65,16 @@ static void check_icu(UErrorCode code, const char *what)
 
 bool text_is_language(const char *language)
 {
-    return strspn(language, "abcdefghijklmnopqrstuvwxyz") == strlen(language) && *uloc_getISO3Language(language);
+    return strspn(language, "abcdefghijklmnopqrstuvwxyz") == strlen(language)
+           && *uloc_getISO3Language(language);
 }
 
 /*
  * Titles that stand before a name and that ICU does not list for English, where it has Mr., Mrs., Ms.,
  * Prof., Capt., Col., Sgt., Rep. and Rev.
  */
-static const char *const english_titles[] = {"Dr.", "Gen.", "Gov.", "Hon.", "Lt.", "Messrs.", "Mme.", "Sen.", NULL};
+static const char *const english_titles[] = {"Dr.",     "Gen.", "Gov.", "Hon.", "Lt.",
+                                             "Messrs.", "Mme.", "Sen.", NULL};
 
 static void add_abbreviation(struct text_reader *reader, const char *text)
 {
@@ -207,7 +209,8 @@ static bool next_line(struct text_reader *reader, struct span *line)
         searched = left;
         if (left > MAX_SENTENCE_BYTES) {
             reader->line_number++;
-            bad_line(reader, "the line goes on for more than 64 MiB; break it, for instance with fold -s", left);
+            bad_line(reader, "the line goes on for more than 64 MiB; break it, for instance with fold -s",
+                     left);
         }
         char bytes[READ_BYTES];
         size_t got = input_read(reader->input, bytes, sizeof bytes);
@@ -358,7 +361,8 @@ static bool ends_in_abbreviation(const struct text_reader *reader, struct span t
         text.length -= (size_t)U8_LENGTH(last);
     for (size_t i = 0; i < reader->abbreviation_count; i++) {
         const struct span *end = &reader->abbreviations[i];
-        if (text.length < end->length || memcmp(text.bytes + text.length - end->length, end->bytes, end->length))
+        if (text.length < end->length
+            || memcmp(text.bytes + text.length - end->length, end->bytes, end->length))
             continue;
         UChar32 before = character_before(text, text.length - end->length);
         if (!u_isalnum(before) && before != '.' && before != '-')
@@ -374,7 +378,7 @@ static struct span rest_of(const struct text_reader *reader)
     return (struct span){length ? reader->paragraph.bytes + reader->used : "", length};
 }
 
-/* A sentence of the paragraph at hand. False: another paragraph, or more of this one, is needed. */
+/* A sentence of the current paragraph. False: another paragraph, or more of this one, is needed. */
 static bool raw_sentence(struct text_reader *reader, struct span *sentence)
 {
     struct span rest = rest_of(reader);

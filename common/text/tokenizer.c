@@ -28,11 +28,14 @@ static void check_words(const struct model_config *config)
     if (input_exists_in(config->path, "dict.txt"))
         return;
     if (input_exists_in(config->path, "tokenizer.model"))
-        die("%s: tokenizer.model, of SentencePiece or tiktoken, is not read by this program, which knows byte-level BPE "
-            "and lists of words; where it is byte-level BPE, transformers' save_pretrained writes it as tokenizer.json",
+        die("%s: tokenizer.model, of SentencePiece or tiktoken, is not read by this program, which knows "
+            "byte-level BPE "
+            "and lists of words; where it is byte-level BPE, transformers' save_pretrained writes it as "
+            "tokenizer.json",
             config->path);
-    die("%s: there is no tokenizer: it is to be in tokenizer.json, or in vocab.json and merges.txt%s; copy what there is "
-        "of them from where the model is from", config->path, config->family->word_list ? ", or in dict.txt" : "");
+    die("%s: there is no tokenizer: it is to be in tokenizer.json, or in vocab.json and merges.txt%s; copy "
+        "what there is of them from where the model is from",
+        config->path, config->family->word_list ? ", or in dict.txt" : "");
 }
 
 struct tokenizer *tokenizer_read(const struct model_config *config)
@@ -43,7 +46,7 @@ struct tokenizer *tokenizer_read(const struct model_config *config)
             is_gguf(config->path) ? "the file's metadata lack tokenizer.ggml.bos_token_id"
                                         : "write the token as bos_token_id into config.json");
     tokenizer->bpe = is_gguf(config->path) ? gguf_bpe(config->path)
-                                                     : bpe_read_folder(config->path, config->family->model_type);
+                                           : bpe_read_folder(config->path, config->family->model_type);
     if (tokenizer->bpe && bpe_size(tokenizer->bpe) > config->vocabulary)
         die("%s: the tokenizer has %zu tokens, the model a vocabulary of %zu", config->path,
             bpe_size(tokenizer->bpe), config->vocabulary);
@@ -78,7 +81,8 @@ size_t tokenizer_encode(struct tokenizer *tokenizer, struct text_reader *reader,
     return count;
 }
 
-size_t tokenizer_encode_text(struct tokenizer *tokenizer, struct span text, uint32_t **tokens, size_t *capacity)
+size_t tokenizer_encode_text(struct tokenizer *tokenizer, struct span text, uint32_t **tokens,
+                             size_t *capacity)
 {
     static const char white[] = " \t\n\v\f\r";
     if (tokenizer->bpe)

@@ -30,7 +30,8 @@ size_t tokenizer_encode(struct tokenizer *tokenizer, struct text_reader *reader,
  * The same of a text by itself, whose white space counts where tokens have some; words stand
  * between white space.
  */
-size_t tokenizer_encode_text(struct tokenizer *tokenizer, struct span text, uint32_t **tokens, size_t *capacity);
+size_t tokenizer_encode_text(struct tokenizer *tokenizer, struct span text, uint32_t **tokens,
+                             size_t *capacity);
 
 /* What tokens read; "<token N>" for one without a text. The caller frees it. */
 char *tokenizer_text(const struct tokenizer *tokenizer, const uint32_t *tokens, size_t count);
