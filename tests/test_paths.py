@@ -55,7 +55,8 @@ def plain(bin, tmp_path_factory):
 def test_clone_in_a_folder_of_any_name(bin, plain, tmp_path, name):
     """It builds nothing anew, since a copy has the times, and its tables are the same."""
     tree = tmp_path / name
-    for part in ("Makefile", "setup.sh", "install.sh", "common", "tools", "pipelines", "data/stop-words.txt", "data/published.csv"):
+    for part in ("Makefile", "setup.sh", "install.sh", "LICENSE", "common", "tools", "pipelines", "man", "data/brown-lm",
+                 "data/annotations", "data/stop-words.txt", "data/corpus.txt", "data/published.csv"):
         source, target = ROOT / part, tree / part
         target.parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if source.is_dir() else shutil.copy2)(source, target)

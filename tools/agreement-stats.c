@@ -143,7 +143,8 @@ static void write_agreement(const struct stats *stats, const char *path)
         table_real(table, statistics_share(next, live));
         table_real(table, statistics_share(last, live));
         table_real(table, 1.0 / (double)stats->triggers.shape.vocabulary);
-        table_real(table, stats->triggers.token_counts.count ? statistics_share(frequent, live) : (double)NAN);
+        table_real(table,
+                   stats->triggers.token_counts.count ? statistics_share(frequent, live) : (double)NAN);
     }
     table_finish(table);
 }

@@ -49,7 +49,8 @@ static void write_active(const struct composition_sums *sums, const char *path)
         table_number(table, prefixes);
         table_real(table, histogram_sum(active) / ((double)prefixes * (double)sums->cells));
         for (size_t q = 0; q < sizeof quantiles / sizeof *quantiles; q++)
-            table_real(table, histogram_quantile(active, quantiles[q], histogram_whole_number) / (double)sums->cells);
+            table_real(table, histogram_quantile(active, quantiles[q], histogram_whole_number)
+                                  / (double)sums->cells);
     }
     table_finish(table);
 }
@@ -76,7 +77,8 @@ static void write_composition(const struct composition_sums *sums, const bool *i
         table_layer(table, sums->layer[i].layer);
         table_number(table, prefixes);
         table_real(table, statistics_share(prefixes - agreeing, prefixes));
-        table_real(table, is_stop_word ? statistics_share(agreement_on(layer, is_stop_word), agreeing) : (double)NAN);
+        table_real(table, is_stop_word ? statistics_share(agreement_on(layer, is_stop_word), agreeing)
+                                       : (double)NAN);
         table_real(table, statistics_share(agreement_on(layer, is_frequent), agreeing));
         table_real(table, statistics_share(layer->short_prefixes, agreeing));
         table_real(table, statistics_share(layer->agreeing_memories, agreeing));

@@ -265,9 +265,10 @@ static void warn_of_prose(const struct packer *packer, const char *name)
     double share = (double)taken->unknown / (double)taken->tokens;
     if (packer->options->mode == TEXT_LINES && taken->tokens && share > MUCH_UNKNOWN
         && 2 * taken->ending_unknown > taken->sentences)
-        message_warn("%s: %.1f %% of the words are not in the model's dictionary and became <unk>, those at the end "
-             "of most lines among them: --mode raw separates punctuation from words",
-             name, 100 * share);
+        message_warn(
+            "%s: %.1f %% of the words are not in the model's dictionary and became <unk>, those at the end "
+            "of most lines among them: --mode raw separates punctuation from words",
+            name, 100 * share);
 }
 
 /* The language of raw text; the other modes have none. */

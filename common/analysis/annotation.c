@@ -47,8 +47,8 @@ static bool read_number(const char **text, const char *ends, size_t least, size_
     return *number >= least && *number <= most;
 }
 
-static size_t number_field(struct csv_place place, const struct table_row *row, enum column column, size_t least,
-                           size_t most)
+static size_t number_field(struct csv_place place, const struct table_row *row, enum column column,
+                           size_t least, size_t most)
 {
     const char *text = row->field[column];
     size_t number;
@@ -144,8 +144,9 @@ static void add_pattern(struct reading *reading, const struct pattern *pattern)
         message_warn("%s: line %llu: pattern %zu does not count: it has no description", pattern->place.file,
              (unsigned long long)pattern->place.line, pattern->number);
     else if (pattern->number && !is_finished)
-        message_warn("%s: line %llu: pattern %zu does not count: fewer than %d triggers show it", pattern->place.file,
-             (unsigned long long)pattern->place.line, pattern->number, LEAST_PATTERN_TRIGGERS);
+        message_warn("%s: line %llu: pattern %zu does not count: fewer than %d triggers show it",
+                     pattern->place.file, (unsigned long long)pattern->place.line, pattern->number,
+                     LEAST_PATTERN_TRIGGERS);
     free(shown);
 }
 

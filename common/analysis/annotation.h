@@ -44,7 +44,8 @@ struct annotations {
 };
 
 /* "FILE: line N: message", exit 1. */
-_Noreturn void place_fail(struct csv_place place, const char *format, ...) __attribute__((format(printf, 2, 3)));
+_Noreturn void place_fail(struct csv_place place, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /*
  * Reads count files (NULL: standard input), which together must be in order: all of

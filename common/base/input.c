@@ -85,9 +85,10 @@ struct input *input_open(const char *path)
 void input_expect(const struct input *input, const char *what)
 {
     if (isatty(input->descriptor))
-        message_warn("%s is a terminal, and %s is to be read from it: end it with Ctrl-D, or stop with Ctrl-C and "
-             "give a file or a pipe",
-             input->name, what);
+        message_warn(
+            "%s is a terminal, and %s is to be read from it: end it with Ctrl-D, or stop with Ctrl-C and "
+            "give a file or a pipe",
+            input->name, what);
 }
 
 /* ---- bytes as they come ---- */

@@ -236,9 +236,10 @@ static bool has_other_output(const struct loading *loading)
     char *input = format_string("%s%s", loading->prefix, loading->names->embeddings);
     bool other = weights_has(weights, output) && !weights_equal(weights, input, output);
     if (other)
-        message_warn("%s: the config ties the output to the input's words (tie_word_embeddings), but tensor '%s'"
-             " differs from '%s'; it is used, as transformers does", weights_file(weights, output), output,
-             input);
+        message_warn(
+            "%s: the config ties the output to the input's words (tie_word_embeddings), but tensor '%s'"
+            " differs from '%s'; it is used, as transformers does",
+            weights_file(weights, output), output, input);
     free(input);
     return other;
 }

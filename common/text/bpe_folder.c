@@ -136,8 +136,8 @@ static struct pretokenizer *pretokenizer_of_class(const struct tokenizer_class *
 static _Noreturn void contradict(const struct folder *folder, const char *what)
 {
     die("%s: %s is not that of the tokenizer_class, %s, by which transformers 5 would go; the files "
-        "contradict each other: where tokenizer.json is right, give tokenizer_class as PreTrainedTokenizerFast in "
-        "tokenizer_config.json",
+        "contradict each other: where tokenizer.json is right, give tokenizer_class as "
+        "PreTrainedTokenizerFast in tokenizer_config.json",
         folder->tokenizer_path, what, folder->class_name);
 }
 
@@ -284,7 +284,8 @@ static json_t *special_texts(const struct folder *folder)
     for (i = 0; i < SPECIALS; i++)
         if (named_special(folder, special_names[i], &value) && value
             && (json_is_string(value) || value == json_object_get(folder->specials, special_names[i])))
-            json_put(texts, special_text((struct json_place){folder->path, special_names[i]}, value), json_true());
+            json_put(texts, special_text((struct json_place){folder->path, special_names[i]}, value),
+                     json_true());
     json_decref(extra);
     return texts;
 }
