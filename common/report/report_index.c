@@ -3,6 +3,7 @@
 #include "base/messages.h"
 #include "report/page_data.h"
 #include "report/postings.h"
+#include "table/layer_number.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
@@ -83,7 +84,7 @@ static json_t *postings_json(struct postings *postings, uint32_t token, bool is_
     postings_sort(postings, token);
     for (size_t i = 0; i < postings->token[token].count; i++) {
         const struct posting *posting = &postings->token[token].kept[i];
-        numbers_add_integer(&list, posting->layer + 1);
+        numbers_add_integer(&list, (uint32_t)layer_shown(posting->layer));
         numbers_add_integer(&list, posting->cell);
         if (is_probability)
             numbers_add_real(&list, posting->strength);

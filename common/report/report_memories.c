@@ -5,6 +5,7 @@
 #include "report/page_data.h"
 #include "report/report_index.h"
 #include "stream/records.h"
+#include "table/layer_number.h"
 
 #include <stdlib.h>
 
@@ -108,7 +109,7 @@ static void finish_group(struct report_memories *memories)
 {
     if (!memories->memories)
         return;
-    char *name = format_string("memories-%zu-%zu", memories->layer + 1, memories->group);
+    char *name = format_string("memories-%zu-%zu", layer_shown(memories->layer), memories->group);
     page_data_write(memories->folder, name,
                     json_make("{s:o, s:o}", "tokens", take_texts(&memories->group_tokens), "memories",
                               memories->memories));
@@ -120,12 +121,13 @@ static void finish_layer(struct report_memories *memories)
 {
     if (!memories->summary)
         return;
-    char *name = format_string("layer-%zu", memories->layer + 1);
+    char *name = format_string("layer-%zu", layer_shown(memories->layer));
     json_put(memories->summary, "tokens", take_texts(&memories->layer_tokens));
     page_data_write(memories->folder, name, memories->summary);
     free(name);
-    json_add(memories->layers, json_make("{s:I, s:I, s:I}", "layer", (json_int_t)memories->layer + 1, "keys",
-                                         (json_int_t)memories->keys, "live", (json_int_t)memories->live));
+    json_add(memories->layers,
+             json_make("{s:I, s:I, s:I}", "layer", (json_int_t)layer_shown(memories->layer), "keys",
+                       (json_int_t)memories->keys, "live", (json_int_t)memories->live));
     memories->summary = NULL;
     memories->keys = memories->live = 0;
 }

@@ -1,7 +1,9 @@
 #include "report/report_tables.h"
 
 #include "base/messages.h"
+#include "base/order.h"
 #include "table/csv_read.h"
+#include "table/layer_number.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -145,19 +147,17 @@ static void take_keyed_row(const struct csv_row *row, void *data)
                  reading->model);
     rows->row = reserve_array(rows->row, &rows->capacity, rows->count + 1, sizeof *rows->row);
     rows->row[rows->count] =
-        (struct keyed_row){number_in(row, reading->layer, 1) - 1, number_in(row, reading->cell, 0),
-                           rows->count, fields_json(row)};
+        (struct keyed_row){layer_of_shown(number_in(row, reading->layer, 1)),
+                           number_in(row, reading->cell, 0), rows->count, fields_json(row)};
     rows->count++;
 }
 
 static int by_key(const void *a, const void *b)
 {
     const struct keyed_row *left = a, *right = b;
-    if (left->layer != right->layer)
-        return left->layer < right->layer ? -1 : 1;
-    if (left->cell != right->cell)
-        return left->cell < right->cell ? -1 : 1;
-    return left->number < right->number ? -1 : left->number > right->number;
+    int order = compare_numbers(left->layer, right->layer);
+    order = order ? order : compare_numbers(left->cell, right->cell);
+    return order ? order : compare_numbers(left->number, right->number);
 }
 
 struct keyed_rows keyed_rows_read(const char *const *paths, size_t count, const char *model)

@@ -1,6 +1,7 @@
 #include "stream/object_json.h"
 
 #include "base/json.h"
+#include "base/memory_text.h"
 #include "base/messages.h"
 #include "stream/elements.h"
 
@@ -59,31 +60,15 @@ static void print_array(FILE *text, const struct objects *objects, const char *n
     json_decref(real);
 }
 
-/* Text that is printed to memory: what was printed is *text when closed, which the caller frees. */
-static FILE *text_begin(char **text, size_t *size)
-{
-    FILE *stream = open_memstream(text, size);
-    if (!stream)
-        die("out of memory");
-    return stream;
-}
-
-static void text_end(FILE *stream)
-{
-    bool failed = ferror(stream);
-    if (fclose(stream) != 0 || failed)
-        die("out of memory");
-}
-
 /* NULL where a number is too large for jansson. */
 static json_t *array_as_json(const struct objects *objects, const char *name,
                              const msgpack_object_bin *bytes)
 {
     char *text;
     size_t size;
-    FILE *stream = text_begin(&text, &size);
+    FILE *stream = memory_text_open(&text, &size);
     print_array(stream, objects, name, bytes);
-    text_end(stream);
+    memory_text_close(stream);
     json_t *json = json_loads(text, 0, NULL);
     free(text);
     return json;
@@ -214,8 +199,8 @@ char *object_text(const struct objects *objects, const char *name, const msgpack
 {
     char *text;
     size_t size;
-    FILE *stream = text_begin(&text, &size);
+    FILE *stream = memory_text_open(&text, &size);
     print_object(stream, objects, name, object);
-    text_end(stream);
+    memory_text_close(stream);
     return text;
 }
