@@ -65,8 +65,8 @@ SAY = $(if $(V),@true,@echo)
 
 # What 'make paper' and 'make run' run on. MODEL: brown-lm, smollm2, a directory, or a GGUF file.
 # CORPUS: brown, or a file; MODE: how tokenize reads it; VALID: a file for section 5 (default: that of
-# the Brown corpus, else CORPUS). Of them: SENTENCES for the triggers (empty: all), PREFIXES for
-# section 5 (or all), KEYS a layer and REMOVALS, triggers of each, for token removal.
+# the Brown corpus, else CORPUS). From these are taken SENTENCES for the triggers (empty: all), PREFIXES
+# for section 5 (or all), KEYS a layer and REMOVALS, triggers of each, for token removal.
 MODEL ?= brown-lm
 CORPUS ?= brown
 MODEL_PATH = $(if $(filter brown-lm,$(MODEL)),data/brown-lm,$(if $(filter smollm2,$(MODEL)),data/models/smollm2/model.gguf,$(MODEL)))

@@ -1,6 +1,6 @@
 #!/bin/sh
 # What do the triggers of a key have in common: last words, n-grams, vocabulary?
-# (Measures of this project, not the paper's; its figure 2 comes of annotations.)
+# (Measures of this project, not the paper's; its figure 2 comes from annotations.)
 #
 # usage: shallow.sh MODEL TEXT OUT [options of tokenize]
 #

@@ -215,7 +215,7 @@ def _map(pairs: List[Tuple[Any, Any]]) -> Record:
         if not isinstance(name, str):
             raise _Problem("a map's key is not a string")
         if name in found or "\0" in name:
-            raise _Problem("a map's key stands twice or has a NUL byte")
+            raise _Problem("a map has a key twice or has a NUL byte")
         found[name] = value
     return found
 

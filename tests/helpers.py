@@ -114,7 +114,7 @@ def table(source):
 
 
 def raw_table(source):
-    """The same with fields as they stand in the file."""
+    """The same with fields as they are in the file."""
     text = source.decode() if isinstance(source, bytes) else pathlib.Path(source).read_text()
     return list(csv.DictReader(io.StringIO(text)))
 

@@ -779,7 +779,7 @@ def test_flipped_bits(bin, dict_txt, tmp_path, name):
 def test_dictionaries(bin, tmp_path):
     checkpoint = TINY / "zip.pt"
     for name, text, says in (("large", "".join(f"w{i} 1\n" for i in range(57)), "line 57: more words than"),
-                             ("twice", "a 1\na 2\n", "line 2: the word 'a' stands here a second time"),
+                             ("twice", "a 1\na 2\n", "line 2: the word 'a' is here a second time"),
                              ("no count", "a 1\nb\n", "line 2: 'word count' is expected"),
                              ("special", "<pad> 1\n", "line 1: the word '<pad>'")):
         path = tmp_path / f"{name}.txt"

@@ -248,12 +248,12 @@ GOOD = "A,m,1,0,4,1,shallow,x,1 2 3\n"
     (HEAD + GOOD.replace("1 2 3", "0 1 2"), 2, "shows is '0 1 2'"),
     (HEAD + GOOD.replace("1 2 3", "1;2;3"), 2, "shows is '1;2;3'"),
     (HEAD + GOOD.replace("1 2 3", "2001-01-02"), 2, "shows is '2001-01-02'"),
-    (HEAD + GOOD.replace("1 2 3", "1 2 3 2"), 2, "trigger 2 stands in shows twice"),
+    (HEAD + GOOD.replace("1 2 3", "1 2 3 2"), 2, "trigger 2 is in shows twice"),
     (HEAD + "A,m,1,0,4,0,shallow,,\n", 2, "pattern 0, that is none, with a kind"),
     (HEAD + "A,m,1,0,4,0,,,1 2 3\n", 2, "pattern 0, that is none, with a kind"),
     (HEAD + GOOD + "A,m,1,0,4,0,,,\n", 3, "pattern 0, that is none, but A has a pattern of this key in line 2"),
-    (HEAD + GOOD + GOOD, 3, "pattern 1 of A in layer 1, cell 0 stands in line 2 of"),
-    (HEAD + "A,m,1,0,4,0,,,\n" * 2, 3, "pattern 0 of A in layer 1, cell 0 stands in line 2 of"),
+    (HEAD + GOOD + GOOD, 3, "pattern 1 of A in layer 1, cell 0 is in line 2 of"),
+    (HEAD + "A,m,1,0,4,0,,,\n" * 2, 3, "pattern 0 of A in layer 1, cell 0 is in line 2 of"),
     (HEAD + GOOD + "B,m,1,0,5,0,,,\n", 3, "5 triggers of layer 1, cell 0, but 4 in line 2"),
     (HEAD + GOOD + "A,m,1,0,5,2,shallow,x,1 2 3\n", 3, "5 triggers of layer 1, cell 0, but 4 in line 2"),
     (HEAD + GOOD + "A,n,2,0,5,0,,,\n", 3, "model n, but m in line 2"),
@@ -273,7 +273,7 @@ def test_no_rows(bin, tmp_path):
 
 def test_duplicates_between_files(bin, tmp_path):
     first, second = csv_file(tmp_path, GOOD), csv_file(tmp_path, "\n" + GOOD, "b.csv")
-    fails(bin, "pattern-stats", second, first, says=f"{second}: line 3: pattern 1 of A in layer 1, cell 0 stands in line 2 of {first}")
+    fails(bin, "pattern-stats", second, first, says=f"{second}: line 3: pattern 1 of A in layer 1, cell 0 is in line 2 of {first}")
     fails(bin, "pattern-stats", first, first, says="as well")
 
 

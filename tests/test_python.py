@@ -248,7 +248,7 @@ NO_STREAMS = [
     (b"\x80", "not an ffkv stream: its header says no format 'ffkv'"),
     (b"\x81\xa1a" * 2000 + b"\xc0", "header, byte 0: "),
     (b"\xdd\xff\xff\xff\xff", "header, byte 0: "),
-    (b"\x82\xa1a\x01\xa1a\x02", "a map's key stands twice"),
+    (b"\x82\xa1a\x01\xa1a\x02", "a map has a key twice"),
     (b"\x81\x01\x01", "a map's key is not a string"),
     (b"\x81\xa1a\xc7\x00\x01", "header, byte 0: "),
 ]

@@ -2,7 +2,7 @@
  * shallow-stats: triggers in, measures out of what a key's triggers have in common,
  * per layer and key: the same last tokens and the same n-grams (shallow patterns),
  * the same words anywhere (a sign of a topic). They need no reader, and are this
- * project's own, not the paper's, whose figure 2 comes of annotations.
+ * project's own, not the paper's, whose figure 2 comes from annotations.
  *
  * Beside them stand the same measures of random prefixes of the same lengths,
  * where --corpus gives sentences to take these from. Layers count from 1 here, and

@@ -86,7 +86,7 @@ static void draw_cells(const struct options *options, size_t layer, const size_t
     free(drawn);
 }
 
-/* Where number stands in a rising list of the stream; it must be there. */
+/* Where number is in a rising list of the stream; it must be there. */
 static size_t find_in_stream(const struct search *search, const size_t *list, size_t count, size_t number,
                              const char *what)
 {

@@ -24,7 +24,7 @@ struct options {
     uint64_t top, threads;
 };
 
-/* Where a token stands in the distribution of one value. */
+/* Where a token is in the distribution of one value. */
 struct place {
     size_t layer, cell;
     uint32_t rank;

@@ -16,7 +16,7 @@ static const char *const columns[] = {"reader", "model",       "layer", "cell", 
                                       "kind",   "description", "shows", "value_shown", NULL};
 enum { MAX_LAYERS_OR_CELLS = 1 << 26, MAX_PATTERNS = 1000000 };
 
-/* A row as it stands in a file. */
+/* A row of a file. */
 struct pattern {
     struct csv_place place;
     const char *reader, *model, *description, *shows;
@@ -105,7 +105,7 @@ static bool *read_shows(const struct pattern *pattern, size_t *count)
                        " between them",
                        pattern->shows, pattern->triggers);
         if (shown[number - 1])
-            place_fail(pattern->place, "trigger %zu stands in shows twice", number);
+            place_fail(pattern->place, "trigger %zu is in shows twice", number);
         shown[number - 1] = true;
         (*count)++;
     }
@@ -168,7 +168,7 @@ static void check_neighbours(const struct pattern *first, const struct pattern *
 {
     if (second->number == first->number)
         place_fail(second->place,
-                   "pattern %zu of %s in layer %zu, cell %zu stands in line %llu of %s as well",
+                   "pattern %zu of %s in layer %zu, cell %zu is in line %llu of %s as well",
                    second->number, second->reader, layer_shown(second->layer), second->cell,
                    (unsigned long long)first->place.line, first->place.file);
     if (first->number == 0)

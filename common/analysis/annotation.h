@@ -19,7 +19,7 @@ enum {
 /* Which kinds of patterns a trigger shows, the classes of the paper's figure 2: bits for either kind. */
 enum trigger_class { CLASS_NONE, CLASS_SHALLOW, CLASS_SEMANTIC, CLASS_BOTH, TRIGGER_CLASSES };
 
-/* Where something stands, for messages. */
+/* Where something is, for messages. */
 struct csv_place {
     const char *file;
     uint64_t line;

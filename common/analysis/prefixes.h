@@ -32,7 +32,7 @@ struct ngram {
 struct ngram common_end(const struct prefixes *prefixes, size_t n);
 
 /*
- * The n-grams that stand anywhere in the most prefixes, at most room and each in at
+ * The n-grams that are anywhere in the most prefixes, at most room and each in at
  * least least of them, most frequent first; equal ones: the lower tokens. Those
  * of skipped tokens only are left out; skip: by token. Returns how many.
  */

@@ -27,7 +27,7 @@ void input_expect(const struct input *input, const char *what);
  * Reads size bytes, fewer only at the end. Returns how many. A read error, compressed
  * data that are damaged or cut, what follows a member of gzip and is not another one,
  * and compression of another kind end the program with a message. At the end the file
- * is closed, so that nothing that comes of it has to wait for that.
+ * is closed, so that no result of it has to wait for that.
  */
 size_t input_read(struct input *input, void *buffer, size_t size);
 

@@ -11,7 +11,7 @@
 /*
  * The object that a file consists of; the caller gives it up. The bytes, as input_read_all reads
  * them, and the values are bounded. One beyond that, one that is no object, and one in which a
- * name stands twice in an object end the program. For messages: whose file it is ("tokenizer's"),
+ * name occurs twice in an object end the program. For messages: whose file it is ("tokenizer's"),
  * and what it must be.
  */
 json_t *json_read_object(const char *path, const char *whose, const char *what);

@@ -346,8 +346,8 @@ static void read_header(struct gguf *file)
     if (alignment & (alignment - 1))
         die("%s: metadata 'general.alignment' is %zu, not a power of 2", file->path, alignment);
     size_t padding = (alignment - cursor.place % alignment) % alignment;
-    take(&cursor, padding < left(&cursor) ? padding : left(&cursor),
-         "padding"); /* without data, it may lack */
+    /* A file without data may end before it. */
+    take(&cursor, padding < left(&cursor) ? padding : left(&cursor), "padding");
     file->data = file->mapping.bytes + cursor.place;
     file->data_size = left(&cursor);
     check_places(file, alignment);

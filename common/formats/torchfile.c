@@ -88,7 +88,7 @@ struct torch_file {
     struct pickle *pickle;      /* the tree */
     struct torch_storage *storages; /* by key */
     struct mapping mapping;     /* the old form: all of the file */
-    zip_t *zip;                 /* the zip form, and what stands before its entries' names */
+    zip_t *zip;                 /* the zip form, and what is before its entries' names */
     char *prefix;
     unsigned char *pickle_bytes;
     size_t loaded_bytes;
@@ -281,7 +281,7 @@ static zip_int64_t find_entry(const struct torch_file *file, const char *name, s
     return index;
 }
 
-/* Finds what stands before the names of all entries: that of data.pkl. */
+/* Finds what is before the names of all entries: that of data.pkl. */
 static void find_prefix(struct torch_file *file)
 {
     static const char wanted[] = "data.pkl";

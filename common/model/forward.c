@@ -175,7 +175,7 @@ static uint32_t input_token(const struct forward *forward, size_t start, size_t 
     return j == 0 ? forward->model->config.bos : forward->batch->token[start + j - 1];
 }
 
-/* Copies the words of one cluster to the rows where they stand; zero rows elsewhere are left. */
+/* Copies the words of one cluster to the rows where they are; zero rows elsewhere are left. */
 static void gather_words(const struct forward *forward, const struct model_cluster *cluster, float *rows)
 {
     const struct batch *batch = forward->batch;

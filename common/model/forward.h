@@ -28,7 +28,7 @@ void forward_begin(struct forward *forward, const struct batch *batch);
 
 /*
  * The three parts of layer index, to be called in this order, after all of the layer before
- * it. What stands between two of them may read and change the arrays below. A coefficient or
+ * it. What is between two of them may read and change the arrays below. A coefficient or
  * an output that is not finite ends the program.
  *
  * forward_attention: residual becomes r^l. The block's input is made ready.

@@ -24,7 +24,7 @@ void projection_free(struct projection *projection);
  */
 void projection_run(struct projection *projection, const float *vectors, float *log_probabilities);
 
-/* What is asked of one vector's distribution p(h), and what comes of it. */
+/* What is asked of one vector's distribution p(h), and the answer. */
 struct projection_question {
     uint32_t token;             /* asked about; NO_TOKEN: none */
     bool ranked;                /* whether its rank is wanted */

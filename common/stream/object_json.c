@@ -83,7 +83,7 @@ static json_t *new_key(const struct objects *objects, const char *name, const js
     if (!text)
         objects_fail(objects, "a map's key is not a string");
     if (strlen(text) != key->via.str.size || json_object_get(map, text))
-        objects_fail(objects, "a map's key stands twice or has a NUL byte");
+        objects_fail(objects, "a map has a key twice or has a NUL byte");
     return string;
 }
 

@@ -220,7 +220,7 @@ static bool is_string(const msgpack_object *object, const char *text, size_t len
         && !memcmp(object->via.str.ptr, text, length);
 }
 
-/* Names are strings, and each stands once: what a member says is not a matter of who reads it. */
+/* Names are strings, and each occurs once: what a member says is not a matter of who reads it. */
 static void check_names(const struct objects *objects, const msgpack_object_map *map)
 {
     if (map->size > MAX_MEMBERS)
@@ -231,7 +231,7 @@ static void check_names(const struct objects *objects, const msgpack_object_map 
             objects_fail(objects, "a map's key is not a string");
         for (uint32_t j = 0; j < i; j++)
             if (is_string(&map->ptr[j].key, key->via.str.ptr, key->via.str.size))
-                objects_fail(objects, "a map's key stands twice");
+                objects_fail(objects, "a map has a key twice");
     }
 }
 

@@ -26,7 +26,7 @@ struct input *objects_input(const struct objects *objects);
 
 /*
  * True: map is the next object, which holds until the next call; its members' names are strings,
- * each of which stands once. False: the end of the input.
+ * each of which occurs once. False: the end of the input.
  */
 bool objects_next(struct objects *objects, msgpack_object *map);
 

@@ -14,7 +14,7 @@
 
 /* ---- exact sums ---- */
 
-/* Adds more, which stands 64 * limb bits up. The sum is wide enough for 2^100 floats. */
+/* Adds more, which is 64 * limb bits up. The sum is wide enough for 2^100 floats. */
 static void add_at(struct exact_sum *sum, size_t limb, uint64_t more)
 {
     for (; more && limb < EXACT_LIMBS; limb++) {

@@ -6,7 +6,7 @@
 #ifndef FFKV_CSV_CELL_H
 #define FFKV_CSV_CELL_H
 
-/* The text as it stands in a file, before quotation marks. The caller frees it. */
+/* The text as it is in a file, before quotation marks. The caller frees it. */
 char *csv_cell(const char *text);
 
 /* The text that a field stands for: part of the field. */

@@ -18,7 +18,7 @@ struct table {
     bool is_tsv;
 };
 
-/* A field's bytes as they stand in the file, and what separates it from the next. */
+/* A field's bytes as they are in the file, and what separates it from the next. */
 static void put(struct table *table, const char *bytes, size_t length)
 {
     table->column = (table->column + 1) % table->columns;

@@ -25,7 +25,7 @@ static void add_word(struct dictionary *dictionary, const char *word, size_t len
     struct dictionary_entry *entry;
     HASH_FIND(hh, dictionary->index, word, length, entry);
     if (entry)
-        die("%s: line %llu: the word '%.*s' stands here a second time", path, (unsigned long long)line,
+        die("%s: line %llu: the word '%.*s' is here a second time", path, (unsigned long long)line,
             (int)length, word);
     if (dictionary->size == vocabulary)
         die("%s: line %llu: more words than the model's vocabulary of %zu", path, (unsigned long long)line,

@@ -1,6 +1,6 @@
 /*
  * Records of any kind of stream as people read them: words in the place of tokens, layers from 1.
- * stream-cat(1) describes what comes of each kind.
+ * stream-cat(1) describes the output of each kind.
  */
 #ifndef FFKV_RECORD_WORDS_H
 #define FFKV_RECORD_WORDS_H

@@ -70,7 +70,7 @@ bool text_is_language(const char *language)
 }
 
 /*
- * Titles that stand before a name and that ICU does not list for English, where it has Mr., Mrs., Ms.,
+ * Titles that are before a name and that ICU does not list for English, where it has Mr., Mrs., Ms.,
  * Prof., Capt., Col., Sgt., Rep. and Rev.
  */
 static const char *const english_titles[] = {"Dr.",     "Gen.", "Gov.", "Hon.", "Lt.",
@@ -288,7 +288,7 @@ static bool is_heading(struct span line)
 /*
  * Length of the first sentence of what is left of a WikiText paragraph, before
  * which *quotes quotation marks were counted. Its text is tokenized:
- * abbreviations keep their full stop, so that a stop that stands alone ends a
+ * abbreviations keep their full stop, so that a stop that is alone ends a
  * sentence, together with a bracket or quotation mark that it closes.
  */
 static size_t wikitext_sentence(struct span text, size_t *quotes)

@@ -27,7 +27,7 @@ size_t tokenizer_encode(struct tokenizer *tokenizer, struct text_reader *reader,
                         uint32_t **tokens, size_t *capacity);
 
 /*
- * The same of a text by itself, whose white space counts where tokens have some; words stand
+ * The same of a text by itself, whose white space counts where tokens have some; words are
  * between white space.
  */
 size_t tokenizer_encode_text(struct tokenizer *tokenizer, struct span text, uint32_t **tokens,
@@ -36,7 +36,7 @@ size_t tokenizer_encode_text(struct tokenizer *tokenizer, struct span text, uint
 /* What tokens read; "<token N>" for one without a text. The caller frees it. */
 char *tokenizer_text(const struct tokenizer *tokenizer, const uint32_t *tokens, size_t count);
 
-/* What stands between two tokens' texts: a space where tokens are words, else nothing. */
+/* What is between two tokens' texts: a space where tokens are words, else nothing. */
 const char *tokenizer_joint(const struct tokenizer *tokenizer);
 
 /* The token of all words that are not listed, or NO_TOKEN. */
