@@ -294,7 +294,7 @@ def compare_pipelines(found, expected):
 def compare_records(found, expected, of_triggers):
     """What differs, [text]: equal ids; numbers within 1e-5 of the largest one of that name in the same layer,
     since a sum's error goes with what is added and not with what remains.  of_triggers: the members that have
-    an element a trigger.  Triggers of a key whose coefficients are so close may change places, with each
+    an element a trigger.  A rank may differ by 1 or 0.1 %, whichever is more.  Triggers of a key whose coefficients are so close may change places, with each
     other or with those that were not among the key's triggers."""
     different = []
     if len(found) != len(expected):
@@ -335,6 +335,9 @@ def compare_members(record, other, exactness):
             error = np.abs(here - value).max()
             if not error <= exactness[name]:
                 yield f"{name} differs by {error:.2g}, more than {exactness[name]:.2g}"
+        elif name.endswith("_rank"):
+            if np.any(np.abs(here.astype(float) - value) > np.maximum(1, TOLERANCE * value)):
+                yield f"{name} differs by more than 1, and 0.1 %"
         elif not np.array_equal(here, value):
             yield f"{name} is not the same"
 

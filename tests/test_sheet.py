@@ -272,7 +272,7 @@ class Page:
         return self.downloaded()
 
     def downloaded(self):
-        (path,) = wait(lambda: [path for path in self.browser.downloads.iterdir() if path.suffix == ".csv"])
+        (path,) = wait(lambda: [path for path in self.browser.downloads.glob("*.csv") if path.stat().st_size])
         return path
 
 

@@ -190,3 +190,11 @@ def test_triggers_that_are_equal_but_for_the_last_bits_may_change_places():
     assert differ((3, 8), (2 + 1e-6, 7), (2, 9), (1, 10))
     assert differ((3, 7), (2 + 1e-6, 8), (2, 9), (1.1, 11))
     assert differ((3, 7), (2 + 1e-6, 8), (2, 9))
+
+
+def test_ranks_of_another_processor_may_be_a_few_off():
+    def differ(*ranks):
+        return bool(systems.compare_records([{"next_rank": np.uint32(ranks)}], [{"next_rank": np.uint32([1, 9, 8000])}], []))
+
+    assert not differ(1, 9, 8000) and not differ(2, 8, 8008) and not differ(1, 9, 7992)
+    assert differ(3, 9, 8000) and differ(1, 7, 8000) and differ(1, 9, 8009) and differ(1, 9, 7991)
