@@ -293,9 +293,10 @@ def compare_pipelines(found, expected):
 
 def compare_records(found, expected, of_triggers):
     """What differs, [text]: equal ids; numbers within 1e-5 of the largest one of that name in the same layer,
-    since a sum's error goes with what is added and not with what remains.  of_triggers: the members that have
-    an element a trigger.  A rank may differ by 1 or 0.1 %, whichever is more.  Triggers of a key whose coefficients are so close may change places, with each
-    other or with those that were not among the key's triggers."""
+    since a sum's error goes with what is added and not with what remains.  A rank may differ by 1 or 0.1 %,
+    whichever is more.  of_triggers: the members that have an element a trigger.  Triggers of a key whose
+    coefficients are so close may change places, with each other or with those that were not among the
+    key's triggers."""
     different = []
     if len(found) != len(expected):
         different.append(f"{len(found)} records, not {len(expected)}")
