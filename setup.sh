@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs the packages of Debian or Ubuntu that ffkv needs: setup.sh [run|build|smollm2|test|arm64].
 # Does nothing when all are there. Without root it says what it would install.
-# build is for the tools alone, without corpora and pictures. arm64 is for an x86-64 machine: what compiles and runs the tools for the other.
+# build is for the tools alone, without corpora and pictures. arm64 is for an x86-64 machine: what compiles
+# and runs the tools for the other.
 set -eu
 
 # Releases give a package different names: of "a|b" the first that apt knows is

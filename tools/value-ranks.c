@@ -7,7 +7,9 @@
  * with --top the best values of each token.
  */
 #include "base/cli.h"
+#include "base/heap.h"
 #include "base/messages.h"
+#include "base/order.h"
 #include "base/parallel.h"
 #include "model/projection.h"
 #include "numeric/matrix.h"
@@ -31,9 +33,9 @@ struct place {
     float probability;
 };
 
-/* The best places of a token; up to twice as many until they are sorted. */
+/* The best places of a token: a heap with the worst of them on top. */
 struct best {
-    struct place *place;
+    struct place *place; /* ranking's capacity */
     size_t count;
 };
 
@@ -67,29 +69,27 @@ struct worker {
 static int by_rank(const void *a, const void *b)
 {
     const struct place *left = a, *right = b;
-    if (left->rank != right->rank)
-        return left->rank < right->rank ? -1 : 1;
-    if (left->probability != right->probability)
-        return left->probability > right->probability ? -1 : 1;
-    if (left->layer != right->layer)
-        return left->layer < right->layer ? -1 : 1;
-    return left->cell < right->cell ? -1 : left->cell > right->cell;
+    int order = compare_numbers(left->rank, right->rank);
+    if (!order && left->probability != right->probability)
+        order = left->probability > right->probability ? -1 : 1;
+    order = order ? order : compare_numbers(left->layer, right->layer);
+    return order ? order : compare_numbers(left->cell, right->cell);
 }
 
-/* Only the best ones stay. */
-static void drop_others(struct best *best, size_t top)
+static bool is_worse(const struct place *a, const struct place *b)
 {
-    qsort(best->place, best->count, sizeof *best->place, by_rank);
-    if (best->count > top)
-        best->count = top;
+    return by_rank(a, b) > 0;
 }
+
+DEFINE_HEAP(worst, struct place, is_worse);
 
 static void offer(struct ranking *ranking, size_t token, const struct place *place)
 {
     struct best *best = &ranking->best[token];
-    if (best->count == ranking->capacity)
-        drop_others(best, (size_t)ranking->options->top);
-    best->place[best->count++] = *place;
+    if (best->count < ranking->capacity)
+        worst_push(best->place, best->count++, *place);
+    else if (is_worse(&best->place[0], place))
+        worst_replace(best->place, best->count, *place);
 }
 
 /* Room for the best of each token, of which there are no more than values. */
@@ -98,7 +98,7 @@ static void make_room(struct ranking *ranking, size_t values)
     uint64_t top = ranking->options->top;
     if (!top)
         return;
-    ranking->capacity = top < values ? 2 * (size_t)top : values;
+    ranking->capacity = top < values ? (size_t)top : values;
     ranking->best = new_array(ranking->token_count, sizeof *ranking->best);
     for (size_t i = 0; i < ranking->token_count; i++)
         ranking->best[i].place = new_array(ranking->capacity, sizeof *ranking->best[i].place);
@@ -120,7 +120,7 @@ static void write_best(struct ranking *ranking)
 {
     for (size_t token = 0; ranking->best && token < ranking->token_count; token++) {
         struct best *best = &ranking->best[token];
-        drop_others(best, (size_t)ranking->options->top);
+        qsort(best->place, best->count, sizeof *best->place, by_rank);
         for (size_t i = 0; i < best->count; i++)
             write_place(ranking, token, &best->place[i]);
         free(best->place);

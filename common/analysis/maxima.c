@@ -20,6 +20,7 @@ static inline void best_rows(enum rank rank, const float *matrix, size_t rows, s
         }
 }
 
+/* Static, since clang 14 does not link clones that another file calls. */
 KERNEL static void find(enum rank rank, const float *matrix, size_t rows, size_t width, uint32_t first,
                         float *restrict best, uint32_t *restrict row)
 {

@@ -9,8 +9,7 @@
 static const char *const passed_counts[] = {"sentences", "tokens", "unknown", "truncated", "skipped"};
 enum { PASSED_COUNTS = sizeof passed_counts / sizeof *passed_counts };
 
-/* What trailers pass on as it is: what of the corpus the stream covers, see merging.h. */
-static const char *const passed_members[] = {"batches", "covers", "text"};
+static const char *const passed_members[] = {COVERAGE_BATCHES, COVERAGE_RANGES, COVERAGE_TEXT};
 enum { PASSED_MEMBERS = sizeof passed_members / sizeof *passed_members };
 
 void count_add(uint64_t *sum, uint64_t more)

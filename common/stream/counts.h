@@ -11,6 +11,11 @@
 /* No count in a stream is larger, so that what is made of counts does not overflow. */
 #define MAX_COUNT ((uint64_t)1 << 48)
 
+/* What trailers pass on as it is, see merging.h: which batches of which text the stream covers. */
+#define COVERAGE_BATCHES "batches"
+#define COVERAGE_RANGES "covers"
+#define COVERAGE_TEXT "text"
+
 /* Adds to a count; both are at most MAX_COUNT, and so must the sum be, or the program ends. */
 void count_add(uint64_t *sum, uint64_t more);
 

@@ -72,8 +72,6 @@ bool progression_meets(struct progression a, struct progression b, uint64_t *com
 
 /* ---- in trailers ---- */
 
-static const char BATCHES[] = "batches", COVERS[] = "covers", TEXT[] = "text";
-
 void coverage_put(json_t *counts, const struct progression *covered, size_t count, uint64_t batches,
                   const char *text)
 {
@@ -81,9 +79,9 @@ void coverage_put(json_t *counts, const struct progression *covered, size_t coun
     for (size_t i = 0; i < count; i++)
         json_add(list, json_make("[I, I, I]", (json_int_t)covered[i].first, (json_int_t)covered[i].end,
                                  (json_int_t)covered[i].step));
-    json_put(counts, BATCHES, json_integer((json_int_t)batches));
-    json_put(counts, COVERS, list);
-    json_put(counts, TEXT, json_string(text));
+    json_put(counts, COVERAGE_BATCHES, json_integer((json_int_t)batches));
+    json_put(counts, COVERAGE_RANGES, list);
+    json_put(counts, COVERAGE_TEXT, json_string(text));
 }
 
 /* False unless it is [first, end, step] with first below end and end at most batches. */
@@ -212,18 +210,22 @@ static void check_text(struct merging *merging, const struct stream_reader *read
 static void add_trailer(struct merging *merging, const struct stream_reader *reader)
 {
     const json_t *trailer = stream_trailer(reader);
-    const json_t *batches = json_object_get(trailer, BATCHES), *covers = json_object_get(trailer, COVERS);
+    const json_t *batches = json_object_get(trailer, COVERAGE_BATCHES),
+                 *covers = json_object_get(trailer, COVERAGE_RANGES);
     const json_t *list;
-    const char *text = json_string_value(json_object_get(trailer, TEXT));
+    const char *text = json_string_value(json_object_get(trailer, COVERAGE_TEXT));
     size_t index;
     if (!text || !json_is_integer(batches) || !json_is_array(covers))
-        stream_fail(reader, "the trailer does not say what of the corpus it covers: a stage between tokenize "
-                            "and here did not pass on %s, %s and %s", BATCHES, COVERS, TEXT);
+        stream_fail(reader,
+                    "the trailer does not say what of the corpus it covers: a stage between tokenize "
+                    "and here did not pass on %s, %s and %s",
+                    COVERAGE_BATCHES, COVERAGE_RANGES, COVERAGE_TEXT);
     check_text(merging, reader, text, (uint64_t)json_integer_value(batches));
     json_array_foreach((json_t *)(uintptr_t)covers, index, list) {
         struct progression progression;
         if (!read_progression(list, json_integer_value(batches), &progression))
-            stream_fail(reader, "the trailer's %s are not [first, end, step] of its %s", COVERS, BATCHES);
+            stream_fail(reader, "the trailer's %s are not [first, end, step] of its %s", COVERAGE_RANGES,
+                        COVERAGE_BATCHES);
         add_part(merging, reader, progression);
     }
     counts_add(merging->counts, trailer);

@@ -69,18 +69,21 @@ uint64_t objects_records(const struct objects *objects)
     return objects->records;
 }
 
-void objects_fail(const struct objects *objects, const char *format, ...)
+void objects_fail_with(const struct objects *objects, const char *format, va_list arguments)
 {
-    char text[1024];
-    va_list arguments;
-    va_start(arguments, format);
+    char text[1024], where[32] = "header";
     vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    char where[32] = "header";
     if (objects->records)
         snprintf(where, sizeof where, "record %llu", (unsigned long long)objects->records);
-    die("%s: %s, byte %llu: %s", input_name(objects->input), where,
-        (unsigned long long)objects->offset, text);
+    die("%s: %s, byte %llu: %s", input_name(objects->input), where, (unsigned long long)objects->offset,
+        text);
+}
+
+void objects_fail(const struct objects *objects, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    objects_fail_with(objects, format, arguments);
 }
 
 /* ---- one object ---- */
@@ -277,6 +280,11 @@ void objects_check_crc(const struct objects *objects, const msgpack_object *crc)
         objects_fail(objects,
                      "the checksum is not that of the stream: it was damaged on its way, or a stage of one's "
                      "own changed it and did not compute the checksum anew");
+}
+
+char *object_member_name(const msgpack_object_kv *member)
+{
+    return format_string("%.*s", (int)member->key.via.str.size, member->key.via.str.ptr);
 }
 
 const msgpack_object *object_member(const msgpack_object *map, const char *name)

@@ -13,6 +13,7 @@
 
 #include <jansson.h>
 #include <msgpack.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -50,6 +51,11 @@ void objects_check_crc(const struct objects *objects, const msgpack_object *crc)
 /* Ends the program: the message, with file, record and byte before it. */
 _Noreturn void objects_fail(const struct objects *objects, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+_Noreturn void objects_fail_with(const struct objects *objects, const char *format, va_list arguments)
+    __attribute__((format(printf, 2, 0)));
+
+/* The name of a map's member, which the caller frees. */
+char *object_member_name(const msgpack_object_kv *member);
 
 /* The map's member called name, or NULL. */
 const msgpack_object *object_member(const msgpack_object *map, const char *name);

@@ -6,6 +6,7 @@
 #include "base/messages.h"
 #include "stream/declared.h"
 #include "stream/header_members.h"
+#include "stream/objects.h"
 #include "stream/record_members.h"
 #include "stream/records.h"
 #include "stream/stream_reader.h"
@@ -83,15 +84,7 @@ static bool is_marked(const bool *marked, size_t number)
 }
 
 /* Arrays of a layer's record that have a column of each cell. */
-static const char *const of_cells[] = {"max", "argmax", "coef"};
-
-static bool is_of_cells(const char *name)
-{
-    for (size_t i = 0; i < sizeof of_cells / sizeof *of_cells; i++)
-        if (!strcmp(name, of_cells[i]))
-            return true;
-    return false;
-}
+static const char *const of_cells[] = {"max", "argmax", "coef", NULL};
 
 /* The columns of the cells that are wanted. */
 static void choose_columns(struct selection *selection)
@@ -107,7 +100,7 @@ static void choose_columns(struct selection *selection)
     selection->ended = !selection->columns;
     json_put(selection->header, "cells", left);
     const json_t *arrays = json_object_get(selection->header, "arrays");
-    for (size_t i = 0; i < sizeof of_cells / sizeof *of_cells; i++) {
+    for (size_t i = 0; of_cells[i]; i++) {
         json_t *shape = json_object_get(json_object_get(arrays, of_cells[i]), "shape");
         json_t *columns = json_integer((json_int_t)selection->columns);
         if (json_array_size(shape) == 2 && json_array_set(shape, 1, columns) != 0)
@@ -185,34 +178,22 @@ static void keep_sentences(struct selection *selection, const char *name, const 
     stream_fail(selection->reader, "'%s' has not as many elements as the sentences of the batch", name);
 }
 
-/* The name of a record's member, which the caller frees. */
-static char *name_of(const msgpack_object_kv *member)
-{
-    return format_string("%.*s", (int)member->key.via.str.size, member->key.via.str.ptr);
-}
-
 static bool find_array(const struct selection *selection, const struct record *record, const char *wanted,
                        struct declared_array *array)
 {
-    for (uint32_t i = 0; i < record->object.via.map.size; i++) {
-        const msgpack_object_kv *member = &record->object.via.map.ptr[i];
-        char *name = name_of(member);
-        bool found = !strcmp(name, wanted) && member->val.type == MSGPACK_OBJECT_BIN;
-        free(name);
-        if (found) {
-            *array = declared_array(selection->reader, stream_header(selection->reader), wanted,
-                                    &member->val.via.bin);
-            return true;
-        }
-    }
-    return false;
+    const msgpack_object *member = object_member(&record->object, wanted);
+    if (!member || member->type != MSGPACK_OBJECT_BIN)
+        return false;
+    *array =
+        declared_array(selection->reader, stream_header(selection->reader), wanted, &member->via.bin);
+    return true;
 }
 
 /* Takes what is not wanted out of an array; false: all of it is. */
 static bool keep_of_array(struct selection *selection, const char *name, const struct declared_array *array,
                           const struct declared_array *lengths)
 {
-    if (selection->form == FORM_BATCHES && is_of_cells(name))
+    if (selection->form == FORM_BATCHES && is_listed(name, of_cells))
         keep_columns(selection, name, array);
     else if (selection->form == FORM_SENTENCES && !strcmp(array->dimension, "sentences"))
         keep_sentences(selection, name, array, NULL);
@@ -235,7 +216,7 @@ static void keep_wanted(struct selection *selection, struct record *record)
     selection->filled = 0;
     for (uint32_t i = 0; i < map->size; i++) {
         msgpack_object *value = &map->ptr[i].val;
-        char *name = name_of(&map->ptr[i]);
+        char *name = object_member_name(&map->ptr[i]);
         start[i] = selection->filled;
         if (value->type == MSGPACK_OBJECT_BIN) {
             const struct declared_array array =
@@ -286,10 +267,11 @@ static bool wants_layer(struct selection *selection, const struct record *record
 
 static bool wants_any(struct selection *selection, const struct record *record)
 {
-    if (!wants_layer(selection, record) || !selection->cells)
-        return wants_layer(selection, record);
-    return record_has(record, "cell")
-        && selection->cell[record_number(record, "cell", selection->shape.d_ff - 1)];
+    if (!wants_layer(selection, record))
+        return false;
+    return !selection->cells
+        || (record_has(record, "cell")
+            && selection->cell[record_number(record, "cell", selection->shape.d_ff - 1)]);
 }
 
 /* Which sentences of a batch are wanted. */

@@ -22,12 +22,9 @@ struct stream_reader {
 
 void stream_fail(const struct stream_reader *reader, const char *format, ...)
 {
-    char text[1024];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    objects_fail(reader->objects, "%s", text);
+    objects_fail_with(reader->objects, format, arguments);
 }
 
 /* The header's object as JSON, with the members that every header has. */

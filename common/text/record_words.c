@@ -3,6 +3,7 @@
 #include "base/json.h"
 #include "base/messages.h"
 #include "stream/declared.h"
+#include "stream/objects.h"
 #include "stream/record_members.h"
 #include "stream/records.h"
 #include "stream/stream_reader.h"
@@ -33,14 +34,6 @@ struct arrays {
     size_t count;
 };
 
-static bool is_one_of(const char *name, const char *const *names)
-{
-    for (; *names; names++)
-        if (!strcmp(name, *names))
-            return true;
-    return false;
-}
-
 /* Arrays of tokens, one in each place; the bins of agreement are tokens. */
 static const char *const token_arrays[] = {"next", "top", "bottom", "old", "new", "agreement_bin", NULL};
 
@@ -63,7 +56,7 @@ static json_t *token_json(struct record_words *words, uint64_t token)
 static json_t *integer_json(const struct record_words *words, const char *name, uint64_t number)
 {
     number_check(words->reader, name, number, INT64_MAX - 1);
-    return json_make("I", (json_int_t)(number + is_one_of(name, layer_names)));
+    return json_make("I", (json_int_t)(number + is_listed(name, layer_names)));
 }
 
 /* JSON has no infinity. */
@@ -90,7 +83,7 @@ static json_t *element_json(struct record_words *words, const struct named_array
     if (array->type == ELEMENT_FLOAT32)
         return real_json((double)declared_real(array, index));
     uint64_t number = declared_number(array, index);
-    if (is_one_of(named->name, token_arrays))
+    if (is_listed(named->name, token_arrays))
         return token_json(words, number);
     if (!strcmp(named->name, "key_change"))
         return change_json(words, number);
@@ -266,7 +259,7 @@ static json_t *fixed_json(struct record_words *words, const struct record *recor
 static char *group_name(const struct named_array *named)
 {
     const char *dimension = named->array.dimension;
-    if (is_one_of(dimension, listed_dimensions))
+    if (is_listed(dimension, listed_dimensions))
         return copy_string(dimension);
     size_t length = strlen(named->name) - (ends_with(named->name, "_bin") ? strlen("_bin") : 0);
     return format_string("%.*s", (int)length, named->name);
@@ -276,7 +269,7 @@ static json_t *group_json(struct record_words *words, const struct record *recor
                           const struct arrays *arrays, const struct named_array *first)
 {
     const char *dimension = first->array.dimension;
-    if (is_one_of(dimension, listed_dimensions))
+    if (is_listed(dimension, listed_dimensions))
         return listed_json(words, record, arrays, dimension);
     if (!*dimension)
         return fixed_json(words, record, first);
@@ -308,7 +301,7 @@ static struct arrays *arrays_of(const struct record_words *words, const struct r
     const msgpack_object_map *map = &record->object.via.map;
     for (uint32_t i = 0; i < map->size && arrays->count < MAX_ARRAYS; i++) {
         const msgpack_object *value = &map->ptr[i].val;
-        char *name = format_string("%.*s", (int)map->ptr[i].key.via.str.size, map->ptr[i].key.via.str.ptr);
+        char *name = object_member_name(&map->ptr[i]);
         if (value->type == MSGPACK_OBJECT_POSITIVE_INTEGER
             && json_object_set_new(numbers, name, integer_json(words, name, value->via.u64)) != 0)
             stream_fail(words->reader, "a member's name is not UTF-8");

@@ -39,7 +39,7 @@ static char *split_text(struct tokenizer *tokenizer, const char *text)
     return list;
 }
 
-/* ". ' with', with a blank before it, is token 351" where there is such a token; the caller frees it. */
+/* "; ' with', with a blank before it, is token 351" where there is such a token; the caller frees it. */
 static char *neighbour_text(const struct tokenizer *tokenizer, size_t vocabulary, const char *text)
 {
     bool has_blank = *text == ' ';

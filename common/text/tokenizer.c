@@ -29,9 +29,8 @@ static void check_words(const struct model_config *config)
         return;
     if (input_exists_in(config->path, "tokenizer.model"))
         die("%s: tokenizer.model, of SentencePiece or tiktoken, is not read by this program, which knows "
-            "byte-level BPE "
-            "and lists of words; where it is byte-level BPE, transformers' save_pretrained writes it as "
-            "tokenizer.json",
+            "byte-level BPE and lists of words; where it is byte-level BPE, transformers' save_pretrained "
+            "writes it as tokenizer.json",
             config->path);
     die("%s: there is no tokenizer: it is to be in tokenizer.json, or in vocab.json and merges.txt%s; copy "
         "what there is of them from where the model is from",
