@@ -31,6 +31,7 @@ def kinds(bin, small_model, tmp_path_factory):
     make("maxima", "forward-dump", "--cells", "1-9,30", paths["tokens"])
     make("triggers", "topk-keys", "--top", "4", "--cells", "1-9,30", paths["maxima"], model=False)
     make("projected", "project-values", "--tops", "3", "--bottoms", "2", paths["triggers"])
+    make("followed", "topk-keys", "--top", "4", "--following", "3", "--cells", "1-9,30", paths["maxima"], model=False)
     make("values", "project-values", "--all", "--tops", "2")
     make("changed", "perturb-triggers", paths["triggers"], model=False)
     make("keyed", "forward-dump", "--emit", "key", paths["changed"])
@@ -74,6 +75,8 @@ def expected_key(record):
         rows = columns(record, ["coef", "sentence", "position", "next", "next_rank", "next_p", "last_rank", "last_p"], ["next"])
         for row, prefix in zip(rows, parts(record["prefix"], record["position"]), strict=True):
             row["prefix"] = prefix
+        for row, following in zip(rows, record.get("following", ())):
+            row["following"] = " ".join(word(token) for token in following if token != 2 ** 32 - 1)
         found["triggers"] = rows
     for name in ("top", "bottom"):
         if name in record:
@@ -140,7 +143,8 @@ def lines(data):
     return [json.loads(line) for line in data.splitlines()]
 
 
-KINDS = ["tokens", "sample", "rows", "maxima", "triggers", "projected", "values", "changed", "keyed", "composition", "refinement"]
+KINDS = ["tokens", "sample", "rows", "maxima", "triggers", "projected", "followed", "values", "changed", "keyed",
+         "composition", "refinement"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -140,8 +140,8 @@ struct columns {
 static const struct columns tables[] = {
     {"tokens", "sentences", {"sentence", "len", "tok", "key_layer", "key_cell", "key_coef", "key_change"}},
     {"activations", NULL, {"id", "layer", "sentences", "rows"}},
-    {"triggers", "triggers", {"layer", "cell", "coef", "sentence", "position", "prefix", "next", "next_rank",
-                              "next_p", "last_rank", "last_p", "top", "bottom"}},
+    {"triggers", "triggers", {"layer", "cell", "coef", "sentence", "position", "prefix", "next", "following",
+                              "next_rank", "next_p", "last_rank", "last_p", "top", "bottom"}},
     {"values", NULL, {"layer", "cell", "top", "bottom"}},
     {"composition", NULL, {"layer", "short", "memories", "active", "agreement", "token_counts"}},
     {"refinement", NULL, {"layer", "prefixes", "residual_is_final", "cases", "probability_sum", "probability",

@@ -90,20 +90,6 @@ static json_t *element_json(struct record_words *words, const struct named_array
     return integer_json(words, named->name, number);
 }
 
-/* A row: an element, or a list of them. */
-static json_t *row_json(struct record_words *words, const struct named_array *named, size_t row)
-{
-    size_t columns = named->array.columns;
-    if (!named->array.has_columns)
-        return element_json(words, named, row);
-    json_t *list = json_make("[]");
-    for (size_t i = 0; i < columns; i++)
-        json_add(list, element_json(words, named, row * columns + i));
-    return list;
-}
-
-/* ---- texts ---- */
-
 /* Tokens first .. first + count - 1 of an array as the text that they are together. */
 static json_t *text_json(const struct record_words *words, const struct declared_array *array, size_t first,
                          size_t count)
@@ -120,6 +106,32 @@ static json_t *text_json(const struct record_words *words, const struct declared
     free(tokens);
     return json;
 }
+
+/* The tokens behind a trigger's next one, as a text: those before the first NO_FOLLOWING. */
+static json_t *following_json(const struct record_words *words, const struct declared_array *array,
+                              size_t row)
+{
+    size_t first = row * array->columns, count = 0;
+    while (count < array->columns && declared_number(array, first + count) != NO_FOLLOWING)
+        count++;
+    return text_json(words, array, first, count);
+}
+
+/* A row: an element, a list of them, or a text. */
+static json_t *row_json(struct record_words *words, const struct named_array *named, size_t row)
+{
+    size_t columns = named->array.columns;
+    if (!named->array.has_columns)
+        return element_json(words, named, row);
+    if (!strcmp(named->name, "following"))
+        return following_json(words, &named->array, row);
+    json_t *list = json_make("[]");
+    for (size_t i = 0; i < columns; i++)
+        json_add(list, element_json(words, named, row * columns + i));
+    return list;
+}
+
+/* ---- texts ---- */
 
 static const struct named_array *find(const struct arrays *arrays, const char *name)
 {
