@@ -10,7 +10,7 @@ import pytest
 import oracle
 import streams
 from conftest import ROOT
-from helpers import assert_close, by_sentence, fails, ok, pipeline, random_sentences, rows_of, table, text
+from helpers import assert_close, by_sentence, fails, ok, pipeline, random_sentences, table, text
 from test_cli import TOOLS, options_in_help
 
 ID = 42  # of a token
@@ -129,15 +129,15 @@ def test_tables_have_the_layer_under_the_number_that_is_asked_for(bin, small_mod
 
     def active(*options):
         selected = ok(bin, "forward-dump", "-m", small_model, "--emit", "coef,ffn", *options, made["tokens"])
-        ok(bin, "composition-stats", "-m", small_model, "--values", values, "--active", tmp_path / "active", stdin=selected)
-        rows = rows_of(streams.read(selected))
-        return {row["layer"]: row for row in table(tmp_path / "active")}, rows["position"]
+        ok(bin, "composition-stats", "-m", small_model, "--values", values, "--active", tmp_path / "active",
+           "-o", tmp_path / "composition", stdin=selected)
+        return {row["layer"]: row for row in table(tmp_path / "active")}
 
-    found, positions = active("--layers", layer)
-    assert list(found) == [str(layer)] and found[str(layer)] == active()[0][str(layer)]
-    expected = np.concatenate([coef[layer - 1] for coef in coefficients])
-    assert len(expected) == len(positions)
-    assert float(found[str(layer)]["mean"]) == pytest.approx((expected > 0).mean(axis=1)[positions > 0].mean(), abs=1e-3)
+    found = active("--layers", layer)
+    assert list(found) == [str(layer)] and found[str(layer)] == active()[str(layer)]
+    shares = np.concatenate([(coef[layer - 1][1:] > 0).mean(axis=1) for coef in coefficients])
+    assert int(found[str(layer)]["prefixes"]) == len(shares)
+    assert float(found[str(layer)]["mean"]) == pytest.approx(shares.mean(), abs=1e-4)
 
     selected = pipeline(bin, ["topk-keys", "-t", 4, "--layers", layer], ["project-values", "-m", small_model],
                         stdin=made["rows"].read_bytes())
