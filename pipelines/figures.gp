@@ -68,7 +68,7 @@ set xrange [edge(0, 1):edge(1, 1)]
 if (mixed) {
     set xlabel "depth (part of the layers)\n "
 } else {
-    set xlabel "layer\n "
+    set xlabel "layer (1 is the first)\n "
     set xtics depth_of_first <= 20 ? 1 : depth_of_first <= 50 ? 2 : 10
 }
 

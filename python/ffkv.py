@@ -8,8 +8,8 @@
                 for trigger in ffkv.triggers(record):
                     print(record["layer"], record["cell"], trigger.coefficient, trigger.prefix)
 
-Layers, cells, sentences and positions count from 0 here, as in streams; in the tools' tables,
-pages and options layers count from 1.
+Layers, cells, sentences and positions count from 0 in headers and records, as in the stream. In
+frame(), a table, and in messages layers count from 1, as in the tools' tables, options and messages.
 
 Each record is checked before it is returned: its form, its arrays' types and shapes, tokens,
 positions, order. That its numbers were not changed on the way is known only at the stream's
@@ -328,6 +328,11 @@ def _need(right: Any, problem: str) -> None:
         raise _Problem(problem)
 
 
+def _shown(layers: List[int]) -> str:
+    """The first of these layers as messages number it, from 1."""
+    return str(layers[0] + 1) if layers else "none"
+
+
 def _is_number(value: Any, least: int, most: int) -> bool:
     return type(value) is int and least <= value <= most
 
@@ -603,7 +608,7 @@ class _Checks:
 
     def _kind_activations(self, record: Record) -> None:
         if "id" in record:
-            _need(not self.waiting, f"layer {self.waiting[:1]} of the batch before is missing")
+            _need(not self.waiting, f"layer {_shown(self.waiting)} of the batch before is missing")
             self._kind_tokens(record)
             self._check_rows(record)
             self.waiting = list(self.layers)
@@ -630,14 +635,14 @@ class _Checks:
               "a row is not a position of a sentence of the batch, in order")
 
     def _check_layer(self, record: Record) -> None:
-        _need(self.waiting and record["layer"] == self.waiting[0], f"layer {record['layer']} is out of order")
+        _need(self.waiting and record["layer"] == self.waiting[0], f"layer {record['layer'] + 1} is out of order")
         del self.waiting[0]
 
     # ---- keys
 
     def _check_key_order(self, record: Record) -> str:
         layer, cell = self._members(record, "layer", "cell")
-        place = f"layer {layer} cell {cell}"
+        place = f"layer {layer + 1} cell {cell}"
         key = layer * self.shape["d_ff"] + cell
         _need(key >= self.next_key and not self.is_over, f"{place} is not in order")
         self.next_key, self.keys = key + 1, self.keys + 1
@@ -719,7 +724,7 @@ class _Checks:
                       f"the trailer counts {trailer[name]} {name}, the stream has {count}")
             found = self.batches if covers is None else sum(map(len, covers))
             _need(found == self.batches, f"the trailer covers {found} batches, the stream has {self.batches}")
-        _need(not self.waiting, f"the record of layer {self.waiting[:1]} is missing")
+        _need(not self.waiting, f"the record of layer {_shown(self.waiting)} is missing")
         keys = {"triggers": self.header.get("keys"),
                 "values": self.shape and self.shape["layers"] * self.shape["d_ff"]}.get(self.kind, self.keys)
         _need(keys == self.keys, f"{self.keys} keys, the header promises {keys}")
@@ -1130,7 +1135,8 @@ def frame(source: Union[Source, Iterable[Record]], by: str = "key") -> Any:
 
     by="key": a row for each key: layer, cell, triggers (how many), and each array of the record
     as an object; prefix is a list of arrays. by="trigger": a row for each trigger: layer, cell,
-    trigger (from 0, best first), and its members. Layers count from 0, as in the stream.
+    trigger (from 0, best first), and its members. As in the tools' tables, and unlike in the
+    records, layers count from 1; cells from 0.
     """
     try:
         import pandas
@@ -1145,7 +1151,7 @@ def frame(source: Union[Source, Iterable[Record]], by: str = "key") -> Any:
 def _by_key(keys: List[Record]) -> List[Record]:
     rows = []
     for key in keys:
-        row = {"layer": key["layer"], "cell": key["cell"], "triggers": len(key.get("coef", ()))}
+        row = {"layer": key["layer"] + 1, "cell": key["cell"], "triggers": len(key.get("coef", ()))}
         row.update((name, value) for name, value in key.items() if isinstance(value, np.ndarray))
         if "prefix" in key:
             row["prefix"] = _split(key["prefix"], key["position"])
@@ -1159,6 +1165,7 @@ def _by_trigger(keys: List[Record]) -> Dict[str, Any]:
     lengths = [len(key["coef"]) for key in keys]
     found: Dict[str, Any] = {name: np.repeat([key[name] for key in keys], lengths).astype(np.int64)
                              for name in ("layer", "cell")}
+    found["layer"] += 1
     found["trigger"] = np.concatenate([np.arange(length) for length in lengths] or [np.arange(0)])
     for name in _OF_TRIGGERS:
         if keys and name in keys[0]:

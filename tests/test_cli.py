@@ -217,7 +217,7 @@ def test_operands(bin, made, tmp_path):
         ("project-values", [*made["project-values"].arguments, "--all", made["project-values"].path], "--all reads no input"),
         ("project-values", [*made["project-values"].arguments, "-k", 13, made["project-values"].path], "--tops 13"),
         ("project-values", [*made["project-values"].arguments, "--bottoms", 13], "--bottoms 13"),
-        ("topk-keys", ["--merge"], "--merge needs"), ("topk-keys", ["--merge", "--layers", 0, "x"], "--merge keeps"),
+        ("topk-keys", ["--merge"], "--merge needs"), ("topk-keys", ["--merge", "--layers", 1, "x"], "--merge keeps"),
         ("topk-keys", ["--merge", "--cells", 0, "x"], "--merge keeps"),
         ("topk-keys", ["--merge", "--following", 1, "x"], "--merge keeps"),
         ("topk-keys", ["--merge", "--sample", 1, "x"], "--merge keeps"),
@@ -225,7 +225,7 @@ def test_operands(bin, made, tmp_path):
         ("shallow-stats", ["--keys", "x"], "need --model"), ("shallow-stats", ["--ngrams", "x"], "need --model"),
         ("shallow-stats", ["--corpus", "-"], "standard input cannot be both"),
         *[("forward-dump", [*made["forward-dump"].arguments, *more], "--emit key gives one coefficient a sentence")
-          for more in (["--emit", "key,max"], ["--emit", "prediction,key"], ["--emit", "key", "--layers", "0"],
+          for more in (["--emit", "key,max"], ["--emit", "prediction,key"], ["--emit", "key", "--layers", "1"],
                        ["--emit", "key", "--cells", "0"], ["--emit", "key", "--positions", "random"],
                        ["--emit", "key", "--with-bos"])],
         ("report-pages", ["-m", "x"], "--output DIR is needed"), ("report-pages", ["-m", "x", "-o", ""], "--output DIR"),
@@ -275,8 +275,8 @@ def test_ranges_in_other_programs_form_are_answered_with_ours(bin, made, tmp_pat
     use = made[tool]
     misused(bin, tmp_path, [(tool, [*use.arguments, f"--{name}={text}", use.path], f"--{name}: write {right}, not '{text}'")
                             for name in ("layers", "cells")
-                            for text, right in [("0..1", "0-1"), ("0:1", "0-1"), ("10...20", "10-20"), ("0..1,1..2", "0-1,1-2"),
-                                                ("0-1,2..3", "0-1,2-3")]])
+                            for text, right in [("1..2", "1-2"), ("1:2", "1-2"), ("10...20", "10-20"), ("1..2,2..3", "1-2,2-3"),
+                                                ("1-2,3..4", "1-2,3-4")]])
 
 
 def test_choices(bin, tmp_path):
@@ -303,12 +303,12 @@ def test_choices(bin, tmp_path):
 def test_lists(bin, made, tmp_path, tool):
     use = made[tool]
     cases = []
-    for name, bound in ("layers", 2), ("cells", 4):
+    for name, first, last, note in ("layers", 1, 2, ": layers count from 1"), ("cells", 0, 3, ""):
         cases += [(tool, [*use.arguments, f"--{name}={text}", use.path],
-                   f"--{name} takes a list such as 0-3,7 of numbers from 0 to {bound - 1}, not '{text}'")
-                  for text in ("", ",", "0,", ",0", "0,,1", "a", "0-", "-0", "-", "1-0", "0-1-1", str(bound), f"0-{bound}",
-                               "0 ,1", " 0", "0, 1", "+0", "0x0", "0;1", "1.0", "0-18446744073709551616",
-                               "18446744073709551616", "0\u20131")]
+                   f"--{name} takes a list such as {first}-3,7 of numbers from {first} to {last}, not '{text}'{note}\n")
+                  for text in ("", ",", "1,", ",1", "1,,2", "a", "1-", "-1", "-", "2-1", "1-2-2", str(first - 1), str(last + 1),
+                               f"1-{last + 1}", "1 ,2", " 1", "1, 2", "+1", "0x1", "1;2", "1.0", "1-18446744073709551616",
+                               "18446744073709551616", "1\u20132")]
     misused(bin, tmp_path, cases)
 
 

@@ -79,7 +79,7 @@ def made(bin, tmp_path_factory):
     _, text = make("tokens", "tokenize", folder / "text")
     sample, sampled = make("sample", "tokenize", "--sample", "3", folder / "text")
     rows, _ = make("rows", "forward-dump", "--emit", "max,coef,resid,ffn,prediction", "--cells", "1-7", sampled)
-    _, maxima = make("maxima", "forward-dump", "--layers", "0,3", "--emit", "max,coef,ffn", "--cells", "0-30", text)
+    _, maxima = make("maxima", "forward-dump", "--layers", "1,4", "--emit", "max,coef,ffn", "--cells", "0-30", text)
     _, found = make("found", "topk-keys", "--top", "2", "--following", "5", maxima, model=False)
     projected, path = make("projected", "project-values", "--bottoms", "2", found)
     changed, keys = make("changed", "perturb-triggers", "--sample", "2", path, model=False)

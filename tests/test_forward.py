@@ -207,10 +207,10 @@ def test_layers_and_cells_select(bin, small_model, emit):
     """Recomputation, exact: a selection is a part of what all layers give."""
     data = text(random_sentences(30, 100))
     everything = dump(bin, small_model, data, "--emit", emit, batch=64)
-    for layers, cells in (("0", None), ("1", "0-36"), ("2,0", "36,3,4-6"), (None, "7")):
+    for layers, cells in (("1", None), ("2", "0-36"), ("3,1", "36,3,4-6"), (None, "7")):
         options = [*(["--layers", layers] if layers else []), *(["--cells", cells] if cells else [])]
         part = dump(bin, small_model, data, "--emit", emit, *options, batch=64)
-        chosen_layers = sorted(map(int, layers.split(","))) if layers else [0, 1, 2]
+        chosen_layers = sorted(int(layer) - 1 for layer in layers.split(",")) if layers else [0, 1, 2]
         chosen_cells = {None: slice(None), "0-36": slice(None), "36,3,4-6": [3, 4, 5, 6, 36],
                         "7": [7]}[cells]
         assert part.header["layers"] == chosen_layers
@@ -245,7 +245,7 @@ def test_random_positions(bin, small_model, with_bos):
     the sentence's number only; all of them occur."""
     sentences = random_sentences(400, 100, longest=7)
     data = text(sentences)
-    options = ["--emit", ROWS + ",prediction", "--layers", "0,2", *with_bos]
+    options = ["--emit", ROWS + ",prediction", "--layers", "1,3", *with_bos]
     first = 0 if with_bos else 1
     everything = dump(bin, small_model, data, *options, batch=64)
     found = dump(bin, small_model, data, *options, "--positions", "random", batch=64)
@@ -266,7 +266,7 @@ def test_random_positions(bin, small_model, with_bos):
         return random_positions(dump(bin, small_model, data, "--emit", "coef", "--positions", "random",
                                      *with_bos, *more, batch=batch, tokenize=tokenize))
 
-    assert again("--layers", "1", "--cells", "3") == positions
+    assert again("--layers", "2", "--cells", "3") == positions
     assert again(batch=7) == positions
     assert again("--threads", "2", batch=512) == positions
     shards = [again(batch=16, tokenize=["--shard", f"{i}/3"]) for i in range(3)]
@@ -301,5 +301,5 @@ def test_overflow_is_found(bin, small_model, tmp_path):
     for name in "config.json", "dict.txt":
         (tmp_path / name).write_bytes((small_model / name).read_bytes())
     tokens = ok(bin, "tokenize", "-m", tmp_path, stdin=text([[5, 6, 7]]))
-    fails(bin, "forward-dump", "-m", tmp_path, stdin=tokens, says="layer 1")
-    ok(bin, "forward-dump", "-m", tmp_path, "--layers", "0", stdin=tokens)
+    fails(bin, "forward-dump", "-m", tmp_path, stdin=tokens, says="layer 2, sentences from 0 on")
+    ok(bin, "forward-dump", "-m", tmp_path, "--layers", "1", stdin=tokens)

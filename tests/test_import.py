@@ -195,10 +195,10 @@ def tokens_stream(bin, model, sentences):
 
 
 def test_layer_is_fairseqs(bin, tiny, expected):
-    """Reference: fairseq's arithmetic in PyTorch; layer 1."""
+    """Reference: fairseq's arithmetic in PyTorch; its layer 1, which is our layer 2."""
     sentence = [*expected["input"][1:].tolist(), 4]
     data = tokens_stream(bin, tiny["zip.pt"], [sentence])
-    found = streams.read(ok(bin, "forward-dump", "-m", tiny["zip.pt"], "--emit", "coef,resid,ffn", "--layers", 1,
+    found = streams.read(ok(bin, "forward-dump", "-m", tiny["zip.pt"], "--emit", "coef,resid,ffn", "--layers", 2,
                             stdin=data))
     assert_close(by_sentence(found, "coef")[0][0], np.maximum(expected["fc1_layer1_preactivation"], 0))
     assert_close(by_sentence(found, "resid")[0][0], expected["residual_layer1"])

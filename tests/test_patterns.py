@@ -307,7 +307,7 @@ def test_damaged_files_are_taken_or_refused(bin, tmp_path):
 def triggers(bin, model, tmp_path_factory):
     """A function: keys {(layer, cell): triggers} -> the path of such a stream of the shipped model.  The triggers are
     made up; only their number is looked at."""
-    header = streams.read(pipeline(bin, ["tokenize", "-m", model], ["forward-dump", "-m", model, "--layers", 0],
+    header = streams.read(pipeline(bin, ["tokenize", "-m", model], ["forward-dump", "-m", model, "--layers", 1],
                                    ["topk-keys", "-t", 50, "--cells", 0], stdin=b"The house of the state .\n")).header
 
     def write(keys):

@@ -396,8 +396,8 @@ FALSE = [
     ("rows", put("argmax", 0, 99, 1), "outside of a sentence"),
     ("rows", longer("coef", 1), "elements, not"),
     ("rows", record_is(1, layer=LAYERS), "layer is not a number from 0 to 2"),
-    ("rows", swap(1, 2), "layer 1 is out of order"),
-    ("rows", without(2), "layer 2 is out of order"),
+    ("rows", swap(1, 2), "layer 2 is out of order"),
+    ("rows", without(2), "layer 3 is out of order"),
     ("rows", without(3), "missing"),
     ("rows", drop("ffn", 1), "the record has no 'ffn'"),
     ("rows", drop("top", 4), "the record has no 'top'"),
@@ -646,10 +646,10 @@ def test_frames(made, tmp_path):
     records = [record for record in ffkv.load(path).records if "coef" in record]
     keys, each = ffkv.frame(path), ffkv.frame(records, by="trigger")
     assert len(keys) == len(records) == LAYERS * D_FF
-    assert keys["layer"].tolist() == [record["layer"] for record in records] and keys["layer"].min() == 0
+    assert keys["layer"].tolist() == [record["layer"] + 1 for record in records] and keys["layer"].min() == 1
     assert keys["triggers"].tolist() == [len(record["coef"]) for record in records]
     assert keys.loc[0, "top"].tolist() == records[0]["top"].tolist()
-    rows = [(record["layer"], record["cell"], number, *trigger) for record in records
+    rows = [(record["layer"] + 1, record["cell"], number, *trigger) for record in records
             for number, trigger in enumerate(ffkv.triggers(record))]
     assert len(each) == len(rows) > 100
     names = ["layer", "cell", "trigger", "coef", "sentence", "position", "prefix", "next", "next_rank", "next_p",

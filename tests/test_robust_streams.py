@@ -767,7 +767,7 @@ def test_inputs_that_do_not_merge(bin, made, tmp_path):
     first.write_bytes(ok(bin, "topk-keys", "-t", TOP, "--cells", "0,2", stdin=made.maxima))
     (tmp_path / "third").mkdir()
     check(bin, Reader("topk-keys --merge", "topk-keys", ["--merge", first], first.read_bytes()),
-          [Case("another key", change(first.read_bytes(), member("cell", 1)), "the first input has layer 0 cell 0")],
+          [Case("another key", change(first.read_bytes(), member("cell", 1)), "the first input has layer 1 cell 0")],
           tmp_path / "third")
     fails(bin, "topk-keys", "--merge", "--partial", first, first, "-o", tmp_path / "out", says="overlap")
     assert not (tmp_path / "out").exists() and not list(tmp_path.glob("out.*"))
@@ -830,7 +830,7 @@ def cases_of_sentence_keys(data):
     cases += make_cases(data, [(f"coefficient {value}", put("key_coef", 0, value), "coefficient that is 0 or not finite")
                                for value in (np.nan, np.inf, -np.inf, 0)])
     cases += make_cases(data, [
-        ("layer that the model does not have", put("key_layer", 0, SIZES["layers"]), "the model has 2 layers of 4 cells"),
+        ("layer that the model does not have", put("key_layer", 0, SIZES["layers"]), "has layer 3 cell 0; the model has 2 layers of 4 cells"),
         ("cell that the model does not have", put("key_cell", 0, SIZES["d_ff"]), "the model has 2 layers of 4 cells"),
         ("largest cell", put("key_cell", -1, 0xFFFFFFFF), "the model has 2 layers of 4 cells"),
         ("change without a name", put("key_change", 0, 4), "the header names 4"),
@@ -934,7 +934,7 @@ def test_rows_that_are_refined(bin, made, tmp_path):
     cases += make_cases(data, [*CASES_OF_ROWS, *not_finite(["resid", "ffn"]),
                                *((f"no {name}", dropped(name), "forward-dump --emit resid,ffn") for name in ("resid", "ffn"))])
     cases += [Case("another model's", made.other.whole, "another model"), Case("maxima", made.maxima, "--emit resid,ffn")]
-    some = ok(bin, "forward-dump", "--model", made.model, "--emit", "coef,resid,ffn", "--layers", "1", stdin=made.tokens)
+    some = ok(bin, "forward-dump", "--model", made.model, "--emit", "coef,resid,ffn", "--layers", "2", stdin=made.tokens)
     cases.append(Case("some layers", some, "1 of 2 layers"))
     check(bin, made.readers["refinement-stats"], cases, tmp_path, memory=MEMORY)
     ok(bin, "composition-stats", *made.composing, stdin=some)

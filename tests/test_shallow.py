@@ -254,7 +254,7 @@ def test_tokens_that_a_spreadsheet_takes_for_formulas(bin):
     """Prefixes that end with --: the token has an apostrophe before it in the file; 'em and numbers have none."""
     model = ROOT / "data" / "brown-lm"
     lines = ["He said -- he", "They said -- it", "We said -- no", "Take 'em all", "Get 'em now", "Tell 'em so"]
-    triggers = pipeline(bin, ["tokenize", "-m", model], ["forward-dump", "-m", model, "--layers", "0"], ["topk-keys", "-t", 9],
+    triggers = pipeline(bin, ["tokenize", "-m", model], ["forward-dump", "-m", model, "--layers", "1"], ["topk-keys", "-t", 9],
                         stdin="".join(line + "\n" for line in lines).encode())
     data = ok(bin, "shallow-stats", "-m", model, "-o", "/dev/null", "--keys", "/proc/self/fd/1", stdin=triggers)
     assert {"'--", "'em"} <= {row["last_1"] for row in raw_table(data)}

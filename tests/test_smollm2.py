@@ -26,7 +26,7 @@ def test_predictions_and_coefficients(bin, smollm2, valid, tmp_path):
     reference = np.load(tmp_path / "reference.npz")
 
     stream = streams.read(ok(bin, "forward-dump", "--model", smollm2, "--emit", "coef,prediction", "--layers",
-                             "0,14,29", stdin=tokens))
+                             "1,15,30", stdin=tokens))
     predictions = [record for record in stream.records if "top" in record]
     top = np.concatenate([record["top"] for record in predictions])
     assert len(top) > 500

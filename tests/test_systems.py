@@ -156,7 +156,7 @@ def test_tables_of_another_processor_are_told_from_wrong_ones(tmp_path):
 
 def test_pipelines_of_another_processor_are_told_from_wrong_ones(bin, model, tmp_path):
     tokens = ok(bin, "tokenize", "--model", model, stdin=b"The jury said .\n")
-    activations = ok(bin, "forward-dump", "--model", model, "--emit", "coef", "--layers", "1", stdin=tokens)
+    activations = ok(bin, "forward-dump", "--model", model, "--emit", "coef", "--layers", "2", stdin=tokens)
     assert systems.compare_pipelines(activations, activations) == []
     stream = streams.read(activations)
     coefficient = max(stream.records[1]["coef"].flat)

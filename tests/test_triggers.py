@@ -181,7 +181,7 @@ def test_layers_and_cells(bin, dumped):
     """Recomputation, exact: a selection is a part of the whole result."""
     data = dumped[0]
     whole = keys_of(ok(bin, "topk-keys", "-t", 4, stdin=data))[1]
-    for layers, cells, chosen in (("1", None, {1}), (None, "3,30-36", None), ("2,0", "5", {0, 2})):
+    for layers, cells, chosen in (("2", None, {1}), (None, "3,30-36", None), ("3,1", "5", {0, 2})):
         options = [*(["--layers", layers] if layers else []), *(["--cells", cells] if cells else [])]
         stream, found = keys_of(ok(bin, "topk-keys", "-t", 4, *options, stdin=data))
         wanted = {3, *range(30, 37)} if cells and "-" in cells else {5} if cells else set(range(37))
@@ -209,12 +209,12 @@ def test_sample(bin, dumped):
     assert found == {key: items for key, items in whole.items() if key[1] in chosen[key[0]]}
     assert chosen[0] != chosen[1] != chosen[2]
     assert cells("--sample", 10, "-t", 9, "--prefixes", "every", "--seed", 1)[0] == chosen
-    assert cells("--sample", 10, "--layers", "1-2")[0] == {1: chosen[1], 2: chosen[2]}
+    assert cells("--sample", 10, "--layers", "2-3")[0] == {1: chosen[1], 2: chosen[2]}
     fewer = cells("--sample", 4)[0]  # the first of the same order
     assert all(fewer[layer] < chosen[layer] for layer in range(3))
     assert cells("--sample", 1000)[0] == {layer: set(range(37)) for layer in range(3)}
     drawn = collections.Counter(cell for seed in range(2, 32)
-                                for cell in cells("--sample", 10, "--seed", seed, "--layers", 1)[0][1])
+                                for cell in cells("--sample", 10, "--seed", seed, "--layers", 2)[0][1])
     assert len(drawn) == 37 and max(drawn.values()) < 20  # 300 draws, about 8 of each
 
 

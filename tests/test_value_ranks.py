@@ -84,7 +84,7 @@ def test_the_shipped_model(bin, model):
     texts = (["<s>", "<pad>", "</s>", "<unk>"] + words).__getitem__
     asked = [texts.__self__.index("with"), 1999, 2000, 7999, 8000, 21175]
     options = ["--token", "with", "--ids", "1999-2000,7999,8000,21175"]
-    rows = read(ok(bin, "value-ranks", "-m", model, *options, "--layers", "2,15"))
+    rows = read(ok(bin, "value-ranks", "-m", model, *options, "--layers", "3,16"))
     assert keys(rows) == [(layer, cell, token) for layer in (3, 16) for cell in range(512) for token in asked]
     check(rows, {layer: oracle.log_probs(loaded, oracle.value_vectors(loaded, layer - 1)) for layer in (3, 16)}, texts)
 
@@ -140,7 +140,7 @@ def test_ties_by_layer_and_cell(bin, byte_model, tmp_path):
 
 
 def test_threads_do_not_matter(bin, model, tmp_path):
-    for options in ["--top", "9"], ["--layers", "3"]:
+    for options in ["--top", "9"], ["--layers", "4"]:
         one = ok(bin, "value-ranks", "-m", model, "--token", "with", "--ids", "20000", *options, "--threads", 1)
         assert one == ok(bin, "value-ranks", "-m", model, "--token", "with", "--ids", "20000", *options, "--threads", 3)
         ok(bin, "value-ranks", "-m", model, "--token", "with", "--ids", "20000", *options, "-o", tmp_path / "table")
@@ -152,7 +152,7 @@ def test_texts_of_tokens(bin, byte_model, small_model):
     for token in range(60):
         (row,) = read(ok(bin, "value-ranks", "-m", directory, "--token", texts[token], "--top", 1))
         assert (row["token"], row["id"]) == (texts[token], str(token))
-    asked = read(ok(bin, "value-ranks", "-m", directory, "--token", " ab", "--token", "ab", "--top", 1, "--layers", 1))
+    asked = read(ok(bin, "value-ranks", "-m", directory, "--token", " ab", "--token", "ab", "--top", 1, "--layers", 2))
     assert [row["token"] for row in asked] == [" ab", "ab"]
     kk, ab = texts.index(" kk"), texts.index("ab")
     for name, text, says in [
@@ -181,7 +181,7 @@ def test_wrong_usage(bin, small_model, tmp_path):
     for options, says in [
             (["--ids", "5"], "--model DIR is needed"), (["-m", small_model], "--token TEXT or --ids LIST is needed"),
             (["-m", small_model, "--ids", "100"], "--ids takes a list such as 0-3,7 of numbers from 0 to 99, not '100'"),
-            (["-m", small_model, "--ids", "5", "--layers", "3"], "--layers takes a list such as 0-3,7 of numbers from 0 to 2"),
+            (["-m", small_model, "--ids", "5", "--layers", "4"], "--layers takes a list such as 1-3,7 of numbers from 1 to 3"),
             (["-m", small_model, "--ids", "5", "--norm", "full"], "has no final norm"),
             (["-m", small_model, "--ids", "5", "--norm", "x"], "--norm does not know 'x'; it takes: none, gain, full"),
             (["-m", small_model, "--ids", "5", "file"], "too many operands, from 'file' on")]:

@@ -173,7 +173,7 @@ def test_whole_distributions(bin, random_model):
 
 def test_shipped_models_distributions_sum_to_1(bin, model):
     """Expected by the definition: 3 keys, all 21,176 tokens each."""
-    data = triggers(bin, model, "--cells", "0-2", "--layers", "0", sentences=[[5, 6, 7]])
+    data = triggers(bin, model, "--cells", "0-2", "--layers", "1", sentences=[[5, 6, 7]])
     for record in keys(project(bin, model, "-k", 21176, stdin=data)):
         assert record["top_p"].sum(dtype=float) == pytest.approx(1, abs=1e-5)
 

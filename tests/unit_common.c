@@ -126,7 +126,7 @@ static void list_is_sorted_and_without_repetition(void **state)
     (void)state;
     const size_t expected[] = {0, 1, 2, 3, 7};
     size_t count;
-    size_t *list = cli_list("7,0-3,2", 8, "layers", &count);
+    size_t *list = cli_list("7,0-3,2", 8, "cells", &count);
     assert_int_equal(count, 5);
     assert_memory_equal(list, expected, sizeof expected);
     free(list);
@@ -136,9 +136,24 @@ static void no_list_means_all(void **state)
 {
     (void)state;
     size_t count;
-    size_t *list = cli_list(NULL, 3, "layers", &count);
+    size_t *list = cli_list(NULL, 3, "cells", &count);
     assert_int_equal(count, 3);
     assert_int_equal(list[2], 2);
+    free(list);
+}
+
+static void layers_count_from_1_where_people_type(void **state)
+{
+    (void)state;
+    const size_t some[] = {0, 5, 7}, all[] = {0, 1, 2};
+    size_t count;
+    size_t *list = cli_layers("8,1,6", 8, &count);
+    assert_int_equal(count, 3);
+    assert_memory_equal(list, some, sizeof some);
+    free(list);
+    list = cli_layers(NULL, 3, &count);
+    assert_int_equal(count, 3);
+    assert_memory_equal(list, all, sizeof all);
     free(list);
 }
 
@@ -466,6 +481,7 @@ int main(void)
         cmocka_unit_test(what_is_not_finite_is_found_at_every_place),
         cmocka_unit_test(list_is_sorted_and_without_repetition),
         cmocka_unit_test(no_list_means_all),
+        cmocka_unit_test(layers_count_from_1_where_people_type),
         cmocka_unit_test(tops_and_ranks_take_the_lower_of_equal_tokens_first),
         cmocka_unit_test(top_is_found_at_every_place_of_a_long_row),
         cmocka_unit_test(best_prefixes_do_not_depend_on_the_order_of_offers),

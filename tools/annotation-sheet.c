@@ -12,6 +12,7 @@
 #include "base/hash.h"
 #include "base/input.h"
 #include "base/json.h"
+#include "base/layer_number.h"
 #include "base/messages.h"
 #include "base/output.h"
 #include "model/model_header.h"
@@ -19,7 +20,6 @@
 #include "stream/header_members.h"
 #include "stream/records.h"
 #include "stream/stream_reader.h"
-#include "table/layer_number.h"
 #include "text/tokenizer.h"
 
 #include <stdio.h>
@@ -93,7 +93,7 @@ static void add_keys(struct sheet *sheet, struct stream_reader *reader)
 {
     struct triggers_reader triggers = triggers_open(reader);
     size_t layer_count;
-    size_t *layers = cli_list(sheet->options->layers, triggers.shape.layers, "--layers", &layer_count);
+    size_t *layers = cli_layers(sheet->options->layers, triggers.shape.layers, &layer_count);
     bool *wanted = new_array(triggers.shape.layers, sizeof *wanted);
     for (size_t i = 0; i < layer_count; i++)
         wanted[layers[i]] = true;

@@ -409,7 +409,7 @@ static struct dump dump_open(const struct options *options, const char *path)
 {
     struct model *model = model_load(options->model);
     struct dump dump = {.options = options, .model = model, .all_cells = !options->cells};
-    dump.layers = cli_list(options->layers, model->config.layers, "layers", &dump.layer_count);
+    dump.layers = cli_layers(options->layers, model->config.layers, &dump.layer_count);
     dump.cells = cli_list(options->cells, model->config.d_ff, "cells", &dump.cell_count);
     bool random = options->positions == POSITIONS_RANDOM;
     dump.rule = (struct row_rule){.random = random, .first = first_position(options), .seed = options->seed,

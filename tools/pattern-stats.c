@@ -8,11 +8,11 @@
  */
 #include "analysis/annotation.h"
 #include "base/cli.h"
+#include "base/layer_number.h"
 #include "base/messages.h"
 #include "stream/header_members.h"
 #include "stream/records.h"
 #include "stream/stream_reader.h"
-#include "table/layer_number.h"
 #include "table/statistics.h"
 #include "table/table.h"
 

@@ -10,6 +10,7 @@
 #include "analysis/sentence_keys.h"
 #include "base/cli.h"
 #include "base/input.h"
+#include "base/layer_number.h"
 #include "base/messages.h"
 #include "base/order.h"
 #include "stream/merging.h"
@@ -54,7 +55,7 @@ static void note_key(struct stats *stats, const struct stream_reader *reader, ui
         if (last->layer == layer && last->cell == cell)
             return;
         if (layer < last->layer || (layer == last->layer && cell < last->cell))
-            stream_fail(reader, "layer %u cell %u is not in order", layer, cell);
+            stream_fail(reader, "layer %zu cell %u is not in order", layer_shown(layer), cell);
     }
     stats->keys = reserve_array(stats->keys, &stats->key_capacity, stats->key_count + 1, sizeof *stats->keys);
     stats->keys[stats->key_count++] = (struct key_place){layer, cell};
@@ -135,8 +136,8 @@ static void check_keys(struct stats *stats)
     qsort(stats->keys, stats->key_count, sizeof *stats->keys, by_place);
     for (size_t i = 1; i < stats->key_count; i++)
         if (!by_place(&stats->keys[i - 1], &stats->keys[i]))
-            die("layer %u cell %u is in two of the inputs: shards must have different keys",
-                stats->keys[i].layer, stats->keys[i].cell);
+            die("layer %zu cell %u is in two of the inputs: shards must have different keys",
+                layer_shown(stats->keys[i].layer), stats->keys[i].cell);
 }
 
 /* ---- the table ---- */

@@ -83,6 +83,8 @@ function term(name, says) {
     return make("span", {class: "term", tabindex: "0", "data-says": says}, name);
 }
 
+const LAYERS = "1 is the first layer.", NUMBERS = "1 is the first layer, 0 its first cell.";
+
 function memoryLink(layer, cell) {
     return make("a", {class: "whole", href: address(["memory", layer, cell])}, `${layer} / ${cell}`);
 }
@@ -266,10 +268,10 @@ function publishedTable() {
     return table([
         {name: "Where", class: "whole", of: row => /^\d+$/.test(row.figure) ? `Figure ${row.figure}` : plain(row.figure)},
         {name: "What", of: row => plain(row.says || row.series.replaceAll("_", " "))},
-        {name: "Paper's layers", of: row => layerRange(row.from_layer, row.to_layer)},
+        {name: "Paper's layers", says: LAYERS, of: row => layerRange(row.from_layer, row.to_layer)},
         {name: "Published", number: true, of: publishedNumber},
         {name: "This model", number: true, of: row => ownNumber(row)?.text ?? make("span", {class: "faint"}, "\u2014")},
-        {name: "Model's layers", of: row => {
+        {name: "Model's layers", says: LAYERS, of: row => {
             const own = ownNumber(row);
             return own ? layerRange(own.layers[0], own.layers[own.layers.length - 1]) : "";
         }},
@@ -285,7 +287,7 @@ function resultTable({table: name, title}) {
         const layer = columns.indexOf("layer"), cell = columns.indexOf("cell");
         content.append(table(columns.map((column, i) => {
             const isNumber = rows.every(row => row[i] === "" || Number.isFinite(Number(row[i])));
-            return {name: label(column), number: isNumber,
+            return {name: label(column), says: i === layer ? LAYERS : undefined, number: isNumber,
                 of: row => i === cell && layer >= 0 ? memoryLink(row[layer], row[i])
                     : isNumber ? short(row[i] === "" ? NaN : Number(row[i])) : make("bdi", {}, plain(row[i]))};
         }), rows));
@@ -376,7 +378,7 @@ async function showLayer([name], query) {
         return missing(`There is no layer ${plain(name || "")} in this report.`);
     const state = STATES[query.state] ? query.state : "", annotated = overview.annotations.length > 0;
     const columns = [
-        {name: "Layer / cell", sort: "cell", of: row => memoryLink(row.layer, row.cell)},
+        {name: "Layer / cell", says: NUMBERS, sort: "cell", of: row => memoryLink(row.layer, row.cell)},
         {name: "Triggers", sort: "triggers", number: true, of: row => row.triggers || make("span", {class: "faint"}, "dead")},
         {name: "Coefficient", says: "Of the first trigger: how strongly the key responds to it.", sort: "coefficient", number: true, of: row => row.coefficient === null ? "" : digits(row.coefficient)},
         {name: "Confidence", says: "The value's largest probability.", sort: "confidence", number: true, of: row => digits(row.confidence)},
@@ -607,7 +609,7 @@ async function resultsTable(found, strength, tokens) {
         });
     };
     const columns = [
-        {name: "Layer / cell", of: row => memoryLink(row.layer, row.cell)},
+        {name: "Layer / cell", says: NUMBERS, of: row => memoryLink(row.layer, row.cell)},
         ...(tokens ? [{name: "Token", of: row => tokenElement(row.token)}] : []),
         {name: strength.name, number: true, of: row => strength.of(row.strength)},
         {name: "Value's top token", of: row => tokenLink(row.top)},
@@ -746,7 +748,7 @@ function phraseSections(phrase, isWanted) {
 
 async function showSearch([query = ""], {token, as}, isWanted) {
     if (!query.trim() && !query.includes(" "))
-        return {title: "Search", content: [make("p", {}, "Enter a word, a phrase of several words, or a memory as layer/cell, such as 16/428.")]};
+        return {title: "Search", content: [make("p", {}, "Enter a word, a phrase of several words, or a memory as layer/cell, such as 16/428; layer 1 is the first.")]};
     const list = await load("tokens"), {meant, all} = findTokens(list, query);
     const one = all.find(i => String(list.token[i]) === token);
     const chosen = one !== undefined ? [one] : as === "text" ? [] : meant;

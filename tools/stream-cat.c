@@ -1,8 +1,10 @@
 /*
  * stream-cat: any stream as JSON lines, one object a line: header, records,
- * trailer. Numeric arrays are printed by the types that the header declares.
+ * trailer. Numeric arrays are printed by the types that the header declares,
+ * and layers count from 0, as in the stream.
  * With a model the records alone, in words: common/text/record_words.h, as JSON
- * lines or as a table. --layers and --cells: common/stream/selection.h.
+ * lines or as a table, and layers count from 1. --layers and --cells:
+ * common/stream/selection.h.
  */
 #include "base/cli.h"
 #include "base/input.h"
@@ -43,8 +45,7 @@ static struct source source_open(const char *path, const struct options *options
     struct source source = {.reader = stream_open(path, NULL),
                             .left = options->header_only ? 0 : options->most};
     if (options->layers || options->cells)
-        source.selection = selection_new(source.reader, options->layers, options->cells,
-                                         options->model ? 1 : 0);
+        source.selection = selection_new(source.reader, options->layers, options->cells);
     return source;
 }
 
@@ -218,9 +219,7 @@ int main(int argc, char **argv)
     const struct option_spec specs[] = {
         {0, "header", NULL, "print the header only", OPTION_FLAG, &options.header_only, 0, 0, NULL},
         {'n', "records", "N", "print the first N records only", OPTION_NUMBER, &options.most, 0, 0, NULL},
-        {0, "layers", "LIST",
-         "print only these layers: 0-3,7; counted from 0, with --model from 1 (default: all)", OPTION_TEXT,
-         &options.layers, 0, 0, NULL},
+        OPTION_LAYERS(&options.layers, "print"),
         OPTION_CELLS(&options.cells, "print"),
         {'m', "model", "DIR",
          "print the records alone, in words, layers counted from 1: a directory, or a GGUF file", OPTION_IN,
@@ -233,7 +232,9 @@ int main(int argc, char **argv)
         OPTION_OUTPUT(&options.output),
         OPTION_END,
     };
-    const struct tool tool = {"stream-cat", "Shows a stream as JSON lines, or in words.", "[FILE]", specs, 1};
+    const struct tool tool = {"stream-cat",
+                              "Shows a stream as JSON lines, as it is, with layers from 0; or in words.",
+                              "[FILE]", specs, 1};
     int first = cli_parse(&tool, argc, argv);
     if (options.format != FORMAT_JSON && !options.model)
         die_usage("--format goes with --model");

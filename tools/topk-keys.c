@@ -10,6 +10,7 @@
 #include "base/cli.h"
 #include "base/input.h"
 #include "base/json.h"
+#include "base/layer_number.h"
 #include "base/messages.h"
 #include "base/order.h"
 #include "stream/activations.h"
@@ -86,21 +87,21 @@ static void draw_cells(const struct options *options, size_t layer, const size_t
     free(drawn);
 }
 
-/* Where number is in a rising list of the stream; it must be there. */
+/* Where number, which people know as shown, is in a rising list of the stream; it must be there. */
 static size_t find_in_stream(const struct search *search, const size_t *list, size_t count, size_t number,
-                             const char *what)
+                             const char *what, size_t shown)
 {
     for (size_t i = 0; i < count; i++)
         if (list[i] == number)
             return i;
-    stream_fail(search->activations.stream, "%s %zu is asked for but is not in the stream", what, number);
+    stream_fail(search->activations.stream, "%s %zu is asked for but is not in the stream", what, shown);
 }
 
 static void choose_keys(struct search *search)
 {
     const struct options *options = search->options;
-    search->layers = options->layers ? cli_list(options->layers, search->activations.shape.layers, "layers",
-                                                &search->layer_count)
+    search->layers = options->layers ? cli_layers(options->layers, search->activations.shape.layers,
+                                                  &search->layer_count)
                                      : header_list(search->activations.stream, "layers",
                                                    search->activations.shape.layers, &search->layer_count);
     search->cells = options->cells ? cli_list(options->cells, search->activations.shape.d_ff, "cells",
@@ -111,14 +112,16 @@ static void choose_keys(struct search *search)
     search->keys = new_array(matrix_count(search->layer_count, search->cell_count), sizeof *search->keys);
     for (size_t l = 0; l < search->layer_count; l++) {
         size_t layer = search->layers[l];
-        find_in_stream(search, search->activations.layers, search->activations.layer_count, layer, "layer");
+        find_in_stream(search, search->activations.layers, search->activations.layer_count, layer, "layer",
+                       layer_shown(layer));
         draw_cells(options, layer, search->cells, search->cell_count, drawn);
         for (size_t c = 0; c < search->cell_count; c++)
             if (drawn[c])
                 search->keys[search->key_count++] =
                     (struct key){layer, search->cells[c],
                                  find_in_stream(search, search->activations.cells,
-                                                search->activations.cell_count, search->cells[c], "cell")};
+                                                search->activations.cell_count, search->cells[c], "cell",
+                                                search->cells[c])};
     }
     free(drawn);
 }
@@ -392,7 +395,7 @@ static void merge_key(struct merge *merge, const struct triggers_reader *reader,
         *key = (struct key){triggers->layer, triggers->cell, 0};
     if (key->layer != triggers->layer || key->cell != triggers->cell)
         stream_fail(reader->stream, "layer %zu cell %zu stands where the first input has layer %zu cell %zu",
-                    triggers->layer, triggers->cell, key->layer, key->cell);
+                    layer_shown(triggers->layer), triggers->cell, layer_shown(key->layer), key->cell);
     for (struct prefix_walk prefix = key_prefixes(triggers, triggers->count); prefix_next(&prefix);) {
         size_t i = prefix.index, position = prefix.length, following = following_length(triggers, i);
         struct topk_sentence *text = NULL;

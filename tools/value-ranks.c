@@ -269,7 +269,7 @@ int main(int argc, char **argv)
     struct model *model = model_load(options.model);
     projection_norm_check(model, (enum projection_norm)options.norm);
     struct ranking ranking = {.options = &options, .model = model};
-    ranking.layers = cli_list(options.layers, model->config.layers, "layers", &ranking.layer_count);
+    ranking.layers = cli_layers(options.layers, model->config.layers, &ranking.layer_count);
     find_tokens(&ranking);
     rank_all(&ranking);
 

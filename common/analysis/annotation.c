@@ -1,8 +1,8 @@
 #include "analysis/annotation.h"
 
+#include "base/layer_number.h"
 #include "base/messages.h"
 #include "base/order.h"
-#include "table/layer_number.h"
 
 #include <stdarg.h>
 #include <stdbool.h>

@@ -1,6 +1,7 @@
 #include "analysis/composition.h"
 
 #include "base/input.h"
+#include "base/layer_number.h"
 #include "base/messages.h"
 #include "model/model_header.h"
 #include "stream/activations.h"
@@ -239,9 +240,9 @@ static uint32_t *read_values(const char *path, const struct model *model, enum p
         number_check(reader, "layer", value.layer, model->config.layers - 1);
         number_check(reader, "cell", value.cell, model->config.d_ff - 1);
         if (value.layer * model->config.d_ff + value.cell != seen)
-            stream_fail(reader, "layer %zu cell %zu is not in order", value.layer, value.cell);
+            stream_fail(reader, "layer %zu cell %zu is not in order", layer_shown(value.layer), value.cell);
         if (!value.tops || value.top[0] >= model->config.vocabulary)
-            stream_fail(reader, "layer %zu cell %zu has no token", value.layer, value.cell);
+            stream_fail(reader, "layer %zu cell %zu has no token", layer_shown(value.layer), value.cell);
         value_top[seen] = value.top[0];
         key_triggers_free(&value);
     }

@@ -1,6 +1,7 @@
 #include "analysis/sentence_keys.h"
 
 #include "base/json.h"
+#include "base/layer_number.h"
 #include "base/messages.h"
 
 #include <math.h>
@@ -28,8 +29,8 @@ struct sentence_keys sentence_keys_read(const struct record *record, size_t sent
         if (keys.layer[s] >= layers || keys.cell[s] >= d_ff)
             stream_fail(
                 record->reader,
-                "sentence %zu of the batch has layer %u cell %u; the model has %zu layers of %zu cells", s,
-                keys.layer[s], keys.cell[s], layers, d_ff);
+                "sentence %zu of the batch has layer %zu cell %u; the model has %zu layers of %zu cells", s,
+                layer_shown(keys.layer[s]), keys.cell[s], layers, d_ff);
         if (!isfinite(keys.coefficient[s]) || keys.coefficient[s] == 0)
             stream_fail(record->reader, "sentence %zu of the batch has a coefficient that is 0 or not finite",
                         s);

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE /* getopt_long, sched_getaffinity */
 #include "base/cli.h"
 
+#include "base/layer_number.h"
 #include "base/messages.h"
 #include "base/output.h"
 #include "base/version.h"
@@ -272,50 +273,66 @@ static void check_ranges(const char *what, const char *text)
     die_usage("--%s: write %s, not '%s'; the last number of a range belongs to it", what, right, text);
 }
 
-static _Noreturn void bad_list(const char *what, size_t least, size_t bound, const char *text)
+/* A list as it was given, and what may be in it. */
+struct list {
+    const char *what, *text;
+    size_t least, bound;
+    const char *note; /* behind the message of a wrong one */
+};
+
+static _Noreturn void bad_list(const struct list *list)
 {
-    check_ranges(what, text);
-    die_usage("--%s takes a list such as %zu-3,7 of numbers from %zu to %zu, not '%s'", what, least, least,
-              bound ? bound - 1 : 0, text);
+    check_ranges(list->what, list->text);
+    die_usage("--%s takes a list such as %zu-3,7 of numbers from %zu to %zu, not '%s'%s", list->what,
+              list->least, list->least, list->bound ? list->bound - 1 : 0, list->text, list->note);
 }
 
-/* One number of a list; moves *text behind it. */
-static size_t list_number(const char **text, size_t least, size_t bound, const char *what, const char *whole)
+/* One number of it; moves *text behind it. */
+static size_t list_number(const struct list *list, const char **text)
 {
     char *end;
     errno = 0;
     unsigned long long number = strtoull(*text, &end, 10);
-    if (**text < '0' || **text > '9' || errno || number < least || number >= bound)
-        bad_list(what, least, bound, whole);
+    if (**text < '0' || **text > '9' || errno || number < list->least || number >= list->bound)
+        bad_list(list);
     *text = end;
     return (size_t)number;
 }
 
-size_t *cli_list_from(const char *text, size_t least, size_t bound, const char *what, size_t *count)
+static size_t *list_numbers(const struct list *list, size_t *count)
 {
-    bool *chosen = new_array(bound, sizeof *chosen);
-    for (const char *next = text; next; next = *next ? next + 1 : NULL) {
-        size_t from = list_number(&next, least, bound, what, text);
+    bool *chosen = new_array(list->bound, sizeof *chosen);
+    for (const char *next = list->text; next; next = *next ? next + 1 : NULL) {
+        size_t from = list_number(list, &next);
         size_t to = from;
         if (*next == '-') {
             next++;
-            to = list_number(&next, least, bound, what, text);
+            to = list_number(list, &next);
         }
         if (to < from || (*next && *next != ','))
-            bad_list(what, least, bound, text);
+            bad_list(list);
         for (size_t i = from; i <= to; i++)
             chosen[i] = true;
     }
-    size_t *list = new_array(bound, sizeof *list);
+    size_t *numbers = new_array(list->bound, sizeof *numbers);
     *count = 0;
-    for (size_t i = least; i < bound; i++)
-        if (!text || chosen[i])
-            list[(*count)++] = i;
+    for (size_t i = list->least; i < list->bound; i++)
+        if (!list->text || chosen[i])
+            numbers[(*count)++] = i;
     free(chosen);
-    return list;
+    return numbers;
 }
 
 size_t *cli_list(const char *text, size_t bound, const char *what, size_t *count)
 {
-    return cli_list_from(text, 0, bound, what, count);
+    return list_numbers(&(struct list){what, text, 0, bound, ""}, count);
+}
+
+size_t *cli_layers(const char *text, size_t layers, size_t *count)
+{
+    const struct list list = {"layers", text, layer_shown(0), layer_shown(layers), ": layers count from 1"};
+    size_t *numbers = list_numbers(&list, count);
+    for (size_t i = 0; i < *count; i++)
+        numbers[i] = layer_of_shown(numbers[i]);
+    return numbers;
 }

@@ -67,7 +67,7 @@ struct tool {
     {0, "threads", "N", "threads (default: the processors there are); results do not depend on it", \
      OPTION_NUMBER, pointer, 1, CLI_MAX_THREADS, NULL}
 #define OPTION_LAYERS(pointer, verb) \
-    {0, "layers", "LIST", verb " only these layers, counted from 0: 0-3,7 (default: all)", \
+    {0, "layers", "LIST", verb " only these layers, counted from 1: 1-4,8 (default: all)", \
      OPTION_TEXT, pointer, 0, 0, NULL}
 #define OPTION_CELLS(pointer, verb) \
     {0, "cells", "LIST", verb " only these cells of each layer, counted from 0 (default: all)", \
@@ -102,7 +102,7 @@ uint64_t cli_threads(void);
  */
 size_t *cli_list(const char *text, size_t bound, const char *what, size_t *count);
 
-/* The same of numbers from least on, bound - 1 being the last one. */
-size_t *cli_list_from(const char *text, size_t least, size_t bound, const char *what, size_t *count);
+/* The same of --layers, whose list counts from 1: numbers below layers, from 0. */
+size_t *cli_layers(const char *text, size_t layers, size_t *count);
 
 #endif

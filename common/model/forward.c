@@ -1,5 +1,6 @@
 #include "model/forward.h"
 
+#include "base/layer_number.h"
 #include "base/messages.h"
 #include "model/model_norm.h"
 #include "numeric/attention.h"
@@ -297,7 +298,7 @@ static void check_finite(const struct forward *forward, size_t index, const floa
     if (floats_first_not_finite(x, count) < count)
         die("layer %zu, sentences from %llu on: activations are not finite; the weights overflow 32-bit "
             "floats",
-            index, (unsigned long long)forward->batch->id);
+            layer_shown(index), (unsigned long long)forward->batch->id);
 }
 
 void forward_attention(struct forward *forward, size_t index)

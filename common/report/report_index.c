@@ -1,9 +1,9 @@
 #include "report/report_index.h"
 
+#include "base/layer_number.h"
 #include "base/messages.h"
 #include "report/page_data.h"
 #include "report/postings.h"
-#include "table/layer_number.h"
 
 #include <stdbool.h>
 #include <stdlib.h>

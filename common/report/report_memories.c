@@ -1,11 +1,11 @@
 #include "report/report_memories.h"
 
 #include "base/json.h"
+#include "base/layer_number.h"
 #include "base/messages.h"
 #include "report/page_data.h"
 #include "report/report_index.h"
 #include "stream/records.h"
-#include "table/layer_number.h"
 
 #include <stdlib.h>
 

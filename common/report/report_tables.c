@@ -1,9 +1,9 @@
 #include "report/report_tables.h"
 
+#include "base/layer_number.h"
 #include "base/messages.h"
 #include "base/order.h"
 #include "table/csv_read.h"
-#include "table/layer_number.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,5 +1,6 @@
 #include "stream/activations.h"
 
+#include "base/layer_number.h"
 #include "base/messages.h"
 #include "numeric/floats.h"
 #include "stream/header_members.h"
@@ -66,8 +67,8 @@ bool activations_next_batch(struct activations_reader *reader, struct activation
     *batch = (struct activations_batch){0};
     while (stream_next(reader->stream, &record)) {
         if (record_has(&record, "layer"))
-            stream_fail(reader->stream, "layer %llu is out of order",
-                        (unsigned long long)record_number(&record, "layer", reader->shape.layers - 1));
+            stream_fail(reader->stream, "layer %zu is out of order",
+                        layer_shown((size_t)record_number(&record, "layer", reader->shape.layers - 1)));
         if (!record_has(&record, "tok"))
             continue; /* predictions, or what a newer program adds */
         batch->tokens = batch_read(&record, reader->shape.vocabulary);
@@ -102,7 +103,7 @@ bool activations_next_layer(struct activations_reader *reader, struct activation
     }
     *layer = (size_t)record_number(record, "layer", reader->shape.layers - 1);
     if (reader->layers[batch->layers_seen] != *layer)
-        stream_fail(reader->stream, "layer %zu is out of order", *layer);
+        stream_fail(reader->stream, "layer %zu is out of order", layer_shown(*layer));
     batch->layers_seen++;
     return true;
 }

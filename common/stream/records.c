@@ -1,5 +1,6 @@
 #include "stream/records.h"
 
+#include "base/layer_number.h"
 #include "base/messages.h"
 #include "stream/counts.h"
 #include "stream/fields.h"
@@ -156,16 +157,16 @@ static void check_triggers(const struct record *record, const struct key_trigger
         if (!isfinite(key->coefficient[i]) || rank_score(rank, key->coefficient[i]) <= 0
             || key->sentence[i] > INT64_MAX || key->position[i] >= MAX_SENTENCE_TOKENS
             || key->next[i] >= shape->vocabulary)
-            stream_fail(record->reader, "trigger %zu of layer %zu cell %zu is out of range", i, key->layer,
-                        key->cell);
+            stream_fail(record->reader, "trigger %zu of layer %zu cell %zu is out of range", i,
+                        layer_shown(key->layer), key->cell);
         if (i && !is_before(rank, key, i - 1, i))
             stream_fail(record->reader, "triggers %zu and %zu of layer %zu cell %zu are not in order", i - 1,
-                        i, key->layer, key->cell);
+                        i, layer_shown(key->layer), key->cell);
         prefix_tokens += key->position[i];
     }
     if (prefix_tokens != key->prefix_tokens)
         stream_fail(record->reader, "the prefixes of layer %zu cell %zu should have %zu tokens, not %zu",
-                    key->layer, key->cell, prefix_tokens, key->prefix_tokens);
+                    layer_shown(key->layer), key->cell, prefix_tokens, key->prefix_tokens);
     for (size_t i = 0; i < key->prefix_tokens; i++)
         if (key->prefix[i] >= shape->vocabulary)
             stream_fail(record->reader, "token %u is outside of the vocabulary of %zu", key->prefix[i],
@@ -184,7 +185,7 @@ static void check_following(const struct record *record, const struct key_trigge
         }
         if (!right || key->position[i] + 1 + following_length(key, i) > MAX_SENTENCE_TOKENS)
             stream_fail(record->reader, "what follows trigger %zu of layer %zu cell %zu is out of range", i,
-                        key->layer, key->cell);
+                        layer_shown(key->layer), key->cell);
     }
 }
 
@@ -208,7 +209,7 @@ static void check_projection(const struct record *record, const struct key_trigg
              && is_probability(key->next_probability[i]) && is_probability(key->last_probability[i]);
     if (!right)
         stream_fail(record->reader, "a rank, token or probability of layer %zu cell %zu is out of range",
-                    key->layer, key->cell);
+                    layer_shown(key->layer), key->cell);
 }
 
 /* Of a triggers stream, where projected values come with ranks. */
@@ -310,10 +311,10 @@ static void check_key(struct triggers_reader *reader, const struct key_triggers 
 {
     size_t number = key->layer * reader->shape.d_ff + key->cell;
     if (number < reader->next_key || reader->token_counts.count)
-        stream_fail(reader->stream, "layer %zu cell %zu is not in order", key->layer, key->cell);
+        stream_fail(reader->stream, "layer %zu cell %zu is not in order", layer_shown(key->layer), key->cell);
     if (key->count > reader->top)
         stream_fail(reader->stream, "layer %zu cell %zu has %zu triggers, the header promises at most %zu",
-                    key->layer, key->cell, key->count, reader->top);
+                    layer_shown(key->layer), key->cell, key->count, reader->top);
     reader->next_key = number + 1;
     reader->seen++;
 }

@@ -3,6 +3,7 @@
 #include "base/cli.h"
 #include "base/input.h"
 #include "base/json.h"
+#include "base/layer_number.h"
 #include "base/messages.h"
 #include "stream/declared.h"
 #include "stream/header_members.h"
@@ -26,7 +27,6 @@ enum form {
 struct selection {
     struct stream_reader *reader;
     const char *layers, *cells; /* as they were asked for */
-    size_t first_layer;
     enum form form;
     struct model_shape shape;
     bool *layer, *cell;         /* wanted: shape.layers, shape.d_ff; NULL: all */
@@ -63,17 +63,13 @@ static enum form form_of(const struct stream_reader *reader)
     return FORM_ANY;
 }
 
-/* Of a list that counts from first, what is in it, and the largest one from 0. NULL: all. */
-static bool *marks(const char *list, size_t first, size_t bound, const char *what, size_t *largest)
+/* Which numbers below bound are among these, which it frees, and the largest of them. */
+static bool *marks(size_t *numbers, size_t count, size_t bound, size_t *largest)
 {
-    *largest = bound - 1;
-    if (!list)
-        return NULL;
-    size_t count, *numbers = cli_list_from(list, first, first + bound, what, &count);
     bool *marked = new_array(bound, sizeof *marked);
     for (size_t i = 0; i < count; i++)
-        marked[numbers[i] - first] = true;
-    *largest = numbers[count - 1] - first;
+        marked[numbers[i]] = true;
+    *largest = numbers[count - 1];
     free(numbers);
     return marked;
 }
@@ -81,6 +77,22 @@ static bool *marks(const char *list, size_t first, size_t bound, const char *wha
 static bool is_marked(const bool *marked, size_t number)
 {
     return !marked || marked[number];
+}
+
+/* Reads both lists. */
+static void choose(struct selection *selection)
+{
+    const struct model_shape *shape = &selection->shape;
+    size_t last_layer = shape->layers - 1, last_cell = shape->d_ff - 1, count, *numbers;
+    if (selection->layers) {
+        numbers = cli_layers(selection->layers, shape->layers, &count);
+        selection->layer = marks(numbers, count, shape->layers, &last_layer);
+    }
+    if (selection->cells) {
+        numbers = cli_list(selection->cells, shape->d_ff, "cells", &count);
+        selection->cell = marks(numbers, count, shape->d_ff, &last_cell);
+    }
+    selection->last_key = last_layer * shape->d_ff + last_cell;
 }
 
 /* Arrays of a layer's record that have a column of each cell. */
@@ -110,19 +122,14 @@ static void choose_columns(struct selection *selection)
     free(cells);
 }
 
-struct selection *selection_new(struct stream_reader *reader, const char *layers, const char *cells,
-                                size_t first_layer)
+struct selection *selection_new(struct stream_reader *reader, const char *layers, const char *cells)
 {
     struct selection *selection = new_array(1, sizeof *selection);
     *selection = (struct selection){.reader = reader, .layers = layers, .cells = cells,
-                                    .first_layer = first_layer,
                                     .form = form_of(reader), .shape = shape_read(reader)};
     if (cells && selection->form == FORM_LAYERS)
         stream_fail(reader, "sums of layers have no cells");
-    size_t last_layer, last_cell;
-    selection->layer = marks(layers, first_layer, selection->shape.layers, "layers", &last_layer);
-    selection->cell = marks(cells, 0, selection->shape.d_ff, "cells", &last_cell);
-    selection->last_key = last_layer * selection->shape.d_ff + last_cell;
+    choose(selection);
     selection->header = json_deep_copy(stream_header(reader));
     if (!selection->header)
         die("out of memory");
@@ -242,7 +249,7 @@ static bool take_key(struct selection *selection, size_t layer, size_t cell, boo
 {
     size_t number = layer * selection->shape.d_ff + cell;
     if (number < selection->next_key)
-        stream_fail(selection->reader, "layer %zu cell %zu is not in order", layer, cell);
+        stream_fail(selection->reader, "layer %zu cell %zu is not in order", layer_shown(layer), cell);
     selection->next_key = again ? number : number + 1;
     selection->ended = number > selection->last_key || (!again && number == selection->last_key);
     return is_marked(selection->layer, layer) && is_marked(selection->cell, cell);
@@ -349,7 +356,7 @@ void selection_free(struct selection *selection)
         die("%s: nothing is selected: the stream does not have%s%s%s%s%s",
             input_name(stream_input(selection->reader)),
             selection->layers ? " layer " : "", selection->layers ? selection->layers : "",
-            selection->layers ? selection->first_layer ? " (counted from 1)" : " (counted from 0)" : "",
+            selection->layers ? " (counted from 1)" : "",
             selection->cells ? " cell " : "", selection->cells ? selection->cells : "");
     json_decref(selection->header);
     free(selection->column);

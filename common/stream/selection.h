@@ -20,11 +20,10 @@
 struct selection;
 
 /*
- * layers and cells: lists as cli_list has them; NULL: all. Layers are counted from first_layer, 0 or 1.
+ * layers and cells: lists as cli_layers and cli_list have them; NULL: all.
  * A stream of a kind that has no layers or cells ends the program. The reader stays the caller's.
  */
-struct selection *selection_new(struct stream_reader *reader, const char *layers, const char *cells,
-                                size_t first_layer);
+struct selection *selection_new(struct stream_reader *reader, const char *layers, const char *cells);
 
 /* The stream's header; where arrays have lost columns, it says how many they have and of which cells. */
 const json_t *selection_header(const struct selection *selection);

@@ -1,9 +1,9 @@
 #include "table/table.h"
 
+#include "base/layer_number.h"
 #include "base/messages.h"
 #include "base/output.h"
 #include "table/csv_cell.h"
-#include "table/layer_number.h"
 
 #include <csv.h>
 #include <math.h>

@@ -1,6 +1,7 @@
 #include "text/record_words.h"
 
 #include "base/json.h"
+#include "base/layer_number.h"
 #include "base/messages.h"
 #include "stream/declared.h"
 #include "stream/objects.h"
@@ -56,7 +57,7 @@ static json_t *token_json(struct record_words *words, uint64_t token)
 static json_t *integer_json(const struct record_words *words, const char *name, uint64_t number)
 {
     number_check(words->reader, name, number, INT64_MAX - 1);
-    return json_make("I", (json_int_t)(number + is_listed(name, layer_names)));
+    return json_make("I", (json_int_t)(is_listed(name, layer_names) ? layer_shown(number) : number));
 }
 
 /* JSON has no infinity. */
