@@ -11,7 +11,7 @@ import pytest
 import streams
 from conftest import ROOT, corpus
 from helpers import TIMEOUT, environment, ok
-from test_tokenize import llama_folder, llama_gguf
+from test_tokenize import LLAMA, llama_folder, llama_gguf
 
 AWK = ROOT / "data" / "running-text.awk"
 
@@ -106,7 +106,7 @@ def test_only_spaces_quotes_and_doubled_marks_differ(both):
 def test_nothing_of_the_words_form_is_left(both):
     """Marks that stand alone or twice; quotes of two characters."""
     _, text = both
-    assert [line for line in text if re.search(r" [,.;:?!)\]]|[(\[] |``|''|,,|\.\.| $|^ |  ", line)] == []
+    assert [line for line in text if re.search(r" [,.;:?!)\]](?!\d)|[(\[] |``|''|,,|\.\.| $|^ |  ", line)] == []
 
 
 def retokenized(line):
@@ -128,7 +128,7 @@ def retokenized(line):
 
 
 def test_an_independent_tokenizer_gives_the_words_back(both):
-    """What it cannot know: whether ? stood inside, the full stop of an abbreviation, ' alone, what - joined."""
+    """All but those with what it cannot know: whose a full stop behind an abbreviation is, what a ' is, what - / : joined."""
     words, text = both
     same = sum(line == retokenized(other) for line, other in zip(words, text, strict=True))
     assert same / len(words) > 0.98
@@ -229,7 +229,8 @@ def test_a_model_is_given_the_text_that_its_tokenizer_reads(bin, small_model, tm
     tokenizer = json.loads((tmp_path / "tokenizer.json").read_text())["model"]
     (slow / "vocab.json").write_text(json.dumps(tokenizer["vocab"]))
     (slow / "merges.txt").write_text("#version: 0.2\na b\n")
-    (slow / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "GPT2Tokenizer"}))
+    (slow / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "GPT2Tokenizer"}))  # which adds a token
+    (slow / "config.json").write_text(json.dumps({**LLAMA, "bos_token_id": 4, "vocab_size": 6}))
     gguf = tmp_path / "model.gguf"
     llama_gguf(gguf, bos=4)
     for model, form in (small_model, ""), (text_model, "text-"), (both, "text-"), (slow, "text-"), (gguf, "text-"):
