@@ -64,17 +64,22 @@ Q = $(if $(V),,@)
 SAY = $(if $(V),@true,@echo)
 
 # What 'make paper' and 'make run' run on. MODEL: brown-lm, smollm2, a directory, or a GGUF file.
-# CORPUS: brown, or a file; MODE: how tokenize reads it; VALID: a file for section 5 (default: that of
-# the Brown corpus, else CORPUS). From these are taken SENTENCES for the triggers (empty: all), PREFIXES
-# for section 5 (or all), KEYS a layer and REMOVALS, triggers of each, for token removal.
+# CORPUS: brown, in the form that fits the model, or a file; MODE: how tokenize reads it; VALID: a file
+# for section 5 (default: that of the Brown corpus, else CORPUS). From these are taken SENTENCES for the
+# triggers (empty: all), PREFIXES for section 5 (or all), KEYS a layer and REMOVALS, triggers of each, for
+# token removal.
 MODEL ?= brown-lm
 CORPUS ?= brown
 MODEL_PATH = $(if $(filter brown-lm,$(MODEL)),data/brown-lm,$(if $(filter smollm2,$(MODEL)),data/models/smollm2/model.gguf,$(MODEL)))
 # What OUT is called by default: without folders, a slash at the end, and the .gguf of a file.
 MODEL_NAME = $(patsubst %.gguf,%,$(lastword $(notdir $(abspath $(MODEL)))))
+# A model whose tokenizer is a list of words has the Brown corpus as words, every other one as running text.
+model_has = $(wildcard $(addprefix $(MODEL_PATH)/,$(1)))
+is_of_words = $(and $(call model_has,dict.txt),$(if $(call model_has,tokenizer.json vocab.json merges.txt),,yes))
+BROWN = data/corpora/brown-$(if $(is_of_words),,text-)
 ifeq ($(CORPUS),brown)
-TEXT = data/corpora/brown-train.txt
-VALID ?= data/corpora/brown-valid.txt
+TEXT = $(BROWN)train.txt
+VALID ?= $(BROWN)valid.txt
 MODE ?= lines
 RESULTS = out/$(MODEL_NAME)
 else
