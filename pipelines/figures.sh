@@ -155,7 +155,8 @@ add_style() {
                     sprintf("#%02x%02x%02x", part[1], part[2], part[3]) substr($0, RSTART + RLENGTH)
             }
             print
-        }'
+        }
+        END { if (!seen) exit 1 }'
 }
 
 # convert FIGURE FORMAT: FIGURE.FORMAT of FIGURE.svg, in $work. A PDF's date is always the same, and PNG has
