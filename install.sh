@@ -101,7 +101,7 @@ for file in pipelines/experiments.csv pipelines/paper.mk; do
     adapt "$file" none
     put 644 "$work/adapted" "$share/$file"
 done
-for file in pipelines/figures.gp pipelines/figures/*.gp data/brown-lm/* data/annotations/* data/*.txt \
+for file in pipelines/figures.gp pipelines/figures.css pipelines/figures/*.gp data/brown-lm/* data/annotations/* data/*.txt \
     data/published.csv LICENSE; do
     put 644 "$file" "$share/$file"
 done

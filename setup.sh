@@ -11,7 +11,7 @@ what=${1:-run}
 libraries="libc6-dev libmsgpack-c-dev|libmsgpack-dev libjansson-dev libcsv-dev zlib1g-dev libicu-dev libpcre2-dev
 libxxhash-dev libzip-dev libopenblas-dev"
 packages="$libraries gcc make pkgconf|pkg-config uthash-dev"
-[ "$what" = build ] || packages="$packages gnuplot-nox fonts-dejavu-core"
+[ "$what" = build ] || packages="$packages gnuplot-nox librsvg2-bin fonts-dejavu-core"
 case $what in
 run | build) ;;
 arm64) packages="$(echo "$libraries" | sed -E "s/([ |]|\$)/:$what\1/g") gcc-aarch64-linux-gnu qemu-user
@@ -19,7 +19,7 @@ pkgconf|pkg-config uthash-dev" ;;
 smollm2) packages="$packages python3 python3-pip" ;;
 test) packages="$packages clang libclang-rt-dev|libclang-rt-14-dev libcmocka-dev mandoc python3 python3-pip python3-venv
 python3-pytest python3-pytest-xdist python3-numpy python3-msgpack python3-pandas python3-matplotlib python3-nbclient
-python3-ipykernel python3-selenium xxhash git chromium? chromium-driver?"
+python3-ipykernel python3-selenium poppler-utils xxhash git chromium? chromium-driver?"
     # Root's tests try a bare system, too.
     [ "$(id -u)" -ne 0 ] || packages="$packages debootstrap? debian-archive-keyring?" ;;
 *) echo "usage: setup.sh [run|build|smollm2|test|arm64]" >&2; exit 2 ;;

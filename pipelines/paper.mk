@@ -113,7 +113,7 @@ noted := $(filter %.csv,$(call listed,result,patterns))
 tables := $(filter-out $(noted),$(filter %.csv,$(call listed,result)))
 
 figures: $(experiments)
-	@$(call step,$@,figures.sh listed.sh experiments.csv figures.gp figures) $(published) \
+	@$(call step,$@,figures.sh listed.sh experiments.csv figures.gp figures.css figures) $(published) \
 		$(call in_out,$(tables)) --maybe $(call in_out,$(noted)) \
 		--results figures -- "$$SCRIPTS/figures.sh" "$$OUT/figures" "$$OUT"
 

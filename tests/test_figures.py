@@ -16,6 +16,7 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
+import browser
 from conftest import ROOT
 from experiments import DRAWN, table_of
 from helpers import TIMEOUT, environment, table
@@ -39,6 +40,15 @@ COLUMNS = {
     "shallow": "keys same_last_1 same_last_2 same_last_3 overlap overlap_random",
 }
 
+# Shares that are drawn, and may have an interval.
+SHARES = {
+    "patterns": "shallow semantic both none", "agreement": "agree_next agree_last frequent", "active": "mean",
+    "confidence": "agree_next", "composition": "zero_agreement stop_word short_prefix",
+    "refinement": "residual_is_final probability", "cases": "residual ffn agreement composition",
+    "shallow": "same_last_1 same_last_2 same_last_3 overlap overlap_random",
+}
+FORMATS = ("pdf", "png", "svg")
+
 
 # ------------------------------------------------------------------ the tables
 
@@ -49,8 +59,21 @@ def write(path, columns, rows):
             print(*("" if row[name] is None else row[name] for name in columns), sep=",", file=file)
 
 
-def make_tables(folder, layers, seed=1, gaps=False, confidence=(0.001, 0.9), only=None):
-    """Tables of all figures, of random numbers; gaps: some of them are missing."""
+def add_intervals(path):
+    """Behind the other columns, of whatever width; some are empty, and some end at the share."""
+    rows = table(path)
+    columns = list(rows[0])
+    for column in SHARES.get(path.stem, "").split():
+        for number, row in enumerate(rows):
+            known = row[column] != "" and number % 4 != 3
+            row[f"{column}_low"] = round(float(row[column]) * (0.8 if number % 3 else 1), 6) if known else None
+            row[f"{column}_high"] = round(1 - (1 - float(row[column])) * (0.9 if number % 3 < 2 else 1), 6) if known else None
+        columns += [f"{column}_low", f"{column}_high"]
+    write(path, columns, rows)
+
+
+def make_tables(folder, layers, seed=1, gaps=False, confidence=(0.001, 0.9), only=None, intervals=False):
+    """Tables of all figures, of random numbers; gaps: some of them are missing; intervals: shares have some."""
     random = np.random.default_rng(seed)
     folder.mkdir(parents=True)
 
@@ -81,6 +104,8 @@ def make_tables(folder, layers, seed=1, gaps=False, confidence=(0.001, 0.9), onl
     for path in folder.iterdir():
         if only and path.stem not in only:
             path.unlink()
+        elif intervals:
+            add_intervals(path)
     return folder
 
 
@@ -191,16 +216,19 @@ def close(found, expected):
 
 # -------------------------------------------------------------- what is expected
 
-# Points and quartile boxes: figure -> table, [(end of the title, column)], title of the
-# boxes or None. 100: shares are drawn in per cent.
+# Points and quartile boxes: figure -> table, [(end of the title, column, how far from the layer's middle)],
+# title of the boxes or None. 100: shares are drawn in per cent.
 POINTS = {
-    "fig04": ("agreement", 100, [(": next token", "agree_next"), (": last token", "agree_last")], None),
-    "fig05": ("rank", 1, [(": median", "p50")], ": quartiles"),
-    "fig07": ("active", 100, [(": mean", "mean")], ": quartiles"),
-    "fig09": ("refinement", 100, [("", "residual_is_final")], None),
-    "fig10": ("refinement", 100, [(": mean", "probability")], ": quartiles"),
+    "fig04": ("agreement", 100, [(": next token", "agree_next", 0), (": last token", "agree_last", 0.22)], None),
+    "fig05": ("rank", 1, [(": median", "p50", 0)], ": quartiles"),
+    "fig07": ("active", 100, [(": mean", "mean", 0)], ": quartiles"),
+    "fig09": ("refinement", 100, [("", "residual_is_final", 0)], None),
+    "fig10": ("refinement", 100, [(": mean", "probability", 0)], ": quartiles"),
 }
-LINES = {"fig04": (": most frequent token", ["frequent"]), "fig05": (": 10 %, 90 %", ["p10", "p90"])}
+LINES = {"fig04": (": most frequent token", ["frequent"], -0.22), "fig05": (": 10 %, 90 %", ["p10", "p90"], 0)}
+MEDIANS = ("fig07", "fig10")  # as a line across the box
+COMPOSITION = [[("", "zero_agreement", 0)], [(": stop word", "stop_word", 0), (": short prefix", "short_prefix", 0.22)]]
+KINDS = {"first": -0.28, "last": 0, "random": 0.28}
 STACKS = {
     "fig02": ("patterns", {"shallow patterns": "shallow", "both": "both", "semantic patterns": "semantic",
                            "none": "none"}),
@@ -209,11 +237,11 @@ STACKS = {
 }
 SHALLOW = {"same last token": "same_last_1", "same last 2 tokens": "same_last_2",
            "same last 3 tokens": "same_last_3", "tokens in common": "overlap",
-           "tokens in common, random prefixes": "overlap_random"}
+           "in common, random prefixes": "overlap_random"}
 
 
 def value(row, column):
-    return float(row[column]) if row[column] else None
+    return float(row[column]) if row.get(column) else None
 
 
 class Model:
@@ -229,26 +257,36 @@ class Model:
         place = float(layer) + offset
         return (place - 0.5) / self.layers if self.mixed else place
 
-    def points(self, panel, rows, column, scale, log=False):
-        return [(panel.x(self.at(row["layer"])), panel.y(scale * value(row, column), log))
+    def points(self, panel, rows, column, scale, log=False, offset=0.0):
+        return [(panel.x(self.at(row["layer"], offset)), panel.y(scale * value(row, column), log))
                 for row in rows if value(row, column) is not None]
 
-    def box(self, panel, layer, low, high, log=False):
-        return (panel.x(self.at(layer, -0.4)), panel.x(self.at(layer, 0.4)),
+    def box(self, panel, layer, low, high, log=False, ends=(-0.4, 0.4)):
+        return (panel.x(self.at(layer, ends[0])), panel.x(self.at(layer, ends[1])),
                 panel.y(high, log), panel.y(low, log))
 
-    def quartiles(self, panel, rows, scale, log=False):
-        return [self.box(panel, row["layer"], scale * value(row, "p25"), scale * value(row, "p75"), log)
+    def quartiles(self, panel, rows, scale, log=False, ends=(-0.4, 0.4)):
+        return [self.box(panel, row["layer"], scale * value(row, "p25"), scale * value(row, "p75"), log, ends)
                 for row in rows if row["p25"] and row["p75"]]
 
-    def line(self, panel, rows, column, scale, log=False):
+    def medians(self, panel, rows, scale):
+        return [self.box(panel, row["layer"], scale * value(row, "p50"), scale * value(row, "p50"))
+                for row in rows if row["p50"]]
+
+    def intervals(self, panel, rows, column, offset=0.0):
+        """As (x, top, bottom)."""
+        return [(panel.x(self.at(row["layer"], offset)), panel.y(100 * value(row, f"{column}_high")),
+                 panel.y(100 * value(row, f"{column}_low")))
+                for row in rows if value(row, f"{column}_low") is not None]
+
+    def line(self, panel, rows, column, scale, log=False, offset=0.0):
         """Pieces of at least two layers."""
         pieces = [[]]
         for row in rows:
             if value(row, column) is None:
                 pieces.append([])
             else:
-                pieces[-1] += self.points(panel, [row], column, scale, log)
+                pieces[-1] += self.points(panel, [row], column, scale, log, offset)
         return [piece for piece in pieces if len(piece) > 1]
 
 
@@ -257,31 +295,77 @@ def upright(boxes):
     return [(left, right, min(top, bottom), max(top, bottom)) for left, right, top, bottom in boxes]
 
 
+def corners(lines):
+    """Of those that join layers."""
+    return [corner for piece in lines for corner in piece if len(piece) > 1]
+
+
+def ends(lines):
+    """Of level lines, as boxes of no height."""
+    return [(*sorted((piece[0][0], piece[-1][0])), piece[0][1], piece[-1][1]) for piece in lines]
+
+
+def bars(panel):
+    """Upright lines that no title explains, as (x, top, bottom)."""
+    return [(piece[0][0], *sorted((piece[0][1], piece[1][1]))) for plot in panel.plots.get(None, [])
+            for piece in plot.lines if len(piece) == 2 and piece[0][0] == piece[1][0]]
+
+
+EXPLAINED = "thin bars: 95 % intervals"
+
+
+def check_bars(panel, expected):
+    """They are where they should be, and what they are is said where they can be."""
+    expected = [bar for bar in expected if bar[2] - bar[1] > 0.01]  # gnuplot draws nothing of no length
+    close([bar for bar in bars(panel) if bar[2] - bar[1] > 0.01], expected)
+    assert EXPLAINED in panel.plots or not expected
+
+
+def part_intervals(model, panel, rows, columns):
+    """Twice, for the rim: at the upper edge of the part, or the lower one where that would leave the whole."""
+    expected = []
+    for row in rows:
+        top = 0.0
+        for number, column in enumerate(columns, 1):
+            below, top = top, top + 100 * value(row, column)
+            low, high = value(row, f"{column}_low"), value(row, f"{column}_high")
+            if low is not None:
+                low, high = (below + 100 * low, below + 100 * high) if below + 100 * high <= 100 else (top - 100 * high, top - 100 * low)
+                x = panel.x(model.at(row["layer"], -0.4 + 0.8 * number / (len(columns) + 1)))
+                expected += 2 * [(x, panel.y(min(high, 100)), panel.y(max(low, 0)))]
+    return expected
+
+
 def check_figures(out, models):
     """All pictures of these models."""
     svg = {name: read_svg(out / f"{name}.svg") for name in NAMES}
+    for panels, _ in svg.values():
+        check_visible(panels)
     for figure, (name, scale, series, boxes) in POINTS.items():
         (panel,), _ = svg[figure]
         log = figure == "fig05"
         for model in models:
             rows = model.rows(name)
-            for title, column in series:
+            for title, column, offset in series:
                 (plot,) = panel.plots[model.name + title]
-                close(plot.points, model.points(panel, rows, column, scale, log))
-                lines = [corner for piece in plot.lines for corner in piece if len(piece) > 1]
-                close(lines, [corner for piece in model.line(panel, rows, column, scale, log) for corner in piece])
+                close(plot.points, model.points(panel, rows, column, scale, log, offset))
+                close(corners(plot.lines), corners(model.line(panel, rows, column, scale, log, offset)))
             if boxes:
                 (plot,) = panel.plots[model.name + boxes]
                 close(plot.boxes, upright(model.quartiles(panel, rows, scale, log)))
-    for figure, (title, columns) in LINES.items():
+            if figure in MEDIANS:
+                (plot,) = panel.plots[model.name + ": median"]
+                close(ends(plot.lines), model.medians(panel, rows, scale))
+        shown = [(column, offset) for _, column, offset in series] + ([("frequent", -0.22)] if figure == "fig04" else [])
+        check_bars(panel, [bar for model in models for column, offset in shown
+                           for bar in model.intervals(panel, model.rows(name), column, offset)])
+    for figure, (title, columns, offset) in LINES.items():
         (panel,), _ = svg[figure]
         for number, model in enumerate(models):
             name, scale = POINTS[figure][:2]
             drawn = panel.plots[model.name + title] + panel.plots.get(None, [])[number:number + 1]
-            for plot, column in zip(drawn, columns, strict=True):
-                close([corner for piece in plot.lines for corner in piece if len(piece) > 1],
-                      [corner for piece in model.line(panel, model.rows(name), column, scale, figure == "fig05")
-                       for corner in piece])
+            for plot, column in zip(drawn[:len(columns)], columns, strict=True):
+                close(corners(plot.lines), corners(model.line(panel, model.rows(name), column, scale, figure == "fig05", offset)))
     for figure, (name, parts) in STACKS.items():
         panels, _ = svg[figure]
         for model, panel in zip(models, panels, strict=True):
@@ -294,43 +378,61 @@ def check_figures(out, models):
                     below[row["layer"]] = high = low + 100 * value(row, column)
                     expected.append(model.box(panel, row["layer"], low, high))
                 close(plot.boxes, expected)
+            check_bars(panel, part_intervals(model, panel, model.rows(name), list(parts.values())))
     panels, _ = svg["fig03"]
     for model, panel in zip(models, panels, strict=True):
-        for kind in ("first", "last", "random"):
+        for kind, offset in KINDS.items():
             rows = [row for row in model.rows("perturbation") if row["kind"] == kind]
-            (plot,) = panel.plots[f"{kind} token removed: mean"]
-            close(plot.points, model.points(panel, rows, "mean", 1))
-            close([corner for piece in plot.lines for corner in piece if len(piece) > 1],
-                  [corner for piece in model.line(panel, rows, "mean", 1) for corner in piece])
-            (plot,) = panel.plots[f"{kind} token removed: quartiles"]
-            close(plot.boxes, upright(model.quartiles(panel, rows, 1)))
+            (median,), (mean,) = panel.plots[f"{kind}: median"], panel.plots[f"{kind}: mean"]
+            close(median.points, model.points(panel, rows, "p50", 1, offset=offset))
+            close(corners(median.lines), corners(model.line(panel, rows, "p50", 1, offset=offset)))
+            close(mean.points, model.points(panel, rows, "mean", 1, offset=offset))
+            assert not mean.lines and {"#gpPt1"} == {mark for mark in mean.style if mark.startswith("#gpPt")} - median.style
+            (plot,) = panel.plots[f"{kind}: quartiles"]
+            close(plot.boxes, upright(model.quartiles(panel, rows, 1, ends=(offset - 0.12, offset + 0.12))))
     panels, _ = svg["shallow"]
     for model, panel in zip(models, panels, strict=True):
         for title, column in SHALLOW.items():
             (plot,) = panel.plots[title]
             close(plot.points, model.points(panel, model.rows("shallow"), column, 100))
-    (above, below), _ = svg["fig08"]
-    for model in models:
-        for panel, title, column in ((above, "", "zero_agreement"), (below, ": stop word", "stop_word"),
-                                     (below, ": short prefix", "short_prefix")):
-            (plot,) = panel.plots[model.name + title]
-            close(plot.points, model.points(panel, model.rows("composition"), column, 100))
+        check_bars(panel, [bar for column in SHALLOW.values() for bar in model.intervals(panel, model.rows("shallow"), column)])
+    panels, _ = svg["fig08"]
+    for panel, series in zip(panels, COMPOSITION, strict=True):
+        for model in models:
+            for title, column, offset in series:
+                (plot,) = panel.plots[model.name + title]
+                close(plot.points, model.points(panel, model.rows("composition"), column, 100, offset=offset))
+        check_bars(panel, [bar for model in models for _, column, offset in series
+                           for bar in model.intervals(panel, model.rows("composition"), column, offset)])
     (panel,), _ = svg["fig06"]
     bins = [row for model in models for row in model.rows("confidence")]
     log = max(float(row["high"]) for row in bins) > 20 * min(float(row["low"]) or float(row["high"]) / 10
                                                                for row in bins)
+    expected = []
     for model in models:
         (plot,) = panel.plots[model.name]
-        points, bars = [], []
+        points, bins = [], []
         for row in model.rows("confidence"):
             if row["agree_next"]:
                 low, high = float(row["low"]) or float(row["high"]) / 10, float(row["high"])
                 y = panel.y(100 * float(row["agree_next"]))
-                points.append((panel.x(math.sqrt(low * high) if log else (low + high) / 2, log), y))
-                bars.append((panel.x(low, log), y, panel.x(high, log), y))
+                x = panel.x(math.sqrt(low * high) if log else (low + high) / 2, log)
+                points.append((x, y))
+                bins.append((panel.x(low, log), y, panel.x(high, log), y))
+                if value(row, "agree_next_low") is not None:
+                    expected.append((x, panel.y(100 * float(row["agree_next_high"])), panel.y(100 * float(row["agree_next_low"]))))
         close(plot.points, points)
-        close([sum(sorted(piece), ()) for piece in plot.lines if piece[0][1] == piece[-1][1]], bars)
+        close([sum(sorted(piece), ()) for piece in plot.lines if piece[0][1] == piece[-1][1]], bins)
+    check_bars(panel, expected)
     check_published(svg, models[0])
+
+
+def check_visible(panels):
+    """All of a point is within the axes."""
+    for panel in panels:
+        for plots in panel.plots.values():
+            for plot in plots:
+                assert all(y <= panel.bottom - 3 for _, y in plot.points)
 
 
 def published(figure, series):
@@ -363,9 +465,9 @@ def check_published(svg, model):
         close(flat, expected)
         if series != "random":  # which is no more than a line
             close(plot.points, [((left + right) / 2, y) for left, y, right, _ in expected])
-    for figure, series, title in ((7, "active", "published: where all layers lie"),
-                                  (8, "zero_agreement", "published: where all layers lie"),
-                                  (2, "covered", "published: where shares with a pattern lie")):
+    for figure, series, title in ((7, "active", "published: all layers"),
+                                  (8, "zero_agreement", "published: all layers"),
+                                  (2, "covered", "published: with any pattern")):
         panels = svg[f"fig{figure:02}"][0]
         for panel in panels if figure == 2 else panels[:1]:
             (plot,) = panel.plots[title]
@@ -383,21 +485,149 @@ def check_published(svg, model):
 
 # -------------------------------------------------------------------- the tests
 
-def models_of(tmp_path, **layers):
+def models_of(tmp_path, intervals, **layers):
     """Folders of tables by model's name, with gaps."""
     mixed = len(set(layers.values())) > 1
-    return [Model(make_tables(tmp_path / name, count, seed, gaps=count > 2), count, mixed)
+    return [Model(make_tables(tmp_path / name, count, seed, gaps=count > 2, intervals=intervals), count, mixed)
             for seed, (name, count) in enumerate(layers.items())]
 
 
-@pytest.mark.parametrize("layers", [{"one": 16}, {"a": 16, "b_c": 30}, {"a": 5, "b": 5}, {"flat": 1},
-                                    {"deep": 100}], ids=str)
-def test_pictures_have_the_tables_numbers(tmp_path, layers):
-    models = models_of(tmp_path, **layers)
+@pytest.mark.parametrize("layers, intervals", [({"one": 16}, False), ({"one": 16}, True), ({"a": 16, "b_c": 30}, True),
+                                               ({"a": 5, "b": 5}, True), ({"flat": 1}, False), ({"deep": 100}, True)], ids=str)
+def test_pictures_have_the_tables_numbers(tmp_path, layers, intervals):
+    models = models_of(tmp_path, intervals, **layers)
     figures(tmp_path / "out", *(model.folder for model in models))
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == \
-        sorted(f"{name}.{kind}" for name in NAMES for kind in ("png", "svg"))
+        sorted(f"{name}.{kind}" for name in NAMES for kind in FORMATS)
     check_figures(tmp_path / "out", models)
+    texts = {name: read_svg(tmp_path / "out" / f"{name}.svg")[1] for name in NAMES}
+    for name, row in DRAWN.items():
+        assert (EXPLAINED in texts[name]) == (intervals and bool(set(SHARES.get(table_of(row), "").split()) & set(row["columns"].split())))
+        assert all(any(model.name in (text or "").split(", ") for text in texts[name]) for model in models), "titles name the models"
+        assert not {"layer", "layer\n "} & set(texts[name])
+    assert len(layers) > 1 or "layer (1 is the first)" in texts["fig09"]
+
+
+def test_intervals_of_one_model_alone(tmp_path):
+    """The other's table is of a version that had none."""
+    models = [Model(make_tables(tmp_path / "new", 6, 1, intervals=True), 6, False), Model(make_tables(tmp_path / "old", 6, 2), 6, False)]
+    figures(tmp_path / "out", *(model.folder for model in models))
+    check_figures(tmp_path / "out", models)
+
+
+def test_values_at_the_axis_end_are_within_the_axes(tmp_path):
+    """As figure 4's are, 0 in most layers of large models; ranks of 1."""
+    folder = make_tables(tmp_path / "model", 6, only=["agreement", "composition", "refinement", "shallow", "rank", "confidence"])
+    for path in folder.iterdir():
+        write(path, list(table(path)[0]), [{name: text if name in ("layer", "low", "high") else int(path.stem == "rank")
+                                            for name, text in row.items()} for row in table(path)])
+    figures(tmp_path / "out", folder, warning=r"Warning: empty y range .*\n")
+    for path in (tmp_path / "out").glob("*.svg"):
+        panels, _ = read_svg(path)
+        check_visible(panels)
+        for panel in panels:
+            points = [y for title, plots in panel.plots.items() for plot in plots for _, y in plot.points
+                      if title and title.startswith("model")]
+            assert all(y == pytest.approx(panel.y(float(path.stem == "fig05"), path.stem == "fig05"), abs=PIXELS) for y in points)
+            assert points or path.stem == "shallow"
+
+
+def test_several_titles_of_models_have_lines_enough(tmp_path):
+    """Long names go to further lines, so that none is cut off."""
+    names = [letter * 40 for letter in "abcdef"]
+    figures(tmp_path / "out", *(make_tables(tmp_path / name, 2, only=["refinement"]) for name in names))
+    lines = [text for text in read_svg(tmp_path / "out" / "fig09.svg")[1] if text and re.fullmatch(r"[a-f, ]+", text) and ", " in text]
+    assert lines == [f"{names[i]}, {names[i + 1]}," for i in (0, 2)] + [f"{names[4]}, {names[5]}"]
+
+
+def luminance(color):
+    parts = [int(color[i:i + 2], 16) / 255 for i in (1, 3, 5)]
+    return np.dot([0.2126, 0.7152, 0.0722], [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts])
+
+
+def contrast(one, other):
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+PAGE = {"light": "#ffffff", "dark": "#15181c"}
+FAINT = {"#dddddd", "#eeeeee"}           # grid, areas with a border
+RIM = {"#ffffff", "#FFFFFF", "white", "#fafafa"}
+NAMED = {"black": "#000000", "white": "#ffffff"}
+
+
+def colors_when_dark(svg):
+    """{(attribute, colour): the one on a dark page}, of the picture's own style."""
+    media = svg.split("@media (prefers-color-scheme: dark) {")[1].split("</style>")[0]
+    rules = {}
+    for selectors, name, color in re.findall(r"^\s*(\[.*\]) \{ (\w+): (#\w{6}) \}$", media, re.MULTILINE):
+        for attribute, wanted in re.findall(r'\[(\w+)="([^"]+)"\]', selectors):
+            assert attribute == name
+            rules[attribute, wanted] = color
+    return rules
+
+
+def colors_of(svg):
+    return {(attribute, color) for attribute, color in re.findall(r"(?<![-\w])(color|stroke|fill) ?= ?[\"']([^\"']+)[\"']", svg)
+            if color not in ("none", "currentColor", "lightgrey")}
+
+
+def test_pictures_are_legible_on_light_and_on_dark_pages(tmp_path):
+    """WCAG's 3 to 1 on the dark page for whatever is drawn, of six models; 4.5 to 1 for text, which is black."""
+    folders = [make_tables(tmp_path / name, 4, intervals=True) for name in "abcdef"]
+    figures(tmp_path / "out", *folders)
+    for name in NAMES:
+        svg = (tmp_path / "out" / f"{name}.svg").read_text()
+        rules = colors_when_dark(svg)
+        found = colors_of(svg)
+        assert ("fill", "#ffffff") in found and rules["fill", "#ffffff"] == PAGE["dark"]
+        assert contrast(rules["fill", "black"], PAGE["dark"]) >= 4.5
+        for attribute, color in found:
+            assert re.fullmatch("#[0-9a-fA-F]{6}", color) or color in NAMED, color
+            dark = rules.get((attribute, color), NAMED.get(color, color))
+            if color in RIM - {"#fafafa"}:
+                assert dark == PAGE["dark"], (attribute, color)
+            elif color not in FAINT | RIM | {"#111111"}:
+                assert contrast(dark, PAGE["dark"]) >= 3, (attribute, color)
+        # What differs on a light page differs on a dark one.
+        inks = {rules.get(("fill", color), color) for color in ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")}
+        assert len(inks) == 6 and "#a5dcff" in inks
+
+
+def test_browsers_show_the_picture_of_the_page(tmp_path):
+    """As <img>, light or dark: as the system is, and as the page says when it has a say."""
+    matplotlib = pytest.importorskip("matplotlib.image")
+    figures(tmp_path / "out", make_tables(tmp_path / "model", 4, only=["refinement"]))
+    page, shot = tmp_path / "page.html", tmp_path / "shot.png"
+    with browser.browser(900, 700) as window:
+        for dark in (False, True):
+            for scheme in ("light dark", "light", "dark"):
+                page.write_text(f'<html style="color-scheme: {scheme}"><body style="margin: 0"><img src="out/fig09.svg">')
+                window.emulate(900, 700, dark)
+                window.open(page)
+                window.screenshot(shot)
+                corner = "#" + "".join(f"{round(255 * part):02x}" for part in matplotlib.imread(shot)[5, 5][:3])
+                assert corner == PAGE["dark" if scheme == "dark" or (dark and scheme != "light") else "light"], (dark, scheme)
+
+
+def test_pdf_is_one_page_with_text(drawn):
+    for name in NAMES:
+        path = drawn / "out" / f"{name}.pdf"
+        assert path.read_bytes().startswith(b"%PDF-")
+        info = subprocess.run(["pdfinfo", path], capture_output=True, text=True, timeout=TIMEOUT, check=True).stdout
+        root = ET.parse(drawn / "out" / f"{name}.svg").getroot()
+        points = " x ".join(f"{int(root.get(side)) * 0.75:g}" for side in ("width", "height"))
+        assert re.search(r"^Pages: +1$", info, re.MULTILINE) and f" {points} pts" in info
+        text = subprocess.run(["pdftotext", "-raw", path, "-"], capture_output=True, text=True, timeout=TIMEOUT, check=True).stdout
+        wanted = {line.strip() for line in read_svg(drawn / "out" / f"{name}.svg")[1] if line and len(line.strip()) > 3}
+        assert wanted and not {line for line in wanted if line not in text}
+
+
+def test_png_and_pdf_are_light(drawn):
+    """They are for print; and rsvg-convert does not follow the media query."""
+    matplotlib = pytest.importorskip("matplotlib.image")
+    for name in NAMES:
+        assert matplotlib.imread(drawn / "out" / f"{name}.png")[3, 3][:3].tolist() == [1, 1, 1]
 
 
 @pytest.fixture(scope="module")
@@ -439,7 +669,7 @@ def test_a_changed_number_changes_its_picture_only(tmp_path, drawn):
     write(tables / "cases.csv", list(rows[0]), rows)
     figures(tmp_path / "out", tables)
     before, after = pictures(drawn / "out"), pictures(tmp_path / "out")
-    assert {name for name in before if before[name] != after[name]} == {"fig11.svg", "fig11.png"}
+    assert {name for name in before if before[name] != after[name]} == {f"fig11.{kind}" for kind in FORMATS}
 
 
 def test_models_differ_in_colour_and_in_shape(tmp_path):
@@ -507,7 +737,7 @@ def test_a_missing_table_leaves_its_figure_out(tmp_path):
     folder = make_tables(tmp_path / "model", 4, only=["agreement", "refinement"])
     done = figures(tmp_path / "out", folder)
     assert sorted(pictures(tmp_path / "out")) == [f"{name}.{kind}" for name in ("fig04", "fig09", "fig10")
-                                                  for kind in ("png", "svg")]
+                                                  for kind in FORMATS]
     left_out = re.findall(r"^(\w+): left out, there is no ([\w-]+\.csv)$", done.stdout, re.MULTILINE)
     assert left_out == [(name, row["result"]) for name, row in DRAWN.items()
                         if name not in ("fig04", "fig09", "fig10")]
@@ -532,6 +762,10 @@ BAD = {
     "layer 0": ("agreement", lambda text: text.replace("\n1,", "\n0,"), 'column layer: "0"'),
     "no layer": ("agreement", lambda text: text.replace("\n1,", "\n,"), 'column layer: ""'),
     "half a layer": ("agreement", lambda text: text.replace("\n1,", "\n1.5,"), 'column layer: "1.5"'),
+    "half an interval": ("active", lambda text: re.sub("^(.*)$", r"\1,0", text.replace("p75", "p75,mean_low"), flags=re.MULTILINE).replace("low,0", "low"),
+                         "no column mean_high beside mean_low"),
+    "text for an interval": ("active", lambda text: re.sub("^(.*)$", r"\1,0,much", text, flags=re.MULTILINE).replace("0,much", "mean_low,mean_high", 1),
+                             'line 2, column mean_high: "much" is not a number'),
     "unknown kind": ("perturbation", lambda text: text.replace("first", "fist", 1), "first, last or random"),
 }
 
@@ -581,11 +815,11 @@ def test_no_such_folder(tmp_path):
     assert done.stderr == f"figures.sh: {tmp_path}/none: there is no such folder\n"
 
 
-def with_gnuplot(tmp_path, script):
-    """The environment in which gnuplot is this shell script."""
+def with_program(tmp_path, name, script):
+    """The environment in which the program is this shell script."""
     (tmp_path / "bin").mkdir(exist_ok=True)
-    (tmp_path / "bin" / "gnuplot").write_text(f"#!/bin/sh\n{script}\n")
-    (tmp_path / "bin" / "gnuplot").chmod(0o755)
+    (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / "bin" / name).chmod(0o755)
     return {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
 
 
@@ -594,22 +828,31 @@ def test_a_gnuplot_that_fails_leaves_no_picture(tmp_path):
     folder = make_tables(tmp_path / "model", 4, only=["active"])
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "fig07.svg").write_text("of an earlier run")
-    for script, says in [("echo '<svg></svg>'; exit 1", "gnuplot could not draw fig07 from active.csv"),
-                         ("kill -9 $$", "gnuplot could not draw fig07 from active.csv"),
-                         ("exit 0", "gnuplot left fig07.svg incomplete"), ("echo '<svg>'", "gnuplot left fig07.svg incomplete"),
-                         ("printf '<svg></svg>\\n\\n'", "gnuplot left fig07.png incomplete")]:
-        done = figures(tmp_path / "out", folder, status=1, env=with_gnuplot(tmp_path, script))
+    drew = "gnuplot could not draw fig07 from active.csv"
+    for script, says in [("printf '<svg>\\n<defs>\\n</svg>\\n\\n'; exit 1", drew), ("kill -9 $$", drew), ("exit 0", drew), ("echo '<svg></svg>'", drew),
+                         ("printf '<svg>\\n<defs>\\n'", "gnuplot left fig07.svg incomplete"),
+                         ("printf '<svg>\\n<defs>\\n</svg>\\n\\n'", "rsvg-convert could not make fig07.pdf")]:
+        done = figures(tmp_path / "out", folder, status=1, env=with_program(tmp_path, "gnuplot", script))
         assert done.stderr.endswith(f"figures.sh: {says}\n")
         assert pictures(tmp_path / "out") == {"fig07.svg": b"of an earlier run"}
 
 
-def test_full_disk(tmp_path):
+def test_a_converter_that_fails_leaves_no_picture(tmp_path):
+    """Nor does one that claims to have converted it, or half of it."""
+    folder = make_tables(tmp_path / "model", 4, only=["active"])
+    for script, kind in [("exit 1", "pdf"), ("kill -9 $$", "pdf"), ("exit 0", "pdf"), ("echo %PDF-1.5", "pdf"), ("echo %%EOF", "png")]:
+        done = figures(tmp_path / "out", folder, status=1, env=with_program(tmp_path, "rsvg-convert", script))
+        assert done.stderr.endswith(f"figures.sh: rsvg-convert could not make fig07.{kind}\n")
+        assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("blocks, says", [(8, "gnuplot could not draw fig07 from active.csv"), (80, "rsvg-convert could not make fig07.png")])
+def test_full_disk(tmp_path, blocks, says):
     """As far as a limit on the size of files can show it, of which gnuplot says as little as of a full disk."""
     folder = make_tables(tmp_path / "model", 4, only=["active"])
-    done = subprocess.run(["/bin/sh", "-c", "trap '' XFSZ; ulimit -f 8; exec \"$@\"", "sh", FIGURES, tmp_path / "out", folder],
+    done = subprocess.run(["/bin/sh", "-c", f"trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"", "sh", FIGURES, tmp_path / "out", folder],
                           capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and "File too large" in done.stderr
-    assert done.stderr.endswith("figures.sh: gnuplot could not draw fig07 from active.csv\n")
+    assert done.returncode == 1 and done.stderr.endswith(f"figures.sh: {says}\n")
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -620,7 +863,7 @@ def test_a_picture_whose_table_has_gone(tmp_path):
     (tmp_path / "out" / "mine.svg").write_text("mine")
     (folder / "cases.csv").unlink()
     figures(tmp_path / "out", folder)
-    assert pictures(tmp_path / "out").keys() == {"fig07.svg", "fig07.png", "mine.svg"}
+    assert pictures(tmp_path / "out").keys() == {"fig07.svg", "fig07.pdf", "fig07.png", "mine.svg"}
 
 
 def test_published_numbers_have_their_source():

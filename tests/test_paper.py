@@ -73,7 +73,7 @@ def test_everything_is_made(undisturbed):
     assert {f"{name}.csv" for name in set(TABLES) - NOTED} <= undisturbed.keys()
     assert {"agreement", "cases", "shallow-ngrams"} <= set(TABLES) and "patterns" in NOTED
     assert {"triggers.msgpack", "values.msgpack", "annotation.html", "report/index.html"} <= undisturbed.keys()
-    assert {f"figures/{name}.{kind}" for name in set(DRAWN) - {"fig02"} for kind in ("svg", "png")} <= undisturbed.keys()
+    assert {f"figures/{name}.{kind}" for name in set(DRAWN) - {"fig02"} for kind in ("svg", "pdf", "png")} <= undisturbed.keys()
     assert all(undisturbed.values())
 
 
@@ -152,6 +152,7 @@ def test_results_that_were_damaged_are_made_again(bin, place, undisturbed):
     damage("settled.csv", None)
     damage("figures/fig03.svg", b"")
     damage("figures/fig04.png", None)
+    damage("figures/fig05.pdf", undisturbed["figures/fig05.pdf"][:-9])
     damage("report/index.html", b"?")
     damage("report/data/overview.js", None)
     damage("options.csv", b"experiments,options\n")

@@ -8,12 +8,13 @@ set yrange [0:100]
 set ylabel "trigger examples (%)"
 do for [m in models] {
     set title name(m)
-    plot for [i = 1:4] table(m, "patterns") \
+    plot for [i = 1:4] table(m) \
             using (at(m)):(stack(i)):(left(m)):(right(m)):(stack(i - 1)):(stack(i)) \
             with boxxyerror fillcolor rgb fills[i] title labels[i], \
-        "published.csv" using (middle(0)):(published("covered", "low")):(from(0)):(to(0)): \
+        @part_intervals, \
+        for [rim = 1:2] "published.csv" using (middle(0)):(published("covered", "low")):(from(0)):(to(0)): \
             (published("covered", "low")):(published("covered", "high")) \
-            with boxxyerror fillcolor rgb "black" fillstyle empty linewidth 2 dashtype 2 \
-            title "published: where shares with a pattern lie"
+            with boxxyerror fillstyle empty linecolor rgb rim == 1 ? "white" : "black" linewidth 6 / (rim + 1) dashtype rim \
+            title rim == 2 ? "published: with any pattern" : "" @explained
 }
 unset multiplot

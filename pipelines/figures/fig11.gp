@@ -9,8 +9,9 @@ set yrange [0:100]
 set ylabel "prefixes (%)"
 do for [m in models] {
     set title name(m)
-    plot for [i = 1:4] table(m, "cases") \
+    plot for [i = 1:4] table(m) \
         using (at(m)):(stack(i)):(left(m)):(right(m)):(stack(i - 1)):(stack(i)) \
-        with boxxyerror fillcolor rgb fills[i] title labels[i]
+        with boxxyerror fillcolor rgb fills[i] title labels[i], \
+        @part_intervals @explained
 }
 unset multiplot
