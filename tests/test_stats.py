@@ -26,14 +26,14 @@ def key(layer, cell, tops, triggers, ranks=None):
             "last_p": [0.1] * len(triggers), "prefix": sum((prefix for prefix, _ in triggers), [])}
 
 
-def projected(keys, counts=None, layers=3, top=50, vocabulary=20, tokenizer=None):
+def projected(keys, counts=None, layers=3, top=50, vocabulary=20, tokenizer=None, d_ff=10):
     """A triggers stream with projected values; tokenizer: of its header."""
     header = {
         "format": "ffkv", "version": 1, "kind": "triggers", "corpus": {"name": "made"},
         "tokenizer": tokenizer or {"id": "none", "vocabulary": vocabulary, "bos": 2}, "batch": {"positions": 512},
         "arrays": {name: {"type": kind, "shape": ["any " + name]} for name, kind in ARRAYS.items()},
         "history": [], "model": {"id": "none", "architecture": "none", "layers": layers, "d_model": 4,
-                                 "d_ff": 10, "vocabulary": vocabulary, "activation": "relu"},
+                                 "d_ff": d_ff, "vocabulary": vocabulary, "activation": "relu"},
         "layers": list(range(layers)), "cells": None, "keys": len(keys), "prefixes": "sentence",
         "top": top,
     }
