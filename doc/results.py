@@ -6,9 +6,11 @@ usage: doc/results.py
 
 A table stands behind its mark, <!-- table: NAME -->.  Here is what is in it: rows of a
 measure, the paper's number, and a function that gives a model's.  Layers count from 1.
+Behind a share is its 95 % interval, of the columns X_low and X_high where a table has them.
 """
 
 import csv
+import math
 import pathlib
 import re
 import statistics
@@ -51,6 +53,20 @@ def span(numbers, unit=""):
     return (low if low == high else f"{low} to {high}") + unit
 
 
+def brackets(limits):
+    """Behind a share in per cent: (low, high), or nothing."""
+    return f" ({digits(percent(limits[0]))} to {digits(percent(limits[1]))})" if limits else ""
+
+
+def half(limits):
+    return (limits[1] - limits[0]) / 2
+
+
+def widest(intervals):
+    """Behind a range over layers: the half of the widest of their intervals, {layer: (low, high)}, or nothing."""
+    return f", ±{digits(percent(max(map(half, intervals.values()))))} at most" if intervals else ""
+
+
 # ------------------------------------------------------- tables of the models
 
 class Model:
@@ -69,6 +85,13 @@ class Model:
         return {int(row["layer"]): float(row[column]) for row in self.table(table)
                 if all(row[name] == text for name, text in where.items())}
 
+    def limits(self, table, column, **where):
+        """{layer: (low, high)} of the rows that have an interval of this share."""
+        if f"{column}_low" not in self.table(table)[0]:
+            return {}
+        ends = [self.column(table, f"{column}_{end}", **where) for end in ("low", "high")]
+        return {layer: (low, ends[1][layer]) for layer, low in ends[0].items()}
+
     def third(self, number):
         """Layers of the lower (0), middle (1) or upper (2) third of the depth."""
         return [layer for layer in range(1, self.depth + 1)
@@ -78,22 +101,46 @@ class Model:
 MODELS = [Model("brown-lm"), Model("smollm2")]
 
 
+def share_of_row(row, name):
+    """A share of a table's row, with its interval."""
+    limits = [float(row[f"{name}_{end}"]) for end in ("low", "high") if f"{name}_{end}" in row]
+    return f"{digits(percent(float(row[name])))} %{brackets(limits)}"
+
+
+def share(column, model, layer):
+    """Of one layer, with its interval."""
+    return f"{digits(percent(column(model)[layer]))} %{brackets(column.limits(model).get(layer))}"
+
+
 def at(column, layer):
     """A share of one layer, counted from the end where negative."""
+    return lambda model: share(column, model, layer if layer > 0 else model.depth + 1 + layer)
+
+
+def everywhere(column, within=lambda model, layer: True):
+    """The range over these layers."""
     def cell(model):
-        return digits(percent(column(model)[layer if layer > 0 else model.depth + 1 + layer])) + " %"
+        shares = [percent(share) for layer, share in column(model).items() if within(model, layer)]
+        intervals = {layer: ends for layer, ends in column.limits(model).items() if within(model, layer)}
+        return span(shares, " %") + widest(intervals)
     return cell
-
-
-def everywhere(column):
-    return lambda model: span([percent(share) for share in column(model).values()], " %")
 
 
 def thirds(what, column, paper=NOT_STATED, *, averaged=False, convert=percent, unit=" %"):
     """A row: of the lower, middle and upper third of the layers the range, or the mean."""
+    def mean(model, layers, intervals):
+        text = digits(statistics.fmean(convert(column(model)[layer]) for layer in layers))
+        if not intervals:
+            return text
+        # Layers have different keys: their errors are independent.
+        return f"{text} ±{digits(convert(math.hypot(*(half(intervals[layer]) for layer in layers))) / len(layers))}"
+
     def cell(model):
+        intervals = column.limits(model)
+        if averaged:
+            return " / ".join(mean(model, model.third(i), intervals) for i in range(3)) + unit
         parts = [[convert(column(model)[layer]) for layer in model.third(i)] for i in range(3)]
-        return " / ".join(digits(statistics.fmean(part)) if averaged else span(part) for part in parts) + unit
+        return " / ".join(map(span, parts)) + unit + widest(intervals)
     return (f"{what}, by thirds", paper, cell)
 
 
@@ -101,8 +148,10 @@ def extreme(column, which):
     """The least (min) or largest (max) share, and the layers that have it when it is written down."""
     def cell(model):
         shares = {layer: digits(percent(share)) for layer, share in column(model).items()}
-        wanted = digits(percent(which(column(model).values())))
-        return f"{wanted} % ({layer_list([layer for layer, text in shares.items() if text == wanted])})"
+        first = which(column(model), key=column(model).get)
+        layers = layer_list([layer for layer, text in shares.items() if text == shares[first]])
+        interval = brackets(column.limits(model).get(first)).strip(" ()")
+        return f"{shares[first]} % ({interval}{'; ' * bool(interval)}{layers})"
     return cell
 
 
@@ -120,16 +169,39 @@ def layer_list(layers):
     return ("layer " if len(layers) == 1 else "layers ") + text
 
 
+class Column:
+    """Of a model's table: called, {layer: number}."""
+
+    def __init__(self, table, name, **where):
+        self.table, self.name, self.where = table, name, where
+
+    def __call__(self, model):
+        return model.column(self.table, self.name, **self.where)
+
+    def limits(self, model):
+        return model.limits(self.table, self.name, **self.where)
+
+
 def of(table, name, **where):
-    """A column of a model's table."""
-    return lambda model: model.column(table, name, **where)
+    return Column(table, name, **where)
+
+
+class Total:
+    """The sums of columns, whose intervals the tables do not have."""
+
+    def __init__(self, *columns):
+        self.columns = columns
+
+    def __call__(self, model):
+        parts = [column(model) for column in self.columns]
+        return {layer: sum(part[layer] for part in parts) for layer in parts[0]}
+
+    def limits(self, model):
+        return {}
 
 
 def total(*columns):
-    def sums(model):
-        parts = [column(model) for column in columns]
-        return {layer: sum(part[layer] for part in parts) for layer in parts[0]}
-    return sums
+    return Total(*columns)
 
 
 # ------------------------------------------------------------- the paper
@@ -213,7 +285,9 @@ def agreement_rows():
 
     def beaten(model):
         layers = sum(frequent(model)[layer] > share for layer, share in agree(model).items())
-        return f"in {layers} of {model.depth} layers"
+        low, high = frequent.limits(model), agree.limits(model)
+        apart = sum(low[layer][0] > high[layer][1] for layer in low)
+        return f"in {layers} of {model.depth} layers" + (f", in {apart} beyond the intervals" if low else "")
 
     low, high = stated("4", "agree_next", 1), stated("4", "agree_next", 16)
     random = stated("4", "random", write=lambda share: f"{100 * share:.4f} %")
@@ -229,19 +303,19 @@ def agreement_rows():
 
 
 def rank_rows():
-    def half(model):
+    def middle(model):
         return digits(0.5 / float(model.table("agreement")[0]["random"]))
 
     return [
         thirds("median rank of the next token", of("rank", "p50"), convert=float, unit=""),
         thirds("rank that a tenth of the keys is below", of("rank", "p10"), convert=float, unit=""),
-        ("half the vocabulary", OURS, half),
+        ("half the vocabulary", OURS, middle),
     ]
 
 
 def confidence_rows():
-    def tenths(model):
-        return [percent(float(row["agree_next"])) for row in model.table("confidence")]
+    def most(rows):
+        return max(rows, key=lambda row: float(row["agree_next"]))
 
     def top(column, test):
         return lambda model: f"{sum(test(model, row[column]) for row in model.table('top-values'))} of 100"
@@ -250,8 +324,9 @@ def confidence_rows():
     agree = top("agree_in_50", lambda model, count: int(count) > 0)
     return [
         ("values that predict the next token: the most confident tenth", NOT_STATED,
-         lambda model: digits(tenths(model)[-1]) + " %"),
-        ("at most in another tenth", NOT_STATED, lambda model: digits(max(tenths(model)[:-1])) + " %"),
+         lambda model: share_of_row(model.table("confidence")[-1], "agree_next")),
+        ("at most in another tenth", NOT_STATED,
+         lambda model: share_of_row(most(model.table("confidence")[:-1]), "agree_next")),
         ("largest probability of all", NOT_STATED,
          lambda model: digits(percent(float(model.table("confidence")[-1]["high"]))) + " %"),
         ("of the 100 most confident values, in the upper third",
@@ -340,10 +415,6 @@ def case_rows():
     residual, block = of("cases", "residual"), of("cases", "ffn")
     kept, neither = total(residual, of("cases", "agreement")), of("cases", "composition")
 
-    def above(column):
-        return lambda model: span([percent(share) for layer, share in column(model).items() if layer > 2],
-                                  " %")
-
     def changed(model):
         last = model.table("settled")[-1]
         assert int(last["layer"]) == model.depth + 1
@@ -354,11 +425,11 @@ def case_rows():
         ("in all layers", NOT_STATED, everywhere(kept)),
         ("last layer", NOT_STATED, at(kept, -1)),
         ("changes to the block's: layers 1 and 2", NOT_STATED,
-         lambda model: " and ".join(digits(percent(block(model)[layer])) for layer in (1, 2)) + " %"),
-        ("layers above these", NOT_STATED, above(block)),
+         lambda model: " and ".join(share(block, model, layer).replace(" %", "") for layer in (1, 2)) + " %"),
+        ("layers above these", NOT_STATED, everywhere(block, lambda model, layer: layer > 2)),
         ("changes to neither's: layer 1", NOT_STATED, at(neither, 1)),
-        ("layers 2 to the last but one", NOT_STATED, lambda model: span(
-            [percent(share) for layer, share in neither(model).items() if 1 < layer < model.depth], " %")),
+        ("layers 2 to the last but one", NOT_STATED,
+         everywhere(neither, lambda model, layer: 1 < layer < model.depth)),
         ("last layer", NOT_STATED, at(neither, -1)),
         ("predictions that the last layer changes", NOT_STATED, changed),
         ("of these, to a word of distant meaning", stated("section 5.2", "distant", write=of_hundred),
@@ -367,16 +438,14 @@ def case_rows():
 
 
 def settled_rows():
-    def perplexity(column, write):
-        return lambda model: write(float(model.table("perplexity")[0][column]))
-
     def settled(number):
         return lambda model: at(of("settled", "cumulative"), model.third(number)[-1])(model)
 
     return [
-        ("perplexity on these prefixes", OURS, perplexity("perplexity", digits)),
+        ("perplexity on these prefixes", OURS,
+         lambda model: digits(float(model.table("perplexity")[0]["perplexity"]))),
         ("the model's prediction is the next token", OURS,
-         perplexity("next_is_top", lambda share: digits(percent(share)) + " %")),
+         lambda model: share_of_row(model.table("perplexity")[0], "next_is_top")),
         ("the prediction stays from a layer of the lower third on", OURS, settled(0)),
         ("from one of the lower two thirds on", OURS, settled(1)),
         ("from some layer's residual on", OURS, settled(2)),

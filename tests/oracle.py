@@ -20,6 +20,8 @@ import struct
 
 import numpy as np
 
+import intervals
+
 Model = collections.namedtuple("Model", "config tensors dtype")
 Activations = collections.namedtuple("Activations", "resid coef ffn out final")
 
@@ -383,13 +385,13 @@ def agreement(records, counts, bos=2):
         def share(hits):
             return sum(hits) / len(live) if live else float("nan")
 
-        rows.append({
+        rows.append(intervals.of_all({
             "layer": layer + 1, "keys": len(here), "live_keys": len(live),
             "agree_next": share([r["top"][0] == r["next"][0] for r in live]),
             "agree_last": share([r["top"][0] == last_tokens(r, bos)[0] for r in live]),
             "random": 1 / len(counts),
             "frequent": share([r["next"][0] == frequent for r in live]),
-        })
+        }, len(live), "agree_next", "agree_last", "frequent"))
     return rows
 
 
@@ -452,13 +454,18 @@ def composition(layers, counts, position, stop_words=(), frequent=100, short=5):
     for layer, active, token, agree in layers:
         share = active.mean(axis=1) if len(active) else np.array([])
         active_rows.append({"layer": layer + 1, "prefixes": len(active), "mean": nan_mean(share),
-                            **{f"p{q}": percentile(share, q) for q in (25, 50, 75)}})
+                            **{f"p{q}": percentile(share, q) for q in (25, 50, 75)},
+                            **intervals.named({"mean": intervals.clustered(
+                                active.sum(axis=1), np.full(len(active), active.shape[1]), active.size)})})
         here = agree > 0
-        rows.append({
+        row = {
             "layer": layer + 1, "prefixes": len(active), "zero_agreement": nan_mean(~here),
             "stop_word": nan_mean([t in stop_words for t in token[here].tolist()]) if stop_words else np.nan,
             "frequent": nan_mean([t in common for t in token[here].tolist()]),
-            "short_prefix": nan_mean(position[here] < short), "memories": nan_mean(agree[here])})
+            "short_prefix": nan_mean(position[here] < short), "memories": nan_mean(agree[here]),
+            "agreeing": int(here.sum()), **{f"p{q}": percentile(agree[here], q) for q in (25, 50, 75)}}
+        rows.append({**row, **intervals.of_row(row, zero_agreement=len(active), stop_word=here.sum(),
+                                               frequent=here.sum(), short_prefix=here.sum())})
     return active_rows, rows
 
 
@@ -496,20 +503,25 @@ def refinement(model, resid, ffn, following, norm="none"):
 def refinement_rows(found):
     """Rows of refinement.csv, cases.csv and settled.csv (figures 9 to 11)."""
     layers, prefixes = found.residual.shape
-    table = [{"layer": l + 1, "prefixes": prefixes,
-              "residual_is_final": nan_mean(found.residual[l] == found.final), "probability": nan_mean(found.p[l]),
-              **{f"p{q}": percentile(found.p[l], q) for q in (25, 50, 75)},
-              "rank_p50": percentile(found.rank[l], 50)} for l in range(layers)]
+    table = [intervals.of_all({
+        "layer": l + 1, "prefixes": prefixes,
+        "residual_is_final": nan_mean(found.residual[l] == found.final), "probability": nan_mean(found.p[l]),
+        **{f"p{q}": percentile(found.p[l], q) for q in (25, 50, 75)},
+        "rank_p50": percentile(found.rank[l], 50)}, prefixes, "residual_is_final") for l in range(layers)]
     cases = []
     for l in range(layers):
         r, y = found.output[l] == found.residual[l], found.output[l] == found.ffn[l]
-        cases.append({"layer": l + 1, "prefixes": prefixes, "residual": nan_mean(r & ~y), "ffn": nan_mean(y & ~r),
-                      "agreement": nan_mean(r & y), "composition": nan_mean(~r & ~y)})
+        cases.append(intervals.of_all({
+            "layer": l + 1, "prefixes": prefixes, "residual": nan_mean(r & ~y), "ffn": nan_mean(y & ~r),
+            "agreement": nan_mean(r & y), "composition": nan_mean(~r & ~y)},
+            prefixes, "residual", "ffn", "agreement", "composition"))
     # The first layer such that it and all later ones predict the final token.
     first = np.array([max([l + 1 for l in range(layers) if found.residual[l, i] != found.final[i]], default=0)
                       for i in range(prefixes)], np.int64)
-    settled = [{"layer": l + 1, "prefixes": int((first == l).sum()), "share": nan_mean(first == l),
-                "cumulative": nan_mean(first <= l)} for l in range(layers + 1)]
+    settled = [intervals.of_all({
+        "layer": l + 1, "prefixes": int((first == l).sum()), "share": nan_mean(first == l),
+        "cumulative": nan_mean(first <= l), "total": prefixes}, prefixes, "share", "cumulative")
+        for l in range(layers + 1)]
     return table, cases, settled
 
 

@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 
+import intervals
 import oracle
 import random_model as random_models
 import section5
@@ -233,9 +234,12 @@ def test_by_hand(bin, hand_model, values, tmp_path):
     active, composed = statistics(bin, hand_model, tmp_path, data, *values(hand_model), "--frequent", 2, "--short", 4,
                                   "--stop-words", tmp_path / "words")
     # active memories: 1, 3, 0, 1, 3, 3, 1; sorted 0 1 1 1 3 3 3: mean 12/28, quartiles 1, 1, 3 of 4
-    assert active == b"layer,prefixes,mean,p25,p50,p75\n1,7,0.428571429,0.25,0.25,0.75\n"
-    assert composed == (b"layer,prefixes,zero_agreement,stop_word,frequent,short_prefix,memories\n"
-                        b"1,7,0.571428571,0.333333333,0.666666667,0.666666667,1\n")
+    assert intervals.without(table(active)) == [
+        {"layer": "1", "prefixes": "7", "mean": "0.428571429", "p25": "0.25", "p50": "0.25", "p75": "0.75"}]
+    assert intervals.without(table(composed)) == [
+        {"layer": "1", "prefixes": "7", "zero_agreement": "0.571428571", "stop_word": "0.333333333",
+         "frequent": "0.666666667", "short_prefix": "0.666666667", "memories": "1", "agreeing": "3", "p25": "1",
+         "p50": "1", "p75": "1"}]
 
 
 def test_no_prefix_by_hand(bin, hand_model, values, tmp_path):
@@ -243,7 +247,7 @@ def test_no_prefix_by_hand(bin, hand_model, values, tmp_path):
     for rows in [], [(0, 0, [1] * 4, [1] * 4)]:
         data = by_hand(bin, hand_model, rows, [1], [4])
         active, composed = statistics(bin, hand_model, tmp_path, data, *values(hand_model))
-        assert active.endswith(b"\n1,0,,,,\n") and composed.endswith(b"\n1,0,,,,,\n")
+        assert active.endswith(b"\n1,0,,,,,,\n") and composed.endswith(b"\n1,0,,,,,,0,,,,,,,,,,,\n")
 
 
 def test_several_memories_by_hand(bin, hand_model, values, tmp_path):
@@ -253,8 +257,9 @@ def test_several_memories_by_hand(bin, hand_model, values, tmp_path):
     rows = [(0, 1, [1, 1, 1, 1], [1, 0, 0, 0]), (0, 2, [1, 0, 1, 1], [1, 0, 0, 0]), (0, 3, [1, 0, 1, 1], [0, 0, 1, 0])]
     data = by_hand(bin, hand_model, rows, [4], [4, 4, 4, 4])
     composed = statistics(bin, hand_model, tmp_path, data, *values(hand_model))[1]
-    assert table(composed) == [{"layer": "1", "prefixes": "3", "zero_agreement": "0.333333333", "stop_word": "",
-                                "frequent": "0", "short_prefix": "1", "memories": "2.5"}]
+    assert intervals.without(table(composed)) == [
+        {"layer": "1", "prefixes": "3", "zero_agreement": "0.333333333", "stop_word": "", "frequent": "0",
+         "short_prefix": "1", "memories": "2.5", "agreeing": "2", "p25": "2.25", "p50": "2.5", "p75": "2.75"}]
 
 
 # ---------------------------------------------------------------- identities

@@ -4,6 +4,7 @@ from random import Random
 
 import pytest
 
+import intervals
 import streams
 from conftest import ROOT
 from damage import in_parallel
@@ -28,7 +29,7 @@ def numbers(rows):
 def stats(bin, *arguments):
     done = run(bin, "pattern-stats", *arguments)
     assert done.returncode == 0, done.stderr
-    return numbers(done.stdout), done.stderr.decode()
+    return intervals.without(numbers(done.stdout)), done.stderr.decode()
 
 
 # ---------------------------------------------------------------------- shares
@@ -44,9 +45,9 @@ Anna,m,3,2,5,2,shallow,y,4 2 3
 '''
 OF_ONE = [
     {"layer": 1, "keys": 2, "triggers": 16, "shallow": 2 / 16, "semantic": 1 / 16, "both": 2 / 16, "none": 11 / 16,
-     "patterns_per_key": 1, "covered": 5 / 16, "readings": 2},
+     "patterns_per_key": 1, "covered": 5 / 16, "readings": 2, "p25": 0.5, "p50": 1, "p75": 1.5},
     {"layer": 3, "keys": 1, "triggers": 5, "shallow": 4 / 5, "semantic": 0, "both": 0, "none": 1 / 5,
-     "patterns_per_key": 2, "covered": 4 / 5, "readings": 1},
+     "patterns_per_key": 2, "covered": 4 / 5, "readings": 1, "p25": 2, "p50": 2, "p75": 2},
 ]
 
 
@@ -77,7 +78,7 @@ def test_several_readers_are_averaged(bin, tmp_path):
     found, _ = stats(bin, first, second)
     assert found == [pytest.approx({"layer": 1, "keys": 2, "triggers": 12, "shallow": 1.5 / 12, "semantic": 2 / 12,
                                     "both": 0, "none": 8.5 / 12, "patterns_per_key": 0.75, "covered": 3.5 / 12,
-                                    "readings": 3})]
+                                    "readings": 3, "p25": 0.375, "p50": 0.75, "p75": 1.125})]
     both = csv_file(tmp_path, first.read_text().removeprefix(HEAD) + second.read_text().removeprefix(HEAD), "both.csv")
     assert ok(bin, "pattern-stats", both) == ok(bin, "pattern-stats", second, first)
 
@@ -172,7 +173,7 @@ Carl,m,3,0,3,1,shallow,y,1 2 3
 Dora,m,3,1,3,1,shallow,y,1 2 3
 """)
     ok(bin, "pattern-stats", "--kappa", tmp_path / "kappa.csv", path)
-    assert numbers((tmp_path / "kappa.csv").read_bytes()) == [
+    assert intervals.without(numbers((tmp_path / "kappa.csv").read_bytes())) == [
         {"reader_a": "Anna", "reader_b": "Berta", "keys": 2, "triggers": 10, "observed": pytest.approx(0.6),
          "expected": pytest.approx(0.38), "kappa": pytest.approx(0.22 / 0.62)},
         {"reader_a": "Anna", "reader_b": "Carl", "keys": 1, "triggers": 3, "observed": 1, "expected": 1, "kappa": None}]
@@ -353,4 +354,5 @@ def test_example_annotations(bin, triggers):
             "layer": layer + 1, "keys": 1, "triggers": 25, "shallow": len(of["shallow"] - both) / 25,
             "semantic": len(of["semantic"] - both) / 25, "both": len(both) / 25,
             "none": 1 - len(of["shallow"] | of["semantic"]) / 25, "patterns_per_key": len(patterns),
-            "covered": len(of["shallow"] | of["semantic"]) / 25, "readings": 1})
+            "covered": len(of["shallow"] | of["semantic"]) / 25, "readings": 1,
+            **dict.fromkeys(("p25", "p50", "p75"), len(patterns))})

@@ -7,6 +7,7 @@ import subprocess
 import numpy as np
 import pytest
 
+import intervals
 import oracle
 import random_model
 import streams
@@ -263,15 +264,15 @@ HAND = [  # (tokens, layer, cell, before, change, now)
 
 def test_table_by_hand(bin):
     """Expected by hand: -50, +25, -100 and -100, -75, -25; shorts left out of all else."""
-    assert table(ok(bin, "perturbation-stats", stdin=keyed_activations(HAND))) == [
+    assert intervals.without(table(ok(bin, "perturbation-stats", stdin=keyed_activations(HAND)))) == [
         {"layer": "1", "kind": "first", "triggers": "3", "mean": "-41.6666667", "p25": "-75", "p50": "-50", "p75": "-12.5",
-         "zeroed": "0.333333333", "increased": "0.333333333", "short": "1"},
+         "zeroed": "0.333333333", "increased": "0.333333333", "short": "1", "keys": "2"},
         {"layer": "1", "kind": "last", "triggers": "3", "mean": "-66.6666667", "p25": "-87.5", "p50": "-75", "p75": "-50",
-         "zeroed": "0.333333333", "increased": "0", "short": "1"},
+         "zeroed": "0.333333333", "increased": "0", "short": "1", "keys": "2"},
         {"layer": "3", "kind": "first", "triggers": "2", "mean": "-87.5", "p25": "-106.25", "p50": "-87.5", "p75": "-68.75",
-         "zeroed": "0.5", "increased": "0", "short": "0"},
+         "zeroed": "0.5", "increased": "0", "short": "0", "keys": "1"},
         {"layer": "3", "kind": "last", "triggers": "0", "mean": "", "p25": "", "p50": "", "p75": "", "zeroed": "",
-         "increased": "", "short": "1"}]
+         "increased": "", "short": "1", "keys": "0"}]
 
 
 def test_threshold_by_hand(bin):
@@ -297,6 +298,12 @@ def test_table_is_recomputed(bin, small_model):
         assert_close([float(line[name]) for name in
                       ("triggers", "mean", "p25", "p50", "p75", "zeroed", "increased", "short")], expected, 1e-7)
         assert len(measured) > 5
+        cell, found_cells = np.array([row[2] for row in measured]), sorted({row[2] for row in measured})
+        wholes = [(cell == c).sum() for c in found_cells]
+        assert int(line["keys"]) == len(found_cells) > 2
+        for name, counts in ("zeroed", now == 0), ("increased", now > before):
+            limits = intervals.clustered([counts[cell == c].sum() for c in found_cells], wholes, len(measured))
+            assert [float(line[f"{name}_{end}"]) for end in ("low", "high")] == pytest.approx(limits, rel=1e-7, abs=1e-12)
 
 
 def test_shards_in_any_order(bin, small_model, tmp_path):

@@ -55,8 +55,9 @@ def place(tmp_path_factory):
     for name in "fig02", "fig98", "shallow":  # of which the list has a caption of the first alone
         shutil.copy(tables / "figures" / "fig04.svg", tables / "figures" / f"{name}.svg")
     (tables / "figures" / "notes.txt").write_text("no figure")
-    write_csv(tables / "agreement.csv", ["layer", "keys", "live_keys", "agree_next", "agree_last", "random", "frequent"],
-              [[1, 70, 60, 0.1, 0, 0.02, 0.03], [2, 70, 30, 0.4, 0, 0.02, 0.03]])
+    write_csv(tables / "agreement.csv", ["layer", "keys", "live_keys", "agree_next", "agree_last", "random", "frequent",
+                                         "random_p25", "random_p50", "random_p75", "agree_next_low", "agree_next_high"],
+              [[1, 70, 60, 0.1, 0, 0.02, 0.03, 1, 2, 3, 0.046626, 0.201499], [2, 70, 30, 0.4, 0, 0.02, 0.03, 0.01, 0.02, 0.0333333, 0.24591, 0.576784]])
     write_csv(tables / "patterns.csv", ["layer", "keys", "triggers", "shallow", "semantic", "both", "none", "patterns_per_key"],
               [[1, 10, 100, 0.5, 0.2, 0.1, 0.2, 3], [2, 10, 300, 0.2, 0.3, 0.1, 0.4, 2]])
     write_csv(tables / "active.csv", ["layer", "prefixes", "mean", "p25", "p50", "p75"], [[1, 9, 0.25, 0, 0, 0], [2, 9, 0.125, 0, 0, 0]])
@@ -267,7 +268,7 @@ def test_overview(report, stream):
                                   for row in ROWS if row["title"] or row["caption"]]
     assert overview["sizes"] == {"top": TOP, "found": 8, "tops": 4, "bottoms": 3, "piece": 64, "postings": 200, "cases": 1100}
     assert sorted(overview["tables"]) == ["active", "agreement", "options", "patterns"]
-    assert overview["tables"]["agreement"]["rows"][1] == ["2", "70", "30", "0.4", "0", "0.02", "0.03"]
+    assert overview["tables"]["agreement"]["rows"][1][:7] == ["2", "70", "30", "0.4", "0", "0.02", "0.03"]
     cases = piece(report, "last-layer")
     assert len(cases["rows"]) == 1000 and cases["rows"][999][2] == f"{HOSTILE[0]} case 999"
     assert (report / "figures" / "fig04.svg").read_text().startswith("<svg")
@@ -471,14 +472,17 @@ class TestPage:
         assert found["a key"] == ["3.6", "2.5", "1 to 2"]
         assert found["not covered"] == ["25.0 %", "35.0 %", "1 to 2"]
         assert found["both layers"] == ["1.0 %", "20.0 %", "1 to 2"]
-        assert found["the last"] == ["3.5 %", "40.0 %", "2"]
+        assert found["the last"] == ["3.5 %", "40.0 % (24.6 % to 57.7 %)", "2"]
         assert found["active"] == ["10.0 % to 50.0 %", "12.5 % to 25.0 %", "1 to 2"]
         assert found[HOSTILE[0]][1] == "\u2014"
         assert page.script("return [...document.querySelectorAll('main summary')].map(summary => summary.textContent)") == [
             "Patterns that readers noted (figure 2) patterns.csv", "Agreement of values with what follows (figure 4) agreement.csv",
             "Active memories (figure 7) active.csv"]  # in the order of the figures, which is not that of the list
         page.find("main details:nth-of-type(2) summary").click()
-        assert rows(page, "main details:nth-of-type(2) table")[1] == ["2", "70", "30", "0.4", "0", "0.02", "0.03"]
+        assert rows(page, "main details:nth-of-type(2) table")[1] \
+            == ["2", "70", "30", "0.4 (0.246 to 0.577)", "0", "0.02", "0.03"]
+        assert page.find("main details:nth-of-type(2) tbody tr:nth-of-type(2) td:nth-of-type(6) [title]").get_attribute("title") \
+            == "quartiles 0.01, 0.02, 0.0333"
 
     def test_figures(self, page):
         go(page, "#/figures")

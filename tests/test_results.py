@@ -1,5 +1,5 @@
 """doc/results.md: its tables are what doc/results.py makes of the CSV tables in doc/ and of the paper's
-numbers, and some of them, computed here in other words, are right."""
+numbers, and some of them, computed here in other words, are right; what it says is larger is so beyond the intervals."""
 
 import csv
 import importlib.util
@@ -9,7 +9,9 @@ import statistics
 
 import pytest
 
+import intervals
 from conftest import ROOT
+from test_intervals import SHARES
 
 PAGE = ROOT / "doc" / "results.md"
 
@@ -53,11 +55,17 @@ def test_a_number_that_drifts_is_seen(copy, path, old, new):
 
 # ------------------------------------------------------ numbers, computed another way
 
+# " (1.2 to 3)", "(1.2 to 3; " of a layer, ", ±1.2 at most", " ±1.2", ", in 3 beyond the intervals"
+NUMBER = r"[\d.]+"
+INTERVAL = (rf" \({NUMBER} to {NUMBER}\)|(?<=\(){NUMBER} to {NUMBER}; |, ±{NUMBER} at most| ±{NUMBER}"
+            rf"|, in \d+ beyond the intervals")
+
+
 def rows(name):
-    """{what: (paper, brown-lm, SmolLM2)} of the table behind this mark."""
+    """{what: (paper, brown-lm, SmolLM2)} of the table behind this mark, without intervals."""
     lines = PAGE.read_text().split(f"<!-- table: {name} -->\n")[1].split("\n\n")[0].splitlines()[2:]
     cells = [line.strip("| ").split(" | ") for line in lines]
-    return {what: tuple(numbers) for what, *numbers in cells}
+    return {what: tuple(re.sub(INTERVAL, "", number) for number in numbers) for what, *numbers in cells}
 
 
 def column(model, table, name, test=lambda row: True):
@@ -111,5 +119,83 @@ def test_order_of_removed_tokens():
 
 def test_prose_has_no_shares():
     """They would not be compared with anything."""
-    text = re.sub(r"^\|.*$", "", PAGE.read_text(), flags=re.MULTILINE)
+    text = re.sub(r"^\|.*$", "", PAGE.read_text(), flags=re.MULTILINE).replace("95 % interval", "")
     assert re.findall(r"\d+ %|\d per cent", text) == []
+
+
+# ------------------------------------------------------ intervals
+
+def with_intervals(path, table, count=None):
+    """Writes a table of doc/ again with the intervals of its shares; count: the prefixes to pretend."""
+    with open(path, newline="", encoding="utf-8") as file:
+        found = intervals.without(csv.DictReader(file))
+    found = [{**row, **intervals.of_row({name: float(row[name]) for name in SHARES[table]},
+                                        **{name: count or int(row[n]) for name, n in SHARES[table].items()})} for row in found]
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(found[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(found)
+
+
+def test_tables_show_intervals(copy):
+    """Of made up samples of 100: a layer's, the largest, ranges, means of thirds; 50 of 100 by hand."""
+    (copy / "doc" / "brown-lm" / "perplexity.csv").write_text("prefixes,perplexity,next_is_top\n100,179,0.5\n")
+    for model in "brown-lm", "smollm2":
+        for table in "agreement", "confidence", "cases", "refinement", "perplexity":
+            with_intervals(copy / "doc" / model / f"{table}.csv", table, 100)
+    text = load(copy).page((copy / "doc" / "results.md").read_text())
+    for name, pattern in [
+            ("figure-9", r"\| last layer \| [^|]* \| \d+ % \(\d+ to \d+\) \|"),
+            ("figure-4", r"\| most of any layer \| [^|]* \| [\d.]+ % \([\d.]+ to [\d.]+; layers? [\d, to]+\) \|"),
+            ("figure-4", r"mean of the layers, by thirds \| [^|]* \| [\d.]+ ±[\d.]+ / [\d.]+ ±[\d.]+ / [\d.]+ ±[\d.]+ % \|"),
+            ("figure-4", r"more often than the value \| [^|]* \| in \d+ of 16 layers, in \d+ beyond the intervals \|"),
+            ("figure-6", r"most confident tenth \| [^|]* \| [\d.]+ % \([\d.]+ to [\d.]+\) \|"),
+            ("figure-11", r"layers 1 and 2 \| [^|]* \| [\d.]+ \([\d.]+ to [\d.]+\) and [\d.]+ \([\d.]+ to [\d.]+\) % \|"),
+            ("figure-11", r"layers 2 to the last but one \| [^|]* \| \d+ to \d+ %, ±[\d.]+ at most \|")]:
+        assert re.search(pattern, text.split(f"<!-- table: {name} -->\n")[1].split("\n\n")[0]), name
+    assert re.search(r"is the next token \| \(ours\) \| 50 % \(40 to 60\)", text)
+
+
+# ------------------------------------------------------ what the page says is larger
+
+with open(ROOT / "doc" / "claims.csv", newline="", encoding="utf-8") as file:
+    CLAIMS = list(csv.DictReader(file, strict=True))
+
+
+def numbers_of(layers):
+    first, _, last = layers.partition("-")
+    return range(int(first), int(last or first) + 1)
+
+
+def limits(model, table, name, layers):
+    """The least lower and the largest upper end of the intervals of these layers, or of these rows of a table without
+    layers; both are the number itself where it has no interval.  A table from before has none: then they are computed,
+    where a share is of independent observations."""
+    if not model:
+        return float(name), float(name)
+    table, _, kind = table.partition(" ")
+    with open(ROOT / "doc" / model / f"{table}.csv", newline="", encoding="utf-8") as file:
+        found = [row for row in csv.DictReader(file) if not kind or row["kind"] == kind]
+    chosen = [row for i, row in enumerate(found, 1) if int(row.get("layer", i)) in numbers_of(layers)]
+    assert len(chosen) == len(numbers_of(layers))
+    ends = []
+    for row in chosen:
+        if f"{name}_low" in row:
+            ends.append((float(row[f"{name}_low"]), float(row[f"{name}_high"])))
+        elif name not in SHARES[table]:
+            ends.append((float(row[name]), float(row[name])))
+        elif table in ("shallow", "perturbation", "active"):
+            pytest.skip(f"doc/{model}/{table}.csv is from before there were intervals: make it anew")
+        else:
+            ends.append(intervals.wilson(float(row[name]), int(row[SHARES[table][name]])))
+    return min(low for low, _ in ends), max(high for _, high in ends)
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: "-".join(filter(None, claim.values())).replace(" ", "_"))
+def test_what_is_said_to_be_larger_is_so_beyond_the_intervals(claim):
+    """Each of the layers is above, or below, each of the others."""
+    assert claim["says"] in " ".join(PAGE.read_text().replace("*", " ").split())
+    low, high = limits(*(claim[name] for name in ("model", "table", "column", "layers")))
+    than_low, than_high = limits(*(claim[f"than_{name}"] for name in ("model", "table", "column", "layers")))
+    assert low > than_high if claim["relation"] == ">" else high < than_low, (low, high, than_low, than_high)
+    assert claim["relation"] in "<>"

@@ -979,17 +979,25 @@ def histogram_cases(data, names):
             yield Case(f"{name}: {label}", change(data, function), says)
 
 
+def none_active(header, records):
+    """As many prefixes as before."""
+    record = first_with(records, "active_bin")
+    prefixes = np.frombuffer(record["active_count"], "<u8").sum()
+    record.update(active_bin=np.zeros(1, "<u4").tobytes(), active_count=np.array([prefixes], "<u8").tobytes())
+
+
 def test_sums_of_composition(bin, made, tmp_path):
     data = made.composed
-    cases = [*cases_of_arrays(data), *histogram_cases(data, ["active", "agreement"]),
-             *cases_of_numbers(data, 0, ["short", "memories"], 1 << 48)]
+    cases = [*cases_of_arrays(data), *histogram_cases(data, ["active", "memories", "agreement"]),
+             *cases_of_numbers(data, 0, ["short"], 1 << 48)]
     cases += [Case(f"{path} {value!r}", change(data, in_header(path, value)), "model")
               for path in MODEL_SIZES for value in (None, 0, -1, "2", 1 << 40)]
     cases += make_cases(data, [
         *((f"layer {value!r}", member("layer", value), "layer") for value in (None, -1, 1, 2, "0")),
         ("more short prefixes than agree", member("short", 1 << 40), "contradict"),
-        ("fewer memories than prefixes", member("memories", 0), "contradict"),
-        ("more memories than are active", member("memories", 1 << 40), "contradict"),
+        ("more prefixes with memories than agree", put("memories_count", 0, 1 << 40), "contradict"),
+        ("no memory at a prefix that agrees", put("memories_bin", 0, 0), "contradict"),
+        ("more memories than are active", none_active, "contradict"),
         ("layers in another order", swapped(0, 1), "not the header's"), ("layer missing", without(0), "not the header's"),
         ("last layer missing", without(1), "layer"), ("layer twice", twice(0), "not the header's"),
         ("no counts of tokens", without(-1), "nothing behind"), ("counts of tokens twice", twice(-1), "follows"),

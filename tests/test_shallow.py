@@ -7,6 +7,7 @@ import subprocess
 import numpy as np
 import pytest
 
+import intervals
 import streams
 from conftest import ROOT
 from helpers import (TIMEOUT, assert_close, environment, fails, ok, pipeline, random_sentences, raw_table, table,
@@ -15,6 +16,7 @@ from test_perturbation import TRIGGERS, header, key
 
 LAYER = ["layer", "keys", "same_last_1", "same_last_2", "same_last_3", "overlap", "overlap_random", "overlap_before",
          "overlap_before_random", "same_last_1_random", "same_last_2_random", "same_last_3_random"]
+QUARTILES = [f"{name}_p{q}" for name in LAYER[2:] for q in (25, 50, 75)]
 
 
 def stream(keys, counts=None, tokenizer=None):
@@ -35,7 +37,7 @@ def triggers(*prefixes):
 def shallow(bin, data, *options):
     """{layer: {column: number or None}}"""
     rows = table(ok(bin, "shallow-stats", *options, stdin=data))
-    assert all(list(row) == LAYER for row in rows)
+    assert all(list(row) == [*LAYER, *QUARTILES, *intervals.named(dict.fromkeys(LAYER[2:], intervals.NOTHING))] for row in rows)
     return {int(row["layer"]): {name: float(value) if value else None for name, value in row.items()} for row in rows}
 
 
@@ -158,7 +160,11 @@ def test_layers_are_recomputed(bin, small_model):
             if record["layer"] == layer - 1 and len(prefixes) > 1:
                 keys.append(recomputed(prefixes, skip))
         assert row["keys"] == len(keys) > 10
-        assert_close([row[name] for name in (*LAYER[2:6], "overlap_before")], np.mean(keys, axis=0), 1e-8)
+        for name, numbers in zip((*LAYER[2:6], "overlap_before"), zip(*keys), strict=True):
+            assert_close(row[name], np.mean(numbers), 1e-8)
+            assert_close([row[f"{name}_p{q}"] for q in (25, 50, 75)], np.percentile(numbers, (25, 50, 75)), 1e-8)
+            limits = intervals.clustered(numbers, np.ones(len(keys)))
+            assert [row[f"{name}_low"], row[f"{name}_high"]] == pytest.approx(limits, rel=1e-7, abs=1e-12)
         checked += 1
     assert checked == 3
 

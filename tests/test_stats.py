@@ -4,6 +4,7 @@ against plain recomputation from the projected stream."""
 import numpy as np
 import pytest
 
+import intervals
 import oracle
 import streams
 from helpers import fails, ok, pipeline, random_sentences, table, text
@@ -25,14 +26,14 @@ def key(layer, cell, tops, triggers, ranks=None):
             "last_p": [0.1] * len(triggers), "prefix": sum((prefix for prefix, _ in triggers), [])}
 
 
-def projected(keys, counts=None, layers=3, top=50, vocabulary=20, tokenizer=None):
+def projected(keys, counts=None, layers=3, top=50, vocabulary=20, tokenizer=None, d_ff=10):
     """A triggers stream with projected values; tokenizer: of its header."""
     header = {
         "format": "ffkv", "version": 1, "kind": "triggers", "corpus": {"name": "made"},
         "tokenizer": tokenizer or {"id": "none", "vocabulary": vocabulary, "bos": 2}, "batch": {"positions": 512},
         "arrays": {name: {"type": kind, "shape": ["any " + name]} for name, kind in ARRAYS.items()},
         "history": [], "model": {"id": "none", "architecture": "none", "layers": layers, "d_model": 4,
-                                 "d_ff": 10, "vocabulary": vocabulary, "activation": "relu"},
+                                 "d_ff": d_ff, "vocabulary": vocabulary, "activation": "relu"},
         "layers": list(range(layers)), "cells": None, "keys": len(keys), "prefixes": "sentence",
         "top": top,
     }
@@ -68,7 +69,8 @@ COUNTS = [0, 0, 0, 1, 5, 9, 9] + [0] * 13  # the most frequent: 5, and not 6
 
 def test_by_hand(bin, tmp_path):
     """Expected by hand: agreement, rank, and confidence in two bins."""
-    agreement, rank, confidence = statistics(bin, tmp_path, projected(BY_HAND, COUNTS), "--bins", 2)
+    agreement, rank, confidence = map(intervals.without, statistics(
+        bin, tmp_path, projected(BY_HAND, COUNTS), "--bins", 2))
     assert agreement == [
         {"layer": "1", "keys": "4", "live_keys": "3", "agree_next": "0.333333333",
          "agree_last": "0.333333333", "random": "0.05", "frequent": "0"},
@@ -87,13 +89,14 @@ def test_by_hand(bin, tmp_path):
 def test_edges_by_hand(bin, tmp_path):
     """Expected by hand: a bin has its lower edge, the last one also its upper."""
     data = projected(BY_HAND, COUNTS)
-    assert statistics(bin, tmp_path, data, "--edges", "0.125,0.25,0.26,0.3,0.5")[2] == [
+    assert intervals.without(statistics(bin, tmp_path, data, "--edges", "0.125,0.25,0.26,0.3,0.5")[2]) == [
         {"low": "0.125", "high": "0.25", "values": "1", "agree_next": "0", "live_keys": "1"},
         {"low": "0.25", "high": "0.26", "values": "1", "agree_next": "0", "live_keys": "1"},
         {"low": "0.26", "high": "0.3", "values": "0", "agree_next": "", "live_keys": "0"},
         {"low": "0.3", "high": "0.5", "values": "1", "agree_next": "1", "live_keys": "1"}]
     dead = statistics(bin, tmp_path, data, "--edges", "0.75,1e0")[2]
-    assert dead == [{"low": "0.75", "high": "1", "values": "1", "agree_next": "", "live_keys": "0"}]
+    assert dead == [{"low": "0.75", "high": "1", "values": "1", "agree_next": "", "live_keys": "0",
+                     "agree_next_low": "", "agree_next_high": ""}]
 
 
 def test_frequent_by_hand(bin, tmp_path):
@@ -113,7 +116,8 @@ def test_dead_layer(bin, tmp_path):
     """Expected by the definition: nothing is defined for a layer of dead keys."""
     agreement, rank, _ = statistics(bin, tmp_path, projected([key(1, 2, [(5, 0.5)], [])], COUNTS))
     assert agreement == [{"layer": "2", "keys": "1", "live_keys": "0", "agree_next": "",
-                          "agree_last": "", "random": "0.05", "frequent": ""}]
+                          "agree_last": "", "random": "0.05", "frequent": "", **dict.fromkeys(intervals.named(
+                              dict.fromkeys(["agree_next", "agree_last", "frequent"], ("", ""))), "")}]
     assert rank == [{"layer": "2", "live_keys": "0", "p10": "", "p25": "", "p50": "", "p75": "", "p90": ""}]
 
 
@@ -232,8 +236,9 @@ def test_agreement_and_rank_are_recomputed(bin, tmp_path, source, request):
 def bin_of(keys, low, high):
     live = [key for key in keys if len(key["next"])]
     agree = sum(key["top"][0] == key["next"][0] for key in live)
-    return {"low": low, "high": high, "values": len(keys),
-            "agree_next": agree / len(live) if live else float("nan"), "live_keys": len(live)}
+    return intervals.of_all({"low": low, "high": high, "values": len(keys),
+                             "agree_next": agree / len(live) if live else float("nan"), "live_keys": len(live)},
+                            len(live), "agree_next")
 
 
 @pytest.mark.parametrize("source", ["small_projected", "random_projected"])

@@ -131,7 +131,7 @@ def expected(record, header):
                 "cases": [int(n) for n in record["cases"]], "probability_sum": exact(record, "probability"),
                 "probability": histogram(record, "probability"), "rank": histogram(record, "rank")}
     if "agreement_bin" in record:
-        return {**layer, "short": record["short"], "memories": record["memories"], "active": histogram(record, "active"),
+        return {**layer, "short": record["short"], "memories": histogram(record, "memories"), "active": histogram(record, "active"),
                 "agreement": histogram(record, "agreement", word)}
     for name, members in ("sentences", ["max", "argmax"]), ("rows", ["coef", "resid", "ffn"]):
         if any(member in record for member in members):

@@ -120,9 +120,11 @@ static uint32_t most_frequent(const struct stats *stats)
 static void write_agreement(const struct stats *stats, const char *path)
 {
     static const char *const columns[] = {"layer", "keys", "live_keys", "agree_next", "agree_last",
-                                          "random", "frequent", NULL};
+                                          "random", "frequent", INTERVAL_COLUMNS("agree_next"),
+                                          INTERVAL_COLUMNS("agree_last"), INTERVAL_COLUMNS("frequent"), NULL};
     struct table *table = table_open(path, columns);
-    uint32_t frequent_token = stats->triggers.token_counts.count ? most_frequent(stats) : 0;
+    bool counted = stats->triggers.token_counts.count;
+    uint32_t frequent_token = counted ? most_frequent(stats) : 0;
     for (size_t layer = 0; layer < stats->triggers.shape.layers; layer++) {
         size_t keys = 0, live = 0, next = 0, last = 0, frequent = 0;
         for (size_t i = 0; i < stats->key_count; i++) {
@@ -143,8 +145,10 @@ static void write_agreement(const struct stats *stats, const char *path)
         table_real(table, statistics_share(next, live));
         table_real(table, statistics_share(last, live));
         table_real(table, 1.0 / (double)stats->triggers.shape.vocabulary);
-        table_real(table,
-                   stats->triggers.token_counts.count ? statistics_share(frequent, live) : (double)NAN);
+        table_real(table, counted ? statistics_share(frequent, live) : (double)NAN);
+        table_interval(table, share_interval(next, live));
+        table_interval(table, share_interval(last, live));
+        table_interval(table, share_interval(frequent, counted ? live : 0));
     }
     table_finish(table);
 }
@@ -198,6 +202,7 @@ static void write_bin(struct table *table, const struct key_summary *const *keys
     table_number(table, count);
     table_real(table, statistics_share(next, live));
     table_number(table, live);
+    table_interval(table, share_interval(next, live));
 }
 
 /* "0,0.2,0.5,1": rising numbers, the bounds of bins. */
@@ -223,7 +228,8 @@ static size_t parse_edges(const char *text, double *edges)
 /* Figure 6: bins of equally many values, or between given edges (the last bin has its upper one). */
 static void write_confidence(const struct stats *stats, const struct options *options, const char *path)
 {
-    static const char *const columns[] = {"low", "high", "values", "agree_next", "live_keys", NULL};
+    static const char *const columns[] = {"low", "high", "values", "agree_next", "live_keys",
+                                          INTERVAL_COLUMNS("agree_next"), NULL};
     struct table *table = table_open(path, columns);
     size_t count = stats->key_count;
     const struct key_summary **sorted = new_array(count, sizeof *sorted);

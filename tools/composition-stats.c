@@ -17,7 +17,6 @@
 #include "text/stop_words.h"
 #include "text/tokenizer.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 struct options {
@@ -36,11 +35,28 @@ struct composing_tool {
 
 /* ---- tables ---- */
 
+/* Of numbers of memories, in units of so many. */
+static void put_quartiles(struct table *table, const struct histogram *numbers, size_t unit)
+{
+    static const double quartiles[] = {0.25, 0.50, 0.75};
+    for (size_t q = 0; q < sizeof quartiles / sizeof *quartiles; q++)
+        table_real(table, histogram_quantile(numbers, quartiles[q], histogram_whole_number) / (double)unit);
+}
+
+/* Of the active memories among all cells: those of a prefix are no independent observations. */
+static struct interval active_interval(const struct histogram *active, size_t cells)
+{
+    struct clusters prefixes = {0};
+    for (size_t number = 0; number < active->bins; number++)
+        clusters_add_times(&prefixes, (double)number, (double)cells, active->count[number]);
+    return clusters_interval(&prefixes, prefixes.whole);
+}
+
 /* Figure 7. */
 static void write_active(const struct composition_sums *sums, const char *path)
 {
-    static const char *const columns[] = {"layer", "prefixes", "mean", "p25", "p50", "p75", NULL};
-    static const double quantiles[] = {0.25, 0.50, 0.75};
+    static const char *const columns[] = {"layer", "prefixes", "mean", "p25", "p50", "p75",
+                                          INTERVAL_COLUMNS("mean"), NULL};
     struct table *table = table_open(path, columns);
     for (size_t i = 0; i < sums->layers; i++) {
         const struct histogram *active = &sums->layer[i].active;
@@ -48,9 +64,8 @@ static void write_active(const struct composition_sums *sums, const char *path)
         table_layer(table, sums->layer[i].layer);
         table_number(table, prefixes);
         table_real(table, histogram_sum(active) / ((double)prefixes * (double)sums->cells));
-        for (size_t q = 0; q < sizeof quantiles / sizeof *quantiles; q++)
-            table_real(table, histogram_quantile(active, quantiles[q], histogram_whole_number)
-                                  / (double)sums->cells);
+        put_quartiles(table, active, sums->cells);
+        table_interval(table, active_interval(active, sums->cells));
     }
     table_finish(table);
 }
@@ -69,19 +84,30 @@ static void write_composition(const struct composition_sums *sums, const bool *i
                               const bool *is_frequent, const char *path)
 {
     static const char *const columns[] = {"layer", "prefixes", "zero_agreement", "stop_word", "frequent",
-                                          "short_prefix", "memories", NULL};
+                                          "short_prefix", "memories", "agreeing", "p25", "p50", "p75",
+                                          INTERVAL_COLUMNS("zero_agreement"), INTERVAL_COLUMNS("stop_word"),
+                                          INTERVAL_COLUMNS("frequent"), INTERVAL_COLUMNS("short_prefix"),
+                                          NULL};
     struct table *table = table_open(path, columns);
     for (size_t i = 0; i < sums->layers; i++) {
         const struct composition_layer_sums *layer = &sums->layer[i];
         uint64_t prefixes = histogram_total(&layer->active), agreeing = histogram_total(&layer->agreement);
+        /* Of the prefixes at which a memory agrees: numbers, and of how many. */
+        const uint64_t part[] = {is_stop_word ? agreement_on(layer, is_stop_word) : 0,
+                                 agreement_on(layer, is_frequent), layer->short_prefixes};
+        const uint64_t whole[] = {is_stop_word ? agreeing : 0, agreeing, agreeing};
+        enum { PARTS = sizeof part / sizeof *part };
         table_layer(table, sums->layer[i].layer);
         table_number(table, prefixes);
         table_real(table, statistics_share(prefixes - agreeing, prefixes));
-        table_real(table, is_stop_word ? statistics_share(agreement_on(layer, is_stop_word), agreeing)
-                                       : (double)NAN);
-        table_real(table, statistics_share(agreement_on(layer, is_frequent), agreeing));
-        table_real(table, statistics_share(layer->short_prefixes, agreeing));
-        table_real(table, statistics_share(layer->agreeing_memories, agreeing));
+        for (size_t p = 0; p < PARTS; p++)
+            table_real(table, statistics_share(part[p], whole[p]));
+        table_real(table, histogram_sum(&layer->memories) / (double)agreeing);
+        table_number(table, agreeing);
+        put_quartiles(table, &layer->memories, 1);
+        table_interval(table, share_interval(prefixes - agreeing, prefixes));
+        for (size_t p = 0; p < PARTS; p++)
+            table_interval(table, share_interval(part[p], whole[p]));
     }
     table_finish(table);
 }

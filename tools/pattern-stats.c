@@ -73,8 +73,10 @@ static void check_triggers(const struct annotations *annotations, const char *pa
 
 struct layer_sums {
     size_t keys, readings, triggers;
-    double classes[TRIGGER_CLASSES]; /* triggers of each; means of a key's readers */
+    struct clusters of_class[TRIGGER_CLASSES], covered; /* triggers by key; means of its readers */
     double patterns;
+    double *patterns_of_key;         /* keys */
+    size_t capacity;                 /* of it */
 };
 
 static void add_key(struct layer_sums *sums, const struct reading *reading, size_t readers)
@@ -85,15 +87,20 @@ static void add_key(struct layer_sums *sums, const struct reading *reading, size
         for (size_t i = 0; i < reading[r].triggers; i++)
             classes[reading[r].trigger_class[i]]++;
     }
+    double triggers = (double)reading->triggers;
     for (size_t c = 0; c < TRIGGER_CLASSES; c++)
-        sums->classes[c] += (double)classes[c] / (double)readers;
+        clusters_add(&sums->of_class[c], (double)classes[c] / (double)readers, triggers);
+    clusters_add(&sums->covered, triggers - (double)classes[CLASS_NONE] / (double)readers, triggers);
     sums->patterns += (double)patterns / (double)readers;
+    sums->patterns_of_key = reserve_array(sums->patterns_of_key, &sums->capacity, sums->keys + 1,
+                                          sizeof *sums->patterns_of_key);
+    sums->patterns_of_key[sums->keys] = (double)patterns / (double)readers;
     sums->triggers += reading->triggers;
     sums->readings += readers;
     sums->keys++;
 }
 
-static void write_layer(struct table *table, size_t layer, const struct layer_sums *sums)
+static void write_layer(struct table *table, size_t layer, struct layer_sums *sums)
 {
     static const enum trigger_class order[] = {CLASS_SHALLOW, CLASS_SEMANTIC, CLASS_BOTH, CLASS_NONE};
     double triggers = (double)sums->triggers;
@@ -101,18 +108,26 @@ static void write_layer(struct table *table, size_t layer, const struct layer_su
     table_number(table, sums->keys);
     table_number(table, sums->triggers);
     for (size_t i = 0; i < TRIGGER_CLASSES; i++)
-        table_real(table, sums->classes[order[i]] / triggers);
+        table_real(table, clusters_share(&sums->of_class[order[i]]));
     table_real(table, sums->patterns / (double)sums->keys);
-    table_real(table,
-               (sums->classes[CLASS_SHALLOW] + sums->classes[CLASS_SEMANTIC] + sums->classes[CLASS_BOTH])
-                   / triggers);
+    table_real(table, clusters_share(&sums->covered));
     table_number(table, sums->readings);
+    sort_numbers(sums->patterns_of_key, sums->keys);
+    for (int quarter = 1; quarter <= 3; quarter++)
+        table_real(table, statistics_quantile(sums->patterns_of_key, sums->keys, quarter / 4.0));
+    for (size_t i = 0; i < TRIGGER_CLASSES; i++)
+        table_interval(table, clusters_interval(&sums->of_class[order[i]], triggers));
+    table_interval(table, clusters_interval(&sums->covered, triggers));
+    free(sums->patterns_of_key);
 }
 
 static void write_patterns(const struct annotations *annotations, const char *path)
 {
     static const char *const columns[] = {"layer", "keys", "triggers", "shallow", "semantic", "both", "none",
-                                          "patterns_per_key", "covered", "readings", NULL};
+                                          "patterns_per_key", "covered", "readings", "p25", "p50", "p75",
+                                          INTERVAL_COLUMNS("shallow"), INTERVAL_COLUMNS("semantic"),
+                                          INTERVAL_COLUMNS("both"), INTERVAL_COLUMNS("none"),
+                                          INTERVAL_COLUMNS("covered"), NULL};
     struct table *table = table_open(path, columns);
     for (size_t first = 0; first < annotations->count;) {
         size_t layer = annotations->reading[first].layer;
@@ -133,6 +148,7 @@ static void write_patterns(const struct annotations *annotations, const char *pa
 struct pair {
     size_t keys, triggers;
     size_t both[TRIGGER_CLASSES][TRIGGER_CLASSES]; /* triggers, by the first's class, then the second's */
+    struct clusters agreed; /* by key */
 };
 
 static int by_text(const void *a, const void *b)
@@ -166,38 +182,49 @@ static void add_pair(struct pair *pair, const struct reading *a, const struct re
 {
     pair->keys++;
     pair->triggers += a->triggers;
-    for (size_t i = 0; i < a->triggers; i++)
+    size_t agreed = 0;
+    for (size_t i = 0; i < a->triggers; i++) {
         pair->both[a->trigger_class[i]][b->trigger_class[i]]++;
+        agreed += a->trigger_class[i] == b->trigger_class[i];
+    }
+    clusters_add(&pair->agreed, (double)agreed, (double)a->triggers);
 }
 
-/* Cohen's kappa over the four classes: how far agreement exceeds what their frequencies alone would give. */
+/* Cohen's kappa: how far agreement exceeds what the classes' frequencies alone would give. */
+static double kappa(double observed, double expected)
+{
+    return expected < 1 ? (observed - expected) / (1 - expected) : (double)NAN;
+}
+
+/* Over the four classes. The interval of kappa is that of observed, as if expected was known (Cohen, 1960). */
 static void write_pair(struct table *table, const char *a, const char *b, const struct pair *pair)
 {
-    size_t agreed = 0;
-    double expected = 0;
+    double observed = clusters_share(&pair->agreed), expected = 0;
     for (size_t c = 0; c < TRIGGER_CLASSES; c++) {
         size_t of_a = 0, of_b = 0;
         for (size_t other = 0; other < TRIGGER_CLASSES; other++) {
             of_a += pair->both[c][other];
             of_b += pair->both[other][c];
         }
-        agreed += pair->both[c][c];
         expected += statistics_share(of_a, pair->triggers) * statistics_share(of_b, pair->triggers);
     }
-    double observed = statistics_share(agreed, pair->triggers);
+    struct interval interval = clusters_interval(&pair->agreed, (double)pair->triggers);
     table_text(table, a);
     table_text(table, b);
     table_number(table, pair->keys);
     table_number(table, pair->triggers);
     table_real(table, observed);
     table_real(table, expected);
-    table_real(table, expected < 1 ? (observed - expected) / (1 - expected) : (double)NAN);
+    table_real(table, kappa(observed, expected));
+    table_interval(table, interval);
+    table_interval(table, (struct interval){kappa(interval.low, expected), kappa(interval.high, expected)});
 }
 
 static void write_kappa(const struct annotations *annotations, const char *path)
 {
     static const char *const columns[] = {"reader_a", "reader_b", "keys",  "triggers",
-                                          "observed", "expected", "kappa", NULL};
+                                          "observed", "expected", "kappa", INTERVAL_COLUMNS("observed"),
+                                          INTERVAL_COLUMNS("kappa"), NULL};
     size_t count, readers;
     const char **names = list_readers(annotations, &count);
     struct pair *pairs = new_array(matrix_count(count, count), sizeof *pairs);

@@ -26,7 +26,7 @@
 
 /* One sentence. */
 struct sample {
-    uint32_t layer, change;
+    uint32_t layer, change, cell;
     bool is_short; /* the prefix was too short for the change: no ratio */
     double ratio;  /* m' / m */
 };
@@ -79,7 +79,7 @@ static void add_batch(struct stats *stats, const struct stream_reader *reader, c
         note_key(stats, reader, keys->layer[s], keys->cell[s]);
         bool is_short = batch->length[s] == 1;
         double ratio = is_short ? 0 : (double)after.coefficient[s] / (double)keys->coefficient[s];
-        add_sample(stats, (struct sample){keys->layer[s], keys->change[s], is_short, ratio});
+        add_sample(stats, (struct sample){keys->layer[s], keys->change[s], keys->cell[s], is_short, ratio});
     }
     fields_free(key_coefficients_fields, &after);
 }
@@ -154,18 +154,45 @@ static int by_group(const void *a, const void *b)
     return left->ratio < right->ratio ? -1 : left->ratio > right->ratio;
 }
 
-/* The count sorted samples of a layer and a change. */
+static int by_cell(const void *a, const void *b)
+{
+    const struct sample *left = a, *right = b;
+    return compare_numbers(left->cell, right->cell);
+}
+
+/* What is a share of the changes of a layer: a key's are alike. */
+struct shares {
+    struct clusters zeroed, increased;
+};
+
+/* Of count samples of a layer and a change, none short; sorts them by cell. */
+static struct shares share_changes(const struct stats *stats, struct sample *samples, size_t count)
+{
+    struct shares shares = {0};
+    if (count)
+        qsort(samples, count, sizeof *samples, by_cell);
+    for (size_t start = 0; start < count;) {
+        size_t end = start, zeroed = 0, increased = 0;
+        for (; end < count && samples[end].cell == samples[start].cell; end++) {
+            zeroed += samples[end].ratio <= stats->threshold;
+            increased += samples[end].ratio > 1;
+        }
+        clusters_add(&shares.zeroed, (double)zeroed, (double)(end - start));
+        clusters_add(&shares.increased, (double)increased, (double)(end - start));
+        start = end;
+    }
+    return shares;
+}
+
+/* The count sorted samples of a layer and a change, which lose their order. */
 static void write_group(const struct stats *stats, struct table *table, size_t layer, const char *kind,
-                        const struct sample *samples, size_t count)
+                        struct sample *samples, size_t count)
 {
     double *percent = new_array(count, sizeof *percent);
-    size_t measured = 0, zeroed = 0, increased = 0;
-    for (; measured < count && !samples[measured].is_short; measured++) {
-        double ratio = samples[measured].ratio;
-        percent[measured] = 100 * (ratio - 1);
-        zeroed += ratio <= stats->threshold;
-        increased += ratio > 1;
-    }
+    size_t measured = 0;
+    for (; measured < count && !samples[measured].is_short; measured++)
+        percent[measured] = 100 * (samples[measured].ratio - 1);
+    struct shares shares = share_changes(stats, samples, measured);
     table_layer(table, layer);
     table_text(table, kind);
     table_number(table, measured);
@@ -173,9 +200,12 @@ static void write_group(const struct stats *stats, struct table *table, size_t l
     table_real(table, statistics_quantile(percent, measured, 0.25));
     table_real(table, statistics_quantile(percent, measured, 0.50));
     table_real(table, statistics_quantile(percent, measured, 0.75));
-    table_real(table, statistics_share(zeroed, measured));
-    table_real(table, statistics_share(increased, measured));
+    table_real(table, clusters_share(&shares.zeroed));
+    table_real(table, clusters_share(&shares.increased));
     table_number(table, count - measured);
+    table_number(table, shares.zeroed.count);
+    table_interval(table, clusters_interval(&shares.zeroed, (double)measured));
+    table_interval(table, clusters_interval(&shares.increased, (double)measured));
     free(percent);
 }
 
@@ -183,7 +213,8 @@ static void write_group(const struct stats *stats, struct table *table, size_t l
 static void write_table(struct stats *stats, const json_t *names)
 {
     static const char *const columns[] = {"layer", "kind", "triggers", "mean", "p25", "p50", "p75", "zeroed",
-                                          "increased", "short", NULL};
+                                          "increased", "short", "keys", INTERVAL_COLUMNS("zeroed"),
+                                          INTERVAL_COLUMNS("increased"), NULL};
     struct table *table = table_open(stats->output, columns);
     qsort(stats->samples, stats->count, sizeof *stats->samples, by_group);
     for (size_t start = 0; start < stats->count;) {

@@ -106,7 +106,8 @@ static void finish_changes(struct refining_tool *tool)
 static void write_refinement(const struct refinement_sums *sums, const char *path)
 {
     static const char *const columns[] = {"layer", "prefixes", "residual_is_final", "probability", "p25",
-                                          "p50",   "p75",      "rank_p50",          NULL};
+                                          "p50", "p75", "rank_p50", INTERVAL_COLUMNS("residual_is_final"),
+                                          NULL};
     static const double quantiles[] = {0.25, 0.50, 0.75};
     struct table *table = table_open(path, columns);
     for (size_t i = 0; i < sums->layers; i++) {
@@ -118,6 +119,7 @@ static void write_refinement(const struct refinement_sums *sums, const char *pat
         for (size_t q = 0; q < sizeof quantiles / sizeof *quantiles; q++)
             table_real(table, histogram_quantile(&layer->probabilities, quantiles[q], unit_value));
         table_real(table, histogram_quantile(&layer->rank, 0.5, histogram_whole_number));
+        table_interval(table, share_interval(layer->residual_is_final, layer->prefixes));
     }
     table_finish(table);
 }
@@ -125,8 +127,10 @@ static void write_refinement(const struct refinement_sums *sums, const char *pat
 /* Figure 11. */
 static void write_cases(const struct refinement_sums *sums, const char *path)
 {
-    static const char *const columns[] = {"layer",     "prefixes",    "residual", "ffn",
-                                          "agreement", "composition", NULL};
+    static const char *const columns[] = {"layer", "prefixes", "residual", "ffn", "agreement", "composition",
+                                          INTERVAL_COLUMNS("residual"), INTERVAL_COLUMNS("ffn"),
+                                          INTERVAL_COLUMNS("agreement"), INTERVAL_COLUMNS("composition"),
+                                          NULL};
     struct table *table = table_open(path, columns);
     for (size_t i = 0; i < sums->layers; i++) {
         const struct refinement_layer_sums *layer = &sums->layer[i];
@@ -134,6 +138,8 @@ static void write_cases(const struct refinement_sums *sums, const char *path)
         table_number(table, layer->prefixes);
         for (size_t c = 0; c < CASES; c++)
             table_real(table, statistics_share(layer->cases[c], layer->prefixes));
+        for (size_t c = 0; c < CASES; c++)
+            table_interval(table, share_interval(layer->cases[c], layer->prefixes));
     }
     table_finish(table);
 }
@@ -141,7 +147,8 @@ static void write_cases(const struct refinement_sums *sums, const char *path)
 /* The layer from whose residual on the prediction stays; one more than there are: the last block made it. */
 static void write_settled(const struct refinement_sums *sums, const char *path)
 {
-    static const char *const columns[] = {"layer", "prefixes", "share", "cumulative", NULL};
+    static const char *const columns[] = {"layer", "prefixes", "share", "cumulative", "total",
+                                          INTERVAL_COLUMNS("share"), INTERVAL_COLUMNS("cumulative"), NULL};
     struct table *table = table_open(path, columns);
     uint64_t total = histogram_total(&sums->settled), so_far = 0;
     for (size_t i = 0; i <= sums->layers; i++) {
@@ -150,18 +157,23 @@ static void write_settled(const struct refinement_sums *sums, const char *path)
         table_number(table, sums->settled.count[i]);
         table_real(table, statistics_share(sums->settled.count[i], total));
         table_real(table, statistics_share(so_far, total));
+        table_number(table, total);
+        table_interval(table, share_interval(sums->settled.count[i], total));
+        table_interval(table, share_interval(so_far, total));
     }
     table_finish(table);
 }
 
 static void write_perplexity(const struct refinement_sums *sums, const char *path)
 {
-    static const char *const columns[] = {"prefixes", "perplexity", "next_is_top", NULL};
+    static const char *const columns[] = {"prefixes", "perplexity", "next_is_top",
+                                          INTERVAL_COLUMNS("next_is_top"), NULL};
     struct table *table = table_open(path, columns);
     uint64_t prefixes = histogram_total(&sums->settled);
     table_number(table, prefixes);
     table_real(table, exp(exact_value(&sums->surprise) / (double)prefixes));
     table_real(table, statistics_share(sums->next_is_top, prefixes));
+    table_interval(table, share_interval(sums->next_is_top, prefixes));
     table_finish(table);
 }
 

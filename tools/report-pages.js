@@ -241,7 +241,9 @@ function ownNumber(published) {
     const total = rows.reduce((sum, row) => sum + weight(row, published.series), 0);
     if (!total)
         return null;
-    return {text: show(rows.reduce((sum, row) => sum + weight(row, published.series) * column(row), 0) / total), layers};
+    const name = published.series === "active" ? "mean" : published.series;
+    return {text: show(rows.reduce((sum, row) => sum + weight(row, published.series) * column(row), 0) / total), layers,
+        interval: rows.length === 1 ? interval(rows[0][`${name}_low`], rows[0][`${name}_high`], show) : ""};
 }
 
 function isShare(published) {
@@ -270,12 +272,38 @@ function publishedTable() {
         {name: "What", of: row => plain(row.says || row.series.replaceAll("_", " "))},
         {name: "Paper's layers", says: LAYERS, of: row => layerRange(row.from_layer, row.to_layer)},
         {name: "Published", number: true, of: publishedNumber},
-        {name: "This model", number: true, of: row => ownNumber(row)?.text ?? make("span", {class: "faint"}, "\u2014")},
+        {name: "This model", number: true, of: row => {
+            const own = ownNumber(row);
+            return own ? [own.text, make("span", {class: "faint"}, own.interval)] : make("span", {class: "faint"}, "\u2014");
+        }},
         {name: "Model's layers", says: LAYERS, of: row => {
             const own = ownNumber(row);
             return own ? layerRange(own.layers[0], own.layers[own.layers.length - 1]) : "";
         }},
     ], rows, {wide: true});
+}
+
+/* What stands behind a number: its 95 % interval, or nothing. */
+function interval(low, high, show) {
+    return Number.isFinite(low) && Number.isFinite(high) ? ` (${show(low)} to ${show(high)})` : "";
+}
+
+/* A column of a result: {name, i, ends: places of its interval or [], quartiles: places or []}. */
+function resultColumns(names) {
+    const places = (name, endings) => endings.map(ending => names.indexOf(`${name}_${ending}`));
+    const parts = names.map((name, i) => ({name, i, ends: places(name, ["low", "high"]), quartiles: places(name, ["p25", "p50", "p75"])}));
+    for (const part of parts)
+        for (const kind of ["ends", "quartiles"])
+            part[kind] = part[kind].includes(-1) ? [] : part[kind];
+    const shown = new Set(parts.flatMap(part => [...part.ends, ...part.quartiles]));
+    return parts.filter(part => !shown.has(part.i));
+}
+
+function resultNumber(row, {i, ends, quartiles}) {
+    const number = place => row[place] === "" ? NaN : Number(row[place]);
+    const behind = ends.length ? interval(...ends.map(number), short) : "";
+    return make("span", {title: quartiles.length > 0 && row[i] !== "" && `quartiles ${quartiles.map(place => short(number(place))).join(", ")}`},
+        short(number(i)), behind && make("span", {class: "faint"}, behind));
 }
 
 function resultTable({table: name, title}) {
@@ -285,11 +313,11 @@ function resultTable({table: name, title}) {
         if (!details.open || content.firstChild)
             return;
         const layer = columns.indexOf("layer"), cell = columns.indexOf("cell");
-        content.append(table(columns.map((column, i) => {
-            const isNumber = rows.every(row => row[i] === "" || Number.isFinite(Number(row[i])));
-            return {name: label(column), says: i === layer ? LAYERS : undefined, number: isNumber,
+        content.append(table(resultColumns(columns).map(part => {
+            const i = part.i, isNumber = rows.every(row => row[i] === "" || Number.isFinite(Number(row[i])));
+            return {name: label(part.name), says: i === layer ? LAYERS : undefined, number: isNumber,
                 of: row => i === cell && layer >= 0 ? memoryLink(row[layer], row[i])
-                    : isNumber ? short(row[i] === "" ? NaN : Number(row[i])) : make("bdi", {}, plain(row[i]))};
+                    : isNumber ? resultNumber(row, part) : make("bdi", {}, plain(row[i]))};
         }), rows));
     }}, make("summary", {}, title, " ", make("span", {class: "faint"}, `${name}.csv`)), content);
     return details;
@@ -309,6 +337,7 @@ function showResults() {
             ? make("p", {class: "faint"}, `The paper's model has 16 layers, this one ${model.layers}: layers are compared where they lie at the same depth.`) : null,
         publishedTable(),
         make("h2", {}, "Tables"),
+        tables.length ? make("p", {class: "faint"}, "In brackets behind a share: its 95 % interval.") : null,
         tables.length ? tables.map(resultTable) : make("p", {class: "faint"}, "The report was made without tables."),
     ]};
 }

@@ -160,36 +160,65 @@ static void write_ngrams(struct table *table, const struct shallow *shallow,
     }
 }
 
-static void add_measures(struct measures *sums, const struct measures *measures)
+/* The layers' table has the means of these over the keys, and how they differ. */
+#define MEASURES(of)                                                                                     \
+    of("same_last_1"), of("same_last_2"), of("same_last_3"), of("overlap"), of("overlap_random"),         \
+        of("overlap_before"), of("overlap_before_random"), of("same_last_1_random"),                      \
+        of("same_last_2_random"), of("same_last_3_random")
+#define ITSELF(name) name
+enum { MEASURE_COLUMNS = 4 + 2 * MAX_NGRAM };
+
+/* A column for each measure of the keys of a layer. */
+struct layer {
+    size_t layer, keys;
+    double *column[MEASURE_COLUMNS];
+};
+
+static void add_measures(struct layer *layer, const struct measures *found, const struct measures *random)
 {
+    double *const *column = layer->column;
     for (size_t n = 0; n < MAX_NGRAM; n++)
-        sums->same_last[n] += measures->same_last[n];
-    sums->overlap += measures->overlap;
-    sums->overlap_before += measures->overlap_before;
+        (*column++)[layer->keys] = found->same_last[n];
+    (*column++)[layer->keys] = found->overlap;
+    (*column++)[layer->keys] = random->overlap;
+    (*column++)[layer->keys] = found->overlap_before;
+    (*column++)[layer->keys] = random->overlap_before;
+    for (size_t n = 0; n < MAX_NGRAM; n++)
+        (*column++)[layer->keys] = random->same_last[n];
+    layer->keys++;
 }
 
-/* The means over count keys. */
-static void write_layer(struct table *table, size_t layer, size_t count, const struct measures *found,
-                        const struct measures *random)
+/* Of the mean over keys: a key's triggers are alike, keys are independent observations. */
+static struct interval mean_interval(const double *numbers, size_t count)
 {
-    double keys = (double)count;
-    table_layer(table, layer);
-    table_number(table, count);
-    for (size_t n = 0; n < MAX_NGRAM; n++)
-        table_real(table, found->same_last[n] / keys);
-    table_real(table, found->overlap / keys);
-    table_real(table, random->overlap / keys);
-    table_real(table, found->overlap_before / keys);
-    table_real(table, random->overlap_before / keys);
-    for (size_t n = 0; n < MAX_NGRAM; n++)
-        table_real(table, random->same_last[n] / keys);
+    struct clusters keys = {0};
+    for (size_t i = 0; i < count; i++)
+        clusters_add(&keys, numbers[i], 1);
+    return clusters_interval(&keys, (double)INFINITY);
+}
+
+static void write_layer(struct table *table, struct layer *layer)
+{
+    size_t count[MEASURE_COLUMNS]; /* 0: not defined */
+    table_layer(table, layer->layer);
+    table_number(table, layer->keys);
+    for (size_t c = 0; c < MEASURE_COLUMNS; c++) {
+        count[c] = isnan(layer->column[c][0]) ? 0 : layer->keys;
+        if (count[c])
+            sort_numbers(layer->column[c], count[c]);
+        table_real(table, statistics_mean(layer->column[c], count[c]));
+    }
+    for (size_t c = 0; c < MEASURE_COLUMNS; c++)
+        for (int quarter = 1; quarter <= 3; quarter++)
+            table_real(table, statistics_quantile(layer->column[c], count[c], quarter / 4.0));
+    for (size_t c = 0; c < MEASURE_COLUMNS; c++)
+        table_interval(table, mean_interval(layer->column[c], count[c]));
 }
 
 static void write_tables(const struct shallow *shallow, const struct tokenizer *tokenizer)
 {
-    static const char *const layer_columns[] = {"layer", "keys", "same_last_1", "same_last_2", "same_last_3",
-        "overlap", "overlap_random", "overlap_before", "overlap_before_random", "same_last_1_random",
-        "same_last_2_random", "same_last_3_random", NULL};
+    static const char *const layer_columns[] = {"layer", "keys", MEASURES(ITSELF), MEASURES(QUARTILE_COLUMNS),
+                                                MEASURES(INTERVAL_COLUMNS), NULL};
     static const char *const key_columns[] = {"layer",
                                               "cell",
                                               "triggers",
@@ -209,22 +238,25 @@ static void write_tables(const struct shallow *shallow, const struct tokenizer *
     struct table *layers = table_open(options->output, layer_columns);
     struct table *keys = options->keys ? table_open(options->keys, key_columns) : NULL;
     struct table *ngrams = options->ngrams ? table_open(options->ngrams, ngram_columns) : NULL;
-    struct measures found_sums = {0}, random_sums = {0};
-    for (size_t k = 0, first = 0; k < shallow->key_count; k++) {
+    struct layer layer = {0};
+    for (size_t c = 0; c < MEASURE_COLUMNS; c++)
+        layer.column[c] = new_array(shallow->key_count, sizeof *layer.column[c]);
+    for (size_t k = 0; k < shallow->key_count; k++) {
         const struct key *key = &shallow->keys[k];
         struct measures found = measure(&key->prefixes, shallow->skip), random = measure_random(shallow, key);
-        add_measures(&found_sums, &found);
-        add_measures(&random_sums, &random);
+        add_measures(&layer, &found, &random);
         if (keys)
             write_key(keys, tokenizer, key, &found, &random);
         if (ngrams)
             write_ngrams(ngrams, shallow, tokenizer, key);
         if (k + 1 < shallow->key_count && shallow->keys[k + 1].layer == key->layer)
             continue;
-        write_layer(layers, key->layer, k + 1 - first, &found_sums, &random_sums);
-        found_sums = random_sums = (struct measures){0};
-        first = k + 1;
+        layer.layer = key->layer;
+        write_layer(layers, &layer);
+        layer.keys = 0;
     }
+    for (size_t c = 0; c < MEASURE_COLUMNS; c++)
+        free(layer.column[c]);
     if (keys)
         table_finish(keys);
     if (ngrams)

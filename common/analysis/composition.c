@@ -177,7 +177,7 @@ static void add_prefix(struct worker *worker, size_t row, uint32_t top)
     if (!agreeing)
         return;
     sums->agreement.count[top]++;
-    sums->agreeing_memories += agreeing;
+    sums->memories.count[agreeing]++;
     sums->short_prefixes += task->position[row] < composing->short_tokens;
 }
 

@@ -7,8 +7,8 @@
 static const struct field of_layer[] = {
     FIELD_INTEGER(struct composition_layer_sums, layer, "layer", FIELD_NUMBER),
     FIELD_INTEGER(struct composition_layer_sums, short_prefixes, "short", FIELD_COUNT),
-    FIELD_INTEGER(struct composition_layer_sums, agreeing_memories, "memories", FIELD_COUNT),
     FIELD_SUM(struct composition_layer_sums, active, "active"),
+    FIELD_SUM(struct composition_layer_sums, memories, "memories"),
     FIELD_SUM(struct composition_layer_sums, agreement, "agreement"),
     FIELD_END,
 };
@@ -22,9 +22,9 @@ static void check_layer(const struct record *record, const void *checked, const 
 {
     const struct composition_layer_sums *layer = checked, *first_layer = first;
     uint64_t prefixes = histogram_total(&layer->active), agreeing = histogram_total(&layer->agreement);
-    double active = histogram_sum(&layer->active);
-    if (agreeing > prefixes || layer->short_prefixes > agreeing || layer->agreeing_memories < agreeing
-        || (double)layer->agreeing_memories > active)
+    if (agreeing > prefixes || layer->short_prefixes > agreeing
+        || histogram_total(&layer->memories) != agreeing || layer->memories.count[0]
+        || histogram_sum(&layer->memories) > histogram_sum(&layer->active))
         stream_fail(record->reader, "the counts of a layer contradict each other");
     if (prefixes != histogram_total(&first_layer->active))
         stream_fail(record->reader, "its layers have different numbers of prefixes");
@@ -50,6 +50,7 @@ void *composition_sums_new(const struct activations_reader *activations)
     layer_sums_allocate(&composition_kind, sums, activations->layers, activations->layer_count);
     for (size_t i = 0; i < sums->layers; i++) {
         sums->layer[i].active = histogram_new(sums->cells + 1);
+        sums->layer[i].memories = histogram_new(sums->cells + 1);
         sums->layer[i].agreement = histogram_new(sums->tokens.vocabulary);
     }
     return sums;

@@ -12,8 +12,8 @@
 struct composition_layer_sums {
     size_t layer;
     uint64_t short_prefixes;    /* that have few tokens, and an agreeing memory */
-    uint64_t agreeing_memories;
     struct histogram active;    /* cells + 1: prefixes by their number of active memories */
+    struct histogram memories;  /* cells + 1: prefixes with an agreeing memory, by the number of these */
     struct histogram agreement; /* vocabulary: prefixes with an agreeing memory, by the token */
 };
 

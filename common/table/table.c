@@ -65,6 +65,12 @@ void table_real(struct table *table, double real)
     put(table, text, isnan(real) ? 0 : (size_t)snprintf(text, sizeof text, "%.9g", real));
 }
 
+void table_interval(struct table *table, struct interval interval)
+{
+    table_real(table, interval.low);
+    table_real(table, interval.high);
+}
+
 /* The text as TSV has it, into escaped, which has room for twice as much; its length. */
 static size_t write_escaped(char *escaped, const char *text)
 {

@@ -6,6 +6,8 @@
 #ifndef FFKV_TABLE_H
 #define FFKV_TABLE_H
 
+#include "table/statistics.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,10 +17,15 @@ struct table;
 struct table *table_open(const char *path, const char *const *columns);
 struct table *table_open_tsv(const char *path, const char *const *columns);
 
+/* Names of the columns of a share's interval, which are a row's last ones, and of a mean's quartiles. */
+#define INTERVAL_COLUMNS(share) share "_low", share "_high"
+#define QUARTILE_COLUMNS(mean) mean "_p25", mean "_p50", mean "_p75"
+
 /* The next field of a row; after the last column the next row begins. */
 void table_number(struct table *table, uint64_t number);
 void table_layer(struct table *table, size_t layer); /* as layer_shown */
 void table_real(struct table *table, double real); /* NaN, "not defined", is an empty field */
+void table_interval(struct table *table, struct interval interval); /* two fields: low, high */
 void table_text(struct table *table, const char *text);
 void table_own_text(struct table *table, char *text); /* which it frees */
 
