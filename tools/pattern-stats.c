@@ -196,7 +196,7 @@ static double kappa(double observed, double expected)
     return expected < 1 ? (observed - expected) / (1 - expected) : (double)NAN;
 }
 
-/* Over the four classes. The interval of kappa is that of observed, as if expected was known (Cohen, 1960). */
+/* Over the four classes. Kappa's interval is that of observed, as if expected was known (Cohen, 1960). */
 static void write_pair(struct table *table, const char *a, const char *b, const struct pair *pair)
 {
     double observed = clusters_share(&pair->agreed), expected = 0;
