@@ -11,7 +11,7 @@ import pytest
 
 import random_model
 from conftest import ROOT
-from experiments import DRAWN, EXPERIMENTS, LIST, NOTED, PIPELINES, RESULTS, ROWS, TABLES, table_of
+from experiments import DRAWN, EXPERIMENTS, LIST, NOTED, PIPELINES, RESULTS, ROWS, TABLES
 from helpers import TIMEOUT, environment, random_sentences, table, text
 from test_manual import section
 
