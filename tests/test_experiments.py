@@ -11,7 +11,7 @@ import pytest
 
 import random_model
 from conftest import ROOT
-from experiments import DRAWN, EXPERIMENTS, LIST, NOTED, PIPELINES, RESULTS, ROWS, TABLES, table_of
+from experiments import DRAWN, EXPERIMENTS, LIST, NOTED, PIPELINES, RESULTS, ROWS, TABLES
 from helpers import TIMEOUT, environment, random_sentences, table, text
 from test_manual import section
 
@@ -112,7 +112,7 @@ def test_every_drawing_is_listed():
 @pytest.mark.parametrize("figure", DRAWN)
 def test_a_drawing_uses_its_table_and_its_columns(figure):
     row, script = DRAWN[figure], (PIPELINES / "figures" / f"{figure}.gp").read_text()
-    assert set(re.findall(r'table\(m, "([\w-]+)"\)', script)) == {table_of(row)}
+    assert "table(m)" in script and "table(m, " not in script  # which is the one of its row
     shared = (PIPELINES / "figures.gp").read_text()
     assert all(re.search(rf"\b{column}\b", script) or f'column("{column}")' in shared
                for column in row["columns"].split())
@@ -191,7 +191,7 @@ printf 'layer,answer\\n1,0.25\\n2,0.5\\n' >"$out/answers.csv"
 """
 DRAWING = """set title "What everybody asks"
 set yrange [0:100]
-plot for [m in models] table(m, "answers") using (at(m)):(percent("answer")) with linespoints title name(m)
+plot for [m in models] table(m) using (at(m)):(percent("answer")) with linespoints title name(m)
 """
 ROW = ["extra", "", "TEXT", "limited", "extra.sh", "tokenize stream-cat", "answers.csv", "fig99", "1",
        "layer answer", "Answers, of all kinds", "What everybody asks"]
