@@ -17,6 +17,7 @@ FOLDER = pathlib.Path(__file__).resolve().parent
 PAGE = FOLDER / "results.md"
 NOT_STATED = "not stated in the text"
 NOT_MEASURED = "not measured"
+OTHERWISE = "not measured as in the paper"
 OURS = "(ours)"
 
 
@@ -68,6 +69,10 @@ class Model:
         """{layer: number} of the rows that have these texts in other columns."""
         return {int(row["layer"]): float(row[column]) for row in self.table(table)
                 if all(row[name] == text for name, text in where.items())}
+
+    def is_comparable(self, table):
+        """Whether all layers were measured as the paper's were, as the table's last column says."""
+        return all(row.get("comparable") == "1" for row in self.table(table))
 
     def third(self, number):
         """Layers of the lower (0), middle (1) or upper (2) third of the depth."""
@@ -154,7 +159,10 @@ def pattern_rows():
     semantic = total(of("patterns", "semantic"), of("patterns", "both"))
 
     def keys(model):
-        return str(sum(int(row["keys"]) for row in model.table("patterns")))
+        rows = model.table("patterns")
+        kinds = ", ".join(sorted({row["reader_kind"] for row in rows}))
+        return f"{sum(int(row['keys']) for row in rows)} in {len(rows)} layers"\
+               f" ({span([int(row['readers']) for row in rows])} a layer: {kinds})"
 
     def patterns(model):
         rows = model.table("patterns")
@@ -162,14 +170,20 @@ def pattern_rows():
                       / sum(int(row["keys"]) for row in rows))
 
     rows = [
-        ("keys read", "ten of each layer", keys),
-        ("patterns a key", stated("2", "patterns_per_key", write=digits), patterns),
-        ("triggers that show a pattern", stated("2", "covered"), everywhere(of("patterns", "covered"))),
-        ("triggers that show a shallow one", NOT_STATED, everywhere(shallow)),
-        ("triggers that show a semantic one", NOT_STATED, everywhere(semantic)),
+        ("keys read (by how many readers: of which kind)", "ten of each layer (person)", keys),
+        ("patterns a key", stated("2", "patterns_per_key", write=digits), like_paper("patterns", patterns)),
+        ("triggers that show a pattern", stated("2", "covered"),
+         like_paper("patterns", everywhere(of("patterns", "covered")))),
+        ("triggers that show a shallow one", NOT_STATED, like_paper("patterns", everywhere(shallow))),
+        ("triggers that show a semantic one", NOT_STATED, like_paper("patterns", everywhere(semantic))),
     ]
     return [(what, paper, lambda model, cell=cell: cell(model) if model.has("patterns") else "not read")
             for what, paper, cell in rows]
+
+
+def like_paper(table, cell):
+    """The cell of a model whose table was measured as the paper's was."""
+    return lambda model: cell(model) if model.is_comparable(table) else OTHERWISE
 
 
 def shallow_rows():

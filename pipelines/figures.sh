@@ -21,7 +21,7 @@ fail() {
 
 # check TABLE COLUMNS: writes the table again, with NaN for what is empty (gnuplot can take
 # an empty last field for the one above it), or fails. All of COLUMNS are there and are
-# numbers, or empty, but for "kind". Adds the largest layer to the file $work/depths.
+# numbers, or empty, but for "kind" and "reader_kind". Adds the largest layer to the file $work/depths.
 check() {
     [ -f "$1" ] || fail "$1: this is not a file"
     table=$1 columns=$2 depths=$work/depths awk -F, -v OFS=, '
@@ -31,7 +31,11 @@ check() {
             failed = 1
             exit 1
         }
-        { sub(/\r$/, ""); gsub(/"/, "") } # of these columns only kind is a text, which has no comma
+        BEGIN {
+            words["kind"] = "first|last|random"
+            words["reader_kind"] = "person|program|mixed|unknown"
+        }
+        { sub(/\r$/, ""); gsub(/"/, "") } # texts of these columns have no comma
         NR == 1 {
             fields = NF
             for (i = 1; i <= NF; i++) place[$i] = i
@@ -45,10 +49,10 @@ check() {
                 field = $(place[names[i]])
                 right = "^-?[0-9]+([.][0-9]*)?(e[-+]?[0-9]+)?$"
                 if (names[i] == "layer") right = "^[1-9][0-9]?[0-9]?[0-9]?$"
-                if (names[i] == "kind") right = "^(first|last|random)$"
-                if (field !~ right && !(field == "" && names[i] != "layer" && names[i] != "kind"))
+                if (names[i] in words) right = "^(" words[names[i]] ")$"
+                if (field !~ right && !(field == "" && names[i] != "layer" && !(names[i] in words)))
                     fail("line " NR ", column " names[i] ": \"" substr(field, 1, 40) "\" is not " \
-                        (names[i] == "kind" ? "first, last or random" : "a number that can be there"))
+                        (names[i] in words ? "one of " words[names[i]] : "a number that can be there"))
             }
             for (i = 1; i <= NF; i++) if ($i == "") $i = "NaN"
             if ("layer" in place && $(place["layer"]) + 0 > depth) depth = $(place["layer"]) + 0

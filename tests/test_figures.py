@@ -28,7 +28,7 @@ PIXELS = 0.3  # how far from its place something may be drawn; gnuplot writes hu
 COLUMNS = {
     **{table_of(row): row["columns"].removeprefix("layer ") for row in DRAWN.values()
        if table_of(row) != "confidence"},
-    "patterns": "keys triggers shallow semantic both none patterns_per_key",
+    "patterns": "keys triggers shallow semantic both none patterns_per_key readers reader_kind comparable",
     "perturbation": "kind triggers mean p25 p50 p75 zeroed short",
     "agreement": "keys live_keys agree_next agree_last random frequent",
     "rank": "live_keys p10 p25 p50 p75 p90",
@@ -63,6 +63,8 @@ def make_tables(folder, layers, seed=1, gaps=False, confidence=(0.001, 0.9), onl
             values = {column: number(1, 50000) for column in values}
         if name == "perturbation":
             values = {column: number(-100, 30) for column in values}
+        if name == "patterns":
+            values.update(keys=10, readers=2, reader_kind="person", comparable=1)
         if name in ("patterns", "cases"):  # shares of a whole
             shares = random.dirichlet(np.ones(4)).round(6)
             parts = ("shallow", "semantic", "both", "none") if name == "patterns" else \
@@ -488,12 +490,31 @@ def test_depth_is_that_of_all_tables(tmp_path):
     assert len(panel.plots["both"][0].boxes) == 2 and 6 in panel.x.tics
 
 
+@pytest.mark.parametrize("rows, said, like_paper", [
+    ([(10, 2, "person", 1)] * 3, "30 keys in 3 layers, 2 readers a layer (person)", True),
+    ([(10, 1, "person", 1), (9, 1, "person", 0), (10, 2, "person", 1)], "29 keys in 3 layers, 2 readers a layer (person)", False),
+    ([(1, 1, "program", 0)], "1 key in 1 layer, 1 reader a layer (program)", False),
+    ([(10, 1, "person", 1), (10, 2, "mixed", 0), (10, 1, "mixed", 0)], "30 keys in 3 layers, 2 readers a layer (person mixed)",
+     False)])
+def test_a_programs_readings_are_not_drawn_beside_the_papers(tmp_path, rows, said, like_paper):
+    """By hand.  Who read how many keys stands above the panel; beside another model's, of people, whose panel has both."""
+    folders = [make_tables(tmp_path / name, 3, only=["patterns", "agreement"]) for name in ("other", "model")]
+    made = table(folders[1] / "patterns.csv")[:len(rows)]
+    for row, (keys, readers, kind, comparable) in zip(made, rows):
+        row.update(keys=keys, readers=readers, reader_kind=kind, comparable=comparable)
+    write(folders[1] / "patterns.csv", list(made[0]), made)
+    figures(tmp_path / "out", *folders)
+    panels, texts = read_svg(tmp_path / "out" / "fig02.svg")
+    assert ["published: where shares with a pattern lie" in panel.plots for panel in panels] == [True, like_paper]
+    assert {"other: 30 keys in 3 layers, 2 readers a layer (person)", f"model: {said}"} <= set(texts)
+
+
 def test_no_number_at_all(tmp_path):
     """As where no key is live: there are the axes and what is published."""
     model = Model(make_tables(tmp_path / "model", 3), 3, False)
     for path in model.folder.iterdir():
         rows = table(path)
-        write(path, list(rows[0]), [{name: row[name] if name in ("layer", "kind", "low", "high") else None
+        write(path, list(rows[0]), [{name: row[name] if name in ("layer", "kind", "keys", "readers", "reader_kind", "comparable", "low", "high") else None
                                      for name in row} for row in rows])
     figures(tmp_path / "out", model.folder, warning=r"Warning: empty y range .*\n")
     check_published({name: read_svg(tmp_path / "out" / f"{name}.svg") for name in NAMES}, model)
@@ -532,7 +553,7 @@ BAD = {
     "layer 0": ("agreement", lambda text: text.replace("\n1,", "\n0,"), 'column layer: "0"'),
     "no layer": ("agreement", lambda text: text.replace("\n1,", "\n,"), 'column layer: ""'),
     "half a layer": ("agreement", lambda text: text.replace("\n1,", "\n1.5,"), 'column layer: "1.5"'),
-    "unknown kind": ("perturbation", lambda text: text.replace("first", "fist", 1), "first, last or random"),
+    "unknown kind": ("perturbation", lambda text: text.replace("first", "fist", 1), "one of first|last|random"),
 }
 
 
