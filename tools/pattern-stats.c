@@ -120,8 +120,9 @@ static const char *kind_of_readers(const bool *of_kind)
 {
     if (of_kind[READER_UNKNOWN] + of_kind[READER_PERSON] + of_kind[READER_PROGRAM] > 1)
         return "mixed";
-    return of_kind[READER_UNKNOWN] ? "unknown"
-                                   : reader_kind_words[of_kind[READER_PERSON] ? READER_PERSON : READER_PROGRAM];
+    if (of_kind[READER_UNKNOWN])
+        return "unknown";
+    return reader_kind_words[of_kind[READER_PERSON] ? READER_PERSON : READER_PROGRAM];
 }
 
 /* Whether the layer was read as the paper's layers were: by people, ten keys of it. */
