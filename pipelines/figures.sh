@@ -21,7 +21,7 @@ fail() {
 
 # check TABLE COLUMNS: writes the table again, with NaN for what is empty (gnuplot can take
 # an empty last field for the one above it), or fails. All of COLUMNS are there and are
-# numbers, or empty, but for "kind" and "reader_kind". Adds the largest layer to the file $work/depths.
+# numbers, or empty, but for "kind", "reader_kind" and "active". Adds the largest layer to the file $work/depths.
 check() {
     [ -f "$1" ] || fail "$1: this is not a file"
     table=$1 columns=$2 depths=$work/depths awk -F, -v OFS=, '
@@ -34,6 +34,7 @@ check() {
         BEGIN {
             words["kind"] = "first|last|random"
             words["reader_kind"] = "person|program|mixed|unknown"
+            words["active"] = "[|]?-?m[|]? >=? [0-9.e-]+( max [|]?-?m[|]?)?"
         }
         { sub(/\r$/, ""); gsub(/"/, "") } # texts of these columns have no comma
         NR == 1 {
@@ -52,7 +53,8 @@ check() {
                 if (names[i] in words) right = "^(" words[names[i]] ")$"
                 if (field !~ right && !(field == "" && names[i] != "layer" && !(names[i] in words)))
                     fail("line " NR ", column " names[i] ": \"" substr(field, 1, 40) "\" is not " \
-                        (names[i] in words ? "one of " words[names[i]] : "a number that can be there"))
+                        (names[i] == "active" ? "what composition-stats writes" : \
+                        names[i] in words ? "one of " words[names[i]] : "a number that can be there"))
             }
             for (i = 1; i <= NF; i++) if ($i == "") $i = "NaN"
             if ("layer" in place && $(place["layer"]) + 0 > depth) depth = $(place["layer"]) + 0

@@ -32,7 +32,7 @@ COLUMNS = {
     "perturbation": "kind triggers mean p25 p50 p75 zeroed short",
     "agreement": "keys live_keys agree_next agree_last random frequent",
     "rank": "live_keys p10 p25 p50 p75 p90",
-    "active": "prefixes mean p25 p50 p75",
+    "active": "prefixes mean p25 p50 p75 active comparable",
     "composition": "prefixes zero_agreement stop_word frequent short_prefix memories",
     "refinement": "prefixes residual_is_final probability p25 p50 p75 rank_p50",
     "cases": "prefixes residual ffn agreement composition",
@@ -65,6 +65,8 @@ def make_tables(folder, layers, seed=1, gaps=False, confidence=(0.001, 0.9), onl
             values = {column: number(-100, 30) for column in values}
         if name == "patterns":
             values.update(keys=10, readers=2, reader_kind="person", comparable=1)
+        if name == "active":
+            values.update(active="m > 0", comparable=1)
         if name in ("patterns", "cases"):  # shares of a whole
             shares = random.dirichlet(np.ones(4)).round(6)
             parts = ("shallow", "semantic", "both", "none") if name == "patterns" else \
@@ -490,6 +492,20 @@ def test_depth_is_that_of_all_tables(tmp_path):
     assert len(panel.plots["both"][0].boxes) == 2 and 6 in panel.x.tics
 
 
+@pytest.mark.parametrize("words", ["|m| >= 0.1 max |m|", "-m > 0.5", "m > 1e-05", "m > 0"])
+def test_another_meaning_of_active_is_not_drawn_beside_the_papers(tmp_path, words):
+    """By hand: the model's title says what active means; what is published is there for the other model alone."""
+    folders = [make_tables(tmp_path / name, 3, only=["active", "agreement"]) for name in ("other", "model")]
+    rows = table(folders[1] / "active.csv")
+    write(folders[1] / "active.csv", list(rows[0]), [{**row, "active": f'"{words}"', "comparable": 0} for row in rows])
+    for models, published_too in ((folders[1:], False), (folders, True)):
+        figures(tmp_path / "out", *models)
+        (panel,), texts = read_svg(tmp_path / "out" / "fig07.svg")
+        assert f"model: mean ({words})" in panel.plots
+        assert ("published: where all layers lie" in panel.plots, "other: mean" in panel.plots) == (published_too,) * 2
+        assert ("Figure 7: active memories (m > 0, where nothing else is said)" in texts) == published_too
+
+
 @pytest.mark.parametrize("rows, said, like_paper", [
     ([(10, 2, "person", 1)] * 3, "30 keys in 3 layers, 2 readers a layer (person)", True),
     ([(10, 1, "person", 1), (9, 1, "person", 0), (10, 2, "person", 1)], "29 keys in 3 layers, 2 readers a layer (person)", False),
@@ -514,7 +530,7 @@ def test_no_number_at_all(tmp_path):
     model = Model(make_tables(tmp_path / "model", 3), 3, False)
     for path in model.folder.iterdir():
         rows = table(path)
-        write(path, list(rows[0]), [{name: row[name] if name in ("layer", "kind", "keys", "readers", "reader_kind", "comparable", "low", "high") else None
+        write(path, list(rows[0]), [{name: row[name] if name in ("layer", "kind", "keys", "readers", "reader_kind", "active", "comparable", "low", "high") else None
                                      for name in row} for row in rows])
     figures(tmp_path / "out", model.folder, warning=r"Warning: empty y range .*\n")
     check_published({name: read_svg(tmp_path / "out" / f"{name}.svg") for name in NAMES}, model)
@@ -540,11 +556,12 @@ def test_the_papers_figures_are_drawn():
 
 
 BAD = {
-    "text for a number": ("active", lambda text: text.replace("\n2,", "\n2,7,many,0,0,0\n2,"),
+    "text for a number": ("active", lambda text: text.replace("\n2,", "\n2,7,many,0,0,0,m > 0,1\n2,"),
                           'line 3, column mean: "many" is not a number'),
-    "nan": ("active", lambda text: text.replace("\n2,", "\n2,7,nan,0,0,0\n2,"), '"nan" is not a number'),
-    "hexadecimal": ("active", lambda text: text.replace("\n2,", "\n2,7,0x10,0,0,0\n2,"), '"0x10"'),
-    "terminal's escape": ("active", lambda text: text.replace("\n2,", "\n2,7,\x1b[31m,0,0,0\n2,"), '"?[31m"'),
+    "nan": ("active", lambda text: text.replace("\n2,", "\n2,7,nan,0,0,0,m > 0,1\n2,"), '"nan" is not a number'),
+    "hexadecimal": ("active", lambda text: text.replace("\n2,", "\n2,7,0x10,0,0,0,m > 0,1\n2,"), '"0x10"'),
+    "terminal's escape": ("active", lambda text: text.replace("\n2,", "\n2,7,\x1b[31m,0,0,0,m > 0,1\n2,"), '"?[31m"'),
+    "an unknown meaning of active": ("active", lambda text: text.replace("m > 0", "m \x1b[31m"), '"m ?[31m" is not what composition-stats writes'),
     "a field too few": ("rank", lambda text: text.replace("\n3,", "\n3,1\n3,"), "line 4 has 2 fields"),
     "a field too many": ("rank", lambda text: text.replace("\n3,", "\n3,1,1,1,1,1,1,1\n3,"), "line 4 has 8 fields"),
     "another table": ("cases", lambda text: text.replace("ffn", "fnn"), "no column ffn"),
