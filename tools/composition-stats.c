@@ -162,7 +162,8 @@ static void begin(void *statistic, struct stream_reader *input)
 static const struct statistic_kind kind = {
     .tool = "composition-stats", .stream = "composition",
     .sums = &composition_kind, .sums_new = composition_sums_new, .work = &composition_work,
-    .prepare = composition_prepare, .shaping = shaping_options, .declare = declare, .begin = begin, .tables = write_tables,
+    .prepare = composition_prepare, .shaping = shaping_options, .declare = declare,
+    .begin = begin, .tables = write_tables,
 };
 
 static void check_options(const struct options *options)
@@ -188,7 +189,8 @@ static void check_options(const struct options *options)
 
 int main(int argc, char **argv)
 {
-    struct options options = {.rank = -1, .threshold = -1, .relative = -1, .short_tokens = 5, .frequent = 100, .common.threads = cli_threads()};
+    struct options options = {.rank = -1, .threshold = -1, .relative = -1, .short_tokens = 5,
+                              .frequent = 100, .common.threads = cli_threads()};
     const struct option_spec specs[] = {
         OPTION_MODEL(&options.common.model),
         {0, "values", "FILE", "what project-values --all wrote: the memories' most probable tokens",

@@ -155,8 +155,8 @@ static uint32_t value_token(const struct composing *composing, size_t memory, fl
     if (coefficient >= 0)
         return composing->value_top[memory];
     if (!composing->value_bottom)
-        die("%s: the least probable token of each value is needed, which an active memory's negative coefficient "
-            "promotes: project-values --all --bottoms 1 gives them", composing->values);
+        die("%s: the least probable token of each value is needed, which an active memory's negative "
+            "coefficient promotes: project-values --all --bottoms 1 gives them", composing->values);
     return composing->value_bottom[memory];
 }
 
