@@ -262,7 +262,8 @@ int main(int argc, char **argv)
         OPTION_MODEL(&options.model),
         {'k', "tops", "N", "tokens listed of each value (default 10)", OPTION_NUMBER, &options.tops, 1,
          1 << 16, NULL},
-        {0, "bottoms", "N", "least probable tokens listed of each value (default 0; 1 with --all of gated layers)",
+        {0, "bottoms", "N",
+         "least probable tokens listed of each value (default 0; 1 with --all of gated layers)",
          OPTION_NUMBER, &options.bottoms, 0, 1 << 16, NULL},
         {0, "norm", "HOW",
          "the final norm on values: none (default, as in the paper), its gain only, or full", OPTION_CHOICE,
@@ -287,7 +288,8 @@ int main(int argc, char **argv)
     struct model *model = model_load(options.model);
     struct projecting projecting = {.options = &options, .model = model};
     projection_norm_check(model, (enum projection_norm)options.norm);
-    if (options.bottoms == NOT_GIVEN) /* a gated layer's negative coefficient promotes what its value demotes */
+    /* A gated layer's negative coefficient promotes what its value demotes. */
+    if (options.bottoms == NOT_GIVEN)
         options.bottoms = options.all && model->config.gated ? 1 : 0;
     if (options.tops > model->config.vocabulary)
         die_usage("--tops %llu is more than the vocabulary has", (unsigned long long)options.tops);

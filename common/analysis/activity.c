@@ -19,7 +19,8 @@ char *activity_text(const struct activity *activity)
     return format_string("%s > %.9g", score, activity->threshold);
 }
 
-size_t activity_mark(const struct activity *activity, const float *coefficient, size_t cells, bool *is_active)
+size_t activity_mark(const struct activity *activity, const float *coefficient, size_t cells,
+                     bool *is_active)
 {
     double largest = 0;
     for (size_t c = 0; activity->relative > 0 && c < cells; c++) {

@@ -26,7 +26,8 @@ struct activity activity_default(bool gated);
 /* The same in words, such as "m > 0" and "|m| >= 0.1 max |m|", without a comma; the caller frees them. */
 char *activity_text(const struct activity *activity);
 
-/* Marks the active ones of a prefix' coefficients (if relative: of all the layer's cells); returns how many. */
-size_t activity_mark(const struct activity *activity, const float *coefficient, size_t cells, bool *is_active);
+/* Marks a prefix' active coefficients (if relative: of all the layer's cells), and returns how many. */
+size_t activity_mark(const struct activity *activity, const float *coefficient, size_t cells,
+                     bool *is_active);
 
 #endif

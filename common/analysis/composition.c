@@ -176,9 +176,11 @@ static void add_prefix(struct worker *worker, size_t row, uint32_t top)
     if (!composing->value_top)
         project_scaled(composing, worker->projection, layer, coefficient, is_active, tops);
     size_t first = layer * composing->common.model->config.d_ff;
+    for (size_t c = 0; composing->value_top && c < cells; c++)
+        if (is_active[c])
+            tops[c] = value_token(composing, first + cell[c], coefficient[c]);
     for (size_t c = 0; c < cells; c++)
-        agreeing += is_active[c]
-            && (composing->value_top ? value_token(composing, first + cell[c], coefficient[c]) : tops[c]) == top;
+        agreeing += is_active[c] && tops[c] == top;
     sums->active.count[active]++;
     if (!agreeing)
         return;
@@ -265,7 +267,8 @@ static void read_values(struct composing *composing)
     composing->norm = (enum projection_norm)header_choice(reader, "norm", projection_norm_words);
     for (; stream_next(reader, &record); seen++) {
         struct key_triggers value = {0};
-        fields_read(&record, key_fields, KEY_TOPS | (fields_found(&record, key_fields) & KEY_BOTTOMS), &value);
+        unsigned bottoms = fields_found(&record, key_fields) & KEY_BOTTOMS;
+        fields_read(&record, key_fields, KEY_TOPS | bottoms, &value);
         take_value(composing, reader, &value, seen);
         key_triggers_free(&value);
     }
@@ -300,6 +303,6 @@ void composition_begin(void *of_all, struct stream_reader *input)
     const struct composing *composing = of_all;
     const struct activations_reader *activations = &composing->common.activations;
     if (composing->active.relative > 0 && activations->cell_count != activations->shape.d_ff)
-        stream_fail(input, "it has only some cells, and active is what is not small beside the layer's largest "
-                    "coefficient: dump all cells, or give --threshold");
+        stream_fail(input, "it has only some cells, and active is what is not small beside the layer's "
+                    "largest coefficient: dump all cells, or give --threshold");
 }

@@ -1,7 +1,8 @@
 /*
  * The work of composition-stats: how a layer's output is made of its memories (paper, section
  * 5.1). A memory's token is top(v_i), or the least probable one where its coefficient is negative,
- * found once for a model by project-values --all; or top(m_i v_i), found anew for each prefix. A thread's unit of work is some layers of one batch.
+ * found once for a model by project-values --all; or top(m_i v_i), found anew for each prefix. A
+ * thread's unit of work is some layers of one batch.
  */
 #ifndef FFKV_COMPOSITION_H
 #define FFKV_COMPOSITION_H
