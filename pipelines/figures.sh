@@ -25,9 +25,9 @@ fail() {
 
 # check TABLE COLUMNS: writes the table again, with NaN for what is empty (gnuplot can take
 # an empty last field for the one above it), or fails. All of COLUMNS are there and are
-# numbers, or empty, but for "kind". For each there are then also its 95 % interval's ends,
-# NaN where the table has none. Adds the largest layer to the file $work/depths, and the name
-# of the figure to $work/intervals where there is an interval.
+# numbers, or empty, but for "kind", "reader_kind" and "active". For each there are then also its
+# 95 % interval's ends, NaN where the table has none. Adds the largest layer to the file
+# $work/depths, and the name of the figure to $work/intervals where there is an interval.
 check() {
     [ -f "$1" ] || fail "$1: this is not a file"
     table=$1 columns=$2 depths=$work/depths intervals=$work/intervals figure=${figure-} awk -F, -v OFS=, '
@@ -44,7 +44,12 @@ check() {
             added = added OFS name
             absent = absent OFS "NaN"
         }
-        { sub(/\r$/, ""); gsub(/"/, "") } # of these columns only kind is a text, which has no comma
+        BEGIN {
+            words["kind"] = "first|last|random"
+            words["reader_kind"] = "person|program|mixed|unknown"
+            words["active"] = "[|]?-?m[|]? >=? [0-9.e-]+( max [|]?-?m[|]?)?"
+        }
+        { sub(/\r$/, ""); gsub(/"/, "") } # texts of these columns have no comma
         NR == 1 {
             fields = width = NF
             for (i = 1; i <= NF; i++) place[$i] = i
@@ -70,10 +75,11 @@ check() {
                 field = $(place[names[i]])
                 right = "^-?[0-9]+([.][0-9]*)?(e[-+]?[0-9]+)?$"
                 if (names[i] == "layer") right = "^[1-9][0-9]?[0-9]?[0-9]?$"
-                if (names[i] == "kind") right = "^(first|last|random)$"
-                if (field !~ right && !(field == "" && names[i] != "layer" && names[i] != "kind"))
+                if (names[i] in words) right = "^(" words[names[i]] ")$"
+                if (field !~ right && !(field == "" && names[i] != "layer" && !(names[i] in words)))
                     fail("line " NR ", column " names[i] ": \"" substr(field, 1, 40) "\" is not " \
-                        (names[i] == "kind" ? "first, last or random" : "a number that can be there"))
+                        (names[i] == "active" ? "what composition-stats writes" : \
+                        names[i] in words ? "one of " words[names[i]] : "a number that can be there"))
             }
             for (i = 1; i <= NF; i++) if ($i == "") $i = "NaN"
             if ("layer" in place && $(place["layer"]) + 0 > depth) depth = $(place["layer"]) + 0

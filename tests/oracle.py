@@ -429,24 +429,46 @@ def tops(model, vectors, norm="full"):
     return np.argmax(log_probs(model, apply_norm(model, vectors, norm)), axis=1)
 
 
+def bottoms(model, vectors, norm="full"):
+    """(rows, d) -> (rows): each one's least probable token, the lowest of equals."""
+    return np.argmin(log_probs(model, apply_norm(model, vectors, norm)), axis=1)
+
+
+def active(coef, rank="value", threshold=0.0, relative=None):
+    """coef (rows, cells) -> bool: scores above threshold, or positive ones that are at least a part of the
+    row's largest."""
+    score = {"value": 1, "abs": np.sign(coef), "min": -1}[rank] * np.asarray(coef, np.float64)
+    if relative is None:
+        return score > threshold
+    return (score > 0) & (score >= relative * score.max(axis=1, keepdims=True))
+
+
+def active_words(rank="value", threshold=0.0, relative=None):
+    """The same in words, as active.csv has them."""
+    score = {"value": "m", "abs": "|m|", "min": "-m"}[rank]
+    return f"{score} > {threshold:g}" if relative is None else f"{score} >= {relative:g} max {score}"
+
+
 def agreeing(model, layer, coef, ffn, is_active, cells, norm="none", scaled=False):
     """coef (rows, cells), ffn (rows, d), is_active (rows, cells), cells: their
     numbers.  Returns of each row the layer's token, and how many active memories'
-    token it is: top(v_i), or scaled top(m_i v_i) (Geva et al. section 5.1)."""
+    token it is: top(v_i), of m_i < 0 the least probable one; or scaled top(m_i v_i)
+    (Geva et al. section 5.1)."""
     values, own = value_vectors(model, layer)[cells], tops(model, ffn, norm)
     if scaled:
         token = np.stack([tops(model, m[:, None] * values, norm) for m in np.asarray(coef, model.dtype)]) \
             if len(coef) else np.zeros(is_active.shape)
     else:
-        token = tops(model, values, norm)[None]
+        token = np.where(np.asarray(coef) < 0, bottoms(model, values, norm)[None], tops(model, values, norm)[None])
     return own, (is_active & (token == own[:, None])).sum(axis=1)
 
 
-def composition(layers, counts, position, stop_words=(), frequent=100, short=5):
+def composition(layers, counts, position, stop_words=(), frequent=100, short=5, words="m > 0", comparable=1):
     """Rows of active.csv (figure 7) and of composition.csv (figure 8).
 
     layers: [(number from 0, active (rows, cells) bool, tokens (rows), agreeing
-    (rows))]; counts: of the vocabulary's tokens in the text; position (rows).
+    (rows))]; counts: of the vocabulary's tokens in the text; position (rows); words:
+    what active means; comparable: 1 where that is what the paper means.
     """
     common = set(np.lexsort((np.arange(len(counts)), -counts))[:frequent][
         np.sort(-counts)[:frequent] < 0].tolist())
@@ -455,6 +477,7 @@ def composition(layers, counts, position, stop_words=(), frequent=100, short=5):
         share = active.mean(axis=1) if len(active) else np.array([])
         active_rows.append({"layer": layer + 1, "prefixes": len(active), "mean": nan_mean(share),
                             **{f"p{q}": percentile(share, q) for q in (25, 50, 75)},
+                            "active": words, "comparable": comparable,
                             **intervals.named({"mean": intervals.clustered(
                                 active.sum(axis=1), np.full(len(active), active.shape[1]), active.size)})})
         here = agree > 0

@@ -8,13 +8,14 @@ import json
 import numpy as np
 import pytest
 
+import fault_inputs
 import intervals
 import oracle
 import random_model as random_models
 import section5
 import streams
 from conftest import ROOT
-from helpers import assert_table, ok, pipeline, random_sentences, rows_of, sentences_of, table, text
+from helpers import assert_table, fails, ok, pipeline, random_sentences, rows_of, sentences_of, table, text
 
 
 def dumped(bin, model, *options, sentences=None, vocabulary=41):
@@ -47,11 +48,11 @@ def expected(model, data, norm="none", scaled=False, rank="value", threshold=0.0
     numbers = stream.header["layers"] or list(range(exact.config["num_hidden_layers"]))
     for i, layer in enumerate(numbers):
         coef = rows["coef"][i]
-        score = {"value": coef, "abs": np.abs(coef), "min": -coef}[rank]
-        active = score.astype(np.float64) > threshold
+        active = oracle.active(coef, rank, threshold)
         layers.append((layer, active, *oracle.agreeing(exact, layer, coef, rows["ffn"][i], active, cells, norm, scaled)))
     counts = oracle.token_counts(sentences_of(stream), exact.config["vocab_size"])
-    return oracle.composition(layers, counts, rows["position"], **options)
+    words = oracle.active_words(rank, threshold)
+    return oracle.composition(layers, counts, rows["position"], words=words, comparable=int(words == "m > 0"), **options)
 
 
 def check(found, wanted):
@@ -137,10 +138,85 @@ def test_rank_and_threshold(bin, small_model, values, tmp_path, rank, threshold)
     records = [dict(record, coef=random.normal(0, 0.4, record["coef"].shape).astype(np.float32).round(3))
                if "coef" in record else record for record in stream.records]
     data = streams.write(stream.header, records)
-    found = statistics(bin, small_model, tmp_path, data, *values(small_model), "--rank", rank, "--threshold", threshold)
-    check(found, expected(small_model, data, rank=rank, threshold=threshold))
+    options = ["--rank", rank, "--threshold", threshold]
+    found = statistics(bin, small_model, tmp_path, data, *values(small_model, "--bottoms", 1), *options)
+    wanted = expected(small_model, data, rank=rank, threshold=threshold)
+    check(found, wanted)
+    if rank != "value":
+        fails(bin, "composition-stats", "-m", small_model, *values(small_model), *options, stdin=data,
+              says="project-values --all --bottoms 1 gives them")
     found = statistics(bin, small_model, tmp_path, data, "--scaled", "--rank", rank, "--threshold", threshold)
     check(found, expected(small_model, data, rank=rank, threshold=threshold, scaled=True))
+
+
+# --------------------------------------------------------------- gated layers
+
+@pytest.fixture(scope="module")
+def gated(tmp_path_factory):
+    """A small random model of gated layers."""
+    place = tmp_path_factory.mktemp("gated") / "llama"
+    fault_inputs.write_llama(place)
+    return place
+
+
+def gated_activations(bin, model, *options, shard="0/1"):
+    sentences = random_sentences(60, fault_inputs.VOCABULARY, seed=8, longest=9)
+    return pipeline(bin, ["tokenize", "-m", model, "--mode", "lines", "--batch", 60, "--shard", shard],
+                    ["forward-dump", "-m", model, "--emit", "coef,ffn", *options], stdin=text(sentences))
+
+
+def expected_of_gated(model, data, rank="abs", threshold=0.0, relative=None):
+    """Oracle: NumPy, of the definitions; the head is a plain softmax, so that -v_i promotes what v_i makes least probable."""
+    weights = oracle.load_safetensors(model / "model.safetensors")
+    stream, head, layers = streams.read(data), weights["lm_head.weight"], []
+    rows = rows_of(stream)
+    for layer, (coef, ffn) in enumerate(zip(rows["coef"], rows["ffn"])):
+        logits = head @ weights[f"model.layers.{layer}.mlp.down_proj.weight"]
+        own = (ffn @ head.T).argmax(axis=1)
+        active = oracle.active(coef, rank, threshold, relative)
+        token = np.where(coef < 0, logits.argmin(axis=0), logits.argmax(axis=0))
+        layers.append((layer, active, own, (active & (token == own[:, None])).sum(axis=1)))
+    return oracle.composition(layers, oracle.token_counts(sentences_of(stream), fault_inputs.VOCABULARY), rows["position"],
+                              words=oracle.active_words(rank, threshold, relative), comparable=0)
+
+
+@pytest.mark.parametrize("options, meaning", [
+    ([], {"relative": 0.1}), (["--relative", 0.5], {"relative": 0.5}), (["--relative", 1], {"relative": 1}),
+    (["--rank", "value"], {"rank": "value", "relative": 0.1}), (["--rank", "min", "--relative", 0.25], {"rank": "min", "relative": 0.25}),
+    (["--threshold", 0.25], {"threshold": 0.25}), (["--rank", "value", "--threshold", 0], {"rank": "value"})], ids=str)
+def test_active_memories_of_gated_layers_are_not_those_above_0(bin, gated, values, tmp_path, options, meaning):
+    """Their sign says nothing: by default active is |m| >= 0.1 max |m|, and the table says so, and that the paper's is another."""
+    data = gated_activations(bin, gated)
+    wanted = expected_of_gated(gated, data, **meaning)
+    assert any(0 < row["zero_agreement"] < 1 for row in wanted[1])
+    check(statistics(bin, gated, tmp_path, data, *values(gated), *options), wanted)
+    check(statistics(bin, gated, tmp_path, data, "--scaled", *options), wanted)
+
+
+def test_gated_shards_merge_if_active_means_the_same(bin, gated, tmp_path):
+    """Two ways to the same bytes; another definition is another stream."""
+    whole = statistics(bin, gated, tmp_path, gated_activations(bin, gated), "--scaled")
+    for name, options in ("0/2", []), ("1/2", []), ("other", ["--relative", 0.2]), ("above", ["--rank", "value", "--threshold", 0]):
+        data = gated_activations(bin, gated, shard=name if "/" in name else "1/2")
+        ok(bin, "composition-stats", "-m", gated, "--scaled", *options, "--sums", "-o", tmp_path / name[:1], stdin=data)
+    merged = ok(bin, "composition-stats", "--merge", "--active", tmp_path / "merged.csv", tmp_path / "0", tmp_path / "1")
+    assert ((tmp_path / "merged.csv").read_bytes(), merged) == whole
+    for other in "oa":
+        fails(bin, "composition-stats", "--merge", tmp_path / "0", tmp_path / other, says="another model, corpus or options")
+
+
+def test_the_largest_of_a_layer_is_not_known_of_some_cells(bin, gated, tmp_path):
+    data = gated_activations(bin, gated, "--cells", "0-7")
+    fails(bin, "composition-stats", "-m", gated, "--scaled", stdin=data, says="dump all cells, or give --threshold")
+    assert len(table(statistics(bin, gated, tmp_path, data, "--scaled", "--threshold", 0.1)[0])) == 2
+
+
+def test_values_of_gated_layers_have_what_negative_coefficients_promote(bin, gated, small_model):
+    """With --all and unless told otherwise."""
+    def bottoms(model, *options):
+        return {len(record.get("bottom", [])) for record in streams.read(ok(bin, "project-values", "-m", model, "--all", *options)).records}
+
+    assert (bottoms(gated), bottoms(gated, "--bottoms", 0), bottoms(gated, "--bottoms", 2), bottoms(small_model)) == ({1}, {0}, {2}, {0})
 
 
 @pytest.mark.parametrize("frequent, short", [(0, 5), (1, 0), (3, 1), (7, 3), (10 ** 6, 65535)])
@@ -235,7 +311,8 @@ def test_by_hand(bin, hand_model, values, tmp_path):
                                   "--stop-words", tmp_path / "words")
     # active memories: 1, 3, 0, 1, 3, 3, 1; sorted 0 1 1 1 3 3 3: mean 12/28, quartiles 1, 1, 3 of 4
     assert intervals.without(table(active)) == [
-        {"layer": "1", "prefixes": "7", "mean": "0.428571429", "p25": "0.25", "p50": "0.25", "p75": "0.75"}]
+        {"layer": "1", "prefixes": "7", "mean": "0.428571429", "p25": "0.25", "p50": "0.25", "p75": "0.75",
+         "active": "m > 0", "comparable": "1"}]
     assert intervals.without(table(composed)) == [
         {"layer": "1", "prefixes": "7", "zero_agreement": "0.571428571", "stop_word": "0.333333333",
          "frequent": "0.666666667", "short_prefix": "0.666666667", "memories": "1", "agreeing": "3", "p25": "1",
@@ -247,7 +324,7 @@ def test_no_prefix_by_hand(bin, hand_model, values, tmp_path):
     for rows in [], [(0, 0, [1] * 4, [1] * 4)]:
         data = by_hand(bin, hand_model, rows, [1], [4])
         active, composed = statistics(bin, hand_model, tmp_path, data, *values(hand_model))
-        assert active.endswith(b"\n1,0,,,,,,\n") and composed.endswith(b"\n1,0,,,,,,0,,,,,,,,,,,\n")
+        assert active.endswith(b'\n1,0,,,,,"m > 0",1,,\n') and composed.endswith(b"\n1,0,,,,,,0,,,,,,,,,,,\n")
 
 
 def test_several_memories_by_hand(bin, hand_model, values, tmp_path):

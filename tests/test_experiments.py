@@ -170,8 +170,8 @@ def test_readme_tells_what_comes_out():
 
 
 def test_results_that_are_shown_are_listed():
-    """doc/ has copies of tables and figures; some are of a run with other settings."""
-    assert {path.stem.partition("-beyond-")[0] for path in ROOT.glob("doc/*/*.csv")} <= set(TABLES)
+    """doc/ has copies of tables and figures."""
+    assert {path.stem for path in ROOT.glob("doc/*/*.csv")} <= set(TABLES)
     assert {path.stem for path in ROOT.glob("doc/figures/*.svg")} <= set(DRAWN)
 
 

@@ -30,11 +30,11 @@ PIXELS = 0.3  # how far from its place something may be drawn; gnuplot writes hu
 COLUMNS = {
     **{table_of(row): row["columns"].removeprefix("layer ") for row in DRAWN.values()
        if table_of(row) != "confidence"},
-    "patterns": "keys triggers shallow semantic both none patterns_per_key",
+    "patterns": "keys triggers shallow semantic both none patterns_per_key readers reader_kind comparable",
     "perturbation": "kind triggers mean p25 p50 p75 zeroed short",
     "agreement": "keys live_keys agree_next agree_last random frequent",
     "rank": "live_keys p10 p25 p50 p75 p90",
-    "active": "prefixes mean p25 p50 p75",
+    "active": "prefixes mean p25 p50 p75 active comparable",
     "composition": "prefixes zero_agreement stop_word frequent short_prefix memories",
     "refinement": "prefixes residual_is_final probability p25 p50 p75 rank_p50",
     "cases": "prefixes residual ffn agreement composition",
@@ -87,6 +87,10 @@ def make_tables(folder, layers, seed=1, gaps=False, confidence=(0.001, 0.9), onl
             values = {column: number(1, 50000) for column in values}
         if name == "perturbation":
             values = {column: number(-100, 30) for column in values}
+        if name == "patterns":
+            values.update(keys=10, readers=2, reader_kind="person", comparable=1)
+        if name == "active":
+            values.update(active="m > 0", comparable=1)
         if name in ("patterns", "cases"):  # shares of a whole
             shares = random.dirichlet(np.ones(4)).round(6)
             parts = ("shallow", "semantic", "both", "none") if name == "patterns" else \
@@ -721,12 +725,45 @@ def test_depth_is_that_of_all_tables(tmp_path):
     assert len(panel.plots["both"][0].boxes) == 2 and 6 in panel.x.tics
 
 
+@pytest.mark.parametrize("words", ["|m| >= 0.1 max |m|", "-m > 0.5", "m > 1e-05", "m > 0"])
+def test_another_meaning_of_active_is_not_drawn_beside_the_papers(tmp_path, words):
+    """By hand: the model's title says what active means; what is published is there for the other model alone."""
+    folders = [make_tables(tmp_path / name, 3, only=["active", "agreement"]) for name in ("other", "model")]
+    rows = table(folders[1] / "active.csv")
+    write(folders[1] / "active.csv", list(rows[0]), [{**row, "active": f'"{words}"', "comparable": 0} for row in rows])
+    for models, published_too in ((folders[1:], False), (folders, True)):
+        figures(tmp_path / "out", *models)
+        (panel,), texts = read_svg(tmp_path / "out" / "fig07.svg")
+        assert f"model: mean ({words})" in panel.plots
+        assert ("published: where all layers lie" in panel.plots, "other: mean" in panel.plots) == (published_too,) * 2
+        assert ("Figure 7: active memories (m > 0, where nothing else is said)" in texts) == published_too
+
+
+@pytest.mark.parametrize("rows, said, like_paper", [
+    ([(10, 2, "person", 1)] * 3, "30 keys in 3 layers, 2 readers a layer (person)", True),
+    ([(10, 1, "person", 1), (9, 1, "person", 0), (10, 2, "person", 1)], "29 keys in 3 layers, 2 readers a layer (person)", False),
+    ([(1, 1, "program", 0)], "1 key in 1 layer, 1 reader a layer (program)", False),
+    ([(10, 1, "person", 1), (10, 2, "mixed", 0), (10, 1, "mixed", 0)], "30 keys in 3 layers, 2 readers a layer (person mixed)",
+     False)])
+def test_a_programs_readings_are_not_drawn_beside_the_papers(tmp_path, rows, said, like_paper):
+    """By hand.  Who read how many keys stands above the panel; beside another model's, of people, whose panel has both."""
+    folders = [make_tables(tmp_path / name, 3, only=["patterns", "agreement"]) for name in ("other", "model")]
+    made = table(folders[1] / "patterns.csv")[:len(rows)]
+    for row, (keys, readers, kind, comparable) in zip(made, rows):
+        row.update(keys=keys, readers=readers, reader_kind=kind, comparable=comparable)
+    write(folders[1] / "patterns.csv", list(made[0]), made)
+    figures(tmp_path / "out", *folders)
+    panels, texts = read_svg(tmp_path / "out" / "fig02.svg")
+    assert ["published: where shares with a pattern lie" in panel.plots for panel in panels] == [True, like_paper]
+    assert {"other: 30 keys in 3 layers, 2 readers a layer (person)", f"model: {said}"} <= set(texts)
+
+
 def test_no_number_at_all(tmp_path):
     """As where no key is live: there are the axes and what is published."""
     model = Model(make_tables(tmp_path / "model", 3), 3, False)
     for path in model.folder.iterdir():
         rows = table(path)
-        write(path, list(rows[0]), [{name: row[name] if name in ("layer", "kind", "low", "high") else None
+        write(path, list(rows[0]), [{name: row[name] if name in ("layer", "kind", "keys", "readers", "reader_kind", "active", "comparable", "low", "high") else None
                                      for name in row} for row in rows])
     figures(tmp_path / "out", model.folder, warning=r"Warning: empty y range .*\n")
     check_published({name: read_svg(tmp_path / "out" / f"{name}.svg") for name in NAMES}, model)
@@ -752,11 +789,12 @@ def test_the_papers_figures_are_drawn():
 
 
 BAD = {
-    "text for a number": ("active", lambda text: text.replace("\n2,", "\n2,7,many,0,0,0\n2,"),
+    "text for a number": ("active", lambda text: text.replace("\n2,", "\n2,7,many,0,0,0,m > 0,1\n2,"),
                           'line 3, column mean: "many" is not a number'),
-    "nan": ("active", lambda text: text.replace("\n2,", "\n2,7,nan,0,0,0\n2,"), '"nan" is not a number'),
-    "hexadecimal": ("active", lambda text: text.replace("\n2,", "\n2,7,0x10,0,0,0\n2,"), '"0x10"'),
-    "terminal's escape": ("active", lambda text: text.replace("\n2,", "\n2,7,\x1b[31m,0,0,0\n2,"), '"?[31m"'),
+    "nan": ("active", lambda text: text.replace("\n2,", "\n2,7,nan,0,0,0,m > 0,1\n2,"), '"nan" is not a number'),
+    "hexadecimal": ("active", lambda text: text.replace("\n2,", "\n2,7,0x10,0,0,0,m > 0,1\n2,"), '"0x10"'),
+    "terminal's escape": ("active", lambda text: text.replace("\n2,", "\n2,7,\x1b[31m,0,0,0,m > 0,1\n2,"), '"?[31m"'),
+    "an unknown meaning of active": ("active", lambda text: text.replace("m > 0", "m \x1b[31m"), '"m ?[31m" is not what composition-stats writes'),
     "a field too few": ("rank", lambda text: text.replace("\n3,", "\n3,1\n3,"), "line 4 has 2 fields"),
     "a field too many": ("rank", lambda text: text.replace("\n3,", "\n3,1,1,1,1,1,1,1\n3,"), "line 4 has 8 fields"),
     "another table": ("cases", lambda text: text.replace("ffn", "fnn"), "no column ffn"),
@@ -769,7 +807,7 @@ BAD = {
                          "no column mean_high beside mean_low"),
     "text for an interval": ("active", lambda text: re.sub("^(.*)$", r"\1,0,much", text, flags=re.MULTILINE).replace("0,much", "mean_low,mean_high", 1),
                              'line 2, column mean_high: "much" is not a number'),
-    "unknown kind": ("perturbation", lambda text: text.replace("first", "fist", 1), "first, last or random"),
+    "unknown kind": ("perturbation", lambda text: text.replace("first", "fist", 1), "one of first|last|random"),
 }
 
 

@@ -21,7 +21,7 @@ def csv_file(tmp_path, rows, name="a.csv", head=HEAD):
 
 
 def numbers(rows):
-    """Of the tables of this tool all but readers' names are numbers, or not defined."""
+    """Of the tables of this tool all but readers' names and kinds are numbers, or not defined."""
     return [{name: value if name.startswith("reader_") else float(value) if value else None
              for name, value in row.items()} for row in table(rows)]
 
@@ -45,9 +45,11 @@ Anna,m,3,2,5,2,shallow,y,4 2 3
 '''
 OF_ONE = [
     {"layer": 1, "keys": 2, "triggers": 16, "shallow": 2 / 16, "semantic": 1 / 16, "both": 2 / 16, "none": 11 / 16,
-     "patterns_per_key": 1, "covered": 5 / 16, "readings": 2, "p25": 0.5, "p50": 1, "p75": 1.5},
+     "patterns_per_key": 1, "covered": 5 / 16, "readings": 2, "readers": 1, "reader_kind": "unknown", "comparable": 0,
+     "p25": 0.5, "p50": 1, "p75": 1.5},
     {"layer": 3, "keys": 1, "triggers": 5, "shallow": 4 / 5, "semantic": 0, "both": 0, "none": 1 / 5,
-     "patterns_per_key": 2, "covered": 4 / 5, "readings": 1, "p25": 2, "p50": 2, "p75": 2},
+     "patterns_per_key": 2, "covered": 4 / 5, "readings": 1, "readers": 1, "reader_kind": "unknown", "comparable": 0,
+     "p25": 2, "p50": 2, "p75": 2},
 ]
 
 
@@ -78,7 +80,8 @@ def test_several_readers_are_averaged(bin, tmp_path):
     found, _ = stats(bin, first, second)
     assert found == [pytest.approx({"layer": 1, "keys": 2, "triggers": 12, "shallow": 1.5 / 12, "semantic": 2 / 12,
                                     "both": 0, "none": 8.5 / 12, "patterns_per_key": 0.75, "covered": 3.5 / 12,
-                                    "readings": 3, "p25": 0.375, "p50": 0.75, "p75": 1.125})]
+                                    "readings": 3, "readers": 2, "reader_kind": "unknown", "comparable": 0,
+                                    "p25": 0.375, "p50": 0.75, "p75": 1.125})]
     both = csv_file(tmp_path, first.read_text().removeprefix(HEAD) + second.read_text().removeprefix(HEAD), "both.csv")
     assert ok(bin, "pattern-stats", both) == ok(bin, "pattern-stats", second, first)
 
@@ -129,6 +132,44 @@ Berta,m,2,0,4,0,,,,0
           says="line 2: value_shown is 'yes', not a whole number from 0 to 1")
     fails(bin, "pattern-stats", csv_file(tmp_path, "", "twice.csv", SHOWN_HEAD.replace("shows", "value_shown,shows")),
           says="the column value_shown is there 2 times")
+
+
+# ------------------------------------------------------------------ who read
+
+KIND_HEAD = HEAD.replace("shows", "shows,reader_kind")
+
+
+def keys_read(count, readers, layer=1):
+    """Rows of the first count cells of a layer, in none of which anything was found; readers: {name: kind}."""
+    return "".join(f"{name},m,{layer},{cell},4,0,,,,{kind}\n" for name, kind in readers.items() for cell in range(count))
+
+
+@pytest.mark.parametrize("count, readers, kind, comparable", [
+    (10, {"A": "person"}, "person", 1), (11, {"A": "person", "B": "person"}, "person", 1), (9, {"A": "person"}, "person", 0),
+    (10, {"A": "program"}, "program", 0), (10, {"A": "person", "B": "program"}, "mixed", 0), (10, {"A": ""}, "unknown", 0),
+    (10, {"A": "person", "B": ""}, "mixed", 0), (10, {"A": "", "B": "program", "C": "person"}, "mixed", 0)])
+def test_a_programs_reading_is_not_taken_for_a_persons(bin, tmp_path, count, readers, kind, comparable):
+    """By hand.  Readers are counted once, readings as often as they read; only people's ten keys are like the paper's."""
+    (row,), _ = stats(bin, csv_file(tmp_path, keys_read(count, readers), head=KIND_HEAD))
+    assert (row["keys"], row["readings"], row["readers"], row["reader_kind"], row["comparable"]) \
+        == (count, count * len(readers), len(readers), kind, comparable)
+
+
+def test_readers_are_counted_by_layer(bin, tmp_path):
+    """By hand: A and B share a cell of layer 1; a file that does not say who read is of unknown kind."""
+    said = csv_file(tmp_path, keys_read(2, {"A": "person"}) + keys_read(1, {"B": "program"}) + keys_read(1, {"A": "person"}, 2),
+                    head=KIND_HEAD)
+    found, _ = stats(bin, said, csv_file(tmp_path, "C,m,2,5,4,0,,,\nD,m,3,5,4,0,,,\n", "old.csv"))
+    assert [(row["readings"], row["readers"], row["reader_kind"]) for row in found] == [(3, 2, "mixed"), (2, 2, "mixed"), (1, 1, "unknown")]
+
+
+def test_one_reader_is_of_one_kind(bin, tmp_path):
+    path = csv_file(tmp_path, keys_read(1, {"A": "person"}) + keys_read(1, {"A": "program"}, 2), head=KIND_HEAD)
+    fails(bin, "pattern-stats", path, says=f"line 3: reader A is program, but person in line 2 of {path}")
+    old = csv_file(tmp_path, "A,m,2,5,4,0,,,\n", "old.csv")
+    fails(bin, "pattern-stats", csv_file(tmp_path, keys_read(1, {"A": "person"}), head=KIND_HEAD), old, says="of unknown kind")
+    fails(bin, "pattern-stats", csv_file(tmp_path, keys_read(1, {"A": "Person"}), head=KIND_HEAD),
+          says="line 2: reader_kind is 'Person'; it must be person or program")
 
 
 # --------------------------------------------------- texts that look like formulas
@@ -343,7 +384,8 @@ def test_example_annotations(bin, triggers):
     keys = {}
     for row in rows:
         keys.setdefault((int(row["layer"]) - 1, int(row["cell"])), []).append(row)
-    assert {len(row) for row in rows} == {10} and {row["value_shown"] for row in rows} == {"1"} and {row["reader"] for row in rows} == {"assistant"} and len(keys) == 9
+    assert {(row["reader"], row["reader_kind"], row["value_shown"]) for row in rows} == {("assistant", "program", "1")}
+    assert {len(row) for row in rows} == {11} and len(keys) == 9
     found, message = stats(bin, "--triggers", triggers(dict.fromkeys(keys, 25)), EXAMPLE)
     assert message == "" and len(found) == len(keys)
     for row, ((layer, _), patterns) in zip(found, sorted(keys.items())):
@@ -354,5 +396,5 @@ def test_example_annotations(bin, triggers):
             "layer": layer + 1, "keys": 1, "triggers": 25, "shallow": len(of["shallow"] - both) / 25,
             "semantic": len(of["semantic"] - both) / 25, "both": len(both) / 25,
             "none": 1 - len(of["shallow"] | of["semantic"]) / 25, "patterns_per_key": len(patterns),
-            "covered": len(of["shallow"] | of["semantic"]) / 25, "readings": 1,
-            **dict.fromkeys(("p25", "p50", "p75"), len(patterns))})
+            "covered": len(of["shallow"] | of["semantic"]) / 25, "readings": 1, "readers": 1, "reader_kind": "program",
+            "comparable": 0, **dict.fromkeys(("p25", "p50", "p75"), len(patterns))})

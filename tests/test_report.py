@@ -58,9 +58,11 @@ def place(tmp_path_factory):
     write_csv(tables / "agreement.csv", ["layer", "keys", "live_keys", "agree_next", "agree_last", "random", "frequent",
                                          "random_p25", "random_p50", "random_p75", "agree_next_low", "agree_next_high"],
               [[1, 70, 60, 0.1, 0, 0.02, 0.03, 1, 2, 3, 0.046626, 0.201499], [2, 70, 30, 0.4, 0, 0.02, 0.03, 0.01, 0.02, 0.0333333, 0.24591, 0.576784]])
-    write_csv(tables / "patterns.csv", ["layer", "keys", "triggers", "shallow", "semantic", "both", "none", "patterns_per_key"],
-              [[1, 10, 100, 0.5, 0.2, 0.1, 0.2, 3], [2, 10, 300, 0.2, 0.3, 0.1, 0.4, 2]])
-    write_csv(tables / "active.csv", ["layer", "prefixes", "mean", "p25", "p50", "p75"], [[1, 9, 0.25, 0, 0, 0], [2, 9, 0.125, 0, 0, 0]])
+    write_csv(tables / "patterns.csv", ["layer", "keys", "triggers", "shallow", "semantic", "both", "none", "patterns_per_key",
+                                        "readers", "reader_kind", "comparable"],
+              [[1, 10, 100, 0.5, 0.2, 0.1, 0.2, 3, 2, "person", 1], [2, 10, 300, 0.2, 0.3, 0.1, 0.4, 2, 1, "person", 1]])
+    write_csv(tables / "active.csv", ["layer", "prefixes", "mean", "p25", "p50", "p75", "active", "comparable"],
+              [[1, 9, 0.25, 0, 0, 0, "m > 0", 1], [2, 9, 0.125, 0, 0, 0, "m > 0", 1]])
     write_csv(tables / "last-layer.csv", ["sentence", "position", "prefix", "old", "new", "p_old", "p_new", "cosine"],
               [[i, 3, f"{HOSTILE[0]} case {i}", HOSTILE[1], "w5", 0.25, 0.5, -0.125] for i in range(1100)])
     write_csv(tables / "options.csv", ["experiments", "options"], [["all", "a/model"], ["triggers", f'"{HOSTILE[0]}" --limit 7']])
@@ -484,6 +486,27 @@ class TestPage:
         assert page.find("main details:nth-of-type(2) tbody tr:nth-of-type(2) td:nth-of-type(6) [title]").get_attribute("title") \
             == "quartiles 0.01, 0.02, 0.0333"
 
+    @pytest.mark.parametrize("patterns, active, says", [
+        (["readers", "reader_kind", "comparable", 1, "program", 0], ["active", "comparable", "|m| >= 0.1 max |m|", 0],
+         ["not comparable (20 keys, 1 reader a layer: program)", "not comparable (active: |m| >= 0.1 max |m|)"]),
+        ([], [], ["not comparable (unknown readers)", "not comparable (unknown definition of active)"])], ids=["said", "not-said"])
+    def test_what_was_measured_in_another_way_is_not_set_beside_the_paper(self, bin, page, place, triggers, tmp_path, patterns, active, says):
+        """A program's readings, a gated model's active memories, and old tables, which do not say; why stands there."""
+        half = len(patterns) // 2
+        write_csv(tmp_path / "patterns.csv", ["layer", "keys", "triggers", "shallow", "semantic", "both", "none", "patterns_per_key", *patterns[:half]],
+                  [[layer, 10, 100, 0.5, 0.2, 0.1, 0.2, 3, *patterns[half:]] for layer in (1, 2)])
+        half = len(active) // 2
+        write_csv(tmp_path / "active.csv", ["layer", "prefixes", "mean", "p25", "p50", "p75", *active[:half]],
+                  [[layer, 9, 0.25, 0, 0, 0, *active[half:]] for layer in (1, 2)])
+        ok(bin, "report-pages", "-m", place / "model", "--tables", tmp_path, "--published", place / "published.csv", "-o", tmp_path / "report",
+           stdin=triggers)
+        page.driver.get((tmp_path / "report" / "index.html").resolve().as_uri())
+        settle(page)
+        found = {row[1]: row[3:] for row in rows(page)}
+        page.requests()
+        assert [found[name] for name in ("covered", "a key", "active")] == [
+            ["65.0 % to 80.0 %", says[0], ""], ["3.6", says[0], ""], ["10.0 % to 50.0 %", says[1], ""]]
+
     def test_figures(self, page):
         go(page, "#/figures")
         assert page.driver.execute_async_script("""
@@ -552,7 +575,7 @@ class TestPage:
         assert [token for token, _ in top] == [visible(token) for token in key["top"]]
         assert [float(p) for _, p in bottom] == pytest.approx(key["bottom_p"].tolist(), rel=6e-3)
         assert [token for token, _ in bottom] == [visible(token) for token in key["bottom"]]
-        assert patterns == [["1", "shallow", HOSTILE[0], "3 of 5", "A"]]
+        assert patterns == [["1", "shallow", HOSTILE[0], "3 of 5", "A (unknown kind)"]]
         assert len(triggers) == min(TOP, len(key["coef"])) > 2
         for i, (number, coefficient, prefix, following, rank, shows, sentence) in enumerate(triggers):
             assert number == str(i + 1) and float(coefficient) == pytest.approx(float(key["coef"][i]), rel=6e-3)

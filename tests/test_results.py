@@ -53,6 +53,24 @@ def test_a_number_that_drifts_is_seen(copy, path, old, new):
     assert load(copy).page(page.read_text()) != page.read_text()
 
 
+def test_readings_stand_beside_the_papers_where_people_read(copy):
+    """And no program, in any layer; the number of keys and of readers, and who they are, stands there always."""
+    table = copy / "doc" / "brown-lm" / "patterns.csv"
+
+    def cells():
+        made = load(copy).page((copy / "doc" / "results.md").read_text())
+        found = [line.split(" | ")[2] for line in made.split("<!-- table: figure-2 -->\n")[1].splitlines()[2:7]]
+        return found[0], found[2]
+
+    assert cells() == ("9 in 9 layers (1 a layer: program)", "not measured as in the paper")
+    table.write_text(table.read_text().replace('"program",0', '"person",1'))
+    assert cells() == ("9 in 9 layers (1 a layer: person)", "92 to 100 %")
+    table.write_text(table.read_text().replace('"person",1', '"mixed",0', 1))
+    assert cells() == ("9 in 9 layers (1 a layer: mixed, person)", "not measured as in the paper")
+    table.write_text("".join(line.rsplit(",", 1)[0] + "\n" for line in table.read_text().splitlines()))
+    assert cells()[1] == "not measured as in the paper"
+
+
 # ------------------------------------------------------ numbers, computed another way
 
 # " (1.2 to 3)", "(1.2 to 3; " of a layer, ", ±1.2 at most", " ±1.2", ", in 3 beyond the intervals"
@@ -79,8 +97,8 @@ def test_numbers_written_out():
     assert rows("figure-9")["last layer"] == ("not stated in the text", "88 %", "46 %")
     assert rows("figure-11")["predictions that the last layer changes"][1:] == ("466 of 3965", "537 of 995")
     assert rows("figure-8")["no memory agrees: layer 1"] == ("at least 68 %", "55 %", "43 %")
-    assert rows("figure-2")["triggers that show a pattern"] == ("65 to 80 %", "92 to 100 %", "not read")
-    assert rows("figure-7")["most of any layer"][:2] == ("10 to 50 %", "19 % (layer 13)")
+    assert rows("figure-2")["triggers that show a pattern"] == ("65 to 80 %", "not measured as in the paper", "not read")
+    assert rows("figure-7")["most of any layer"] == ("10 to 50 %", "19 % (layer 13)", "not measured as in the paper")
     confident = rows("figure-6")["of these, predict what follows one of their key's triggers"]
     assert confident[:2] == ("46 of 100", "23 of 100")
 

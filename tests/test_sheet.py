@@ -15,8 +15,8 @@ import streams
 from conftest import ROOT
 from helpers import fails, ok, pipeline, random_sentences, raw_table, run, table, text
 
-HEAD = "reader,model,layer,cell,triggers,pattern,kind,description,shows,value_shown\r\n"
-OLD_HEAD = HEAD.replace(",value_shown", "")  # of pages that always showed the value's words
+HEAD = "reader,model,layer,cell,triggers,pattern,kind,description,shows,value_shown,reader_kind\r\n"
+OLD_HEAD = HEAD.replace(",value_shown,reader_kind", "")  # of pages that always showed the value's words
 
 HOSTILE = ["</script><script>alert(1)</script>", "<!--", "-->", "]]>", "<img/src=x/onerror=alert(2)>", "\"quoted'", "{{data}}", "&lt;",
            "\\u003c\\", "שלום", "مرحبا", "a\u2028b", "\u202eevil", "<b>", "${x}", "`", "=1+1", "\u0301", "😀"]
@@ -235,6 +235,10 @@ class Page:
         self.browser.insert(self.find(f"#patterns li:nth-child({number}) input"), description)
         Select(self.find(f"#patterns li:nth-child({number}) select")).select_by_visible_text(kind)
 
+    def reader(self, name, kind="person"):
+        self.find("#reader").send_keys(name)
+        Select(self.find("#reader-kind")).select_by_visible_text(kind)
+
     def box(self, trigger, pattern):
         return self.find(f'input[aria-label="Trigger {trigger} shows pattern {pattern}"]')
 
@@ -298,7 +302,7 @@ def page(chromium, plain):
 def annotate(page):
     """What the tests below expect: on the first key a pattern of triggers 1 2 3 and one of 3 4 5, the second key has
     none, the third one a pattern of two triggers."""
-    page.find("#reader").send_keys("Anna B.")
+    page.reader("Anna B.")
     page.add('ends with "x", or y', "shallow")
     page.add("שלום: the sea", "semantic")
     for trigger, pattern in (1, 1), (2, 1), (3, 1), (3, 2), (4, 2), (5, 2), (4, 1), (4, 1):  # the last one takes it away
@@ -314,8 +318,8 @@ def annotate(page):
 def expected_csv(sheet, reader="Anna B."):
     start = f"{reader},{sheet.data['model']}"
     return HEAD + "".join(f"{start},{line}\r\n" for line in [
-        '1,3,5,1,shallow,"ends with ""x"", or y",1 2 3,0', "1,3,5,2,semantic,שלום: the sea,3 4 5,0", "1,11,4,0,,,,0",
-        "2,7,5,1,semantic,law,1 5,0"])
+        '1,3,5,1,shallow,"ends with ""x"", or y",1 2 3,0,person', "1,3,5,2,semantic,שלום: the sea,3 4 5,0,person",
+        "1,11,4,0,,,,0,person", "2,7,5,1,semantic,law,1 5,0,person"])
 
 
 @release_only
@@ -327,11 +331,12 @@ def test_annotation_gives_statistics(bin, page, plain):
     assert path.name == f"annotation-Anna-B--{plain.data['sheet'][:8]}.csv"
     assert path.read_bytes().decode() == expected_csv(plain)
     rows = table(ok(bin, "pattern-stats", "--triggers", plain.stream, path))
+    assert {row.pop("reader_kind") for row in rows} == {"person"}
     assert [{name: float(value) for name, value in row.items()} for row in rows] == [
         pytest.approx({"layer": 1, "keys": 2, "triggers": 9, "shallow": 2 / 9, "semantic": 2 / 9, "both": 1 / 9, "none": 4 / 9,
-                       "patterns_per_key": 1, "covered": 5 / 9, "readings": 2}),
+                       "patterns_per_key": 1, "covered": 5 / 9, "readings": 2, "readers": 1, "comparable": 0}),
         pytest.approx({"layer": 2, "keys": 1, "triggers": 5, "shallow": 0, "semantic": 0, "both": 0, "none": 1,
-                       "patterns_per_key": 0, "covered": 0, "readings": 1})]
+                       "patterns_per_key": 0, "covered": 0, "readings": 1, "readers": 1, "comparable": 0})]
 
 
 @release_only
@@ -459,13 +464,34 @@ def test_a_file_without_a_name_is_not_made(page):
     assert page.message().startswith("Enter the reader's name") and page.focus() == "reader"
 
 
+@release_only
+def test_a_file_that_does_not_say_who_reads_is_not_made(bin, page, tmp_path):
+    """Person or program; the browser keeps it, files tell it, and a file of the other kind is not mixed in."""
+    page.find("#reader").send_keys("A")
+    page.find("#none").click()
+    page.find("#download").click()
+    assert page.message().startswith("Say first whether the reader is a person or a program") and page.focus() == "reader-kind"
+    Select(page.find("#reader-kind")).select_by_visible_text("program")
+    kept = tmp_path / "kept.csv"
+    kept.write_bytes(page.download().read_bytes())
+    assert columns_of(kept, "reader", "reader_kind") == [("A", "program")]
+    assert [row["reader_kind"] for row in table(ok(bin, "pattern-stats", kept))] == ["program"]
+    page.browser.driver.refresh()
+    assert page.find("#reader-kind").get_property("value") == "program"
+    page.browser.script("localStorage.clear()")
+    page.browser.driver.refresh()
+    assert page.load(kept).startswith("Loaded") and page.find("#reader-kind").get_property("value") == "program"
+    Select(page.find("#reader-kind")).select_by_visible_text("person")
+    assert "it says that A is a program, not a person" in page.load(kept)
+
+
 AWKWARD = ["=1+1", "+1", "-1", "@x", "'quoted", "''", "'=1", "''-1", "a,b;c", '"', '"a" b', " two  blanks ", "</script>", "שלום", "😀 \u202e", "1 2 3"]
 
 
 @release_only
 def test_descriptions_come_back_exactly(bin, page, tmp_path):
     """No cell begins as a formula does."""
-    page.find("#reader").send_keys("=Anna")
+    page.reader("=Anna")
     for description in AWKWARD:
         page.add(description, "shallow")
     path = page.download()
@@ -504,8 +530,11 @@ BAD_FILES = [
     (OLD_HEAD + "Anna,M,1,3,5,1,shallow,x,1\r\n" * 2, "line 3: this key and pattern stand in another line"),
     (OLD_HEAD + "Anna,M,1,3,5,0,,,\r\nAnna,M,1,3,5,1,shallow,x,1\r\n", "line 3: this key and pattern stand in another line"),
     (OLD_HEAD + "Berta,M,1,3,5,1,shallow,x,1\r\n", "it has the work of Berta: enter that name"),
-    (HEAD + "Anna,M,1,3,5,1,shallow,x,1,yes\r\n", "line 2: value_shown is 0 or 1, not 'yes'"),
-    (HEAD + "Anna,M,1,3,5,1,shallow,x,1\r\n", "line 2: 9 fields, where the first line has 10"),
+    (HEAD + "Anna,M,1,3,5,1,shallow,x,1,yes,\r\n", "line 2: value_shown is 0 or 1, not 'yes'"),
+    (HEAD + "Anna,M,1,3,5,1,shallow,x,1\r\n", "line 2: 9 fields, where the first line has 11"),
+    (HEAD + "Anna,M,1,3,5,1,shallow,x,1,0,robot\r\n", "line 2: reader_kind is person or program, not 'robot'"),
+    (HEAD + "Anna,M,1,3,5,1,shallow,x,1,0,program\r\n", "it says that Anna is a program, not a person"),
+    (HEAD + "Anna,M,1,3,5,1,shallow,x,1,0,person\r\nAnna,M,1,11,4,0,,,,0,\r\n", "line 3: another reader_kind of Anna than in line 2"),
     ((OLD_HEAD + "Anna,M,1,3,5,1,shallow,\xe4,1\r\n").encode("latin-1"), "it is not UTF-8"),
 ]
 
@@ -557,7 +586,7 @@ def test_value_is_hidden_until_asked_for(page, plain, chromium):
         assert len(page.texts("#columns th")) == len(page.texts("#rows tr:first-child td")) == (4 if values else 3)
         return values, following
 
-    page.find("#reader").send_keys("A")
+    page.reader("A")
     assert seen() == ([], [])
     page.find("#show-value").click()
     assert seen() == (words, [trigger["next"] for trigger in plain.data["keys"][0]["triggers"]])
@@ -580,7 +609,7 @@ def test_file_tells_whether_the_value_was_shown(page, plain):
     def told():
         return columns_of(page.download(), "cell", "pattern", "value_shown")
 
-    page.find("#reader").send_keys("A")
+    page.reader("A")
     page.add("before", "shallow")
     page.add("between", "semantic")
     page.press(Keys.ESCAPE, "v")
@@ -608,7 +637,7 @@ def test_file_tells_whether_the_value_was_shown(page, plain):
 
 @release_only
 def test_change_of_kind_is_a_change(page):
-    page.find("#reader").send_keys("A")
+    page.reader("A")
     page.add("x", "shallow")
     page.find("#show-value").click()
     Select(page.find("#patterns select")).select_by_visible_text("semantic")
@@ -620,11 +649,12 @@ def test_files_and_work_of_pages_that_always_showed_the_value(page, plain, chrom
     """A file without the column, and work that a browser kept without it, were written with the words in sight."""
     model = plain.data["model"]
     (tmp_path / "old.csv").write_text(OLD_HEAD + f"A,{model},1,3,5,1,shallow,x,1 2 3\r\nA,{model},1,11,4,0,,,\r\n")
-    (tmp_path / "new.csv").write_text(HEAD + f"A,{model},1,3,5,1,shallow,x,1 2 3,1\r\nA,{model},1,11,4,0,,,,0\r\n")
+    (tmp_path / "new.csv").write_text(HEAD + f"A,{model},1,3,5,1,shallow,x,1 2 3,1,person\r\nA,{model},1,11,4,0,,,,0,person\r\n")
     for name, shown in ("old", [True, True, False]), ("new", [True, False, False]):
         chromium.script("localStorage.clear()")
         page = Page(chromium, plain)
         page.load(tmp_path / f"{name}.csv")
+        Select(page.find("#reader-kind")).select_by_visible_text("person")  # which old files do not say
         for place, wanted in enumerate(shown):
             page.find(f"#key-{place}").click()
             assert bool(page.texts("#value li")) == wanted
@@ -638,6 +668,7 @@ def test_files_and_work_of_pages_that_always_showed_the_value(page, plain, chrom
         {"kind": "shallow", "description": "x", "shows": [1]}]}, "1/11": {"none": True, "patterns": []}}}
     chromium.script("localStorage.setItem(...arguments)", f"ffkv-annotation:{plain.data['sheet']}", json.dumps(kept))
     page = Page(chromium, plain)
+    Select(page.find("#reader-kind")).select_by_visible_text("person")
     assert page.texts("#value li") and columns_of(page.download(), "cell", "value_shown") == [("3", "1"), ("11", "1")]
     page.find("#key-2").click()
     assert not page.texts("#value li")
@@ -658,7 +689,7 @@ def test_keyboard_alone_makes_the_same_annotation(page, plain):
     for old in page.browser.downloads.iterdir():
         old.unlink()
     tab_to("reader")
-    page.press("Anna B.", Keys.ENTER)
+    page.press("Anna B.", Keys.TAB, "per", Keys.ESCAPE)
     page.press("a", 'ends with "x", or y', Keys.ENTER, "1", "j", "1", Keys.ARROW_DOWN, "1")
     page.press("a", "שלום: the sea", Keys.TAB, "sem", Keys.ESCAPE, "2", "j", "2", "j", "2", "k", "1", "1")
     page.press("n", "0", "u", "a", "law", Keys.TAB, "sem", Keys.ESCAPE, "1", "k", "j", "j", "j", "j", "1")
@@ -733,7 +764,7 @@ def test_hostile_tokens_are_text(bin, request, chromium, tmp_path, kind):
     chromium.requests()
     path, triggers = hostile_page(bin, request.getfixturevalue(kind), tokens, tmp_path)
     page = Page(chromium, path)
-    page.find("#reader").send_keys(HOSTILE[0])
+    page.reader(HOSTILE[0])
     page.add(HOSTILE[0], "semantic")
     page.box(1, 1).click()
     page = Page(chromium, path)

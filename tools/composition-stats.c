@@ -11,6 +11,7 @@
 #include "base/input.h"
 #include "base/json.h"
 #include "base/messages.h"
+#include "stream/header_members.h"
 #include "stream/sums.h"
 #include "table/statistics.h"
 #include "table/table.h"
@@ -23,8 +24,8 @@ struct options {
     struct statistic_options common;
     const char *values, *active, *stop_words;
     bool scaled;
-    int rank, norm;
-    double threshold;
+    int rank, norm;             /* rank: below 0 where not given, as the next two */
+    double threshold, relative;
     uint64_t short_tokens, frequent;
 };
 
@@ -52,10 +53,16 @@ static struct interval active_interval(const struct histogram *active, size_t ce
     return clusters_interval(&prefixes, prefixes.whole);
 }
 
+/* What active means in words, and whether it is what it means in the paper. */
+struct meaning {
+    const char *active;
+    bool is_comparable;
+};
+
 /* Figure 7. */
-static void write_active(const struct composition_sums *sums, const char *path)
+static void write_active(const struct composition_sums *sums, struct meaning meaning, const char *path)
 {
-    static const char *const columns[] = {"layer", "prefixes", "mean", "p25", "p50", "p75",
+    static const char *const columns[] = {"layer", "prefixes", "mean", "p25", "p50", "p75", "active", "comparable",
                                           INTERVAL_COLUMNS("mean"), NULL};
     struct table *table = table_open(path, columns);
     for (size_t i = 0; i < sums->layers; i++) {
@@ -65,6 +72,8 @@ static void write_active(const struct composition_sums *sums, const char *path)
         table_number(table, prefixes);
         table_real(table, histogram_sum(active) / ((double)prefixes * (double)sums->cells));
         put_quartiles(table, active, sums->cells);
+        table_text(table, meaning.active);
+        table_number(table, meaning.is_comparable);
         table_interval(table, active_interval(active, sums->cells));
     }
     table_finish(table);
@@ -112,6 +121,14 @@ static void write_composition(const struct composition_sums *sums, const bool *i
     table_finish(table);
 }
 
+/* Whether active is m > 0, and that means what it does in the paper. */
+static bool is_comparable(const struct composing *composing)
+{
+    const struct activity *active = &composing->active;
+    return !composing->common.model->config.gated && active->rank == RANK_VALUE && active->threshold <= 0
+        && active->relative <= 0;
+}
+
 static void write_tables(void *statistic, const struct stream_reader *input)
 {
     const struct composing_tool *tool = statistic;
@@ -125,8 +142,16 @@ static void write_tables(void *statistic, const struct stream_reader *input)
     }
     bool *is_frequent = frequent_tokens(sums->tokens.count, sums->tokens.vocabulary,
                                         (size_t)options->frequent);
-    if (options->active)
-        write_active(sums, options->active);
+    if (options->active && options->common.merge) {
+        const struct meaning meaning = {header_text(input, NULL, "active"),
+                                        header_number(input, NULL, "comparable", 1)};
+        write_active(sums, meaning, options->active);
+    } else if (options->active) {
+        char *active = activity_text(&tool->composing.active);
+        const struct meaning meaning = {active, is_comparable(&tool->composing)};
+        write_active(sums, meaning, options->active);
+        free(active);
+    }
     write_composition(sums, is_stop_word, is_frequent, options->common.output);
     free(is_stop_word);
     free(is_frequent);
@@ -137,24 +162,46 @@ static void write_tables(void *statistic, const struct stream_reader *input)
 static json_t *shaping_options(const void *statistic)
 {
     const struct composing *composing = statistic;
-    return json_make("{s:b, s:s, s:s, s:f, s:I}", "scaled", (int)!composing->values, "norm",
-                     projection_norm_words[composing->norm], "rank", rank_words[composing->rank], "threshold",
-                     composing->threshold, "short", (json_int_t)composing->short_tokens);
+    return json_make("{s:b, s:s, s:s, s:f, s:f, s:I}", "scaled", (int)!composing->values, "norm",
+                     projection_norm_words[composing->norm], "rank", rank_words[composing->active.rank],
+                     "threshold", composing->active.threshold, "relative", composing->active.relative,
+                     "short", (json_int_t)composing->short_tokens);
+}
+
+static void declare(const void *statistic, json_t *header)
+{
+    const struct composing *composing = statistic;
+    char *active = activity_text(&composing->active);
+    json_put(header, "active", json_make("s", active));
+    json_put(header, "comparable", json_integer(is_comparable(composing)));
+    free(active);
+}
+
+static void begin(void *statistic, struct stream_reader *input)
+{
+    const struct composing_tool *tool = statistic;
+    if (!tool->options->common.merge)
+        composition_begin(statistic, input);
 }
 
 static const struct statistic_kind kind = {
     .tool = "composition-stats", .stream = "composition",
     .sums = &composition_kind, .sums_new = composition_sums_new, .work = &composition_work,
-    .prepare = composition_prepare, .shaping = shaping_options, .tables = write_tables,
+    .prepare = composition_prepare, .shaping = shaping_options, .declare = declare,
+    .begin = begin, .tables = write_tables,
 };
 
 static void check_options(const struct options *options)
 {
     bool merge = options->common.merge, sums = options->common.sums;
-    if (merge && (options->values || options->scaled || options->rank || options->threshold > 0
-                  || options->norm))
-        die_usage("--merge keeps what its inputs were made with: --values, --scaled, --norm, --rank and "
-                  "--threshold do not go with it");
+    if (merge && (options->values || options->scaled || options->rank >= 0 || options->threshold >= 0
+                  || options->relative >= 0 || options->norm))
+        die_usage("--merge keeps what its inputs were made with: --values, --scaled, --norm, --rank, "
+                  "--threshold and --relative do not go with it");
+    if (options->threshold >= 0 && options->relative >= 0)
+        die_usage("--threshold and --relative are two definitions of active: give one");
+    if (options->relative >= 0 && !(options->relative > 0 && options->relative <= 1))
+        die_usage("--relative takes a number above 0, up to 1");
     if (!merge && !options->values == !options->scaled)
         die_usage("give --values FILE, from project-values --all, or --scaled");
     if (options->values && options->norm)
@@ -167,7 +214,8 @@ static void check_options(const struct options *options)
 
 int main(int argc, char **argv)
 {
-    struct options options = {.short_tokens = 5, .frequent = 100, .common.threads = cli_threads()};
+    struct options options = {.rank = -1, .threshold = -1, .relative = -1, .short_tokens = 5,
+                              .frequent = 100, .common.threads = cli_threads()};
     const struct option_spec specs[] = {
         OPTION_MODEL(&options.common.model),
         {0, "values", "FILE", "what project-values --all wrote: the memories' most probable tokens",
@@ -178,9 +226,13 @@ int main(int argc, char **argv)
          "with --scaled, of memories and outputs: none (default), gain or full; else that of --values",
          OPTION_CHOICE, &options.norm, 0, 0, projection_norm_words},
         {0, "rank", "HOW",
-         "active are coefficients whose value (default), absolute value (abs) or negative (min)",
+         "active are coefficients whose value (default), absolute value (abs; default of gated layers) or "
+         "negative (min)",
          OPTION_CHOICE, &options.rank, 0, 0, rank_words},
-        {0, "threshold", "X", "is above X (default 0)", OPTION_REAL, &options.threshold, 0, 0, NULL},
+        {0, "threshold", "X", "is above X (default 0, but of gated layers --relative 0.1)", OPTION_REAL,
+         &options.threshold, 0, 0, NULL},
+        {0, "relative", "X", "is at least X times the largest of the layer's, up to 1", OPTION_REAL,
+         &options.relative, 0, 0, NULL},
         {0, "stop-words", "FILE", "words, one a line, for the column stop_word; needs --model", OPTION_IN,
          &options.stop_words, 0, 0, NULL},
         {0, "frequent", "N", "tokens that count as frequent: the N most frequent of the text (default 100)",
@@ -198,10 +250,15 @@ int main(int argc, char **argv)
     check_options(&options);
     struct composing_tool composing = {
         .composing = {.common = {.kind = &kind, .options = options.common}, .values = options.values,
-                      .norm = (enum projection_norm)options.norm, .rank = (enum rank)options.rank,
-                      .threshold = options.threshold, .short_tokens = options.short_tokens},
+                      .norm = (enum projection_norm)options.norm, .short_tokens = options.short_tokens,
+                      .active = {.rank = options.rank < 0 ? RANK_VALUE : (enum rank)options.rank,
+                                 .threshold = options.threshold < 0 ? 0 : options.threshold,
+                                 .relative = options.relative < 0 ? 0 : options.relative},
+                      .rank_given = options.rank >= 0,
+                      .size_given = options.threshold >= 0 || options.relative >= 0},
         .options = &options};
     statistic_main(&composing.composing.common, argv + first, (size_t)(argc - first));
     free(composing.composing.value_top);
+    free(composing.composing.value_bottom);
     return STATUS_DONE;
 }

@@ -23,6 +23,8 @@
 /* A hostile table could name millions, and every pair has a row. */
 enum { MAX_READERS = 200 };
 
+enum { PAPER_KEYS = 10 }; /* of each layer, that people read (paper, section 3.2) */
+
 struct options {
     const char *output, *kappa, *triggers;
     bool value_hidden;
@@ -40,6 +42,25 @@ static size_t readings_of_key(const struct annotations *annotations, size_t firs
     while (end < annotations->count && is_same_key(&annotations->reading[first], &annotations->reading[end]))
         end++;
     return end - first;
+}
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* The different readers' names in order; the caller frees the array. */
+static const char **list_readers(const struct reading *reading, size_t readings, size_t *count)
+{
+    const char **names = new_array(readings, sizeof *names);
+    for (size_t i = 0; i < readings; i++)
+        names[i] = reading[i].reader;
+    qsort(names, readings, sizeof *names, by_text);
+    *count = 0;
+    for (size_t i = 0; i < readings; i++)
+        if (!*count || strcmp(names[*count - 1], names[i]))
+            names[(*count)++] = names[i];
+    return names;
 }
 
 /* ---- the keys' triggers ---- */
@@ -72,7 +93,8 @@ static void check_triggers(const struct annotations *annotations, const char *pa
 /* ---- figure 2 ---- */
 
 struct layer_sums {
-    size_t keys, readings, triggers;
+    size_t keys, readings, triggers, readers;
+    bool of_kind[READER_PROGRAM + 1]; /* whether a reader is of this kind */
     struct clusters of_class[TRIGGER_CLASSES], covered; /* triggers by key; means of its readers */
     double patterns;
     double *patterns_of_key;         /* keys */
@@ -83,6 +105,7 @@ static void add_key(struct layer_sums *sums, const struct reading *reading, size
 {
     size_t classes[TRIGGER_CLASSES] = {0}, patterns = 0;
     for (size_t r = 0; r < readers; r++) {
+        sums->of_kind[reading[r].reader_kind] = true;
         patterns += reading[r].patterns;
         for (size_t i = 0; i < reading[r].triggers; i++)
             classes[reading[r].trigger_class[i]]++;
@@ -100,6 +123,22 @@ static void add_key(struct layer_sums *sums, const struct reading *reading, size
     sums->keys++;
 }
 
+static const char *kind_of_readers(const bool *of_kind)
+{
+    if (of_kind[READER_UNKNOWN] + of_kind[READER_PERSON] + of_kind[READER_PROGRAM] > 1)
+        return "mixed";
+    if (of_kind[READER_UNKNOWN])
+        return "unknown";
+    return reader_kind_words[of_kind[READER_PERSON] ? READER_PERSON : READER_PROGRAM];
+}
+
+/* Whether the layer was read as the paper's layers were: by people, ten keys of it. */
+static bool is_comparable(const struct layer_sums *sums)
+{
+    return sums->of_kind[READER_PERSON] && !sums->of_kind[READER_PROGRAM] && !sums->of_kind[READER_UNKNOWN]
+        && sums->keys >= PAPER_KEYS;
+}
+
 static void write_layer(struct table *table, size_t layer, struct layer_sums *sums)
 {
     static const enum trigger_class order[] = {CLASS_SHALLOW, CLASS_SEMANTIC, CLASS_BOTH, CLASS_NONE};
@@ -112,6 +151,9 @@ static void write_layer(struct table *table, size_t layer, struct layer_sums *su
     table_real(table, sums->patterns / (double)sums->keys);
     table_real(table, clusters_share(&sums->covered));
     table_number(table, sums->readings);
+    table_number(table, sums->readers);
+    table_text(table, kind_of_readers(sums->of_kind));
+    table_number(table, is_comparable(sums));
     sort_numbers(sums->patterns_of_key, sums->keys);
     for (int quarter = 1; quarter <= 3; quarter++)
         table_real(table, statistics_quantile(sums->patterns_of_key, sums->keys, quarter / 4.0));
@@ -124,7 +166,8 @@ static void write_layer(struct table *table, size_t layer, struct layer_sums *su
 static void write_patterns(const struct annotations *annotations, const char *path)
 {
     static const char *const columns[] = {"layer", "keys", "triggers", "shallow", "semantic", "both", "none",
-                                          "patterns_per_key", "covered", "readings", "p25", "p50", "p75",
+                                          "patterns_per_key", "covered", "readings", "readers",
+                                          "reader_kind", "comparable", "p25", "p50", "p75",
                                           INTERVAL_COLUMNS("shallow"), INTERVAL_COLUMNS("semantic"),
                                           INTERVAL_COLUMNS("both"), INTERVAL_COLUMNS("none"),
                                           INTERVAL_COLUMNS("covered"), NULL};
@@ -132,11 +175,13 @@ static void write_patterns(const struct annotations *annotations, const char *pa
     for (size_t first = 0; first < annotations->count;) {
         size_t layer = annotations->reading[first].layer;
         struct layer_sums sums = {0};
+        size_t begin = first;
         while (first < annotations->count && annotations->reading[first].layer == layer) {
             size_t readers = readings_of_key(annotations, first);
             add_key(&sums, &annotations->reading[first], readers);
             first += readers;
         }
+        free(list_readers(&annotations->reading[begin], first - begin, &sums.readers));
         write_layer(table, layer, &sums);
     }
     table_finish(table);
@@ -150,27 +195,6 @@ struct pair {
     size_t both[TRIGGER_CLASSES][TRIGGER_CLASSES]; /* triggers, by the first's class, then the second's */
     struct clusters agreed; /* by key */
 };
-
-static int by_text(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-/* The different readers' names in order; the caller frees the array. */
-static const char **list_readers(const struct annotations *annotations, size_t *count)
-{
-    const char **names = new_array(annotations->count, sizeof *names);
-    for (size_t i = 0; i < annotations->count; i++)
-        names[i] = annotations->reading[i].reader;
-    qsort(names, annotations->count, sizeof *names, by_text);
-    *count = 0;
-    for (size_t i = 0; i < annotations->count; i++)
-        if (!*count || strcmp(names[*count - 1], names[i]))
-            names[(*count)++] = names[i];
-    if (*count > MAX_READERS)
-        die("--kappa compares at most %d readers, here are %zu", MAX_READERS, *count);
-    return names;
-}
 
 static size_t reader_index(const char *const *names, size_t count, const char *name)
 {
@@ -226,7 +250,9 @@ static void write_kappa(const struct annotations *annotations, const char *path)
                                           "observed", "expected", "kappa", INTERVAL_COLUMNS("observed"),
                                           INTERVAL_COLUMNS("kappa"), NULL};
     size_t count, readers;
-    const char **names = list_readers(annotations, &count);
+    const char **names = list_readers(annotations->reading, annotations->count, &count);
+    if (count > MAX_READERS)
+        die("--kappa compares at most %d readers, here are %zu", MAX_READERS, count);
     struct pair *pairs = new_array(matrix_count(count, count), sizeof *pairs);
     for (size_t first = 0; first < annotations->count; first += readers) {
         const struct reading *reading = &annotations->reading[first];

@@ -23,6 +23,8 @@
 
 #include <stdlib.h>
 
+#define NOT_GIVEN UINT64_MAX
+
 struct options {
     const char *model, *output;
     bool gzip, all;
@@ -255,13 +257,14 @@ static void project_all(struct projecting *projecting)
 
 int main(int argc, char **argv)
 {
-    struct options options = {.tops = 10, .threads = cli_threads()};
+    struct options options = {.tops = 10, .bottoms = NOT_GIVEN, .threads = cli_threads()};
     const struct option_spec specs[] = {
         OPTION_MODEL(&options.model),
         {'k', "tops", "N", "tokens listed of each value (default 10)", OPTION_NUMBER, &options.tops, 1,
          1 << 16, NULL},
-        {0, "bottoms", "N", "least probable tokens listed of each value (default 0)", OPTION_NUMBER,
-         &options.bottoms, 0, 1 << 16, NULL},
+        {0, "bottoms", "N",
+         "least probable tokens listed of each value (default 0; 1 with --all of gated layers)",
+         OPTION_NUMBER, &options.bottoms, 0, 1 << 16, NULL},
         {0, "norm", "HOW",
          "the final norm on values: none (default, as in the paper), its gain only, or full", OPTION_CHOICE,
          &options.norm, 0, 0, projection_norm_words},
@@ -285,6 +288,9 @@ int main(int argc, char **argv)
     struct model *model = model_load(options.model);
     struct projecting projecting = {.options = &options, .model = model};
     projection_norm_check(model, (enum projection_norm)options.norm);
+    /* A gated layer's negative coefficient promotes what its value demotes. */
+    if (options.bottoms == NOT_GIVEN)
+        options.bottoms = options.all && model->config.gated ? 1 : 0;
     if (options.tops > model->config.vocabulary)
         die_usage("--tops %llu is more than the vocabulary has", (unsigned long long)options.tops);
     if (options.bottoms > model->config.vocabulary)

@@ -218,7 +218,27 @@ function weight(row, series) {
     return row.live_keys ?? row.prefixes ?? row.keys ?? 1;
 }
 
-/* This model's number for a published one, as {text, layers}, or null where the tables do not have it. */
+/*
+ * Tables whose column comparable is 1 in rows that were measured as the paper's were, and what to say of others.
+ * A table without the column does not say how, so it is not compared.
+ */
+const COMPARED_IF_SAID = {
+    patterns: rows => rows[0].reader_kind
+        ? `${count(rows.reduce((sum, row) => sum + row.keys, 0), "key")}, ${count(Math.max(...rows.map(row => row.readers)), "reader")} a layer: `
+            + [...new Set(rows.map(row => row.reader_kind))].join(", ")
+        : "unknown readers",
+    active: rows => rows[0].active ? `active: ${rows[0].active}` : "unknown definition of active",
+};
+
+/* Why the rows of a table are not set beside the paper's number; null: they are. */
+function notComparable(name, rows) {
+    return COMPARED_IF_SAID[name] && rows.some(row => row.comparable !== 1) ? plain(COMPARED_IF_SAID[name](rows)) : null;
+}
+
+/*
+ * This model's number for a published one, as {text, layers}; as {differs}, why it is not set beside it; or
+ * null where the tables do not have it.
+ */
 function ownNumber(published) {
     const layers = layersAtDepth(Number(published.from_layer), Number(published.to_layer));
     const inLayers = row => layers.includes(row.layer);
@@ -227,12 +247,14 @@ function ownNumber(published) {
         return topValues && topValues.length ? {text: percent(topValues.filter(inLayers).length / topValues.length), layers} : null;
     if (published.series === "top_100_agree")
         return topValues && topValues.length ? {text: percent(topValues.filter(row => row.agree_in_50 > 0).length / topValues.length), layers} : null;
-    const column = published.series === "covered" ? row => 1 - row.none : row => row[published.series];
-    const rows = (resultRows(figureOf(published.figure)?.table) || [])
-        .map(row => published.series === "active" ? {...row, active: row.mean} : row)
-        .filter(row => inLayers(row) && Number.isFinite(column(row)));
+    const column = {covered: row => 1 - row.none, active: row => row.mean}[published.series] || (row => row[published.series]);
+    const name = figureOf(published.figure)?.table, all = resultRows(name) || [];
+    const rows = all.filter(row => inLayers(row) && Number.isFinite(column(row)));
     if (!rows.length)
         return null;
+    const differs = notComparable(name, all);
+    if (differs)
+        return {differs};
     const show = isShare(published) ? percent : short;
     if (published.value === "") {
         const numbers = rows.map(column);
@@ -274,11 +296,12 @@ function publishedTable() {
         {name: "Published", number: true, of: publishedNumber},
         {name: "This model", number: true, of: row => {
             const own = ownNumber(row);
-            return own ? [own.text, make("span", {class: "faint"}, own.interval)] : make("span", {class: "faint"}, "\u2014");
+            return own?.text ? [own.text, make("span", {class: "faint"}, own.interval)]
+                : make("span", {class: "faint"}, own ? `not comparable (${own.differs})` : "\u2014");
         }},
         {name: "Model's layers", says: LAYERS, of: row => {
             const own = ownNumber(row);
-            return own ? layerRange(own.layers[0], own.layers[own.layers.length - 1]) : "";
+            return own?.layers ? layerRange(own.layers[0], own.layers[own.layers.length - 1]) : "";
         }},
     ], rows, {wide: true});
 }
@@ -563,7 +586,7 @@ function patternsTable(patterns, shown) {
         {name: "Kind", of: pattern => plain(pattern.kind || "")},
         {name: "Description", of: pattern => make("bdi", {}, plain(pattern.description || ""))},
         {name: "Triggers", number: true, of: (pattern, i) => pattern.shows === undefined ? "" : `${shown[i].size} of ${plain(pattern.triggers || "")}`},
-        {name: "Reader", of: pattern => plain(pattern.reader || "")},
+        {name: "Reader", of: pattern => plain(`${pattern.reader || ""} (${pattern.reader_kind || "unknown kind"})`)},
     ], patterns);
 }
 

@@ -10,16 +10,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum column { READER, MODEL, LAYER, CELL, TRIGGERS, PATTERN, KIND, DESCRIPTION, SHOWS, VALUE_SHOWN };
-enum { NEEDED_COLUMNS = SHOWS + 1 }; /* older files have no value_shown */
+enum column { READER, MODEL, LAYER, CELL, TRIGGERS, PATTERN, KIND, DESCRIPTION, SHOWS, VALUE_SHOWN,
+              READER_KIND };
+enum { NEEDED_COLUMNS = SHOWS + 1 }; /* older files have no others */
 static const char *const columns[] = {"reader", "model",       "layer", "cell",        "triggers", "pattern",
-                                      "kind",   "description", "shows", "value_shown", NULL};
+                                      "kind",   "description", "shows", "value_shown", "reader_kind", NULL};
 enum { MAX_LAYERS_OR_CELLS = 1 << 26, MAX_PATTERNS = 1000000 };
+
+const char *const reader_kind_words[] = {"", "person", "program", NULL};
 
 /* A row of a file. */
 struct pattern {
     struct csv_place place;
     const char *reader, *model, *description, *shows;
+    enum reader_kind reader_kind;
     size_t layer, cell, triggers;  /* layer from 0 */
     size_t number;                 /* from 1; 0: the reader found no pattern */
     enum trigger_class kind;       /* CLASS_SHALLOW or CLASS_SEMANTIC; CLASS_NONE of pattern 0 */
@@ -67,6 +71,16 @@ static enum trigger_class read_kind(struct csv_place place, const char *text)
     place_fail(place, "kind is '%s'; it must be shallow or semantic", text);
 }
 
+static enum reader_kind read_reader_kind(struct csv_place place, const char *text)
+{
+    for (int kind = 0; text && reader_kind_words[kind]; kind++)
+        if (!strcmp(text, reader_kind_words[kind]))
+            return (enum reader_kind)kind;
+    if (text)
+        place_fail(place, "reader_kind is '%s'; it must be person or program", text);
+    return READER_UNKNOWN;
+}
+
 static struct pattern read_pattern(const struct table_in *table, const struct table_row *row)
 {
     struct csv_place place = {table->name, row->line};
@@ -74,6 +88,7 @@ static struct pattern read_pattern(const struct table_in *table, const struct ta
         .place = place,
         .reader = row->field[READER],
         .model = row->field[MODEL],
+        .reader_kind = read_reader_kind(place, row->field[READER_KIND]),
         .layer = layer_of_shown(number_field(place, row, LAYER, 1, MAX_LAYERS_OR_CELLS)),
         .cell = number_field(place, row, CELL, 0, MAX_LAYERS_OR_CELLS - 1),
         .triggers = number_field(place, row, TRIGGERS, 1, MAX_SHOWN_TRIGGERS),
@@ -156,6 +171,7 @@ static struct reading begin_reading(const struct pattern *pattern)
         .place = pattern->place,
         .reader = pattern->reader,
         .model = pattern->model,
+        .reader_kind = pattern->reader_kind,
         .layer = pattern->layer,
         .cell = pattern->cell,
         .triggers = pattern->triggers,
@@ -189,6 +205,30 @@ static void check_same_sheet(const struct pattern *first, const struct pattern *
                    (unsigned long long)first->place.line, first->place.file);
 }
 
+static int by_reader(const void *left, const void *right)
+{
+    const struct pattern *a = left, *b = right;
+    int order = strcmp(a->reader, b->reader);
+    order = order ? order : strcmp(a->place.file, b->place.file);
+    return order ? order : compare_numbers(a->place.line, b->place.line);
+}
+
+static const char *kind_shown(enum reader_kind kind)
+{
+    return kind ? reader_kind_words[kind] : "of unknown kind";
+}
+
+static void check_reader_kinds(struct pattern *pattern, size_t count)
+{
+    qsort(pattern, count, sizeof *pattern, by_reader);
+    for (size_t i = 1; i < count; i++)
+        if (!strcmp(pattern[i].reader, pattern[i - 1].reader)
+            && pattern[i].reader_kind != pattern[i - 1].reader_kind)
+            place_fail(pattern[i].place, "reader %s is %s, but %s in line %llu of %s", pattern[i].reader,
+                       kind_shown(pattern[i].reader_kind), kind_shown(pattern[i - 1].reader_kind),
+                       (unsigned long long)pattern[i - 1].place.line, pattern[i - 1].place.file);
+}
+
 static void make_readings(struct annotations *annotations, struct pattern *pattern, size_t count)
 {
     qsort(pattern, count, sizeof *pattern, by_pattern);
@@ -219,6 +259,7 @@ struct annotations annotations_read(const char *const *paths, size_t count)
     }
     if (!patterns)
         die("%s: there is no row in it", annotations.table[0].name);
+    check_reader_kinds(pattern, patterns);
     make_readings(&annotations, pattern, patterns);
     free(pattern);
     return annotations;

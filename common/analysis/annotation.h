@@ -19,6 +19,10 @@ enum {
 /* Which kinds of patterns a trigger shows, the classes of the paper's figure 2: bits for either kind. */
 enum trigger_class { CLASS_NONE, CLASS_SHALLOW, CLASS_SEMANTIC, CLASS_BOTH, TRIGGER_CLASSES };
 
+/* Who read: files say "person" or "program", such as a language model; or they do not say. */
+enum reader_kind { READER_UNKNOWN, READER_PERSON, READER_PROGRAM };
+extern const char *const reader_kind_words[]; /* NULL-terminated */
+
 /* Where something is, for messages. */
 struct csv_place {
     const char *file;
@@ -29,6 +33,7 @@ struct csv_place {
 struct reading {
     struct csv_place place;         /* of its first pattern */
     const char *reader, *model;
+    enum reader_kind reader_kind;
     size_t layer, cell;         /* both from 0 */
     size_t triggers;            /* that the reader was shown, at least 1 */
     size_t patterns;            /* that count */
@@ -49,11 +54,12 @@ _Noreturn void place_fail(struct csv_place place, const char *format, ...)
 
 /*
  * Reads count files (NULL: standard input), which together must be in order: all of
- * one model, equally many triggers of a key for all its readers, no pattern twice. The
- * program ends, with file and line, where they are not. A pattern that fewer than
+ * one model, equally many triggers of a key for all its readers, no pattern twice, one kind
+ * of each reader. The program ends, with file and line, where they are not. A pattern that fewer than
  * LEAST_PATTERN_TRIGGERS triggers show, or that has no description, is not finished:
  * it does not count, and a warning says so. Of a file without the column value_shown
- * the value's words were shown: the pages that gave such files always showed them.
+ * the value's words were shown: the pages that gave such files always showed them;
+ * of one without reader_kind the readers are of unknown kind.
  */
 struct annotations annotations_read(const char *const *paths, size_t count);
 void annotations_free(struct annotations *annotations);

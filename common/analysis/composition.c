@@ -150,6 +150,17 @@ static void project_scaled(const struct composing *composing, struct projection 
     free(vectors);
 }
 
+/* The token that a memory, the index of its value, promotes with this coefficient. */
+static uint32_t value_token(const struct composing *composing, size_t memory, float coefficient)
+{
+    if (coefficient >= 0)
+        return composing->value_top[memory];
+    if (!composing->value_bottom)
+        die("%s: the least probable token of each value is needed, which an active memory's negative "
+            "coefficient promotes: project-values --all --bottoms 1 gives them", composing->values);
+    return composing->value_bottom[memory];
+}
+
 /* One prefix: its active memories, and which of them agree with top, the layer's own token. */
 static void add_prefix(struct worker *worker, size_t row, uint32_t top)
 {
@@ -160,19 +171,17 @@ static void add_prefix(struct worker *worker, size_t row, uint32_t top)
     uint32_t *tops = worker->tops;
     const size_t *cell = composing->common.activations.cells;
     const size_t layer = composing->common.activations.layers[task->layer_index[row]];
-    size_t cells = composing->common.activations.cell_count, active = 0, agreeing = 0;
+    size_t cells = composing->common.activations.cell_count, agreeing = 0;
     const float *coefficient = task->coefficient + row * cells;
-    for (size_t c = 0; c < cells; c++) {
-        is_active[c] = (double)rank_score(composing->rank, coefficient[c]) > composing->threshold;
-        active += is_active[c];
-    }
+    size_t active = activity_mark(&composing->active, coefficient, cells, is_active);
     if (!composing->value_top)
         project_scaled(composing, worker->projection, layer, coefficient, is_active, tops);
-    const uint32_t *value_top = composing->value_top;
-    if (value_top)
-        value_top += layer * composing->common.model->config.d_ff;
+    size_t first = layer * composing->common.model->config.d_ff;
+    for (size_t c = 0; composing->value_top && c < cells; c++)
+        if (is_active[c])
+            tops[c] = value_token(composing, first + cell[c], coefficient[c]);
     for (size_t c = 0; c < cells; c++)
-        agreeing += is_active[c] && (value_top ? value_top[cell[c]] : tops[c]) == top;
+        agreeing += is_active[c] && tops[c] == top;
     sums->active.count[active]++;
     if (!agreeing)
         return;
@@ -225,31 +234,59 @@ const struct ordered_work composition_work = {worker_new, take_task, compute_tas
 
 /* ---- what each value promotes ---- */
 
-/* Reads the top token of every value of the model: layers x d_ff. Sets norm to how they were projected. */
-static uint32_t *read_values(const char *path, const struct model *model, enum projection_norm *norm)
+/* Takes the tokens of a value, which is number seen of the model's. */
+static void take_value(struct composing *composing, const struct stream_reader *reader,
+                       const struct key_triggers *value, size_t seen)
 {
-    struct stream_reader *reader = stream_open(path, "values");
+    const struct model_config *config = &composing->common.model->config;
+    number_check(reader, "layer", value->layer, config->layers - 1);
+    number_check(reader, "cell", value->cell, config->d_ff - 1);
+    if (value->layer * config->d_ff + value->cell != seen)
+        stream_fail(reader, "layer %zu cell %zu is not in order", layer_shown(value->layer), value->cell);
+    if (!value->tops || value->top[0] >= config->vocabulary
+        || (value->bottoms && value->bottom[0] >= config->vocabulary))
+        stream_fail(reader, "layer %zu cell %zu has no token", layer_shown(value->layer), value->cell);
+    composing->value_top[seen] = value->top[0];
+    if (value->bottoms && composing->value_bottom) {
+        composing->value_bottom[seen] = value->bottom[0];
+    } else {
+        free(composing->value_bottom);
+        composing->value_bottom = NULL;
+    }
+}
+
+/* Reads the tokens of every value of the model, and how they were projected. */
+static void read_values(struct composing *composing)
+{
+    const struct model *model = composing->common.model;
+    struct stream_reader *reader = stream_open(composing->values, "values");
     size_t values = matrix_count(model->config.layers, model->config.d_ff), seen = 0;
-    uint32_t *value_top = new_array(values, sizeof *value_top);
+    composing->value_top = new_array(values, sizeof *composing->value_top);
+    composing->value_bottom = new_array(values, sizeof *composing->value_bottom);
     struct record record;
     header_check_model(reader, model);
-    *norm = (enum projection_norm)header_choice(reader, "norm", projection_norm_words);
+    composing->norm = (enum projection_norm)header_choice(reader, "norm", projection_norm_words);
     for (; stream_next(reader, &record); seen++) {
         struct key_triggers value = {0};
-        fields_read(&record, key_fields, KEY_TOPS, &value);
-        number_check(reader, "layer", value.layer, model->config.layers - 1);
-        number_check(reader, "cell", value.cell, model->config.d_ff - 1);
-        if (value.layer * model->config.d_ff + value.cell != seen)
-            stream_fail(reader, "layer %zu cell %zu is not in order", layer_shown(value.layer), value.cell);
-        if (!value.tops || value.top[0] >= model->config.vocabulary)
-            stream_fail(reader, "layer %zu cell %zu has no token", layer_shown(value.layer), value.cell);
-        value_top[seen] = value.top[0];
+        unsigned bottoms = fields_found(&record, key_fields) & KEY_BOTTOMS;
+        fields_read(&record, key_fields, KEY_TOPS | bottoms, &value);
+        take_value(composing, reader, &value, seen);
         key_triggers_free(&value);
     }
     if (seen != values)
         stream_fail(reader, "%zu values; the model has %zu: project-values --all gives them", seen, values);
     stream_close(reader);
-    return value_top;
+}
+
+static void choose_active(struct composing *composing)
+{
+    struct activity usual = activity_default(composing->common.model->config.gated);
+    if (!composing->rank_given)
+        composing->active.rank = usual.rank;
+    if (!composing->size_given) {
+        composing->active.threshold = usual.threshold;
+        composing->active.relative = usual.relative;
+    }
 }
 
 void composition_prepare(void *of_all)
@@ -257,6 +294,16 @@ void composition_prepare(void *of_all)
     struct composing *composing = of_all;
     const struct model *model = composing->common.model;
     if (composing->values)
-        composing->value_top = read_values(composing->values, model, &composing->norm);
+        read_values(composing);
     projection_norm_check(model, composing->norm);
+    choose_active(composing);
+}
+
+void composition_begin(void *of_all, struct stream_reader *input)
+{
+    const struct composing *composing = of_all;
+    const struct activations_reader *activations = &composing->common.activations;
+    if (composing->active.relative > 0 && activations->cell_count != activations->shape.d_ff)
+        stream_fail(input, "it has only some cells, and active is what is not small beside the layer's "
+                    "largest coefficient: dump all cells, or give --threshold");
 }

@@ -1,11 +1,13 @@
 /*
  * The work of composition-stats: how a layer's output is made of its memories (paper, section
- * 5.1). A memory's token is top(v_i), found once for a model by project-values --all, or
- * top(m_i v_i), found anew for each prefix. A thread's unit of work is some layers of one batch.
+ * 5.1). A memory's token is top(v_i), or the least probable one where its coefficient is negative,
+ * found once for a model by project-values --all; or top(m_i v_i), found anew for each prefix. A
+ * thread's unit of work is some layers of one batch.
  */
 #ifndef FFKV_COMPOSITION_H
 #define FFKV_COMPOSITION_H
 
+#include "analysis/activity.h"
 #include "analysis/composition_sums.h"
 #include "analysis/statistic.h"
 #include "model/projection.h"
@@ -14,16 +16,18 @@ struct composing {
     struct statistic common;
     const char *values;        /* the file of values; NULL: each memory is projected with its coefficient */
     enum projection_norm norm; /* of memories and outputs; composition_prepare takes that of the values */
-    enum rank rank;            /* a memory is active where its score */
-    double threshold;          /* is above this */
+    struct activity active;    /* which memories are; composition_prepare takes what is not given */
+    bool rank_given, size_given; /* its rank; its threshold or relative */
     uint64_t short_tokens;     /* prefixes of fewer tokens are short */
     uint32_t *value_top;       /* layers x d_ff; NULL: without values. The caller frees. */
+    uint32_t *value_bottom;    /* the same of the least probable tokens; NULL: not all have one */
     struct activations_batch batch;
     bool in_batch;
 };
 
 /* Parts of a struct statistic_kind; composing is a struct composing. */
 void composition_prepare(void *composing);
+void composition_begin(void *composing, struct stream_reader *input);
 extern const struct ordered_work composition_work;
 
 #endif

@@ -83,6 +83,8 @@ static json_t *make_header(const struct statistic *statistic, const struct strea
     if (kind->list)
         fields_declare(header, kind->list->fields, 0, NULL);
     layer_sums_declare(kind->sums, header);
+    if (kind->declare)
+        kind->declare(statistic, header);
     options_set_arithmetic(options);
     header_add_stage(header, kind->tool, options);
     return header;

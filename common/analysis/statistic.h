@@ -65,6 +65,9 @@ struct statistic_kind {
     /* Options that shape the sums, for the history. */
     json_t *(*shaping)(const void *statistic);
 
+    /* Adds to the header of the sums what their tables need to know; or NULL. */
+    void (*declare)(const void *statistic, json_t *header);
+
     /* Checks the header of what is read, activations or sums, and opens what tell writes to; or NULL. */
     void (*begin)(void *statistic, struct stream_reader *input);
 
