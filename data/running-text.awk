@@ -97,17 +97,17 @@ function add_field(i, word) {
 
 {
     count = double = single = 0
-    for (i = 1; i <= NF; i++)
-        add_field(i)
+    for (field = 1; field <= NF; field++)
+        add_field(field)
     text = ""
     before = "open"
-    for (i = 1; i <= count; i++) {
-        if (words[i] ~ /^[,.]$/ && substr(text, length(text)) == words[i])
+    for (part = 1; part <= count; part++) {
+        if (words[part] ~ /^[,.]$/ && substr(text, length(text)) == words[part])
             continue
-        if (before !~ /open|both/ && sides[i] !~ /close|mark|both/)
+        if (before !~ /open|both/ && sides[part] !~ /close|mark|both/)
             text = text " "
-        text = text words[i]
-        before = sides[i]
+        text = text words[part]
+        before = sides[part]
     }
     print text
 }
