@@ -40,7 +40,7 @@ WITHOUT = {
 
 # The quartiles of means that stand alone, behind the columns named here.
 QUARTILES = {"active": "mean", "composition": "agreeing", "refinement": "probability", "perturbation": "mean",
-             "patterns": "readings"}
+             "patterns": "comparable"}
 
 
 # ---------------------------------------------------------------- all tables
