@@ -198,7 +198,7 @@ static void *worker_new(void *shared)
     struct composing *composing = shared;
     struct worker *worker = new_array(1, sizeof *worker);
     worker->composing = composing;
-    worker->projection = projection_new(composing->common.model);
+    worker->projection = projection_new(composing->common.model, &composing->common.candidates);
     worker->sums = composition_sums_new(&composing->common.activations);
     worker->is_active = new_array(worker->sums->cells, sizeof *worker->is_active);
     worker->tops = new_array(worker->sums->cells, sizeof *worker->tops);
@@ -225,13 +225,15 @@ const struct ordered_work composition_work = {worker_new, take_task, compute_tas
 /* ---- what each value promotes ---- */
 
 /* Reads the top token of every value of the model: layers x d_ff. Sets norm to how they were projected. */
-static uint32_t *read_values(const char *path, const struct model *model, enum projection_norm *norm)
+static uint32_t *read_values(const char *path, const struct model *model,
+                             const struct candidates *candidates, enum projection_norm *norm)
 {
     struct stream_reader *reader = stream_open(path, "values");
     size_t values = matrix_count(model->config.layers, model->config.d_ff), seen = 0;
     uint32_t *value_top = new_array(values, sizeof *value_top);
     struct record record;
     header_check_model(reader, model);
+    header_check_candidates(reader, candidates);
     *norm = (enum projection_norm)header_choice(reader, "norm", projection_norm_words);
     for (; stream_next(reader, &record); seen++) {
         struct key_triggers value = {0};
@@ -256,6 +258,7 @@ void composition_prepare(void *of_all)
     struct composing *composing = of_all;
     const struct model *model = composing->common.model;
     if (composing->values)
-        composing->value_top = read_values(composing->values, model, &composing->norm);
+        composing->value_top =
+            read_values(composing->values, model, &composing->common.candidates, &composing->norm);
     projection_norm_check(model, composing->norm);
 }
