@@ -202,15 +202,18 @@ size_t projection_top(const float *log_probabilities, const struct candidates *c
     return top;
 }
 
-/* How many of count tokens are held once token, whose log-probability is known, has been offered. */
-static size_t hold_top(const float *log_probabilities, size_t token, size_t count, size_t held,
-                       uint32_t *tokens)
+/*
+ * Offers a token to a list of the count most probable ones so far, or with sign -1 of the least probable;
+ * held are there. Nearly every token fails the first comparison. Returns how many are held then.
+ */
+static size_t offer(const float *log_probabilities, float sign, size_t token, size_t count, size_t held,
+                    uint32_t *tokens)
 {
-    float candidate = log_probabilities[token];
-    if (held == count && !(candidate > log_probabilities[tokens[held - 1]]))
+    float own = sign * log_probabilities[token];
+    if (held == count && !(own > sign * log_probabilities[tokens[held - 1]]))
         return held;
     size_t place = held < count ? held++ : held - 1;
-    for (; place > 0 && candidate > log_probabilities[tokens[place - 1]]; place--)
+    for (; place > 0 && own > sign * log_probabilities[tokens[place - 1]]; place--)
         tokens[place] = tokens[place - 1];
     tokens[place] = (uint32_t)token;
     return held;
@@ -219,24 +222,10 @@ static size_t hold_top(const float *log_probabilities, size_t token, size_t coun
 void projection_tops(const float *log_probabilities, const struct candidates *candidates, size_t count,
                      uint32_t *tokens)
 {
-    /* Insertion: nearly every token fails the first comparison. */
     size_t held = 0;
     for (size_t r = 0; r < candidates->range_count; r++)
         for (size_t token = candidates->range[r].first; token < candidates->range[r].end; token++)
-            held = hold_top(log_probabilities, token, count, held, tokens);
-}
-
-static size_t hold_bottom(const float *log_probabilities, size_t token, size_t count, size_t held,
-                          uint32_t *tokens)
-{
-    float candidate = log_probabilities[token];
-    if (held == count && !(candidate < log_probabilities[tokens[held - 1]]))
-        return held;
-    size_t place = held < count ? held++ : held - 1;
-    for (; place > 0 && candidate < log_probabilities[tokens[place - 1]]; place--)
-        tokens[place] = tokens[place - 1];
-    tokens[place] = (uint32_t)token;
-    return held;
+            held = offer(log_probabilities, 1, token, count, held, tokens);
 }
 
 void projection_bottoms(const float *log_probabilities, const struct candidates *candidates, size_t count,
@@ -245,7 +234,7 @@ void projection_bottoms(const float *log_probabilities, const struct candidates 
     size_t held = 0;
     for (size_t r = candidates->range_count; r-- > 0;)
         for (size_t token = candidates->range[r].end; token-- > candidates->range[r].first;)
-            held = hold_bottom(log_probabilities, token, count, held, tokens);
+            held = offer(log_probabilities, -1, token, count, held, tokens);
 }
 
 /* How many of count are greater than value, or not less than it. */
