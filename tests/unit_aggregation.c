@@ -90,7 +90,8 @@ static struct candidates make_candidates(const struct model *model, int set)
     for (size_t c = 0; c < clusters; c++)
         for (size_t i = 0; i < model->cluster[c].size; i++) {
             size_t token = model->cluster[c].first + i;
-            can_follow[token] = set == ALL_TOKENS || (set == WITHOUT_ENDS && i > 1 && i + 2 < model->cluster[c].size)
+            can_follow[token] = set == ALL_TOKENS
+                || (set == WITHOUT_ENDS && i > 1 && i + 2 < model->cluster[c].size)
                 || (set == SOME && hash_random(70, token, 0) % 2)
                 || (set == WITHOUT_CLUSTERS && (clusters == 1 || c % 2));
         }

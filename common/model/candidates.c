@@ -35,8 +35,8 @@ struct candidates candidates_new(const bool *can_follow, size_t vocabulary, cons
         die("%s: by the tokenizer no token can follow another: all are special or without a text; with "
             "--all-tokens all are ranked", where);
     if (candidates.range_count > MAX_RANGES)
-        die("%s: the tokens that can follow are in %zu pieces between those that cannot; %d are possible; with "
-            "--all-tokens all are ranked", where, candidates.range_count, MAX_RANGES);
+        die("%s: the tokens that can follow are in %zu pieces between those that cannot; %d are possible; "
+            "with --all-tokens all are ranked", where, candidates.range_count, MAX_RANGES);
     return candidates;
 }
 
@@ -87,7 +87,8 @@ struct candidates header_candidates(const struct stream_reader *reader, size_t v
     for (size_t i = 0; i < candidates.range_count; i++) {
         struct token_range *range = &candidates.range[i];
         if (!read_range(json_array_get(list, i), before, vocabulary, range))
-            stream_fail(reader, "the header's candidates are not rising ranges of tokens below %zu", vocabulary);
+            stream_fail(reader, "the header's candidates are not rising ranges of tokens below %zu",
+                        vocabulary);
         candidates.count += range->end - range->first;
         before = range->end + 1;
     }
@@ -108,8 +109,8 @@ void header_check_candidates(const struct stream_reader *reader, const struct ca
 {
     struct candidates theirs = header_candidates(reader, candidates->vocabulary);
     if (!is_equal(&theirs, candidates))
-        stream_fail(reader, "its most probable tokens are those of %zu tokens, here they are those of %zu: give "
-                    "--all-tokens in both places or in none, and the same tokenizer", theirs.count,
+        stream_fail(reader, "its most probable tokens are those of %zu tokens, here they are those of %zu: "
+                    "give --all-tokens in both places or in none, and the same tokenizer", theirs.count,
                     candidates->count);
     candidates_free(&theirs);
 }

@@ -252,7 +252,8 @@ KERNEL static uint32_t count_above(const float *x, size_t count, float value, bo
  * How many words of the range come before the one at place, which has this log-probability and may be
  * outside of the range: more probable ones, and equal ones below it.
  */
-static uint32_t words_before(const float *log_probabilities, struct token_range range, size_t place, float own)
+static uint32_t words_before(const float *log_probabilities, struct token_range range, size_t place,
+                             float own)
 {
     size_t below = place < range.first ? range.first : place < range.end ? place : range.end;
     return count_above(log_probabilities + range.first, below - range.first, own, true)

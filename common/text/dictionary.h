@@ -33,7 +33,7 @@ void dictionary_free(struct dictionary *dictionary);
 /* The word's number, or dictionary->unknown. */
 uint32_t dictionary_find(const struct dictionary *dictionary, const char *word, size_t length);
 
-/* Whether a text can have the token: it is neither a filler nor, but for the unknown word, a special symbol. */
+/* Whether a text can have the token: it is no filler and, but for the unknown word, no special symbol. */
 bool dictionary_can_follow(const struct dictionary *dictionary, uint32_t token);
 
 /* The words of tokens with blanks between; "<token N>" for one beyond the dictionary. The caller frees it. */
