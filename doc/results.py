@@ -322,7 +322,7 @@ def rank_rows():
     return [
         thirds("median rank of the next token", of("rank", "p50"), convert=float, unit=""),
         thirds("rank that a tenth of the keys is below", of("rank", "p10"), convert=float, unit=""),
-        ("half the vocabulary", OURS, middle),
+        ("half the tokens that can follow", OURS, middle),
     ]
 
 

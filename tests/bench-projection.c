@@ -19,6 +19,7 @@
 #include "stream/record_members.h"
 #include "stream/stream_reader.h"
 #include "table/statistics.h"
+#include "text/tokenizer.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,12 +68,12 @@ static void add(struct vectors *vectors, const float *vector, size_t d_model, ui
 }
 
 /* The tokens that the model predicts where its last layer has resid and ffn (rows x d_model). */
-static void find_final(const struct model *model, const float *resid, const float *ffn, size_t rows,
-                       uint32_t *final)
+static void find_final(const struct model *model, const struct candidates *candidates, const float *resid,
+                       const float *ffn, size_t rows, uint32_t *final)
 {
     size_t d_model = model->config.d_model;
     float *output = new_floats(rows * d_model);
-    struct projection *projection = projection_new(model);
+    struct projection *projection = projection_new(model, candidates);
     struct projection_question *question = new_array(rows, sizeof *question);
     for (size_t i = 0; i < rows * d_model; i++)
         output[i] = resid[i] + ffn[i];
@@ -88,8 +89,8 @@ static void find_final(const struct model *model, const float *resid, const floa
 }
 
 /* All layers' rows of the stream, batch by batch, until there are enough. */
-static void read_rows(const struct model *model, struct stream_reader *stream, struct vectors *residuals,
-                      struct vectors *outputs)
+static void read_rows(const struct model *model, const struct candidates *candidates,
+                      struct stream_reader *stream, struct vectors *residuals, struct vectors *outputs)
 {
     struct activations_reader activations = activations_open(stream);
     struct activations_batch batch;
@@ -109,7 +110,7 @@ static void read_rows(const struct model *model, struct stream_reader *stream, s
                 add(outputs, ffn + r * d_model, d_model, NO_TOKEN);
             }
         }
-        find_final(model, resid, ffn, batch.rows, final);
+        find_final(model, candidates, resid, ffn, batch.rows, final);
         for (size_t i = start; i < residuals->count; i++)
             residuals->token[i] = final[(i - start) % batch.rows];
         free(resid);
@@ -135,10 +136,10 @@ static void read_values(const struct model *model, struct vectors *values)
 }
 
 /* Seconds. */
-static double ask(const struct model *model, const struct vectors *vectors,
-                  struct projection_question *answers)
+static double ask(const struct model *model, const struct candidates *candidates,
+                  const struct vectors *vectors, struct projection_question *answers)
 {
-    struct projection *projection = projection_new(model);
+    struct projection *projection = projection_new(model, candidates);
     double start = now();
     for (size_t i = 0; i < vectors->count; i++)
         answers[i] = (struct projection_question){.token = vectors->token[i], .ranked = vectors->ranked};
@@ -149,20 +150,20 @@ static double ask(const struct model *model, const struct vectors *vectors,
 }
 
 /* Seconds. Counts in different the vectors whose most probable token is another one than ask found. */
-static double run(const struct model *model, const struct vectors *vectors,
-                  const struct projection_question *answers, size_t *different)
+static double run(const struct model *model, const struct candidates *candidates,
+                  const struct vectors *vectors, const struct projection_question *answers, size_t *different)
 {
     size_t vocabulary = model->config.vocabulary, ranks = 0;
-    struct projection *projection = projection_new(model);
+    struct projection *projection = projection_new(model, candidates);
     float *rows = new_floats(PROJECTION_ROWS * vocabulary);
     double start = now();
     for (size_t i = 0; i < vectors->count; i++) {
         if (i % PROJECTION_ROWS == 0)
             projection_run(projection, vectors->vector + i * model->config.d_model, rows);
         const float *row = rows + i % PROJECTION_ROWS * vocabulary;
-        *different += projection_top(row, vocabulary) != answers[i].top;
+        *different += projection_top(row, candidates) != answers[i].top;
         if (vectors->ranked)
-            ranks += projection_rank(row, vocabulary, vectors->token[i]);
+            ranks += projection_rank(row, candidates, vectors->token[i]);
     }
     double seconds = now() - start;
     if (vectors->ranked && ranks < vectors->count)
@@ -172,14 +173,16 @@ static double run(const struct model *model, const struct vectors *vectors,
     return seconds;
 }
 
-static void compare(const struct model *model, const struct vectors *vectors, size_t rounds)
+static void compare(const struct model *model, const struct candidates *candidates,
+                    const struct vectors *vectors, size_t rounds)
 {
     struct projection_question *answers = new_array(vectors->count, sizeof *answers);
     double *ratios = new_array(rounds, sizeof *ratios);
     size_t different = 0;
     double count = (double)vectors->count;
     for (size_t i = 0; i < rounds; i++) {
-        double pruned = ask(model, vectors, answers), whole = run(model, vectors, answers, &different);
+        double pruned = ask(model, candidates, vectors, answers);
+        double whole = run(model, candidates, vectors, answers, &different);
         ratios[i] = whole / pruned;
         printf("%s, round %zu: whole distributions %.0f a second, questions %.0f a second: %.2f times\n",
                vectors->name, i + 1, count / whole, count / pruned, ratios[i]);
@@ -209,23 +212,25 @@ int main(int argc, char **argv)
         die_usage("--model DIR is needed");
     matrix_start(1);
     struct model *model = model_load(options.model);
+    struct candidates candidates = candidates_read(&model->config, false);
     size_t d_model = model->config.d_model, most = (size_t)options.vectors;
     struct vectors residuals = vectors_new("residuals", true, most, d_model),
                    outputs = vectors_new("blocks' outputs", false, most, d_model),
                    values = vectors_new("values", false, most, d_model);
     struct stream_reader *stream = stream_open(cli_input(argc, argv, first), "activations");
     header_check_model(stream, model);
-    read_rows(model, stream, &residuals, &outputs);
+    read_rows(model, &candidates, stream, &residuals, &outputs);
     stream_close(stream);
     read_values(model, &values);
     printf("%s, 1 thread, %zu words in %zu clusters\n", matrix_arithmetic(), model->config.vocabulary,
            model->config.clusters);
-    compare(model, &residuals, (size_t)options.rounds);
-    compare(model, &outputs, (size_t)options.rounds);
-    compare(model, &values, (size_t)options.rounds);
+    compare(model, &candidates, &residuals, (size_t)options.rounds);
+    compare(model, &candidates, &outputs, (size_t)options.rounds);
+    compare(model, &candidates, &values, (size_t)options.rounds);
     vectors_free(&residuals);
     vectors_free(&outputs);
     vectors_free(&values);
+    candidates_free(&candidates);
     model_free(model);
     return fflush(stdout) == 0 ? STATUS_DONE : STATUS_FAILED;
 }

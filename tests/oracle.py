@@ -16,13 +16,14 @@ import collections
 import itertools
 import json
 import pathlib
+import re
 import struct
 
 import numpy as np
 
 import intervals
 
-Model = collections.namedtuple("Model", "config tensors dtype")
+Model = collections.namedtuple("Model", "config tensors dtype candidates")
 Activations = collections.namedtuple("Activations", "resid coef ffn out final")
 
 SPECIAL_SYMBOLS = ("<s>", "<pad>", "</s>", "<unk>")  # ids 0 to 3 in fairseq
@@ -52,14 +53,36 @@ def load_safetensors(path, dtype=np.float64):
     return tensors
 
 
-def load_model(directory, dtype=np.float64):
-    """Reads config.json and model.safetensors; all arithmetic is in dtype."""
+def load_model(directory, dtype=np.float64, all_tokens=False):
+    """Reads config.json and model.safetensors; all arithmetic is in dtype.  candidates
+    (V, bool) are the tokens that can follow, or all tokens."""
     directory = pathlib.Path(directory)
     config = json.loads((directory / "config.json").read_text())
     if config["activation_function"] != "relu" or not config["normalize_before"]:
         raise ValueError("only pre-norm models with ReLU")
-    return Model(config, load_safetensors(directory / "model.safetensors", dtype),
-                 np.dtype(dtype))
+    vocabulary = config["vocab_size"]
+    return Model(config, load_safetensors(directory / "model.safetensors", dtype), np.dtype(dtype),
+                 np.ones(vocabulary, bool) if all_tokens else candidates(directory, vocabulary))
+
+
+def candidates(directory, vocabulary):
+    """(V, bool): the tokens that a text can have at all, by the model's dict.txt or tokenizer.json.
+
+    Not the special symbols, but for <unk>, nor fairseq's words without a count that fill its dictionary up;
+    not what tokenizer.json adds as special, nor numbers without a token; all of them without either file."""
+    directory, can = pathlib.Path(directory), np.zeros(vocabulary, bool)
+    if (directory / "dict.txt").exists():
+        lines = (directory / "dict.txt").read_text(encoding="utf-8").split("\n")[:-1]
+        can[:len(SPECIAL_SYMBOLS) + len(lines)] = [symbol == "<unk>" for symbol in SPECIAL_SYMBOLS] + [
+            not re.fullmatch(r"madeupword\d+ 0", line) for line in lines]
+    elif (directory / "tokenizer.json").exists():
+        tokenizer = json.loads((directory / "tokenizer.json").read_text())
+        can[list(tokenizer["model"]["vocab"].values())] = True
+        for token in tokenizer["added_tokens"]:
+            can[token["id"]] = not token["special"]
+    else:
+        can[:] = True
+    return can
 
 
 def load_dictionary(directory):
@@ -221,15 +244,16 @@ def value_vectors(model, layer):
     return model.tensors[f"decoder.layers.{layer}.fc2.weight"].T
 
 
-def top(log_p, k):
-    """(V) -> ids of the k largest, ties to the lower id."""
-    return np.argsort(-log_p, kind="stable")[:k]
+def top(log_p, k, can=True):
+    """(V) -> ids of the k largest of the tokens that can follow, ties to the lower id."""
+    return np.argsort(-np.where(can, log_p, -np.inf), kind="stable")[:k]
 
 
-def rank(log_p, token):
-    """Rank of token in (V), from 1; equals rank by lower id first."""
-    mine = log_p[token]
-    return 1 + int((log_p > mine).sum()) + int((log_p[:token] == mine).sum())
+def rank(log_p, token, can=True):
+    """Rank of token in (V) among the tokens that can follow, from 1; equals rank by lower id first.
+    One that cannot has the rank that it would have among them."""
+    before = (log_p > log_p[token]) | ((log_p == log_p[token]) & (np.arange(len(log_p)) < token))
+    return 1 + int((before & can).sum())
 
 
 # ----------------------------------------------------------------- triggers
@@ -360,23 +384,24 @@ def project_values(model, records, k=10):
     for record in records:
         value = value_vectors(model, record["layer"])[record["cell"]]
         log_p = log_probs(model, value[None])[0]
-        best = top(log_p, k)
-        new = dict(record, top=best, top_p=np.exp(log_p[best]))
+        first = top(log_p, k, model.candidates)
+        new = dict(record, top=first, top_p=np.exp(log_p[first]))
         for name, tokens in ("next", record["next"]), ("last", last_tokens(record, bos)):
             tokens = np.asarray(tokens, np.int64)
-            new[name + "_rank"] = np.array([rank(log_p, i) for i in tokens], np.int64)
+            new[name + "_rank"] = np.array([rank(log_p, i, model.candidates) for i in tokens], np.int64)
             new[name + "_p"] = np.exp(log_p[tokens])
         yield new
 
 
-def agreement(records, counts, bos=2):
+def agreement(records, counts, bos=2, can=True):
     """Rows of agreement.csv (figure 4), layers from 1.
 
     records need next, prefix, position and top; a key is live when it has a
-    trigger, and shares are of live keys, by the first trigger.  The vocabulary
-    is len(counts); the most frequent token is the lowest id among equals.
+    trigger, and shares are of live keys, by the first trigger.  Baselines are of
+    the tokens that can follow, of len(counts); the most frequent one is the lowest id among equals.
     """
-    frequent = int(np.argmax(counts))
+    can = np.broadcast_to(can, len(counts))
+    frequent = int(np.argmax(np.where(can, np.asarray(counts, np.int64), -1)))
     rows = []
     for layer in sorted({record["layer"] for record in records}):
         here = [record for record in records if record["layer"] == layer]
@@ -389,7 +414,7 @@ def agreement(records, counts, bos=2):
             "layer": layer + 1, "keys": len(here), "live_keys": len(live),
             "agree_next": share([r["top"][0] == r["next"][0] for r in live]),
             "agree_last": share([r["top"][0] == last_tokens(r, bos)[0] for r in live]),
-            "random": 1 / len(counts),
+            "random": 1 / can.sum(),
             "frequent": share([r["next"][0] == frequent for r in live]),
         }, len(live), "agree_next", "agree_last", "frequent"))
     return rows
@@ -425,8 +450,13 @@ def apply_norm(model, vectors, how="full"):
 
 
 def tops(model, vectors, norm="full"):
-    """(rows, d) -> (rows): each one's most probable token, the lowest of equals."""
-    return np.argmax(log_probs(model, apply_norm(model, vectors, norm)), axis=1)
+    """(rows, d) -> (rows): each one's most probable token that can follow, the lowest of equals."""
+    return best(model, log_probs(model, apply_norm(model, vectors, norm)))
+
+
+def best(model, log_p):
+    """(rows, V) -> (rows): the same of distributions."""
+    return np.argmax(np.where(model.candidates, log_p, -np.inf), axis=1)
 
 
 def bottoms(model, vectors, norm="full"):
@@ -512,14 +542,14 @@ def refinement(model, resid, ffn, following, norm="none"):
     resid, ffn = np.asarray(resid, model.dtype), np.asarray(ffn, model.dtype)
     rows = np.arange(resid.shape[1])
     last = log_probs(model, apply_norm(model, resid[-1] + ffn[-1]))
-    final = np.argmax(last, axis=1)
+    final = best(model, last)
     log_p = [log_probs(model, apply_norm(model, r)) for r in resid]
-    residual = np.stack([np.argmax(lp, axis=1) for lp in log_p])
+    residual = np.stack([best(model, lp) for lp in log_p])
     return Refinement(
         residual, np.stack([tops(model, y, norm) for y in ffn]),
         np.stack([tops(model, r + y) for r, y in zip(resid, ffn)]),
         np.stack([np.exp(lp[rows, final]) for lp in log_p]),
-        np.stack([[rank(lp[i], final[i]) for i in rows] for lp in log_p]).reshape(len(resid), len(rows)),
+        np.stack([[rank(lp[i], final[i], model.candidates) for i in rows] for lp in log_p]).reshape(len(resid), len(rows)),
         final, last[rows, following], np.exp(log_p[-1][rows, residual[-1]]), np.exp(last[rows, final]))
 
 

@@ -55,6 +55,11 @@ def expected(model, data, norm="none", scaled=False, rank="value", threshold=0.0
     return oracle.composition(layers, counts, rows["position"], words=words, comparable=int(words == "m > 0"), **options)
 
 
+def every(values, model):
+    """The options of values for all tokens: a model of few words, the special ones among them."""
+    return [*values(model, "--all-tokens"), "--all-tokens"]
+
+
 def check(found, wanted):
     for table_, rows in zip(found, wanted, strict=True):
         assert_table(table_, rows)
@@ -86,7 +91,7 @@ def test_composition_is_pytorchs(bin, model, valid, values, tmp_path):
         layers.append((layer, active, reference["top_ffn"][layer].astype(int), agree))
     counts = oracle.token_counts(sentences_of(streams.read(data)), 21176)
     active, composed = oracle.composition(layers, counts, rows["position"], stop_words)
-    found = statistics(bin, model, tmp_path, data, *values(model), "--stop-words", ROOT / "data" / "stop-words.txt")
+    found = statistics(bin, model, tmp_path, data, *every(values, model), "--stop-words", ROOT / "data" / "stop-words.txt")
     check(found, (active, composed))
     assert all(0 < row["zero_agreement"] < 1 and 0 < row["stop_word"] < 1 for row in composed)
 
@@ -250,6 +255,27 @@ def test_layers_of_a_selection(bin, small_model, values, tmp_path):
         assert table(rows) == [table(all_rows)[0], table(all_rows)[2]]
 
 
+def test_values_of_other_tokens_are_refused(bin, small_model, values, tmp_path):
+    """Values' tokens and the layers' are to be of the same tokens, or agreement means nothing."""
+    data = dumped(bin, small_model, vocabulary=100)
+    for making, using, counts in (["--all-tokens"], [], (100, 97)), ([], ["--all-tokens"], (97, 100)):
+        fails(bin, "composition-stats", "-m", small_model, *values(small_model, *making), *using, stdin=data,
+              says="those of %d tokens, here they are those of %d" % counts)
+    found = statistics(bin, small_model, tmp_path, data, *every(values, small_model))
+    assert found != statistics(bin, small_model, tmp_path, data, *values(small_model))
+
+
+def test_values_from_before_candidates_are_of_all_tokens(bin, small_model, values, tmp_path):
+    data = dumped(bin, small_model, vocabulary=100)
+    options = every(values, small_model)
+    wanted = statistics(bin, small_model, tmp_path, data, *options)
+    made = streams.read(options[1])
+    header = {name: value for name, value in made.header.items() if name != "candidates"}
+    options[1].write_bytes(streams.write(header, made.records))
+    assert statistics(bin, small_model, tmp_path, data, *options) == wanted
+    fails(bin, "composition-stats", "-m", small_model, *options[:2], stdin=data, says="those of 100 tokens")
+
+
 # -------------------------------------------------------------- worked by hand
 
 VOCABULARY, D_MODEL, CELLS = 6, 4, 4
@@ -307,7 +333,7 @@ def test_by_hand(bin, hand_model, values, tmp_path):
     # Tokens of the text: 4 twice, 5 once, 3 four times, 0 twice: the two most frequent are 3 and 0.
     data = by_hand(bin, hand_model, rows, [4, 5], [4, 3, 0, 3, 3, 0, 5, 4, 3])
     (tmp_path / "words").write_text("<pad>\n")  # word 1
-    active, composed = statistics(bin, hand_model, tmp_path, data, *values(hand_model), "--frequent", 2, "--short", 4,
+    active, composed = statistics(bin, hand_model, tmp_path, data, *every(values, hand_model), "--frequent", 2, "--short", 4,
                                   "--stop-words", tmp_path / "words")
     # active memories: 1, 3, 0, 1, 3, 3, 1; sorted 0 1 1 1 3 3 3: mean 12/28, quartiles 1, 1, 3 of 4
     assert intervals.without(table(active)) == [
@@ -323,7 +349,7 @@ def test_no_prefix_by_hand(bin, hand_model, values, tmp_path):
     """Expected by the manual: without prefixes nothing is defined."""
     for rows in [], [(0, 0, [1] * 4, [1] * 4)]:
         data = by_hand(bin, hand_model, rows, [1], [4])
-        active, composed = statistics(bin, hand_model, tmp_path, data, *values(hand_model))
+        active, composed = statistics(bin, hand_model, tmp_path, data, *every(values, hand_model))
         assert active.endswith(b'\n1,0,,,,,"m > 0",1,,\n') and composed.endswith(b"\n1,0,,,,,,0,,,,,,,,,,,\n")
 
 
@@ -333,7 +359,7 @@ def test_several_memories_by_hand(bin, hand_model, values, tmp_path):
                 {"decoder.layers.0.fc2.weight": [[1, 2, 3, 0], [0, 0, 0, 1], [0] * 4, [0] * 4]})
     rows = [(0, 1, [1, 1, 1, 1], [1, 0, 0, 0]), (0, 2, [1, 0, 1, 1], [1, 0, 0, 0]), (0, 3, [1, 0, 1, 1], [0, 0, 1, 0])]
     data = by_hand(bin, hand_model, rows, [4], [4, 4, 4, 4])
-    composed = statistics(bin, hand_model, tmp_path, data, *values(hand_model))[1]
+    composed = statistics(bin, hand_model, tmp_path, data, *every(values, hand_model))[1]
     assert intervals.without(table(composed)) == [
         {"layer": "1", "prefixes": "3", "zero_agreement": "0.333333333", "stop_word": "", "frequent": "0",
          "short_prefix": "1", "memories": "2.5", "agreeing": "2", "p25": "2.25", "p50": "2.5", "p75": "2.75"}]
@@ -356,5 +382,5 @@ def test_plain_softmax_makes_scaling_vain(bin, hand_model, values, tmp_path):
     random = np.random.default_rng(5)
     rows = [(0, j, random.normal(0, 1, 4).astype(np.float32), random.normal(0, 1, 4)) for j in range(1, 60)]
     data = by_hand(bin, hand_model, rows, [60], [4] * 60)
-    assert statistics(bin, hand_model, tmp_path, data, "--scaled") \
-        == statistics(bin, hand_model, tmp_path, data, *values(hand_model))
+    assert statistics(bin, hand_model, tmp_path, data, "--scaled", "--all-tokens") \
+        == statistics(bin, hand_model, tmp_path, data, *every(values, hand_model))

@@ -58,7 +58,7 @@ def log_softmax(logits):
 def test_activations_and_predictions(bin, reference, name):
     """Oracle: the reference library's own modules, watched by hooks."""
     sentences = load(reference, name)
-    stream = dump(bin, reference / name, sentences, "--emit", "coef,resid,ffn,prediction")
+    stream = dump(bin, reference / name, sentences, "--emit", "coef,resid,ffn,prediction", "--all-tokens")
     for key in ("resid", "coef", "ffn"):
         for found, sentence in zip(by_sentence(stream, key), sentences, strict=True):
             assert_close(found, sentence[key])
@@ -80,7 +80,7 @@ def test_refinement_ends_in_the_models_prediction(bin, reference, name, tmp_path
     sentences = load(reference, name)
     tokens = ok(bin, "tokenize", "--model", reference / name, stdin=text(s["tokens"] for s in sentences))
     rows = ok(bin, "forward-dump", "--model", reference / name, "--emit", "resid,ffn", stdin=tokens)
-    ok(bin, "refinement-stats", "--model", reference / name, "--perplexity", tmp_path / "perplexity", stdin=rows)
+    ok(bin, "refinement-stats", "--all-tokens", "--model", reference / name, "--perplexity", tmp_path / "perplexity", stdin=rows)
     log_p = np.concatenate([log_softmax(s["logits"])[1:] for s in sentences])  # the empty prefix does not count
     following = np.concatenate([s["tokens"][1:] for s in sentences])
     (found,) = table(tmp_path / "perplexity")

@@ -211,7 +211,7 @@ def test_distributions_are_fairseqs(bin, tiny, expected):
     assert read[0] == 2
     sentences = [[*read[1:place + 1], word] for place in range(len(read)) for word in range(60)]
     data = tokens_stream(bin, tiny["legacy.pt"], sentences)
-    found = streams.read(ok(bin, "forward-dump", "-m", tiny["legacy.pt"], "--emit", "prediction", stdin=data))
+    found = streams.read(ok(bin, "forward-dump", "-m", tiny["legacy.pt"], "--emit", "prediction", "--all-tokens", stdin=data))
     last = np.array([rows[-1] for rows in by_sentence(found, "next_logp")]).reshape(len(read), 60)
     assert_close(last, log_p)
     tops = np.array([rows[-1] for rows in by_sentence(found, "top")]).reshape(len(read), 60)
@@ -239,7 +239,7 @@ def test_what_torch_saves_computes_what_torch_computes(bin, saved_now, tmp_path,
     place = import_(bin, saved_now / f"{name}.pt", tmp_path / "model", dictionary(tmp_path / "dict.txt"))
     arrays = np.load(saved_now / f"{name}.npz")
     sentences = [arrays[key].tolist() for key in sorted(arrays) if key.startswith("tokens")]
-    found = streams.read(ok(bin, "forward-dump", "-m", place, "--emit", "coef,resid,ffn,prediction",
+    found = streams.read(ok(bin, "forward-dump", "-m", place, "--emit", "coef,resid,ffn,prediction", "--all-tokens",
                             stdin=tokens_stream(bin, place, sentences)))
     for i, tokens in enumerate(sentences):
         for key in ("resid", "coef", "ffn"):
@@ -318,7 +318,7 @@ def test_loader_takes_it_or_says_why_not(bin, tmp_path, name):
             fails(bin, *tool, "-m", place, stdin=b"w1\n", says=f"{place}/config.json: {REFUSED_BY_THE_LOADER[name]}")
         return
     data = ok(bin, "tokenize", "-m", place, stdin=b"w1 w30 w50 w12\n")
-    found = streams.read(ok(bin, "forward-dump", "-m", place, "--emit", "prediction", stdin=data))
+    found = streams.read(ok(bin, "forward-dump", "-m", place, "--emit", "prediction", "--all-tokens", stdin=data))
     assert found.header["tokenizer"]["bos"] == VARIANTS[name][1].get("bos_token_id", 2)
     if "plain" not in name and "GELU" not in name:  # those are compared with torch, above
         exact = oracle.load_model(place)
@@ -348,7 +348,7 @@ def test_untied_copies_are_the_tied_model(bin, tmp_path, tiny, expected, name):
     place, sentence = import_(bin, saved, tmp_path / "model"), [*expected["input"][1:].tolist(), 4]
     exact = oracle.load_model(place)
     assert_close(oracle.log_probs(exact, oracle.forward(exact, sentence).final), expected["log_probs"])
-    done = run(bin, "forward-dump", "-m", place, "--emit", "prediction",
+    done = run(bin, "forward-dump", "-m", place, "--emit", "prediction", "--all-tokens",
                stdin=tokens_stream(bin, tiny["zip.pt"], [sentence]))
     if done.returncode == 0:
         assert_close(by_sentence(streams.read(done.stdout), "top_logp")[0], expected["log_probs"].max(axis=1))
@@ -365,7 +365,7 @@ def test_types_and_views(bin, tmp_path, dtype, form):
         check_arrays(place, plain)
         assert config_of(place)["torch_dtype"] == {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}[dtype]
     data = ok(bin, "tokenize", "-m", places[0], stdin=b"w1 w30 w50\n")
-    found = streams.read(ok(bin, "forward-dump", "-m", places[1], "--emit", "coef,prediction", stdin=data))
+    found = streams.read(ok(bin, "forward-dump", "-m", places[1], "--emit", "coef,prediction", "--all-tokens", stdin=data))
     exact = oracle.load_model(places[0])
     activations = oracle.forward(exact, [5, 34, 54])
     assert_close(by_sentence(found, "coef")[0], activations.coef)

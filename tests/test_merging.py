@@ -104,7 +104,7 @@ def test_every_stage_passes_on_what_is_covered(bin, model, tmp_path):
         assert {name: found[name] for name in streams.COVERAGE} == expected
     changed = ok(bin, "perturb-triggers", stdin=triggers)
     for data in (changed, ok(bin, "forward-dump", "-m", model, "--emit", "key", stdin=changed),
-                 ok(bin, "project-values", "-m", model, "--all")):
+                 ok(bin, "project-values", "-m", model, "--all", "-k", 9)):
         assert not set(streams.COVERAGE) & set(streams.read(data).trailer)  # not of a corpus
 
 
@@ -248,10 +248,10 @@ def empty(bin, model):
     tokens = tokenized(bin, model, "--shard", "999/1000")
     rows = ok(bin, "forward-dump", "-m", model, "--emit", "max,coef,resid,ffn", stdin=tokens)
     triggers = ok(bin, "topk-keys", stdin=rows)
-    values = ok(bin, "project-values", "-m", model, stdin=triggers)
+    values = ok(bin, "project-values", "-m", model, "-k", 9, stdin=triggers)
     sums = {tool: ok(bin, tool, *arguments, "--sums", stdin=rows) for tool, arguments in
             [("composition-stats", ["-m", model, "--scaled"]), ("refinement-stats", ["-m", model])]}
-    return {"writers": {"forward-dump": (["-m", model], tokens), "topk-keys": ([], rows), "project-values": (["-m", model], triggers),
+    return {"writers": {"forward-dump": (["-m", model], tokens), "topk-keys": ([], rows), "project-values": (["-m", model, "-k", 9], triggers),
                         "topk-keys --merge": (["-", "--partial"], triggers),
                         "composition-stats --sums": (["-m", model, "--scaled"], rows),
                         "composition-stats --merge": (["--sums", "--partial", "-"], sums["composition-stats"]),

@@ -65,7 +65,7 @@ def test_refinement_is_pytorchs(bin, model, valid, tmp_path):
     reference = section5.reference()
     sentence, position = reference["sentence"][0], reference["position"][0]
     data = section5.activations(bin, model, valid, sentence, position)
-    found = {name: table(rows) for name, rows in statistics(bin, model, tmp_path, data).items()}
+    found = {name: table(rows) for name, rows in statistics(bin, model, tmp_path, data, "--all-tokens").items()}
     final = reference["final"][0]
     assert np.array_equal(final, reference["top_output"][-1])
     wanted = oracle.Refinement(reference["top_residual"], reference["top_ffn"], reference["top_output"],
@@ -156,7 +156,7 @@ def test_by_hand(bin, tmp_path):
     data = streams.write(real.header, [
         {"id": 0, "len": [5], "tok": [4, 5, 0, 2, 1], "row_sentence": [0] * 4, "row_position": position},
         *({"layer": i, "resid": r, "ffn": y} for i, (r, y) in enumerate(pairs))])
-    found = {name: table(rows) for name, rows in statistics(bin, model, tmp_path, data).items()}
+    found = {name: table(rows) for name, rows in statistics(bin, model, tmp_path, data, "--all-tokens").items()}
 
     def columns(name, *wanted):
         return [tuple(row[column] for column in wanted) for row in found[name]]
@@ -274,7 +274,8 @@ def test_final_token_is_the_most_probable_one(bin, small_model, tmp_path):
     data = streams.write(stream.header, records)
     found = {name: table(rows) for name, rows in statistics(bin, small_model, tmp_path, data).items()}
     row, rows = found["refinement"][-1], rows_of(streams.read(data))
-    exact = oracle.log_probs(oracle.load_model(small_model), rows["resid"][-1])
+    model = oracle.load_model(small_model)
+    exact = oracle.log_probs(model, rows["resid"][-1])[:, model.candidates]
     assert (row["residual_is_final"], row["rank_p50"]) == ("1", "1")
     assert float(row["probability"]) == pytest.approx(np.exp(exact.max(axis=1)).mean(), rel=1e-5)
     assert not found["last-layer"]

@@ -297,7 +297,7 @@ def bpe(bin, tmp_path_factory):
     (model / "tokenizer_config.json").write_text(json.dumps({
         "tokenizer_class": "GPT2Tokenizer", "bos_token": "<s>", "eos_token": "<s>", "unk_token": "<s>"}))
     data = pipeline(bin, ["tokenize", "-m", model], ["forward-dump", "-m", model], ["topk-keys", "-t", 3],
-                    ["project-values", "-m", model, "-k", 12], stdin=b"a b a b a\nb a a b\n")
+                    ["project-values", "-m", model, "-k", 12, "--all-tokens"], stdin=b"a b a b a\nb a a b\n")
     ok(bin, "report-pages", "-m", f"{model}//", "-o", out, "--name", "b\u00fc", stdin=data)
     return out, streams.read(data)
 

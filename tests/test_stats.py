@@ -112,6 +112,23 @@ def test_frequent_by_hand(bin, tmp_path):
     assert statistics(bin, tmp_path, projected(keys))[0][0]["frequent"] == ""
 
 
+def test_baselines_are_of_tokens_that_can_follow(bin, tmp_path):
+    """Expected by hand: 6 of 20 can, and the most frequent token, 5, is not among them."""
+    keys = [key(0, 0, [(7, 0.5)], [([4], 6)]), key(0, 1, [(7, 0.5)], [([4], 5)]), key(0, 2, [(7, 0.5)], [([4], 6)])]
+    made = streams.read(projected(keys, COUNTS[:5] + [10] + COUNTS[6:]))
+    data = streams.write({**made.header, "candidates": [[3, 5], [6, 10]]}, made.records)
+    (row,) = statistics(bin, tmp_path, data)[0]
+    assert (row["random"], row["frequent"]) == ("0.166666667", "0.666666667")
+
+
+@pytest.mark.parametrize("wrong", [[], {}, "3-9", [[3, 3]], [[5, 3]], [[3, 5], [5, 9]], [[3, 21]], [[-1, 3]], [3, 9],
+                                   [[3, 5, 9]], [[3, 5.0]], [["3", 5]], [[4, 9], [0, 2]]])
+def test_candidates_that_are_no_ranges(bin, wrong):
+    made = streams.read(projected(BY_HAND, COUNTS))
+    fails(bin, "agreement-stats", stdin=streams.write({**made.header, "candidates": wrong}, made.records),
+          says="the header's candidates are")
+
+
 def test_dead_layer(bin, tmp_path):
     """Expected by the definition: nothing is defined for a layer of dead keys."""
     agreement, rank, _ = statistics(bin, tmp_path, projected([key(1, 2, [(5, 0.5)], [])], COUNTS))
@@ -220,9 +237,14 @@ def same(row, expected):
 def test_agreement_and_rank_are_recomputed(bin, tmp_path, source, request):
     """Oracle: plain Python, and NumPy's percentiles, from the projected stream."""
     data = request.getfixturevalue(source)
-    *keys, last = streams.read(data).records
+    stream = streams.read(data)
+    *keys, last = stream.records
     agreement, rank, _ = statistics(bin, tmp_path, data)
-    expected = oracle.agreement(keys, last["token_counts"])
+    can = np.zeros(len(last["token_counts"]), bool)
+    for first, end in stream.header.get("candidates", [[0, len(can)]]):
+        can[first:end] = True
+    assert can.all() == (source == "random_projected")
+    expected = oracle.agreement(keys, last["token_counts"], can=can)
     assert len(agreement) == len(expected)
     for row, wanted in zip(agreement, expected):
         same(row, wanted)

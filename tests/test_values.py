@@ -33,20 +33,20 @@ def project(bin, model, *options, stdin=b""):
     return streams.read(ok(bin, "project-values", "-m", model, *options, stdin=stdin))
 
 
-def assert_tops(record, log_p, k):
-    """The k most probable tokens of the exact log-probabilities log_p; nearly
-    equal ones may change places."""
+def assert_tops(record, log_p, k, can):
+    """The k most probable tokens that can follow, of the exact log-probabilities log_p;
+    nearly equal ones may change places."""
     found = record["top"]
-    assert len(found) == len(set(found.tolist())) == len(record["top_p"]) == k
-    assert_close(record["top_p"], np.exp(np.sort(log_p)[::-1][:k]))
+    assert len(found) == len(set(found.tolist())) == len(record["top_p"]) == k and can[found].all()
+    assert_close(record["top_p"], np.exp(np.sort(log_p[can])[::-1][:k]))
     assert_close(record["top_p"], np.exp(log_p[found]))
     assert all(np.diff(record["top_p"]) <= 0)
 
 
-def assert_rank(rank, log_p, token):
-    """The token's rank among the exact log_p, but for nearly equal ones."""
-    near = 1e-5
-    assert (log_p > log_p[token] + near).sum() + 1 <= rank <= (log_p >= log_p[token] - near).sum()
+def assert_rank(rank, log_p, token, can):
+    """The token's rank among the exact log_p of those that can follow, but for nearly equal ones."""
+    near, others = 1e-5, can & (np.arange(len(log_p)) != token)
+    assert (log_p > log_p[token] + near)[can].sum() + 1 <= rank <= (log_p >= log_p[token] - near)[others].sum() + 1
 
 
 # ----------------------------------------------------------- against PyTorch
@@ -56,7 +56,7 @@ def test_values_are_pytorchs(bin, model):
     """Reference: PyTorch's top token, and its probability, of all 8,192 values."""
     with gzip.open(REFERENCE / "values.csv.gz", "rt") as lines:
         expected = list(csv.DictReader(lines))
-    stream = project(bin, model, "--all", "-k", 1)
+    stream = project(bin, model, "--all", "-k", 1, "--all-tokens")
     assert stream.header["kind"] == "values"
     assert [(r["layer"], r["cell"]) for r in stream.records] \
         == [(int(row["layer"]), int(row["cell"])) for row in expected]
@@ -80,11 +80,11 @@ def test_annotations_are_the_oracles(bin, random_model):
         for name in ("layer", "cell", "coef", "sentence", "position", "next", "prefix"):
             assert np.array_equal(record[name], wanted[name])
         log_p = oracle.log_probs(exact, oracle.value_vectors(exact, record["layer"])[record["cell"]][None])[0]
-        assert_tops(record, log_p, 7)
+        assert_tops(record, log_p, 7, exact.candidates)
         last = oracle.last_tokens(record, exact.config["bos_token_id"])
         for i, tokens in enumerate(zip(record["next"].tolist(), last)):
             for name, token in zip(("next", "last"), tokens):
-                assert_rank(record[name + "_rank"][i], log_p, token)
+                assert_rank(record[name + "_rank"][i], log_p, token, exact.candidates)
         for name in "next_p", "last_p":
             assert record[name] == pytest.approx(wanted[name], rel=1e-4)
     assert np.array_equal(stream.records[-1]["token_counts"],
@@ -99,7 +99,7 @@ def test_all_values_are_the_oracles(bin, random_model):
     assert [(r["layer"], r["cell"]) for r in stream.records] == list(np.ndindex(sizes))
     for record in stream.records:
         value = oracle.value_vectors(exact, record["layer"])[record["cell"]]
-        assert_tops(record, oracle.log_probs(exact, value[None])[0], 10)
+        assert_tops(record, oracle.log_probs(exact, value[None])[0], 10, exact.candidates)
 
 
 # ------------------------------------------------------------ against itself
@@ -128,7 +128,7 @@ def test_k_lists_the_first_k(bin, small_model, all_values):
     assert ok(bin, "project-values", "-m", small_model, *option, stdin=data) \
         == ok(bin, "project-values", "-m", small_model, *option, "-k", 10, stdin=data)
     ten = keys(project(bin, small_model, *option, stdin=data))
-    for k in 1, 3, 100:
+    for k in 1, 3, 97:
         for record, other in zip(keys(project(bin, small_model, *option, "-k", k, stdin=data)), ten):
             for name in LISTED:
                 assert len(record[name]) == k
@@ -141,9 +141,9 @@ def test_k_lists_the_first_k(bin, small_model, all_values):
 @pytest.mark.parametrize("all_values", [False, True])
 def test_bottoms_end_the_order(bin, random_model, all_values, tops):
     """Recomputation, exact, from the list of all tokens; and without --bottoms nothing changes."""
-    vocabulary = oracle.load_model(random_model).config["vocab_size"]
+    count = oracle.load_model(random_model).candidates.sum()
     data = b"" if all_values else triggers(bin, random_model, "-t", 2)
-    whole = keys(project(bin, random_model, *["--all"] * all_values, "-k", vocabulary, stdin=data))
+    whole = keys(project(bin, random_model, *["--all"] * all_values, "-k", count, stdin=data))
     option = ["--all"] * all_values + ["-k", tops]
     stream = project(bin, random_model, *option, "--bottoms", 4, stdin=data)
     assert stream.header["history"][-1]["options"]["bottoms"] == 4
@@ -162,7 +162,8 @@ def test_whole_distributions(bin, random_model):
     and probabilities sum to 1."""
     config = oracle.load_model(random_model).config
     vocabulary, bos = config["vocab_size"], config["bos_token_id"]
-    for record in keys(project(bin, random_model, "-k", vocabulary, stdin=triggers(bin, random_model))):
+    for record in keys(project(bin, random_model, "-k", vocabulary, "--all-tokens",
+                               stdin=triggers(bin, random_model))):
         assert sorted(record["top"].tolist()) == list(range(vocabulary))
         assert record["top_p"].sum(dtype=float) == pytest.approx(1, abs=1e-5)
         place = np.argsort(record["top"])
@@ -174,7 +175,7 @@ def test_whole_distributions(bin, random_model):
 def test_shipped_models_distributions_sum_to_1(bin, model):
     """Expected by the definition: 3 keys, all 21,176 tokens each."""
     data = triggers(bin, model, "--cells", "0-2", "--layers", "1", sentences=[[5, 6, 7]])
-    for record in keys(project(bin, model, "-k", 21176, stdin=data)):
+    for record in keys(project(bin, model, "-k", 21176, "--all-tokens", stdin=data)):
         assert record["top_p"].sum(dtype=float) == pytest.approx(1, abs=1e-5)
 
 
@@ -189,16 +190,18 @@ def test_equal_probabilities_go_by_token(bin, small_model, tmp_path):
         (tmp_path / name).write_bytes((small_model / name).read_bytes())
     head = 1 / (30 + 2)  # words 0-29 and two clusters, 30-59 and 60-99
     expected = [head] * 30 + [head / 30] * 30 + [head / 40] * 40
-    found = keys(project(bin, tmp_path, "-k", 100, "--bottoms", 3,
-                         stdin=triggers(bin, tmp_path, vocabulary=100)))
-    assert len(found) == 111
-    assert any(0 in record["position"] for record in found)  # BOS is the last token
-    for record in found:
-        assert record["top"].tolist() == list(range(100))
-        assert record["bottom"].tolist() == [99, 98, 97]
-        assert record["top_p"] == pytest.approx(expected, rel=1e-5)
-        assert record["next_rank"].tolist() == (record["next"] + 1).tolist()
-        assert record["last_rank"].tolist() == [token + 1 for token in oracle.last_tokens(record, 2)]
+    data = triggers(bin, tmp_path, vocabulary=100)
+    for first, options in (0, ["--all-tokens"]), (3, []):  # <s>, <pad> and </s> cannot follow
+        found = keys(project(bin, tmp_path, "-k", 100 - first, "--bottoms", 3, *options, stdin=data))
+        assert len(found) == 111
+        assert any(0 in record["position"] for record in found)  # BOS is the last token
+        for record in found:
+            assert record["top"].tolist() == list(range(first, 100))
+            assert record["bottom"].tolist() == [99, 98, 97]
+            assert record["top_p"] == pytest.approx(expected[first:], rel=1e-5)
+            assert record["next_rank"].tolist() == [token - first + 1 for token in record["next"].tolist()]
+            assert record["last_rank"].tolist() == [max(token - first, 0) + 1
+                                                    for token in oracle.last_tokens(record, 2)]
 
 
 def test_dead_keys_have_values(bin, small_model):
@@ -220,7 +223,7 @@ def test_a_high_logit_does_not_overflow(bin, small_model, tmp_path):
     for name in "config.json", "dict.txt":
         (tmp_path / name).write_bytes((small_model / name).read_bytes())
     exact = oracle.load_model(tmp_path)
-    for record in project(bin, tmp_path, "--all", "-k", 100).records:
+    for record in project(bin, tmp_path, "--all", "-k", 100, "--all-tokens").records:
         value = oracle.value_vectors(exact, record["layer"])[record["cell"]]
         log_p = oracle.log_probs(exact, value[None])[0]
         assert record["top"][0] == np.argmax(log_p)

@@ -215,7 +215,7 @@ def test_no_token_can_break_a_row(bin, letters):
     characters as \\xNN, and what a spreadsheet would take for a formula."""
     sentence = 'a\t=b\\ é\r=\u2028"c" +d\\n @e'
     data = pipeline(bin, ["tokenize", "-m", letters], ["forward-dump", "-m", letters, "--emit", "coef"],
-                    ["topk-keys", "--prefixes", "every", "-t", 60], ["project-values", "-m", letters, "-k", 256],
+                    ["topk-keys", "--prefixes", "every", "-t", 60], ["project-values", "-m", letters, "-k", 256, "--all-tokens"],
                     stdin=f"{sentence}\n".encode())
     stream = streams.read(data)
 

@@ -80,11 +80,32 @@ static float *make_vectors(void)
     return vectors;
 }
 
+/* Sets of candidates: all tokens; the ends left out; nearly every other one; a cluster or two left out. */
+enum { ALL_TOKENS, WITHOUT_ENDS, SOME, WITHOUT_CLUSTERS, CANDIDATE_SETS };
+
+static struct candidates make_candidates(const struct model *model, int set)
+{
+    size_t vocabulary = model->config.vocabulary, clusters = model->config.clusters;
+    bool *can_follow = new_array(vocabulary, sizeof *can_follow);
+    for (size_t c = 0; c < clusters; c++)
+        for (size_t i = 0; i < model->cluster[c].size; i++) {
+            size_t token = model->cluster[c].first + i;
+            can_follow[token] = set == ALL_TOKENS
+                || (set == WITHOUT_ENDS && i > 1 && i + 2 < model->cluster[c].size)
+                || (set == SOME && hash_random(70, token, 0) % 2)
+                || (set == WITHOUT_CLUSTERS && (clusters == 1 || c % 2));
+        }
+    struct candidates candidates = candidates_new(can_follow, vocabulary, "test");
+    free(can_follow);
+    return candidates;
+}
+
 /* Whole distributions, VECTORS x vocabulary, by projection_run. */
 static float *run_all(const struct model *model, const float *vectors)
 {
     size_t vocabulary = model->config.vocabulary;
-    struct projection *projection = projection_new(model);
+    struct candidates all = candidates_all(vocabulary);
+    struct projection *projection = projection_new(model, &all);
     float *rows = new_floats((VECTORS + PROJECTION_ROWS) * vocabulary);
     float *padded = new_floats((VECTORS + PROJECTION_ROWS) * WIDTH);
     memcpy(padded, vectors, VECTORS * WIDTH * sizeof *padded);
@@ -92,6 +113,7 @@ static float *run_all(const struct model *model, const float *vectors)
         projection_run(projection, padded + i * WIDTH, rows + i * vocabulary);
     free(padded);
     projection_free(projection);
+    candidates_free(&all);
     return rows;
 }
 
@@ -99,7 +121,8 @@ static float *run_all(const struct model *model, const float *vectors)
 static bool rows_are_alike(const struct model *model)
 {
     size_t vocabulary = model->config.vocabulary;
-    struct projection *projection = projection_new(model);
+    struct candidates all = candidates_all(vocabulary);
+    struct projection *projection = projection_new(model, &all);
     float vectors[PROJECTION_ROWS * WIDTH], *rows = new_floats(PROJECTION_ROWS * vocabulary);
     for (size_t i = 0; i < PROJECTION_ROWS * WIDTH; i++)
         vectors[i] = (float)random_real(50, i % WIDTH);
@@ -109,6 +132,7 @@ static bool rows_are_alike(const struct model *model)
         alike = alike && !memcmp(rows, rows + i * vocabulary, vocabulary * sizeof *rows);
     free(rows);
     projection_free(projection);
+    candidates_free(&all);
     return alike;
 }
 
@@ -126,11 +150,11 @@ static bool is_near(float a, float b, double tolerance)
     return fabs((double)a - (double)b) <= tolerance;
 }
 
-static void check_answer(const float *row, size_t vocabulary, bool exact,
+static void check_answer(const float *row, const struct candidates *candidates, bool exact,
                          const struct projection_question *answer)
 {
-    size_t top = projection_top(row, vocabulary);
-    double near = rounding(row, vocabulary);
+    size_t top = projection_top(row, candidates);
+    double near = rounding(row, candidates->vocabulary);
     if (exact) {
         assert_int_equal(answer->top, top);
         assert_true(answer->top_log_probability == row[top]);
@@ -145,22 +169,34 @@ static void check_answer(const float *row, size_t vocabulary, bool exact,
     if (!answer->ranked)
         return;
     size_t above = 0, not_below = 0;
-    for (size_t i = 0; i < vocabulary; i++) {
-        bool equal = is_near(row[i], own, near);
-        above += row[i] > own && !equal;
-        not_below += row[i] >= own || equal;
-    }
-    assert_true(answer->token_rank > above && answer->token_rank <= not_below);
+    for (size_t r = 0; r < candidates->range_count; r++)
+        for (size_t i = candidates->range[r].first; i < candidates->range[r].end; i++) {
+            bool equal = is_near(row[i], own, near);
+            above += row[i] > own && !equal;
+            not_below += i != answer->token && (row[i] >= own || equal);
+        }
+    assert_true(answer->token_rank > above && answer->token_rank <= not_below + 1);
     if (exact)
-        assert_int_equal(answer->token_rank, projection_rank(row, vocabulary, answer->token));
+        assert_int_equal(answer->token_rank, projection_rank(row, candidates, answer->token));
 }
 
-static void check_questions(const size_t *sizes, size_t clusters)
+/* Whether some of these tokens are candidates. */
+static bool has_candidates(const struct model_cluster *cluster, const struct candidates *candidates)
+{
+    bool has = false;
+    for (size_t r = 0; r < candidates->range_count; r++)
+        has = has || (candidates->range[r].first < cluster->first + cluster->size
+                      && candidates->range[r].end > cluster->first);
+    return has;
+}
+
+static void check_questions(const size_t *sizes, size_t clusters, int set)
 {
     struct model model = make_words(sizes, clusters);
     size_t vocabulary = model.config.vocabulary, wins[ALL_CLUSTERS] = {0};
     float *vectors = make_vectors(), *rows = run_all(&model, vectors);
-    struct projection *projection = projection_new(&model);
+    struct candidates candidates = make_candidates(&model, set);
+    struct projection *projection = projection_new(&model, &candidates);
     struct projection_question *questions = new_array(VECTORS, sizeof *questions);
     bool exact = rows_are_alike(&model);
     for (size_t kind = 0; kind < 6; kind++) { /* no token; random ones; of the ends; with and without ranks */
@@ -179,29 +215,32 @@ static void check_questions(const size_t *sizes, size_t clusters)
             projection_ask(projection, vectors + start * WIDTH,
                            VECTORS - start < piece ? VECTORS - start : piece, questions + start);
         for (size_t i = 0; i < VECTORS; i++)
-            check_answer(rows + i * vocabulary, vocabulary, exact, &questions[i]);
+            check_answer(rows + i * vocabulary, &candidates, exact, &questions[i]);
     }
     for (size_t i = 0; i < VECTORS; i++)
         for (size_t c = 0; c < clusters; c++)
             wins[c] += questions[i].top >= model.cluster[c].first
                     && questions[i].top < model.cluster[c].first + model.cluster[c].size;
     for (size_t c = 0; c < clusters; c++) /* else a cluster that is always left out would not show */
-        assert_true(wins[c] > 0);
+        assert_int_equal(wins[c] > 0, has_candidates(&model.cluster[c], &candidates));
     projection_ask(projection, vectors, 0, questions);
     free(questions);
     free(vectors);
     free(rows);
     projection_free(projection);
+    candidates_free(&candidates);
     free_words(&model);
 }
 
 static void questions_have_the_answers_of_whole_distributions(void **state)
 {
     (void)state;
-    check_questions((const size_t[]){40}, 1);
-    check_questions((const size_t[]){20, 30}, 2);
-    check_questions((const size_t[]){15, 20, 70}, 3);
-    check_questions((const size_t[]){10, 33, 20, 150}, 4);
+    for (int set = 0; set < CANDIDATE_SETS; set++) {
+        check_questions((const size_t[]){40}, 1, set);
+        check_questions((const size_t[]){20, 30}, 2, set);
+        check_questions((const size_t[]){15, 20, 70}, 3, set);
+        check_questions((const size_t[]){10, 33, 20, 150}, 4, set);
+    }
 }
 
 /*
@@ -212,7 +251,8 @@ static void equal_words_go_by_number_in_and_between_clusters(void **state)
 {
     (void)state;
     struct model model = make_words((const size_t[]){3, 3, 4}, 3);
-    struct projection *projection = projection_new(&model);
+    struct candidates all = candidates_all(model.config.vocabulary);
+    struct projection *projection = projection_new(&model, &all);
     float zeros[10 * WIDTH] = {0};
     struct projection_question questions[10];
     for (uint32_t i = 0; i < 10; i++)
@@ -225,6 +265,7 @@ static void equal_words_go_by_number_in_and_between_clusters(void **state)
         assert_true(fabs((double)questions[i].token_log_probability - log(p)) < 1e-6);
     }
     projection_free(projection);
+    candidates_free(&all);
     free_words(&model);
 }
 
@@ -237,7 +278,8 @@ static void a_whole_cluster_that_equals_the_best_word(void **state)
     struct model model = make_words((const size_t[]){3, 3}, 2);
     model.cluster[1].size = 1;
     model.config.vocabulary = 4;
-    struct projection *projection = projection_new(&model);
+    struct candidates all = candidates_all(model.config.vocabulary);
+    struct projection *projection = projection_new(&model, &all);
     float zeros[WIDTH] = {0};
     struct projection_question question = {.token = 3, .ranked = true};
     projection_ask(projection, zeros, 1, &question);
@@ -245,6 +287,7 @@ static void a_whole_cluster_that_equals_the_best_word(void **state)
     assert_int_equal(question.token_rank, 4);
     assert_true(question.token_log_probability == question.top_log_probability);
     projection_free(projection);
+    candidates_free(&all);
     free_words(&model);
 }
 
@@ -267,7 +310,8 @@ static void whole_clusters_that_equal_each_other(void **state)
     }
     free((float *)(uintptr_t)model.cluster_keys.values);
     model.cluster_keys = matrix_of(keys, model.config.clusters - 1, WIDTH);
-    struct projection *projection = projection_new(&model);
+    struct candidates all = candidates_all(model.config.vocabulary);
+    struct projection *projection = projection_new(&model, &all);
     for (uint32_t i = 0; i < 6; i++) {
         uint32_t token = 3 + i % 3; /* of either cluster, or none */
         struct projection_question question = {.token = token < 5 ? token : NO_TOKEN, .ranked = i > 2};
@@ -277,6 +321,7 @@ static void whole_clusters_that_equal_each_other(void **state)
             assert_int_equal(question.token_rank, token - 2);
     }
     projection_free(projection);
+    candidates_free(&all);
     model.cluster_keys = (struct matrix){0};
     free_words(&model);
 }

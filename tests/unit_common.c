@@ -165,28 +165,59 @@ enum { VOCABULARY = sizeof some_log_probabilities / sizeof *some_log_probabiliti
 static void tops_and_ranks_take_the_lower_of_equal_tokens_first(void **state)
 {
     (void)state;
+    struct candidates all = candidates_all(VOCABULARY);
     const uint32_t order[VOCABULARY] = {1, 3, 2, 5, 0, 4};
     for (size_t count = 1; count <= VOCABULARY; count++) {
         uint32_t tops[VOCABULARY];
-        projection_tops(some_log_probabilities, VOCABULARY, count, tops);
+        projection_tops(some_log_probabilities, &all, count, tops);
         assert_memory_equal(tops, order, count * sizeof *order);
     }
     for (uint32_t rank = 1; rank <= VOCABULARY; rank++)
-        assert_int_equal(projection_rank(some_log_probabilities, VOCABULARY, order[rank - 1]), rank);
-    assert_int_equal(projection_top(some_log_probabilities, VOCABULARY), 1);
+        assert_int_equal(projection_rank(some_log_probabilities, &all, order[rank - 1]), rank);
+    assert_int_equal(projection_top(some_log_probabilities, &all), 1);
+    candidates_free(&all);
+}
+
+/* Every set of candidates of six tokens, against the order of all without the others. */
+static void tops_bottoms_and_ranks_are_of_candidates_only(void **state)
+{
+    (void)state;
+    const uint32_t order[VOCABULARY] = {1, 3, 2, 5, 0, 4};
+    for (unsigned set = 1; set < 1u << VOCABULARY; set++) {
+        bool can_follow[VOCABULARY];
+        uint32_t left[VOCABULARY], tokens[VOCABULARY], count = 0;
+        for (size_t i = 0; i < VOCABULARY; i++)
+            can_follow[i] = set & 1u << i;
+        struct candidates candidates = candidates_new(can_follow, VOCABULARY, "test");
+        for (size_t i = 0; i < VOCABULARY; i++) {
+            assert_int_equal(projection_rank(some_log_probabilities, &candidates, order[i]), count + 1);
+            if (can_follow[order[i]])
+                left[count++] = order[i];
+        }
+        assert_int_equal(candidates.count, count);
+        assert_int_equal(projection_top(some_log_probabilities, &candidates), left[0]);
+        projection_tops(some_log_probabilities, &candidates, count, tokens);
+        assert_memory_equal(tokens, left, count * sizeof *left);
+        projection_bottoms(some_log_probabilities, &candidates, count, tokens);
+        for (size_t i = 0; i < count; i++)
+            assert_int_equal(tokens[i], left[count - 1 - i]);
+        candidates_free(&candidates);
+    }
 }
 
 static void top_is_found_at_every_place_of_a_long_row(void **state)
 {
     (void)state;
     enum { LENGTH = 3 * LANES + 5 };
+    struct candidates all = candidates_all(LENGTH);
     for (size_t place = 0; place < LENGTH; place++) {
         float row[LENGTH];
         for (size_t i = 0; i < LENGTH; i++)
             row[i] = i == place ? -1.0f : -2.0f - (float)i;
-        assert_int_equal(projection_top(row, LENGTH), place);
-        assert_int_equal(projection_rank(row, LENGTH, place), 1);
+        assert_int_equal(projection_top(row, &all), place);
+        assert_int_equal(projection_rank(row, &all, place), 1);
     }
+    candidates_free(&all);
 }
 
 /* ---- topk.h ---- */
@@ -483,6 +514,7 @@ int main(void)
         cmocka_unit_test(no_list_means_all),
         cmocka_unit_test(layers_count_from_1_where_people_type),
         cmocka_unit_test(tops_and_ranks_take_the_lower_of_equal_tokens_first),
+        cmocka_unit_test(tops_bottoms_and_ranks_are_of_candidates_only),
         cmocka_unit_test(top_is_found_at_every_place_of_a_long_row),
         cmocka_unit_test(best_prefixes_do_not_depend_on_the_order_of_offers),
         cmocka_unit_test(a_key_that_never_fires_has_no_triggers),

@@ -11,6 +11,7 @@
 #include "base/cli.h"
 #include "base/input.h"
 #include "base/messages.h"
+#include "model/candidates.h"
 #include "stream/header_members.h"
 #include "stream/records.h"
 #include "stream/stream_reader.h"
@@ -40,6 +41,7 @@ struct key_summary {
 
 struct stats {
     struct triggers_reader triggers;
+    struct candidates candidates;
     struct key_summary *keys;
     size_t key_count, key_capacity;
     uint32_t bos;
@@ -106,14 +108,17 @@ static void read_keys(struct stats *stats, struct stream_reader *reader)
 
 /* ---- tables ---- */
 
-/* The corpus' most frequent token; equal ones: the lower. */
+/* The corpus' most frequent token of those that can follow; equal ones: the lower. */
 static uint32_t most_frequent(const struct stats *stats)
 {
-    uint32_t best = 0;
-    for (uint32_t token = 1; token < stats->triggers.shape.vocabulary; token++)
-        if (stats->triggers.token_counts.count[token] > stats->triggers.token_counts.count[best])
-            best = token;
-    return best;
+    const struct token_range *range = stats->candidates.range;
+    const uint64_t *count = stats->triggers.token_counts.count;
+    size_t best = range[0].first;
+    for (size_t r = 0; r < stats->candidates.range_count; r++)
+        for (size_t token = range[r].first; token < range[r].end; token++)
+            if (count[token] > count[best])
+                best = token;
+    return (uint32_t)best;
 }
 
 /* Figure 4. */
@@ -144,7 +149,7 @@ static void write_agreement(const struct stats *stats, const char *path)
         table_number(table, live);
         table_real(table, statistics_share(next, live));
         table_real(table, statistics_share(last, live));
-        table_real(table, 1.0 / (double)stats->triggers.shape.vocabulary);
+        table_real(table, 1.0 / (double)stats->candidates.count);
         table_real(table, counted ? statistics_share(frequent, live) : (double)NAN);
         table_interval(table, share_interval(next, live));
         table_interval(table, share_interval(last, live));
@@ -305,6 +310,7 @@ static void run(const struct options *options, const char *path)
     stream_need_sentences(reader);
     struct stats stats = {.triggers = triggers_open(reader), .keep_confident = options->top_values};
     stats.bos = (uint32_t)header_number(reader, "tokenizer", "bos", stats.triggers.shape.vocabulary - 1);
+    stats.candidates = header_candidates(reader, stats.triggers.shape.vocabulary);
     if (options->top_values && stats.triggers.top < AGREEING_TRIGGERS)
         stream_fail(reader, "fewer than %d triggers a key: --top-values needs topk-keys -t %d",
                     AGREEING_TRIGGERS, AGREEING_TRIGGERS);
@@ -326,6 +332,7 @@ static void run(const struct options *options, const char *path)
     if (tokenizer)
         tokenizer_free(tokenizer);
     triggers_close(&stats.triggers);
+    candidates_free(&stats.candidates);
     stream_close(reader);
     free(stats.keys);
 }

@@ -45,7 +45,7 @@ enum { MAX_BUFFERED = 32 << 20 };
 
 struct options {
     const char *model, *output, *layers, *cells;
-    bool gzip, with_bos;
+    bool gzip, with_bos, all_tokens;
     unsigned emit;
     int positions, rank;
     uint64_t seed, threads;
@@ -55,6 +55,7 @@ struct options {
 struct dump {
     const struct options *options;
     struct model *model;
+    struct candidates candidates; /* of predictions */
     size_t *layers, layer_count; /* that are written, rising */
     size_t *cells, cell_count;   /* of each layer */
     bool all_cells;
@@ -304,7 +305,7 @@ static void *worker_new(void *shared)
     worker->cell_max = new_floats(config->d_ff);
     worker->cell_argmax = new_array(config->d_ff, sizeof *worker->cell_argmax);
     if (dump->options->emit & EMIT_PREDICTION)
-        worker->projection = projection_new(dump->model);
+        worker->projection = projection_new(dump->model, &dump->candidates);
     return worker;
 }
 
@@ -362,6 +363,8 @@ static json_t *make_header(const struct dump *dump)
     if (options->positions == POSITIONS_RANDOM)
         json_put(values, "seed", json_integer((json_int_t)options->seed));
     options_set_arithmetic(values);
+    if (options->emit & EMIT_PREDICTION)
+        header_set_candidates(header, values, &dump->candidates);
     header_set_model(header, dump->model);
     json_put(header, "layers", json_list(dump->layers, dump->layer_count));
     json_put(header, "cells", dump->all_cells ? json_null() : json_list(dump->cells, dump->cell_count));
@@ -373,11 +376,14 @@ static json_t *make_header(const struct dump *dump)
     return header;
 }
 
-/* The tokens must have been made with this model's tokenizer. */
-static void check_tokens(const struct stream_reader *reader, const struct model *model)
+/* The tokens must have been made with this model's tokenizer, which tells what can be predicted. */
+static void read_tokenizer(struct dump *dump)
 {
-    struct tokenizer *tokenizer = tokenizer_read(&model->config);
-    tokenizer_check(tokenizer, &model->config, reader);
+    const struct model_config *config = &dump->model->config;
+    struct tokenizer *tokenizer = tokenizer_read(config);
+    tokenizer_check(tokenizer, config, dump->reader);
+    dump->candidates = dump->options->all_tokens ? candidates_all(config->vocabulary)
+                                                 : tokenizer_candidates(tokenizer, config);
     tokenizer_free(tokenizer);
 }
 
@@ -402,6 +408,8 @@ static void check_options(const struct options *options)
         die_usage(
             "--emit key gives one coefficient a sentence: nothing else of --emit goes with it, nor --layers, "
             "--cells, --positions, --with-bos");
+    if (options->all_tokens && !(options->emit & EMIT_PREDICTION))
+        die_usage("--all-tokens goes with --emit prediction");
 }
 
 /* With the model, and the stream at path. */
@@ -415,7 +423,7 @@ static struct dump dump_open(const struct options *options, const char *path)
     dump.rule = (struct row_rule){.random = random, .first = first_position(options), .seed = options->seed,
                                   .cut = random && !(options->emit & EMIT_MAX)};
     dump.reader = stream_open(path, "tokens");
-    check_tokens(dump.reader, model);
+    read_tokenizer(&dump);
     if (options->emit & EMIT_KEY) {
         dump.changes = json_array_size(header_changes(dump.reader));
         dump.layer_count = 0; /* no record is a layer's */
@@ -447,6 +455,7 @@ int main(int argc, char **argv)
         OPTION_SEED(&options.seed),
         {0, "with-bos", NULL, "let the empty prefix, BOS alone, be a maximum or a random position",
          OPTION_FLAG, &options.with_bos, 0, 0, NULL},
+        OPTION_ALL_TOKENS(&options.all_tokens),
         OPTION_THREADS(&options.threads),
         OPTION_OUTPUT(&options.output),
         OPTION_GZIP(&options.gzip),
@@ -462,6 +471,7 @@ int main(int argc, char **argv)
     stream_close(dump.reader);
     free(dump.layers);
     free(dump.cells);
+    candidates_free(&dump.candidates);
     model_free(dump.model);
     return STATUS_DONE;
 }

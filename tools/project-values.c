@@ -2,7 +2,7 @@
  * project-values: what each value vector promotes.
  *
  * p_i^l = softmax(v_i^l E) (paper, section 4): of each key's value the most
- * probable tokens, and the rank and probability of every trigger's next token
+ * probable tokens that can follow, and the rank and probability of every trigger's next token
  * and last token. With --all it reads nothing and lists every value. Only
  * PROJECTION_ROWS distributions a thread are in memory at a time.
  */
@@ -20,6 +20,7 @@
 #include "stream/records.h"
 #include "stream/stream_reader.h"
 #include "stream/stream_writer.h"
+#include "text/tokenizer.h"
 
 #include <stdlib.h>
 
@@ -27,7 +28,7 @@
 
 struct options {
     const char *model, *output;
-    bool gzip, all;
+    bool gzip, all, all_tokens;
     int norm;
     uint64_t tops, bottoms, threads;
 };
@@ -36,6 +37,7 @@ struct options {
 struct projecting {
     const struct options *options;
     const struct model *model;
+    struct candidates candidates;
     struct stream_writer *writer;
     uint32_t bos;                 /* the stream's */
     struct stream_reader *reader; /* NULL with --all */
@@ -119,14 +121,15 @@ static void make_room(struct key_triggers *key, const struct options *options)
     fields_allocate(key_fields, value_groups(options), key);
 }
 
-static void annotate(struct key_triggers *key, const float *log_probabilities, size_t vocabulary,
-                     const struct options *options, uint32_t bos)
+static void annotate(struct key_triggers *key, const float *log_probabilities,
+                     const struct projecting *projecting)
 {
-    make_room(key, options);
-    projection_tops(log_probabilities, vocabulary, key->tops, key->top);
+    const struct candidates *candidates = &projecting->candidates;
+    make_room(key, projecting->options);
+    projection_tops(log_probabilities, candidates, key->tops, key->top);
     take_probabilities(log_probabilities, key->top, key->tops, key->top_probability);
     if (key->bottoms) {
-        projection_bottoms(log_probabilities, vocabulary, key->bottoms, key->bottom);
+        projection_bottoms(log_probabilities, candidates, key->bottoms, key->bottom);
         take_probabilities(log_probabilities, key->bottom, key->bottoms, key->bottom_probability);
     }
     if (!key->coefficient)
@@ -134,9 +137,9 @@ static void annotate(struct key_triggers *key, const float *log_probabilities, s
     fields_allocate(key_fields, KEY_RANKS, key);
     for (struct prefix_walk prefix = key_prefixes(key, key->count); prefix_next(&prefix);) {
         size_t i = prefix.index;
-        uint32_t next = key->next[i], last = prefix_last(&prefix, bos);
-        key->next_rank[i] = projection_rank(log_probabilities, vocabulary, next);
-        key->last_rank[i] = projection_rank(log_probabilities, vocabulary, last);
+        uint32_t next = key->next[i], last = prefix_last(&prefix, projecting->bos);
+        key->next_rank[i] = projection_rank(log_probabilities, candidates, next);
+        key->last_rank[i] = projection_rank(log_probabilities, candidates, last);
         key->next_probability[i] = exponential(log_probabilities[next]);
         key->last_probability[i] = exponential(log_probabilities[last]);
     }
@@ -175,7 +178,7 @@ static void *worker_new(void *shared)
     const struct model_config *config = &projecting->model->config;
     struct worker *worker = new_array(1, sizeof *worker);
     worker->projecting = projecting;
-    worker->projection = projection_new(projecting->model);
+    worker->projection = projection_new(projecting->model, &projecting->candidates);
     worker->values = new_floats(matrix_count(PROJECTION_ROWS, config->d_model));
     if (projecting->reader || options->tops > 1 || options->bottoms)
         worker->log_probabilities = new_floats(matrix_count(PROJECTION_ROWS, config->vocabulary));
@@ -207,8 +210,7 @@ static void compute_piece(void *of_thread, struct turn *turn)
     if (worker->log_probabilities) {
         projection_run(worker->projection, worker->values, worker->log_probabilities);
         for (size_t i = 0; i < piece->count; i++)
-            annotate(&piece->key[i], worker->log_probabilities + i * vocabulary, vocabulary,
-                     projecting->options, projecting->bos);
+            annotate(&piece->key[i], worker->log_probabilities + i * vocabulary, projecting);
     } else {
         annotate_top(worker->projection, worker->values, piece, projecting->options);
     }
@@ -235,6 +237,7 @@ static json_t *make_header(const struct projecting *projecting)
     json_t *stage = json_make("{s:I, s:s}", "tops", (json_int_t)options->tops, "norm",
                               projection_norm_words[options->norm]);
     options_set_arithmetic(stage);
+    header_set_candidates(header, stage, &projecting->candidates);
     if (options->bottoms) {
         fields_declare(header, key_fields, KEY_BOTTOMS, NULL);
         json_put(stage, "bottoms", json_integer((json_int_t)options->bottoms));
@@ -255,6 +258,13 @@ static void project_all(struct projecting *projecting)
     json_decref(header);
 }
 
+static void check_count(const char *option, uint64_t count, const struct candidates *candidates)
+{
+    if (count > candidates->count)
+        die_usage("--%s %llu is more than the %zu tokens that can follow", option, (unsigned long long)count,
+                  candidates->count);
+}
+
 int main(int argc, char **argv)
 {
     struct options options = {.tops = 10, .bottoms = NOT_GIVEN, .threads = cli_threads()};
@@ -270,6 +280,7 @@ int main(int argc, char **argv)
          &options.norm, 0, 0, projection_norm_words},
         {0, "all", NULL, "read nothing; list every value of the model", OPTION_FLAG, &options.all, 0, 0,
          NULL},
+        OPTION_ALL_TOKENS(&options.all_tokens),
         OPTION_THREADS(&options.threads),
         OPTION_OUTPUT(&options.output),
         OPTION_GZIP(&options.gzip),
@@ -288,13 +299,12 @@ int main(int argc, char **argv)
     struct model *model = model_load(options.model);
     struct projecting projecting = {.options = &options, .model = model};
     projection_norm_check(model, (enum projection_norm)options.norm);
+    projecting.candidates = candidates_read(&model->config, options.all_tokens);
     /* A gated layer's negative coefficient promotes what its value demotes. */
     if (options.bottoms == NOT_GIVEN)
         options.bottoms = options.all && model->config.gated ? 1 : 0;
-    if (options.tops > model->config.vocabulary)
-        die_usage("--tops %llu is more than the vocabulary has", (unsigned long long)options.tops);
-    if (options.bottoms > model->config.vocabulary)
-        die_usage("--bottoms %llu is more than the vocabulary has", (unsigned long long)options.bottoms);
+    check_count("tops", options.tops, &projecting.candidates);
+    check_count("bottoms", options.bottoms, &projecting.candidates);
     if (!options.all) {
         projecting.reader = stream_open(cli_input(argc, argv, first), "triggers");
         header_check_model(projecting.reader, model);
@@ -305,6 +315,7 @@ int main(int argc, char **argv)
     project_all(&projecting);
     if (projecting.reader)
         stream_close(projecting.reader);
+    candidates_free(&projecting.candidates);
     model_free(model);
     return STATUS_DONE;
 }

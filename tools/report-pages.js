@@ -490,7 +490,7 @@ const TERMS = {
     prefix: ["Prefix", "The sentence up to the token at which the key responds, which is marked."],
     context: ["Prefix and what followed", "The sentence up to the token at which the key responds, which is marked; behind the line, what the key did not see."],
     next: ["Next token", "What followed the prefix in the corpus. It agrees when it is the value's most probable token."],
-    rank: ["Its rank", "The next token's place among all tokens when the value orders them; 1 is the most probable one."],
+    rank: ["Its rank", "The next token's place when the value orders the tokens that can follow; 1 is the most probable one."],
     sentence: ["Sentence", "The sentence's number in the corpus, from 0."],
     value: ["Value", "The vector that the memory adds to the residual, here multiplied with the output embedding, as if nothing else were added."],
     probability: ["Probability", "The token's share in the softmax of the value's products with the output embedding."],

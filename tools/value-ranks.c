@@ -22,6 +22,7 @@
 struct options {
     const char *model, *layers, *ids, *output;
     struct option_texts texts;
+    bool all_tokens;
     int norm;
     uint64_t top, threads;
 };
@@ -43,6 +44,7 @@ struct best {
 struct ranking {
     const struct options *options;
     const struct model *model;
+    struct candidates candidates;
     size_t *layers, layer_count;
     size_t taken;            /* values so far, of these layers */
     uint32_t *token;         /* token_count: those that are asked for */
@@ -136,7 +138,7 @@ static void *worker_new(void *shared)
     const struct model_config *config = &ranking->model->config;
     struct worker *worker = new_array(1, sizeof *worker);
     worker->ranking = ranking;
-    worker->projection = projection_new(ranking->model);
+    worker->projection = projection_new(ranking->model, &ranking->candidates);
     worker->values = new_floats(matrix_count(PROJECTION_ROWS, config->d_model));
     worker->log_probabilities = new_floats(matrix_count(PROJECTION_ROWS, config->vocabulary));
     worker->place = new_array(matrix_count(PROJECTION_ROWS, ranking->token_count), sizeof *worker->place);
@@ -174,7 +176,7 @@ static void compute_piece(void *of_thread, struct turn *turn)
         for (size_t token = 0; token < tokens; token++) {
             const float *row = worker->log_probabilities + i * config->vocabulary;
             struct place *place = &worker->place[i * tokens + token];
-            place->rank = projection_rank(row, config->vocabulary, ranking->token[token]);
+            place->rank = projection_rank(row, &ranking->candidates, ranking->token[token]);
             place->probability = exponential(row[ranking->token[token]]);
         }
 }
@@ -205,7 +207,7 @@ static void worker_free(void *of_thread)
 
 /* ---- main ---- */
 
-/* The tokens that are asked for, by text in the order of the command line, then by number. */
+/* The tokens that are asked for, by text in the order of the command line, then by number; the candidates. */
 static void find_tokens(struct ranking *ranking)
 {
     const struct options *options = ranking->options;
@@ -221,6 +223,8 @@ static void find_tokens(struct ranking *ranking)
             : (uint32_t)ids[i - options->texts.count];
         ranking->text[i] = tokenizer_text(tokenizer, &ranking->token[i], 1);
     }
+    ranking->candidates = options->all_tokens ? candidates_all(vocabulary)
+                                              : tokenizer_candidates(tokenizer, &ranking->model->config);
     free(ids);
     tokenizer_free(tokenizer);
 }
@@ -252,6 +256,7 @@ int main(int argc, char **argv)
         {0, "norm", "HOW",
          "the final norm on values: none (default, as in the paper), its gain only, or full",
          OPTION_CHOICE, &options.norm, 0, 0, projection_norm_words},
+        OPTION_ALL_TOKENS(&options.all_tokens),
         OPTION_THREADS(&options.threads),
         OPTION_OUTPUT(&options.output),
         OPTION_END,
@@ -278,6 +283,7 @@ int main(int argc, char **argv)
     free(ranking.text);
     free(ranking.token);
     free(ranking.layers);
+    candidates_free(&ranking.candidates);
     free(options.texts.text);
     model_free(model);
     return STATUS_DONE;

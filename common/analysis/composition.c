@@ -208,7 +208,7 @@ static void *worker_new(void *shared)
     struct composing *composing = shared;
     struct worker *worker = new_array(1, sizeof *worker);
     worker->composing = composing;
-    worker->projection = projection_new(composing->common.model);
+    worker->projection = projection_new(composing->common.model, &composing->common.candidates);
     worker->sums = composition_sums_new(&composing->common.activations);
     worker->is_active = new_array(worker->sums->cells, sizeof *worker->is_active);
     worker->tops = new_array(worker->sums->cells, sizeof *worker->tops);
@@ -265,6 +265,7 @@ static void read_values(struct composing *composing)
     composing->value_bottom = new_array(values, sizeof *composing->value_bottom);
     struct record record;
     header_check_model(reader, model);
+    header_check_candidates(reader, &composing->common.candidates);
     composing->norm = (enum projection_norm)header_choice(reader, "norm", projection_norm_words);
     for (; stream_next(reader, &record); seen++) {
         struct key_triggers value = {0};

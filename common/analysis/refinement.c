@@ -233,7 +233,7 @@ static void *worker_new(void *shared)
     struct refining *refining = shared;
     struct worker *worker = new_array(1, sizeof *worker);
     worker->refining = refining;
-    worker->projection = projection_new(refining->common.model);
+    worker->projection = projection_new(refining->common.model, &refining->common.candidates);
     worker->sums = refinement_sums_new(&refining->common.activations);
     return worker;
 }

@@ -12,6 +12,7 @@
 #include "stream/record_members.h"
 #include "stream/stream_reader.h"
 #include "stream/stream_writer.h"
+#include "text/tokenizer.h"
 
 #include <stdlib.h>
 
@@ -71,6 +72,7 @@ static void end(struct statistic *statistic, const struct stream_reader *input, 
     activations_close(&statistic->activations);
     if (statistic->model)
         model_free(statistic->model);
+    candidates_free(&statistic->candidates);
 }
 
 /* ---- from activations ---- */
@@ -86,6 +88,7 @@ static json_t *make_header(const struct statistic *statistic, const struct strea
     if (kind->declare)
         kind->declare(statistic, header);
     options_set_arithmetic(options);
+    header_set_candidates(header, options, &statistic->candidates);
     header_add_stage(header, kind->tool, options);
     return header;
 }
@@ -95,6 +98,7 @@ static void run(struct statistic *statistic, const char *path)
     const struct statistic_options *options = &statistic->options;
     matrix_start((size_t)options->threads);
     statistic->model = model_load(options->model);
+    statistic->candidates = candidates_read(&statistic->model->config, options->all_tokens);
     statistic->kind->prepare(statistic);
     struct stream_reader *stream = stream_open(path, "activations");
     header_check_model(stream, statistic->model);
@@ -184,6 +188,8 @@ int statistic_parse(const struct tool *tool, int argc, char **argv, const struct
     cli_check_partial(options->partial, options->merge);
     if (!options->merge && !options->model)
         die_usage("--model DIR is needed");
+    if (options->merge && options->all_tokens)
+        die_usage("--merge keeps what its inputs were made with: --all-tokens does not go with it");
     if (options->gzip && !options->sums)
         die_usage("--gzip goes with --sums; tables are not compressed");
     return first;

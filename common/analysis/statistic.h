@@ -8,6 +8,7 @@
 
 #include "base/cli.h"
 #include "base/parallel.h"
+#include "model/candidates.h"
 #include "model/model.h"
 #include "stream/activations.h"
 #include "stream/layer_sums.h"
@@ -16,12 +17,13 @@
 /* What every statistic's command line has. */
 struct statistic_options {
     const char *model, *output;
-    bool gzip, sums, merge, partial;
+    bool gzip, sums, merge, partial, all_tokens;
     uint64_t threads;
 };
 
 /* Its rows of the table of options, behind OPTION_MODEL and the statistic's own. */
 #define OPTIONS_STATISTIC(options)                                                                     \
+    OPTION_ALL_TOKENS(&(options)->all_tokens),                                                         \
     {0, "sums", NULL, "write sums for --merge, a stream, instead of tables", OPTION_FLAG,              \
      &(options)->sums, 0, 0, NULL},                                                                    \
     {0, "merge", NULL, "join the sums of several shards, FILE..., to the tables of one run",           \
@@ -79,6 +81,7 @@ struct statistic {
     const struct statistic_kind *kind;
     struct statistic_options options;
     struct model *model; /* NULL: nothing of a merge asked for it */
+    struct candidates candidates; /* none in a merge */
     struct activations_reader activations; /* of a merge only what the header says */
     struct stream_writer *writer; /* of the sums; NULL: tables are written */
     void *sums; /* of all threads or inputs */

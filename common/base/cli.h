@@ -76,6 +76,9 @@ struct tool {
     {0, "seed", "N", "seed of every random choice (default 1)", OPTION_NUMBER, pointer, 0, INT64_MAX, NULL}
 #define OPTION_PARTIAL(pointer) \
     {0, "partial", NULL, "with --merge: also when shards are missing", OPTION_FLAG, pointer, 0, 0, NULL}
+#define OPTION_ALL_TOKENS(pointer) \
+    {0, "all-tokens", NULL, "rank all tokens, also special and filler ones, which no text has", OPTION_FLAG, \
+     pointer, 0, 0, NULL}
 #define OPTION_END {0, NULL, NULL, NULL, OPTION_FLAG, NULL, 0, 0, NULL}
 
 /*

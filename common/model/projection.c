@@ -17,6 +17,7 @@ enum { GROUP_ROWS = 4 * PROJECTION_ROWS };
 
 struct projection {
     const struct model *model;
+    const struct candidates *candidates;
     float *narrow;         /* PROJECTION_ROWS x width of a cluster */
     float *cluster_logits; /* GROUP_ROWS x (clusters - 1) */
     double head_sum[GROUP_ROWS]; /* logarithm of the head's sum of exponentials */
@@ -27,10 +28,11 @@ struct projection {
     float *gathered;       /* GROUP_ROWS x d_model */
 };
 
-struct projection *projection_new(const struct model *model)
+struct projection *projection_new(const struct model *model, const struct candidates *candidates)
 {
     struct projection *projection = new_array(1, sizeof *projection);
     projection->model = model;
+    projection->candidates = candidates;
     projection->narrow = new_floats(matrix_count(PROJECTION_ROWS, model->config.d_model));
     projection->cluster_logits = new_floats(matrix_count(GROUP_ROWS, model->config.clusters));
     return projection;
@@ -178,42 +180,61 @@ void projection_run(struct projection *projection, const float *vectors, float *
     }
 }
 
-size_t projection_top(const float *log_probabilities, size_t vocabulary)
+/* The index of the largest; of equal ones the lowest. */
+static size_t find_largest(const float *x, size_t count)
 {
-    float most = largest(log_probabilities, vocabulary);
-    size_t token = 0;
-    while (token + 1 < vocabulary && log_probabilities[token] != most)
-        token++;
-    return token;
+    float most = largest(x, count);
+    size_t i = 0;
+    while (i + 1 < count && x[i] != most)
+        i++;
+    return i;
 }
 
-void projection_tops(const float *log_probabilities, size_t vocabulary, size_t count, uint32_t *tokens)
+size_t projection_top(const float *log_probabilities, const struct candidates *candidates)
 {
-    /* Insertion: nearly every token fails the first comparison. */
-    size_t held = 0;
-    for (size_t token = 0; token < vocabulary; token++) {
-        float candidate = log_probabilities[token];
-        if (held == count && !(candidate > log_probabilities[tokens[held - 1]]))
-            continue;
-        size_t place = held < count ? held++ : held - 1;
-        for (; place > 0 && candidate > log_probabilities[tokens[place - 1]]; place--)
-            tokens[place] = tokens[place - 1];
-        tokens[place] = (uint32_t)token;
+    size_t top = candidates->range[0].first;
+    for (size_t r = 0; r < candidates->range_count; r++) {
+        struct token_range range = candidates->range[r];
+        size_t token = range.first + find_largest(log_probabilities + range.first, range.end - range.first);
+        if (log_probabilities[token] > log_probabilities[top])
+            top = token;
     }
+    return top;
 }
 
-void projection_bottoms(const float *log_probabilities, size_t vocabulary, size_t count, uint32_t *tokens)
+/*
+ * Offers a token to a list of the count most probable ones so far, or with sign -1 of the least probable;
+ * held are there. Nearly every token fails the first comparison. Returns how many are held then.
+ */
+static size_t offer(const float *log_probabilities, float sign, size_t token, size_t count, size_t held,
+                    uint32_t *tokens)
+{
+    float own = sign * log_probabilities[token];
+    if (held == count && !(own > sign * log_probabilities[tokens[held - 1]]))
+        return held;
+    size_t place = held < count ? held++ : held - 1;
+    for (; place > 0 && own > sign * log_probabilities[tokens[place - 1]]; place--)
+        tokens[place] = tokens[place - 1];
+    tokens[place] = (uint32_t)token;
+    return held;
+}
+
+void projection_tops(const float *log_probabilities, const struct candidates *candidates, size_t count,
+                     uint32_t *tokens)
 {
     size_t held = 0;
-    for (size_t token = vocabulary; token-- > 0;) {
-        float candidate = log_probabilities[token];
-        if (held == count && !(candidate < log_probabilities[tokens[held - 1]]))
-            continue;
-        size_t place = held < count ? held++ : held - 1;
-        for (; place > 0 && candidate < log_probabilities[tokens[place - 1]]; place--)
-            tokens[place] = tokens[place - 1];
-        tokens[place] = (uint32_t)token;
-    }
+    for (size_t r = 0; r < candidates->range_count; r++)
+        for (size_t token = candidates->range[r].first; token < candidates->range[r].end; token++)
+            held = offer(log_probabilities, 1, token, count, held, tokens);
+}
+
+void projection_bottoms(const float *log_probabilities, const struct candidates *candidates, size_t count,
+                        uint32_t *tokens)
+{
+    size_t held = 0;
+    for (size_t r = candidates->range_count; r-- > 0;)
+        for (size_t token = candidates->range[r].end; token-- > candidates->range[r].first;)
+            held = offer(log_probabilities, -1, token, count, held, tokens);
 }
 
 /* How many of count are greater than value, or not less than it. */
@@ -227,11 +248,24 @@ KERNEL static uint32_t count_above(const float *x, size_t count, float value, bo
     return or_equal ? above + equal : above;
 }
 
-uint32_t projection_rank(const float *log_probabilities, size_t vocabulary, size_t token)
+/*
+ * How many words of the range come before the one at place, which has this log-probability and may be
+ * outside of the range: more probable ones, and equal ones below it.
+ */
+static uint32_t words_before(const float *log_probabilities, struct token_range range, size_t place,
+                             float own)
 {
-    float own = log_probabilities[token];
-    return 1 + count_above(log_probabilities, token, own, true)
-             + count_above(log_probabilities + token, vocabulary - token, own, false);
+    size_t below = place < range.first ? range.first : place < range.end ? place : range.end;
+    return count_above(log_probabilities + range.first, below - range.first, own, true)
+         + count_above(log_probabilities + below, range.end - below, own, false);
+}
+
+uint32_t projection_rank(const float *log_probabilities, const struct candidates *candidates, size_t token)
+{
+    uint32_t rank = 1;
+    for (size_t r = 0; r < candidates->range_count; r++)
+        rank += words_before(log_probabilities, candidates->range[r], token, log_probabilities[token]);
+    return rank;
 }
 
 /* ---- questions ---- */
@@ -241,33 +275,42 @@ static bool is_in(const struct model_cluster *cluster, uint32_t token)
     return token != NO_TOKEN && token >= cluster->first && token - cluster->first < cluster->size;
 }
 
-/*
- * How many of a cluster's words come before the question's token: more
- * probable ones, and equal ones below it.
- */
-static uint32_t words_before(const struct model_cluster *cluster, const float *log_probabilities,
-                             const struct projection_question *question)
+/* The words of the cluster, counted from its first, that are of a range of tokens; first == end: none. */
+static struct token_range words_of(const struct model_cluster *cluster, struct token_range range)
 {
-    float own = question->token_log_probability;
-    size_t below = question->token <= cluster->first ? 0 : question->token - cluster->first;
-    below = below < cluster->size ? below : cluster->size;
-    return count_above(log_probabilities, below, own, true)
-         + count_above(log_probabilities + below, cluster->size - below, own, false);
+    size_t start = cluster->first, end = start + cluster->size;
+    size_t from = range.first > start ? range.first : start, to = range.end < end ? range.end : end;
+    return from < to ? (struct token_range){from - start, to - start} : (struct token_range){0};
 }
 
-/* What a cluster's words add to an answer, once the token's own probability is known. */
-static void answer_from(const struct model_cluster *cluster, const float *log_probabilities,
-                        struct projection_question *question)
+/* What these words of a cluster add to an answer. */
+static void answer_from_range(const struct model_cluster *cluster, const float *log_probabilities,
+                              struct token_range words, struct projection_question *question)
 {
-    size_t top = projection_top(log_probabilities, cluster->size);
+    size_t top = words.first + find_largest(log_probabilities + words.first, words.end - words.first);
     uint32_t token = (uint32_t)(cluster->first + top);
     if (log_probabilities[top] > question->top_log_probability
         || (log_probabilities[top] == question->top_log_probability && token < question->top)) {
         question->top = token;
         question->top_log_probability = log_probabilities[top];
     }
-    if (question->ranked)
-        question->token_rank += words_before(cluster, log_probabilities, question);
+    if (question->ranked) {
+        size_t place = question->token < cluster->first ? 0 : question->token - cluster->first;
+        question->token_rank += words_before(log_probabilities, words, place,
+                                             question->token_log_probability);
+    }
+}
+
+/* What a cluster's candidates add to an answer, once the token's own probability is known. */
+static void answer_from(const struct projection *projection, const struct model_cluster *cluster,
+                        const float *log_probabilities, struct projection_question *question)
+{
+    const struct candidates *candidates = projection->candidates;
+    for (size_t r = 0; r < candidates->range_count; r++) {
+        struct token_range words = words_of(cluster, candidates->range[r]);
+        if (words.first < words.end)
+            answer_from_range(cluster, log_probabilities, words, question);
+    }
 }
 
 /* Whether words of a cluster that all have at most this log-probability can change the answer. */
@@ -310,7 +353,7 @@ static void ask_cluster(struct projection *projection, size_t index, const float
             normalize_cluster(words, cluster->size, cluster_log_probability(projection, index, rows[i]));
             if (own)
                 question->token_log_probability = words[question->token - cluster->first];
-            answer_from(cluster, words, question);
+            answer_from(projection, cluster, words, question);
         }
     }
 }
@@ -354,7 +397,7 @@ static void ask_group(struct projection *projection, const float *vectors, size_
     }
     ask_clusters(projection, vectors, count, true, questions);
     for (size_t row = 0; row < count; row++)
-        answer_from(head, projection->head + row * head->size, &questions[row]);
+        answer_from(projection, head, projection->head + row * head->size, &questions[row]);
     ask_clusters(projection, vectors, count, false, questions);
 }
 

@@ -5,6 +5,7 @@
 #ifndef FFKV_PROJECTION_H
 #define FFKV_PROJECTION_H
 
+#include "model/candidates.h"
 #include "model/model.h"
 
 #include <stdbool.h>
@@ -15,7 +16,8 @@ enum { PROJECTION_ROWS = 32 };
 /* The buffers of one thread. */
 struct projection;
 
-struct projection *projection_new(const struct model *model);
+/* Both are used until the end. */
+struct projection *projection_new(const struct model *model, const struct candidates *candidates);
 void projection_free(struct projection *projection);
 
 /*
@@ -28,10 +30,10 @@ void projection_run(struct projection *projection, const float *vectors, float *
 struct projection_question {
     uint32_t token;             /* asked about; NO_TOKEN: none */
     bool ranked;                /* whether its rank is wanted */
-    uint32_t top;               /* the most probable token; equal ones: the lowest */
+    uint32_t top;               /* the most probable candidate; equal ones: the lowest */
     float top_log_probability;
     float token_log_probability;
-    uint32_t token_rank;        /* its place among all, from 1, as projection_rank has it */
+    uint32_t token_rank;        /* its place among the candidates, from 1, as projection_rank has it */
 };
 
 /*
@@ -65,18 +67,20 @@ void projection_value(const struct model *model, enum projection_norm norm, size
                       float *value);
 
 /*
- * Of one row of log-probabilities: the largest one's token. Equal ones: the
- * lower token.
+ * Of one row of log-probabilities, of the candidates' vocabulary: the candidate of the largest
+ * one. Equal ones: the lower token.
  */
-size_t projection_top(const float *log_probabilities, size_t vocabulary);
+size_t projection_top(const float *log_probabilities, const struct candidates *candidates);
 
-/* The count most probable tokens, best first, equal ones by rising token. */
-void projection_tops(const float *log_probabilities, size_t vocabulary, size_t count, uint32_t *tokens);
+/* The count most probable candidates, of which there are as many, best first, equal ones by rising token. */
+void projection_tops(const float *log_probabilities, const struct candidates *candidates, size_t count,
+                     uint32_t *tokens);
 
 /* The end of that order, the last token first. */
-void projection_bottoms(const float *log_probabilities, size_t vocabulary, size_t count, uint32_t *tokens);
+void projection_bottoms(const float *log_probabilities, const struct candidates *candidates, size_t count,
+                        uint32_t *tokens);
 
-/* The place of a token in that order, from 1. */
-uint32_t projection_rank(const float *log_probabilities, size_t vocabulary, size_t token);
+/* The place of a token in that order, from 1; that of a token which is no candidate is where it would be. */
+uint32_t projection_rank(const float *log_probabilities, const struct candidates *candidates, size_t token);
 
 #endif

@@ -17,6 +17,7 @@ struct added_token {
     bool single_word;  /* not beside letters, digits, marks and _ */
     bool left_strip;   /* takes white space before it along */
     bool right_strip;  /* takes white space behind it along */
+    bool special;      /* stands for no text: BOS, padding and their like */
     bool normalized;   /* is looked for in normalized text, in its own normal form */
 };
 

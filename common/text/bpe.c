@@ -58,6 +58,7 @@ struct bpe {
     char *path;
     char id[HASH_CHARACTERS + 1];
     struct span *tokens;     /* by id */
+    bool *special;           /* by id */
     size_t size;
     char *text;              /* that tokens point into */
     size_t longest;          /* token's text in bytes */
@@ -153,6 +154,16 @@ size_t bpe_size(const struct bpe *bpe)
     return bpe->size;
 }
 
+bool bpe_can_follow(const struct bpe *bpe, uint32_t id)
+{
+    if (id >= bpe->size || !bpe->tokens[id].bytes)
+        return false;
+    bool can = !bpe->special[id];
+    for (unsigned byte = 0; id == bpe->unknown && byte < BYTES; byte++)
+        can = can || bpe->byte_token[byte] == BPE_NO_TOKEN;
+    return can;
+}
+
 const char *bpe_id(const struct bpe *bpe)
 {
     return bpe->id;
@@ -226,6 +237,7 @@ static void set_vocabulary(struct bpe *bpe, const struct bpe_parts *parts)
         bpe->size = bpe->size > parts->added[i].id ? bpe->size : parts->added[i].id + 1;
     }
     bpe->tokens = new_array(bpe->size, sizeof *bpe->tokens);
+    bpe->special = new_array(bpe->size, sizeof *bpe->special);
     bpe->text = new_array(length, 1);
     bpe->index_size = table_size(parts->token_count);
     bpe->index = new_array(bpe->index_size, sizeof *bpe->index);
@@ -240,6 +252,7 @@ static void set_vocabulary(struct bpe *bpe, const struct bpe_parts *parts)
     added_free(added_new(parts->added, parts->added_count, bpe->path)); /* looks for repetitions */
     for (size_t i = 0; i < parts->added_count; i++) {
         const struct added_token *token = &parts->added[i];
+        bpe->special[token->id] = token->special;
         if (!bpe->tokens[token->id].bytes)
             set_token(bpe, token->id, token->text, &end);
         else if (!same_text(bpe->tokens[token->id], token->text))
@@ -417,6 +430,7 @@ void bpe_free(struct bpe *bpe)
 {
     free(bpe->path);
     free(bpe->tokens);
+    free(bpe->special);
     free(bpe->text);
     free(bpe->index);
     free(bpe->merges);

@@ -99,6 +99,12 @@ size_t bpe_encode(struct bpe *bpe, struct span text, uint32_t **tokens, size_t *
 size_t bpe_size(const struct bpe *bpe);
 
 /*
+ * Whether a text can have the token: it has a text, and is not special. The unknown token can be
+ * where there are bytes without a token of their own.
+ */
+bool bpe_can_follow(const struct bpe *bpe, uint32_t id);
+
+/*
  * What a row of tokens reads: their bytes in a row; \xNN stands for a byte that is
  * not UTF-8, "<token N>" for an id without a token. The caller frees it.
  */

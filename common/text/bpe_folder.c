@@ -368,8 +368,9 @@ static size_t read_legacy(const struct folder *folder, struct found_token *found
     json_t *id, *specials = special_texts(folder);
     size_t count = 0;
     json_object_foreach(folder->added, text, id) {
-        struct added_token token = {.text = {text, strlen(text)},
-                                    .normalized = !json_object_get(specials, text)};
+        bool special = json_object_get(specials, text);
+        struct added_token token = {.text = {text, strlen(text)}, .special = special,
+                                    .normalized = !special};
         token.id = checked_id(place, text, json_is_integer(id) ? json_integer_value(id) : -1);
         const struct added_token *known = find_token(folder, text);
         if (known && known->id == token.id)
@@ -434,6 +435,7 @@ static void add_special(struct folder *folder, struct json_place place, const js
     if (plain || !((known && (size_t)(known - folder->tokens) < before)
                    || (json_is_string(value) && json_object_get(texts, text))))
         add_token(folder, place, token);
+    find_token(folder, text)->special = true;
     if (json_is_string(value))
         json_put(texts, text, json_true());
 }

@@ -147,6 +147,7 @@ struct added_token bpe_added_token(struct json_place place, json_t *object)
         .single_word = member_flag(place, object, "single_word", false),
         .left_strip = member_flag(place, object, "lstrip", false),
         .right_strip = member_flag(place, object, "rstrip", false),
+        .special = special,
         .normalized = member_flag(place, object, "normalized", !special),
     };
 }
@@ -425,20 +426,22 @@ void bpe_source_vocabulary(struct bpe_source *source, const char *vocabulary, co
 static void take_type(const struct bpe_metadata *metadata, const char *path, uint32_t id, struct span *token,
                       struct added_token *added, size_t *added_count)
 {
-    switch (metadata->types ? metadata->types[id] : GGUF_NORMAL) {
+    int32_t type = metadata->types ? metadata->types[id] : GGUF_NORMAL;
+    switch (type) {
     case GGUF_NORMAL:
         return;
     case GGUF_UNKNOWN:
     case GGUF_CONTROL:
     case GGUF_USER_DEFINED:
-        added[(*added_count)++] = (struct added_token){.text = *token, .id = id};
+        added[(*added_count)++] =
+            (struct added_token){.text = *token, .id = id, .special = type != GGUF_USER_DEFINED};
         return;
     case GGUF_UNUSED: /* only makes the ids' number that of the embedding */
         *token = (struct span){0};
         return;
     default:
         die("%s: tokenizer.ggml.token_type: token %u is of type %d, which byte-level BPE does not have", path,
-            id, metadata->types[id]);
+            id, type);
     }
 }
 

@@ -11,7 +11,7 @@
 #include <string.h>
 
 static const char *const special_symbols[] = {"<s>", "<pad>", "</s>", "<unk>"};
-enum { SPECIAL_UNKNOWN = 3 };
+enum { SPECIAL_UNKNOWN = 3, SPECIALS = sizeof special_symbols / sizeof *special_symbols };
 
 struct dictionary_entry {
     const char *word;
@@ -52,6 +52,19 @@ static size_t word_length(const char *line, size_t length)
     return length - 1 - digits;
 }
 
+/* "madeupword0000 0": what fairseq pads a dictionary with (Dictionary.pad_to_multiple_). */
+static bool is_filler(struct span line, size_t length)
+{
+    static const char start[] = "madeupword";
+    const size_t digits = sizeof start - 1;
+    bool filler = length > digits && !memcmp(line.bytes, start, digits);
+    for (size_t i = digits; filler && i < length; i++)
+        filler = line.bytes[i] >= '0' && line.bytes[i] <= '9';
+    for (size_t i = length; filler && i < line.length; i++) /* the count, and white space around it */
+        filler = line.bytes[i] < '1' || line.bytes[i] > '9';
+    return filler;
+}
+
 struct dictionary *dictionary_read_file(const char *path, size_t vocabulary, uint32_t unknown)
 {
     struct dictionary *dictionary = new_array(1, sizeof *dictionary);
@@ -59,14 +72,16 @@ struct dictionary *dictionary_read_file(const char *path, size_t vocabulary, uin
     struct hash *hash = hash_new();
     struct span line;
     dictionary->words = new_array(vocabulary, sizeof *dictionary->words);
+    dictionary->filler = new_array(vocabulary, sizeof *dictionary->filler);
     dictionary->unknown = unknown;
-    for (size_t i = 0; i < sizeof special_symbols / sizeof *special_symbols; i++)
+    for (size_t i = 0; i < SPECIALS; i++)
         add_word(dictionary, special_symbols[i], strlen(special_symbols[i]), vocabulary, path, 0);
     while (text_next(text, &line)) {
         size_t length = word_length(line.bytes, line.length);
         if (!length)
             die("%s: line %llu: 'word count' is expected", path, (unsigned long long)text_line(text));
         add_word(dictionary, line.bytes, length, vocabulary, path, text_line(text));
+        dictionary->filler[dictionary->size - 1] = is_filler(line, length);
         hash_add(hash, line.bytes, line.length);
         hash_add(hash, "\n", 1);
     }
@@ -98,6 +113,7 @@ void dictionary_free(struct dictionary *dictionary)
     for (size_t i = 0; i < dictionary->size; i++)
         free(dictionary->words[i]);
     free(dictionary->words);
+    free(dictionary->filler);
     free(dictionary);
 }
 
@@ -106,6 +122,12 @@ uint32_t dictionary_find(const struct dictionary *dictionary, const char *word, 
     struct dictionary_entry *entry;
     HASH_FIND(hh, dictionary->index, word, length, entry);
     return entry ? entry->token : dictionary->unknown;
+}
+
+bool dictionary_can_follow(const struct dictionary *dictionary, uint32_t token)
+{
+    return token == dictionary->unknown
+        || (token >= SPECIALS && token < dictionary->size && !dictionary->filler[token]);
 }
 
 char *dictionary_text(const struct dictionary *dictionary, const uint32_t *tokens, size_t count)

@@ -8,9 +8,12 @@
 #include "base/hash.h"
 #include "model/config.h"
 
+#include <stdbool.h>
+
 struct dictionary {
     size_t size;       /* words, special symbols among them */
     char **words;      /* size */
+    bool *filler;      /* size: words that no text has, which make the size a round number */
     uint32_t unknown;  /* the number of words that are not listed */
     char id[HASH_CHARACTERS + 1]; /* hash of dict.txt, hexadecimal */
     struct dictionary_entry *index;
@@ -29,6 +32,9 @@ void dictionary_free(struct dictionary *dictionary);
 
 /* The word's number, or dictionary->unknown. */
 uint32_t dictionary_find(const struct dictionary *dictionary, const char *word, size_t length);
+
+/* Whether a text can have the token: it is no filler and, but for the unknown word, no special symbol. */
+bool dictionary_can_follow(const struct dictionary *dictionary, uint32_t token);
 
 /* The words of tokens with blanks between; "<token N>" for one beyond the dictionary. The caller frees it. */
 char *dictionary_text(const struct dictionary *dictionary, const uint32_t *tokens, size_t count);

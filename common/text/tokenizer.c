@@ -37,13 +37,9 @@ static void check_words(const struct model_config *config)
         config->path, config->family->word_list ? ", or in dict.txt" : "");
 }
 
-struct tokenizer *tokenizer_read(const struct model_config *config)
+static struct tokenizer *read_any(const struct model_config *config)
 {
     struct tokenizer *tokenizer = new_array(1, sizeof *tokenizer);
-    if (config->bos == NO_TOKEN)
-        die("%s: the model names no BOS, which is read before each sentence: %s", config->path,
-            is_gguf(config->path) ? "the file's metadata lack tokenizer.ggml.bos_token_id"
-                                        : "write the token as bos_token_id into config.json");
     tokenizer->bpe = is_gguf(config->path) ? gguf_bpe(config->path)
                                            : bpe_read_folder(config->path, config->family->model_type);
     if (tokenizer->bpe && bpe_size(tokenizer->bpe) > config->vocabulary)
@@ -54,6 +50,15 @@ struct tokenizer *tokenizer_read(const struct model_config *config)
         tokenizer->dictionary = dictionary_read(config);
     }
     return tokenizer;
+}
+
+struct tokenizer *tokenizer_read(const struct model_config *config)
+{
+    if (config->bos == NO_TOKEN)
+        die("%s: the model names no BOS, which is read before each sentence: %s", config->path,
+            is_gguf(config->path) ? "the file's metadata lack tokenizer.ggml.bos_token_id"
+                                        : "write the token as bos_token_id into config.json");
+    return read_any(config);
 }
 
 void tokenizer_free(struct tokenizer *tokenizer)
@@ -115,6 +120,47 @@ uint32_t tokenizer_unknown(const struct tokenizer *tokenizer)
 {
     return tokenizer->dictionary ? tokenizer->dictionary->unknown : NO_TOKEN;
 }
+
+/* ---- which tokens can follow ---- */
+
+struct candidates tokenizer_candidates(const struct tokenizer *tokenizer, const struct model_config *config)
+{
+    bool *can_follow = new_array(config->vocabulary, sizeof *can_follow);
+    for (uint32_t token = 0; token < config->vocabulary; token++)
+        can_follow[token] = tokenizer->bpe ? bpe_can_follow(tokenizer->bpe, token)
+                                           : dictionary_can_follow(tokenizer->dictionary, token);
+    struct candidates candidates = candidates_new(can_follow, config->vocabulary, config->path);
+    free(can_follow);
+    return candidates;
+}
+
+/* Whether the model comes with a tokenizer, be it one that is not known here. */
+static bool has_tokenizer(const struct model_config *config)
+{
+    static const char *const files[] = {"tokenizer.json", "vocab.json", "merges.txt", "dict.txt",
+                                        "tokenizer.model", NULL};
+    bool has = false;
+    if (is_gguf(config->path)) {
+        struct gguf *file = gguf_open(config->path);
+        has = gguf_has_key(file, "tokenizer.ggml.model");
+        gguf_close(file);
+    }
+    for (size_t i = 0; !is_gguf(config->path) && files[i]; i++)
+        has = has || input_exists_in(config->path, files[i]);
+    return has;
+}
+
+struct candidates candidates_read(const struct model_config *config, bool all_tokens)
+{
+    if (all_tokens || !has_tokenizer(config))
+        return candidates_all(config->vocabulary);
+    struct tokenizer *tokenizer = read_any(config);
+    struct candidates candidates = tokenizer_candidates(tokenizer, config);
+    tokenizer_free(tokenizer);
+    return candidates;
+}
+
+/* ---- in headers ---- */
 
 static const char *id_of(const struct tokenizer *tokenizer)
 {

@@ -6,6 +6,7 @@
 #ifndef FFKV_TOKENIZER_H
 #define FFKV_TOKENIZER_H
 
+#include "model/candidates.h"
 #include "model/config.h"
 #include "stream/stream_reader.h"
 #include "text/text.h"
@@ -41,6 +42,15 @@ const char *tokenizer_joint(const struct tokenizer *tokenizer);
 
 /* The token of all words that are not listed, or NO_TOKEN. */
 uint32_t tokenizer_unknown(const struct tokenizer *tokenizer);
+
+/* The tokens of the model's vocabulary that a text can have, by its tokenizer. */
+struct candidates tokenizer_candidates(const struct tokenizer *tokenizer, const struct model_config *config);
+
+/*
+ * The same, by the model that config describes: all tokens with all_tokens, or where it comes
+ * without a tokenizer. One that this program does not read ends it.
+ */
+struct candidates candidates_read(const struct model_config *config, bool all_tokens);
 
 /* What a header says of the tokenizer: id, vocabulary, bos, and unknown where there is one. */
 json_t *tokenizer_json(const struct tokenizer *tokenizer, const struct model_config *config);
