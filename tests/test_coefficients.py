@@ -9,6 +9,7 @@ import pytest
 import fault_inputs
 import oracle
 import streams
+import ffkv  # streams finds it
 from helpers import by_sentence, fails, ok, pipeline, random_sentences, text
 
 SENTENCES = random_sentences(260, 100, seed=7) + random_sentences(140, 6, seed=8, longest=5)
@@ -169,6 +170,23 @@ def test_more_triggers_than_paths_are_refused(bin, small_model, tokens):
           says="--paths goes with --emit max")
 
 
+# ------------------------------------------------------------ in Python
+
+def test_python_has_them_beside_the_triggers(thirds):
+    """The module's views, from the record's arrays."""
+    records = streams.read(thirds[0]).records[:-1]
+    for record in records[::10]:
+        assert ffkv.coefficient_counts(record).tolist() == histogram_of(record).tolist()
+        found = ffkv.triggers(record)
+        assert [len(trigger.prefix_coefficients) for trigger in found] == record["position"].tolist()
+        assert all(trigger.prefix_coefficients[-1] == trigger.coefficient for trigger in found)
+    assert list(ffkv.COEFFICIENT_EDGES[49:]) == oracle.COEFFICIENT_EDGES
+    assert [-edge for edge in ffkv.COEFFICIENT_EDGES[47::-1]] == oracle.COEFFICIENT_EDGES
+    rows = ffkv.frame(thirds[0], by="trigger")
+    assert [len(row) for row in rows["prefix_coef"]] == [len(row) for row in rows["prefix"]]
+    assert len(ffkv.frame(thirds[0]).loc[0, "prefix_coef"]) == len(records[0]["coef"])
+
+
 # ------------------------------------------------------------ hostile streams
 
 def changed(data, name, change, header=(), number=0):
@@ -182,7 +200,7 @@ def changed(data, name, change, header=(), number=0):
 
 @pytest.mark.parametrize("name, change, says", [
     ("path", lambda path: path[:-1], "'path_coef' has"),
-    ("path", lambda path: np.r_[path[1:2], path[1:]], "'path' does not rise"),
+    ("path", lambda path: np.r_[path[:1], path[:1], path[2:]], "'path' does not rise"),
     ("path", lambda path: np.r_[path[:-1], 10 ** 6], "'path' does not rise"),
     ("path_coef", lambda values: values[:-1], "'path_coef' has"),
     ("path_coef", lambda values: values * 2, "path 0 does not end with the 'max' that it leads to"),
@@ -191,7 +209,10 @@ def changed(data, name, change, header=(), number=0):
     ("coef_counts", lambda counts: np.full_like(counts, 2 ** 63), "'coef_counts' of cell 0 add up to"),
 ])
 def test_damaged_activations_are_refused(bin, small_model, tokens, name, change, says):
-    fails(bin, "topk-keys", "-t", 2, stdin=changed(dump(bin, small_model, tokens), name, change), says=says)
+    data = changed(dump(bin, small_model, tokens), name, change)
+    fails(bin, "topk-keys", "-t", 2, stdin=data, says=says)
+    with pytest.raises(streams.StreamError):
+        streams.read(data)
 
 
 def test_missing_and_misplaced_counts_and_paths_are_refused(bin, small_model, tokens):
@@ -203,7 +224,8 @@ def test_missing_and_misplaced_counts_and_paths_are_refused(bin, small_model, to
 
     check("'coef_counts' of 2 layers, the header promises 3", records[:-1])
     check("'coef_counts' of layer 2 are out of order", [*records[:-2], records[-1]])
-    check("a batch behind 'coef_counts'", [*records[:4], records[-3], *records[4:]])
+    check("a batch behind 'coef_counts'", [*records, {"id": 10 ** 6, "len": [1], "tok": [5]}])
+    check("'coef_counts' of cell 0 add up to", [*records[:4], *records[-3:]])
     bare = [{name: value for name, value in record.items() if name not in ("path", "path_coef")} for record in records]
     check("the record has no 'path'", bare)
     empty = [{**record, "path": [], "path_coef": []} if "path" in record else record for record in records]
@@ -226,3 +248,5 @@ def test_damaged_triggers_are_refused(bin, thirds, name, change, says):
     data = changed(thirds[0].read_bytes(), name, change, number=7)
     for tool in ["shallow-stats"], ["topk-keys", "--merge"]:
         fails(bin, *tool, *(["-"] if len(tool) > 1 else []), stdin=data, says=says)
+    with pytest.raises(streams.StreamError):
+        streams.read(data)
