@@ -181,7 +181,7 @@ static json_t *coefficients_json(const float *coefficient, size_t count)
 /*
  * [coefficient, sentence, next token, its rank in the value's distribution, "prefix's tokens",
  * "tokens behind the next one", "coefficients along the prefix"], the last two only where the stream has
- * them, and the last but one empty where it has only the last.
+ * them, and null in the place of what is followed by the other.
  */
 static json_t *trigger_json(struct report_memories *memories, const struct key_triggers *key,
                             const struct prefix_walk *prefix)
@@ -191,9 +191,11 @@ static json_t *trigger_json(struct report_memories *memories, const struct key_t
         "[o, I, o, I, o]", real(key->coefficient[trigger]), (json_int_t)key->sentence[trigger],
         refer(memories, &memories->group_tokens, key->next[trigger]), (json_int_t)key->next_rank[trigger],
         tokens_json(memories, prefix->token, prefix->length));
-    if (key->following || key->prefix_coefficient)
+    if (key->following)
         json_add(json, tokens_json(memories, key->following + trigger * key->following_tokens,
                                    following_length(key, trigger)));
+    else if (key->prefix_coefficient)
+        json_add(json, json_null());
     if (key->prefix_coefficient)
         json_add(json, coefficients_json(prefix_coefficients(key, prefix), prefix->length));
     return json;
