@@ -257,7 +257,7 @@ static json_t *counts_json(struct record_words *words, const struct named_array 
     return list;
 }
 
-/* Arrays of another dimension: a list of each row's elements. */
+/* Arrays of another dimension: a list of each row's elements, or of what the only array has. */
 static json_t *tuples_json(struct record_words *words, const struct arrays *arrays, const char *dimension)
 {
     size_t rows = common_rows(words, arrays, dimension);
@@ -267,7 +267,8 @@ static json_t *tuples_json(struct record_words *words, const struct arrays *arra
         for (size_t i = 0; i < arrays->count; i++)
             if (!strcmp(arrays->array[i].array.dimension, dimension))
                 json_add(tuple, row_json(words, &arrays->array[i], row));
-        json_add(list, tuple);
+        json_add(list, json_array_size(tuple) == 1 ? json_incref(json_array_get(tuple, 0)) : json_incref(tuple));
+        json_decref(tuple);
     }
     return list;
 }
