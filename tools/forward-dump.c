@@ -185,7 +185,8 @@ static struct layer_record layer_counts(const struct dump *dump, const struct ac
 /* Which of the members of a layer's record are written. */
 static unsigned layer_groups(const struct options *options)
 {
-    return (options->emit & (EMIT_MAX | EMIT_COEF | EMIT_RESID | EMIT_FFN)) | (options->paths ? LAYER_PATHS : 0);
+    return (options->emit & (EMIT_MAX | EMIT_COEF | EMIT_RESID | EMIT_FFN))
+           | (options->paths ? LAYER_PATHS : 0);
 }
 
 /* index: of the layer, among those that are written. */

@@ -170,8 +170,8 @@ static void offer(struct search *search, size_t key, float coefficient, size_t s
     if (position >= search->batch.tokens.length[sentence])
         stream_fail(search->activations.stream, "position %u lies outside of sentence %llu", position,
                     (unsigned long long)batch_sentence(&search->batch.tokens, sentence));
-    topk_offer(search->topk, key, coefficient, batch_sentence(&search->batch.tokens, sentence), position, path,
-               tokens, search->batch.tokens.length[sentence], &search->texts[sentence]);
+    topk_offer(search->topk, key, coefficient, batch_sentence(&search->batch.tokens, sentence), position,
+               path, tokens, search->batch.tokens.length[sentence], &search->texts[sentence]);
 }
 
 /* The path to an element of max, which lies behind those asked for before; NULL: it has none. */
@@ -239,7 +239,7 @@ static void search_rows(struct search *search, const struct record *record, size
     }
 }
 
-/* Whether a sentence's best coefficients are taken from the record's maxima, which header and record declare. */
+/* Whether the best coefficients of a sentence are the record's maxima, where it has them. */
 static bool takes_maxima(const struct search *search)
 {
     return search->options->prefixes == PREFIXES_SENTENCE
@@ -272,9 +272,10 @@ static void search_all(struct search *search)
     size_t layer;
     search->paths = search->activations.paths && takes_maxima(search);
     if (search->paths && search->options->top > search->activations.paths)
-        stream_fail(search->activations.stream, "paths of the best %zu sentences of each key: --top %llu needs "
-                    "forward-dump --paths %llu, or more", search->activations.paths,
-                    (unsigned long long)search->options->top, (unsigned long long)search->options->top);
+        stream_fail(search->activations.stream,
+                    "paths of the best %zu sentences of each key: --top %llu needs forward-dump --paths "
+                    "%llu, or more", search->activations.paths, (unsigned long long)search->options->top,
+                    (unsigned long long)search->options->top);
     search->token_counts.vocabulary = search->activations.shape.vocabulary;
     fields_allocate(token_counts_fields, 0, &search->token_counts);
     search->topk = topk_new(search->key_count, (size_t)search->options->top, (enum rank)search->options->rank,

@@ -1,4 +1,4 @@
-/* How often the coefficients of each cell fall into each of coefficient_bins.h, counted by several threads. */
+/* How often each cell's coefficients fall into each of coefficient_bins.h, counted by several threads. */
 #ifndef FFKV_COEFFICIENT_COUNTS_H
 #define FFKV_COEFFICIENT_COUNTS_H
 

@@ -151,8 +151,8 @@ struct key_triggers topk_take(struct topk *topk, size_t key, size_t layer, size_
         triggers.prefix_tokens += best[i].position;
         paths = paths && (best[i].path || !best[i].position);
     }
-    fields_allocate(key_fields, KEY_TRIGGERS | (following ? KEY_FOLLOWING : 0) | (paths ? KEY_PREFIX_COEFFICIENTS : 0),
-                    &triggers);
+    unsigned groups = (following ? KEY_FOLLOWING : 0) | (paths ? KEY_PREFIX_COEFFICIENTS : 0);
+    fields_allocate(key_fields, KEY_TRIGGERS | groups, &triggers);
     uint32_t *prefix = triggers.prefix;
     float *prefix_coefficient = triggers.prefix_coefficient;
     for (size_t i = 0; i < count; i++) {

@@ -112,8 +112,8 @@ static void check_layers_counted(const struct activations_reader *reader)
     const json_t *arrays = json_object_get(stream_header(reader->stream), "arrays");
     size_t promised = json_object_get(arrays, COUNTS) ? reader->layer_count : 0;
     if (reader->counts_read != promised)
-        stream_fail(reader->stream, "'%s' of %zu layers, the header promises %zu", COUNTS, reader->counts_read,
-                    promised);
+        stream_fail(reader->stream, "'%s' of %zu layers, the header promises %zu", COUNTS,
+                    reader->counts_read, promised);
 }
 
 const uint64_t *activations_counts(const struct activations_reader *reader, size_t layer, size_t column)

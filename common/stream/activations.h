@@ -44,7 +44,7 @@ struct layer_record {
     uint16_t *argmax;          /* sentences x cells: its position */
     size_t paths, path_coefficients;
     uint32_t *path;            /* paths: the elements of max that have one, rising */
-    float *path_coefficient;   /* path_coefficients: those at the positions 1 .. argmax, of one path after the other */
+    float *path_coefficient;   /* path_coefficients: at the positions 1 .. argmax, path by path */
     const float *coefficient;  /* rows x cells */
     const float *resid, *ffn;  /* rows x d_model */
 };
@@ -89,7 +89,7 @@ bool activations_next_layer(struct activations_reader *reader, struct activation
 void activations_copy(const struct activations_reader *reader, const struct activations_batch *batch,
                       const struct record *record, const char *name, void *elements);
 
-/* Of the cell's column, behind the last batch: COEFFICIENT_BINS counts of a layer; NULL: the stream has none. */
+/* Behind the last batch: of a layer's column COEFFICIENT_BINS counts; NULL: the stream has none. */
 const uint64_t *activations_counts(const struct activations_reader *reader, size_t layer, size_t column);
 
 /*

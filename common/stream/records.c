@@ -134,7 +134,8 @@ unsigned key_triggers_groups(const struct key_triggers *key)
 {
     return (key->coefficient ? KEY_TRIGGERS : 0) | (key->following ? KEY_FOLLOWING : 0)
            | (key->prefix_coefficient ? KEY_PREFIX_COEFFICIENTS : 0)
-           | (key->coefficients.bins ? KEY_COEFFICIENTS : 0) | (key->top ? KEY_TOPS : 0) | (key->bottom ? KEY_BOTTOMS : 0) | (key->next_rank ? KEY_RANKS : 0);
+           | (key->coefficients.bins ? KEY_COEFFICIENTS : 0) | (key->top ? KEY_TOPS : 0)
+           | (key->bottom ? KEY_BOTTOMS : 0) | (key->next_rank ? KEY_RANKS : 0);
 }
 
 /* By score, falling, then sentence, then position: two are never equal. */
@@ -201,8 +202,8 @@ static void check_prefix_coefficients(const struct record *record, const struct 
     }
     if (!right)
         stream_fail(record->reader,
-                    "a coefficient along the prefixes of layer %zu cell %zu is not finite, or a prefix does not "
-                    "end with its trigger's", key->layer, key->cell);
+                    "a coefficient along the prefixes of layer %zu cell %zu is not finite, or a prefix does "
+                    "not end with its trigger's", key->layer, key->cell);
 }
 
 /* All keys have coefficients at the same positions. */

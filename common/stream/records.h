@@ -86,7 +86,7 @@ struct key_triggers {
     size_t following_tokens; /* 0, and the next NULL, unless they were asked for */
     uint32_t *following;     /* count x following_tokens: those behind the next token, then NO_FOLLOWING */
     float *prefix_coefficient; /* prefix_tokens: the key's at each token; NULL unless they were asked for */
-    struct histogram coefficients; /* of coefficient_bins.h, over the corpus; no bins unless they were asked for */
+    struct histogram coefficients; /* over the corpus, coefficient_bins.h; no bins unless asked for */
 
     /* What project-values adds; top NULL before that. */
     size_t tops;
@@ -108,8 +108,8 @@ struct key_triggers {
  * without triggers.
  */
 enum {
-    KEY_TRIGGERS = 1, KEY_TOPS = 2, KEY_BOTTOMS = 4, KEY_RANKS = 8, KEY_FOLLOWING = 16, KEY_PREFIX_COEFFICIENTS = 32,
-    KEY_COEFFICIENTS = 64
+    KEY_TRIGGERS = 1, KEY_TOPS = 2, KEY_BOTTOMS = 4, KEY_RANKS = 8, KEY_FOLLOWING = 16,
+    KEY_PREFIX_COEFFICIENTS = 32, KEY_COEFFICIENTS = 64
 };
 extern const struct field key_fields[];
 

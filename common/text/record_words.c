@@ -267,7 +267,7 @@ static json_t *tuples_json(struct record_words *words, const struct arrays *arra
         for (size_t i = 0; i < arrays->count; i++)
             if (!strcmp(arrays->array[i].array.dimension, dimension))
                 json_add(tuple, row_json(words, &arrays->array[i], row));
-        json_add(list, json_array_size(tuple) == 1 ? json_incref(json_array_get(tuple, 0)) : json_incref(tuple));
+        json_add(list, json_incref(json_array_size(tuple) == 1 ? json_array_get(tuple, 0) : tuple));
         json_decref(tuple);
     }
     return list;
