@@ -284,11 +284,24 @@ def left(stream, layers, cells):
         elif header["kind"] == "activations":
             if "layer" in record and cells is not None:
                 chosen = [i for i, cell in enumerate(header["cells"] or range(CELLS)) if cell in cells]
+                if "path" in record:
+                    record.update(chosen_paths(record, len(header["cells"]), chosen))
+                if "coef_counts" in record:
+                    record["coef_counts"] = record["coef_counts"][chosen]
                 record.update({name: record[name][:, chosen] for name in ("max", "argmax", "coef") if name in record})
             found += [record] if "tok" in record or ("layer" in record and wants(record["layer"], (cells or [None])[0])) else []
         elif "layer" in record and wants(record["layer"], record.get("cell")):
             found.append(record)
     return found
+
+
+def chosen_paths(record, width, chosen):
+    """Of a layer's paths those to some of its width columns, numbered anew."""
+    ends = np.cumsum(record["argmax"].ravel()[record["path"]], dtype=int)
+    kept = [(i, *divmod(int(element), width)) for i, element in enumerate(record["path"]) if element % width in chosen]
+    parts = np.split(record["path_coef"], ends[:-1])
+    return {"path": np.array([row * len(chosen) + chosen.index(column) for _, row, column in kept], np.uint32),
+            "path_coef": np.concatenate([np.zeros(0, np.float32), *(parts[i] for i, _, _ in kept)])}
 
 
 def as_numbers(record):

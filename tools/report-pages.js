@@ -456,7 +456,7 @@ const TERMS = {
     sentence: ["Sentence", "The sentence's number in the corpus, from 0."],
     value: ["Value", "The vector that the memory adds to the residual, here multiplied with the output embedding, as if nothing else were added."],
     shade: ["Shade", "Each token of a prefix is shaded by the coefficient that the key has there, compared with the prefix's largest: blue, or red where it is negative."],
-    coefficients: ["Coefficients in the corpus", "How many of the key's coefficients, at all positions of the corpus, are in each range; higher bars are tenfold numbers."],
+    coefficients: ["Coefficients in the corpus", "How many of the key's coefficients, at all positions of the corpus, are in each range. A bar's height is the number's logarithm; over it is that of the triggers."],
     probability: ["Probability", "The token's share in the softmax of the value's products with the output embedding."],
 };
 

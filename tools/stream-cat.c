@@ -139,7 +139,7 @@ struct columns {
 
 static const struct columns tables[] = {
     {"tokens", "sentences", {"sentence", "len", "tok", "key_layer", "key_cell", "key_coef", "key_change"}},
-    {"activations", NULL, {"id", "layer", "sentences", "rows"}},
+    {"activations", NULL, {"id", "layer", "sentences", "rows", "path", "path_coef", "coef_counts"}},
     {"triggers", "triggers", {"layer", "cell", "coef", "sentence", "position", "prefix", "prefix_coef",
                               "next", "following", "next_rank", "next_p", "last_rank", "last_p", "top",
                               "bottom", "coefs"}},
