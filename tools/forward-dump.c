@@ -10,6 +10,7 @@
 #include "analysis/coefficient_counts.h"
 #include "analysis/leaders.h"
 #include "analysis/maxima.h"
+#include "analysis/paths.h"
 #include "analysis/sentence_keys.h"
 #include "base/cli.h"
 #include "base/input.h"
@@ -89,8 +90,7 @@ struct worker {
     float *coefficient, *resid, *ffn; /* rows x what is written, where that is not the whole matrix */
     float *max;                /* sentences x cells, with leaders layers x sentences x cells */
     uint16_t *argmax;          /* sentences x cells */
-    struct layer_record path;  /* paths of a layer */
-    size_t path_capacity, coefficient_capacity;
+    struct paths paths;        /* of a layer */
     float *cell_max;           /* d_ff: of one sentence */
     uint32_t *cell_argmax;
 };
@@ -134,43 +134,6 @@ static void find_maxima(struct worker *worker, size_t index, struct layer_record
     }
 }
 
-/* Adds the path to element number element of max, which lies in column cell of rows of d_ff. */
-static void add_path(struct worker *worker, size_t element, const float *rows, size_t cell)
-{
-    struct layer_record *path = &worker->path;
-    size_t d_ff = worker->dump->model->config.d_ff, length = worker->argmax[element];
-    path->path = reserve_array(path->path, &worker->path_capacity, path->paths + 1, sizeof *path->path);
-    path->path[path->paths++] = (uint32_t)element;
-    path->path_coefficient = reserve_array(path->path_coefficient, &worker->coefficient_capacity,
-                                           path->path_coefficients + length, sizeof(float));
-    float *coefficient = path->path_coefficient + path->path_coefficients;
-    for (size_t i = 0; i < length; i++)
-        coefficient[i] = rows[(i + 1) * d_ff + cell];
-    path->path_coefficients += length;
-}
-
-/* The coefficients along the prefixes that may be among their key's best, to the record, which has maxima. */
-static void find_paths(struct worker *worker, size_t index, struct layer_record *record)
-{
-    const struct dump *dump = worker->dump;
-    const struct batch *batch = &worker->batch.tokens;
-    const float *least = leaders_least(dump->leaders, worker->number, index);
-    const float *rows = forward_coefficient(worker->forward);
-    worker->path.paths = worker->path.path_coefficients = 0;
-    for (size_t s = 0, element = 0; s < batch->sentences; s++) {
-        for (size_t i = 0; i < dump->cell_count; i++, element++) {
-            float score = rank_score((enum rank)dump->options->rank, record->max[element]);
-            if (score > 0 && score >= least[i])
-                add_path(worker, element, rows, dump->cells[i]);
-        }
-        rows += batch->length[s] * dump->model->config.d_ff;
-    }
-    record->paths = worker->path.paths;
-    record->path = worker->path.path;
-    record->path_coefficients = worker->path.path_coefficients;
-    record->path_coefficient = worker->path.path_coefficient;
-}
-
 /* The counts of a layer's record: of a batch, or, for the header, of none. */
 static struct layer_record layer_counts(const struct dump *dump, const struct activations_batch *batch)
 {
@@ -201,7 +164,9 @@ static void pack_layer(struct worker *worker, size_t index)
     if (emit & EMIT_MAX)
         find_maxima(worker, index, &record);
     if (dump->leaders)
-        find_paths(worker, index, &record);
+        paths_find(&worker->paths, leaders_least(dump->leaders, worker->number, index),
+                   (enum rank)dump->options->rank, &worker->batch.tokens, forward_coefficient(forward), d_ff,
+                   dump->cells, &record);
     if (emit & EMIT_COEF)
         record.coefficient = select_rows(worker, &worker->coefficient, forward_coefficient(forward), d_ff,
                                          dump->all_cells ? NULL : dump->cells, dump->cell_count);
@@ -403,7 +368,7 @@ static void worker_free(void *of_thread)
     free(worker->ffn);
     free(worker->max);
     free(worker->argmax);
-    fields_free(layer_fields, &worker->path);
+    paths_free(&worker->paths);
     free(worker->cell_max);
     free(worker->cell_argmax);
     free(worker);
