@@ -5,8 +5,8 @@
 # usage: triggers.sh MODEL TEXT OUT [options of tokenize]
 #
 # Leaves in the folder OUT: triggers.msgpack, 50 triggers a key, with the next tokens of their
-# sentences and with projected values, which other experiments read. The tools must be in
-# PATH. A stage that fails leaves no trailer, so the stages behind it fail as well: the status
+# sentences, the coefficients along their prefixes and how often which occur, and with projected
+# values, which other experiments read. The tools must be in PATH. A stage that fails leaves no trailer, so the stages behind it fail as well: the status
 # of the last one is that of the pipeline.
 set -eu
 
@@ -16,6 +16,6 @@ shift 3
 mkdir -p "$out"
 
 tokenize --model "$model" "$@" "$text" |
-    forward-dump --model "$model" |
+    forward-dump --model "$model" --emit max,counts --paths 50 |
     topk-keys --top 50 --following 10 |
     project-values --model "$model" --bottoms 10 --output "$out/triggers.msgpack"

@@ -37,8 +37,9 @@ import msgpack
 import numpy as np
 
 __version__ = "0.1.0"
-__all__ = ["COUNTS", "COVERAGE", "Reader", "Sentence", "Stream", "StreamError", "TYPES", "Trigger", "Writer",
-           "frame", "load", "read", "sentences", "triggers", "words", "write"]
+__all__ = ["COEFFICIENT_EDGES", "COUNTS", "COVERAGE", "Reader", "Sentence", "Stream", "StreamError", "TYPES",
+           "Trigger", "Writer", "coefficient_counts", "frame", "load", "read", "sentences", "triggers", "words",
+           "write"]
 
 Record = Dict[str, Any]
 Source = Union[str, "os.PathLike[str]", BinaryIO]
@@ -67,6 +68,7 @@ _PROBABILITIES = ("top_p", "bottom_p", "next_p", "last_p", "p_old", "p_new")
 _RANKS = ("next_rank", "last_rank")
 _SUMS = ("token_counts", "cases")  # and NAME_count
 _OF_TRIGGERS = ("coef", "sentence", "position", "next", "next_rank", "next_p", "last_rank", "last_p")
+_ALONG = ("prefix", "prefix_coef")  # of all triggers, one prefix behind the other
 
 # Types and dimensions of arrays; "*" is a number, which the header says.
 _OF_BATCHES = {
@@ -74,11 +76,14 @@ _OF_BATCHES = {
     ("float32", "sentences"): "key_coef key", ("uint32", "tokens"): "tok",
     ("uint32", "rows"): "row_sentence row_position top", ("float32", "rows"): "next_logp top_logp",
     ("float32", "sentences", "*"): "max", ("uint16", "sentences", "*"): "argmax",
-    ("float32", "rows", "*"): "coef resid ffn",
+    ("float32", "rows", "*"): "coef resid ffn", ("uint32", "paths"): "path",
+    ("float32", "path coefficients"): "path_coef", ("uint64", "cells", "*"): "coef_counts",
 }
 _OF_KEYS = {
     ("float32", "triggers"): "coef next_p last_p", ("uint64", "triggers"): "sentence",
     ("uint32", "triggers"): "position next next_rank last_rank", ("uint32", "prefix tokens"): "prefix",
+    ("float32", "prefix tokens"): "prefix_coef", ("uint32", "coefs bins"): "coefs_bin",
+    ("uint64", "coefs bins"): "coefs_count",
     ("uint32", "tops"): "top", ("float32", "tops"): "top_p", ("uint32", "bottoms"): "bottom",
     ("float32", "bottoms"): "bottom_p", ("uint64", "vocabulary"): "token_counts",
 }
@@ -89,6 +94,10 @@ _OF_CHANGES = {
 _FORMS = {kind: {name: form for form, names in forms.items() for name in names.split()}
           for kind, forms in {"tokens": _OF_BATCHES, "activations": _OF_BATCHES, "triggers": _OF_KEYS,
                               "values": _OF_KEYS, "refinement": _OF_CHANGES}.items()}
+
+# The bins in which coefficients are counted: of each its edge that is nearer to 0. ffkv-stream(5), Triggers.
+_EDGES = [factor * 2.0**octave for octave in range(-12, 12) for factor in (1, 1.5)]
+COEFFICIENT_EDGES = (*(-edge for edge in reversed(_EDGES)), 0.0, *_EDGES)
 
 _KINDS_OF_MODELS = ("activations", "triggers", "values", "composition", "refinement")
 _OF_LAYERS = ("max", "argmax", "coef", "resid", "ffn")
@@ -383,8 +392,9 @@ def _most_counted(header: Record, size: Union[int, str]) -> int:
         return size
     if size in ("sentences", "tokens", "rows", "changes"):
         return tokens
-    return {"triggers": triggers_, "prefix tokens": triggers_ * 2**16}.get(
-        size, max(2**18, vocabulary, tokens, _said(header.get("model"), "d_ff", 0)))
+    d_ff = _said(header.get("model"), "d_ff", 0)
+    return {"triggers": triggers_, "prefix tokens": triggers_ * 2**16, "paths": tokens * d_ff,
+            "path coefficients": tokens * d_ff}.get(size, max(2**18, vocabulary, tokens, d_ff))
 
 
 def _most_bytes(header: Record) -> int:
@@ -483,13 +493,15 @@ class _Checks:
             if "tokenizer" in header else _MAX_OBJECT_BYTES)
         self.has_layers = self.kind in ("composition", "refinement") or (
             self.kind == "activations" and any(name in self.arrays for name in _OF_LAYERS))
-        self.layers = self._read_layers()
+        self.layers = self._read_layers() if self.has_layers else []
+        self.uncounted: List[int] = self._read_layers() if "coef_counts" in self.arrays else []  # must come
         self._check_widths()
         self.waiting: List[int] = [] if self.has_batches else list(self.layers)  # layers that must come
         self.sizes: Dict[str, int] = {}
         self.records = self.sentences = self.tokens = self.batches = self.keys = 0
         self.next_id = self.next_key = 0
         self.batch: Optional[Record] = None
+        self.positions: Optional[int] = None  # that each key's coefficients are counted at
         self.is_over = False  # only the trailer may follow
 
     def _read_shape(self) -> Optional[Record]:
@@ -500,8 +512,6 @@ class _Checks:
         return model
 
     def _read_layers(self) -> List[int]:
-        if not self.has_layers:
-            return []
         layers, count = self.header.get("layers"), self.shape["layers"]
         _need(isinstance(layers, list) and all(_is_number(layer, 0, count - 1) for layer in layers)
               and layers == sorted(set(layers)), f"the header's layers are not rising numbers below {count}")
@@ -515,6 +525,9 @@ class _Checks:
                 len(cells) if isinstance(cells, list) else self.shape["d_ff"]
             _need(name not in self.arrays or self.arrays[name]["shape"][1] == width,
                   f"the header's array '{name}' has other columns than the {width} that there are")
+        if "coef_counts" in self.arrays:
+            _need(self.arrays["coef_counts"]["shape"][1] == len(COEFFICIENT_EDGES),
+                  f"the header's array 'coef_counts' has not {len(COEFFICIENT_EDGES)} columns")
 
     def record(self, packed: Record) -> Record:
         """The record with its arrays, once all of it was checked."""
@@ -534,6 +547,8 @@ class _Checks:
         streams without batches in a record."""
         if "id" in packed or not self.has_batches:
             self.sizes = {"vocabulary": self.vocabulary} if self.vocabulary <= _MAX_SIZE else {}
+        for of_layer in "paths", "path coefficients":
+            self.sizes.pop(of_layer, None)
         record = {}
         for name, value in packed.items():
             declared = self.arrays.get(name)
@@ -607,7 +622,11 @@ class _Checks:
               and change.max() < len(changes) and coefficient.all(), "a sentence's key is out of range")
 
     def _kind_activations(self, record: Record) -> None:
+        if "coef_counts" in record:
+            self._check_counts(record)
+            return
         if "id" in record:
+            _need(self.positions is None, "a batch behind 'coef_counts'")
             _need(not self.waiting, f"layer {_shown(self.waiting)} of the batch before is missing")
             self._kind_tokens(record)
             self._check_rows(record)
@@ -620,10 +639,41 @@ class _Checks:
             if "argmax" in record:
                 is_within = record["argmax"] < self.batch["len"][:, None]
                 _need(is_within.all(), "'argmax' is outside of a sentence")
+            if "path" in self.arrays:
+                self._check_paths(*self._members(record, "max", "argmax", "path", "path_coef"))
         elif any(name in record for name in _OF_PREDICTIONS):
             self._members(record, *_OF_PREDICTIONS)
         elif "key" in self.arrays:
             self._members(record, "key")
+
+    @staticmethod
+    def _check_ends(name: str, lengths: np.ndarray, along: np.ndarray, ends: np.ndarray) -> None:
+        """along: coefficients along some prefixes, as many as lengths adds up to, each with its end."""
+        total = int(lengths.sum(dtype=np.uint64))
+        _need(total == len(along), f"'{name}' has {len(along)} elements, not {total}")
+        some = lengths > 0
+        last = np.cumsum(lengths, dtype=np.int64)[some] - 1
+        _need(np.array_equal(along[last], ends[some]),
+              f"a prefix's coefficients in '{name}' do not end with the one that it leads to")
+
+    def _check_paths(self, largest: np.ndarray, where: np.ndarray, path: np.ndarray,
+                     along: np.ndarray) -> None:
+        _need(_rises(path) and (not len(path) or path[-1] < where.size),
+              "'path' does not rise below the elements of 'max'")
+        self._check_ends("path_coef", where.ravel()[path], along, largest.ravel()[path])
+
+    def _check_counts(self, record: Record) -> None:
+        """Behind the last batch: each cell has a coefficient at each position."""
+        _need(not self.waiting, f"layer {self.waiting[:1]} of the batch before is missing")
+        layer, counts = self._members(record, "layer", "coef_counts")
+        _need(self.uncounted[:1] == [layer], f"'coef_counts' of layer {layer} are out of order")
+        del self.uncounted[0]
+        self.positions = self.tokens - _number(self.header, "first", 0, 1, "the header's ") * self.sentences
+        cells = self.header.get("cells")
+        width = len(cells) if isinstance(cells, list) else self.shape["d_ff"]
+        _need(len(counts) == width and (counts <= _MAX_COUNT).all()
+              and (counts.sum(axis=1) == self.positions).all(),
+              f"'coef_counts' are not of {width} cells at {self.positions} positions each")
 
     def _check_rows(self, record: Record) -> None:
         if "row_sentence" not in self.arrays:
@@ -666,9 +716,20 @@ class _Checks:
         total = int(position.sum(dtype=np.uint64))
         _need(total == len(prefix), f"the prefixes of {place} should have {total} tokens, not {len(prefix)}")
         self._check_order(place, self._score(coefficient), sentence, position)
+        if "prefix_coef" in self.arrays:
+            self._check_ends("prefix_coef", position, *self._members(record, "prefix_coef"), coefficient)
+        if "coefs_bin" in self.arrays:
+            self._check_coefficients(place, count, *self._members(record, "coefs_bin", "coefs_count"))
         if "top" in record:
             self._members(record, "top_p", *_OF_TRIGGERS[4:])
             _need(len(record["top"]), f"{place} has no top token")
+
+    def _check_coefficients(self, place: str, triggers_: int, bins: np.ndarray, counts: np.ndarray) -> None:
+        """Of all keys there are as many, and none is that of a bin without one."""
+        total = sum(counts.tolist())
+        self.positions = total if self.positions is None else self.positions
+        _need((bins < len(COEFFICIENT_EDGES)).all() and counts.all() and triggers_ <= total == self.positions,
+              f"{place} has {total} coefficients in 'coefs', the first key has {self.positions}")
 
     @staticmethod
     def _check_order(place: str, score: np.ndarray, sentence: np.ndarray, position: np.ndarray) -> None:
@@ -1073,7 +1134,7 @@ def write(target: Source, header: Record, records: Iterable[Record], trailer: Op
 # ------------------------------------------------------------ views
 
 class Trigger(NamedTuple):
-    """One of a key's triggers. The last four are there once values are projected, else None."""
+    """One of a key's triggers. Ranks and probabilities are there once values are projected, else None."""
 
     coefficient: float
     sentence: int       # its number in the corpus, from 0
@@ -1084,6 +1145,7 @@ class Trigger(NamedTuple):
     next_p: Optional[float] = None     # its probability
     last_rank: Optional[int] = None    # the same of the prefix's last token
     last_p: Optional[float] = None
+    prefix_coefficients: Optional[np.ndarray] = None  # float32[position], where the stream has them
 
 
 class Sentence(NamedTuple):
@@ -1101,8 +1163,20 @@ def triggers(record: Record) -> List[Trigger]:
     """The triggers of a key, which is a record of a stream of triggers, best first."""
     columns = [record[name].tolist() for name in ("sentence", "position")]
     after = [record[name].tolist() for name in _OF_TRIGGERS[3:] if name in record]
-    return [Trigger(*values) for values in
-            zip(record["coef"].tolist(), *columns, _split(record["prefix"], record["position"]), *after)]
+    found = [Trigger(*values) for values in
+             zip(record["coef"].tolist(), *columns, _split(record["prefix"], record["position"]), *after)]
+    if "prefix_coef" in record:
+        along = _split(record["prefix_coef"], record["position"])
+        found = [trigger._replace(prefix_coefficients=values) for trigger, values in zip(found, along)]
+    return found
+
+
+def coefficient_counts(record: Record) -> np.ndarray:
+    """How many of a key's coefficients, at all positions of the corpus, fall into each bin, uint64[97]:
+    COEFFICIENT_EDGES has the bins' edges. The record is one of triggers that has coefs_bin."""
+    counts = np.zeros(len(COEFFICIENT_EDGES), np.uint64)
+    counts[record["coefs_bin"]] = record["coefs_count"]
+    return counts
 
 
 def sentences(record: Record) -> List[Sentence]:
@@ -1154,7 +1228,7 @@ def _by_key(keys: List[Record]) -> List[Record]:
         row = {"layer": key["layer"] + 1, "cell": key["cell"], "triggers": len(key.get("coef", ()))}
         row.update((name, value) for name, value in key.items() if isinstance(value, np.ndarray))
         if "prefix" in key:
-            row["prefix"] = _split(key["prefix"], key["position"])
+            row.update((name, _split(key[name], key["position"])) for name in _ALONG if name in key)
         rows.append(row)
     return rows
 
@@ -1170,5 +1244,7 @@ def _by_trigger(keys: List[Record]) -> Dict[str, Any]:
     for name in _OF_TRIGGERS:
         if keys and name in keys[0]:
             found[name] = np.concatenate([key[name] for key in keys])
-    found["prefix"] = [prefix for key in keys for prefix in _split(key["prefix"], key["position"])]
+    for name in _ALONG:
+        if name == "prefix" or (keys and name in keys[0]):
+            found[name] = [part for key in keys for part in _split(key[name], key["position"])]
     return found

@@ -66,9 +66,11 @@ def tables(*pairs):
     return [part for option, name in pairs for part in (option, f"{{out}}/{name}.csv")]
 
 
+DUMP = ["forward-dump", "-m", "{model}", "--emit", "max,counts", "--paths", "50"]
+
 # name: the stages of a pipeline, which are those of pipelines/*.sh where it has one.
 JOBS = {
-    "triggers": [TRAIN, ["forward-dump", "-m", "{model}"], ["topk-keys", "--top", "50", "--following", "10"],
+    "triggers": [TRAIN, DUMP, ["topk-keys", "--top", "50", "--following", "10"],
                  ["project-values", "-m", "{model}", "--bottoms", "10", "-o", "{out}/triggers.msgpack"]],
     "values": [["project-values", "-m", "{model}", "--all", "--tops", "1", "-o", "{out}/values.msgpack"]],
     "agreement": [["agreement-stats", "-m", "{model}", TRIGGERS, *tables(
@@ -90,9 +92,9 @@ JOBS = {
                 "{root}/data/published.csv", "--measures", "{made}/shallow-keys.csv", TRIGGERS]],
     "patterns": [["pattern-stats", "{root}/data/annotations/brown-lm.csv", *tables(("-o", "patterns"), ("--kappa", "kappa"))]],
     "import": [["import-model", "-d", "{dictionary}", "-o", "{out}/imported", "{checkpoint}"]],
-    "shard 0": [[*TRAIN, "--shard", "0/2"], ["forward-dump", "-m", "{model}"],
+    "shard 0": [[*TRAIN, "--shard", "0/2"], DUMP,
                 ["topk-keys", "--top", "50", "--following", "10", "-z", "-o", "{out}/0.gz"]],
-    "shard 1": [[*TRAIN, "--shard", "1/2"], ["forward-dump", "-m", "{model}"],
+    "shard 1": [[*TRAIN, "--shard", "1/2"], DUMP,
                 ["topk-keys", "--top", "50", "--following", "10", "-z", "-o", "{out}/1.gz"]],
     "merge": [["topk-keys", "--merge", "{expected}/shard 0/0.gz", "{expected}/shard 1/1.gz"],
               ["stream-cat", "-o", "{out}/merged.json"]],

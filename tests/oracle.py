@@ -359,6 +359,32 @@ def trigger_records(found, sentences, layers=None, cells=None, following=0):
     return records
 
 
+def prefix_coefficients(coefs, found):
+    """Along each trigger's prefix its key's coefficients, of the first token on, one prefix behind the
+    other: {key: numbers}.  coefs and found as in triggers()."""
+    return {(layer, cell): np.concatenate([coefs[s][layer, 1:p + 1, cell] for _, s, p in items] or [np.zeros(0)])
+            for (layer, cell), items in found.items()}
+
+
+# Where the bins of coefficients of one sign begin, but that the first has all that is nearer to 0.
+COEFFICIENT_EDGES = sorted(factor * 2.0 ** e for e in range(-12, 12) for factor in (1, 1.5))
+
+
+def coefficient_counts(values):
+    """(97): how many of the values fall into each bin: negative ones, 0, positive ones."""
+    values = np.asarray(values, np.float64)
+    edges = [0, *COEFFICIENT_EDGES[1:], np.inf]
+    below, above = (np.histogram(sign * values[sign * values > 0], edges)[0] for sign in (-1, 1))
+    return np.concatenate([below[::-1], [np.count_nonzero(values == 0)], above])
+
+
+def corpus_counts(coefs, first=1):
+    """{key: coefficient_counts} of the positions from first on."""
+    every = np.concatenate([array[:, first:] for array in coefs], axis=1)
+    return {(layer, cell): coefficient_counts(every[layer, :, cell])
+            for layer in range(every.shape[0]) for cell in range(every.shape[2])}
+
+
 def token_counts(sentences, vocabulary):
     """(V): how often each token occurs; BOS that the model reads not counted."""
     counts = np.zeros(vocabulary, np.int64)

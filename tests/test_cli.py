@@ -244,7 +244,7 @@ NOT_NUMBERS = ["", "x", "-1", "+1", " 1", "1 ", "1.0", "0x1", "1e3", "1,2", "\u0
     ("tokenize", "seed", 0, (1 << 63) - 1), ("composition-stats", "frequent", 0, 1 << 26),
     ("composition-stats", "short", 0, 65535), ("composition-stats", "threads", 1, 64),
     ("refinement-stats", "threads", 1, 64),
-    ("forward-dump", "seed", 0, (1 << 63) - 1), ("forward-dump", "threads", 1, 64),
+    ("forward-dump", "seed", 0, (1 << 63) - 1), ("forward-dump", "threads", 1, 64), ("forward-dump", "paths", 1, 1 << 24),
     ("topk-keys", "top", 1, 1 << 24), ("topk-keys", "following", 1, 1000), ("topk-keys", "sample", 1, (1 << 63) - 1), ("topk-keys", "seed", 0, (1 << 63) - 1),
     ("annotation-sheet", "sample", 0, None), ("annotation-sheet", "seed", 0, (1 << 63) - 1),
     ("annotation-sheet", "top", 1, 10000), ("annotation-sheet", "tops", 1, 1 << 16),
@@ -294,7 +294,7 @@ def test_choices(bin, tmp_path):
           for tool in SUMMING for word in ("", "yes")],
         *[("composition-stats", ["--rank", word], f"--rank does not know '{word}'") for word in ("", "max")],
         *[("forward-dump", ["--positions", word], f"--positions does not know '{word}'") for word in ("", "some")],
-        *[("forward-dump", ["--emit", words], f"--emit does not know '{word}'; it takes: max, coef, resid, ffn, prediction, key")
+        *[("forward-dump", ["--emit", words], f"--emit does not know '{word}'; it takes: max, coef, resid, ffn, prediction, key, counts")
           for words, word in [("", ""), ("max,", ""), (",max", ""), ("max,,coef", ""), ("MAX", "MAX"), ("max coef", "max coef"),
                               ("max, coef", " coef"), ("max,coefs", "coefs"), ("ma", "ma")]]])
 

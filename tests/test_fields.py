@@ -78,8 +78,8 @@ def made(bin, tmp_path_factory):
     (folder / "text").write_bytes(TEXT)
     _, text = make("tokens", "tokenize", folder / "text")
     sample, sampled = make("sample", "tokenize", "--sample", "3", folder / "text")
-    rows, _ = make("rows", "forward-dump", "--emit", "max,coef,resid,ffn,prediction", "--cells", "1-7", sampled)
-    _, maxima = make("maxima", "forward-dump", "--layers", "1,4", "--emit", "max,coef,ffn", "--cells", "0-30", text)
+    rows, _ = make("rows", "forward-dump", "--emit", "max,coef,resid,ffn,prediction,counts", "--paths", "3", "--cells", "1-7", sampled)
+    _, maxima = make("maxima", "forward-dump", "--layers", "1,4", "--emit", "max,coef,ffn,counts", "--paths", "2", "--cells", "0-30", text)
     _, found = make("found", "topk-keys", "--top", "2", "--following", "5", maxima, model=False)
     projected, path = make("projected", "project-values", "--bottoms", "2", found)
     changed, keys = make("changed", "perturb-triggers", "--sample", "2", path, model=False)
@@ -96,7 +96,7 @@ def kinds():
     """Of each stream, the page's members of the records that begin it."""
     (batch,) = lists("Tokens")
     _, keys = lists("Tokens with keys")
-    _, rows, layer, predictions, key = lists("Activations")
+    _, rows, layer, predictions, counts_of_cells, key = lists("Activations")
     _, triggers, projection, counts = lists("Triggers")
     layer_number = [("layer", INTEGER, [])]
     plain = [member for member in batch if member[0] != "sentence"]  # which only batches of a sample have
@@ -104,7 +104,7 @@ def kinds():
              if member[0] in ("layer", "cell", "top", "top_p", "bottom", "bottom_p")]
     of_composition, = lists("Composition")
     changes, of_layer, of_all = lists("Refinement")
-    return {"sample": [batch], "rows": [batch + rows, layer_number + layer, predictions],
+    return {"sample": [batch], "rows": [batch + rows, layer_number + layer, predictions, layer_number + counts_of_cells],
             "projected": [triggers + projection, counts], "changed": [plain + keys], "keyed": [plain + keys, key],
             "values": [value], "composition": [of_composition, counts], "refinement": [changes, of_layer, of_all]}
 

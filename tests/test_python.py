@@ -616,7 +616,7 @@ def test_triggers_of_a_key(made):
             end = start + int(record["position"][i])
             assert trigger.prefix.tolist() == record["prefix"][start:end].tolist()
             assert trigger[:3] == (record["coef"][i], record["sentence"][i], record["position"][i])
-            assert trigger[4:] == tuple(record[name][i] for name in ("next", "next_rank", "next_p", "last_rank", "last_p"))
+            assert trigger[4:9] == tuple(record[name][i] for name in ("next", "next_rank", "next_p", "last_rank", "last_p"))
             start = end
     key = ffkv.load(io.BytesIO(made["triggers"])).records[0]
     assert ffkv.triggers(key)[0].next_rank is None

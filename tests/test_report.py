@@ -14,6 +14,7 @@ import pytest
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.keys import Keys
 
+import oracle
 import random_model
 import streams
 from browser import browser
@@ -896,3 +897,121 @@ class TestPage:
                 continue
             light, faint = sorted((luminance(color), luminance(background)), reverse=True)
             assert (light + 0.05) / (faint + 0.05) >= 4.5, (color, background, name)
+
+
+# ------------------------------------------------------------- coefficients
+
+@pytest.fixture(scope="module")
+def shaded(bin, place, tmp_path_factory):
+    """A report of triggers that have their coefficients, also negative ones, and its keys by layer and cell."""
+    model = tmp_path_factory.mktemp("shaded") / "model"
+    shutil.copytree(place / "model", model)
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "activation_function": "gelu"}))
+    corpus = "".join(" ".join("other" if token == 3 else word(token) for token in tokens) + "\n" for tokens in sentences())
+    data = pipeline(bin, ["tokenize", "-m", model], ["forward-dump", "-m", model, "--emit", "max,counts", "--paths", 8],
+                    ["topk-keys", "-t", 8], ["project-values", "-m", model, "-k", 4], stdin=corpus.encode())
+    out = model.parent / "out"
+    ok(bin, "report-pages", "-m", model, "-o", out, "--top", TOP, stdin=data)
+    return out, {(key["layer"] + 1, key["cell"]): key for key in streams.read(data).records if "layer" in key}
+
+
+def along(key):
+    return np.split(key["prefix_coef"], np.cumsum(key["position"])[:-1])
+
+
+def all_bins(key):
+    counts = np.zeros(97, int)
+    counts[key["coefs_bin"]] = key["coefs_count"]
+    return counts
+
+
+def trigger_bins(key):
+    return oracle.coefficient_counts(key["coef"])
+
+
+def test_coefficients_are_the_streams(report, shaded):
+    """Recomputation: those along each prefix, to two digits, and how many are in each bin."""
+    out, keys = shaded
+    for layer, group in (1, 0), (2, 1):
+        for memory in piece(out, f"memories-{layer}-{group}")["memories"]:
+            key = keys[layer, memory["cell"]]
+            for trigger, values in zip(memory["triggers"], along(key)):
+                assert trigger[5] is None and len(trigger) == 7
+                assert numbers(trigger[6]) == pytest.approx(values.tolist(), rel=0.051)
+            for text, counts in zip(memory["coefficients"], (all_bins(key), trigger_bins(key)), strict=True):
+                assert numbers(text) == [number for pair in enumerate(counts.tolist()) if pair[1] for number in pair]
+    assert piece(out, "overview")["edges"] == pytest.approx([-edge for edge in oracle.COEFFICIENT_EDGES[::-1]] + [0] + oracle.COEFFICIENT_EDGES, rel=1e-4)
+    for memory in piece(report, "memories-1-0")["memories"]:  # triggers without them
+        assert "coefficients" not in memory and all(len(trigger) == 6 for trigger in memory["triggers"])
+    assert piece(report, "overview")["edges"] is None
+
+
+def open_memory(page, out, layer, cell):
+    page.driver.get("about:blank")
+    page.driver.get((out / "index.html").as_uri() + f"#/memory/{layer}/{cell}")
+    settle(page)
+
+
+def assert_asks_for(page, out):
+    """Files of this report, and no others."""
+    assert all(url.startswith((out.as_uri(), "about:", "data:")) for url in page.requests())
+
+
+def test_each_token_of_a_prefix_is_shaded_by_its_coefficient(page, shaded):
+    """By its share of the prefix's largest; the number is told when it is pointed at, and is there to be read."""
+    out, keys = shaded
+    place, key = next((place, key) for place, key in keys.items() if len(key["coef"]) >= TOP and any((part < 0).any() for part in along(key)[:TOP]))
+    open_memory(page, out, *place)
+    found = page.script("""return [...document.querySelectorAll('td.prefix')].map(cell => [
+        [...cell.querySelectorAll('.positive, .negative')].map(e => [e.className, Number(e.style.getPropertyValue('--share')), Number(e.dataset.says.split(' ')[1]),
+            getComputedStyle(e).backgroundColor]),
+        cell.querySelector('mark').dataset.says, cell.querySelector('.unseen').textContent, cell.querySelector('bdi').textContent])""")
+    assert len(found) == TOP
+    for (tokens, last, read, text), values, prefix in zip(found, along(key), prefixes(key)):
+        assert text == " ".join(visible(token) for token in prefix)
+        assert last == f"Coefficient {float(f'{values[-1]:.2g}'):g}"
+        assert [float(number) for number in re.findall(r"-?[\d.]+(?:e-\d+)?", read)] == pytest.approx(values.tolist(), rel=0.051)
+        assert len(tokens) == len(values) - 1
+        for (kind, share, said, color), value in zip(tokens, values):
+            assert said == pytest.approx(float(value), rel=0.051)
+            assert kind == ("negative" if value < 0 else "positive")
+            assert share == pytest.approx(abs(value) / np.abs(values).max(), abs=0.06)
+            alpha = re.search(r"rgba\(.*, ([\d.]+)\)", color)
+            assert (float(alpha[1]) if alpha else 1) == pytest.approx(0.4 * share, abs=0.01)
+    ActionChains(page.driver).move_to_element(page.find("td.prefix .negative")).perform()
+    assert page.find("#tip").is_displayed() and page.find("#tip").text == page.find("td.prefix .negative").get_attribute("data-says")
+    assert_asks_for(page, out)
+
+
+def test_a_picture_of_a_keys_coefficients(page, shaded):
+    """How many are in each bin, those of the triggers among them, and the share above 0: in the picture, and in words."""
+    out, keys = shaded
+    for place in ((1, 3), (2, 69)):
+        key = keys[place]
+        counts, triggers = all_bins(key), trigger_bins(key)
+        open_memory(page, out, *place)
+        bars = page.script("return [...document.querySelectorAll('#coefficients .bar')].map(bar => [bar.dataset.says, ...[...bar.querySelectorAll('.all, .none, .found')].map(e => Number(e.getAttribute('height')))])")
+        shown = range(np.flatnonzero(counts)[0], np.flatnonzero(counts)[-1] + 1)
+        assert len(bars) == len(shown)
+        for bin, (says, all_height, found_height) in zip(shown, bars):
+            number = re.search(r": ([\d,]+) prefix", says)[1]
+            assert int(number.replace(",", "")) == counts[bin]
+            assert re.findall(r"(\d+) triggers?", says) == ([str(triggers[bin])] if triggers[bin] else [])
+            assert all_height == pytest.approx(max(2, 90 * np.log10(1 + counts[bin]) / np.log10(1 + counts.max())) if counts[bin] else 0, abs=0.01)
+            assert (found_height > 0) == (triggers[bin] > 0) and found_height <= all_height
+        edges = [*(-edge for edge in oracle.COEFFICIENT_EDGES[::-1]), 0.0, *oracle.COEFFICIENT_EDGES]
+        low = [says.split(":")[0].split(" ")[0] for says, *_ in bars]
+        assert [float(edge) for edge in low] == pytest.approx([0 if bin in (47, 49) else edges[bin] for bin in shown], rel=1e-4)
+        summary = page.find("#coefficients figcaption").text
+        assert summary == page.find("#coefficients svg").get_attribute("aria-label")
+        above = float(re.search(r"([\d.]+) % have a coefficient above 0", summary)[1])
+        assert above == pytest.approx(100 * counts[49:].sum() / counts.sum(), abs=0.051) and f"The {len(key['coef'])} triggers found" in summary
+        assert "Coefficients in the corpus" in page.script("return [...document.querySelectorAll('#key dt')].map(name => name.textContent)")
+    assert_asks_for(page, out)
+
+
+def test_triggers_without_coefficients_have_neither_shades_nor_picture(page, noted):
+    go(page, f"#/memory/2/{noted['cell']}")
+    assert not page.find_all(".positive, .negative, #coefficients, #key svg, mark[data-says]")
+    assert {"Shade", "Coefficients in the corpus"}.isdisjoint(page.script("return [...document.querySelectorAll('#key dt')].map(name => name.textContent)"))

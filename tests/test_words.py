@@ -1,6 +1,7 @@
 """stream-cat with a model, records in words; and --layers and --cells, of every kind
 of stream.  Oracle: the stream as streams.py reads it, and the list of words."""
 
+import itertools
 import json
 import re
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 import random_model
+import oracle
 import streams
 from helpers import fails, ok, pipeline, random_sentences, text
 
@@ -32,6 +34,8 @@ def kinds(bin, small_model, tmp_path_factory):
     make("triggers", "topk-keys", "--top", "4", "--cells", "1-9,30", paths["maxima"], model=False)
     make("projected", "project-values", "--tops", "3", "--bottoms", "2", paths["triggers"])
     make("followed", "topk-keys", "--top", "4", "--following", "3", "--cells", "1-9,30", paths["maxima"], model=False)
+    make("paths", "forward-dump", "--cells", "1-9,30", "--emit", "max,counts", "--paths", "4", paths["tokens"])
+    make("shaded", "topk-keys", "--top", "4", "--cells", "1-9,30", paths["paths"], model=False)
     make("values", "project-values", "--all", "--tops", "2")
     make("changed", "perturb-triggers", paths["triggers"], model=False)
     make("keyed", "forward-dump", "--emit", "key", paths["changed"])
@@ -77,7 +81,15 @@ def expected_key(record):
             row["prefix"] = prefix
         for row, following in zip(rows, record.get("following", ())):
             row["following"] = " ".join(word(token) for token in following if token != 2 ** 32 - 1)
+        if "prefix_coef" in record:
+            each = iter(pairs(record, "prefix", "prefix_coef"))
+            for row in rows:
+                row["prefix_coef"] = list(itertools.islice(each, row["position"]))
+            assert next(each, None) is None
         found["triggers"] = rows
+    if "coefs_bin" in record:
+        edges = [*(-edge for edge in reversed(oracle.COEFFICIENT_EDGES)), 0, *oracle.COEFFICIENT_EDGES]
+        found["coefs"] = histogram(record, "coefs", lambda b: number(edges[b]))
     for name in ("top", "bottom"):
         if name in record:
             found[name] = pairs(record, name, f"{name}_p")
@@ -126,6 +138,8 @@ def expected(record, header):
     if "key" in record:
         return {"sentences": columns(record, ["key"])}
     layer = {"layer": record["layer"] + 1}
+    if "coef_counts" in record:
+        return {**layer, "coef_counts": record["coef_counts"].tolist()}
     if "probability_sum" in record:
         return {**layer, "prefixes": record["prefixes"], "residual_is_final": record["residual_is_final"],
                 "cases": [int(n) for n in record["cases"]], "probability_sum": exact(record, "probability"),
@@ -136,6 +150,7 @@ def expected(record, header):
     for name, members in ("sentences", ["max", "argmax"]), ("rows", ["coef", "resid", "ffn"]):
         if any(member in record for member in members):
             layer[name] = columns(record, members)
+    layer.update({name: list(map(number, record[name])) for name in ("path", "path_coef") if name in record})
     return layer
 
 
@@ -143,7 +158,7 @@ def lines(data):
     return [json.loads(line) for line in data.splitlines()]
 
 
-KINDS = ["tokens", "sample", "rows", "maxima", "triggers", "projected", "followed", "values", "changed", "keyed",
+KINDS = ["tokens", "sample", "rows", "maxima", "triggers", "projected", "followed", "paths", "shaded", "values", "changed", "keyed",
          "composition", "refinement"]
 
 
@@ -269,11 +284,24 @@ def left(stream, layers, cells):
         elif header["kind"] == "activations":
             if "layer" in record and cells is not None:
                 chosen = [i for i, cell in enumerate(header["cells"] or range(CELLS)) if cell in cells]
+                if "path" in record:
+                    record.update(chosen_paths(record, len(header["cells"]), chosen))
+                if "coef_counts" in record:
+                    record["coef_counts"] = record["coef_counts"][chosen]
                 record.update({name: record[name][:, chosen] for name in ("max", "argmax", "coef") if name in record})
             found += [record] if "tok" in record or ("layer" in record and wants(record["layer"], (cells or [None])[0])) else []
         elif "layer" in record and wants(record["layer"], record.get("cell")):
             found.append(record)
     return found
+
+
+def chosen_paths(record, width, chosen):
+    """Of a layer's paths those to some of its width columns, numbered anew."""
+    ends = np.cumsum(record["argmax"].ravel()[record["path"]], dtype=int)
+    kept = [(i, *divmod(int(element), width)) for i, element in enumerate(record["path"]) if element % width in chosen]
+    parts = np.split(record["path_coef"], ends[:-1])
+    return {"path": np.array([row * len(chosen) + chosen.index(column) for _, row, column in kept], np.uint32),
+            "path_coef": np.concatenate([np.zeros(0, np.float32), *(parts[i] for i, _, _ in kept)])}
 
 
 def as_numbers(record):

@@ -226,7 +226,7 @@ static void offer(struct topk *topk, float coefficient, uint64_t sentence, uint3
 {
     const uint32_t tokens[] = {10, 11, 12, 13};
     struct topk_sentence *text = NULL;
-    topk_offer(topk, 0, coefficient, sentence, position, tokens, 4, &text);
+    topk_offer(topk, 0, coefficient, sentence, position, NULL, tokens, 4, &text);
     if (text)
         topk_release(&text);
 }
@@ -246,7 +246,7 @@ static void best_prefixes_do_not_depend_on_the_order_of_offers(void **state)
                 unsigned j = (start + step * i) % PREFIXES;
                 offer(topk, prefix[j].coefficient, prefix[j].sentence, prefix[j].position);
             }
-            struct key_triggers best = topk_take(topk, 0, 2, 3, 0);
+            struct key_triggers best = topk_take(topk, 0, 2, 3, 0, false);
             assert_int_equal(best.count, KEPT);
             for (size_t i = 0; i < KEPT; i++) {
                 assert_int_equal(best.sentence[i], prefix[i].sentence);
@@ -267,7 +267,7 @@ static void a_key_that_never_fires_has_no_triggers(void **state)
     offer(topk, -1, 2, 1);
     offer(topk, -INFINITY, 3, 1);
     offer(topk, NAN, 4, 1);
-    struct key_triggers none = topk_take(topk, 0, 0, 0, 0);
+    struct key_triggers none = topk_take(topk, 0, 0, 0, 0, false);
     assert_int_equal(none.count, 0);
     key_triggers_free(&none);
     topk_free(topk);

@@ -7,7 +7,10 @@
  * nor the second half of that one, nor positions behind the last row of a sentence.
  */
 #include "analysis/chosen_rows.h"
+#include "analysis/coefficient_counts.h"
+#include "analysis/leaders.h"
 #include "analysis/maxima.h"
+#include "analysis/paths.h"
 #include "analysis/sentence_keys.h"
 #include "base/cli.h"
 #include "base/input.h"
@@ -21,6 +24,7 @@
 #include "numeric/matrix.h"
 #include "numeric/vector.h"
 #include "stream/activations.h"
+#include "stream/coefficient_bins.h"
 #include "stream/header.h"
 #include "stream/header_members.h"
 #include "stream/records.h"
@@ -29,13 +33,14 @@
 #include "text/tokenizer.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* What --emit can name, in this order. */
 enum {
     EMIT_MAX = LAYER_MAX, EMIT_COEF = LAYER_COEF, EMIT_RESID = LAYER_RESID, EMIT_FFN = LAYER_FFN,
-    EMIT_PREDICTION = 16, EMIT_KEY = 32
+    EMIT_PREDICTION = 16, EMIT_KEY = 32, EMIT_COUNTS = 64
 };
-static const char *const emit_words[] = {"max", "coef", "resid", "ffn", "prediction", "key", NULL};
+static const char *const emit_words[] = {"max", "coef", "resid", "ffn", "prediction", "key", "counts", NULL};
 enum { EMIT_ROWS = EMIT_COEF | EMIT_RESID | EMIT_FFN | EMIT_PREDICTION };
 static const char *const position_words[] = {"all", "random", NULL};
 enum { POSITIONS_ALL, POSITIONS_RANDOM };
@@ -48,7 +53,7 @@ struct options {
     bool gzip, with_bos, all_tokens;
     unsigned emit;
     int positions, rank;
-    uint64_t seed, threads;
+    uint64_t paths, seed, threads;
 };
 
 /* What all threads share. */
@@ -60,6 +65,9 @@ struct dump {
     size_t *cells, cell_count;   /* of each layer */
     bool all_cells;
     size_t changes;              /* that the header names, for EMIT_KEY */
+    uint64_t batches;            /* taken so far */
+    struct leaders *leaders;     /* NULL unless there are paths */
+    struct coefficient_counts *counts; /* for EMIT_COUNTS */
     struct row_rule rule;
     size_t product_rows;
     struct stream_writer *writer;
@@ -73,6 +81,7 @@ struct worker {
     struct projection *projection;
     msgpack_sbuffer buffer;
     uint64_t buffered;         /* records in buffer */
+    uint64_t number;           /* of the batch, from 0 */
     struct turn *turn;         /* of the batch */
     struct activations_batch batch; /* rows: positions that are written one by one */
     struct chosen_rows chosen; /* these positions, and what of the batch is computed */
@@ -80,8 +89,9 @@ struct worker {
     struct key_coefficients after; /* what became of their coefficients */
     size_t key_capacity;
     float *coefficient, *resid, *ffn; /* rows x what is written, where that is not the whole matrix */
-    float *max;                /* sentences x cells */
-    uint16_t *argmax;
+    float *max;                /* sentences x cells, with leaders layers x sentences x cells */
+    uint16_t *argmax;          /* sentences x cells */
+    struct paths paths;        /* of a layer */
     float *cell_max;           /* d_ff: of one sentence */
     uint32_t *cell_argmax;
 };
@@ -100,13 +110,18 @@ static const float *select_rows(const struct worker *worker, float **selected, c
     return rows_select(&worker->chosen, worker->batch.rows, matrix, width, cells, cell_count, selected);
 }
 
-/* Per sentence and cell the best coefficient by rank and its position, to the record. */
-static void find_maxima(struct worker *worker, struct layer_record *record)
+/*
+ * Per sentence and cell the best coefficient by rank and its position, to the record of a layer, which is
+ * number index of those that are written.
+ */
+static void find_maxima(struct worker *worker, size_t index, struct layer_record *record)
 {
     const struct dump *dump = worker->dump;
     const struct batch *batch = &worker->batch.tokens;
     size_t d_ff = dump->model->config.d_ff, count = matrix_count(batch->sentences, dump->cell_count);
-    record->max = worker->max = grow_array(worker->max, count, sizeof *worker->max);
+    size_t before = dump->leaders ? index * count : 0;
+    worker->max = grow_array(worker->max, before + count, sizeof *worker->max);
+    record->max = worker->max + before;
     record->argmax = worker->argmax = grow_array(worker->argmax, count, sizeof *worker->argmax);
     const float *coefficients = forward_coefficient(worker->forward);
     size_t at = 0;
@@ -114,7 +129,7 @@ static void find_maxima(struct worker *worker, struct layer_record *record)
         column_maxima((enum rank)dump->options->rank, coefficients, batch->length[s], d_ff,
                       first_position(dump->options), worker->cell_max, worker->cell_argmax);
         for (size_t i = 0; i < dump->cell_count; i++, at++) {
-            worker->max[at] = worker->cell_max[dump->cells[i]];
+            record->max[at] = worker->cell_max[dump->cells[i]];
             worker->argmax[at] = (uint16_t)worker->cell_argmax[dump->cells[i]];
         }
     }
@@ -131,16 +146,28 @@ static struct layer_record layer_counts(const struct dump *dump, const struct ac
     return counts;
 }
 
-static void pack_layer(struct worker *worker, size_t layer)
+/* Which of the members of a layer's record are written. */
+static unsigned layer_groups(const struct options *options)
+{
+    return (options->emit & (EMIT_MAX | EMIT_COEF | EMIT_RESID | EMIT_FFN))
+           | (options->paths ? LAYER_PATHS : 0);
+}
+
+/* index: of the layer, among those that are written. */
+static void pack_layer(struct worker *worker, size_t index)
 {
     const struct dump *dump = worker->dump;
     const struct forward *forward = worker->forward;
     unsigned emit = dump->options->emit;
     size_t d_model = dump->model->config.d_model, d_ff = dump->model->config.d_ff;
     struct layer_record record = layer_counts(dump, &worker->batch);
-    record.layer = layer;
+    record.layer = dump->layers[index];
     if (emit & EMIT_MAX)
-        find_maxima(worker, &record);
+        find_maxima(worker, index, &record);
+    if (dump->leaders)
+        paths_find(&worker->paths, leaders_least(dump->leaders, worker->number, index),
+                   (enum rank)dump->options->rank, &worker->batch.tokens, forward_coefficient(forward), d_ff,
+                   dump->cells, &record);
     if (emit & EMIT_COEF)
         record.coefficient = select_rows(worker, &worker->coefficient, forward_coefficient(forward), d_ff,
                                          dump->all_cells ? NULL : dump->cells, dump->cell_count);
@@ -148,7 +175,7 @@ static void pack_layer(struct worker *worker, size_t layer)
         record.resid = select_rows(worker, &worker->resid, forward_residual(forward), d_model, NULL, 0);
     if (emit & EMIT_FFN)
         record.ffn = select_rows(worker, &worker->ffn, forward_ffn(forward), d_model, NULL, 0);
-    fields_pack(&worker->buffer, layer_fields, emit, &record);
+    fields_pack(&worker->buffer, layer_fields, layer_groups(dump->options), &record);
 }
 
 /* The model's own predictions: its most probable token, and what the next one got. */
@@ -194,6 +221,17 @@ static void record_done(struct worker *worker)
         turn_wait(worker->turn);
     else if (!turn_has_come(worker->turn))
         return;
+    write_buffer(worker);
+}
+
+/* What is left of the batch, in its turn. */
+static void finish_batch(void *of_thread)
+{
+    struct worker *worker = of_thread;
+    struct leaders *leaders = worker->dump->leaders;
+    if (leaders)
+        leaders_add(leaders, worker->number, worker->max, worker->batch.tokens.sentences);
+    batch_free(&worker->batch.tokens);
     write_buffer(worker);
 }
 
@@ -243,9 +281,11 @@ static void compute_batch(void *of_thread, struct turn *turn)
     bool prediction = dump->options->emit & EMIT_PREDICTION, keys = dump->options->emit & EMIT_KEY;
     size_t last = last_layer(worker);
     bool last_ffn = dump->options->emit & (EMIT_FFN | EMIT_PREDICTION);
-    bool any_layer = dump->options->emit & ~(unsigned)EMIT_PREDICTION;
+    bool any_array = layer_groups(dump->options);
     worker->turn = turn;
     worker->chosen.computed = &worker->batch.tokens;
+    if (dump->leaders)
+        leaders_wait(dump->leaders, worker->number);
     pack_tokens(worker);
     record_done(worker);
     forward_begin(worker->forward, worker->chosen.computed);
@@ -256,11 +296,16 @@ static void compute_batch(void *of_thread, struct turn *turn)
             forward_values(worker->forward, layer);
         if (keys)
             take_key_coefficients(worker, layer);
-        if (any_layer && wanted < dump->layer_count && dump->layers[wanted] == layer) {
-            wanted++;
-            pack_layer(worker, layer);
+        if (wanted == dump->layer_count || dump->layers[wanted] != layer)
+            continue;
+        if (dump->counts)
+            coefficient_counts_add(dump->counts, wanted, &worker->batch.tokens,
+                                   forward_coefficient(worker->forward), first_position(dump->options));
+        if (any_array) {
+            pack_layer(worker, wanted);
             record_done(worker);
         }
+        wanted++;
     }
     if (prediction) {
         forward_output(worker->forward);
@@ -271,7 +316,6 @@ static void compute_batch(void *of_thread, struct turn *turn)
         fields_pack(&worker->buffer, key_coefficients_fields, 0, &worker->after);
         record_done(worker);
     }
-    batch_free(&worker->batch.tokens);
     sentence_keys_free(&worker->keys);
 }
 
@@ -283,6 +327,7 @@ static bool take_batch(void *of_thread)
     if (!stream_next(dump->reader, &record))
         return false;
     worker->batch.tokens = batch_read(&record, dump->model->config.vocabulary);
+    worker->number = dump->batches++;
     if (dump->options->emit & EMIT_KEY) {
         worker->keys = sentence_keys_read(&record, worker->batch.tokens.sentences, dump->model->config.layers,
                                           dump->model->config.d_ff, dump->changes);
@@ -324,6 +369,7 @@ static void worker_free(void *of_thread)
     free(worker->ffn);
     free(worker->max);
     free(worker->argmax);
+    paths_free(&worker->paths);
     free(worker->cell_max);
     free(worker->cell_argmax);
     free(worker);
@@ -346,11 +392,14 @@ static void declare_arrays(json_t *header, const struct dump *dump)
     const struct layer_record counts = layer_counts(dump, NULL);
     if (emit & EMIT_ROWS)
         fields_declare(header, rows_fields, 0, NULL);
-    fields_declare(header, layer_fields, emit, &counts);
+    fields_declare(header, layer_fields, layer_groups(dump->options), &counts);
     if (emit & EMIT_PREDICTION)
         fields_declare(header, predictions_fields, 0, NULL);
     if (emit & EMIT_KEY)
         fields_declare(header, key_coefficients_fields, 0, NULL);
+    if (emit & EMIT_COUNTS)
+        fields_declare(header, coefficient_counts_fields, 0,
+                       &(struct coefficient_counts_record){.bins = COEFFICIENT_BINS});
 }
 
 static json_t *make_header(const struct dump *dump)
@@ -362,6 +411,8 @@ static json_t *make_header(const struct dump *dump)
                                position_words[options->positions], "with_bos", (int)options->with_bos);
     if (options->positions == POSITIONS_RANDOM)
         json_put(values, "seed", json_integer((json_int_t)options->seed));
+    if (options->paths)
+        json_put(values, "paths", json_integer((json_int_t)options->paths));
     options_set_arithmetic(values);
     if (options->emit & EMIT_PREDICTION)
         header_set_candidates(header, values, &dump->candidates);
@@ -371,6 +422,8 @@ static json_t *make_header(const struct dump *dump)
     json_put(header, "positions", json_string(position_words[options->positions]));
     json_put(header, "first", json_integer(first_position(options)));
     json_put(header, "rank", json_string(rank_words[options->rank]));
+    if (options->paths)
+        json_put(header, "paths", json_integer((json_int_t)options->paths));
     declare_arrays(header, dump);
     header_add_stage(header, "forward-dump", values);
     return header;
@@ -387,13 +440,35 @@ static void read_tokenizer(struct dump *dump)
     tokenizer_free(tokenizer);
 }
 
+/* How often the coefficients of each layer's cells occur, behind all batches. */
+static void write_counts(struct dump *dump)
+{
+    struct coefficient_counts_record record = {.cells = dump->cell_count, .bins = COEFFICIENT_BINS};
+    msgpack_sbuffer buffer;
+    msgpack_sbuffer_init(&buffer);
+    fields_allocate(coefficient_counts_fields, 0, &record);
+    for (size_t l = 0; l < dump->layer_count; l++) {
+        const uint64_t *counts = coefficient_counts_of(dump->counts, l);
+        record.layer = dump->layers[l];
+        for (size_t i = 0; i < dump->cell_count; i++)
+            memcpy(record.count + i * COEFFICIENT_BINS, counts + dump->cells[i] * COEFFICIENT_BINS,
+                   COEFFICIENT_BINS * sizeof *counts);
+        fields_pack(&buffer, coefficient_counts_fields, 0, &record);
+        stream_append(dump->writer, &buffer, 1);
+    }
+    fields_free(coefficient_counts_fields, &record);
+    msgpack_sbuffer_destroy(&buffer);
+}
+
 static void dump_all(struct dump *dump)
 {
-    static const struct ordered_work work = {worker_new, take_batch, compute_batch, write_buffer,
+    static const struct ordered_work work = {worker_new, take_batch, compute_batch, finish_batch,
                                              worker_free};
     json_t *header = make_header(dump);
     dump->writer = stream_create(dump->options->output, dump->options->gzip, header);
     run_ordered((size_t)dump->options->threads, &work, dump);
+    if (dump->counts)
+        write_counts(dump);
     stream_finish(dump->writer, stream_trailer(dump->reader));
     json_decref(header);
 }
@@ -410,6 +485,8 @@ static void check_options(const struct options *options)
             "--cells, --positions, --with-bos");
     if (options->all_tokens && !(options->emit & EMIT_PREDICTION))
         die_usage("--all-tokens goes with --emit prediction");
+    if (options->paths && !(options->emit & EMIT_MAX))
+        die_usage("--paths goes with --emit max: it is the way to a sentence's best coefficient");
 }
 
 /* With the model, and the stream at path. */
@@ -421,7 +498,7 @@ static struct dump dump_open(const struct options *options, const char *path)
     dump.cells = cli_list(options->cells, model->config.d_ff, "cells", &dump.cell_count);
     bool random = options->positions == POSITIONS_RANDOM;
     dump.rule = (struct row_rule){.random = random, .first = first_position(options), .seed = options->seed,
-                                  .cut = random && !(options->emit & EMIT_MAX)};
+                                  .cut = random && !(options->emit & (EMIT_MAX | EMIT_COUNTS))};
     dump.reader = stream_open(path, "tokens");
     read_tokenizer(&dump);
     if (options->emit & EMIT_KEY) {
@@ -429,6 +506,11 @@ static struct dump dump_open(const struct options *options, const char *path)
         dump.layer_count = 0; /* no record is a layer's */
         header_check_model(dump.reader, model);
     }
+    if (options->paths)
+        dump.leaders = leaders_new(dump.layer_count, dump.cell_count, (size_t)options->paths,
+                                   (enum rank)options->rank);
+    if (options->emit & EMIT_COUNTS)
+        dump.counts = coefficient_counts_new(dump.layer_count, model->config.d_ff);
     dump.product_rows = (size_t)header_number(dump.reader, "batch", "positions", 1 << 20);
     if (!dump.product_rows)
         stream_fail(dump.reader, "the header's batch.positions is 0");
@@ -441,12 +523,15 @@ int main(int argc, char **argv)
     const struct option_spec specs[] = {
         OPTION_MODEL(&options.model),
         {0, "emit", "LIST",
-         "of max (default: each sentence's best coefficient and its position), coef, resid, ffn, prediction; "
-         "or key",
+         "of max (default: each sentence's best coefficient and its position), coef, resid, ffn, prediction, "
+         "counts (how often coefficients occur); or key",
          OPTION_CHOICES, &options.emit, 0, 0, emit_words},
         {0, "rank", "HOW",
          "of max: largest coefficients (default: value), absolute values (abs), or the lowest (min)",
          OPTION_CHOICE, &options.rank, 0, 0, rank_words},
+        {0, "paths", "N",
+         "of max: the coefficients along the prefixes that may be among a key's N best (default: none)",
+         OPTION_NUMBER, &options.paths, 1, MAX_TRIGGERS, NULL},
         OPTION_LAYERS(&options.layers, "compute"),
         OPTION_CELLS(&options.cells, "write"),
         {0, "positions", "WHICH",
@@ -469,6 +554,10 @@ int main(int argc, char **argv)
     struct dump dump = dump_open(&options, cli_input(argc, argv, first));
     dump_all(&dump);
     stream_close(dump.reader);
+    if (dump.leaders)
+        leaders_free(dump.leaders);
+    if (dump.counts)
+        coefficient_counts_free(dump.counts);
     free(dump.layers);
     free(dump.cells);
     candidates_free(&dump.candidates);

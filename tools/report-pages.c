@@ -20,6 +20,7 @@
 #include "report/report_index.h"
 #include "report/report_memories.h"
 #include "report/report_tables.h"
+#include "stream/coefficient_bins.h"
 #include "stream/counts.h"
 #include "stream/header_members.h"
 #include "stream/records.h"
@@ -176,6 +177,15 @@ static json_t *add_keys(struct report *report, const struct tokenizer *tokenizer
     return report_memories_finish(memories);
 }
 
+/* The edges of the bins of coefficients that are nearer to 0. */
+static json_t *edges_json(void)
+{
+    json_t *edges = json_make("[]");
+    for (size_t bin = 0; bin < COEFFICIENT_BINS; bin++)
+        json_add(edges, json_make("f", (double)coefficient_bin_edge(bin)));
+    return edges;
+}
+
 static void write_overview(struct report *report, json_t *layers, const char *joint, size_t cases)
 {
     const struct options *options = report->options;
@@ -189,6 +199,7 @@ static void write_overview(struct report *report, json_t *layers, const char *jo
              options->name ? json_make("s", options->name) : model_name_json(options->model, id));
     json_put(overview, "prefixes", part(header, "prefixes"));
     json_put(overview, "layers", layers);
+    json_put(overview, "edges", report->triggers.coefficients ? edges_json() : json_null());
     json_put(overview, "joint", json_make("s", joint));
     json_put(overview, "sizes",
              json_make("{s:I, s:I, s:I, s:I, s:i, s:i, s:I}", "top", (json_int_t)options->top, "found",

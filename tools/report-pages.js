@@ -466,21 +466,37 @@ async function showLayer([name], query) {
 
 const TOKENS_IN_SIGHT = 40;
 
-function prefixElement(words) {
+/* A token, shaded by its coefficient: all the more, the more of largest it is; red where it is negative. */
+function shadedElement(text, coefficient, largest) {
+    const element = make("span", {class: coefficient < 0 ? "negative" : "positive", "data-says": `Coefficient ${coefficient}`}, text);
+    element.style.setProperty("--share", (largest ? Math.abs(coefficient) / largest : 0).toFixed(3));
+    return element;
+}
+
+/* coefficients: the key's at each word, or none. */
+function prefixElement(words, coefficients) {
     const joint = overview.joint;
     if (!words.length)
         return make("span", {class: "faint"}, "(beginning of the sentence)");
-    const last = words[words.length - 1], before = words.slice(0, -1);
-    const text = part => part.length ? plain(part.join(joint) + joint) : null;
-    const lead = joint ? 0 : /^ */.exec(last)[0].length; // the mark begins behind the space
-    const element = make("bdi", {}, text(before.slice(-TOKENS_IN_SIGHT)), " ".repeat(lead), make("mark", {}, plain(last.slice(lead)) || "\u2423"));
-    if (before.length > TOKENS_IN_SIGHT) {
-        const hidden = before.slice(0, -TOKENS_IN_SIGHT);
-        const more = make("button", {type: "button", click: () => { more.replaceWith(text(hidden)); },
-            "aria-label": `Show ${count(hidden.length, "more token")}`}, "\u2026");
+    const last = words.length - 1, inSight = Math.max(0, last - TOKENS_IN_SIGHT);
+    const largest = Math.max(...coefficients.map(Math.abs), 0);
+    const text = (from, to) => coefficients.length
+        ? words.slice(from, to).map((word, i) => [shadedElement(plain(word), coefficients[from + i], largest), joint])
+        : from < to ? plain(words.slice(from, to).join(joint) + joint) : null;
+    const lead = joint ? 0 : /^ */.exec(words[last])[0].length; // the mark begins behind the space
+    const element = make("bdi", {}, text(inSight, last), " ".repeat(lead),
+        make("mark", {"data-says": coefficients.length ? `Coefficient ${coefficients[last]}` : null}, plain(words[last].slice(lead)) || "\u2423"));
+    if (inSight) {
+        const more = make("button", {type: "button", click: () => { more.replaceWith(...[text(0, inSight)].flat(Infinity)); },
+            "aria-label": `Show ${count(inSight, "more token")}`}, "\u2026");
         element.prepend(more);
     }
     return element;
+}
+
+/* What the shades show, for those who do not see them. */
+function coefficientsElement(coefficients) {
+    return make("span", {class: "unseen"}, ` (coefficients: ${coefficients.join(", ")}) `);
 }
 
 /* What the names on a memory's page mean: [name, explanation]. */
@@ -493,6 +509,8 @@ const TERMS = {
     rank: ["Its rank", "The next token's place when the value orders the tokens that can follow; 1 is the most probable one."],
     sentence: ["Sentence", "The sentence's number in the corpus, from 0."],
     value: ["Value", "The vector that the memory adds to the residual, here multiplied with the output embedding, as if nothing else were added."],
+    shade: ["Shade", "Each token of a prefix is shaded by the coefficient that the key has there, compared with the prefix's largest: blue, or red where it is negative."],
+    coefficients: ["Coefficients in the corpus", "How many of the key's coefficients, at all positions of the corpus, are in each range. A bar's height is the number's logarithm; over it is that of the triggers."],
     probability: ["Probability", "The token's share in the softmax of the value's products with the output embedding."],
 };
 
@@ -524,7 +542,72 @@ function followingElement(words) {
 }
 
 function hasFollowing(memory) {
-    return memory.triggers.some(trigger => trigger.length > 5);
+    return memory.triggers.some(trigger => typeof trigger[5] === "string");
+}
+
+function hasShades(memory) {
+    return memory.triggers.some(trigger => trigger[6]);
+}
+
+/* ---- a memory's coefficients ---- */
+
+/* "bin count bin count ...": the count of each bin. */
+function binCounts(text) {
+    const found = new Array(overview.edges.length).fill(0), list = numbers(text);
+    for (let i = 0; i < list.length; i += 2)
+        found[list[i]] = list[i + 1];
+    return found;
+}
+
+/* What is in a bin: the edge nearer to 0 is, the other one is not. The bins beside that of 0 reach to it, the outermost have no end. */
+function rangeOf(bin) {
+    const {edges} = overview, zero = (edges.length - 1) / 2, sign = bin < zero ? -1 : 1;
+    if (bin === zero)
+        return "0";
+    const near = bin === zero + sign ? "0" : String(edges[bin]), far = edges[bin + sign];
+    return far === undefined ? `${near} and beyond` : `${near} to ${far}`;
+}
+
+function draw(name, attributes, ...children) {
+    const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+    for (const [attribute, value] of Object.entries(attributes))
+        element.setAttribute(attribute, value);
+    element.append(...children);
+    return element;
+}
+
+const BAR = 12, BARS_HEIGHT = 90, SCALE_HEIGHT = 18;
+
+/* The picture: a bar for each bin from the first to the last that is not empty, its height the number's logarithm; over it that of the triggers. */
+function histogramPicture(all, triggers, summary) {
+    const first = all.findIndex(Boolean), last = all.findLastIndex(Boolean), zero = (all.length - 1) / 2;
+    const height = number => number ? Math.max(2, BARS_HEIGHT * Math.log10(1 + number) / Math.log10(1 + Math.max(...all))) : 0;
+    const width = (last - first + 1) * BAR, bars = [];
+    for (let bin = first; bin <= last; bin++) {
+        const says = `${rangeOf(bin)}: ${count(all[bin], "prefix", "prefixes")}${triggers[bin] ? `, ${count(triggers[bin], "trigger")} among them` : ""}`;
+        const bar = (kind, number) => draw("rect", {class: kind, x: (bin - first) * BAR + 1, width: BAR - 2, y: BARS_HEIGHT - height(number), height: height(number)});
+        bars.push(draw("g", {"data-says": says, class: "bar"}, draw("rect", {class: "area", x: (bin - first) * BAR, width: BAR, y: 0, height: BARS_HEIGHT}),
+            bar(bin === zero ? "none" : "all", all[bin]), bar("found", triggers[bin])));
+    }
+    const label = (bin, anchor) => draw("text", {x: (bin - first) * BAR + (anchor === "end" ? BAR : anchor === "middle" ? BAR / 2 : 0), y: BARS_HEIGHT + 14, "text-anchor": anchor},
+        String(overview.edges[bin]));
+    const labels = [first, last].filter((bin, i, list) => Math.abs(bin - zero) > 4 && list.indexOf(bin) === i);
+    return draw("svg", {class: "histogram", role: "img", "aria-label": summary, viewBox: `0 0 ${Math.max(width, 8 * BAR)} ${BARS_HEIGHT + SCALE_HEIGHT}`,
+        width: Math.max(width, 8 * BAR), height: BARS_HEIGHT + SCALE_HEIGHT}, ...bars, ...labels.map(bin => label(bin, bin === first ? "start" : "end")),
+        ...(first <= zero && zero <= last ? [label(zero, "middle")] : []));
+}
+
+function histogramOf(memory) {
+    const [all, triggers] = memory.coefficients.map(binCounts), zero = (all.length - 1) / 2;
+    const sum = list => list.reduce((a, b) => a + b, 0), total = sum(all);
+    if (!total)
+        return make("p", {class: "faint"}, "The corpus has no prefix.");
+    const share = list => percent(sum(list) / total), found = sum(triggers);
+    const negative = sum(all.slice(0, zero)) ? `, ${share(all.slice(0, zero))} are below` : "";
+    const place = found ? ` The ${count(found, "trigger")} found: ${[...triggers.keys()].filter(bin => triggers[bin])
+        .map(bin => `${triggers[bin]} in ${rangeOf(bin)}`).join(", ")}.` : "";
+    const summary = `Of ${count(total, "prefix", "prefixes")} ${share(all.slice(zero + 1))} have a coefficient above 0${negative}, ${share([all[zero]])} have 0.${place}`;
+    return make("figure", {id: "coefficients"}, make("div", {class: "scroll"}, histogramPicture(all, triggers, summary)), make("figcaption", {}, summary));
 }
 
 function distribution(name, tokens, list) {
@@ -559,8 +642,9 @@ function measuresOf(memory) {
 /* What the names on a memory's page mean. */
 function keyOf(memory) {
     const known = memory.measures.length ? measured().map(name => MEASURES.get(name)).filter(Boolean) : [];
+    const absent = [hasFollowing(memory) ? "prefix" : "context", hasShades(memory) ? null : "shade", memory.coefficients ? null : "coefficients"];
     return make("section", {id: "key"}, make("h2", {}, "Key"), definitions([
-        ...Object.entries(TERMS).filter(([name]) => name !== (hasFollowing(memory) ? "prefix" : "context")).map(([, term]) => term), ...known]));
+        ...Object.entries(TERMS).filter(([name]) => !absent.includes(name)).map(([, term]) => term), ...known]));
 }
 
 function triggersTable(memory, tokens, shown) {
@@ -570,7 +654,8 @@ function triggersTable(memory, tokens, shown) {
         column("coefficient", trigger => digits(trigger[0]), {number: true}),
         column(hasFollowing(memory) ? "context" : "prefix", trigger => {
             const words = list => list.map(token => tokens[token]);
-            return [prefixElement(words(numbers(trigger[4]))),
+            const coefficients = numbers(trigger[6]);
+            return [prefixElement(words(numbers(trigger[4])), coefficients), coefficients.length ? coefficientsElement(coefficients) : null,
                 hasFollowing(memory) ? followingElement(words([trigger[2], ...numbers(trigger[5])])) : null];
         }, {class: "prefix"}),
         column("next", trigger => [tokenLink(tokens[trigger[2]]), trigger[2] === top ? make("span", {class: "agrees"}, " \u2713 agrees") : null]),
@@ -614,6 +699,7 @@ async function showMemory([layerName, cellName]) {
         make("h2", {}, "Triggers"),
         memory.triggers.length ? triggersTable(memory, tokens, shown) : make("p", {class: "faint"}, "None."),
         patterns.length ? [make("h2", {}, "Patterns that readers noted"), patternsTable(patterns, shown)] : null,
+        memory.coefficients ? [make("h2", {}, TERMS.coefficients[0]), histogramOf(memory)] : null,
         make("h2", {}, "Value"),
         make("div", {class: "columns"}, distribution("Most probable", tokens, memory.top),
             memory.bottom.length ? distribution("Least probable", tokens, memory.bottom) : null),

@@ -135,14 +135,15 @@ static void print_json(struct source *source, struct record_words *words, const 
 struct columns {
     const char *kind;
     const char *rows;        /* the list of a record that has a row of each; NULL: a record is a row */
-    const char *columns[16]; /* of the record, or of the list's objects */
+    const char *columns[20]; /* of the record, or of the list's objects */
 };
 
 static const struct columns tables[] = {
     {"tokens", "sentences", {"sentence", "len", "tok", "key_layer", "key_cell", "key_coef", "key_change"}},
-    {"activations", NULL, {"id", "layer", "sentences", "rows"}},
-    {"triggers", "triggers", {"layer", "cell", "coef", "sentence", "position", "prefix", "next", "following",
-                              "next_rank", "next_p", "last_rank", "last_p", "top", "bottom"}},
+    {"activations", NULL, {"id", "layer", "sentences", "rows", "path", "path_coef", "coef_counts"}},
+    {"triggers", "triggers", {"layer", "cell", "coef", "sentence", "position", "prefix", "prefix_coef",
+                              "next", "following", "next_rank", "next_p", "last_rank", "last_p", "top",
+                              "bottom", "coefs"}},
     {"values", NULL, {"layer", "cell", "top", "bottom"}},
     {"composition", NULL, {"layer", "short", "memories", "active", "agreement", "token_counts"}},
     {"refinement", NULL, {"layer", "prefixes", "residual_is_final", "cases", "probability_sum", "probability",

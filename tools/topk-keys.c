@@ -14,6 +14,7 @@
 #include "base/messages.h"
 #include "base/order.h"
 #include "stream/activations.h"
+#include "stream/coefficient_bins.h"
 #include "stream/fields.h"
 #include "stream/header.h"
 #include "stream/header_members.h"
@@ -52,12 +53,19 @@ struct search {
     size_t *cells, cell_count;    /* of each of these layers */
     struct key *keys;             /* by layer, then cell */
     size_t key_count;
+    bool paths;                   /* the input has coefficients along the prefixes that are searched */
     struct topk *topk;
     struct token_counts token_counts;
     struct activations_batch batch;
     struct topk_sentence **texts; /* of the batch's sentences; NULL where no key wanted one yet */
     float *coefficient;           /* sentences or rows x cells: of the current record */
     uint16_t *argmax;             /* sentences x cells */
+    struct layer_record path;     /* its paths */
+};
+
+/* A walk over a record's paths, in the order of the elements of max. */
+struct path_walk {
+    size_t index, coefficients; /* paths, and coefficients of them, that are behind it */
 };
 
 /* ---- which keys ---- */
@@ -158,15 +166,25 @@ static void read_coefficients(struct search *search, const struct record *record
         stream_fail(search->activations.stream, "'%s' has an element that is not a coefficient", name);
 }
 
-/* Offers one sentence's prefix to a key. tokens: of the sentence. */
+/* Offers one sentence's prefix to a key. path: see topk_offer; tokens: of the sentence. */
 static void offer(struct search *search, size_t key, float coefficient, size_t sentence, uint32_t position,
-                  const uint32_t *tokens)
+                  const float *path, const uint32_t *tokens)
 {
     if (position >= search->batch.tokens.length[sentence])
         stream_fail(search->activations.stream, "position %u lies outside of sentence %llu", position,
                     (unsigned long long)batch_sentence(&search->batch.tokens, sentence));
     topk_offer(search->topk, key, coefficient, batch_sentence(&search->batch.tokens, sentence), position,
-               tokens, search->batch.tokens.length[sentence], &search->texts[sentence]);
+               path, tokens, search->batch.tokens.length[sentence], &search->texts[sentence]);
+}
+
+/* The path to an element of max, which lies behind those asked for before; NULL: it has none. */
+static const float *find_path(const struct search *search, struct path_walk *walk, size_t element)
+{
+    const struct layer_record *path = &search->path;
+    for (; walk->index < path->paths && path->path[walk->index] < element; walk->index++)
+        walk->coefficients += search->argmax[path->path[walk->index]];
+    bool is_there = walk->index < path->paths && path->path[walk->index] == element;
+    return is_there ? path->path_coefficient + walk->coefficients : NULL;
 }
 
 /* One prefix a sentence, from each sentence's maximum. */
@@ -177,12 +195,17 @@ static void search_maxima(struct search *search, const struct record *record, si
     read_coefficients(search, record, "max", count, search->options->rank == RANK_MIN ? INFINITY : -INFINITY);
     search->argmax = grow_array(search->argmax, count, sizeof(uint16_t));
     activations_copy(&search->activations, &search->batch, record, "argmax", search->argmax);
+    struct path_walk walk = {0};
+    if (search->paths)
+        activations_read_paths(&search->activations, &search->batch, record, search->coefficient,
+                               search->argmax, &search->path);
     const uint32_t *tokens = search->batch.tokens.token;
     for (size_t s = 0; s < search->batch.tokens.sentences; tokens += search->batch.tokens.length[s], s++)
         for (size_t k = key; k < end; k++) {
             size_t at = s * cells + search->keys[k].column;
             if (topk_wants(search->topk, k, search->coefficient[at]))
-                offer(search, k, search->coefficient[at], s, search->argmax[at], tokens);
+                offer(search, k, search->coefficient[at], s, search->argmax[at],
+                      search->paths ? find_path(search, &walk, at) : NULL, tokens);
         }
 }
 
@@ -206,7 +229,7 @@ static void search_rows(struct search *search, const struct record *record, size
                     || !topk_wants(search->topk, k, value))
                     continue;
                 if (every)
-                    offer(search, k, value, s, search->batch.row_position[r], tokens);
+                    offer(search, k, value, s, search->batch.row_position[r], NULL, tokens);
                 else if (best == next
                          || rank_score(rank, value)
                             > rank_score(rank, search->coefficient[best * cells + search->keys[k].column]))
@@ -214,9 +237,16 @@ static void search_rows(struct search *search, const struct record *record, size
             }
             if (best < next)
                 offer(search, k, search->coefficient[best * cells + search->keys[k].column], s,
-                      search->batch.row_position[best], tokens);
+                      search->batch.row_position[best], NULL, tokens);
         }
     }
+}
+
+/* Whether the best coefficients of a sentence are the record's maxima, where it has them. */
+static bool takes_maxima(const struct search *search)
+{
+    return search->options->prefixes == PREFIXES_SENTENCE
+        && search->activations.rank == (enum rank)search->options->rank;
 }
 
 static void search_layer(struct search *search, const struct record *record, size_t layer)
@@ -228,8 +258,7 @@ static void search_layer(struct search *search, const struct record *record, siz
         end++;
     if (key == end)
         return;
-    if (search->options->prefixes == PREFIXES_SENTENCE && record_has(record, "max")
-        && search->activations.rank == (enum rank)search->options->rank)
+    if (takes_maxima(search) && record_has(record, "max"))
         search_maxima(search, record, key, end);
     else if (record_has(record, "coef") && search->batch.has_rows)
         search_rows(search, record, key, end);
@@ -244,6 +273,12 @@ static void search_all(struct search *search)
 {
     struct record record;
     size_t layer;
+    search->paths = search->activations.paths && takes_maxima(search);
+    if (search->paths && search->options->top > search->activations.paths)
+        stream_fail(search->activations.stream,
+                    "paths of the best %zu sentences of each key: --top %llu needs forward-dump --paths "
+                    "%llu, or more", search->activations.paths, (unsigned long long)search->options->top,
+                    (unsigned long long)search->options->top);
     search->token_counts.vocabulary = search->activations.shape.vocabulary;
     fields_allocate(token_counts_fields, 0, &search->token_counts);
     search->topk = topk_new(search->key_count, (size_t)search->options->top, (enum rank)search->options->rank,
@@ -287,28 +322,69 @@ static void check_different(const struct key_triggers *key, bool every)
     free(place);
 }
 
-static void write_triggers(const struct options *options, const json_t *header, struct topk *topk,
-                           const struct key *keys, size_t key_count, size_t following,
-                           const struct token_counts *token_counts, const json_t *counts, bool every)
+/* What is written, of a search and of a merge. */
+struct found {
+    struct topk *topk;
+    const struct key *keys;
+    size_t key_count, following;
+    bool paths, every;
+    struct histogram *coefficients; /* keys; NULL: they were not counted */
+    const struct token_counts *token_counts;
+};
+
+static struct key_triggers take_key(const struct found *found, size_t key)
+{
+    struct key_triggers triggers = topk_take(found->topk, key, found->keys[key].layer, found->keys[key].cell,
+                                             found->following, found->paths);
+    if (found->paths && !triggers.prefix_coefficient)
+        die("layer %zu cell %zu has a trigger without its path, which 'path' should have", layer_shown(triggers.layer),
+            triggers.cell);
+    if (found->coefficients) {
+        triggers.coefficients = found->coefficients[key];
+        found->coefficients[key] = (struct histogram){0};
+    }
+    return triggers;
+}
+
+static void write_triggers(const struct options *options, const json_t *header, const struct found *found,
+                           const json_t *counts)
 {
     struct stream_writer *writer = stream_create(options->output, options->gzip, header);
     msgpack_sbuffer buffer;
     msgpack_sbuffer_init(&buffer);
-    for (size_t k = 0; k < key_count; k++) {
-        struct key_triggers triggers = topk_take(topk, k, keys[k].layer, keys[k].cell, following);
+    for (size_t k = 0; k < found->key_count; k++) {
+        struct key_triggers triggers = take_key(found, k);
         if (options->merge)
-            check_different(&triggers, every);
+            check_different(&triggers, found->every);
         fields_pack(&buffer, key_fields, key_triggers_groups(&triggers), &triggers);
         stream_append(writer, &buffer, 1);
         key_triggers_free(&triggers);
     }
-    fields_pack(&buffer, token_counts_fields, 0, token_counts);
+    free(found->coefficients);
+    fields_pack(&buffer, token_counts_fields, 0, found->token_counts);
     stream_append(writer, &buffer, 1);
     stream_finish(writer, counts);
     msgpack_sbuffer_destroy(&buffer);
 }
 
-static json_t *make_header(const struct search *search)
+/* How often each key's coefficients occur; NULL: the input does not say. */
+static struct histogram *take_coefficients(const struct search *search)
+{
+    struct histogram *histograms = NULL;
+    for (size_t k = 0; k < search->key_count; k++) {
+        const struct key *key = &search->keys[k];
+        const uint64_t *counts = activations_counts(&search->activations, key->layer, key->column);
+        if (!counts)
+            return NULL;
+        if (!histograms)
+            histograms = new_array(search->key_count, sizeof *histograms);
+        histograms[k] = histogram_new(COEFFICIENT_BINS);
+        memcpy(histograms[k].count, counts, COEFFICIENT_BINS * sizeof *counts);
+    }
+    return histograms;
+}
+
+static json_t *make_header(const struct search *search, const struct found *found)
 {
     const struct options *options = search->options;
     json_t *header = header_new("triggers", stream_header(search->activations.stream));
@@ -328,8 +404,10 @@ static json_t *make_header(const struct search *search)
     json_put(header, "top", json_integer((json_int_t)options->top));
     json_put(header, "prefixes", json_string(prefixes_words[options->prefixes]));
     json_put(header, "rank", json_string(rank_words[options->rank]));
+    json_object_del(header, "paths");
     json_put(header, "arrays", json_object());
-    fields_declare(header, key_fields, KEY_TRIGGERS, NULL);
+    fields_declare(header, key_fields, KEY_TRIGGERS | (found->paths ? KEY_PREFIX_COEFFICIENTS : 0)
+                   | (found->coefficients ? KEY_COEFFICIENTS : 0), NULL);
     if (options->following) {
         const struct key_triggers following = {.following_tokens = (size_t)options->following};
         json_put(header, "following", json_integer((json_int_t)options->following));
@@ -347,9 +425,11 @@ static void run_search(const struct options *options, const char *path)
     choose_keys(&search);
     search_all(&search);
 
-    json_t *header = make_header(&search);
-    write_triggers(options, header, search.topk, search.keys, search.key_count, (size_t)options->following,
-                   &search.token_counts, stream_trailer(stream), false);
+    const struct found found = {search.topk, search.keys, search.key_count, (size_t)options->following,
+                                search.paths, options->prefixes == PREFIXES_EVERY,
+                                take_coefficients(&search), &search.token_counts};
+    json_t *header = make_header(&search, &found);
+    write_triggers(options, header, &found, stream_trailer(stream));
     json_decref(header);
     topk_free(search.topk);
     activations_close(&search.activations);
@@ -360,6 +440,7 @@ static void run_search(const struct options *options, const char *path)
     fields_free(token_counts_fields, &search.token_counts);
     free(search.coefficient);
     free(search.argmax);
+    fields_free(layer_fields, &search.path);
 }
 
 /* ---- merging ---- */
@@ -369,6 +450,8 @@ struct merge {
     struct topk *topk;           /* NULL: before the first input */
     struct key *keys;            /* the first input's */
     size_t key_count, following;
+    bool paths;
+    struct histogram *coefficients; /* keys; NULL: the inputs do not have them */
     struct token_counts token_counts;
 };
 
@@ -376,8 +459,13 @@ static void begin_merge(struct merge *merge, const struct triggers_reader *first
 {
     merge->key_count = first->keys;
     merge->following = first->following;
+    merge->paths = first->prefix_coefficients;
     merge->topk = topk_new(merge->key_count, first->top, first->rank, 0);
     merge->keys = new_array(merge->key_count, sizeof *merge->keys);
+    if (first->coefficients)
+        merge->coefficients = new_array(merge->key_count, sizeof *merge->coefficients);
+    for (size_t k = 0; first->coefficients && k < merge->key_count; k++)
+        merge->coefficients[k] = histogram_new(COEFFICIENT_BINS);
     merge->token_counts.vocabulary = first->shape.vocabulary;
     fields_allocate(token_counts_fields, 0, &merge->token_counts);
 }
@@ -396,6 +484,8 @@ static void merge_key(struct merge *merge, const struct triggers_reader *reader,
     if (key->layer != triggers->layer || key->cell != triggers->cell)
         stream_fail(reader->stream, "layer %zu cell %zu stands where the first input has layer %zu cell %zu",
                     layer_shown(triggers->layer), triggers->cell, layer_shown(key->layer), key->cell);
+    if (merge->coefficients)
+        histogram_add(&merge->coefficients[index], &triggers->coefficients);
     for (struct prefix_walk prefix = key_prefixes(triggers, triggers->count); prefix_next(&prefix);) {
         size_t i = prefix.index, position = prefix.length, following = following_length(triggers, i);
         struct topk_sentence *text = NULL;
@@ -407,7 +497,7 @@ static void merge_key(struct merge *merge, const struct triggers_reader *reader,
             memcpy(tokens + position + 1, triggers->following + i * triggers->following_tokens,
                    following * sizeof *tokens);
         topk_offer(merge->topk, index, triggers->coefficient[i], triggers->sentence[i], triggers->position[i],
-                   tokens, position + 1 + following, &text);
+                   prefix_coefficients(triggers, &prefix), tokens, position + 1 + following, &text);
         if (text)
             topk_release(&text);
         free(tokens);
@@ -436,8 +526,10 @@ static void end_merge(void *merging, const struct stream_reader *first, const js
     struct merge *merge = merging;
     const json_t *header = stream_header(first);
     const char *prefixes = json_string_value(json_object_get(header, "prefixes"));
-    write_triggers(merge->options, header, merge->topk, merge->keys, merge->key_count, merge->following,
-                   &merge->token_counts, counts, prefixes && !strcmp(prefixes, "every"));
+    const struct found found = {merge->topk, merge->keys, merge->key_count, merge->following, merge->paths,
+                                prefixes && !strcmp(prefixes, "every"), merge->coefficients,
+                                &merge->token_counts};
+    write_triggers(merge->options, header, &found, counts);
     topk_free(merge->topk);
     free(merge->keys);
     fields_free(token_counts_fields, &merge->token_counts);

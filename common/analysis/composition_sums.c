@@ -7,9 +7,9 @@
 static const struct field of_layer[] = {
     FIELD_INTEGER(struct composition_layer_sums, layer, "layer", FIELD_NUMBER),
     FIELD_INTEGER(struct composition_layer_sums, short_prefixes, "short", FIELD_COUNT),
-    FIELD_SUM(struct composition_layer_sums, active, "active"),
-    FIELD_SUM(struct composition_layer_sums, memories, "memories"),
-    FIELD_SUM(struct composition_layer_sums, agreement, "agreement"),
+    FIELD_SUM(struct composition_layer_sums, active, "active", 0),
+    FIELD_SUM(struct composition_layer_sums, memories, "memories", 0),
+    FIELD_SUM(struct composition_layer_sums, agreement, "agreement", 0),
     FIELD_END,
 };
 

@@ -10,16 +10,16 @@ static const struct field of_layer[] = {
     FIELD_INTEGER(struct refinement_layer_sums, prefixes, "prefixes", FIELD_COUNT),
     FIELD_INTEGER(struct refinement_layer_sums, residual_is_final, "residual_is_final", FIELD_COUNT),
     FIELD_WITHIN(struct refinement_layer_sums, cases, "cases"),
-    FIELD_SUM(struct refinement_layer_sums, probability, "probability"),
-    FIELD_SUM(struct refinement_layer_sums, probabilities, "probability"),
-    FIELD_SUM(struct refinement_layer_sums, rank, "rank"),
+    FIELD_SUM(struct refinement_layer_sums, probability, "probability", 0),
+    FIELD_SUM(struct refinement_layer_sums, probabilities, "probability", 0),
+    FIELD_SUM(struct refinement_layer_sums, rank, "rank", 0),
     FIELD_END,
 };
 
 static const struct field of_all[] = {
     FIELD_INTEGER(struct refinement_sums, next_is_top, "next_is_top", FIELD_COUNT),
-    FIELD_SUM(struct refinement_sums, settled, "settled"),
-    FIELD_SUM(struct refinement_sums, surprise, "surprise"),
+    FIELD_SUM(struct refinement_sums, settled, "settled", 0),
+    FIELD_SUM(struct refinement_sums, surprise, "surprise", 0),
     FIELD_END,
 };
 

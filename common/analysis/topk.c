@@ -19,6 +19,7 @@ struct prefix {
     uint32_t position;
     uint64_t sentence;
     struct topk_sentence *text;
+    float *path; /* position: the key's coefficients at the prefix's tokens; NULL: not known */
 };
 
 /* The prefixes of a key: a binary heap with the worst one on top, which grows to t. */
@@ -52,11 +53,18 @@ void topk_release(struct topk_sentence **shared)
     *shared = NULL;
 }
 
+static void give_up(struct prefix *prefix)
+{
+    topk_release(&prefix->text);
+    free(prefix->path);
+    prefix->path = NULL;
+}
+
 void topk_free(struct topk *topk)
 {
     for (size_t key = 0; key < topk->keys; key++)
         for (size_t i = 0; i < topk->heap[key].held; i++)
-            topk_release(&topk->heap[key].prefix[i].text);
+            give_up(&topk->heap[key].prefix[i]);
     for (size_t key = 0; key < topk->keys; key++)
         free(topk->heap[key].prefix);
     free(topk->heap);
@@ -87,10 +95,10 @@ bool topk_wants(const struct topk *topk, size_t key, float coefficient)
 }
 
 void topk_offer(struct topk *topk, size_t key, float coefficient, uint64_t sentence, uint32_t position,
-                const uint32_t *tokens, size_t length, struct topk_sentence **shared)
+                const float *path, const uint32_t *tokens, size_t length, struct topk_sentence **shared)
 {
     struct heap *heap = &topk->heap[key];
-    struct prefix prefix = {coefficient, rank_score(topk->rank, coefficient), position, sentence, NULL};
+    struct prefix prefix = {coefficient, rank_score(topk->rank, coefficient), position, sentence, NULL, NULL};
     if (!topk_wants(topk, key, coefficient)
         || (heap->held == topk->t && !is_better(&prefix, &heap->prefix[0])))
         return;
@@ -102,11 +110,15 @@ void topk_offer(struct topk *topk, size_t key, float coefficient, uint64_t sente
     }
     prefix.text = *shared;
     prefix.text->references++;
+    if (path) {
+        prefix.path = new_array(position, sizeof *path);
+        memcpy(prefix.path, path, position * sizeof *path);
+    }
     if (heap->held < topk->t) {
         heap->prefix = reserve_at_most(heap->prefix, &heap->capacity, heap->held + 1, topk->t, sizeof prefix);
         worst_push(heap->prefix, heap->held++, prefix);
     } else {
-        topk_release(&heap->prefix[0].text);
+        give_up(&heap->prefix[0]);
         worst_replace(heap->prefix, heap->held, prefix);
     }
     if (heap->held == topk->t)
@@ -126,7 +138,8 @@ static void copy_following(const struct prefix *prefix, uint32_t *following, siz
         following[i] = i < prefix->text->length - begin ? prefix->text->token[begin + i] : NO_FOLLOWING;
 }
 
-struct key_triggers topk_take(struct topk *topk, size_t key, size_t layer, size_t cell, size_t following)
+struct key_triggers topk_take(struct topk *topk, size_t key, size_t layer, size_t cell, size_t following,
+                              bool paths)
 {
     struct prefix *best = topk->heap[key].prefix;
     size_t count = topk->heap[key].held;
@@ -134,10 +147,14 @@ struct key_triggers topk_take(struct topk *topk, size_t key, size_t layer, size_
                                     .following_tokens = following};
     if (count)
         qsort(best, count, sizeof *best, best_first);
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         triggers.prefix_tokens += best[i].position;
-    fields_allocate(key_fields, KEY_TRIGGERS | (following ? KEY_FOLLOWING : 0), &triggers);
+        paths = paths && (best[i].path || !best[i].position);
+    }
+    unsigned groups = (following ? KEY_FOLLOWING : 0) | (paths ? KEY_PREFIX_COEFFICIENTS : 0);
+    fields_allocate(key_fields, KEY_TRIGGERS | groups, &triggers);
     uint32_t *prefix = triggers.prefix;
+    float *prefix_coefficient = triggers.prefix_coefficient;
     for (size_t i = 0; i < count; i++) {
         triggers.coefficient[i] = best[i].coefficient;
         triggers.sentence[i] = best[i].sentence;
@@ -146,9 +163,13 @@ struct key_triggers topk_take(struct topk *topk, size_t key, size_t layer, size_
         if (best[i].position)
             memcpy(prefix, best[i].text->token, best[i].position * sizeof *prefix);
         prefix += best[i].position;
+        if (paths && best[i].position) {
+            memcpy(prefix_coefficient, best[i].path, best[i].position * sizeof *prefix_coefficient);
+            prefix_coefficient += best[i].position;
+        }
         if (following)
             copy_following(&best[i], triggers.following + i * following, following);
-        topk_release(&best[i].text);
+        give_up(&best[i]);
     }
     free(best);
     topk->heap[key] = (struct heap){0};

@@ -21,17 +21,18 @@ void topk_free(struct topk *topk);
 bool topk_wants(const struct topk *topk, size_t key, float coefficient);
 
 /*
- * Offers a prefix. *shared, NULL at first, is made from tokens when the first
- * key keeps a prefix of this sentence; topk_release gives it up.
+ * Offers a prefix. path: the key's coefficient at each of its tokens, or NULL. *shared, NULL at first, is
+ * made from tokens when the first key keeps a prefix of this sentence; topk_release gives it up.
  */
 void topk_offer(struct topk *topk, size_t key, float coefficient, uint64_t sentence, uint32_t position,
-                const uint32_t *tokens, size_t length, struct topk_sentence **shared);
+                const float *path, const uint32_t *tokens, size_t length, struct topk_sentence **shared);
 void topk_release(struct topk_sentence **shared);
 
 /*
- * The triggers of key, best first, with layer and cell as given, and of each up to following
- * tokens behind the next one; free with key_triggers_free.
+ * The triggers of key, best first, with layer and cell as given, of each up to following tokens behind the
+ * next one, and with paths their coefficients, unless one was offered without; free with key_triggers_free.
  */
-struct key_triggers topk_take(struct topk *topk, size_t key, size_t layer, size_t cell, size_t following);
+struct key_triggers topk_take(struct topk *topk, size_t key, size_t layer, size_t cell, size_t following,
+                              bool paths);
 
 #endif

@@ -42,19 +42,19 @@ static void numbers_add(struct numbers *numbers, const char *number, size_t leng
     numbers->length += length;
 }
 
-void numbers_add_integer(struct numbers *numbers, uint32_t integer)
+void numbers_add_integer(struct numbers *numbers, uint64_t integer)
 {
-    char digits[16], *first = digits + sizeof digits;
+    char digits[24], *first = digits + sizeof digits;
     do
         *--first = (char)('0' + integer % 10);
     while (integer /= 10);
     numbers_add(numbers, first, (size_t)(digits + sizeof digits - first));
 }
 
-void numbers_add_real(struct numbers *numbers, float real)
+void numbers_add_real(struct numbers *numbers, float real, int digits)
 {
-    char digits[32];
-    numbers_add(numbers, digits, (size_t)snprintf(digits, sizeof digits, "%.5g", (double)real));
+    char text[32];
+    numbers_add(numbers, text, (size_t)snprintf(text, sizeof text, "%.*g", digits, (double)real));
 }
 
 json_t *numbers_take(struct numbers *numbers)

@@ -22,8 +22,8 @@ struct numbers {
     size_t length, capacity;
 };
 
-void numbers_add_integer(struct numbers *numbers, uint32_t integer);
-void numbers_add_real(struct numbers *numbers, float real); /* five digits, as all reals in the data */
+void numbers_add_integer(struct numbers *numbers, uint64_t integer);
+void numbers_add_real(struct numbers *numbers, float real, int digits);
 
 /* The text as JSON; numbers is {0} again. */
 json_t *numbers_take(struct numbers *numbers);

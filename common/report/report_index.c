@@ -87,7 +87,7 @@ static json_t *postings_json(struct postings *postings, uint32_t token, bool is_
         numbers_add_integer(&list, (uint32_t)layer_shown(posting->layer));
         numbers_add_integer(&list, posting->cell);
         if (is_probability)
-            numbers_add_real(&list, posting->strength);
+            numbers_add_real(&list, posting->strength, 5); /* as all reals in the data */
         else
             numbers_add_integer(&list, (uint32_t)posting->strength);
     }

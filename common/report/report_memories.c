@@ -5,6 +5,7 @@
 #include "base/messages.h"
 #include "report/page_data.h"
 #include "report/report_index.h"
+#include "stream/coefficient_bins.h"
 #include "stream/records.h"
 
 #include <stdlib.h>
@@ -168,9 +169,19 @@ static json_t *tokens_json(struct report_memories *memories, const uint32_t *tok
     return numbers_take(&tokens);
 }
 
+/* Numbers of which two digits are shown. */
+static json_t *coefficients_json(const float *coefficient, size_t count)
+{
+    struct numbers numbers = {0};
+    for (size_t i = 0; i < count; i++)
+        numbers_add_real(&numbers, coefficient[i], 2);
+    return numbers_take(&numbers);
+}
+
 /*
  * [coefficient, sentence, next token, its rank in the value's distribution, "prefix's tokens",
- * "tokens behind the next one"], the last only where the stream has them.
+ * "tokens behind the next one", "coefficients along the prefix"], the last two only where the stream has
+ * them, and null in the place of what is followed by the other.
  */
 static json_t *trigger_json(struct report_memories *memories, const struct key_triggers *key,
                             const struct prefix_walk *prefix)
@@ -183,6 +194,35 @@ static json_t *trigger_json(struct report_memories *memories, const struct key_t
     if (key->following)
         json_add(json, tokens_json(memories, key->following + trigger * key->following_tokens,
                                    following_length(key, trigger)));
+    else if (key->prefix_coefficient)
+        json_add(json, json_null());
+    if (key->prefix_coefficient)
+        json_add(json, coefficients_json(prefix_coefficients(key, prefix), prefix->length));
+    return json;
+}
+
+static json_t *bins_json(const struct histogram *histogram)
+{
+    struct numbers numbers = {0};
+    for (size_t bin = 0; bin < histogram->bins; bin++)
+        if (histogram->count[bin]) {
+            numbers_add_integer(&numbers, bin);
+            numbers_add_integer(&numbers, histogram->count[bin]);
+        }
+    return numbers_take(&numbers);
+}
+
+/*
+ * ["bins and how many coefficients fall into each", "the same of the triggers, also those not shown"]: the
+ * bins are those of coefficient_bins.h.
+ */
+static json_t *histograms_json(const struct key_triggers *key)
+{
+    struct histogram triggers = histogram_new(COEFFICIENT_BINS);
+    for (size_t i = 0; i < key->count; i++)
+        triggers.count[coefficient_bin(key->coefficient[i])]++;
+    json_t *json = json_make("[o, o]", bins_json(&key->coefficients), bins_json(&triggers));
+    histogram_free(&triggers);
     return json;
 }
 
@@ -196,6 +236,8 @@ static void add_memory(struct report_memories *memories, const struct key_trigge
         "{s:I, s:o, s:o, s:o}", "cell", (json_int_t)key->cell, "triggers", triggers,
         "top", distribution_json(memories, key->top, key->top_probability, key->tops),
         "bottom", distribution_json(memories, key->bottom, key->bottom_probability, key->bottoms));
+    if (key->coefficients.bins)
+        json_put(memory, "coefficients", histograms_json(key));
     json_put(memory, "measures", measures);
     json_put(memory, "annotations", annotations);
     json_add(memories->memories, memory);

@@ -3,10 +3,13 @@
 #include "base/layer_number.h"
 #include "base/messages.h"
 #include "numeric/floats.h"
+#include "stream/coefficient_bins.h"
+#include "stream/counts.h"
 #include "stream/header_members.h"
 #include "stream/record_members.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 const struct field rows_fields[] = {
     FIELD_ARRAY(struct activations_batch, row_sentence, "row_sentence", "rows", rows, 0),
@@ -18,9 +21,18 @@ const struct field layer_fields[] = {
     FIELD_INTEGER(struct layer_record, layer, "layer", FIELD_NUMBER),
     FIELD_MATRIX(struct layer_record, max, "max", "sentences", sentences, cells, LAYER_MAX),
     FIELD_MATRIX(struct layer_record, argmax, "argmax", "sentences", sentences, cells, LAYER_MAX),
+    FIELD_ARRAY(struct layer_record, path, "path", "paths", paths, LAYER_PATHS),
+    FIELD_ARRAY(struct layer_record, path_coefficient, "path_coef", "path coefficients", path_coefficients,
+                LAYER_PATHS),
     FIELD_MATRIX(struct layer_record, coefficient, "coef", "rows", rows, cells, LAYER_COEF),
     FIELD_MATRIX(struct layer_record, resid, "resid", "rows", rows, d_model, LAYER_RESID),
     FIELD_MATRIX(struct layer_record, ffn, "ffn", "rows", rows, d_model, LAYER_FFN),
+    FIELD_END,
+};
+
+const struct field coefficient_counts_fields[] = {
+    FIELD_INTEGER(struct coefficient_counts_record, layer, "layer", FIELD_NUMBER),
+    FIELD_MATRIX(struct coefficient_counts_record, count, "coef_counts", "cells", cells, bins, 0),
     FIELD_END,
 };
 
@@ -38,6 +50,8 @@ struct activations_reader activations_open(struct stream_reader *stream)
     reader.cells = header_list(stream, "cells", reader.shape.d_ff, &reader.cell_count);
     reader.rank = header_rank(stream);
     reader.first = (uint32_t)header_number(stream, NULL, "first", 1);
+    if (json_object_get(stream_header(stream), "paths"))
+        reader.paths = (size_t)header_number(stream, NULL, "paths", MAX_TRIGGERS);
     return reader;
 }
 
@@ -45,6 +59,7 @@ void activations_close(struct activations_reader *reader)
 {
     free(reader->layers);
     free(reader->cells);
+    free(reader->counts);
     *reader = (struct activations_reader){0};
 }
 
@@ -61,22 +76,87 @@ static void read_rows(const struct record *record, struct activations_batch *bat
     }
 }
 
+/* ---- how often coefficients occur ---- */
+
+static const char COUNTS[] = "coef_counts";
+
+/* Each cell has a coefficient at each of the positions. */
+static void check_counts(const struct activations_reader *reader, const uint64_t *count)
+{
+    for (size_t i = 0; i < reader->cell_count; i++, count += COEFFICIENT_BINS) {
+        uint64_t total = 0;
+        for (size_t bin = 0; bin < COEFFICIENT_BINS; bin++)
+            total = count[bin] > MAX_COUNT - total ? MAX_COUNT : total + count[bin];
+        if (total != reader->positions)
+            stream_fail(reader->stream, "'%s' of cell %zu add up to %llu, there are %llu positions", COUNTS,
+                        reader->cells[i], (unsigned long long)total, (unsigned long long)reader->positions);
+    }
+}
+
+static void read_counts(struct activations_reader *reader, const struct record *record)
+{
+    size_t of_layer = matrix_count(reader->cell_count, COEFFICIENT_BINS);
+    struct coefficient_counts_record read = {.cells = reader->cell_count, .bins = COEFFICIENT_BINS};
+    if (!reader->counts)
+        reader->counts = new_array(matrix_count(reader->layer_count, of_layer), sizeof *reader->counts);
+    fields_read(record, coefficient_counts_fields, 0, &read);
+    if (reader->counts_read == reader->layer_count || read.layer != reader->layers[reader->counts_read])
+        stream_fail(reader->stream, "'%s' of layer %zu are out of order", COUNTS, layer_shown(read.layer));
+    check_counts(reader, read.count);
+    memcpy(reader->counts + reader->counts_read++ * of_layer, read.count, of_layer * sizeof *read.count);
+    fields_free(coefficient_counts_fields, &read);
+}
+
+/* Behind the last record. */
+static void check_layers_counted(const struct activations_reader *reader)
+{
+    const json_t *arrays = json_object_get(stream_header(reader->stream), "arrays");
+    size_t promised = json_object_get(arrays, COUNTS) ? reader->layer_count : 0;
+    if (reader->counts_read != promised)
+        stream_fail(reader->stream, "'%s' of %zu layers, the header promises %zu", COUNTS,
+                    reader->counts_read, promised);
+}
+
+const uint64_t *activations_counts(const struct activations_reader *reader, size_t layer, size_t column)
+{
+    for (size_t i = 0; i < reader->counts_read; i++)
+        if (reader->layers[i] == layer)
+            return reader->counts + (i * reader->cell_count + column) * COEFFICIENT_BINS;
+    return NULL;
+}
+
+/* ---- batches ---- */
+
+/* Positions of the batch's sentences from first on. */
+static uint64_t count_positions(const struct batch *batch, uint32_t first)
+{
+    return batch->tokens - (uint64_t)first * batch->sentences; /* a sentence has a token at least */
+}
+
 bool activations_next_batch(struct activations_reader *reader, struct activations_batch *batch)
 {
     struct record record;
     *batch = (struct activations_batch){0};
     while (stream_next(reader->stream, &record)) {
+        if (record_has(&record, COUNTS)) {
+            read_counts(reader, &record);
+            continue;
+        }
         if (record_has(&record, "layer"))
             stream_fail(reader->stream, "layer %zu is out of order",
                         layer_shown((size_t)record_number(&record, "layer", reader->shape.layers - 1)));
         if (!record_has(&record, "tok"))
             continue; /* predictions, or what a newer program adds */
+        if (reader->counts_read)
+            stream_fail(reader->stream, "a batch behind '%s'", COUNTS);
         batch->tokens = batch_read(&record, reader->shape.vocabulary);
+        reader->positions += count_positions(&batch->tokens, reader->first);
         batch->has_rows = record_has(&record, "row_sentence");
         if (batch->has_rows)
             read_rows(&record, batch);
         return true;
     }
+    check_layers_counted(reader);
     return false;
 }
 
@@ -114,6 +194,28 @@ void activations_copy(const struct activations_reader *reader, const struct acti
     const struct layer_record counts = {.sentences = batch->tokens.sentences, .rows = batch->rows,
                                         .cells = reader->cell_count, .d_model = reader->shape.d_model};
     fields_copy(record, layer_fields, name, &counts, elements);
+}
+
+void activations_read_paths(const struct activations_reader *reader, const struct activations_batch *batch,
+                            const struct record *record, const float *max, const uint16_t *argmax,
+                            struct layer_record *paths)
+{
+    size_t elements = matrix_count(batch->tokens.sentences, reader->cell_count), coefficients = 0;
+    paths->paths = paths->path_coefficients = 0;
+    fields_read(record, layer_fields, LAYER_PATHS, paths);
+    for (size_t i = 0; i < paths->paths; i++) {
+        size_t element = paths->path[i];
+        if (element >= elements || (i && element <= paths->path[i - 1]))
+            stream_fail(reader->stream, "'path' does not rise below the %zu elements of 'max'", elements);
+        coefficients += argmax[element];
+        if (argmax[element] && coefficients <= paths->path_coefficients
+            && paths->path_coefficient[coefficients - 1] != max[element])
+            stream_fail(reader->stream, "path %zu does not end with the 'max' that it leads to", i);
+    }
+    if (coefficients != paths->path_coefficients)
+        stream_fail(reader->stream, "'path_coef' has %zu elements, 'argmax' adds up to %zu",
+                    paths->path_coefficients, coefficients);
+    activations_check_finite(record, "path_coef", paths->path_coefficient, coefficients);
 }
 
 void activations_check_finite(const struct record *record, const char *name, const float *elements,

@@ -16,6 +16,10 @@ struct activations_reader {
     size_t *cells, cell_count;   /* of each column of max, argmax and coef, rising */
     enum rank rank;              /* of the maxima */
     uint32_t first;              /* lowest position that a maximum or a random position may have */
+    size_t paths;                /* of so many best sentences of each key there are paths; 0: of none */
+    uint64_t positions;          /* from first on, of the batches read so far */
+    uint64_t *counts;            /* NULL until they are read: see coefficient_counts_fields */
+    size_t counts_read;          /* layers of them */
 };
 
 /* One batch. A row is a position of a sentence that arrays by rows have. */
@@ -32,16 +36,30 @@ struct activations_batch {
 extern const struct field rows_fields[];
 
 /* A layer's record, which has what was asked for. */
-enum { LAYER_MAX = 1, LAYER_COEF = 2, LAYER_RESID = 4, LAYER_FFN = 8 };
+enum { LAYER_MAX = 1, LAYER_COEF = 2, LAYER_RESID = 4, LAYER_FFN = 8, LAYER_PATHS = 1 << 16 };
 struct layer_record {
     size_t layer;
     size_t sentences, rows, cells, d_model;
     float *max;                /* sentences x cells: the best coefficient by rank */
     uint16_t *argmax;          /* sentences x cells: its position */
+    size_t paths, path_coefficients;
+    uint32_t *path;            /* paths: the elements of max that have one, rising */
+    float *path_coefficient;   /* path_coefficients: at the positions 1 .. argmax, path by path */
     const float *coefficient;  /* rows x cells */
     const float *resid, *ffn;  /* rows x d_model */
 };
 extern const struct field layer_fields[];
+
+/*
+ * The records behind the last batch, one of each layer: how often the coefficients of the batches fall
+ * into each of coefficient_bins.h.
+ */
+struct coefficient_counts_record {
+    size_t layer;
+    size_t cells, bins;
+    uint64_t *count; /* cells x bins */
+};
+extern const struct field coefficient_counts_fields[];
 
 /* The record behind the layers': the model's predictions. */
 struct predictions {
@@ -70,6 +88,17 @@ bool activations_next_layer(struct activations_reader *reader, struct activation
 /* Copies the array called name of a layer's record, which must have it, to elements. */
 void activations_copy(const struct activations_reader *reader, const struct activations_batch *batch,
                       const struct record *record, const char *name, void *elements);
+
+/* Behind the last batch: of a layer's column COEFFICIENT_BINS counts; NULL: the stream has none. */
+const uint64_t *activations_counts(const struct activations_reader *reader, size_t layer, size_t column);
+
+/*
+ * The paths of a layer's record that has max and argmax, as they were copied: to paths, which may hold those
+ * of another record, and is freed with fields_free(layer_fields, ...).
+ */
+void activations_read_paths(const struct activations_reader *reader, const struct activations_batch *batch,
+                            const struct record *record, const float *max, const uint16_t *argmax,
+                            struct layer_record *paths);
 
 /* Ends the program where one of the elements of the record's array called name is not finite. */
 void activations_check_finite(const struct record *record, const char *name, const float *elements,

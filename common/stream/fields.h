@@ -58,8 +58,8 @@ struct field {
 #define FIELD_INTEGER(structure, member, name_, type_)                                               \
     {.name = name_, FIELD_OF(structure, member),                                                     \
      .type = _Generic(FIELD_MEMBER(structure, member), unsigned long: type_, unsigned long long: type_)}
-#define FIELD_SUM(structure, member, name_)                                                          \
-    {.name = name_, FIELD_OF(structure, member),                                                     \
+#define FIELD_SUM(structure, member, name_, group_)                                                  \
+    {.name = name_, FIELD_OF(structure, member), .group = group_,                                    \
      .type = _Generic(FIELD_MEMBER(structure, member), struct exact_sum: FIELD_EXACT,                \
                       struct histogram: FIELD_HISTOGRAM)}
 #define FIELD_END {.name = NULL}

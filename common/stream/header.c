@@ -76,6 +76,8 @@ static size_t most_counted(const json_t *header, const json_t *dimension)
         return triggers;
     if (name && !strcmp(name, "prefix tokens"))
         return bounded_product(triggers, MAX_SENTENCE);
+    if (name && (!strcmp(name, "paths") || !strcmp(name, "path coefficients")))
+        return bounded_product(tokens, said(header, "model", "d_ff", 0));
     return larger(MAX_BINS, larger(vocabulary, larger(tokens, said(header, "model", "d_ff", 0))));
 }
 

@@ -2,6 +2,7 @@
 
 #include "base/layer_number.h"
 #include "base/messages.h"
+#include "stream/coefficient_bins.h"
 #include "stream/counts.h"
 #include "stream/fields.h"
 #include "stream/header_members.h"
@@ -99,11 +100,6 @@ struct model_shape shape_read(const struct stream_reader *reader)
 
 const char *const rank_words[] = {"value", "abs", "min", NULL};
 
-float rank_score(enum rank rank, float coefficient)
-{
-    return rank == RANK_VALUE ? coefficient : rank == RANK_ABS ? fabsf(coefficient) : -coefficient;
-}
-
 enum rank header_rank(const struct stream_reader *reader)
 {
     if (!json_object_get(stream_header(reader), "rank"))
@@ -121,6 +117,9 @@ const struct field key_fields[] = {
     FIELD_ARRAY(struct key_triggers, prefix, "prefix", "prefix tokens", prefix_tokens, KEY_TRIGGERS),
     FIELD_MATRIX(struct key_triggers, following, "following", "triggers", count, following_tokens,
                  KEY_FOLLOWING),
+    FIELD_ARRAY(struct key_triggers, prefix_coefficient, "prefix_coef", "prefix tokens", prefix_tokens,
+                KEY_PREFIX_COEFFICIENTS),
+    FIELD_SUM(struct key_triggers, coefficients, "coefs", KEY_COEFFICIENTS),
     FIELD_ARRAY(struct key_triggers, top, "top", "tops", tops, KEY_TOPS),
     FIELD_ARRAY(struct key_triggers, top_probability, "top_p", "tops", tops, KEY_TOPS),
     FIELD_ARRAY(struct key_triggers, bottom, "bottom", "bottoms", bottoms, KEY_BOTTOMS),
@@ -135,7 +134,9 @@ const struct field key_fields[] = {
 unsigned key_triggers_groups(const struct key_triggers *key)
 {
     return (key->coefficient ? KEY_TRIGGERS : 0) | (key->following ? KEY_FOLLOWING : 0)
-           | (key->top ? KEY_TOPS : 0) | (key->bottom ? KEY_BOTTOMS : 0) | (key->next_rank ? KEY_RANKS : 0);
+           | (key->prefix_coefficient ? KEY_PREFIX_COEFFICIENTS : 0)
+           | (key->coefficients.bins ? KEY_COEFFICIENTS : 0) | (key->top ? KEY_TOPS : 0)
+           | (key->bottom ? KEY_BOTTOMS : 0) | (key->next_rank ? KEY_RANKS : 0);
 }
 
 /* By score, falling, then sentence, then position: two are never equal. */
@@ -189,6 +190,36 @@ static void check_following(const struct record *record, const struct key_trigge
     }
 }
 
+/* Each prefix ends with its trigger's coefficient. */
+static void check_prefix_coefficients(const struct record *record, const struct key_triggers *key)
+{
+    bool right = true;
+    size_t at = 0;
+    for (size_t i = 0; i < key->prefix_tokens; i++)
+        right = right && isfinite(key->prefix_coefficient[i]);
+    for (size_t i = 0; i < key->count; i++) {
+        at += key->position[i];
+        right = right && (!key->position[i] || key->prefix_coefficient[at - 1] == key->coefficient[i]);
+    }
+    if (!right)
+        stream_fail(record->reader,
+                    "a coefficient along the prefixes of layer %zu cell %zu is not finite, or a prefix does "
+                    "not end with its trigger's", layer_shown(key->layer), key->cell);
+}
+
+/* All keys have coefficients at the same positions. */
+static void check_coefficients(struct triggers_reader *reader, const struct key_triggers *key)
+{
+    uint64_t total = histogram_total(&key->coefficients);
+    if (!reader->seen)
+        reader->positions = total;
+    if (total != reader->positions || total < key->count)
+        stream_fail(reader->stream,
+                    "layer %zu cell %zu has %llu coefficients and %zu triggers; the first key has %llu",
+                    layer_shown(key->layer), key->cell, (unsigned long long)total, key->count,
+                    (unsigned long long)reader->positions);
+}
+
 /* exp of a rounded logarithm may lie above 1 by a little. */
 static bool is_probability(float p)
 {
@@ -213,19 +244,27 @@ static void check_projection(const struct record *record, const struct key_trigg
 }
 
 /* Of a triggers stream, where projected values come with ranks. */
-static struct key_triggers key_triggers_read(const struct record *record,
-                                             const struct triggers_reader *reader)
+static struct key_triggers key_triggers_read(const struct record *record, struct triggers_reader *reader)
 {
     const struct model_shape *shape = &reader->shape;
     struct key_triggers key = {.following_tokens = reader->following};
+    if (reader->coefficients)
+        key.coefficients = histogram_new(COEFFICIENT_BINS);
+    unsigned found = KEY_TRIGGERS | (reader->following ? KEY_FOLLOWING : 0)
+                   | (reader->prefix_coefficients ? KEY_PREFIX_COEFFICIENTS : 0)
+                   | (reader->coefficients ? KEY_COEFFICIENTS : 0);
     unsigned groups = record_has(record, "top")
         ? KEY_TOPS | KEY_RANKS | (fields_found(record, key_fields) & KEY_BOTTOMS) : 0;
-    fields_read(record, key_fields, KEY_TRIGGERS | (reader->following ? KEY_FOLLOWING : 0) | groups, &key);
+    fields_read(record, key_fields, found | groups, &key);
     number_check(record->reader, "layer", key.layer, shape->layers - 1);
     number_check(record->reader, "cell", key.cell, shape->d_ff - 1);
     check_triggers(record, &key, shape, reader->rank);
     if (key.following)
         check_following(record, &key, shape->vocabulary);
+    if (key.prefix_coefficient)
+        check_prefix_coefficients(record, &key);
+    if (reader->coefficients)
+        check_coefficients(reader, &key);
     if (groups)
         check_projection(record, &key, shape);
     return key;
@@ -277,6 +316,11 @@ size_t following_length(const struct key_triggers *key, size_t trigger)
     return length;
 }
 
+const float *prefix_coefficients(const struct key_triggers *key, const struct prefix_walk *walk)
+{
+    return key->prefix_coefficient ? key->prefix_coefficient + (walk->token - key->prefix) : NULL;
+}
+
 bool prefix_next(struct prefix_walk *walk)
 {
     walk->index++; /* the first time to 0 */
@@ -301,6 +345,9 @@ struct triggers_reader triggers_open(struct stream_reader *stream)
     reader.top = (size_t)header_number(stream, NULL, "top", MAX_TRIGGERS);
     if (json_object_get(stream_header(stream), "following"))
         reader.following = (size_t)header_number(stream, NULL, "following", MAX_FOLLOWING);
+    const json_t *arrays = json_object_get(stream_header(stream), "arrays");
+    reader.prefix_coefficients = json_object_get(arrays, "prefix_coef");
+    reader.coefficients = json_object_get(arrays, "coefs_bin");
     reader.rank = header_rank(stream);
     if (!reader.top)
         stream_fail(stream, "the header's top is 0");

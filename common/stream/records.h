@@ -4,6 +4,9 @@
 
 #include "stream/fields.h"
 #include "stream/stream_reader.h"
+#include "stream/sums.h"
+
+#include <math.h>
 
 /* argmax is a 16-bit number. */
 enum { MAX_SENTENCE_TOKENS = 65535 };
@@ -53,7 +56,10 @@ enum rank { RANK_VALUE, RANK_ABS, RANK_MIN };
 extern const char *const rank_words[]; /* "value", "abs", "min", NULL */
 
 /* The larger the better: the coefficient, its absolute value, or its negative. */
-float rank_score(enum rank rank, float coefficient);
+static inline float rank_score(enum rank rank, float coefficient)
+{
+    return rank == RANK_VALUE ? coefficient : rank == RANK_ABS ? fabsf(coefficient) : -coefficient;
+}
 
 /* The header's rank; RANK_VALUE where it names none. */
 enum rank header_rank(const struct stream_reader *reader);
@@ -79,6 +85,8 @@ struct key_triggers {
     size_t prefix_tokens;
     size_t following_tokens; /* 0, and the next NULL, unless they were asked for */
     uint32_t *following;     /* count x following_tokens: those behind the next token, then NO_FOLLOWING */
+    float *prefix_coefficient; /* prefix_tokens: the key's at each token; NULL unless they were asked for */
+    struct histogram coefficients; /* over the corpus, coefficient_bins.h; no bins unless asked for */
 
     /* What project-values adds; top NULL before that. */
     size_t tops;
@@ -94,11 +102,15 @@ struct key_triggers {
 };
 
 /*
- * A key's record: its triggers, and what follows them; the tokens that its value promotes, with
+ * A key's record: its triggers, what follows them, the coefficients along their prefixes, and how often its
+ * coefficients occur in the corpus; the tokens that its value promotes, with
  * the least probable ones; and the triggers' tokens among those. A value's record has the same
  * without triggers.
  */
-enum { KEY_TRIGGERS = 1, KEY_TOPS = 2, KEY_BOTTOMS = 4, KEY_RANKS = 8, KEY_FOLLOWING = 16 };
+enum {
+    KEY_TRIGGERS = 1, KEY_TOPS = 2, KEY_BOTTOMS = 4, KEY_RANKS = 8, KEY_FOLLOWING = 16,
+    KEY_PREFIX_COEFFICIENTS = 32, KEY_COEFFICIENTS = 64
+};
 extern const struct field key_fields[];
 
 /* Which groups a key has. */
@@ -135,6 +147,9 @@ struct prefix_walk key_prefixes(const struct key_triggers *key, size_t count);
 /* How many tokens there are behind the next one of a trigger. */
 size_t following_length(const struct key_triggers *key, size_t trigger);
 
+/* The key's coefficients along the prefix of a walk over its triggers; NULL: it has none. */
+const float *prefix_coefficients(const struct key_triggers *key, const struct prefix_walk *walk);
+
 /* True: the walk is at the next one. False: the end. */
 bool prefix_next(struct prefix_walk *walk);
 
@@ -147,6 +162,9 @@ struct triggers_reader {
     struct model_shape shape;
     size_t keys, top;         /* in the stream, and triggers that each may have: the header's words */
     size_t following;         /* likewise: tokens behind each trigger's next one; 0: none */
+    bool prefix_coefficients; /* keys have the coefficients along their triggers' prefixes, */
+    bool coefficients;        /* and how often their coefficients occur: the header's arrays */
+    uint64_t positions;       /* in the corpus, by the coefficients of the first key */
     enum rank rank;
     size_t seen;              /* keys read so far */
     size_t next_key;          /* lowest number, layer * d_ff + cell, that may come next */

@@ -185,6 +185,17 @@ static void keep_sentences(struct selection *selection, const char *name, const 
     stream_fail(selection->reader, "'%s' has not as many elements as the sentences of the batch", name);
 }
 
+/* Of counts with a row of each cell, some rows. */
+static void keep_rows(struct selection *selection, const char *name, const struct declared_array *array)
+{
+    size_t row_bytes = array->columns * array->size;
+    if (array->rows != selection->all_columns)
+        stream_fail(selection->reader, "'%s' has %zu rows, the header names %zu cells", name, array->rows,
+                    selection->all_columns);
+    for (size_t i = 0; i < selection->columns; i++)
+        keep_bytes(selection, array->bytes + selection->column[i] * row_bytes, row_bytes);
+}
+
 static bool find_array(const struct selection *selection, const struct record *record, const char *wanted,
                        struct declared_array *array)
 {
@@ -196,12 +207,53 @@ static bool find_array(const struct selection *selection, const struct record *r
     return true;
 }
 
-/* Takes what is not wanted out of an array; false: all of it is. */
-static bool keep_of_array(struct selection *selection, const char *name, const struct declared_array *array,
-                          const struct declared_array *lengths)
+/* The number that a column has among those that are left; SIZE_MAX: it is not. */
+static size_t new_column(const struct selection *selection, size_t column)
+{
+    for (size_t i = 0; i < selection->columns; i++)
+        if (selection->column[i] == column)
+            return i;
+    return SIZE_MAX;
+}
+
+/*
+ * Of the paths to elements of max those to columns that are left: of "path" their new numbers, of "path_coef"
+ * their coefficients, as many of each as argmax says.
+ */
+static void keep_paths(struct selection *selection, const struct record *record, const char *name,
+                       const struct declared_array *array)
+{
+    struct declared_array path, argmax;
+    if (!find_array(selection, record, "path", &path) || !find_array(selection, record, "argmax", &argmax))
+        stream_fail(selection->reader, "the record has '%s' without 'path' and 'argmax'", name);
+    for (size_t i = 0, at = 0, length; i < path.rows; i++, at += length) {
+        uint64_t element = declared_number(&path, i), row = element / selection->all_columns;
+        if (element >= argmax.rows * argmax.columns)
+            stream_fail(selection->reader, "path %zu leads to no element of 'argmax'", i);
+        length = array->bytes == path.bytes ? 1 : (size_t)declared_number(&argmax, (size_t)element);
+        if (length > array->rows - at)
+            stream_fail(selection->reader, "'%s' has not as many elements as 'argmax' says", name);
+        size_t column = new_column(selection, (size_t)(element % selection->all_columns));
+        uint32_t number = (uint32_t)(row * selection->columns + column);
+        if (column == SIZE_MAX)
+            continue;
+        if (array->bytes == path.bytes)
+            keep_bytes(selection, (const char *)&number, sizeof number);
+        else
+            keep_bytes(selection, array->bytes + at * array->size, length * array->size);
+    }
+}
+
+/* Takes what is not wanted out of a record's array; false: all of it is. */
+static bool keep_of_array(struct selection *selection, const struct record *record, const char *name,
+                          const struct declared_array *array, const struct declared_array *lengths)
 {
     if (selection->form == FORM_BATCHES && is_listed(name, of_cells))
         keep_columns(selection, name, array);
+    else if (selection->form == FORM_BATCHES && !strcmp(name, "coef_counts"))
+        keep_rows(selection, name, array);
+    else if (selection->form == FORM_BATCHES && (!strcmp(name, "path") || !strcmp(name, "path_coef")))
+        keep_paths(selection, record, name, array);
     else if (selection->form == FORM_SENTENCES && !strcmp(array->dimension, "sentences"))
         keep_sentences(selection, name, array, NULL);
     else if (selection->form == FORM_SENTENCES && !strcmp(array->dimension, "tokens") && lengths)
@@ -228,7 +280,7 @@ static void keep_wanted(struct selection *selection, struct record *record)
         if (value->type == MSGPACK_OBJECT_BIN) {
             const struct declared_array array =
                 declared_array(selection->reader, stream_header(selection->reader), name, &value->via.bin);
-            size[i] = keep_of_array(selection, name, &array, has_lengths ? &lengths : NULL)
+            size[i] = keep_of_array(selection, record, name, &array, has_lengths ? &lengths : NULL)
                 ? selection->filled - start[i] : SIZE_MAX;
         } else {
             size[i] = SIZE_MAX;

@@ -3,6 +3,7 @@
 #include "base/json.h"
 #include "base/layer_number.h"
 #include "base/messages.h"
+#include "stream/coefficient_bins.h"
 #include "stream/declared.h"
 #include "stream/objects.h"
 #include "stream/record_members.h"
@@ -36,7 +37,8 @@ struct arrays {
 };
 
 /* Arrays of tokens, one in each place; the bins of agreement are tokens. */
-static const char *const token_arrays[] = {"next", "top", "bottom", "old", "new", "agreement_bin", NULL};
+static const char *const token_arrays[] = {"next", "prefix", "top", "bottom", "old", "new", "agreement_bin",
+                                           NULL};
 
 /* Numbers that say which layer. */
 static const char *const layer_names[] = {"layer", "key_layer", "settled_bin", NULL};
@@ -88,6 +90,10 @@ static json_t *element_json(struct record_words *words, const struct named_array
         return token_json(words, number);
     if (!strcmp(named->name, "key_change"))
         return change_json(words, number);
+    if (!strcmp(named->name, "coefs_bin")) {
+        number_check(words->reader, named->name, number, COEFFICIENT_BINS - 1);
+        return real_json((double)coefficient_bin_edge((size_t)number));
+    }
     return integer_json(words, named->name, number);
 }
 
@@ -145,6 +151,7 @@ static const struct named_array *find(const struct arrays *arrays, const char *n
 /* The array of all rows' texts, one behind the other, and of the tokens that each has. */
 struct row_texts {
     const struct named_array *lengths, *tokens; /* NULL: there are none */
+    const struct named_array *coefficients;     /* of each token; NULL: there are none */
     size_t at;                                  /* tokens of the rows so far */
 };
 
@@ -152,15 +159,31 @@ static struct row_texts row_texts_of(const struct arrays *arrays, const char *di
 {
     bool of_sentences = !strcmp(dimension, "sentences");
     struct row_texts texts = {find(arrays, of_sentences ? "len" : "position"),
-                              find(arrays, of_sentences ? "tok" : "prefix"), 0};
+                              find(arrays, of_sentences ? "tok" : "prefix"),
+                              of_sentences ? NULL : find(arrays, "prefix_coef"), 0};
     return texts.lengths && texts.tokens ? texts : (struct row_texts){0};
 }
 
-static void add_text(const struct record_words *words, struct row_texts *texts, size_t row, json_t *object)
+/* Pairs of a prefix's tokens and the key's coefficients at them. */
+static json_t *coefficients_json(struct record_words *words, const struct row_texts *texts, size_t count)
+{
+    json_t *pairs = json_make("[]");
+    if (texts->coefficients->array.rows != texts->tokens->array.rows)
+        stream_fail(words->reader, "'%s' has %zu elements, '%s' has %zu", texts->coefficients->name,
+                    texts->coefficients->array.rows, texts->tokens->name, texts->tokens->array.rows);
+    for (size_t i = texts->at; i < texts->at + count; i++)
+        json_add(pairs, json_make("[o, o]", element_json(words, texts->tokens, i),
+                                  element_json(words, texts->coefficients, i)));
+    return pairs;
+}
+
+static void add_text(struct record_words *words, struct row_texts *texts, size_t row, json_t *object)
 {
     uint64_t count = declared_number(&texts->lengths->array, row);
     number_check(words->reader, texts->lengths->name, count, texts->tokens->array.rows - texts->at);
     json_put(object, texts->tokens->name, text_json(words, &texts->tokens->array, texts->at, (size_t)count));
+    if (texts->coefficients)
+        json_put(object, texts->coefficients->name, coefficients_json(words, texts, (size_t)count));
     texts->at += (size_t)count;
 }
 
@@ -235,7 +258,7 @@ static json_t *counts_json(struct record_words *words, const struct named_array 
     return list;
 }
 
-/* Arrays of another dimension: a list of each row's elements. */
+/* Arrays of another dimension: a list of each row's elements, or of what the only array has. */
 static json_t *tuples_json(struct record_words *words, const struct arrays *arrays, const char *dimension)
 {
     size_t rows = common_rows(words, arrays, dimension);
@@ -245,7 +268,8 @@ static json_t *tuples_json(struct record_words *words, const struct arrays *arra
         for (size_t i = 0; i < arrays->count; i++)
             if (!strcmp(arrays->array[i].array.dimension, dimension))
                 json_add(tuple, row_json(words, &arrays->array[i], row));
-        json_add(list, tuple);
+        json_add(list, json_incref(json_array_size(tuple) == 1 ? json_array_get(tuple, 0) : tuple));
+        json_decref(tuple);
     }
     return list;
 }
