@@ -91,7 +91,7 @@ def test_composition_is_pytorchs(bin, model, valid, values, tmp_path):
         layers.append((layer, active, reference["top_ffn"][layer].astype(int), agree))
     counts = oracle.token_counts(sentences_of(streams.read(data)), 21176)
     active, composed = oracle.composition(layers, counts, rows["position"], stop_words)
-    found = statistics(bin, model, tmp_path, data, *every(values, model), "--stop-words", ROOT / "data" / "stop-words.txt")
+    found = statistics(bin, model, tmp_path, data, *values(model), "--stop-words", ROOT / "data" / "stop-words.txt")
     check(found, (active, composed))
     assert all(0 < row["zero_agreement"] < 1 and 0 < row["stop_word"] < 1 for row in composed)
 
@@ -174,12 +174,13 @@ def expected_of_gated(model, data, rank="abs", threshold=0.0, relative=None):
     """Oracle: NumPy, of the definitions; the head is a plain softmax, so that -v_i promotes what v_i makes least probable."""
     weights = oracle.load_safetensors(model / "model.safetensors")
     stream, head, layers = streams.read(data), weights["lm_head.weight"], []
-    rows = rows_of(stream)
+    rows, follow = rows_of(stream), oracle.candidates(model, fault_inputs.VOCABULARY)
     for layer, (coef, ffn) in enumerate(zip(rows["coef"], rows["ffn"])):
         logits = head @ weights[f"model.layers.{layer}.mlp.down_proj.weight"]
-        own = (ffn @ head.T).argmax(axis=1)
+        own = np.where(follow, ffn @ head.T, -np.inf).argmax(axis=1)
         active = oracle.active(coef, rank, threshold, relative)
-        token = np.where(coef < 0, logits.argmin(axis=0), logits.argmax(axis=0))
+        token = np.where(coef < 0, np.where(follow[:, None], logits, np.inf).argmin(axis=0),
+                         np.where(follow[:, None], logits, -np.inf).argmax(axis=0))
         layers.append((layer, active, own, (active & (token == own[:, None])).sum(axis=1)))
     return oracle.composition(layers, oracle.token_counts(sentences_of(stream), fault_inputs.VOCABULARY), rows["position"],
                               words=oracle.active_words(rank, threshold, relative), comparable=0)

@@ -65,7 +65,7 @@ def test_refinement_is_pytorchs(bin, model, valid, tmp_path):
     reference = section5.reference()
     sentence, position = reference["sentence"][0], reference["position"][0]
     data = section5.activations(bin, model, valid, sentence, position)
-    found = {name: table(rows) for name, rows in statistics(bin, model, tmp_path, data, "--all-tokens").items()}
+    found = {name: table(rows) for name, rows in statistics(bin, model, tmp_path, data).items()}
     final = reference["final"][0]
     assert np.array_equal(final, reference["top_output"][-1])
     wanted = oracle.Refinement(reference["top_residual"], reference["top_ffn"], reference["top_output"],

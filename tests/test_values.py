@@ -52,17 +52,18 @@ def assert_rank(rank, log_p, token, can):
 # ----------------------------------------------------------- against PyTorch
 
 @pytest.mark.release_only
-def test_values_are_pytorchs(bin, model):
-    """Reference: PyTorch's top token, and its probability, of all 8,192 values."""
+@pytest.mark.parametrize("options, of", [([], ""), (["--all-tokens"], "_of_all")], ids=["can-follow", "all"])
+def test_values_are_pytorchs(bin, model, options, of):
+    """Reference: PyTorch's top token, of those that can follow or of all, and its probability, of all 8,192 values."""
     with gzip.open(REFERENCE / "values.csv.gz", "rt") as lines:
         expected = list(csv.DictReader(lines))
-    stream = project(bin, model, "--all", "-k", 1, "--all-tokens")
+    stream = project(bin, model, "--all", "-k", 1, *options)
     assert stream.header["kind"] == "values"
     assert [(r["layer"], r["cell"]) for r in stream.records] \
         == [(int(row["layer"]), int(row["cell"])) for row in expected]
-    assert [int(r["top"][0]) for r in stream.records] == [int(row["top"]) for row in expected]
+    assert [int(r["top"][0]) for r in stream.records] == [int(row[f"top{of}"]) for row in expected]
     found = np.array([r["top_p"][0] for r in stream.records], float)
-    assert found == pytest.approx(np.array([float(row["probability"]) for row in expected]), rel=1e-4)
+    assert found == pytest.approx(np.array([float(row[f"probability{of}"]) for row in expected]), rel=1e-4)
 
 
 # -------------------------------------------------------- against the oracle

@@ -62,7 +62,8 @@ struct meaning {
 /* Figure 7. */
 static void write_active(const struct composition_sums *sums, struct meaning meaning, const char *path)
 {
-    static const char *const columns[] = {"layer", "prefixes", "mean", "p25", "p50", "p75", "active", "comparable",
+    static const char *const columns[] = {"layer", "prefixes", "mean", "p25", "p50", "p75",
+                                          "active", "comparable",
                                           INTERVAL_COLUMNS("mean"), NULL};
     struct table *table = table_open(path, columns);
     for (size_t i = 0; i < sums->layers; i++) {

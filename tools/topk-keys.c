@@ -337,8 +337,8 @@ static struct key_triggers take_key(const struct found *found, size_t key)
     struct key_triggers triggers = topk_take(found->topk, key, found->keys[key].layer, found->keys[key].cell,
                                              found->following, found->paths);
     if (found->paths && !triggers.prefix_coefficient)
-        die("layer %zu cell %zu has a trigger without its path, which 'path' should have", layer_shown(triggers.layer),
-            triggers.cell);
+        die("layer %zu cell %zu has a trigger without its path, which 'path' should have",
+            layer_shown(triggers.layer), triggers.cell);
     if (found->coefficients) {
         triggers.coefficients = found->coefficients[key];
         found->coefficients[key] = (struct histogram){0};
