@@ -204,6 +204,7 @@ ROPE = {"rope_theta": 10000.0, "rope_type": "default"}
 MASK = np.tril(np.ones((1, 1, 40, 40)))
 SAME = {  # what both take, to the same numbers: (model, settings, tensors)
     "linear scaling beside rope_parameters": ("qwen2", {"rope_scaling": LINEAR}, None),
+    "yarn beside rope_parameters": ("qwen2", {"rope_scaling": YARN}, None),
     "an empty rope_scaling": ("qwen2", {"rope_scaling": {}}, None),
     "theta of 1e9": ("llama", {"rope_parameters": {**ROPE, "rope_theta": 1e9}}, None),
     "theta of 1e12, before version 5": ("llama", {"rope_parameters": ..., "rope_theta": 1e12}, None),
@@ -218,7 +219,7 @@ SAME = {  # what both take, to the same numbers: (model, settings, tensors)
        for kind in ("int8", "int64", "float64", "complex64", "float16")},
 }
 REFUSED = {  # what is refused by name: (model, settings, tensors, message)
-    "yarn beside rope_parameters": ("qwen2", {"rope_scaling": YARN}, None, "'rope_scaling.rope_type' is \"yarn\""),
+    "a scaling of no known name": ("qwen2", {"rope_scaling": {**YARN, "rope_type": "ntk"}}, None, "'rope_scaling.rope_type' is \"ntk\""),
     "two thetas": ("llama", {"rope_theta": 5e5}, None, "'rope_parameters.rope_theta' is 10000, where 500000"),
     "a theta that rope_scaling replaces": ("llama", {"rope_parameters": {**ROPE, "rope_theta": 5e5}, "rope_scaling": LINEAR},
                                            None, "'rope_parameters.rope_theta' is 500000, where 10000"),
@@ -387,7 +388,7 @@ def test_gguf_scaling_by_each_of_its_names(bin, reference, given, tmp_path, fact
 
 
 @pytest.mark.parametrize("more, without, says", [
-    ([kind("yarn"), FACTOR], (), "'rope_scaling.rope_type' is \"yarn\""),
+    ([kind("yarn"), FACTOR], (), "llama.rope.scaling.type is 'yarn'; of GGUF files this program knows only none, linear"),
     ([FACTOR, (OLD[0], "float32", 2.0)], (), "llama.rope.scaling.factor is 4, and llama.rope.scale_linear, its name of before, 2"),
     ([("llama.attention.clamp_kqv", "float32", 8.0)], (), "metadata 'llama.attention.clamp_kqv' is not known"),
     ([("llama.expert_count", "uint32", 8)], (), "metadata 'llama.expert_count' is not known"),

@@ -103,7 +103,10 @@ static void describe_scaling(const struct description *description)
             description->path, architecture, factor, architecture, old);
     factor = factor < 0 || factor > 0 ? factor : old;
     bool none = !strcmp(type, "none");
-    if (!none && (factor < 0 || factor > 0 || strcmp(type, "linear"))) /* no factor: no scaling */
+    if (!none && strcmp(type, "linear"))
+        die("%s: %s is '%s'; of GGUF files this program knows only none, linear", description->path, key,
+            type);
+    if (!none && (factor < 0 || factor > 0)) /* no factor: no scaling */
         json_put(description->config, "rope_scaling",
                  json_make("{s:s, s:f}", "rope_type", type, "factor", factor));
     free(type);
