@@ -230,6 +230,7 @@ def make(folder, name, config, dtype):
 
 def main(folder):
     folder = pathlib.Path(folder)
+    torch.set_num_threads(1)  # more wait for each other longer than they compute
     for name, config in MODELS.items():
         make(folder, name, config, torch.float32)
     for name, (family, dtype) in FORMATS.items():

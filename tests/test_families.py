@@ -5,6 +5,7 @@ random models with odd sizes, written by it, run by both.
 import json
 import pathlib
 import shutil
+import string
 
 import numpy as np
 import pytest
@@ -144,6 +145,7 @@ def test_sharded_files(bin, reference, tmp_path):
     ("gemma3-text", {"attn_logit_softcapping": 5.0}, "attn_logit_softcapping"),
     ("gemma3-text", {"layer_types": ["full_attention"]}, "layer_types"),
     ("gemma3", {"text_config": 5}, "text_config"),
+    ("gemma3", {"bos_token_id": 5}, "'bos_token_id' differs"),
     ("gemma2", {"layer_types": ["chunked_attention"] * 3}, "layer_types"),
     ("smollm3", {"no_rope_layers": [1, 1]}, "no_rope_layers"),
     ("cohere", {"num_heads_of_another_kind": 5}, "num_heads_of_another_kind"),
@@ -165,6 +167,39 @@ def test_a_sentence_that_would_have_other_positions_is_refused(bin, reference, n
     ok(bin, "forward-dump", "--model", model, stdin=tokens)
     tokens = ok(bin, "tokenize", "--model", model, stdin=text([[5] * (most + 1)]))
     fails(bin, "forward-dump", "--model", model, stdin=tokens, says=f"can attend to {most}")
+
+
+GGUF = ["gemma", "gemma2", "gemma3-text", "olmo2", "phi", "phi3", "granite", "cohere", "starcoder2", "bloom"]
+LETTERS = string.ascii_letters + string.digits
+# What no metadata say: attention's scale of Gemma's models, and which layers have a window.
+UNSAID = {"gemma2": {"query_pre_attn_scalar": 10}, "gemma3-text": {"query_pre_attn_scalar": 10, "layer_types": None}}
+
+
+@pytest.fixture(scope="session")
+def gguf_files(reference, tmp_path_factory):
+    """The folder that gguf_families.py fills."""
+    folder = tmp_path_factory.mktemp("gguf-families")
+    environments.run(environments.python(*environments.TRANSFORMERS),
+                     pathlib.Path(__file__).with_name("gguf_families.py"), reference, folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", GGUF)
+def test_a_gguf_file_is_the_directory_that_it_was_made_of(bin, reference, gguf_files, tmp_path, name):
+    """Names of tensors and settings are those of the package gguf; the directory is compared with transformers above."""
+    model = tmp_path / "model"
+    shutil.copytree(reference / name, model)
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, **UNSAID.get(name, {})}))
+    sentences = load(reference, name)
+    letters = "".join("".join(LETTERS[token] for token in s["tokens"]) + "\n" for s in sentences).encode()
+    one = dump(bin, model, sentences, "--emit", "coef,resid,ffn,prediction")
+    tokens = ok(bin, "tokenize", "--model", gguf_files / f"{name}.gguf", stdin=letters)
+    other = streams.read(ok(bin, "forward-dump", "--model", gguf_files / f"{name}.gguf", "--emit",
+                            "coef,resid,ffn,prediction", stdin=tokens))
+    for key in ("coef", "resid", "ffn", "next_logp"):
+        for a, b in zip(by_sentence(one, key), by_sentence(other, key), strict=True):
+            assert_close(a, b, 1e-6)
 
 
 def logits_of(tensors, vectors):

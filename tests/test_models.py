@@ -23,7 +23,7 @@ from families import known_families
 from helpers import assert_close, by_sentence, fails, ok, run, text
 
 TESTS = pathlib.Path(__file__).parent
-FAMILIES = ["gpt2", "opt", "neox", "llama", "llama3-scaled", "mistral", "qwen2", "qwen3"]
+FAMILIES = ["gpt2", "opt", "neox", "llama", "llama3-scaled", "mistral", "qwen2", "qwen3", "gemma3-text", "phi3", "smollm3", "mpt"]
 
 
 @pytest.fixture(scope="session")
@@ -447,6 +447,13 @@ def test_a_wrapped_modules_names(bin, reference, tmp_path, prefix, says):
         fails(bin, "project-values", "--all", "-m", place, says=says)
 
 
+GGUF_NEEDS = {
+    "granite": {"attention.scale": 1.0, "embedding_scale": 1.0, "residual_scale": 1.0, "logit_scale": 1.0},
+    "command-r": {"logit_scale": 1.0}, "bloom": {"attention.head_count_kv": 1}, "gemma3": {"attention.sliding_window": 2},
+    "gemma2": {"attn_logit_softcapping": 9.0, "final_logit_softcapping": 9.0, "attention.sliding_window": 2},
+}
+
+
 def test_each_family_has_names_for_its_tensors(bin, tmp_path):
     """Of all that the settings know, in a folder and, where there are such, in a GGUF file: without any tensor."""
     folders, files = known_families(bin, tmp_path)
@@ -461,11 +468,12 @@ def test_each_family_has_names_for_its_tensors(bin, tmp_path):
         fails(bin, "project-values", "--all", "-m", place, says="there is no tensor '")
     for family in files:
         keys = {"embedding_length": 4, "block_count": 1, "feed_forward_length": 3, "attention.head_count": 1,
-                "context_length": 9, "vocab_size": 5}
+                "context_length": 9, "vocab_size": 5, **GGUF_NEEDS.get(family, {})}
         messages = []
         for epsilon in "layer_norm_epsilon", "layer_norm_rms_epsilon":
             path.write_bytes(gguf_format.build([("general.architecture", "string", family),
-                                                *((f"{family}.{key}", "uint32", n) for key, n in keys.items()),
+                                                *((f"{family}.{key}", "float32" if isinstance(n, float) else "uint32", n)
+                                                  for key, n in keys.items()),
                                                 (f"{family}.attention.{epsilon}", "float32", 1e-5)]))
             messages.append(fails(bin, "project-values", "--all", "-m", path))
         assert any("there is no tensor 'token_embd.weight'" in message for message in messages), messages

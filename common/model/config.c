@@ -1,5 +1,6 @@
 #include "model/config.h"
 
+#include "base/json.h"
 #include "base/messages.h"
 #include "model/families.h"
 #include "model/layer_attention.h"
@@ -241,7 +242,7 @@ static void rename_aliases(const struct settings *settings, const struct known_s
         if (value && named && !json_equal(value, named))
             die("%s: '%s' differs from '%s', its other name", settings->name, aliases->key, aliases->value);
         if (value)
-            json_object_set(settings->json, aliases->value, value);
+            json_put(settings->json, aliases->value, json_incref(value));
     }
 }
 
@@ -252,11 +253,14 @@ static void take_text_config(json_t *json, const struct family *family, const ch
     const char *key;
     if (text && !json_is_object(text))
         die("%s: '%s' must be an object", name, family->text_config);
+    const json_t *bos = json_object_get(json, "bos_token_id"), *own = json_object_get(text, "bos_token_id");
+    if (json_is_integer(bos) && own && !json_equal(bos, own))
+        die("%s: 'bos_token_id' differs from that of '%s'", name, family->text_config);
     json_incref(text);
     json_object_del(json, family->text_config);
     json_object_foreach(text, key, value)
         if (strcmp(key, "model_type") && strcmp(key, "tie_word_embeddings"))
-            json_object_set(json, key, value);
+            json_put(json, key, json_incref(value));
     json_decref(text);
 }
 

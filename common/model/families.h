@@ -125,7 +125,7 @@ enum metadata_kind {
     METADATA_NEEDED_NUMBER, /* missing: the program ends */
     METADATA_NONZERO_NUMBER, /* missing or 0: null */
     METADATA_NEEDED_REAL,
-    METADATA_NONZERO_REAL,
+    METADATA_NONZERO_REAL,  /* missing or 0: null */
 };
 
 /* The value at ARCHITECTURE.name is the setting of this name. */
@@ -140,6 +140,7 @@ struct gguf_family {
     const struct metadata_row *metadata;  /* a NULL name ends them */
     const struct known_setting *settings; /* what no metadata say and the architecture means; NULL: none */
     const struct tensor_names *tensors;
+    size_t wide_layers; /* a model of so many layers scales attention by 1 / sqrt(d_model / heads); 0: none */
 };
 
 /* ---- the family ---- */

@@ -29,6 +29,21 @@ static const struct tensor_names gemma3_tensors = {
         "vision_tower.", "model.vision_tower.", "multi_modal_projector.", "model.multi_modal_projector."),
 };
 
+/* In GGUF files gains are whole. */
+static const struct tensor_names gguf_gemma_tensors = {GGUF_TENSORS, .layers = GGUF_ROTARY_LAYERS(PLAIN)};
+static const struct tensor_names gguf_gemma2_tensors = {
+    GGUF_TENSORS,
+    .layers = TENSORS(
+        GAIN("blk.%zu.attn_norm", attention_norm_gain, D_MODEL, ALWAYS),
+        GGUF_ATTENTION(PLAIN),
+        GAIN("blk.%zu.attn_q_norm", query_norm_gain, HEAD, HEAD_NORMS),
+        GAIN("blk.%zu.attn_k_norm", key_norm_gain, HEAD, HEAD_NORMS),
+        GAIN("blk.%zu.post_attention_norm", attention_out_norm_gain, D_MODEL, ALWAYS),
+        GAIN("blk.%zu.ffn_norm", ffn_norm_gain, D_MODEL, ALWAYS),
+        GGUF_GATED_BLOCK,
+        GAIN("blk.%zu.post_ffw_norm", ffn_out_norm_gain, D_MODEL, ALWAYS)),
+};
+
 #define GEMMA2_NAMES \
     USUAL_SIZES, ATTENTION_BIAS, .d_ff = "intermediate_size", .activation = "hidden_activation", \
     .norm_epsilon = "rms_norm_eps", .key_value_heads = "num_key_value_heads", .head_width = "head_dim", \
@@ -67,6 +82,9 @@ const struct family gemma_families[] = {
         .ignored = ROTARY_IGNORED,
         .read = read_gemma,
         .tensors = &gemma_tensors,
+        .gguf = {
+            .architecture = "gemma", .metadata = METADATA(GGUF_ROTARY_ROWS), .tensors = &gguf_gemma_tensors,
+        },
     },
     {
         .model_type = "gemma2",
@@ -82,12 +100,29 @@ const struct family gemma_families[] = {
         .ignored = NAMES(
             "max_position_embeddings", "hidden_act", "cache_implementation", "sliding_window_size"),
         .tensors = &gemma2_tensors,
+        .gguf = {
+            .architecture = "gemma2",
+            .metadata = METADATA(
+                GGUF_ROTARY_ROWS, GGUF_WINDOW("sliding_window"),
+                {"attn_logit_softcapping", "attn_logit_softcapping", METADATA_NEEDED_REAL},
+                {"final_logit_softcapping", "final_logit_softcapping", METADATA_NEEDED_REAL}),
+            .tensors = &gguf_gemma2_tensors,
+            .wide_layers = 46,
+        },
     },
     {
         .model_type = "gemma3_text",
         GEMMA3,
         .ignored = NAMES("max_position_embeddings", "cache_implementation", "_sliding_window_pattern"),
         .tensors = &gemma2_tensors,
+        .gguf = {
+            .architecture = "gemma3",
+            .metadata = METADATA(
+                GGUF_ROTARY_ROWS, GGUF_WINDOW("sliding_window"),
+                {"rope.freq_base_swa", "rope_local_base_freq", METADATA_NONZERO_REAL}),
+            .tensors = &gguf_gemma2_tensors,
+            .wide_layers = 62,
+        },
     },
     {
         .model_type = "gemma3",

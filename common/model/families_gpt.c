@@ -190,6 +190,7 @@ const struct family gpt_families[] = {
             {"layer_norm_epsilon", "1e-5"}, {"bos_token_id", "50256"}),
         .tied = true,
         .d_ff_ratio = 4,
+        .ignored = NAMES("embed_dropout", "resid_dropout"),
         .tensors = &(const struct tensor_names){
             .prefixes = NAMES("transformer.", ""),
             .layers = TENSORS(
@@ -283,6 +284,22 @@ const struct family gpt_families[] = {
             .final_norm_bias = "final_layernorm.bias",
             .ignored = NAMES(".rotary_emb.inv_freq"),
         },
+        .gguf = {
+            .architecture = "phi2",
+            .metadata = METADATA(GGUF_SIZES, GGUF_LAYER_NORM("layer_norm_eps")),
+            .settings = SETTINGS({"hidden_act", "\"gelu_new\""}),
+            .tensors = &(const struct tensor_names){
+                GGUF_TENSORS,
+                .layers = TENSORS(
+                    NORM("blk.%zu.attn_norm", attention_norm),
+                    GGUF_ATTENTION(PLAIN),
+                    NORM("blk.%zu.attn_norm", ffn_norm),
+                    LINEAR("blk.%zu.ffn_up", keys, D_FF, D_MODEL, PLAIN, 0, ALWAYS),
+                    LINEAR("blk.%zu.ffn_down", values, D_MODEL, D_FF, PLAIN, 0, ALWAYS)),
+                .final_norm_bias = "output_norm.bias",
+                .output_bias = "output.bias",
+            },
+        },
     },
     {
         .model_type = "falcon",
@@ -360,6 +377,29 @@ const struct family gpt_families[] = {
             .final_norm_gain = "ln_f.weight",
             .final_norm_bias = "ln_f.bias",
         },
+        .gguf = {
+            .architecture = "bloom",
+            .metadata = METADATA(
+                {"embedding_length", "hidden_size", METADATA_NEEDED_NUMBER},
+                {"block_count", "n_layer", METADATA_NEEDED_NUMBER},
+                {"feed_forward_length", "n_inner", METADATA_NUMBER},
+                {"attention.head_count", "n_head", METADATA_NEEDED_NUMBER},
+                {"attention.head_count_kv", "n_head", METADATA_NEEDED_NUMBER}, /* the same */
+                GGUF_LAYER_NORM("layer_norm_epsilon")),
+            .tensors = &(const struct tensor_names){
+                GGUF_TENSORS,
+                .layers = TENSORS(
+                    NORM("blk.%zu.attn_norm", attention_norm),
+                    ALL_OF_ATTENTION("blk.%zu.attn_qkv", STACKED, ALWAYS),
+                    LINEAR("blk.%zu.attn_output", attention_output, D_MODEL, QUERY, PLAIN, 0, ALWAYS),
+                    NORM("blk.%zu.ffn_norm", ffn_norm),
+                    LINEAR("blk.%zu.ffn_up", keys, D_FF, D_MODEL, PLAIN, 0, ALWAYS),
+                    LINEAR("blk.%zu.ffn_down", values, D_MODEL, D_FF, PLAIN, 0, ALWAYS)),
+                .embedding_norm_gain = "token_embd_norm.weight",
+                .embedding_norm_bias = "token_embd_norm.bias",
+                .final_norm_bias = "output_norm.bias",
+            },
+        },
     },
     {
         .model_type = "mpt",
@@ -428,6 +468,21 @@ const struct family gpt_families[] = {
                 LINEAR("layers.%zu.mlp.c_fc", keys, D_FF, D_MODEL, PLAIN, 0, FFN_BIAS),
                 LINEAR("layers.%zu.mlp.c_proj", values, D_MODEL, D_FF, PLAIN, 0, FFN_BIAS)),
             .final_norm_bias = "norm.bias",
+        },
+        .gguf = {
+            .architecture = "starcoder2",
+            .metadata = METADATA(GGUF_SIZES, GGUF_LAYER_NORM("norm_epsilon"), GGUF_WINDOW("sliding_window")),
+            .settings = SETTINGS({"hidden_act", "\"gelu_pytorch_tanh\""}),
+            .tensors = &(const struct tensor_names){
+                GGUF_TENSORS,
+                .layers = TENSORS(
+                    NORM("blk.%zu.attn_norm", attention_norm),
+                    GGUF_ATTENTION(PLAIN),
+                    NORM("blk.%zu.ffn_norm", ffn_norm),
+                    LINEAR("blk.%zu.ffn_up", keys, D_FF, D_MODEL, PLAIN, 0, OPTIONAL),
+                    LINEAR("blk.%zu.ffn_down", values, D_MODEL, D_FF, PLAIN, 0, OPTIONAL)),
+                .final_norm_bias = "output_norm.bias",
+            },
         },
     },
     {.model_type = NULL},

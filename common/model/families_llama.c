@@ -85,6 +85,40 @@ static const struct tensor_names phi3_tensors = {
         WEIGHT("layers.%zu.mlp.down_proj", values, D_MODEL, D_FF, PLAIN, 0)),
 };
 
+static const struct tensor_names gguf_cohere_tensors = {
+    GGUF_TENSORS,
+    .layers = TENSORS(
+        GAIN("blk.%zu.attn_norm", attention_norm_gain, D_MODEL, ALWAYS),
+        GGUF_ATTENTION(PAIRED),
+        GAIN("blk.%zu.attn_norm", ffn_norm_gain, D_MODEL, ALWAYS),
+        GGUF_GATED_BLOCK),
+};
+
+static const struct tensor_names gguf_olmo2_tensors = {
+    GGUF_TENSORS,
+    .layers = TENSORS(
+        GGUF_ATTENTION(PLAIN),
+        GAIN("blk.%zu.attn_q_norm", query_norm_gain, QUERY, ALWAYS),
+        GAIN("blk.%zu.attn_k_norm", key_norm_gain, KEY_VALUE, ALWAYS),
+        GAIN("blk.%zu.post_attention_norm", attention_out_norm_gain, D_MODEL, ALWAYS),
+        GGUF_GATED_BLOCK,
+        GAIN("blk.%zu.post_ffw_norm", ffn_out_norm_gain, D_MODEL, ALWAYS)),
+};
+
+static const struct tensor_names gguf_phi3_tensors = {
+    GGUF_TENSORS,
+    .layers = TENSORS(
+        GAIN("blk.%zu.attn_norm", attention_norm_gain, D_MODEL, ALWAYS),
+        WEIGHT("blk.%zu.attn_qkv", query, QUERY, D_MODEL, STACKED, 0),
+        WEIGHT("blk.%zu.attn_qkv", key, KEY_VALUE, D_MODEL, STACKED, 1),
+        WEIGHT("blk.%zu.attn_qkv", value, KEY_VALUE, D_MODEL, STACKED, 2),
+        WEIGHT("blk.%zu.attn_output", attention_output, D_MODEL, QUERY, PLAIN, 0),
+        GAIN("blk.%zu.ffn_norm", ffn_norm_gain, D_MODEL, ALWAYS),
+        WEIGHT("blk.%zu.ffn_up", gates, D_FF, D_MODEL, STACKED, 0),
+        WEIGHT("blk.%zu.ffn_up", keys, D_FF, D_MODEL, STACKED, 1),
+        WEIGHT("blk.%zu.ffn_down", values, D_MODEL, D_FF, PLAIN, 0)),
+};
+
 #define COHERE_DEFAULTS \
     {"vocab_size", "256000"}, {"hidden_size", "8192"}, {"intermediate_size", "22528"}, \
     {"logit_scale", "0.0625"}, {"num_hidden_layers", "40"}, {"num_attention_heads", "64"}, \
@@ -191,6 +225,15 @@ const struct family llama_families[] = {
         .tied = false,
         .ignored = ROTARY_IGNORED,
         .tensors = &llama_tensors,
+        .gguf = {
+            .architecture = "granite", .tensors = &gguf_llama_tensors,
+            .metadata = METADATA(
+                GGUF_ROTARY_ROWS, {"attention.scale", "attention_multiplier", METADATA_NEEDED_REAL},
+                {"embedding_scale", "embedding_multiplier", METADATA_NEEDED_REAL},
+                {"residual_scale", "residual_multiplier", METADATA_NEEDED_REAL},
+                {"logit_scale", "logits_scaling", METADATA_NEEDED_REAL}),
+            .settings = SETTINGS({"hidden_act", "\"silu\""}),
+        },
     },
     {
         .model_type = "olmo",
@@ -213,6 +256,10 @@ const struct family llama_families[] = {
         .tied = false,
         .ignored = ROTARY_IGNORED,
         .tensors = &olmo2_tensors,
+        .gguf = {
+            .architecture = "olmo2", .metadata = METADATA(GGUF_ROTARY_ROWS), .tensors = &gguf_olmo2_tensors,
+            .settings = SETTINGS({"hidden_act", "\"silu\""}),
+        },
     },
     {
         .model_type = "phi3",
@@ -228,6 +275,11 @@ const struct family llama_families[] = {
         .tied = false,
         .ignored = NAMES("max_position_embeddings", "original_max_position_embeddings", "attention_bias"),
         .tensors = &phi3_tensors,
+        .gguf = {
+            .architecture = "phi3", .tensors = &gguf_phi3_tensors,
+            .metadata = METADATA(GGUF_ROTARY_ROWS, GGUF_WINDOW("sliding_window")),
+            .settings = SETTINGS({"hidden_act", "\"silu\""}),
+        },
     },
     {
         .model_type = "stablelm",
@@ -266,6 +318,13 @@ const struct family llama_families[] = {
         .tied = true,
         .ignored = NAMES("max_position_embeddings", "model_max_length"),
         .tensors = &cohere_tensors,
+        .gguf = {
+            .architecture = "command-r", .tensors = &gguf_cohere_tensors,
+            .metadata = METADATA(
+                GGUF_SIZES, GGUF_LAYER_NORM("layer_norm_eps"),
+                {"logit_scale", "logit_scale", METADATA_NEEDED_REAL}),
+            .settings = SETTINGS({"hidden_act", "\"silu\""}),
+        },
     },
     {
         .model_type = "cohere2",

@@ -45,16 +45,21 @@ extern const struct family gpt_families[], llama_families[], gemma_families[];
 /* Queries and keys are paired where the GGUF architecture rotates neighbouring dimensions together. */
 #define GGUF_ROTARY_LAYERS(layout) TENSORS( \
     GAIN("blk.%zu.attn_norm", attention_norm_gain, D_MODEL, ALWAYS), \
+    GGUF_ATTENTION(layout), \
+    GAIN("blk.%zu.attn_q_norm", query_norm_gain, HEAD, OPTIONAL), \
+    GAIN("blk.%zu.attn_k_norm", key_norm_gain, HEAD, OPTIONAL), \
+    GAIN("blk.%zu.ffn_norm", ffn_norm_gain, D_MODEL, ALWAYS), \
+    GGUF_GATED_BLOCK)
+
+#define GGUF_GATED_BLOCK \
+    LINEAR("blk.%zu.ffn_gate", gates, D_FF, D_MODEL, PLAIN, 0, OPTIONAL), \
+    LINEAR("blk.%zu.ffn_up", keys, D_FF, D_MODEL, PLAIN, 0, OPTIONAL), \
+    LINEAR("blk.%zu.ffn_down", values, D_MODEL, D_FF, PLAIN, 0, OPTIONAL)
+#define GGUF_ATTENTION(layout) \
     LINEAR("blk.%zu.attn_q", query, QUERY, D_MODEL, layout, 0, OPTIONAL), \
     LINEAR("blk.%zu.attn_k", key, KEY_VALUE, D_MODEL, layout, 0, OPTIONAL), \
     LINEAR("blk.%zu.attn_v", value, KEY_VALUE, D_MODEL, PLAIN, 0, OPTIONAL), \
-    GAIN("blk.%zu.attn_q_norm", query_norm_gain, HEAD, OPTIONAL), \
-    GAIN("blk.%zu.attn_k_norm", key_norm_gain, HEAD, OPTIONAL), \
-    LINEAR("blk.%zu.attn_output", attention_output, D_MODEL, QUERY, PLAIN, 0, OPTIONAL), \
-    GAIN("blk.%zu.ffn_norm", ffn_norm_gain, D_MODEL, ALWAYS), \
-    LINEAR("blk.%zu.ffn_gate", gates, D_FF, D_MODEL, PLAIN, 0, OPTIONAL), \
-    LINEAR("blk.%zu.ffn_up", keys, D_FF, D_MODEL, PLAIN, 0, OPTIONAL), \
-    LINEAR("blk.%zu.ffn_down", values, D_MODEL, D_FF, PLAIN, 0, OPTIONAL))
+    LINEAR("blk.%zu.attn_output", attention_output, D_MODEL, QUERY, PLAIN, 0, OPTIONAL)
 
 /* ---- what several families share ---- */
 
@@ -75,7 +80,7 @@ extern const struct family gpt_families[], llama_families[], gemma_families[];
     {"hidden_act", "\"silu\""}, {"rms_norm_eps", "1e-6"}
 #define ROTARY_IGNORED NAMES("max_position_embeddings") /* nothing ends there */
 
-#define GGUF_ROTARY_ROWS \
+#define GGUF_SIZES \
     {"embedding_length", "hidden_size", METADATA_NEEDED_NUMBER}, \
     {"block_count", "num_hidden_layers", METADATA_NEEDED_NUMBER}, \
     {"feed_forward_length", "intermediate_size", METADATA_NEEDED_NUMBER}, \
@@ -84,8 +89,10 @@ extern const struct family gpt_families[], llama_families[], gemma_families[];
     {"attention.key_length", "head_dim", METADATA_NUMBER}, \
     {"attention.value_length", "attention.value_length", METADATA_NUMBER}, \
     {"rope.dimension_count", "rope.dimension_count", METADATA_NUMBER}, \
-    {"attention.layer_norm_rms_epsilon", "rms_norm_eps", METADATA_NEEDED_REAL}, \
     {"rope.freq_base", "rope_theta", METADATA_NONZERO_REAL}
+#define GGUF_ROTARY_ROWS \
+    GGUF_SIZES, {"attention.layer_norm_rms_epsilon", "rms_norm_eps", METADATA_NEEDED_REAL}
+#define GGUF_LAYER_NORM(setting) {"attention.layer_norm_epsilon", setting, METADATA_NEEDED_REAL}
 /* The window, as a setting of this name. */
 #define GGUF_WINDOW(setting) {"attention.sliding_window", setting, METADATA_NONZERO_NUMBER}
 

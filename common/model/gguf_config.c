@@ -113,6 +113,21 @@ static void describe_scaling(const struct description *description)
     free(key);
 }
 
+/*
+ * No metadata say what scales attention of Gemma's models. As llama.cpp has it, that of 27 billion weights,
+ * known by its layers, differs from the others.
+ */
+static void describe_wide_scale(const struct description *description)
+{
+    const struct setting_names *names = &description->family->names;
+    json_int_t layers = json_integer_value(json_object_get(description->config, names->layers));
+    json_int_t d_model = json_integer_value(json_object_get(description->config, names->d_model));
+    json_int_t heads = json_integer_value(json_object_get(description->config, names->heads));
+    bool wide = layers == (json_int_t)description->family->gguf.wide_layers && heads > 0;
+    json_put(description->config, names->attention_width,
+             wide ? json_real((double)d_model / (double)heads) : json_null());
+}
+
 /* Rows of token_embd.weight, of which the vocabulary is not always stated. */
 static void describe_vocabulary(const struct description *description)
 {
@@ -202,6 +217,8 @@ json_t *gguf_config(const struct gguf *file, const char *path)
     struct settings settings = settings_open(path, "", description.config);
     settings_default(&settings, family->gguf.settings);
     settings_close(&settings);
+    if (family->gguf.wide_layers)
+        describe_wide_scale(&description);
     if (family->position == POSITION_ROTARY)
         describe_scaling(&description);
     describe_vocabulary(&description);

@@ -1,5 +1,6 @@
 #include "model/layer_attention.h"
 
+#include "base/json.h"
 #include "base/messages.h"
 #include "model/families.h"
 
@@ -149,7 +150,7 @@ static void expand_types(const struct settings *settings, const struct model_con
         append_types(settings, group, all);
     if (setting(settings, key) && !json_equal(setting(settings, key), all))
         die("%s: '%s' differs from what 'attention_types' says", settings->name, key);
-    json_object_set_new(settings->json, key, all);
+    json_put(settings->json, key, all);
     check_list(settings, config, key);
 }
 

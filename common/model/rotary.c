@@ -44,7 +44,7 @@ static double factor_of_length(const struct reading *reading, double original)
 /* Sentences longer than this have other frequencies. */
 static void limit_context(const struct reading *reading, double length)
 {
-    size_t most = length < INT32_MAX ? (size_t)length : INT32_MAX;
+    size_t most = length < 1 ? 1 : length < INT32_MAX ? (size_t)length : INT32_MAX;
     struct model_config *config = reading->config;
     if (!config->context || config->context > most)
         config->context = most;
@@ -98,7 +98,9 @@ static void scale_yarn(const struct reading *reading)
 {
     const struct settings *object = reading->object;
     struct rotary *rotary = reading->rotary;
-    double length = original_length(reading), factor = factor_of_length(reading, length);
+    double length = original_length(reading);
+    double factor = setting_stated(object, "factor") ? factor_of_length(reading, length)
+                                                     : setting_real(object, "factor");
     double low = dimension_of(reading, setting_real_or(object, "beta_fast", 32), length);
     double high = dimension_of(reading, setting_real_or(object, "beta_slow", 1), length);
     if (!setting(object, "truncate") || setting_flag(object, "truncate")) {
@@ -253,7 +255,7 @@ static void read_one(const struct settings *settings, const struct settings *sca
     double part = agreed_real(object, "partial_rotary_factor", outside.part);
     base = base > 0 ? base : outside.otherwise_base;
     part = part > 0 ? part : outside.otherwise_part;
-    set_width(settings, config, (size_t)((double)config->head_width * part), rotary);
+    set_width(settings, config, (size_t)((double)config->head_width * fmin(part, 2)), rotary);
     struct reading reading = {settings, object, config, rotary, base};
     set_frequencies(&reading);
     const struct scaling *kind = scaling_of(object);
