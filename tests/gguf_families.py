@@ -17,7 +17,8 @@ import numpy as np
 from safetensors.numpy import load_file
 
 MODELS = {"gemma": "GEMMA", "gemma2": "GEMMA2", "gemma3-text": "GEMMA3", "olmo2": "OLMO2", "phi": "PHI2", "phi3": "PHI3",
-          "granite": "GRANITE", "cohere": "COMMAND_R", "starcoder2": "STARCODER2", "bloom": "BLOOM"}
+          "granite": "GRANITE", "cohere": "COMMAND_R", "starcoder2": "STARCODER2", "bloom": "BLOOM",
+          "stablelm": "STABLELM", "stablelm-parallel": "STABLELM"}
 RMS = ("gemma", "gemma2", "gemma3-text", "olmo2", "phi3", "granite")
 
 
@@ -69,6 +70,8 @@ def describe(writer, name, config):
         writer.add_embedding_scale(config["embedding_multiplier"])
         writer.add_residual_scale(config["residual_multiplier"])
         writer.add_logit_scale(config["logits_scaling"])
+    if name.startswith("stablelm"):
+        writer.add_parallel_residual(config["use_parallel_residual"])
     if name == "cohere":
         writer.add_logit_scale(config["logit_scale"])
 

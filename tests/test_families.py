@@ -169,7 +169,8 @@ def test_a_sentence_that_would_have_other_positions_is_refused(bin, reference, n
     fails(bin, "forward-dump", "--model", model, stdin=tokens, says=f"can attend to {most}")
 
 
-GGUF = ["gemma", "gemma2", "gemma3-text", "olmo2", "phi", "phi3", "granite", "cohere", "starcoder2", "bloom"]
+GGUF = ["gemma", "gemma2", "gemma3-text", "olmo2", "phi", "phi3", "granite", "cohere", "starcoder2", "bloom",
+        "stablelm", "stablelm-parallel"]
 LETTERS = string.ascii_letters + string.digits
 # What no metadata say: attention's scale of Gemma's models, and which layers have a window.
 UNSAID = {"gemma2": {"query_pre_attn_scalar": 10}, "gemma3-text": {"query_pre_attn_scalar": 10, "layer_types": None}}

@@ -449,7 +449,7 @@ def test_a_wrapped_modules_names(bin, reference, tmp_path, prefix, says):
 
 GGUF_NEEDS = {
     "granite": {"attention.scale": 1.0, "embedding_scale": 1.0, "residual_scale": 1.0, "logit_scale": 1.0},
-    "command-r": {"logit_scale": 1.0}, "bloom": {"attention.head_count_kv": 1}, "gemma3": {"attention.sliding_window": 2},
+    "command-r": {"logit_scale": 1.0}, "stablelm": {"use_parallel_residual": True}, "bloom": {"attention.head_count_kv": 1}, "gemma3": {"attention.sliding_window": 2},
     "gemma2": {"attn_logit_softcapping": 9.0, "final_logit_softcapping": 9.0, "attention.sliding_window": 2},
 }
 
@@ -472,7 +472,7 @@ def test_each_family_has_names_for_its_tensors(bin, tmp_path):
         messages = []
         for epsilon in "layer_norm_epsilon", "layer_norm_rms_epsilon":
             path.write_bytes(gguf_format.build([("general.architecture", "string", family),
-                                                *((f"{family}.{key}", "float32" if isinstance(n, float) else "uint32", n)
+                                                *((f"{family}.{key}", {float: "float32", int: "uint32", bool: "bool"}[type(n)], n)
                                                   for key, n in keys.items()),
                                                 (f"{family}.attention.{epsilon}", "float32", 1e-5)]))
             messages.append(fails(bin, "project-values", "--all", "-m", path))

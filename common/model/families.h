@@ -126,6 +126,7 @@ enum metadata_kind {
     METADATA_NONZERO_NUMBER, /* missing or 0: null */
     METADATA_NEEDED_REAL,
     METADATA_NONZERO_REAL,  /* missing or 0: null */
+    METADATA_NEEDED_FLAG,
 };
 
 /* The value at ARCHITECTURE.name is the setting of this name. */

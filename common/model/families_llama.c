@@ -85,6 +85,17 @@ static const struct tensor_names phi3_tensors = {
         WEIGHT("layers.%zu.mlp.down_proj", values, D_MODEL, D_FF, PLAIN, 0)),
 };
 
+static const struct tensor_names gguf_stablelm_tensors = {
+    GGUF_TENSORS,
+    .final_norm_bias = "output_norm.bias",
+    .layers = TENSORS(
+        NORM("blk.%zu.attn_norm", attention_norm),
+        GGUF_ATTENTION(PLAIN),
+        NORM_WHERE("blk.%zu.attn_norm", ffn_norm, SHARED),
+        NORM_WHERE("blk.%zu.ffn_norm", ffn_norm, SEQUENTIAL),
+        GGUF_GATED_BLOCK),
+};
+
 static const struct tensor_names gguf_cohere_tensors = {
     GGUF_TENSORS,
     .layers = TENSORS(
@@ -301,6 +312,13 @@ const struct family llama_families[] = {
         .fixed = SETTINGS({"qk_layernorm", "false"}),
         .ignored = ROTARY_IGNORED,
         .tensors = &stablelm_tensors,
+        .gguf = {
+            .architecture = "stablelm", .tensors = &gguf_stablelm_tensors,
+            .metadata = METADATA(
+                GGUF_SIZES, GGUF_LAYER_NORM("layer_norm_eps"),
+                {"use_parallel_residual", "use_parallel_residual", METADATA_NEEDED_FLAG}),
+            .settings = SETTINGS({"hidden_act", "\"silu\""}),
+        },
     },
     {
         .model_type = "cohere",

@@ -72,8 +72,15 @@ static void need_key(const struct description *description, const char *name)
 static void describe(const struct description *description, const struct metadata_row *row)
 {
     json_t *config = description->config;
-    if (row->kind == METADATA_NEEDED_NUMBER || row->kind == METADATA_NEEDED_REAL)
+    if (row->kind == METADATA_NEEDED_NUMBER || row->kind == METADATA_NEEDED_REAL
+        || row->kind == METADATA_NEEDED_FLAG)
         need_key(description, row->name);
+    if (row->kind == METADATA_NEEDED_FLAG) {
+        char *key = key_of(description, row->name);
+        json_put(config, row->setting, json_boolean(gguf_bool(description->file, key)));
+        free(key);
+        return;
+    }
     if (row->kind == METADATA_NEEDED_REAL || row->kind == METADATA_NONZERO_REAL) {
         double real = real_or_none(description, row->name);
         bool null = row->kind == METADATA_NONZERO_REAL && !(real < 0) && !(real > 0);
