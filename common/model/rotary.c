@@ -317,8 +317,8 @@ void rotary_read(const struct settings *settings, struct model_config *config)
         read_width(settings, names->rotary_width, config);
         return;
     }
-    if (setting(settings, "rope.dimension_count")) /* of GGUF files */
-        part = (double)setting_size(settings, "rope.dimension_count", 1, width) / (double)width;
+    if (setting_stated(settings, "rope.dimension_count")) /* of GGUF files; null: all of them */
+        part = (double)setting_size_or(settings, "rope.dimension_count", 1, width, width) / (double)width;
     else if (!(family->rotary_part > 0))
         part = 1;
     struct outside outside = {
