@@ -84,10 +84,20 @@ static struct model_layer random_layer(const struct model_config *config, uint64
 
 static void set_rotary(struct model_config *config)
 {
-    config->rotary_width = config->head_width / 2 * 2;
-    config->rotary_frequency = new_array(config->rotary_width / 2, sizeof *config->rotary_frequency);
-    for (size_t k = 0; k < config->rotary_width / 2; k++)
-        config->rotary_frequency[k] = pow(10000, -2.0 * (double)k / (double)config->rotary_width);
+    struct rotary *rotary = config->rotary = new_array(MAX_ROTARIES, sizeof *config->rotary);
+    rotary->width = config->head_width / 2 * 2;
+    rotary->scale = 1;
+    rotary->frequency = new_array(rotary->width / 2, sizeof *rotary->frequency);
+    for (size_t k = 0; k < rotary->width / 2; k++)
+        rotary->frequency[k] = pow(10000, -2.0 * (double)k / (double)rotary->width);
+}
+
+static void set_attention(struct model_config *config)
+{
+    config->attention_scale = 1.0f / sqrtf((float)config->head_width);
+    config->attention = new_array(config->layers, sizeof *config->attention);
+    for (size_t i = 0; i < config->layers; i++)
+        config->attention[i].rotary = config->rotary;
 }
 
 /* One cluster that has all words, d_model wide: no projection to the vocabulary is measured. */
@@ -106,6 +116,7 @@ static void make_model(struct bench *bench)
     };
     if (config->position == POSITION_ROTARY)
         set_rotary(config);
+    set_attention(config);
     bench->model.cluster = new_array(1, sizeof *bench->model.cluster);
     bench->model.cluster[0] = (struct model_cluster){
         .size = config->vocabulary,

@@ -15,8 +15,11 @@ import sys
 import numpy as np
 import torch
 import transformers
-from transformers import (GPT2Config, GPTNeoXConfig, LlamaConfig, MistralConfig, OPTConfig, Qwen2Config,
-                          Qwen3Config)
+from transformers import (BloomConfig, Cohere2Config, CohereConfig, FalconConfig, Gemma2Config, Gemma3Config,
+                          Gemma3TextConfig, GemmaConfig, GPT2Config, GPTJConfig, GPTNeoConfig, GPTNeoXConfig,
+                          GraniteConfig, LlamaConfig, MistralConfig, MptConfig, Olmo2Config, OlmoConfig, OPTConfig,
+                          Phi3Config, PhiConfig, Qwen2Config, Qwen3Config, SmolLM3Config, StableLmConfig,
+                          Starcoder2Config)
 
 VOCABULARY = 61
 SENTENCES = [[5, 9, 30, 7, 44, 60, 12, 5], [17], [4, 4, 4, 8, 59, 21, 33, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 6]]
@@ -35,6 +38,20 @@ def rope(**settings):
     return {"rope_scaling": settings or None}
 
 
+# Odd numbers of heads for ALiBi, whose slopes follow another rule where they are no power of 2.
+GEMMA = dict(LLAMA, num_key_value_heads=1, head_dim=10)
+SIX = dict(SMALL, num_attention_heads=6)
+GPT = dict(vocab_size=VOCABULARY, bos_token_id=2, eos_token_id=2)
+YARN = rope(rope_type="yarn", factor=4.0, original_max_position_embeddings=16)
+LONG = rope(rope_type="longrope", short_factor=[1.0, 1.5, 2.0], long_factor=[2.0, 3.0, 4.0], factor=4.0,
+            original_max_position_embeddings=32)
+LAYERS = {"sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+          "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 5000.0}}
+GEMMA3 = dict(GEMMA, query_pre_attn_scalar=7, sliding_window=4, rope_parameters=LAYERS,
+              layer_types=["sliding_attention", "full_attention", "sliding_attention"])
+VISION = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, image_size=28,
+              patch_size=14)
+
 MODELS = {
     "gpt2": GPT2Config(vocab_size=VOCABULARY, n_layer=3, n_embd=30, n_head=5, n_positions=40, bos_token_id=2,
                        eos_token_id=2),
@@ -42,34 +59,112 @@ MODELS = {
                              activation_function="gelu", tie_word_embeddings=False, bos_token_id=2),
     "opt": OPTConfig(**SMALL, num_attention_heads=4, ffn_dim=41, max_position_embeddings=40,
                      word_embed_proj_dim=36),
+    "opt-projected": OPTConfig(**SMALL, num_attention_heads=4, ffn_dim=41, max_position_embeddings=40,
+                               word_embed_proj_dim=13),
     "neox": GPTNeoXConfig(**SMALL, num_attention_heads=3, intermediate_size=50, max_position_embeddings=64,
                           rotary_pct=0.5, use_parallel_residual=True, hidden_act="gelu"),
     "neox-sequential": GPTNeoXConfig(**SMALL, num_attention_heads=3, intermediate_size=50, rotary_pct=1.0,
                                      max_position_embeddings=64, use_parallel_residual=False),
+    "gpt-neo": GPTNeoConfig(**GPT, hidden_size=30, num_layers=3, num_heads=5, max_position_embeddings=40,
+                            attention_types=[[["global", "local"], 1], [["local"], 1]], window_size=4),
+    "gptj": GPTJConfig(**GPT, n_embd=30, n_layer=3, n_head=3, rotary_dim=6, n_positions=40),
+    "phi": PhiConfig(**dict(LLAMA, num_attention_heads=3, num_key_value_heads=1)),
+    "phi-ungrouped": PhiConfig(**dict(LLAMA, num_key_value_heads=None), tie_word_embeddings=True,
+                               **rope(rope_type="default", partial_rotary_factor=0.67)),
+    "falcon": FalconConfig(**SIX),
+    "falcon-grouped": FalconConfig(**SIX, num_kv_heads=2, new_decoder_architecture=True, bias=True, ffn_hidden_size=41),
+    "falcon-grouped-one-norm": FalconConfig(**SIX, num_kv_heads=3, new_decoder_architecture=True,
+                                            num_ln_in_parallel_attn=1, tie_word_embeddings=False),
+    "falcon-alibi": FalconConfig(**SIX, alibi=True, multi_query=False, parallel_attn=False, bias=True),
+    "bloom": BloomConfig(**GPT, hidden_size=36, n_layer=3, n_head=6),
+    "mpt": MptConfig(**GPT, d_model=36, n_layers=3, n_heads=6, max_seq_len=40),
+    "mpt-clipped": MptConfig(**GPT, d_model=32, n_layers=2, n_heads=4, max_seq_len=40, tie_word_embeddings=False,
+                             attn_config={"clip_qkv": 0.7, "softmax_scale": 0.3}),
+    "starcoder2": Starcoder2Config(**LLAMA, sliding_window=5),
+    "starcoder2-plain": Starcoder2Config(**LLAMA, use_bias=False, sliding_window=None),
     "llama": LlamaConfig(**LLAMA, **rope(rope_type="default")),
     "llama3-scaled": LlamaConfig(**LLAMA, **rope(**ROPE3), tie_word_embeddings=True, head_dim=8),
     "llama-linear": LlamaConfig(**LLAMA, **rope(rope_type="linear", factor=4.0), attention_bias=True),
+    "llama-yarn": LlamaConfig(**LLAMA, **YARN, mlp_bias=True),
+    "llama-yarn-stated": LlamaConfig(**LLAMA, head_dim=20, **rope(
+        rope_type="yarn", factor=4.0, original_max_position_embeddings=512, beta_fast=20.0, beta_slow=2.0,
+        mscale=0.7, mscale_all_dim=0.4, truncate=False)),
+    "llama-longrope": LlamaConfig(**LLAMA, **LONG),
+    "llama-dynamic": LlamaConfig(**LLAMA, **rope(rope_type="dynamic", factor=4.0)),
     "mistral": MistralConfig(**LLAMA, sliding_window=32),
+    "mistral-window": MistralConfig(**LLAMA, sliding_window=5),
     "qwen2": Qwen2Config(**LLAMA, tie_word_embeddings=True),
+    "qwen2-window": Qwen2Config(**LLAMA, use_sliding_window=True, sliding_window=3, max_window_layers=1),
     "qwen3": Qwen3Config(**LLAMA, head_dim=10),
+    "gemma": GemmaConfig(**GEMMA),
+    "gemma-untied": GemmaConfig(**GEMMA, attention_bias=True, tie_word_embeddings=False),
+    "gemma2": Gemma2Config(**GEMMA, query_pre_attn_scalar=7, sliding_window=5, attn_logit_softcapping=3.0,
+                           final_logit_softcapping=4.0),
+    "gemma2-uncapped": Gemma2Config(**GEMMA, attn_logit_softcapping=None, final_logit_softcapping=None),
+    "gemma3-text": Gemma3TextConfig(**GEMMA3),
+    "gemma3": Gemma3Config(text_config=GEMMA3, vision_config=VISION, mm_tokens_per_image=4, bos_token_id=2),
+    "olmo": OlmoConfig(**LLAMA),
+    "olmo-clipped": OlmoConfig(**LLAMA, clip_qkv=0.8, tie_word_embeddings=True, attention_bias=True),
+    "olmo2": Olmo2Config(**LLAMA),
+    "phi3": Phi3Config(**LLAMA, sliding_window=6),
+    "phi3-longrope": Phi3Config(**dict(LLAMA, max_position_embeddings=128), **LONG, original_max_position_embeddings=32,
+                                tie_word_embeddings=True),
+    "phi4": Phi3Config(**LLAMA, **rope(rope_type="default", partial_rotary_factor=0.75)),
+    "stablelm": StableLmConfig(**dict(LLAMA, num_attention_heads=3, num_key_value_heads=1), use_qkv_bias=True,
+                               **rope(rope_type="default", partial_rotary_factor=0.34)),
+    "stablelm-parallel": StableLmConfig(**dict(LLAMA, num_attention_heads=3, num_key_value_heads=3),
+                                        use_parallel_residual=True, **rope(rope_type="default", partial_rotary_factor=0.5)),
+    "granite": GraniteConfig(**LLAMA, embedding_multiplier=5.0, residual_multiplier=0.4, attention_multiplier=0.3,
+                             logits_scaling=3.0, mlp_bias=True, tie_word_embeddings=True),
+    "cohere": CohereConfig(**LLAMA, logit_scale=0.3),
+    "cohere-normed": CohereConfig(**LLAMA, use_qk_norm=True, attention_bias=True, tie_word_embeddings=False),
+    "cohere2": Cohere2Config(**LLAMA, sliding_window=5, attention_bias=True),
+    "smollm3": SmolLM3Config(**LLAMA, no_rope_layer_interval=2),
+    "smollm3-window": SmolLM3Config(**LLAMA, no_rope_layers=[0, 1, 0], use_sliding_window=True, sliding_window=5),
 }
 FORMATS = {"qwen3-bf16": ("qwen3", torch.bfloat16), "gpt2-f16": ("gpt2", torch.float16)}
 
+# Of a model's layer: the layers themselves, attention, the norm before the feed-forward block, its down projection.
+USUAL = ("model.layers", "self_attn", "post_attention_layernorm", "mlp.down_proj")
+PARALLEL = ("model.layers", "self_attn", None, "mlp.down_proj")
+SANDWICH = ("model.layers", "self_attn", "pre_feedforward_layernorm", "mlp.down_proj")
+PLACES = {
+    "gpt2": ("transformer.h", "attn", "ln_2", "mlp.c_proj"),
+    "opt": ("model.decoder.layers", "self_attn", "final_layer_norm", "fc2"),
+    "gpt_neox": ("gpt_neox.layers", "attention", "post_attention_layernorm", "mlp.dense_4h_to_h"),
+    "gpt_neo": ("transformer.h", "attn", "ln_2", "mlp.c_proj"),
+    "gptj": ("transformer.h", "attn", None, "mlp.fc_out"),
+    "phi": ("model.layers", "self_attn", None, "mlp.fc2"),
+    "falcon": ("transformer.h", "self_attention", "post_attention_layernorm", "mlp.dense_4h_to_h"),
+    "bloom": ("transformer.h", "self_attention", "post_attention_layernorm", "mlp.dense_4h_to_h"),
+    "mpt": ("transformer.blocks", "attn", "norm_2", "ffn.down_proj"),
+    "starcoder2": ("model.layers", "self_attn", "post_attention_layernorm", "mlp.c_proj"),
+    "gemma2": SANDWICH,
+    "gemma3_text": SANDWICH,
+    "gemma3": ("model.language_model.layers", *SANDWICH[1:]),
+    "olmo2": ("model.layers", "self_attn", "mlp", "mlp.down_proj"),
+    "cohere": PARALLEL,
+    "cohere2": PARALLEL,
+}
+
 
 def parts(model, layer):
-    """(layer module, attention module, norm before the feed-forward block, its down projection)"""
-    kind = model.config.model_type
-    if kind == "gpt2":
-        block = model.transformer.h[layer]
-        return block, block.attn, block.ln_2, block.mlp.c_proj
-    if kind == "opt":
-        block = model.model.decoder.layers[layer]
-        return block, block.self_attn, block.final_layer_norm, block.fc2
-    if kind == "gpt_neox":
-        block = model.gpt_neox.layers[layer]
-        return block, block.attention, block.post_attention_layernorm, block.mlp.dense_4h_to_h
-    block = model.model.layers[layer]
-    return block, block.self_attn, block.post_attention_layernorm, block.mlp.down_proj
+    """(layer module, attention module, what reads the residual, its down projection, what is behind that or None)"""
+    layers, attention, norm, down = PLACES.get(model.config.model_type, USUAL)
+    block = model.get_submodule(layers)[layer]
+    norm = None if is_parallel(model) else norm
+    return (block, block.get_submodule(attention), norm and block.get_submodule(norm), block.get_submodule(down),
+            getattr(block, "post_feedforward_layernorm", None))
+
+
+def is_parallel(model):
+    """Whether attention and the feed-forward block read the same."""
+    config = model.config
+    if config.model_type == "falcon":
+        return config.new_decoder_architecture or config.parallel_attn
+    if config.model_type in ("gpt_neox", "stablelm"):
+        return config.use_parallel_residual
+    return config.model_type in ("gptj", "phi", "cohere", "cohere2")
 
 
 def first(value):
@@ -78,34 +173,40 @@ def first(value):
 
 def watch(model, tokens):
     """What the model computes for one sentence; arrays by name."""
-    layers = model.config.num_hidden_layers
+    config = model.config.get_text_config()
+    layers = config.num_hidden_layers
     seen = {}
     hooks = []
     for l in range(layers):
-        block, attention, norm, down = parts(model, l)
+        block, attention, norm, down, behind = parts(model, l)
         hooks += [
             block.register_forward_pre_hook(lambda m, a, k, l=l: seen.__setitem__(("in", l), first(a) if a else k["hidden_states"]), with_kwargs=True),
             attention.register_forward_hook(lambda m, a, o, l=l: seen.__setitem__(("attention", l), first(o))),
-            norm.register_forward_pre_hook(lambda m, a, l=l: seen.__setitem__(("norm", l), first(a))),
-            down.register_forward_hook(lambda m, a, o, l=l: seen.update({("coef", l): first(a), ("ffn", l): o})),
+            down.register_forward_hook(lambda m, a, o, l=l: seen.update({("coef", l): first(a), ("ffn", l): o.clone()})),  # Falcon adds to it
         ]
-    inputs = torch.tensor([[model.config.bos_token_id] + tokens[:-1]])
+        if norm:
+            hooks.append(norm.register_forward_pre_hook(lambda m, a, l=l: seen.__setitem__(("norm", l), first(a))))
+        if behind:
+            hooks.append(behind.register_forward_hook(lambda m, a, o, l=l: seen.__setitem__(("ffn", l), o)))
+    inputs = torch.tensor([[config.bos_token_id] + tokens[:-1]])
     with torch.no_grad():
         logits = model(input_ids=inputs, use_cache=False).logits[0]
     for hook in hooks:
         hook.remove()
-    parallel = getattr(model.config, "use_parallel_residual", False)
 
     def stack(name):
         return np.stack([seen[name, l].reshape(len(tokens), -1).double().numpy() for l in range(layers)])
 
-    resid = stack("in") + stack("attention") if parallel else stack("norm")
-    return {"logits": logits.double().numpy(), "resid": resid, "coef": stack("coef"), "ffn": stack("ffn")}
+    resid = stack("in") + stack("attention") if is_parallel(model) else stack("norm")
+    return {"logits": logits.double().numpy(), "resid": resid, "coef": stack("coef"),
+            "ffn": stack("ffn") * getattr(config, "residual_multiplier", 1)}
 
 
 def make(folder, name, config, dtype):
+    # Falcon's "eager" adds ALiBi twice, to the mask and to the scores; "sdpa", the default, does once.
+    attention = "sdpa" if getattr(config, "alibi", False) else "eager"
     torch.manual_seed(7)
-    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval()
+    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation=attention).float().eval()
     with torch.no_grad():  # livelier than the library's start values, which are nearly linear
         for key, tensor in model.named_parameters():
             if key.endswith("bias"):
@@ -118,7 +219,7 @@ def make(folder, name, config, dtype):
     model.save_pretrained(folder / name, safe_serialization=True)
     # The arithmetic is in 32 bits, whatever the weights were stored in.
     model = transformers.AutoModelForCausalLM.from_pretrained(folder / name, dtype=torch.float32,
-                                                              attn_implementation="eager").eval()
+                                                              attn_implementation=attention).eval()
     with open(folder / name / "dict.txt", "w") as dictionary:
         dictionary.writelines(f"w{i} 1\n" for i in range(4, VOCABULARY))
     arrays = {f"tokens{i}": np.array(tokens) for i, tokens in enumerate(SENTENCES)}
@@ -129,6 +230,7 @@ def make(folder, name, config, dtype):
 
 def main(folder):
     folder = pathlib.Path(folder)
+    torch.set_num_threads(1)  # more wait for each other longer than they compute
     for name, config in MODELS.items():
         make(folder, name, config, torch.float32)
     for name, (family, dtype) in FORMATS.items():

@@ -29,7 +29,7 @@ static void read_tensors(struct weights *weights)
 {
     static const char *const none[] = {NULL};
     struct question question = {.weights = weights};
-    while ((question.name = weights_unused(weights, none))) {
+    while ((question.name = weights_unused(weights, none, none))) {
         struct safetensors *file = safetensors_open(weights_file(weights, question.name));
         const json_t *shape =
             json_object_get(json_object_get(safetensors_header(file), question.name), "shape");

@@ -5,6 +5,7 @@ random models with odd sizes, written by it, run by both.
 import json
 import pathlib
 import shutil
+import string
 
 import numpy as np
 import pytest
@@ -16,8 +17,14 @@ import streams
 from families import known_families
 from helpers import assert_close, by_sentence, fails, ok, table, text
 
-NAMES = ["gpt2", "gpt2-inner", "opt", "neox", "neox-sequential", "llama", "llama3-scaled", "llama-linear",
-         "mistral", "qwen2", "qwen3", "qwen3-bf16", "gpt2-f16"]
+NAMES = [
+    "gpt2", "gpt2-inner", "gpt2-f16", "opt", "opt-projected", "neox", "neox-sequential", "gpt-neo", "gptj", "phi",
+    "phi-ungrouped", "falcon", "falcon-grouped", "falcon-grouped-one-norm", "falcon-alibi", "bloom", "mpt",
+    "mpt-clipped", "starcoder2", "starcoder2-plain", "llama", "llama3-scaled", "llama-linear", "llama-yarn",
+    "llama-yarn-stated", "llama-longrope", "llama-dynamic", "mistral", "mistral-window", "qwen2", "qwen2-window",
+    "qwen3", "qwen3-bf16", "gemma", "gemma-untied", "gemma2", "gemma2-uncapped", "gemma3-text", "gemma3", "olmo",
+    "olmo-clipped", "olmo2", "phi3", "phi3-longrope", "phi4", "stablelm", "stablelm-parallel", "granite", "cohere",
+    "cohere-normed", "cohere2", "smollm3", "smollm3-window"]
 
 
 @pytest.fixture(scope="session")
@@ -112,13 +119,36 @@ def test_sharded_files(bin, reference, tmp_path):
 @pytest.mark.parametrize("name, change, says", [
     ("llama", {"model_type": "mamba"}, "mamba"),
     ("llama", {"hidden_act": "relu6"}, "relu6"),
-    ("llama", {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "yarn"),
+    ("llama", {"rope_parameters": {"rope_type": "ntk", "rope_theta": 1e4}}, "ntk"),
+    ("llama", {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "'rope_parameters.factor'"),
+    ("llama-longrope", {"head_dim": 8}, "lists of 4 numbers"),
     ("llama", {"num_hidden_layers": 2}, "model.layers.2."),
     ("llama", {"num_key_value_heads": 4}, "num_key_value_heads"),
     ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx"),
     ("gpt2", {"n_positions": 41}, "wpe.weight"),
     ("opt", {"do_layer_norm_before": False}, "do_layer_norm_before"),
-    ("opt", {"word_embed_proj_dim": 20}, "word_embed_proj_dim"),
+    ("opt", {"word_embed_proj_dim": 20}, "embed_tokens.weight"),
+    ("opt", {"word_embed_proj_dim": 37}, "word_embed_proj_dim"),
+    ("phi", {"qk_layernorm": True}, "qk_layernorm"),
+    ("stablelm", {"qk_layernorm": True}, "qk_layernorm"),
+    ("mpt", {"attn_config": {"alibi_bias_max": 16}}, "attn_config.alibi_bias_max"),
+    ("mpt", {"attn_config": {"qk_ln": True}}, "attn_config.qk_ln"),
+    ("mpt", {"logit_scale": 0.5}, "logit_scale"),
+    ("falcon", {"new_decoder_architecture": True, "parallel_attn": False}, "parallel_attn"),
+    ("falcon", {"num_ln_in_parallel_attn": 2}, "num_ln_in_parallel_attn"),
+    ("falcon", {"multi_query": False, "num_kv_heads": 3}, "num_kv_heads"),
+    ("bloom", {"apply_residual_connection_post_layernorm": True}, "apply_residual_connection_post_layernorm"),
+    ("gpt-neo", {"attention_types": [[["global"], 2]]}, "attention_layers"),
+    ("gpt-neo", {"attention_layers": ["global"] * 3}, "attention_layers"),
+    ("gpt-neo", {"attention_types": 5}, "attention_layers"),
+    ("gemma2", {"use_bidirectional_attention": True}, "use_bidirectional_attention"),
+    ("gemma3-text", {"attn_logit_softcapping": 5.0}, "attn_logit_softcapping"),
+    ("gemma3-text", {"layer_types": ["full_attention"]}, "layer_types"),
+    ("gemma3", {"text_config": 5}, "text_config"),
+    ("gemma3", {"bos_token_id": 5}, "'bos_token_id' differs"),
+    ("gemma2", {"layer_types": ["chunked_attention"] * 3}, "layer_types"),
+    ("smollm3", {"no_rope_layers": [1, 1]}, "no_rope_layers"),
+    ("cohere", {"num_heads_of_another_kind": 5}, "num_heads_of_another_kind"),
     ("neox", {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.01}}, "rotated"),
 ])
 def test_unknown_settings_are_refused_by_name(bin, reference, tmp_path, name, change, says):
@@ -129,12 +159,105 @@ def test_unknown_settings_are_refused_by_name(bin, reference, tmp_path, name, ch
     fails(bin, "project-values", "--all", "--model", model, says=says)
 
 
-def test_a_window_shorter_than_the_text_is_refused(bin, reference, tmp_path):
-    model = tmp_path / "model"
-    shutil.copytree(reference / "mistral", model)
-    config = json.loads((model / "config.json").read_text())
-    (model / "config.json").write_text(json.dumps({**config, "sliding_window": 10}))
-    tokens = ok(bin, "tokenize", "--model", model, stdin=text([range(4, 14)]))
+@pytest.mark.parametrize("name, most", [("llama-longrope", 32), ("llama-dynamic", 64), ("opt", 40)])
+def test_a_sentence_that_would_have_other_positions_is_refused(bin, reference, name, most):
+    """Both scalings have other frequencies for longer sentences; in the reference dynamic's depend on those before."""
+    model = reference / name
+    tokens = ok(bin, "tokenize", "--model", model, stdin=text([[5] * most]))
     ok(bin, "forward-dump", "--model", model, stdin=tokens)
-    tokens = ok(bin, "tokenize", "--model", model, stdin=text([range(4, 15)]))
-    fails(bin, "forward-dump", "--model", model, stdin=tokens, says="can attend to 10")
+    tokens = ok(bin, "tokenize", "--model", model, stdin=text([[5] * (most + 1)]))
+    fails(bin, "forward-dump", "--model", model, stdin=tokens, says=f"can attend to {most}")
+
+
+GGUF = ["gemma", "gemma2", "gemma3-text", "olmo2", "phi", "phi3", "granite", "cohere", "starcoder2", "bloom",
+        "stablelm", "stablelm-parallel"]
+LETTERS = string.ascii_letters + string.digits
+# What no metadata say: attention's scale of Gemma's models, and which layers have a window.
+UNSAID = {"gemma2": {"query_pre_attn_scalar": 10}, "gemma3-text": {"query_pre_attn_scalar": 10, "layer_types": None}}
+
+
+@pytest.fixture(scope="session")
+def gguf_files(reference, tmp_path_factory):
+    """The folder that gguf_families.py fills."""
+    folder = tmp_path_factory.mktemp("gguf-families")
+    environments.run(environments.python(*environments.TRANSFORMERS),
+                     pathlib.Path(__file__).with_name("gguf_families.py"), reference, folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", GGUF)
+def test_a_gguf_file_is_the_directory_that_it_was_made_of(bin, reference, gguf_files, tmp_path, name):
+    """Names of tensors and settings are those of the package gguf; the directory is compared with transformers above."""
+    model = tmp_path / "model"
+    shutil.copytree(reference / name, model)
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, **UNSAID.get(name, {})}))
+    sentences = load(reference, name)
+    letters = "".join("".join(LETTERS[token] for token in s["tokens"]) + "\n" for s in sentences).encode()
+    one = dump(bin, model, sentences, "--emit", "coef,resid,ffn,prediction")
+    tokens = ok(bin, "tokenize", "--model", gguf_files / f"{name}.gguf", stdin=letters)
+    other = streams.read(ok(bin, "forward-dump", "--model", gguf_files / f"{name}.gguf", "--emit",
+                            "coef,resid,ffn,prediction", stdin=tokens))
+    for key in ("coef", "resid", "ffn", "next_logp"):
+        for a, b in zip(by_sentence(one, key), by_sentence(other, key), strict=True):
+            assert_close(a, b, 1e-6)
+
+
+def logits_of(tensors, vectors):
+    """Of a Gemma 2 model, whose words are tied and whose logits are capped at 4."""
+    return 4 * np.tanh(vectors @ tensors["model.embed_tokens.weight"].T.astype(float) / 4)
+
+
+def test_a_value_behind_a_norm_has_its_gain(bin, reference):
+    """By the formulas of ffkv(7): v_i is a column of the down projection times the gain, p(v_i) is capped as the
+    model's logits are, and y^l is a positive number times the sum of m_i v_i."""
+    model = reference / "gemma2"
+    tensors = oracle.load_safetensors(model / "model.safetensors")
+    values = streams.read(ok(bin, "project-values", "--all", "--model", model, "--top", 5))
+    seen = {(r["layer"], r["cell"]): r for r in values.records}
+    stream = dump(bin, model, load(reference, "gemma2"), "--emit", "coef,ffn")
+    coef, ffn = by_sentence(stream, "coef"), by_sentence(stream, "ffn")
+    assert len(seen) == 3 * 37
+    for layer in range(3):
+        place = f"model.layers.{layer}."
+        gain = 1 + tensors[place + "post_feedforward_layernorm.weight"].astype(float)
+        rows = tensors[place + "mlp.down_proj.weight"].T.astype(float) * gain
+        log_p = log_softmax(logits_of(tensors, rows))
+        for cell in range(37):
+            record = seen[layer, cell]
+            tops = np.argsort(-log_p[cell], kind="stable")[:5]
+            assert record["top"].tolist() == tops.tolist()
+            assert_close(record["top_p"], np.exp(log_p[cell, tops]))
+        for m, y in zip(coef, ffn, strict=True):
+            total = m[layer] @ rows
+            scale = (y[layer] * total).sum(axis=1, keepdims=True) / (total * total).sum(axis=1, keepdims=True)
+            assert (scale > 0).all()
+            assert_close(y[layer], scale * total)
+
+
+def test_settings_as_version_4_of_transformers_wrote_them(bin, reference, tmp_path):
+    """Rotary positions outside of rope_parameters, types and lists of numbers as they were: the same model."""
+    for name, change in [
+            ("gemma3-text", {"rope_parameters": ..., "rope_theta": 5000.0, "rope_local_base_freq": 100.0, "layer_types": ...,
+                             "rope_scaling": {"rope_type": "linear", "factor": 8.0}, "sliding_window_pattern": 2}),
+            ("gemma2", {"hidden_act": "gelu_pytorch_tanh", "cache_implementation": "hybrid", "layer_types": ...,
+                        "rope_parameters": ..., "rope_theta": 10000.0}),
+            ("gemma", {"hidden_act": "gelu", "hidden_activation": None, "rope_parameters": ...}),
+            ("phi3-longrope", {"rope_parameters": ..., "rope_theta": 10000.0, "rope_scaling": {
+                "type": "su", "short_factor": [1.0, 1.5, 2.0], "long_factor": [2, 3, 4]}}),
+            ("phi4", {"rope_parameters": ..., "rope_theta": 10000.0, "partial_rotary_factor": 0.75}),
+            ("stablelm", {"rope_parameters": ..., "rope_theta": 10000, "partial_rotary_factor": 0.34}),
+            ("cohere", {"rope_parameters": ...}),
+            ("smollm3", {"layer_types": ..., "no_rope_layers": [1, 0, 1], "no_rope_layer_interval": ...}),
+            ("bloom", {"n_head": ..., "num_attention_heads": 6, "n_embed": 36, "offset_alibi": 100, "n_inner": None}),
+            ("gptj", {"n_embd": 30, "n_inner": None, "rotary": True}),
+            ("falcon", {"rope_parameters": ..., "ffn_hidden_size": ...})]:
+        model = tmp_path / name
+        shutil.copytree(reference / name, model)
+        config = json.loads((model / "config.json").read_text())
+        config = {**config, **change, "torch_dtype": "float32", "dtype": ..., "eos_token_id": [2, 3], "pad_token_id": None}
+        (model / "config.json").write_text(json.dumps({key: value for key, value in config.items() if value is not ...}))
+        sentences = load(reference, name)
+        one, other = (by_sentence(dump(bin, place, sentences, "--emit", "coef"), "coef") for place in (reference / name, model))
+        for a, b in zip(one, other, strict=True):
+            assert_close(a, b, 1e-6)

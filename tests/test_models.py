@@ -23,7 +23,7 @@ from families import known_families
 from helpers import assert_close, by_sentence, fails, ok, run, text
 
 TESTS = pathlib.Path(__file__).parent
-FAMILIES = ["gpt2", "opt", "neox", "llama", "llama3-scaled", "mistral", "qwen2", "qwen3"]
+FAMILIES = ["gpt2", "opt", "neox", "llama", "llama3-scaled", "mistral", "qwen2", "qwen3", "gemma3-text", "phi3", "smollm3", "mpt"]
 
 
 @pytest.fixture(scope="session")
@@ -204,6 +204,7 @@ ROPE = {"rope_theta": 10000.0, "rope_type": "default"}
 MASK = np.tril(np.ones((1, 1, 40, 40)))
 SAME = {  # what both take, to the same numbers: (model, settings, tensors)
     "linear scaling beside rope_parameters": ("qwen2", {"rope_scaling": LINEAR}, None),
+    "yarn beside rope_parameters": ("qwen2", {"rope_scaling": YARN}, None),
     "an empty rope_scaling": ("qwen2", {"rope_scaling": {}}, None),
     "theta of 1e9": ("llama", {"rope_parameters": {**ROPE, "rope_theta": 1e9}}, None),
     "theta of 1e12, before version 5": ("llama", {"rope_parameters": ..., "rope_theta": 1e12}, None),
@@ -218,7 +219,7 @@ SAME = {  # what both take, to the same numbers: (model, settings, tensors)
        for kind in ("int8", "int64", "float64", "complex64", "float16")},
 }
 REFUSED = {  # what is refused by name: (model, settings, tensors, message)
-    "yarn beside rope_parameters": ("qwen2", {"rope_scaling": YARN}, None, "'rope_scaling.rope_type' is \"yarn\""),
+    "a scaling of no known name": ("qwen2", {"rope_scaling": {**YARN, "rope_type": "ntk"}}, None, "'rope_scaling.rope_type' is \"ntk\""),
     "two thetas": ("llama", {"rope_theta": 5e5}, None, "'rope_parameters.rope_theta' is 10000, where 500000"),
     "a theta that rope_scaling replaces": ("llama", {"rope_parameters": {**ROPE, "rope_theta": 5e5}, "rope_scaling": LINEAR},
                                            None, "'rope_parameters.rope_theta' is 500000, where 10000"),
@@ -387,7 +388,7 @@ def test_gguf_scaling_by_each_of_its_names(bin, reference, given, tmp_path, fact
 
 
 @pytest.mark.parametrize("more, without, says", [
-    ([kind("yarn"), FACTOR], (), "'rope_scaling.rope_type' is \"yarn\""),
+    ([kind("yarn"), FACTOR], (), "llama.rope.scaling.type is 'yarn'; of GGUF files this program knows only none, linear"),
     ([FACTOR, (OLD[0], "float32", 2.0)], (), "llama.rope.scaling.factor is 4, and llama.rope.scale_linear, its name of before, 2"),
     ([("llama.attention.clamp_kqv", "float32", 8.0)], (), "metadata 'llama.attention.clamp_kqv' is not known"),
     ([("llama.expert_count", "uint32", 8)], (), "metadata 'llama.expert_count' is not known"),
@@ -446,6 +447,13 @@ def test_a_wrapped_modules_names(bin, reference, tmp_path, prefix, says):
         fails(bin, "project-values", "--all", "-m", place, says=says)
 
 
+GGUF_NEEDS = {
+    "granite": {"attention.scale": 1.0, "embedding_scale": 1.0, "residual_scale": 1.0, "logit_scale": 1.0},
+    "command-r": {"logit_scale": 1.0}, "stablelm": {"use_parallel_residual": True}, "bloom": {"attention.head_count_kv": 1}, "gemma3": {"attention.sliding_window": 2},
+    "gemma2": {"attn_logit_softcapping": 9.0, "final_logit_softcapping": 9.0, "attention.sliding_window": 2},
+}
+
+
 def test_each_family_has_names_for_its_tensors(bin, tmp_path):
     """Of all that the settings know, in a folder and, where there are such, in a GGUF file: without any tensor."""
     folders, files = known_families(bin, tmp_path)
@@ -460,11 +468,12 @@ def test_each_family_has_names_for_its_tensors(bin, tmp_path):
         fails(bin, "project-values", "--all", "-m", place, says="there is no tensor '")
     for family in files:
         keys = {"embedding_length": 4, "block_count": 1, "feed_forward_length": 3, "attention.head_count": 1,
-                "context_length": 9, "vocab_size": 5}
+                "context_length": 9, "vocab_size": 5, **GGUF_NEEDS.get(family, {})}
         messages = []
         for epsilon in "layer_norm_epsilon", "layer_norm_rms_epsilon":
             path.write_bytes(gguf_format.build([("general.architecture", "string", family),
-                                                *((f"{family}.{key}", "uint32", n) for key, n in keys.items()),
+                                                *((f"{family}.{key}", {float: "float32", int: "uint32", bool: "bool"}[type(n)], n)
+                                                  for key, n in keys.items()),
                                                 (f"{family}.attention.{epsilon}", "float32", 1e-5)]))
             messages.append(fails(bin, "project-values", "--all", "-m", path))
         assert any("there is no tensor 'token_embd.weight'" in message for message in messages), messages

@@ -142,7 +142,7 @@ static void project_scaled(const struct composing *composing, struct projection 
         if (c == cells || !is_active[c])
             continue;
         float *vector = vectors + count * d_model;
-        matrix_column(&model->layer[layer].values, composing->common.activations.cells[c], vector);
+        model_value(model, layer, composing->common.activations.cells[c], vector);
         for (size_t k = 0; k < d_model; k++)
             vector[k] *= coefficient[c];
         column[count++] = c;

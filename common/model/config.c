@@ -1,7 +1,11 @@
 #include "model/config.h"
 
+#include "base/json.h"
 #include "base/messages.h"
 #include "model/families.h"
+#include "model/layer_attention.h"
+#include "model/neutral_settings.h"
+#include "model/rotary.h"
 #include "model/settings.h"
 
 #include <math.h>
@@ -32,126 +36,6 @@ static enum activation activation_called(const struct settings *settings, const 
 static uint32_t token_or_none(const struct settings *settings, const char *key, size_t vocabulary)
 {
     return setting(settings, key) ? (uint32_t)setting_size(settings, key, 0, vocabulary - 1) : NO_TOKEN;
-}
-
-/* ---- rotary positions ---- */
-
-/* The object of the rotary positions called key, or one in which nothing is stated. */
-static struct settings rotary_object(const struct settings *settings, const char *key, const char *part)
-{
-    json_t *object = setting(settings, key);
-    if (object && !json_is_object(object))
-        setting_refuse(settings, key, "an object");
-    return settings_open(settings->name, part, object);
-}
-
-/*
- * A number that may be stated several times, and then must agree: the value of
- * key, or so_far where it is missing. so_far 0: nothing has stated it yet.
- */
-static double agreed_real(const struct settings *settings, const char *key, double so_far)
-{
-    double value = setting_real_or(settings, key, so_far);
-    if (so_far > 0 && (value < so_far || value > so_far))
-        die("%s: '%s%s' is %g, where %g is stated or follows from the others", settings->name, settings->part,
-            key, value, so_far);
-    return value;
-}
-
-/* Default, linear or llama3. */
-static const char *rotary_kind(const struct settings *rotary)
-{
-    const json_t *type = setting(rotary, "rope_type"), *old = setting(rotary, "type");
-    if (type && old && !json_equal(type, old))
-        setting_refuse(rotary, "type", "what rope_type says");
-    const char *kind = type || old ? json_string_value(type ? type : old) : "default";
-    if (!kind || (strcmp(kind, "default") && strcmp(kind, "linear") && strcmp(kind, "llama3")))
-        setting_refuse(rotary, type ? "rope_type" : "type", "default, linear, llama3");
-    return kind;
-}
-
-/*
- * Llama 3's scaling: long waves are slowed by factor, short ones kept, those
- * between are mixed. (Meta's reference code; waves are measured in positions.)
- */
-static double llama3_frequency(const struct settings *rotary, double length, double frequency)
-{
-    const double turn = 6.283185307179586;
-    double factor = setting_real(rotary, "factor");
-    double low = setting_real(rotary, "low_freq_factor");
-    double high = setting_real(rotary, "high_freq_factor");
-    double wave = turn / frequency;
-    if (wave < length / high)
-        return frequency;
-    if (wave > length / low)
-        return frequency / factor;
-    double share = (length / wave - low) / (high - low);
-    return (1 - share) * frequency / factor + share * frequency;
-}
-
-static void set_frequencies(const struct settings *settings, const struct settings *rotary,
-                            struct model_config *config, double base)
-{
-    const char *kind = rotary_kind(rotary);
-    bool linear = !strcmp(kind, "linear"), llama3 = !strcmp(kind, "llama3");
-    double length = !llama3 ? 0
-                  : setting(rotary, "original_max_position_embeddings")
-                      ? setting_real(rotary, "original_max_position_embeddings")
-                      : setting_real(settings, "max_position_embeddings");
-    config->rotary_frequency = new_array(config->rotary_width / 2, sizeof *config->rotary_frequency);
-    for (size_t k = 0; k < config->rotary_width / 2; k++) {
-        double frequency = pow(base, -2.0 * (double)k / (double)config->rotary_width);
-        config->rotary_frequency[k] = linear ? frequency / setting_real(rotary, "factor")
-                                    : llama3 ? llama3_frequency(rotary, length, frequency) : frequency;
-    }
-}
-
-/* Checks rope_parameters where rope_scaling counts: it may say its type, and what is true in any case. */
-static void check_replaced(const struct settings *replaced, const struct settings *rotary, double base,
-                           double part)
-{
-    static const char *const *const none_ignored[] = {NULL};
-    const char *key;
-    json_t *value;
-    agreed_real(replaced, "rope_theta", base);
-    agreed_real(replaced, "partial_rotary_factor", part);
-    json_object_foreach(replaced->json, key, value) {
-        const char *text = json_string_value(value);
-        bool type = !strcmp(key, "rope_type") || !strcmp(key, "type");
-        if (json_equal(value, json_object_get(rotary->json, key))
-            || (type && text && !strcmp(text, "default")))
-            setting(replaced, key);
-    }
-    settings_refuse_unread(replaced, none_ignored);
-}
-
-/*
- * Reads the frequencies. base and part, of a head's dimensions that are rotated, are what is stated
- * outside of rope_parameters, or 0; otherwise_part, where nothing states it. As transformers 5 has it,
- * rope_scaling, of before, counts instead of rope_parameters where both are there.
- */
-static void read_rotary(const struct settings *settings, struct model_config *config, double base,
-                        double part, double otherwise_part)
-{
-    static const char *const *const none_ignored[] = {NULL};
-    struct settings scaling = rotary_object(settings, "rope_scaling", "rope_scaling.");
-    struct settings parameters = rotary_object(settings, "rope_parameters", "rope_parameters.");
-    bool replaced = json_object_size(scaling.json) > 0;
-    const struct settings *rotary = replaced ? &scaling : &parameters;
-    base = agreed_real(rotary, "rope_theta", base);
-    part = agreed_real(rotary, "partial_rotary_factor", part);
-    base = base > 0 ? base : 10000;
-    part = part > 0 ? part : otherwise_part;
-    config->rotary_width = (size_t)((double)config->head_width * part);
-    if (config->rotary_width < 2 || config->rotary_width % 2 || config->rotary_width > config->head_width)
-        die("%s: %zu of a head's %zu dimensions would be rotated; an even number of them can be",
-            settings->name, config->rotary_width, config->head_width);
-    set_frequencies(settings, rotary, config, base);
-    settings_refuse_unread(rotary, none_ignored);
-    if (replaced)
-        check_replaced(&parameters, rotary, base, part);
-    settings_close(&scaling);
-    settings_close(&parameters);
 }
 
 /* ---- the adaptive input and softmax ---- */
@@ -201,42 +85,6 @@ static void read_adaptive(const struct settings *settings, struct model_config *
 
 /* ---- attention ---- */
 
-/* Attention over a window is full attention for sentences that fit in it; longer ones are refused. */
-static void read_window(const struct settings *settings, struct model_config *config)
-{
-    if (setting(settings, "sliding_window"))
-        config->context = setting_size(settings, "sliding_window", 1, INT32_MAX);
-}
-
-/* Whether any layer of a Qwen model attends over the window: beyond max_window_layers, or by layer_types. */
-static bool has_window_layer(const struct settings *settings, const struct model_config *config)
-{
-    const json_t *types = setting(settings, "layer_types"), *type;
-    size_t full_layers = setting_size(settings, "max_window_layers", 0, INT32_MAX), index;
-    if (!types)
-        return full_layers < config->layers;
-    if (json_array_size(types) != config->layers)
-        die("%s: 'layer_types' must be a list of %zu layers' types", settings->name, config->layers);
-    bool found = false;
-    json_array_foreach(types, index, type) {
-        const char *name = json_string_value(type);
-        found = found || (name && !strcmp(name, "sliding_attention"));
-        if (!name || (strcmp(name, "sliding_attention") && strcmp(name, "full_attention")))
-            setting_refuse(settings, "layer_types", "full_attention, sliding_attention");
-    }
-    return found;
-}
-
-static void read_window_of_some(const struct settings *settings, struct model_config *config)
-{
-    bool used = setting_flag(settings, "use_sliding_window"), layer = has_window_layer(settings, config);
-    if (setting(settings, "sliding_window") && used && layer)
-        read_window(settings, config);
-    else if (layer && setting(settings, "layer_types"))
-        die("%s: 'layer_types' has sliding_attention, but 'use_sliding_window' and 'sliding_window' have no"
-            " window", settings->name);
-}
-
 /* Key-value heads fewer than heads, and heads of a width of their own. */
 static void read_grouped_heads(const struct settings *settings, const struct setting_names *names,
                                struct model_config *config)
@@ -252,82 +100,67 @@ static void read_grouped_heads(const struct settings *settings, const struct set
             names->key_value_heads, config->key_value_heads);
 }
 
-/* What is stated outside of rope_parameters, in files of some ages twice; then the frequencies. */
-static void read_positions(const struct settings *settings, const struct family *family,
-                           struct model_config *config)
-{
-    const struct setting_names *names = &family->names;
-    double base = names->rotary_base ? setting_real_or(settings, names->rotary_base, 0) : 0, part = 0;
-    if (names->rotary_part)
-        part = setting_real_or(settings, names->rotary_part, 0);
-    if (!(family->rotary_part > 0)) { /* GGUF files may state how many dimensions are rotated */
-        size_t width = config->head_width;
-        part = (double)setting_size_or(settings, "rope.dimension_count", 1, width, width) / (double)width;
-    }
-    base = agreed_real(settings, "rope_theta", base);
-    part = agreed_real(settings, "partial_rotary_factor", part);
-    read_rotary(settings, config, base, part, family->rotary_part);
-}
-
 static bool flag_or_none(const struct settings *settings, const char *key)
 {
     return key && setting_flag(settings, key);
+}
+
+/* A positive number that may be missing or null; also where a family does not have it, and key is NULL. */
+static float float_or(const struct settings *settings, const char *key, float otherwise)
+{
+    return key && setting(settings, key) ? setting_float(settings, key) : otherwise;
+}
+
+/* What products of queries and keys are multiplied by: 1 / sqrt(width), unless the model says another. */
+static void read_attention_scale(const struct settings *settings, const struct family *family,
+                                 struct model_config *config)
+{
+    const struct setting_names *names = &family->names;
+    config->attention_scale = family->attention_scale > 0 ? family->attention_scale
+                                                          : 1.0f / sqrtf((float)config->head_width);
+    if (names->attention_width)
+        config->attention_scale =
+            1.0f / sqrtf(float_or(settings, names->attention_width, (float)config->head_width));
+    config->attention_scale = float_or(settings, names->attention_scale, config->attention_scale);
+    config->attention_cap = float_or(settings, names->attention_cap, 0);
+    config->clip = float_or(settings, names->clip, 0);
 }
 
 static void read_attention(const struct settings *settings, const struct family *family,
                            struct model_config *config)
 {
     const struct setting_names *names = &family->names;
-    config->parallel = flag_or_none(settings, names->parallel);
+    bool parallel = !names->parallel || setting_flag(settings, names->parallel);
+    config->block_norm = parallel ? family->block_norm : BLOCK_NORM_SEQUENTIAL;
     config->query_key_value_bias = family->query_key_value_bias
                                 || flag_or_none(settings, names->query_key_value_bias);
     config->output_bias = flag_or_none(settings, names->output_bias);
     config->ffn_bias = flag_or_none(settings, names->ffn_bias);
-    config->head_norms = family->head_norms;
-    if (family->window == WINDOW_ALL_LAYERS)
-        read_window(settings, config);
-    if (family->window == WINDOW_SOME_LAYERS)
-        read_window_of_some(settings, config);
+    config->head_norm = !names->head_norm || setting_flag(settings, names->head_norm) ? family->head_norm
+                                                                                      : HEAD_NORM_NONE;
     if (names->key_value_heads)
         read_grouped_heads(settings, names, config);
-    if (family->position == POSITION_ROTARY)
-        read_positions(settings, family, config);
+    read_attention_scale(settings, family, config);
+    if (family->read)
+        family->read(settings, config);
+    if (config->position == POSITION_ROTARY)
+        rotary_read(settings, config);
+    layer_attention_read(settings, config);
 }
 
-/* ---- settings that change nothing, of whatever family ---- */
+/* ---- scales of the residual and of what is read from it ---- */
 
-/* Where the model came from, how it is stored, what program is to read it. */
-static const char *const origin_ignored[] = {
-    "_name_or_path", "architectures", "auto_map", "dtype", "is_llama_config", "tokenizer_class",
-    "torch_dtype", "transformers.js_config", "transformers_version", "unsloth_fixed", "unsloth_version",
-    NULL};
-
-/* Training: what is dropped at random, and the numbers that it began with. */
-static const char *const training_ignored[] = {
-    "activation_dropout", "attention_dropout", "attention_probs_dropout_prob", "attn_pdrop",
-    "classifier_dropout", "dropout", "embd_pdrop", "gradient_checkpointing", "hidden_dropout",
-    "hidden_dropout_prob", "init_std", "initializer_range", "layerdrop", "resid_pdrop", NULL};
-
-/* The same numbers by another way, or more of them given back. */
-static const char *const means_ignored[] = {
-    "_attn_implementation", "_attn_implementation_autoset", "chunk_size_feed_forward", "is_decoder",
-    "output_attentions", "output_hidden_states", "output_past", "pretraining_tp", "reorder_and_upcast_attn",
-    "return_dict", "use_cache", NULL};
-
-/* Tasks other than the next token's distribution. */
-static const char *const tasks_ignored[] = {
-    "_num_labels", "finetuning_task", "id2label", "label2id", "num_labels", "prefix", "problem_type",
-    "summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type",
-    "summary_use_proj", "task_specific_params", NULL};
-
-/* How text is generated from the distributions, and tokens that only this and training use. */
-static const char *const generation_ignored[] = {
-    "begin_suppress_tokens", "bad_words_ids", "decoder_start_token_id", "diversity_penalty", "do_sample",
-    "early_stopping", "encoder_no_repeat_ngram_size", "eos_token_id", "exponential_decay_length_penalty",
-    "forced_bos_token_id", "forced_eos_token_id", "length_penalty", "max_length", "min_length",
-    "no_repeat_ngram_size", "num_beam_groups", "num_beams", "num_return_sequences", "output_scores",
-    "pad_token_id", "remove_invalid_values", "repetition_penalty", "return_dict_in_generate", "sep_token_id",
-    "suppress_tokens", "temperature", "top_k", "top_p", "typical_p", NULL};
+static void read_scales(const struct settings *settings, const struct family *family,
+                        struct model_config *config)
+{
+    const struct setting_names *names = &family->names;
+    config->embed_scale = family->embed_scale_root ? sqrtf((float)config->d_model)
+                        : names->embed_scale       ? setting_float(settings, names->embed_scale) : 1;
+    config->residual_scale = float_or(settings, names->residual_scale, 1);
+    config->logit_scale = float_or(settings, names->logit_scale, 1);
+    config->logit_scale /= float_or(settings, names->logit_divisor, 1);
+    config->logit_cap = float_or(settings, names->logit_cap, 0);
+}
 
 /* ---- the whole ---- */
 
@@ -367,7 +200,6 @@ static struct model_config read_common(const struct settings *settings, const st
         .position = family->position,
         .position_offset = names->position_offset
             ? setting_size(settings, names->position_offset, 0, MAX_WIDTH) : family->position_offset,
-        .embed_scale = names->embed_scale ? setting_float(settings, names->embed_scale) : 1,
         .clusters = 1,
         .factor = 1,
     };
@@ -384,6 +216,9 @@ static struct model_config read_common(const struct settings *settings, const st
     config.cutoffs[0] = config.vocabulary;
     config.key_value_heads = config.heads;
     config.head_width = config.d_model / config.heads;
+    config.word_width = config.d_model;
+    if (names->word_width)
+        config.word_width = setting_size_or(settings, names->word_width, 1, config.d_model, config.d_model);
     if (config.d_model % config.heads
         && !(names->head_width && json_is_integer(json_object_get(settings->json, names->head_width))))
         die("%s: %s %zu is not a multiple of %s %zu", settings->name, names->d_model, config.d_model,
@@ -391,25 +226,51 @@ static struct model_config read_common(const struct settings *settings, const st
     return config;
 }
 
-/* Ends the program where a setting is missing, or is of arithmetic that is not known. */
-static void check_settings(const struct settings *settings, const struct family *family,
-                           const struct model_config *config)
+/* Ends the program where a setting is missing that has no default. */
+static void check_needed(const struct settings *settings, const struct family *family)
 {
-    const char *width = family->names.embedding_width; /* from which a projection would lead to d_model */
     for (const char *const *needed = family->needed; needed && *needed; needed++)
         if (!setting(settings, *needed))
             die("%s: '%s' must be there", settings->name, *needed);
-    if (width && setting_size_or(settings, width, 1, MAX_WIDTH, config->d_model) != config->d_model)
-        die("%s: '%s' differs from '%s'; a projection between them is not known", settings->name, width,
-            family->names.d_model);
+}
+
+/* Settings by another name get the family's; one that is stated by both must be the same. */
+static void rename_aliases(const struct settings *settings, const struct known_setting *aliases)
+{
+    for (; aliases && aliases->key; aliases++) {
+        json_t *value = setting(settings, aliases->key), *named = setting(settings, aliases->value);
+        if (value && named && !json_equal(value, named))
+            die("%s: '%s' differs from '%s', its other name", settings->name, aliases->key, aliases->value);
+        if (value)
+            json_put(settings->json, aliases->value, json_incref(value));
+    }
+}
+
+/* The language model's settings, and what else is stated beside them; the words are tied as that says. */
+static void take_text_config(json_t *json, const struct family *family, const char *name)
+{
+    json_t *text = json_object_get(json, family->text_config), *value;
+    const char *key;
+    if (text && !json_is_object(text))
+        die("%s: '%s' must be an object", name, family->text_config);
+    const json_t *bos = json_object_get(json, "bos_token_id"), *own = json_object_get(text, "bos_token_id");
+    if (json_is_integer(bos) && own && !json_equal(bos, own))
+        die("%s: 'bos_token_id' differs from that of '%s'", name, family->text_config);
+    json_incref(text);
+    json_object_del(json, family->text_config);
+    json_object_foreach(text, key, value)
+        if (strcmp(key, "model_type") && strcmp(key, "tie_word_embeddings"))
+            json_put(json, key, json_incref(value));
+    json_decref(text);
 }
 
 struct model_config config_parse(const char *path, json_t *json, const char *name)
 {
     struct settings settings = settings_open(name, "", json);
     const struct family *family = find_family(&settings);
-    const char *const *const ignored[] = {origin_ignored, training_ignored, means_ignored, tasks_ignored,
-                                          generation_ignored, family->ignored, NULL};
+    if (family->text_config)
+        take_text_config(json, family, name);
+    rename_aliases(&settings, family->aliases);
     bool bos_stated = setting_stated(&settings, "bos_token_id");
     settings_default(&settings, family->defaults);
     settings_must_be(&settings, family->stated, true);
@@ -417,11 +278,12 @@ struct model_config config_parse(const char *path, json_t *json, const char *nam
     struct model_config config = read_common(&settings, family);
     config.path = copy_string(path);
     config.bos = read_bos(&settings, bos_stated, config.vocabulary);
-    check_settings(&settings, family, &config);
+    check_needed(&settings, family);
+    read_scales(&settings, family, &config);
     read_attention(&settings, family, &config);
     if (family->tensors->adaptive)
         read_adaptive(&settings, &config);
-    settings_refuse_unread(&settings, ignored);
+    settings_refuse_unknown(&settings, family->ignored);
     settings_close(&settings);
     json_decref(json);
     return config;
@@ -430,7 +292,9 @@ struct model_config config_parse(const char *path, json_t *json, const char *nam
 void config_free(struct model_config *config)
 {
     free(config->path);
-    free(config->rotary_frequency);
+    rotary_free(config);
+    free(config->attention);
+    free(config->alibi_slope);
     free(config->cutoffs);
     *config = (struct model_config){0};
 }

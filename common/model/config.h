@@ -17,10 +17,41 @@ enum position_kind {
     POSITION_SINUSOIDAL, /* added, as fairseq lays them out */
     POSITION_LEARNED,    /* added, a table */
     POSITION_ROTARY,     /* Su et al. 2021: queries and keys are rotated */
+    POSITION_ALIBI,      /* Press et al. 2022: a number a position is added to each head's scores */
+};
+
+/* The norm of queries and keys, before they are rotated. */
+enum head_norm {
+    HEAD_NORM_NONE,
+    HEAD_NORM_SHARED, /* of each head by itself, with the same gain */
+    HEAD_NORM_OWN,    /* of each head by itself, with a gain of its own */
+    HEAD_NORM_WHOLE,  /* of all heads together */
+};
+
+/* Which norm the feed-forward block has. */
+enum block_norm {
+    BLOCK_NORM_SEQUENTIAL, /* its own, after attention */
+    BLOCK_NORM_PARALLEL,   /* its own, of the layer's input */
+    BLOCK_NORM_SHARED,     /* attention's: it reads what attention reads */
 };
 
 /* Bounds that no model reaches; they keep products of sizes far from overflow. */
 enum { MAX_LAYERS = 4096, MAX_WIDTH = 1 << 20, MAX_VOCABULARY = 1 << 26, MAX_CLUSTERS = 16 };
+
+/* Rotary positions: dimension k of a head, of width / 2, is rotated by frequency[k] radians a position. */
+struct rotary {
+    size_t width;      /* dimensions of a head that are rotated */
+    double *frequency; /* width / 2 */
+    double scale;      /* of cosines and sines */
+};
+
+enum { MAX_ROTARIES = 2 };
+
+/* Where a layer's attention differs from other layers'. */
+struct layer_attention {
+    size_t window;               /* a position sees so many tokens, itself among them; 0: all before it */
+    const struct rotary *rotary; /* one of the config's; NULL: queries and keys stay */
+};
 
 struct family;
 
@@ -38,14 +69,24 @@ struct model_config {
     bool final_norm;          /* before the output embedding */
     enum activation activation;
     bool gated;               /* m_i = f(g_i . x)(u_i . x), Shazeer 2020 */
-    bool query_key_value_bias, output_bias, ffn_bias, head_norms; /* in a directory, where a family varies */
-    bool parallel;            /* the feed-forward block reads the layer's input, not attention's result */
+    bool query_key_value_bias, output_bias, ffn_bias; /* in a directory, where a family varies */
+    enum head_norm head_norm;
+    enum block_norm block_norm;
+    float attention_scale;    /* of products of queries and keys */
+    float attention_cap;      /* these are kept below it by a tanh; 0: not */
+    float clip;               /* queries, keys and values are kept between -clip and clip; 0: not */
+    float *alibi_slope;       /* heads; NULL: POSITION_ALIBI is not the kind of positions */
+    bool alibi_16_bits;       /* numbers of positions are rounded to bfloat16, as Falcon's are */
+    struct layer_attention *attention; /* layers */
     enum position_kind position;
     size_t position_offset;   /* index of the first input's position */
     size_t context;           /* most positions of a sentence; 0: any number */
-    size_t rotary_width;      /* dimensions of a head that are rotated */
-    double *rotary_frequency; /* rotary_width / 2: radians a position */
+    struct rotary *rotary;    /* MAX_ROTARIES; the first is that of most layers */
     float embed_scale;
+    float residual_scale;     /* of what attention and the feed-forward block add */
+    float logit_scale;        /* logits are products with output words, times this */
+    float logit_cap;          /* and kept below it by a tanh; 0: not */
+    size_t word_width;        /* of embeddings; where it is not d_model, projections lead there and back */
     uint32_t bos, unknown;    /* NO_TOKEN: none */
     bool tied;                /* the output embedding is the input's */
     bool tied_projections;    /* and so are the adaptive clusters' projections */

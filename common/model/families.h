@@ -2,7 +2,8 @@
  * The families of models, one table entry each: how a family's files call its
  * settings and tensors, what its settings are where a file does not say, and
  * which known arithmetic it is. A family that needs no other arithmetic is added
- * to the table of families.c, and nowhere else in the program.
+ * to a table, families_gpt.c, families_llama.c or families_gemma.c, and nowhere else in
+ * the program.
  */
 #ifndef FFKV_FAMILIES_H
 #define FFKV_FAMILIES_H
@@ -19,16 +20,19 @@ enum size_name { SIZE_ONE, SIZE_D_MODEL, SIZE_D_FF, SIZE_QUERY, SIZE_KEY_VALUE, 
 enum layout {
     LAYOUT_PLAIN,
     LAYOUT_TRANSPOSED,         /* columns x rows */
-    LAYOUT_STACKED,            /* part of three, one below the other */
+    LAYOUT_STACKED,            /* part of queries, keys and values, or of gates and keys: a stack of them */
     LAYOUT_STACKED_TRANSPOSED, /* the same, transposed */
-    LAYOUT_INTERLEAVED,        /* part of three, of each head in turn */
+    LAYOUT_INTERLEAVED,        /* for each key-value head in turn: its queries, its key, its value */
     LAYOUT_PAIRED,             /* each head's dimensions that are rotated together are next to each other */
+    LAYOUT_GAIN,               /* of a norm, less the family's gain_offset */
+    LAYOUT_GAIN_PAIRED,        /* the same, of each head in a row of its own, which are paired */
 };
 
 /* Whether a file has a tensor: always; optionally, where it says so by having it; or as the config says. */
 enum presence {
     PRESENCE_ALWAYS, PRESENCE_OPTIONAL, PRESENCE_QKV_BIAS, PRESENCE_OUTPUT_BIAS, PRESENCE_FFN_BIAS,
     PRESENCE_HEAD_NORMS,
+    PRESENCE_SEQUENTIAL, PRESENCE_PARALLEL, PRESENCE_NOT_PARALLEL, PRESENCE_SHARED, /* the block's norm */
 };
 
 /* A tensor of a layer: its name in the file, %zu being the layer, and where it goes. */
@@ -57,7 +61,12 @@ struct tensor_names {
     const char *output;              /* untied output words, without a prefix */
     const char *positions;           /* NULL: none */
     const char *final_norm_gain, *final_norm_bias;
+    const char *embedding_norm_gain, *embedding_norm_bias; /* of the words; NULL: none */
+    const char *output_bias;         /* of the logits, without a prefix; NULL: none */
+    const char *words_in, *words_out; /* projections of words of another width; NULL: there are none */
+    float gain_offset;               /* what is added to the gains of norms */
     const char *const *ignored;      /* endings of tensors that change nothing; NULL-terminated, NULL: none */
+    const char *const *other_parts;  /* beginnings of tensors of what is no language model; the same */
     const struct adaptive_names *adaptive; /* NULL: there is no such thing in this family */
 };
 
@@ -76,18 +85,36 @@ struct setting_names {
     const char *context;              /* length of the table of learned positions */
     const char *position_offset;      /* NULL: as the family says */
     const char *rotary_base, *rotary_part; /* names of before, for what is now in rope_parameters */
-    const char *parallel;             /* a flag: see struct model_config */
+    const char *rotary_width;         /* instead of rope_parameters */
+    const char *window;               /* NULL: sliding_window */
+    const char *parallel;             /* a flag: whether block_norm is the family's, else sequential */
+    const char *head_norm;            /* a flag: whether head_norm is the family's, else none */
     const char *query_key_value_bias, *output_bias, *ffn_bias; /* flags */
     const char *final_norm;           /* a flag; NULL: there is a final norm */
-    const char *embed_scale;          /* NULL: 1 */
-    const char *embedding_width;      /* must be d_model, where it is stated */
+    const char *attention_scale, *attention_width; /* the scale of attention, or the width w in 1 / sqrt(w) */
+    const char *attention_cap, *clip; /* see struct model_config; NULL: none */
+    const char *embed_scale, *residual_scale, *logit_scale; /* NULL: 1 */
+    const char *logit_divisor;        /* 1 / logit_scale */
+    const char *logit_cap;
+    const char *word_width;
 };
 
 /* Which layers attend to no more than the last sliding_window tokens. */
 enum window_kind {
     WINDOW_NONE,
     WINDOW_ALL_LAYERS,
-    WINDOW_SOME_LAYERS, /* as Qwen's use_sliding_window, max_window_layers and layer_types say */
+    WINDOW_LATER_LAYERS,     /* as Qwen's use_sliding_window, max_window_layers and layer_types say */
+    WINDOW_PATTERN,          /* all but every n-th, n being sliding_window_pattern, or as layer_types says */
+    WINDOW_UNROTATED_LAYERS, /* as use_sliding_window says, those without rotation, or as layer_types says */
+    WINDOW_LOCAL_LAYERS,     /* as GPT-Neo's attention_types says */
+};
+
+/* Which layers rotate queries and keys, where positions are rotary. */
+enum rotary_layers {
+    ROTARY_ALL_LAYERS,
+    ROTARY_WINDOW_LAYERS,    /* those with a window */
+    ROTARY_LISTED_LAYERS,    /* as no_rope_layers and no_rope_layer_interval say */
+    ROTARY_TWO_KINDS,        /* all, those with a window by frequencies of their own */
 };
 
 /* ---- GGUF ---- */
@@ -98,7 +125,8 @@ enum metadata_kind {
     METADATA_NEEDED_NUMBER, /* missing: the program ends */
     METADATA_NONZERO_NUMBER, /* missing or 0: null */
     METADATA_NEEDED_REAL,
-    METADATA_NONZERO_REAL,
+    METADATA_NONZERO_REAL,  /* missing or 0: null */
+    METADATA_NEEDED_FLAG,
 };
 
 /* The value at ARCHITECTURE.name is the setting of this name. */
@@ -113,6 +141,7 @@ struct gguf_family {
     const struct metadata_row *metadata;  /* a NULL name ends them */
     const struct known_setting *settings; /* what no metadata say and the architecture means; NULL: none */
     const struct tensor_names *tensors;
+    size_t wide_layers; /* a model of so many layers scales attention by 1 / sqrt(d_model / heads); 0: none */
 };
 
 /* ---- the family ---- */
@@ -124,14 +153,22 @@ struct family {
     enum norm_kind norm;
     enum position_kind position;
     enum window_kind window;
+    size_t window_pattern;       /* of WINDOW_PATTERN, whatever the settings say; 0: as they say */
+    enum rotary_layers rotary_layers;
+    enum block_norm block_norm;
+    enum head_norm head_norm;
     bool gated;
-    bool head_norms;
+    bool plain_norms;            /* norms without gains */
     bool query_key_value_bias;   /* always, whatever the settings say */
+    bool embed_scale_root;       /* embeddings are multiplied by sqrt(d_model) */
+    float attention_scale;       /* 0: 1 / sqrt(head_width) */
     size_t position_offset;
     double rotary_part;          /* of a head's dimensions: default; 0: all, and settings must not differ */
+    double rotary_base;          /* default; 0: 10000 */
 
     /* config.json; the lists of settings end with a NULL key, and NULL is an empty list */
     struct setting_names names;
+    const struct known_setting *aliases;  /* other names of settings, and the names above */
     const struct known_setting *defaults; /* what transformers' configuration class has, read off version 5 */
     bool tied;                   /* the same for tie_word_embeddings */
     size_t d_ff_ratio;           /* d_ff is this many d_model where it is null; 0: it must be a number */
@@ -139,6 +176,8 @@ struct family {
     const struct known_setting *fixed;    /* have this value, where they are stated */
     const char *const *needed;   /* must be stated; NULL-terminated, or NULL */
     const char *const *ignored;  /* settings of this family that change nothing; the same */
+    const char *text_config;     /* a setting that is an object of the language model's settings, or NULL */
+    void (*read)(const struct settings *settings, struct model_config *config); /* its own, or NULL */
 
     /* files */
     const struct tensor_names *tensors;   /* of a model directory */

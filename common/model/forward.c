@@ -27,7 +27,10 @@ struct forward {
     float *scores;          /* positions of a sentence */
     size_t known_positions; /* that these tables have: */
     float *position_vectors;/* known_positions x d_model: sinusoidal */
-    float *cosines, *sines; /* known_positions x rotary_width / 2 */
+    float *alibi;           /* heads x known_positions */
+    struct rotation {
+        float *cosines, *sines; /* known_positions x width / 2 */
+    } rotation[MAX_ROTARIES];   /* of the config's rotary positions */
 };
 
 struct forward *forward_new(const struct model *model, size_t product_rows)
@@ -51,14 +54,22 @@ static void free_matrices(struct forward *forward)
     free(forward->gate);
 }
 
-void forward_free(struct forward *forward)
+static void free_tables(struct forward *forward)
 {
-    free_matrices(forward);
     free(forward->keys_transposed);
     free(forward->scores);
     free(forward->position_vectors);
-    free(forward->cosines);
-    free(forward->sines);
+    free(forward->alibi);
+    for (size_t i = 0; i < MAX_ROTARIES; i++) {
+        free(forward->rotation[i].cosines);
+        free(forward->rotation[i].sines);
+    }
+}
+
+void forward_free(struct forward *forward)
+{
+    free_matrices(forward);
+    free_tables(forward);
     free(forward);
 }
 
@@ -125,17 +136,48 @@ static void fill_sinusoidal(struct forward *forward)
     }
 }
 
-static void fill_rotary(struct forward *forward)
+static void fill_rotary(struct forward *forward, size_t index)
 {
-    const struct model_config *config = &forward->model->config;
-    size_t half = config->rotary_width / 2;
-    forward->cosines = new_floats(matrix_count(forward->known_positions, half));
-    forward->sines = new_floats(matrix_count(forward->known_positions, half));
+    const struct rotary *rotary = &forward->model->config.rotary[index];
+    struct rotation *rotation = &forward->rotation[index];
+    size_t half = rotary->width / 2;
+    if (!half)
+        return; /* no layer has these */
+    rotation->cosines = new_floats(matrix_count(forward->known_positions, half));
+    rotation->sines = new_floats(matrix_count(forward->known_positions, half));
     for (size_t j = 0; j < forward->known_positions; j++)
         for (size_t k = 0; k < half; k++) {
-            double angle = (double)j * config->rotary_frequency[k];
-            forward->cosines[j * half + k] = (float)cos(angle);
-            forward->sines[j * half + k] = (float)sin(angle);
+            double angle = (double)j * rotary->frequency[k];
+            rotation->cosines[j * half + k] = (float)(cos(angle) * rotary->scale);
+            rotation->sines[j * half + k] = (float)(sin(angle) * rotary->scale);
+        }
+}
+
+/* The nearest number that bfloat16 has; of two, the even one. */
+static float round_to_16_bits(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/*
+ * What ALiBi adds at each position j is slope * j: a softmax sees differences only. Falcon
+ * rounds slope, j and the product to bfloat16, and scales it as it does the products of queries and keys.
+ */
+static void fill_alibi(struct forward *forward)
+{
+    const struct model_config *config = &forward->model->config;
+    size_t positions = forward->known_positions;
+    forward->alibi = new_floats(matrix_count(config->heads, positions));
+    for (size_t head = 0; head < config->heads; head++)
+        for (size_t j = 0; j < positions; j++) {
+            float slope = config->alibi_slope[head], *to = &forward->alibi[head * positions + j];
+            *to = !config->alibi_16_bits ? slope * (float)j
+                : round_to_16_bits(round_to_16_bits(slope) * round_to_16_bits((float)j))
+                      * config->attention_scale;
         }
 }
 
@@ -147,18 +189,16 @@ static void reserve_sentence(struct forward *forward, size_t length)
             (unsigned long long)forward->batch->id, length, config->path, config->context, config->context);
     if (length <= forward->known_positions)
         return;
-    free(forward->position_vectors);
-    free(forward->cosines);
-    free(forward->sines);
-    free(forward->keys_transposed);
-    free(forward->scores);
+    free_tables(forward);
     forward->known_positions = attention_padded(length);
     forward->keys_transposed = new_floats(matrix_count(forward->known_positions, config->head_width));
     forward->scores = new_floats(forward->known_positions);
     if (config->position == POSITION_SINUSOIDAL)
         fill_sinusoidal(forward);
-    if (config->position == POSITION_ROTARY)
-        fill_rotary(forward);
+    if (config->position == POSITION_ALIBI)
+        fill_alibi(forward);
+    for (size_t i = 0; config->position == POSITION_ROTARY && i < MAX_ROTARIES; i++)
+        fill_rotary(forward, i);
 }
 
 /* y = x . matrix^T + beta * y for all rows of the batch. */
@@ -235,16 +275,21 @@ void forward_begin(struct forward *forward, const struct batch *batch)
         reserve_sentence(forward, batch->length[s]);
     embed_words(forward);
     embed_positions(forward);
+    const struct model *model = forward->model;
+    if (model->embedding_norm_gain)
+        model_norm(&model->config, forward->residual, model->embedding_norm_gain, model->embedding_norm_bias,
+                   forward->positions, forward->residual);
 }
 
-static void rotate_all(const struct forward *forward)
+static void rotate_all(const struct forward *forward, const struct rotary *rotary)
 {
     const struct model_config *config = &forward->model->config;
+    const struct rotation *rotation = &forward->rotation[rotary - config->rotary];
     const struct batch *batch = forward->batch;
-    size_t width = config->head_width, half = config->rotary_width / 2, row = 0;
+    size_t width = config->head_width, half = rotary->width / 2, row = 0;
     for (size_t s = 0; s < batch->sentences; s++)
         for (size_t j = 0; j < batch->length[s]; j++, row++) {
-            const float *cosines = forward->cosines + j * half, *sines = forward->sines + j * half;
+            const float *cosines = rotation->cosines + j * half, *sines = rotation->sines + j * half;
             rotate_heads(forward->query + row * config->heads * width, config->heads, width, half, cosines,
                          sines);
             rotate_heads(forward->key + row * config->key_value_heads * width, config->key_value_heads, width,
@@ -253,43 +298,65 @@ static void rotate_all(const struct forward *forward)
 }
 
 /* Each group of query heads shares one head of keys and values (Ainslie et al. 2023). */
-static void attend_all(const struct forward *forward)
+static void attend_all(const struct forward *forward, size_t window)
 {
     const struct model_config *config = &forward->model->config;
     const struct batch *batch = forward->batch;
+    const struct attention rule = {.width = config->head_width, .scale = config->attention_scale,
+                                   .cap = config->attention_cap, .window = window};
     size_t width = config->head_width, group = config->heads / config->key_value_heads;
     size_t query_step = config->heads * width, key_step = config->key_value_heads * width;
     size_t row = 0;
     for (size_t s = 0; s < batch->sentences; row += batch->length[s], s++)
         for (size_t head = 0; head < config->heads; head++) {
             size_t query = row * query_step + head * width, key = row * key_step + head / group * width;
-            attend_sentence(forward->query + query, query_step, forward->key + key, forward->value + key,
-                            key_step, batch->length[s], width, forward->keys_transposed, forward->scores,
-                            forward->attended + query);
+            const float *bias = forward->alibi ? forward->alibi + head * forward->known_positions : NULL;
+            attend_sentence(&rule, bias, forward->query + query, query_step, forward->key + key,
+                            forward->value + key, key_step, batch->length[s], forward->keys_transposed,
+                            forward->scores, forward->attended + query);
         }
 }
 
-/* From normed: attended. */
-static void attend(const struct forward *forward, const struct model_layer *layer)
+/* Queries or keys of all rows, x, by the gain that the layer has for them. */
+static void norm_heads(const struct forward *forward, const float *gain, size_t heads, float *x)
 {
     const struct model_config *config = &forward->model->config;
     size_t rows = forward->positions, width = config->head_width;
-    size_t queries = config->heads * width, keys = config->key_value_heads * width;
-    batch_multiply(forward, &layer->query, forward->normed, 0, forward->query);
-    batch_multiply(forward, &layer->key, forward->normed, 0, forward->key);
-    batch_multiply(forward, &layer->value, forward->normed, 0, forward->value);
-    add_bias(forward->query, layer->query_bias, rows, queries);
-    add_bias(forward->key, layer->key_bias, rows, keys);
-    add_bias(forward->value, layer->value_bias, rows, keys);
-    if (layer->query_norm_gain)
-        norm_rows(config->norm, forward->query, layer->query_norm_gain, NULL, config->norm_epsilon,
-                  rows * config->heads, width, forward->query);
-    if (layer->key_norm_gain)
-        norm_rows(config->norm, forward->key, layer->key_norm_gain, NULL, config->norm_epsilon,
-                  rows * config->key_value_heads, width, forward->key);
-    if (config->position == POSITION_ROTARY)
-        rotate_all(forward);
-    attend_all(forward);
+    if (!gain)
+        return;
+    if (config->head_norm == HEAD_NORM_WHOLE)
+        norm_rows(config->norm, x, gain, NULL, config->norm_epsilon, rows, heads * width, x);
+    else if (config->head_norm == HEAD_NORM_OWN)
+        for (size_t i = 0; i < rows * heads; i++, x += width)
+            norm_rows(config->norm, x, gain + i % heads * width, NULL, config->norm_epsilon, 1, width, x);
+    else
+        norm_rows(config->norm, x, gain, NULL, config->norm_epsilon, rows * heads, width, x);
+}
+
+/* x = normed . matrix^T + bias, kept within the model's bounds. */
+static void project_heads(const struct forward *forward, const struct matrix *matrix, const float *bias,
+                          float *x)
+{
+    size_t rows = forward->positions;
+    batch_multiply(forward, matrix, forward->normed, 0, x);
+    add_bias(x, bias, rows, matrix->rows);
+    clip_floats(x, rows * matrix->rows, forward->model->config.clip);
+}
+
+/* From normed: attended. */
+static void attend(const struct forward *forward, size_t index)
+{
+    const struct model_config *config = &forward->model->config;
+    const struct model_layer *layer = &forward->model->layer[index];
+    const struct layer_attention *attention = &config->attention[index];
+    project_heads(forward, &layer->query, layer->query_bias, forward->query);
+    project_heads(forward, &layer->key, layer->key_bias, forward->key);
+    project_heads(forward, &layer->value, layer->value_bias, forward->value);
+    norm_heads(forward, layer->query_norm_gain, config->heads, forward->query);
+    norm_heads(forward, layer->key_norm_gain, config->key_value_heads, forward->key);
+    if (attention->rotary)
+        rotate_all(forward, attention->rotary);
+    attend_all(forward, attention->window);
 }
 
 static void check_finite(const struct forward *forward, size_t index, const float *x, size_t width)
@@ -301,24 +368,48 @@ static void check_finite(const struct forward *forward, size_t index, const floa
             layer_shown(index), (unsigned long long)forward->batch->id);
 }
 
+/* A norm of the residual, to normed; without a gain there is none. */
+static void norm_residual(const struct forward *forward, const float *gain, const float *bias)
+{
+    const struct model_config *config = &forward->model->config;
+    if (gain)
+        model_norm(config, forward->residual, gain, bias, forward->positions, forward->normed);
+    else
+        memcpy(forward->normed, forward->residual,
+               forward->positions * config->d_model * sizeof *forward->normed);
+}
+
+/* Adds what attention computed to the residual. */
+static void add_attention(const struct forward *forward, const struct model_layer *layer)
+{
+    const struct model_config *config = &forward->model->config;
+    size_t rows = forward->positions, d_model = config->d_model;
+    if (!layer->attention_out_norm_gain) {
+        batch_multiply(forward, &layer->attention_output, forward->attended, 1, forward->residual);
+        add_bias(forward->residual, layer->attention_output_bias, rows, d_model);
+        return;
+    }
+    float *added = forward->ffn; /* free until forward_values */
+    batch_multiply(forward, &layer->attention_output, forward->attended, 0, added);
+    add_bias(added, layer->attention_output_bias, rows, d_model);
+    model_norm(config, added, layer->attention_out_norm_gain, NULL, rows, added);
+    add_floats(forward->residual, added, rows * d_model);
+}
+
 void forward_attention(struct forward *forward, size_t index)
 {
     const struct model_config *config = &forward->model->config;
     const struct model_layer *layer = &forward->model->layer[index];
-    size_t rows = forward->positions, d_model = config->d_model;
+    bool sequential = config->block_norm == BLOCK_NORM_SEQUENTIAL;
     if (index > 0)
-        add_floats(forward->residual, forward->ffn, rows * d_model);
-    model_norm(config, forward->residual, layer->attention_norm_gain, layer->attention_norm_bias, rows,
-               forward->normed);
-    attend(forward, layer);
-    if (config->parallel)
-        model_norm(config, forward->residual, layer->ffn_norm_gain, layer->ffn_norm_bias, rows,
-                   forward->normed);
-    batch_multiply(forward, &layer->attention_output, forward->attended, 1, forward->residual);
-    add_bias(forward->residual, layer->attention_output_bias, rows, d_model);
-    if (!config->parallel)
-        model_norm(config, forward->residual, layer->ffn_norm_gain, layer->ffn_norm_bias, rows,
-                   forward->normed);
+        add_floats(forward->residual, forward->ffn, forward->positions * config->d_model);
+    norm_residual(forward, layer->attention_norm_gain, layer->attention_norm_bias);
+    attend(forward, index);
+    if (!sequential)
+        norm_residual(forward, layer->ffn_norm_gain, layer->ffn_norm_bias);
+    add_attention(forward, layer);
+    if (sequential)
+        norm_residual(forward, layer->ffn_norm_gain, layer->ffn_norm_bias);
 }
 
 void forward_coefficients(struct forward *forward, size_t index)
@@ -341,10 +432,13 @@ void forward_coefficients(struct forward *forward, size_t index)
 
 void forward_values(struct forward *forward, size_t index)
 {
+    const struct model_config *config = &forward->model->config;
     const struct model_layer *layer = &forward->model->layer[index];
-    size_t d_model = forward->model->config.d_model;
+    size_t d_model = config->d_model;
     batch_multiply(forward, &layer->values, forward->coefficient, 0, forward->ffn);
     add_bias(forward->ffn, layer->values_bias, forward->positions, d_model);
+    if (layer->ffn_out_norm_gain)
+        model_norm(config, forward->ffn, layer->ffn_out_norm_gain, NULL, forward->positions, forward->ffn);
     check_finite(forward, index, forward->ffn, d_model);
 }
 

@@ -34,7 +34,8 @@ void forward_begin(struct forward *forward, const struct batch *batch);
  * forward_attention: residual becomes r^l. The block's input is made ready.
  * forward_coefficients: coefficient becomes m^l = f(x K^T + b1), or f(x G^T)(x U^T) where
  * the layer is gated (paper, section 2).
- * forward_values: ffn becomes y^l = m^l V + b2. The last layer that is asked for may go without.
+ * forward_values: ffn becomes y^l = m^l V + b2, normed where the model has a norm there. The
+ * last layer that is asked for may go without.
  */
 void forward_attention(struct forward *forward, size_t index);
 void forward_coefficients(struct forward *forward, size_t index);

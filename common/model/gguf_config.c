@@ -72,8 +72,15 @@ static void need_key(const struct description *description, const char *name)
 static void describe(const struct description *description, const struct metadata_row *row)
 {
     json_t *config = description->config;
-    if (row->kind == METADATA_NEEDED_NUMBER || row->kind == METADATA_NEEDED_REAL)
+    if (row->kind == METADATA_NEEDED_NUMBER || row->kind == METADATA_NEEDED_REAL
+        || row->kind == METADATA_NEEDED_FLAG)
         need_key(description, row->name);
+    if (row->kind == METADATA_NEEDED_FLAG) {
+        char *key = key_of(description, row->name);
+        json_put(config, row->setting, json_boolean(gguf_bool(description->file, key)));
+        free(key);
+        return;
+    }
     if (row->kind == METADATA_NEEDED_REAL || row->kind == METADATA_NONZERO_REAL) {
         double real = real_or_none(description, row->name);
         bool null = row->kind == METADATA_NONZERO_REAL && !(real < 0) && !(real > 0);
@@ -103,11 +110,29 @@ static void describe_scaling(const struct description *description)
             description->path, architecture, factor, architecture, old);
     factor = factor < 0 || factor > 0 ? factor : old;
     bool none = !strcmp(type, "none");
-    if (!none && (factor < 0 || factor > 0 || strcmp(type, "linear"))) /* no factor: no scaling */
+    if (!none && strcmp(type, "linear"))
+        die("%s: %s is '%s'; of GGUF files this program knows only none, linear", description->path, key,
+            type);
+    if (!none && (factor < 0 || factor > 0)) /* no factor: no scaling */
         json_put(description->config, "rope_scaling",
                  json_make("{s:s, s:f}", "rope_type", type, "factor", factor));
     free(type);
     free(key);
+}
+
+/*
+ * No metadata say what scales attention of Gemma's models. As llama.cpp has it, that of 27 billion weights,
+ * known by its layers, differs from the others.
+ */
+static void describe_wide_scale(const struct description *description)
+{
+    const struct setting_names *names = &description->family->names;
+    json_int_t layers = json_integer_value(json_object_get(description->config, names->layers));
+    json_int_t d_model = json_integer_value(json_object_get(description->config, names->d_model));
+    json_int_t heads = json_integer_value(json_object_get(description->config, names->heads));
+    bool wide = layers == (json_int_t)description->family->gguf.wide_layers && heads > 0;
+    json_put(description->config, names->attention_width,
+             wide ? json_real((double)d_model / (double)heads) : json_null());
 }
 
 /* Rows of token_embd.weight, of which the vocabulary is not always stated. */
@@ -199,6 +224,8 @@ json_t *gguf_config(const struct gguf *file, const char *path)
     struct settings settings = settings_open(path, "", description.config);
     settings_default(&settings, family->gguf.settings);
     settings_close(&settings);
+    if (family->gguf.wide_layers)
+        describe_wide_scale(&description);
     if (family->position == POSITION_ROTARY)
         describe_scaling(&description);
     describe_vocabulary(&description);

@@ -6,148 +6,15 @@
 #include "model/checksums.h"
 #include "model/families.h"
 #include "model/gguf_config.h"
+#include "model/loading.h"
 #include "model/weights.h"
+#include "numeric/activation.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-/* ---- one tensor ---- */
-
-/* A model while it is read. */
-struct loading {
-    struct model *model;
-    const struct tensor_names *names;
-    const char *prefix;
-};
-
-static size_t size_called(const struct model_config *config, enum size_name name)
-{
-    switch (name) {
-    case SIZE_ONE:
-        return 1;
-    case SIZE_D_MODEL:
-        return config->d_model;
-    case SIZE_D_FF:
-        return config->d_ff;
-    case SIZE_QUERY:
-        return config->heads * config->head_width;
-    case SIZE_KEY_VALUE:
-        return config->key_value_heads * config->head_width;
-    case SIZE_HEAD:
-        return config->head_width;
-    }
-    return 0;
-}
-
-/* Whether the file must have a tensor, and else may not. */
-static bool is_expected(const struct loading *loading, const struct tensor_row *tensor, const char *name)
-{
-    const struct model_config *config = &loading->model->config;
-    switch (tensor->presence) {
-    case PRESENCE_ALWAYS:
-        return true;
-    case PRESENCE_OPTIONAL:
-        return weights_has(loading->model->weights, name);
-    case PRESENCE_QKV_BIAS:
-        return config->query_key_value_bias;
-    case PRESENCE_OUTPUT_BIAS:
-        return config->output_bias;
-    case PRESENCE_FFN_BIAS:
-        return config->ffn_bias;
-    case PRESENCE_HEAD_NORMS:
-        return config->head_norms;
-    }
-    return true;
-}
-
-static float *new_tensor(struct model *model, size_t count)
-{
-    float *values = new_floats(count);
-    model->owned = grow_array(model->owned, model->owned_count + 1, sizeof *model->owned);
-    model->owned[model->owned_count++] = values;
-    return values;
-}
-
-/* A tensor as it is in the file; columns 0: a vector. */
-static const float *plain_tensor(struct model *model, const char *name, size_t rows, size_t columns)
-{
-    const float *mapped = weights_map(model->weights, name, rows, columns);
-    if (mapped)
-        return mapped;
-    float *values = new_tensor(model, matrix_count(rows, columns ? columns : 1));
-    weights_read(model->weights, name, rows, columns, values);
-    return values;
-}
-
-/* The index in the file's matrix of element (row, column) of ours, rows x columns. */
-static size_t index_in_file(const struct tensor_row *tensor, const struct model_config *config, size_t rows,
-                            size_t columns, size_t row, size_t column)
-{
-    size_t width = config->head_width;
-    switch (tensor->layout) {
-    case LAYOUT_PLAIN:
-        break;
-    case LAYOUT_TRANSPOSED:
-        return column * rows + row;
-    case LAYOUT_STACKED:
-        return (tensor->part * rows + row) * columns + column;
-    case LAYOUT_STACKED_TRANSPOSED:
-        return column * 3 * rows + tensor->part * rows + row;
-    case LAYOUT_PAIRED:
-        return (row / width * width + row % width % (width / 2) * 2 + row % width / (width / 2)) * columns
-             + column;
-    case LAYOUT_INTERLEAVED:
-        return ((row / width * 3 + tensor->part) * width + row % width) * columns + column;
-    }
-    return row * columns + column;
-}
-
-static const float *arranged_tensor(struct model *model, const struct tensor_row *tensor, const char *name)
-{
-    const struct model_config *config = &model->config;
-    size_t rows = size_called(config, tensor->rows), columns = size_called(config, tensor->columns);
-    bool vector = tensor->columns == SIZE_ONE;
-    bool one_of_three = tensor->layout == LAYOUT_STACKED || tensor->layout == LAYOUT_STACKED_TRANSPOSED
-                     || tensor->layout == LAYOUT_INTERLEAVED;
-    size_t file_rows = one_of_three ? 3 * rows : rows;
-    bool transposed = tensor->layout == LAYOUT_TRANSPOSED || tensor->layout == LAYOUT_STACKED_TRANSPOSED;
-    float *from = new_floats(matrix_count(file_rows, columns));
-    float *to = new_tensor(model, matrix_count(rows, columns));
-    if (vector)
-        weights_read(model->weights, name, file_rows, 0, from);
-    else if (transposed)
-        weights_read(model->weights, name, columns, file_rows, from);
-    else
-        weights_read(model->weights, name, file_rows, columns, from);
-    for (size_t r = 0; r < rows; r++)
-        for (size_t c = 0; c < columns; c++)
-            to[r * columns + c] = from[index_in_file(tensor, config, rows, columns, r, c)];
-    free(from);
-    return to;
-}
-
-static void read_layer_tensor(struct loading *loading, const struct tensor_row *tensor, size_t index)
-{
-    struct model *model = loading->model;
-    void *field = (char *)&model->layer[index] + tensor->offset;
-    bool vector = tensor->columns == SIZE_ONE;
-    size_t rows = size_called(&model->config, tensor->rows);
-    size_t columns = size_called(&model->config, tensor->columns);
-    char name[MAX_TENSOR_NAME];
-    tensor_name(name, loading->prefix, tensor->name, index);
-    if (!is_expected(loading, tensor, name))
-        return;
-    bool plain = tensor->layout == LAYOUT_PLAIN || (tensor->layout == LAYOUT_TRANSPOSED && vector);
-    const float *values = plain ? plain_tensor(model, name, rows, vector ? 0 : columns)
-                                : arranged_tensor(model, tensor, name);
-    if (vector)
-        *(const float **)field = values;
-    else
-        *(struct matrix *)field = matrix_of(values, rows, columns);
-}
 
 /* A tensor outside of the layers; index fills a %zu in its name. */
 static const float *named_tensor(struct loading *loading, const char *prefix, const char *format,
@@ -166,12 +33,12 @@ static struct matrix named_matrix(struct loading *loading, const char *prefix, c
 
 /* ---- embeddings ---- */
 
-/* A projection to a cluster, which the softmax stores as width x d_model, the transpose of the input's. */
-static struct matrix tail_projection(struct loading *loading, size_t tail, size_t width)
+/* A projection to words, which the file stores as width x d_model, the transpose of the input's. */
+static struct matrix transposed_projection(struct loading *loading, const char *prefix, const char *format,
+                                           size_t index, size_t width)
 {
-    const struct adaptive_names *adaptive = loading->names->adaptive;
     size_t d_model = loading->model->config.d_model;
-    const float *stored = named_tensor(loading, "", adaptive->tail_projection, tail, width, d_model);
+    const float *stored = named_tensor(loading, prefix, format, index, width, d_model);
     float *transposed = new_tensor(loading->model, d_model * width);
     for (size_t r = 0; r < d_model; r++)
         for (size_t c = 0; c < width; c++)
@@ -200,7 +67,8 @@ static void read_adaptive_softmax(struct loading *loading)
             cluster->output = named_matrix(loading, "", adaptive->tail_words, i - 1, cluster->size,
                                            cluster->width);
         if (!config->tied || !config->tied_projections)
-            cluster->output_projection = tail_projection(loading, i - 1, cluster->width);
+            cluster->output_projection = transposed_projection(loading, "", adaptive->tail_projection, i - 1,
+                                                               cluster->width);
     }
 }
 
@@ -249,12 +117,21 @@ static void read_words(struct loading *loading)
 {
     struct model *model = loading->model;
     const struct model_config *config = &model->config;
+    const struct tensor_names *names = loading->names;
     struct model_cluster *all = &model->cluster[0];
-    *all = (struct model_cluster){.size = config->vocabulary, .width = config->d_model};
-    all->input = named_matrix(loading, loading->prefix, loading->names->embeddings, 0, all->size, all->width);
+    size_t width = config->word_width;
+    *all = (struct model_cluster){.size = config->vocabulary, .width = width};
+    all->input = named_matrix(loading, loading->prefix, names->embeddings, 0, all->size, width);
     all->output = all->input;
     if (!config->tied || has_other_output(loading))
-        all->output = named_matrix(loading, "", loading->names->output, 0, all->size, all->width);
+        all->output = named_matrix(loading, "", names->output, 0, all->size, width);
+    if (width != config->d_model) {
+        all->input_projection = named_matrix(loading, loading->prefix, names->words_in, 0, config->d_model,
+                                             width);
+        all->output_projection = transposed_projection(loading, loading->prefix, names->words_out, 0, width);
+    }
+    if (names->output_bias)
+        model->output_bias = named_tensor(loading, "", names->output_bias, 0, config->vocabulary, 0);
 }
 
 /* ---- the whole ---- */
@@ -292,7 +169,7 @@ static const char *find_prefix(struct weights *weights, const struct tensor_name
 
 static void refuse_unused(const struct model *model, const struct tensor_names *names)
 {
-    const char *unused = weights_unused(model->weights, names->ignored);
+    const char *unused = weights_unused(model->weights, names->ignored, names->other_parts);
     if (unused)
         die("%s: config.json of a %s model with %zu layers has no place for tensor '%s'",
             weights_file(model->weights, unused), model->config.family->model_type, model->config.layers,
@@ -333,16 +210,16 @@ static struct model_config read_gguf_config(const char *path)
 static void scale_frequencies(struct model *model)
 {
     static const char name[] = "rope_freqs.weight";
-    size_t count = model->config.rotary_width / 2;
     if (!weights_gguf(model->weights) || model->config.position != POSITION_ROTARY
         || !weights_has(model->weights, name))
         return;
+    size_t count = model->config.rotary[0].width / 2;
     float *divisors = new_floats(count);
     weights_read(model->weights, name, count, 0, divisors);
     for (size_t k = 0; k < count; k++) {
         if (divisors[k] <= 0)
             die("%s: tensor '%s' has an element that is not above 0", model->config.path, name);
-        model->config.rotary_frequency[k] /= (double)divisors[k];
+        model->config.rotary[0].frequency[k] /= (double)divisors[k];
     }
     free(divisors);
 }
@@ -374,20 +251,71 @@ struct model_config model_config_read(const char *path)
     return config;
 }
 
-/* Learned positions and the final norm. */
+/* A vector of d_model numbers outside of the layers; NULL where the family has no name for it. */
+static const float *named_vector(struct loading *loading, const char *name)
+{
+    return name ? named_tensor(loading, loading->prefix, name, 0, loading->model->config.d_model, 0) : NULL;
+}
+
+/* The gains of norms that have none. */
+static const float *new_ones(struct model *model)
+{
+    float *ones = new_tensor(model, model->config.d_model);
+    for (size_t i = 0; i < model->config.d_model; i++)
+        ones[i] = 1;
+    return ones;
+}
+
+static const float *with_offset(struct loading *loading, const float *gain)
+{
+    struct model *model = loading->model;
+    if (!gain || !(loading->names->gain_offset > 0))
+        return gain;
+    float *sum = new_tensor(model, model->config.d_model);
+    for (size_t i = 0; i < model->config.d_model; i++)
+        sum[i] = gain[i] + loading->names->gain_offset;
+    return sum;
+}
+
+/* Learned positions, and the norms of the words and of the model's output. */
 static void read_outside_of_layers(struct loading *loading)
 {
     struct model *model = loading->model;
     const struct model_config *config = &model->config;
     const struct tensor_names *names = loading->names;
-    const char *prefix = loading->prefix;
     if (names->positions)
-        model->positions = named_tensor(loading, prefix, names->positions, 0,
+        model->positions = named_tensor(loading, loading->prefix, names->positions, 0,
                                         config->position_offset + config->context, config->d_model);
-    if (config->final_norm)
-        model->final_norm_gain = named_tensor(loading, prefix, names->final_norm_gain, 0, config->d_model, 0);
-    if (config->final_norm && names->final_norm_bias)
-        model->final_norm_bias = named_tensor(loading, prefix, names->final_norm_bias, 0, config->d_model, 0);
+    model->embedding_norm_gain = named_vector(loading, names->embedding_norm_gain);
+    model->embedding_norm_bias = named_vector(loading, names->embedding_norm_bias);
+    if (!config->final_norm)
+        return;
+    model->final_norm_gain = with_offset(loading, named_vector(loading, names->final_norm_gain));
+    model->final_norm_bias = named_vector(loading, names->final_norm_bias);
+}
+
+static void read_layers(struct loading *loading)
+{
+    struct model *model = loading->model;
+    const struct model_config *config = &model->config;
+    const float *ones = config->family->plain_norms ? new_ones(model) : NULL;
+    model->layer = new_array(config->layers, sizeof *model->layer);
+    for (size_t i = 0; i < config->layers; i++) {
+        for (const struct tensor_row *row = loading->names->layers; row->name; row++)
+            read_layer_tensor(loading, row, i);
+        if (ones)
+            model->layer[i].attention_norm_gain = model->layer[i].ffn_norm_gain = ones;
+    }
+    if (ones)
+        model->final_norm_gain = ones;
+}
+
+void model_value(const struct model *model, size_t layer, size_t cell, float *value)
+{
+    const float *gain = model->layer[layer].ffn_out_norm_gain;
+    matrix_column(&model->layer[layer].values, cell, value);
+    if (gain)
+        multiply_floats(value, gain, model->config.d_model);
 }
 
 struct model *model_load(const char *path)
@@ -409,10 +337,7 @@ struct model *model_load(const char *path)
         read_words(&loading);
     scale_frequencies(model);
     read_outside_of_layers(&loading);
-    model->layer = new_array(config->layers, sizeof *model->layer);
-    for (size_t i = 0; i < config->layers; i++)
-        for (const struct tensor_row *row = names->layers; row->name; row++)
-            read_layer_tensor(&loading, row, i);
+    read_layers(&loading);
     refuse_unused(model, names);
     return model;
 }

@@ -10,8 +10,9 @@
 #include "numeric/matrix.h"
 
 /*
- * The comment after a tensor is its shape, head_width being a head's width. Biases, and
- * the norms' biases, are NULL where a family has none.
+ * The comment after a tensor is its shape, head_width being a head's width. Biases, norms
+ * and their biases are NULL where a family has none. What attention and the feed-forward
+ * block add to the residual has the model's residual scale in it.
  */
 struct model_layer {
     const float *attention_norm_gain, *attention_norm_bias; /* d_model */
@@ -19,15 +20,17 @@ struct model_layer {
     struct matrix key, value;            /* key_value_heads * head_width x d_model */
     const float *query_bias;             /* heads * head_width */
     const float *key_bias, *value_bias;  /* key_value_heads * head_width */
-    const float *query_norm_gain, *key_norm_gain; /* head_width; NULL: heads are not normed */
+    const float *query_norm_gain, *key_norm_gain; /* head_width, or a row of them a head, or all in a row */
     struct matrix attention_output;      /* d_model x heads * head_width */
     const float *attention_output_bias;  /* d_model */
+    const float *attention_out_norm_gain; /* d_model: of what attention adds */
     const float *ffn_norm_gain, *ffn_norm_bias;   /* d_model */
     struct matrix keys;                  /* d_ff x d_model: row i is k_i, or u_i where gated */
     struct matrix gates;                 /* d_ff x d_model: row i is g_i; none: not gated */
     const float *keys_bias, *gates_bias; /* d_ff */
     struct matrix values;                /* d_model x d_ff: COLUMN i is v_i */
     const float *values_bias;            /* d_model */
+    const float *ffn_out_norm_gain;      /* d_model: of what the block adds */
 };
 
 /*
@@ -48,8 +51,10 @@ struct model {
     char id[HASH_CHARACTERS + 1];      /* hash of config and tensors, hexadecimal */
     struct model_cluster *cluster;     /* config.clusters */
     struct matrix cluster_keys;        /* (clusters - 1) x d_model: the head's logit of each tail cluster */
+    const float *output_bias;          /* vocabulary: of the logits; NULL: none */
+    const float *embedding_norm_gain, *embedding_norm_bias; /* d_model; NULL: words are not normed */
     const float *positions;            /* learned: (offset + context) x d_model; else NULL */
-    const float *final_norm_gain, *final_norm_bias; /* d_model */
+    const float *final_norm_gain, *final_norm_bias; /* d_model; NULL: none */
     struct model_layer *layer;         /* config.layers */
     struct weights *weights;           /* the files, which tensors may lie in */
     float **owned;                     /* owned_count: tensors that do not */
@@ -61,6 +66,13 @@ struct model {
  * file. Bad ones end the program.
  */
 struct model_config model_config_read(const char *path);
+
+/*
+ * v_i, d_model numbers: what cell i of the layer adds to the residual for each 1 of its coefficient. Where
+ * a norm stands behind the block, it has the norm's gain: the norm divides each position's sum of them by
+ * one number.
+ */
+void model_value(const struct model *model, size_t layer, size_t cell, float *value);
 
 /* Reads config and tensors. One that contradicts the config, or that it does not know, ends the program. */
 struct model *model_load(const char *path);

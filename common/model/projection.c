@@ -2,6 +2,7 @@
 
 #include "base/messages.h"
 #include "model/model_norm.h"
+#include "numeric/activation.h"
 #include "numeric/vector.h"
 
 #include <math.h>
@@ -114,6 +115,37 @@ static void check_sum(double sum)
 }
 
 /*
+ * Products with a cluster's words, by their projection, for PROJECTION_ROWS vectors, in rows that are step
+ * floats apart.
+ */
+static void project_cluster(struct projection *projection, size_t index, const float *vectors, float *words,
+                            size_t step)
+{
+    const struct model_cluster *cluster = &projection->model->cluster[index];
+    matrix_multiply_transposed(&cluster->output_projection, PROJECTION_ROWS, vectors, projection->narrow);
+    matrix_multiply(&cluster->output, PROJECTION_ROWS, projection->narrow, 0, words, step);
+}
+
+/* Logits of the head's words; rows is a multiple of PROJECTION_ROWS. */
+static void head_logits(struct projection *projection, const float *vectors, size_t rows, float *logits,
+                        size_t step)
+{
+    const struct model *model = projection->model;
+    const struct model_config *config = &model->config;
+    const struct model_cluster *head = &model->cluster[0];
+    if (matrix_exists(&head->output_projection))
+        for (size_t row = 0; row < rows; row += PROJECTION_ROWS)
+            project_cluster(projection, 0, vectors + row * config->d_model, logits + row * step, step);
+    else
+        matrix_multiply(&head->output, rows, vectors, 0, logits, step);
+    for (size_t row = 0; row < rows; row++, logits += step) {
+        add_bias(logits, model->output_bias, 1, head->size);
+        scale_floats(logits, head->size, config->logit_scale);
+        cap_floats(logits, head->size, config->logit_cap);
+    }
+}
+
+/*
  * The head of vectors of a group, rows being a multiple of PROJECTION_ROWS: log-probabilities
  * of its words, in rows that are step floats apart, and of each row the tail clusters'
  * logits and the sum.
@@ -124,8 +156,7 @@ static void project_head(struct projection *projection, const float *vectors, si
     const struct model *model = projection->model;
     const size_t tails = model->config.clusters - 1;
     const struct model_cluster *head = &model->cluster[0];
-    /* The head's words are as wide as the model and have no projection. */
-    matrix_multiply(&head->output, rows, vectors, 0, log_probabilities, step);
+    head_logits(projection, vectors, rows, log_probabilities, step);
     if (tails)
         matrix_multiply(&model->cluster_keys, rows, vectors, 0, projection->cluster_logits, tails);
     for (size_t row = 0; row < rows; row++) {
@@ -142,15 +173,6 @@ static double cluster_log_probability(const struct projection *projection, size_
 {
     size_t tails = projection->model->config.clusters - 1;
     return (double)projection->cluster_logits[row * tails + cluster - 1] - projection->head_sum[row];
-}
-
-/* Logits of a tail cluster's words for PROJECTION_ROWS vectors, in rows that are step floats apart. */
-static void project_cluster(struct projection *projection, size_t index, const float *vectors, float *words,
-                            size_t step)
-{
-    const struct model_cluster *cluster = &projection->model->cluster[index];
-    matrix_multiply_transposed(&cluster->output_projection, PROJECTION_ROWS, vectors, projection->narrow);
-    matrix_multiply(&cluster->output, PROJECTION_ROWS, projection->narrow, 0, words, step);
 }
 
 /*
@@ -427,7 +449,7 @@ void output_embedding(const struct model *model, uint32_t token, float *vector)
     while (!is_in(&model->cluster[index], token))
         index++;
     const struct model_cluster *cluster = &model->cluster[index];
-    if (!index) {
+    if (!matrix_exists(&cluster->output_projection)) {
         matrix_row(&cluster->output, token, vector);
         return;
     }
@@ -464,6 +486,6 @@ void projection_norm(const struct model *model, enum projection_norm norm, float
 void projection_value(const struct model *model, enum projection_norm norm, size_t layer, size_t cell,
                       float *value)
 {
-    matrix_column(&model->layer[layer].values, cell, value);
+    model_value(model, layer, cell, value);
     projection_norm(model, norm, value, 1);
 }

@@ -22,7 +22,8 @@ void projection_free(struct projection *projection);
 
 /*
  * log p(h) of PROJECTION_ROWS vectors (x d_model): log_probabilities is
- * PROJECTION_ROWS x vocabulary. Paper, section 2.
+ * PROJECTION_ROWS x vocabulary. Paper, section 2. The model's bias, scale and cap of
+ * logits, where it has them, are part of it.
  */
 void projection_run(struct projection *projection, const float *vectors, float *log_probabilities);
 
@@ -46,7 +47,10 @@ struct projection_question {
 void projection_ask(struct projection *projection, const float *vectors, size_t count,
                     struct projection_question *questions);
 
-/* A token's vector (d_model) such that its logit, within its cluster, is the product with h. */
+/*
+ * A token's vector (d_model) such that its logit, within its cluster and before a bias, a scale or a
+ * cap, is the product with h.
+ */
 void output_embedding(const struct model *model, uint32_t token, float *vector);
 
 /* What is done with the model's final norm to a vector that is not the model's output: a value, or y^l. */
@@ -62,7 +66,7 @@ void projection_norm_check(const struct model *model, enum projection_norm norm)
  */
 void projection_norm(const struct model *model, enum projection_norm norm, float *vectors, size_t rows);
 
-/* v_i, a column of the layer's value matrix (d_model), as it is projected. */
+/* v_i, as model_value has it, as it is projected. */
 void projection_value(const struct model *model, enum projection_norm norm, size_t layer, size_t cell,
                       float *value);
 

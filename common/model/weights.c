@@ -227,6 +227,14 @@ const char *weights_find(const struct weights *weights, const char *ending)
     return NULL;
 }
 
+static bool begins_with_one_of(const char *name, const char *const *beginnings)
+{
+    for (; beginnings && *beginnings; beginnings++)
+        if (!strncmp(name, *beginnings, strlen(*beginnings)))
+            return true;
+    return false;
+}
+
 static bool is_unused(const struct weights *weights, const char *name, const char *const *ignored)
 {
     return !json_object_get(weights->used, name) && !ends_with_one_of(name, ignored);
@@ -234,15 +242,17 @@ static bool is_unused(const struct weights *weights, const char *name, const cha
 
 /* The same for one that a shard has, be it a second time. */
 static bool is_unused_in(const struct weights *weights, size_t shard, const char *name,
-                         const char *const *ignored)
+                         const char *const *ignored, const char *const *other_parts)
 {
-    if (!safetensors_has(weights->shards[shard], name) || ends_with_one_of(name, ignored))
+    if (!safetensors_has(weights->shards[shard], name) || ends_with_one_of(name, ignored)
+        || begins_with_one_of(name, other_parts))
         return false;
     check_place(weights, shard, name);
     return is_unused(weights, name, ignored);
 }
 
-const char *weights_unused(const struct weights *weights, const char *const *ignored)
+const char *weights_unused(const struct weights *weights, const char *const *ignored,
+                           const char *const *other_parts)
 {
     const char *name;
     json_t *tensor;
@@ -251,7 +261,7 @@ const char *weights_unused(const struct weights *weights, const char *const *ign
             return gguf_tensor(weights->gguf, i);
     for (size_t i = 0; i < weights->shard_count; i++)
         json_object_foreach(safetensors_header(weights->shards[i]), name, tensor)
-            if (is_unused_in(weights, i, name, ignored))
+            if (is_unused_in(weights, i, name, ignored, other_parts))
                 return name;
     return NULL;
 }

@@ -42,11 +42,12 @@ const char *weights_find(const struct weights *weights, const char *ending);
 
 /*
  * A tensor that nobody has read, mapped or asked for by weights_has, or NULL;
- * names that end with one of ignored (NULL-terminated, or NULL) do not count. Such a
- * tensor belongs to arithmetic that this program does not know. One that is in
+ * names that end with one of ignored, or begin with one of other_parts (NULL-terminated,
+ * or NULL), do not count. Such a tensor belongs to arithmetic that this program does not know. One that is in
  * another file than the index says ends the program.
  */
-const char *weights_unused(const struct weights *weights, const char *const *ignored);
+const char *weights_unused(const struct weights *weights, const char *const *ignored,
+                           const char *const *other_parts);
 
 /* Adds all bytes of the files to a hash, and on the way checks each against its directory's sums, if any. */
 void weights_hash(const struct weights *weights, struct hash *hash);

@@ -74,6 +74,42 @@ KERNEL static void bias_kernel(float *x, const float *bias, size_t rows, size_t 
             x[i] += bias[i];
 }
 
+KERNEL static void scale_kernel(float *x, size_t count, float scale)
+{
+    for (size_t i = 0; i < count; i++)
+        x[i] *= scale;
+}
+
+KERNEL static void clip_kernel(float *x, size_t count, float most)
+{
+    for (size_t i = 0; i < count; i++)
+        x[i] = x[i] > most ? most : x[i] < -most ? -most : x[i];
+}
+
+KERNEL static void cap_kernel(float *x, size_t count, float cap)
+{
+    for (size_t i = 0; i < count; i++)
+        x[i] = cap * hyperbolic_tangent(x[i] / cap);
+}
+
+void scale_floats(float *x, size_t count, float scale)
+{
+    if (scale < 1 || scale > 1)
+        scale_kernel(x, count, scale);
+}
+
+void clip_floats(float *x, size_t count, float most)
+{
+    if (most > 0)
+        clip_kernel(x, count, most);
+}
+
+void cap_floats(float *x, size_t count, float cap)
+{
+    if (cap > 0)
+        cap_kernel(x, count, cap);
+}
+
 void multiply_floats(float *x, const float *y, size_t count)
 {
     multiply_kernel(x, y, count);

@@ -18,6 +18,15 @@ void activate(enum activation activation, float *x, size_t count);
 void add_floats(float *x, const float *y, size_t count);
 void multiply_floats(float *x, const float *y, size_t count);
 
+/* x *= scale, of count numbers. */
+void scale_floats(float *x, size_t count, float scale);
+
+/* Each of count numbers is kept between -most and most; most 0: as it is. */
+void clip_floats(float *x, size_t count, float most);
+
+/* x = cap tanh(x / cap), of count numbers; cap 0: as it is. */
+void cap_floats(float *x, size_t count, float cap);
+
 /* Adds bias (width) to each of rows rows; nothing where bias is NULL. */
 void add_bias(float *x, const float *bias, size_t rows, size_t width);
 

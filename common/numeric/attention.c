@@ -25,12 +25,27 @@ size_t attention_padded(size_t length)
     return (length + LANES - 1) / LANES * LANES;
 }
 
-KERNEL static void attend_kernel(const float *query, size_t query_step, const float *key, const float *value,
-                                 size_t key_step, size_t length, size_t width, float *restrict keys,
-                                 float *restrict scores, float *restrict out)
+/* What is added to the products of a query with keys begin .. end - 1, LANES at a time, or done to them. */
+static inline void change_scores(const struct attention *rule, const float *bias, size_t begin, size_t end,
+                                 float *scores)
 {
+    const float cap = rule->cap;
+    if (cap > 0)
+        for (size_t j = begin; j < end; j++)
+            scores[j] = cap * hyperbolic_tangent(scores[j] / cap);
+    if (bias)
+        for (size_t j = begin; j < end; j++)
+            scores[j] += bias[j];
+}
+
+KERNEL static void attend_kernel(const struct attention *rule, const float *bias, const float *query,
+                                 size_t query_step, const float *key, const float *value, size_t key_step,
+                                 size_t length, float *restrict keys, float *restrict scores,
+                                 float *restrict out)
+{
+    const size_t width = rule->width, window = rule->window;
     const size_t padded = (length + LANES - 1) / LANES * LANES;
-    const float scale = 1.0f / sqrtf((float)width);
+    const float scale = rule->scale;
     for (size_t c = 0; c < width; c++) {
         for (size_t j = 0; j < length; j++)
             keys[c * padded + j] = key[j * key_step + c];
@@ -38,8 +53,9 @@ KERNEL static void attend_kernel(const float *query, size_t query_step, const fl
             keys[c * padded + j] = 0;
     }
     for (size_t i = 0; i < length; i++, out += query_step, query += query_step) {
+        const size_t first = window && i >= window ? i - window + 1 : 0, begin = first / LANES * LANES;
         const size_t seen = (i + LANES) / LANES * LANES; /* i + 1 rounded up */
-        for (size_t j = 0; j < seen; j += LANES) {
+        for (size_t j = begin; j < seen; j += LANES) {
             float sum[LANES] = {0};
             for (size_t c = 0; c < width; c++)
                 for (size_t k = 0; k < LANES; k++)
@@ -47,13 +63,16 @@ KERNEL static void attend_kernel(const float *query, size_t query_step, const fl
             for (size_t k = 0; k < LANES; k++)
                 scores[j + k] = sum[k] * scale;
         }
-        float most = scores[0];
-        for (size_t j = 1; j <= i; j++)
+        change_scores(rule, bias, begin, seen, scores);
+        float most = scores[first];
+        for (size_t j = first + 1; j <= i; j++)
             most = scores[j] > most ? scores[j] : most;
+        for (size_t j = begin; j < first; j++)
+            scores[j] = -INFINITY; /* before the window */
         for (size_t j = i + 1; j < seen; j++)
             scores[j] = -INFINITY; /* the future */
         float partial[LANES] = {0};
-        for (size_t j = 0; j < seen; j += LANES)
+        for (size_t j = begin; j < seen; j += LANES)
             for (size_t k = 0; k < LANES; k++) {
                 scores[j + k] = exponential(scores[j + k] - most);
                 partial[k] += scores[j + k];
@@ -61,7 +80,7 @@ KERNEL static void attend_kernel(const float *query, size_t query_step, const fl
         const float share = 1.0f / add_lanes(partial);
         for (size_t c = 0; c < width; c++)
             out[c] = 0;
-        for (size_t j = 0; j <= i; j++)
+        for (size_t j = first; j <= i; j++)
             for (size_t c = 0; c < width; c++)
                 out[c] += scores[j] * value[j * key_step + c];
         for (size_t c = 0; c < width; c++)
@@ -69,8 +88,9 @@ KERNEL static void attend_kernel(const float *query, size_t query_step, const fl
     }
 }
 
-void attend_sentence(const float *query, size_t query_step, const float *key, const float *value,
-                     size_t key_step, size_t length, size_t width, float *keys, float *scores, float *out)
+void attend_sentence(const struct attention *rule, const float *bias, const float *query, size_t query_step,
+                     const float *key, const float *value, size_t key_step, size_t length, float *keys,
+                     float *scores, float *out)
 {
-    attend_kernel(query, query_step, key, value, key_step, length, width, keys, scores, out);
+    attend_kernel(rule, bias, query, query_step, key, value, key_step, length, keys, scores, out);
 }

@@ -20,13 +20,23 @@ void rotate_heads(float *x, size_t heads, size_t width, size_t half, const float
  */
 size_t attention_padded(size_t length);
 
+/* How a head attends. */
+struct attention {
+    size_t width;  /* of the head */
+    float scale;   /* of the products of queries and keys */
+    float cap;     /* these become cap tanh(product / cap) (Gemma 2); 0: they stay */
+    size_t window; /* a position sees so many, itself among them (Beltagy et al. 2020); 0: all before it */
+};
+
 /*
  * Causal attention of one head over one sentence of length positions. query, key, value
  * and out point at the head's part of the first row; rows of query and out are query_step
- * floats apart, those of key and value key_step. keys (width x attention_padded(length))
- * and scores (attention_padded(length)) are workspaces.
+ * floats apart, those of key and value key_step. bias (attention_padded(length), or NULL) is
+ * added to each position's score. keys (width x attention_padded(length)) and scores
+ * (attention_padded(length)) are workspaces.
  */
-void attend_sentence(const float *query, size_t query_step, const float *key, const float *value,
-                     size_t key_step, size_t length, size_t width, float *keys, float *scores, float *out);
+void attend_sentence(const struct attention *rule, const float *bias, const float *query, size_t query_step,
+                     const float *key, const float *value, size_t key_step, size_t length, float *keys,
+                     float *scores, float *out);
 
 #endif

@@ -46,6 +46,13 @@ static inline float exponential(float x)
     return x < -87.0f ? 0.0f : p * power;
 }
 
+/* tanh(x) to within 1e-7. */
+static inline float hyperbolic_tangent(float x)
+{
+    float power = exponential(-2.0f * fabsf(x)), size = (1.0f - power) / (1.0f + power);
+    return x < 0 ? -size : size;
+}
+
 /* Adds LANES partial sums, in one fixed order. */
 static inline float add_lanes(const float *lanes)
 {

@@ -1,0 +1,210 @@
+#include "model/loading.h"
+
+#include "base/messages.h"
+#include "model/weights.h"
+#include "numeric/activation.h"
+
+#include <stdlib.h>
+
+/* ---- one tensor ---- */
+
+static size_t size_called(const struct model_config *config, enum size_name name)
+{
+    switch (name) {
+    case SIZE_ONE:
+        return 1;
+    case SIZE_D_MODEL:
+        return config->d_model;
+    case SIZE_D_FF:
+        return config->d_ff;
+    case SIZE_QUERY:
+        return config->heads * config->head_width;
+    case SIZE_KEY_VALUE:
+        return config->key_value_heads * config->head_width;
+    case SIZE_HEAD:
+        return config->head_width;
+    }
+    return 0;
+}
+
+/* Whether the file must have a tensor, and else may not. */
+static bool is_expected(const struct loading *loading, const struct tensor_row *tensor, const char *name)
+{
+    const struct model_config *config = &loading->model->config;
+    switch (tensor->presence) {
+    case PRESENCE_ALWAYS:
+        return true;
+    case PRESENCE_OPTIONAL:
+        return weights_has(loading->model->weights, name);
+    case PRESENCE_QKV_BIAS:
+        return config->query_key_value_bias;
+    case PRESENCE_OUTPUT_BIAS:
+        return config->output_bias;
+    case PRESENCE_FFN_BIAS:
+        return config->ffn_bias;
+    case PRESENCE_HEAD_NORMS:
+        return config->head_norm != HEAD_NORM_NONE;
+    case PRESENCE_SEQUENTIAL:
+        return config->block_norm == BLOCK_NORM_SEQUENTIAL;
+    case PRESENCE_PARALLEL:
+        return config->block_norm == BLOCK_NORM_PARALLEL;
+    case PRESENCE_NOT_PARALLEL:
+        return config->block_norm != BLOCK_NORM_PARALLEL;
+    case PRESENCE_SHARED:
+        return config->block_norm == BLOCK_NORM_SHARED;
+    }
+    return true;
+}
+
+float *new_tensor(struct model *model, size_t count)
+{
+    float *values = new_floats(count);
+    model->owned = grow_array(model->owned, model->owned_count + 1, sizeof *model->owned);
+    model->owned[model->owned_count++] = values;
+    return values;
+}
+
+const float *plain_tensor(struct model *model, const char *name, size_t rows, size_t columns)
+{
+    const float *mapped = weights_map(model->weights, name, rows, columns);
+    if (mapped)
+        return mapped;
+    float *values = new_tensor(model, matrix_count(rows, columns ? columns : 1));
+    weights_read(model->weights, name, rows, columns, values);
+    return values;
+}
+
+/* Rows of a file's matrix that is a stack of ours, and how many come before the part. */
+struct stack {
+    size_t rows, before;
+};
+
+static struct stack stack_of(const struct tensor_row *tensor, const struct model_config *config)
+{
+    size_t query = size_called(config, SIZE_QUERY), key_value = size_called(config, SIZE_KEY_VALUE);
+    if (tensor->rows == SIZE_D_FF)
+        return (struct stack){2 * config->d_ff, tensor->part * config->d_ff};
+    return (struct stack){query + 2 * key_value, tensor->part ? query + (tensor->part - 1) * key_value : 0};
+}
+
+/* Row of the file in which a head's dimensions that are rotated together are next to each other. */
+static size_t paired_row(const struct model_config *config, size_t row)
+{
+    size_t width = config->head_width, half = config->rotary[0].width / 2;
+    size_t head = row / width * width, k = row % width;
+    return k < 2 * half ? head + k % half * 2 + k / half : row;
+}
+
+/* Row of the file in which each key-value head has its queries, its key and its value. */
+static size_t interleaved_row(const struct tensor_row *tensor, const struct model_config *config, size_t row)
+{
+    size_t width = config->head_width, group = config->heads / config->key_value_heads;
+    size_t head = row / width, k = row % width, groups = group + 2;
+    return tensor->part ? (head * groups + group + tensor->part - 1) * width + k
+                        : (head / group * groups + head % group) * width + k;
+}
+
+/* The index in the file's matrix of element (row, column) of ours, rows x columns. */
+static size_t index_in_file(const struct tensor_row *tensor, const struct model_config *config,
+                            struct stack stack, size_t rows, size_t columns, size_t row, size_t column)
+{
+    switch (tensor->layout) {
+    case LAYOUT_PLAIN:
+    case LAYOUT_GAIN:
+        break;
+    case LAYOUT_TRANSPOSED:
+        return column * rows + row;
+    case LAYOUT_STACKED:
+        return (stack.before + row) * columns + column;
+    case LAYOUT_STACKED_TRANSPOSED:
+        return column * stack.rows + stack.before + row;
+    case LAYOUT_PAIRED:
+    case LAYOUT_GAIN_PAIRED:
+        return paired_row(config, row) * columns + column;
+    case LAYOUT_INTERLEAVED:
+        return interleaved_row(tensor, config, row) * columns + column;
+    }
+    return row * columns + column;
+}
+
+/* A tensor as it is in the file, whose matrix has file_rows, to from. */
+static void read_as_stored(struct model *model, const struct tensor_row *tensor, const char *name,
+                           size_t file_rows, size_t columns, float *from)
+{
+    bool transposed = tensor->layout == LAYOUT_TRANSPOSED || tensor->layout == LAYOUT_STACKED_TRANSPOSED;
+    size_t width = model->config.head_width;
+    if (tensor->layout == LAYOUT_GAIN_PAIRED)
+        weights_read(model->weights, name, file_rows / width, width, from);
+    else if (tensor->columns == SIZE_ONE)
+        weights_read(model->weights, name, file_rows, 0, from);
+    else if (transposed)
+        weights_read(model->weights, name, columns, file_rows, from);
+    else
+        weights_read(model->weights, name, file_rows, columns, from);
+}
+
+static float *arranged_tensor(struct model *model, const struct tensor_row *tensor, const char *name)
+{
+    const struct model_config *config = &model->config;
+    size_t rows = size_called(config, tensor->rows), columns = size_called(config, tensor->columns);
+    bool stacked = tensor->layout == LAYOUT_STACKED || tensor->layout == LAYOUT_STACKED_TRANSPOSED
+                || tensor->layout == LAYOUT_INTERLEAVED;
+    struct stack stack = stack_of(tensor, config);
+    size_t file_rows = stacked ? stack.rows : rows;
+    float *from = new_floats(matrix_count(file_rows, columns));
+    float *to = new_tensor(model, matrix_count(rows, columns));
+    read_as_stored(model, tensor, name, file_rows, columns, from);
+    for (size_t r = 0; r < rows; r++)
+        for (size_t c = 0; c < columns; c++)
+            to[r * columns + c] = from[index_in_file(tensor, config, stack, rows, columns, r, c)];
+    free(from);
+    return to;
+}
+
+/* Whether what the tensor computes is added to the residual as it is, without a norm behind it. */
+static bool is_added(const struct tensor_row *tensor)
+{
+    return tensor->offset == offsetof(struct model_layer, attention_output)
+        || tensor->offset == offsetof(struct model_layer, attention_output_bias)
+        || tensor->offset == offsetof(struct model_layer, values)
+        || tensor->offset == offsetof(struct model_layer, values_bias);
+}
+
+/* A layer's tensor in our arrangement, with what is added to it or what multiplies it. */
+static const float *layer_tensor(const struct loading *loading, const struct tensor_row *tensor,
+                                 const char *name)
+{
+    struct model *model = loading->model;
+    bool vector = tensor->columns == SIZE_ONE;
+    size_t rows = size_called(&model->config, tensor->rows);
+    size_t columns = size_called(&model->config, tensor->columns);
+    float scale = is_added(tensor) ? model->config.residual_scale : 1;
+    bool gain = tensor->layout == LAYOUT_GAIN && loading->names->gain_offset > 0;
+    bool plain = tensor->layout == LAYOUT_PLAIN || tensor->layout == LAYOUT_GAIN
+              || (tensor->layout == LAYOUT_TRANSPOSED && vector);
+    if (plain && !gain && !(scale < 1 || scale > 1))
+        return plain_tensor(model, name, rows, vector ? 0 : columns);
+    float *values = arranged_tensor(model, tensor, name);
+    scale_floats(values, rows * columns, scale);
+    for (size_t i = 0; gain && i < rows; i++)
+        values[i] += loading->names->gain_offset;
+    return values;
+}
+
+void read_layer_tensor(const struct loading *loading, const struct tensor_row *tensor, size_t index)
+{
+    struct model *model = loading->model;
+    void *field = (char *)&model->layer[index] + tensor->offset;
+    bool vector = tensor->columns == SIZE_ONE;
+    size_t rows = size_called(&model->config, tensor->rows);
+    size_t columns = size_called(&model->config, tensor->columns);
+    char name[MAX_TENSOR_NAME];
+    tensor_name(name, loading->prefix, tensor->name, index);
+    if (!is_expected(loading, tensor, name))
+        return;
+    const float *values = layer_tensor(loading, tensor, name);
+    if (vector)
+        *(const float **)field = values;
+    else
+        *(struct matrix *)field = matrix_of(values, rows, columns);
+}
