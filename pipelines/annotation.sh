@@ -12,7 +12,9 @@ set -eu
 
 [ $# -ge 2 ] || { sed -n 's/^# usage/usage/p' "$0" >&2; exit 2; }
 model=$1 out=$2
+here=$(dirname "$(readlink -f -- "$0")")
 shift 2
+. "$here/show.sh"
 
 if [ $# -eq 0 ]; then
     annotation-sheet --model "$model" --output "$out/annotation.html" "$out/triggers.msgpack"
@@ -36,6 +38,5 @@ else
     }
     sync "$work"/*
     mv "$work/kappa.csv" "$work/patterns.csv" "$work/annotations.csv" "$out"
-    echo "$out/patterns.csv:"
-    cat "$out/patterns.csv"
+    show "$out/patterns.csv"
 fi

@@ -14,6 +14,7 @@ model=$1 text=$2 out=$3
 here=$(dirname "$(readlink -f -- "$0")")
 shift 3
 . "$here/prefixes.sh"
+. "$here/show.sh"
 mkdir -p "$out"
 
 [ -f "$out/values.msgpack" ] || project-values --model "$model" --all --tops 1 --output "$out/values.msgpack"
@@ -26,6 +27,5 @@ tokenize --model "$model" $sample "$@" "$text" |
         --active "$out/active.csv" \
         --output "$out/composition.csv"
 
-echo "$out/composition.csv:"
-cat "$out/composition.csv"
+show "$out/composition.csv"
 echo "Beside it: active.csv."

@@ -13,11 +13,12 @@ set -eu
 
 [ $# -ge 2 ] || { sed -n 's/^# usage/usage/p' "$0" >&2; exit 2; }
 model=$1 out=$2
+here=$(dirname "$(readlink -f -- "$0")")
 shift 2
+. "$here/show.sh"
 
 perturb-triggers "$@" "$out/triggers.msgpack" |
     forward-dump --model "$model" --emit key |
     perturbation-stats --output "$out/perturbation.csv"
 
-echo "$out/perturbation.csv:"
-cat "$out/perturbation.csv"
+show "$out/perturbation.csv"

@@ -15,6 +15,7 @@ model=$1 text=$2 out=$3
 here=$(dirname "$(readlink -f -- "$0")")
 shift 3
 . "$here/prefixes.sh"
+. "$here/show.sh"
 mkdir -p "$out"
 
 # shellcheck disable=SC2086 # $sample is a list of words
@@ -27,8 +28,6 @@ tokenize --model "$model" $sample "$@" "$text" |
         --perplexity "$out/perplexity.csv" \
         --output "$out/refinement.csv"
 
-echo "$out/refinement.csv:"
-cat "$out/refinement.csv"
-echo "$out/perplexity.csv:"
-cat "$out/perplexity.csv"
+show "$out/refinement.csv"
+show "$out/perplexity.csv"
 echo "Beside them: cases.csv, last-layer.csv, settled.csv."

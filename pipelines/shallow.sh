@@ -12,7 +12,9 @@ set -eu
 
 [ $# -ge 3 ] || { sed -n 's/^# usage/usage/p' "$0" >&2; exit 2; }
 model=$1 text=$2 out=$3
+here=$(dirname "$(readlink -f -- "$0")")
 shift 3
+. "$here/show.sh"
 
 tokenize --model "$model" "$@" "$text" |
     shallow-stats --model "$model" --corpus - "$out/triggers.msgpack" \
@@ -20,6 +22,5 @@ tokenize --model "$model" "$@" "$text" |
         --keys "$out/shallow-keys.csv" \
         --ngrams "$out/shallow-ngrams.csv"
 
-echo "$out/shallow.csv:"
-cat "$out/shallow.csv"
+show "$out/shallow.csv"
 echo "Beside it: shallow-keys.csv, shallow-ngrams.csv."

@@ -152,7 +152,7 @@ function count(number, noun, nouns) {
 
 /* ---- addresses ---- */
 
-/* #/memory/16/428?name=value <-> {path: ["memory", "16", "428"], query: {name: value}} */
+/* #/memory/14/48?name=value <-> {path: ["memory", "14", "48"], query: {name: value}} */
 function address(path, query) {
     const pairs = Object.entries(query || {}).filter(([, value]) => value !== undefined && value !== "")
         .map(([name, value]) => `${encodeURIComponent(name)}=${encodeURIComponent(value)}`);
@@ -886,7 +886,7 @@ function phraseSections(phrase, isWanted) {
 
 async function showSearch([query = ""], {token, as}, isWanted) {
     if (!query.trim() && !query.includes(" "))
-        return {title: "Search", content: [make("p", {}, "Enter a word, a phrase of several words, or a memory as layer/cell, such as 16/428; layer 1 is the first.")]};
+        return {title: "Search", content: [make("p", {}, "Enter a word, a phrase of several words, or a memory as layer/cell, such as 14/48; layer 1 is the first.")]};
     const list = await load("tokens"), {meant, all} = findTokens(list, query);
     const one = all.find(i => String(list.token[i]) === token);
     const chosen = one !== undefined ? [one] : as === "text" ? [] : meant;
@@ -905,7 +905,7 @@ async function showSearch([query = ""], {token, as}, isWanted) {
     ]};
 }
 
-/* Where a query leads: 16/428 to that memory, if the model has it, others to the search. */
+/* Where a query leads: 14/48 to that memory, if the model has it, others to the search. */
 function queryAddress(query) {
     const memory = /^\s*(\d+)\s*\/\s*(\d+)\s*$/.exec(query);
     if (memory && overview && Number(memory[1]) >= 1 && Number(memory[1]) <= overview.model.layers && Number(memory[2]) < overview.model.d_ff)
