@@ -384,7 +384,8 @@ def test_example_annotations(bin, triggers):
     keys = {}
     for row in rows:
         keys.setdefault((int(row["layer"]) - 1, int(row["cell"])), []).append(row)
-    assert {(row["reader"], row["reader_kind"], row["value_shown"]) for row in rows} == {("assistant", "program", "1")}
+    assert {(row["reader"], row["reader_kind"], row["value_shown"]) for row in rows} == {
+        ("assistant", "program", "0"), ("assistant", "program", "1")}
     assert {len(row) for row in rows} == {11} and len(keys) == 9
     found, message = stats(bin, "--triggers", triggers(dict.fromkeys(keys, 25)), EXAMPLE)
     assert message == "" and len(found) == len(keys)
