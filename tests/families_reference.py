@@ -42,7 +42,7 @@ def rope(**settings):
 GEMMA = dict(LLAMA, num_key_value_heads=1, head_dim=10)
 SIX = dict(SMALL, num_attention_heads=6)
 GPT = dict(vocab_size=VOCABULARY, bos_token_id=2, eos_token_id=2)
-YARN = rope(rope_type="yarn", factor=4.0, original_max_position_embeddings=16)
+YARN = rope(rope_type="yarn", factor=4.0, original_max_position_embeddings=512)
 LONG = rope(rope_type="longrope", short_factor=[1.0, 1.5, 2.0], long_factor=[2.0, 3.0, 4.0], factor=4.0,
             original_max_position_embeddings=32)
 LAYERS = {"sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
@@ -85,7 +85,7 @@ MODELS = {
     "llama": LlamaConfig(**LLAMA, **rope(rope_type="default")),
     "llama3-scaled": LlamaConfig(**LLAMA, **rope(**ROPE3), tie_word_embeddings=True, head_dim=8),
     "llama-linear": LlamaConfig(**LLAMA, **rope(rope_type="linear", factor=4.0), attention_bias=True),
-    "llama-yarn": LlamaConfig(**LLAMA, **YARN, mlp_bias=True),
+    "llama-yarn": LlamaConfig(**LLAMA, **YARN, head_dim=20, mlp_bias=True),
     "llama-yarn-stated": LlamaConfig(**LLAMA, head_dim=20, **rope(
         rope_type="yarn", factor=4.0, original_max_position_embeddings=512, beta_fast=20.0, beta_slow=2.0,
         mscale=0.7, mscale_all_dim=0.4, truncate=False)),
