@@ -102,7 +102,7 @@ def kinds():
     plain = [member for member in batch if member[0] != "sentence"]  # which only batches of a sample have
     value = [member for member in triggers + projection
              if member[0] in ("layer", "cell", "top", "top_p", "bottom", "bottom_p")]
-    of_composition, = lists("Composition")
+    _, of_composition = lists("Composition")
     changes, of_layer, of_all = lists("Refinement")
     return {"sample": [batch], "rows": [batch + rows, layer_number + layer, predictions, layer_number + counts_of_cells],
             "projected": [triggers + projection, counts], "changed": [plain + keys], "keyed": [plain + keys, key],
