@@ -840,7 +840,7 @@ class TestPage:
         assert heading(page) == "Search: w5" == focused()[2]
         for _ in range(60):
             press(Keys.TAB)
-            if " / " in focused()[2]:
+            if re.fullmatch(r"\d+ / \d+", focused()[2]):
                 break
         layer, cell = focused()[2].split(" / ")
         press(Keys.ENTER)

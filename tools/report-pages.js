@@ -263,9 +263,9 @@ function ownNumber(published) {
     const total = rows.reduce((sum, row) => sum + weight(row, published.series), 0);
     if (!total)
         return null;
-    const name = published.series === "active" ? "mean" : published.series;
+    const share = published.series === "active" ? "mean" : published.series;
     return {text: show(rows.reduce((sum, row) => sum + weight(row, published.series) * column(row), 0) / total), layers,
-        interval: rows.length === 1 ? interval(rows[0][`${name}_low`], rows[0][`${name}_high`], show) : ""};
+        interval: rows.length === 1 ? interval(rows[0][`${share}_low`], rows[0][`${share}_high`], show) : ""};
 }
 
 function isShare(published) {
