@@ -253,7 +253,7 @@ def write(folder, model, words):
 
 def main():
     parser = argparse.ArgumentParser(description="Trains the shipped model on a text of words, a sentence a line.")
-    parser.add_argument("--passes", type=float, default=10)
+    parser.add_argument("--passes", type=float, default=12)
     parser.add_argument("--dropout", type=float, default=0.2)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("train")
