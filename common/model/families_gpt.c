@@ -12,6 +12,15 @@
     LINEAR("layers.%zu.fc2", values, D_MODEL, D_FF, PLAIN, 0, ALWAYS), \
     NORM("layers.%zu.final_layer_norm", ffn_norm))
 
+/* Of architectures with one tensor for queries, keys and values, and biases everywhere. */
+#define GGUF_LAYERS TENSORS( \
+    NORM("blk.%zu.attn_norm", attention_norm), \
+    ALL_OF_ATTENTION("blk.%zu.attn_qkv", STACKED, ALWAYS), \
+    LINEAR("blk.%zu.attn_output", attention_output, D_MODEL, QUERY, PLAIN, 0, ALWAYS), \
+    NORM("blk.%zu.ffn_norm", ffn_norm), \
+    LINEAR("blk.%zu.ffn_up", keys, D_FF, D_MODEL, PLAIN, 0, ALWAYS), \
+    LINEAR("blk.%zu.ffn_down", values, D_MODEL, D_FF, PLAIN, 0, ALWAYS))
+
 const struct family gpt_families[] = {
     {
         .model_type = "fairseq_transformer_lm", /* as import-model writes it */
@@ -92,13 +101,7 @@ const struct family gpt_families[] = {
             .settings = SETTINGS({"activation_function", "\"gelu_new\""}),
             .tensors = &(const struct tensor_names){
                 GGUF_TENSORS,
-                .layers = TENSORS(
-                    NORM("blk.%zu.attn_norm", attention_norm),
-                    ALL_OF_ATTENTION("blk.%zu.attn_qkv", STACKED, ALWAYS),
-                    LINEAR("blk.%zu.attn_output", attention_output, D_MODEL, QUERY, PLAIN, 0, ALWAYS),
-                    NORM("blk.%zu.ffn_norm", ffn_norm),
-                    LINEAR("blk.%zu.ffn_up", keys, D_FF, D_MODEL, PLAIN, 0, ALWAYS),
-                    LINEAR("blk.%zu.ffn_down", values, D_MODEL, D_FF, PLAIN, 0, ALWAYS)),
+                .layers = GGUF_LAYERS,
                 .positions = "position_embd.weight",
                 .final_norm_bias = "output_norm.bias",
             },
@@ -388,13 +391,7 @@ const struct family gpt_families[] = {
                 GGUF_LAYER_NORM("layer_norm_epsilon")),
             .tensors = &(const struct tensor_names){
                 GGUF_TENSORS,
-                .layers = TENSORS(
-                    NORM("blk.%zu.attn_norm", attention_norm),
-                    ALL_OF_ATTENTION("blk.%zu.attn_qkv", STACKED, ALWAYS),
-                    LINEAR("blk.%zu.attn_output", attention_output, D_MODEL, QUERY, PLAIN, 0, ALWAYS),
-                    NORM("blk.%zu.ffn_norm", ffn_norm),
-                    LINEAR("blk.%zu.ffn_up", keys, D_FF, D_MODEL, PLAIN, 0, ALWAYS),
-                    LINEAR("blk.%zu.ffn_down", values, D_MODEL, D_FF, PLAIN, 0, ALWAYS)),
+                .layers = GGUF_LAYERS,
                 .embedding_norm_gain = "token_embd_norm.weight",
                 .embedding_norm_bias = "token_embd_norm.bias",
                 .final_norm_bias = "output_norm.bias",
