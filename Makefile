@@ -123,7 +123,7 @@ run paper:
 	@mkdir -p build && flock build $(MAKE) $(BUILDING) all
 	@$(if $(filter brown,$(CORPUS)),./data/brown.sh,true)
 	@$(if $(filter smollm2,$(MODEL)),./data/smollm2.sh,true)
-	@$(MAKE) --no-print-directory -f pipelines/paper.mk $(WHAT) BIN="$(DIR)" MODEL="$(MODEL_PATH)" \
+	@$(MAKE) --no-print-directory -f pipelines/paper.mk $(WHAT) BIN="$(DIR)" MODEL="$(MODEL_PATH)" NAME="$(MODEL_NAME)" \
 		TEXT="$(TEXT)" VALID="$(VALID)" MODE="$(MODE)" SENTENCES="$(SENTENCES)" \
 		PREFIXES="$(PREFIXES)" KEYS="$(KEYS)" REMOVALS="$(REMOVALS)" OUT="$(OUT)" ANNOTATIONS="$(ANNOTATIONS)"
 	@echo "Results are in $(OUT): tables, figures/, and report/index.html to open in a browser."

@@ -6,6 +6,7 @@
 #   VALID     for section 5, the aggregation      PREFIXES  random prefixes of it, or all
 #   OUT       the folder of results               KEYS      keys a layer for token removal; 0: all
 #   BIN       the folder of the tools             REMOVALS  triggers of each of these keys
+#   NAME      the model's in the report (its file's or folder's, where there is none)
 #   ANNOTATIONS  CSV files that readers of the annotation page saved
 #
 # and the names of targets: all, which is the default, or experiments, figures, report.
@@ -39,7 +40,7 @@
 
 GRAPH := $(lastword $(MAKEFILE_LIST))
 SCRIPTS := $(patsubst %/,%,$(dir $(GRAPH)))
-export MODEL TEXT VALID OUT BIN SCRIPTS
+export MODEL NAME TEXT VALID OUT BIN SCRIPTS
 # The clone's path may have spaces or dollars, so BIN is relative to it, and neither is expanded here.
 export PATH := $(if $(filter /%,$(BIN)),$(BIN),$(CURDIR)/$(BIN)):$(value PATH)
 
@@ -120,7 +121,7 @@ figures: $(experiments)
 report: figures options
 	@$(call step,$@,report.sh,report-pages) "$$MODEL" $(published) \
 		$(call in_out,triggers.msgpack figures options.csv $(tables)) --maybe $(call in_out,$(noted)) \
-		--results report -- "$$SCRIPTS/report.sh" "$$MODEL" "$$OUT"
+		--results report -- "$$SCRIPTS/report.sh" "$$MODEL" "$$OUT" $(if $(NAME),--name "$$NAME")
 
 # What the experiments were run with: made behind all that are asked for, and taken away before the
 # first, so that a run that is interrupted leaves no table rather than that of the run before it.

@@ -984,6 +984,16 @@ def test_each_token_of_a_prefix_is_shaded_by_its_coefficient(page, shaded):
     assert_asks_for(page, out)
 
 
+def test_what_is_only_to_be_heard_is_not_to_be_seen(page, shaded):
+    """A long list of coefficients, which breaks into lines, began to the left of the page and reached into it."""
+    out, keys = shaded
+    open_memory(page, out, *next(iter(keys)))
+    page.script("document.querySelectorAll('td.prefix .unseen').forEach(e => e.textContent += ', 0.123'.repeat(300))")
+    assert page.script("""return [...document.querySelectorAll('.unseen')].map(e => e.getBoundingClientRect())
+        .filter(box => box.width > 1 || box.height > 1).length""") == 0
+    assert_asks_for(page, out)
+
+
 def test_a_picture_of_a_keys_coefficients(page, shaded):
     """How many are in each bin, those of the triggers among them, and the share above 0: in the picture, and in words."""
     out, keys = shaded
