@@ -223,7 +223,7 @@ def test_missing_and_misplaced_counts_and_paths_are_refused(bin, small_model, to
         fails(bin, "topk-keys", "-t", 2, stdin=streams.write(header, records, trailer), says=says)
 
     check("'coef_counts' of 2 layers, the header promises 3", records[:-1])
-    check("'coef_counts' of layer 2 are out of order", [*records[:-2], records[-1]])
+    check("'coef_counts' of layer 3 are out of order", [*records[:-2], records[-1]])
     check("a batch behind 'coef_counts'", [*records, {"id": 10 ** 6, "len": [1], "tok": [5]}])
     check("'coef_counts' of cell 0 add up to", [*records[:4], *records[-3:]])
     bare = [{name: value for name, value in record.items() if name not in ("path", "path_coef")} for record in records]

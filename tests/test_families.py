@@ -213,7 +213,7 @@ def test_a_value_behind_a_norm_has_its_gain(bin, reference):
     model's logits are, and y^l is a positive number times the sum of m_i v_i."""
     model = reference / "gemma2"
     tensors = oracle.load_safetensors(model / "model.safetensors")
-    values = streams.read(ok(bin, "project-values", "--all", "--model", model, "--top", 5))
+    values = streams.read(ok(bin, "project-values", "--all", "--all-tokens", "--model", model, "--top", 5))
     seen = {(r["layer"], r["cell"]): r for r in values.records}
     stream = dump(bin, model, load(reference, "gemma2"), "--emit", "coef,ffn")
     coef, ffn = by_sentence(stream, "coef"), by_sentence(stream, "ffn")

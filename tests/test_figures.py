@@ -321,8 +321,9 @@ EXPLAINED = "thin bars: 95 % intervals"
 
 def check_bars(panel, expected):
     """They are where they should be, and what they are is said where they can be."""
-    expected = [bar for bar in expected if bar[2] - bar[1] > 0.01]  # gnuplot draws nothing of no length
-    close([bar for bar in bars(panel) if bar[2] - bar[1] > 0.01], expected)
+    short = [bar for bar in expected if bar[2] - bar[1] <= 0.05]  # gnuplot draws nothing of no length, rounded
+    expected = [bar for bar in expected if bar not in short]
+    close([bar for bar in bars(panel) if not any(np.allclose(bar, other, rtol=0, atol=0.02) for other in short)], expected)
     assert EXPLAINED in panel.plots or not expected
 
 
@@ -508,7 +509,8 @@ def test_pictures_have_the_tables_numbers(tmp_path, layers, intervals):
     texts = {name: read_svg(tmp_path / "out" / f"{name}.svg")[1] for name in NAMES}
     for name, row in DRAWN.items():
         assert (EXPLAINED in texts[name]) == (intervals and bool(set(SHARES.get(table_of(row), "").split()) & set(row["columns"].split())))
-        assert all(any(model.name in (text or "").split(", ") for text in texts[name]) for model in models), "titles name the models"
+        titles = [part for text in texts[name] for part in re.split(", |: ", text or "")]
+        assert {model.name for model in models} <= set(titles), "titles name the models"
         assert not {"layer", "layer\n "} & set(texts[name])
     assert len(layers) > 1 or "layer (1 is the first)" in texts["fig09"]
 
@@ -735,7 +737,7 @@ def test_another_meaning_of_active_is_not_drawn_beside_the_papers(tmp_path, word
         figures(tmp_path / "out", *models)
         (panel,), texts = read_svg(tmp_path / "out" / "fig07.svg")
         assert f"model: mean ({words})" in panel.plots
-        assert ("published: where all layers lie" in panel.plots, "other: mean" in panel.plots) == (published_too,) * 2
+        assert ("published: all layers" in panel.plots, "other: mean" in panel.plots) == (published_too,) * 2
         assert ("Figure 7: active memories (m > 0, where nothing else is said)" in texts) == published_too
 
 
@@ -754,7 +756,7 @@ def test_a_programs_readings_are_not_drawn_beside_the_papers(tmp_path, rows, sai
     write(folders[1] / "patterns.csv", list(made[0]), made)
     figures(tmp_path / "out", *folders)
     panels, texts = read_svg(tmp_path / "out" / "fig02.svg")
-    assert ["published: where shares with a pattern lie" in panel.plots for panel in panels] == [True, like_paper]
+    assert ["published: with any pattern" in panel.plots for panel in panels] == [True, like_paper]
     assert {"other: 30 keys in 3 layers, 2 readers a layer (person)", f"model: {said}"} <= set(texts)
 
 
