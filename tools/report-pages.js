@@ -37,7 +37,8 @@ function load(name) {
             };
             document.head.append(script);
         }));
-        const held = [...pieces.keys()].filter(other => other.startsWith("memories-") || other.startsWith("postings-"));
+        const held = [...pieces.keys()]
+            .filter(other => other.startsWith("memories-") || other.startsWith("postings-"));
         if (held.length > 40)
             pieces.delete(held[0]);
     }
@@ -70,7 +71,8 @@ function plain(text) {
 
 function tokenElement(text) {
     const spaces = /^ */.exec(text)[0].length;
-    return make("bdi", {class: "token"}, spaces ? make("span", {class: "space"}, "\u2423".repeat(spaces)) : null,
+    return make("bdi", {class: "token"},
+        spaces ? make("span", {class: "space"}, "\u2423".repeat(spaces)) : null,
         plain(text.slice(spaces)) || (spaces ? null : make("span", {class: "faint"}, "(empty)")));
 }
 
@@ -90,8 +92,8 @@ function memoryLink(layer, cell) {
 }
 
 /*
- * columns: [{name, says, number, of: row -> content, sort}]; says: what the name means; order: {sort, descending,
- * link: column -> address}; wide: has the whole width, and on narrow screens a block a row.
+ * columns: [{name, says, number, of: row -> content, sort}]; says: what the name means; order: {sort,
+ * descending, link: column -> address}; wide: has the whole width, and on narrow screens a block a row.
  */
 function table(columns, rows, {order, wide} = {}) {
     const heads = columns.map(column => {
@@ -105,9 +107,10 @@ function table(columns, rows, {order, wide} = {}) {
     });
     // Blocks are no rows and cells any more for those who listen, unless their roles say so.
     const role = name => wide ? name : null;
-    const lines = rows.map((row, i) => make("tr", {role: role("row")}, columns.map(column =>
-        make("td", {class: column.class || (column.number && "number"), role: role("cell"), "data-name": wide && column.name},
-            make("div", {}, column.of(row, i))))));
+    const lines = rows.map((row, i) => make("tr", {role: role("row")}, columns.map(column => make("td", {
+        class: column.class || (column.number && "number"), role: role("cell"),
+        "data-name": wide && column.name,
+    }, make("div", {}, column.of(row, i))))));
     return make("div", {class: "scroll"}, make("table", {class: wide && "wide", role: role("table")},
         make("thead", {role: role("rowgroup")}, make("tr", {role: role("row")}, heads)),
         make("tbody", {role: role("rowgroup")}, lines)));
@@ -169,7 +172,10 @@ function parseAddress(hash) {
     };
     const [path, query] = hash.replace(/^#\/?/, "").split(/\?(.*)/s);
     const pairs = (query || "").split("&").filter(Boolean).map(pair => pair.split(/=(.*)/s).map(decode));
-    return {path: path.split("/").filter(Boolean).map(decode), query: Object.fromEntries(pairs.map(([name, value]) => [name, value || ""]))};
+    return {
+        path: path.split("/").filter(Boolean).map(decode),
+        query: Object.fromEntries(pairs.map(([name, value]) => [name, value || ""])),
+    };
 }
 
 /* ---- results ---- */
@@ -188,7 +194,7 @@ function figureOf(number) {
     return overview.listed.find(row => row.figure === `fig${String(number).padStart(2, "0")}`);
 }
 
-/* The listed tables that are here, in the order of their figures; one without a figure follows the one before it. */
+/* The listed tables that are here, in the order of their figures; one without follows the one before it. */
 function listedTables() {
     let figure = "";
     return overview.listed.map(row => ({...row, order: figure = row.figure || figure}))
@@ -213,18 +219,19 @@ function layersAtDepth(from, to) {
 function weight(row, series) {
     if (series === "stop_word" || series === "short_prefix")
         return row.prefixes * (1 - row.zero_agreement);
-    if (series === "covered" || series === "none" || series === "shallow" || series === "semantic" || series === "both")
+    if (["covered", "none", "shallow", "semantic", "both"].includes(series))
         return row.triggers;
     return row.live_keys ?? row.prefixes ?? row.keys ?? 1;
 }
 
 /*
- * Tables whose column comparable is 1 in rows that were measured as the paper's were, and what to say of others.
- * A table without the column does not say how, so it is not compared.
+ * Tables whose column comparable is 1 in rows that were measured as the paper's were, and what to say of
+ * others. A table without the column does not say how, so it is not compared.
  */
 const COMPARED_IF_SAID = {
     patterns: rows => rows[0].reader_kind
-        ? `${count(rows.reduce((sum, row) => sum + row.keys, 0), "key")}, ${count(Math.max(...rows.map(row => row.readers)), "reader")} a layer: `
+        ? `${count(rows.reduce((sum, row) => sum + row.keys, 0), "key")}, `
+            + `${count(Math.max(...rows.map(row => row.readers)), "reader")} a layer: `
             + [...new Set(rows.map(row => row.reader_kind))].join(", ")
         : "unknown readers",
     active: rows => rows[0].active ? `active: ${rows[0].active}` : "unknown definition of active",
@@ -232,7 +239,8 @@ const COMPARED_IF_SAID = {
 
 /* Why the rows of a table are not set beside the paper's number; null: they are. */
 function notComparable(name, rows) {
-    return COMPARED_IF_SAID[name] && rows.some(row => row.comparable !== 1) ? plain(COMPARED_IF_SAID[name](rows)) : null;
+    return COMPARED_IF_SAID[name] && rows.some(row => row.comparable !== 1)
+        ? plain(COMPARED_IF_SAID[name](rows)) : null;
 }
 
 /*
@@ -243,11 +251,14 @@ function ownNumber(published) {
     const layers = layersAtDepth(Number(published.from_layer), Number(published.to_layer));
     const inLayers = row => layers.includes(row.layer);
     const topValues = resultRows("top-values");
+    const topShare = isCounted => topValues && topValues.length
+        ? {text: percent(topValues.filter(isCounted).length / topValues.length), layers} : null;
     if (published.series === "top_100_in_layers")
-        return topValues && topValues.length ? {text: percent(topValues.filter(inLayers).length / topValues.length), layers} : null;
+        return topShare(inLayers);
     if (published.series === "top_100_agree")
-        return topValues && topValues.length ? {text: percent(topValues.filter(row => row.agree_in_50 > 0).length / topValues.length), layers} : null;
-    const column = {covered: row => 1 - row.none, active: row => row.mean}[published.series] || (row => row[published.series]);
+        return topShare(row => row.agree_in_50 > 0);
+    const column = {covered: row => 1 - row.none, active: row => row.mean}[published.series]
+        || (row => row[published.series]);
     const name = figureOf(published.figure)?.table, all = resultRows(name) || [];
     const rows = all.filter(row => inLayers(row) && Number.isFinite(column(row)));
     if (!rows.length)
@@ -264,7 +275,8 @@ function ownNumber(published) {
     if (!total)
         return null;
     const share = published.series === "active" ? "mean" : published.series;
-    return {text: show(rows.reduce((sum, row) => sum + weight(row, published.series) * column(row), 0) / total), layers,
+    const sum = rows.reduce((sum, row) => sum + weight(row, published.series) * column(row), 0);
+    return {text: show(sum / total), layers,
         interval: rows.length === 1 ? interval(rows[0][`${share}_low`], rows[0][`${share}_high`], show) : ""};
 }
 
@@ -290,7 +302,8 @@ function publishedTable() {
     const rows = overview.published.rows.map(row =>
         Object.fromEntries(overview.published.columns.map((column, i) => [column, row[i] ?? ""])));
     return table([
-        {name: "Where", class: "whole", of: row => /^\d+$/.test(row.figure) ? `Figure ${row.figure}` : plain(row.figure)},
+        {name: "Where", class: "whole",
+            of: row => /^\d+$/.test(row.figure) ? `Figure ${row.figure}` : plain(row.figure)},
         {name: "What", of: row => plain(row.says || row.series.replaceAll("_", " "))},
         {name: "Paper's layers", says: LAYERS, of: row => layerRange(row.from_layer, row.to_layer)},
         {name: "Published", number: true, of: publishedNumber},
@@ -314,7 +327,8 @@ function interval(low, high, show) {
 /* A column of a result: {name, i, ends: places of its interval or [], quartiles: places or []}. */
 function resultColumns(names) {
     const places = (name, endings) => endings.map(ending => names.indexOf(`${name}_${ending}`));
-    const parts = names.map((name, i) => ({name, i, ends: places(name, ["low", "high"]), quartiles: places(name, ["p25", "p50", "p75"])}));
+    const parts = names.map((name, i) =>
+        ({name, i, ends: places(name, ["low", "high"]), quartiles: places(name, ["p25", "p50", "p75"])}));
     for (const part of parts)
         for (const kind of ["ends", "quartiles"])
             part[kind] = part[kind].includes(-1) ? [] : part[kind];
@@ -325,8 +339,9 @@ function resultColumns(names) {
 function resultNumber(row, {i, ends, quartiles}) {
     const number = place => row[place] === "" ? NaN : Number(row[place]);
     const behind = ends.length ? interval(...ends.map(number), short) : "";
-    return make("span", {title: quartiles.length > 0 && row[i] !== "" && `quartiles ${quartiles.map(place => short(number(place))).join(", ")}`},
-        short(number(i)), behind && make("span", {class: "faint"}, behind));
+    const title = quartiles.length > 0 && row[i] !== ""
+        && `quartiles ${quartiles.map(place => short(number(place))).join(", ")}`;
+    return make("span", {title}, short(number(i)), behind && make("span", {class: "faint"}, behind));
 }
 
 function resultTable({table: name, title}) {
@@ -352,16 +367,21 @@ function showResults() {
     const keys = overview.layers.reduce((sum, layer) => sum + layer.keys, 0);
     const tables = listedTables();
     return {title: "Results", content: [
-        make("p", {}, `A ${model.architecture} of ${count(model.layers, "layer")}, with ${counted(keys)} of its ${counted(model.layers * model.d_ff)} memories in this report. `
-            + `${counted(live)} of these keys are live: at least one prefix of ${corpus ? "\u201c" + plain(corpus.name) + "\u201d" : "the corpus"} `
-            + `(${count(counts.sentences || 0, "sentence")}, ${count(counts.tokens || 0, "token")}) triggers them.`),
+        make("p", {}, `A ${model.architecture} of ${count(model.layers, "layer")}, with ${counted(keys)} `
+            + `of its ${counted(model.layers * model.d_ff)} memories in this report. `
+            + `${counted(live)} of these keys are live: at least one prefix of `
+            + `${corpus ? "\u201c" + plain(corpus.name) + "\u201d" : "the corpus"} `
+            + `(${count(counts.sentences || 0, "sentence")}, ${count(counts.tokens || 0, "token")}) `
+            + "triggers them."),
         make("h2", {}, "Beside the paper"),
         overview.published && model.layers !== PAPER_LAYERS
-            ? make("p", {class: "faint"}, `The paper's model has 16 layers, this one ${model.layers}: layers are compared where they lie at the same depth.`) : null,
+            ? make("p", {class: "faint"}, `The paper's model has 16 layers, this one ${model.layers}: `
+                + "layers are compared where they lie at the same depth.") : null,
         publishedTable(),
         make("h2", {}, "Tables"),
         tables.length ? make("p", {class: "faint"}, "In brackets behind a share: its 95 % interval.") : null,
-        tables.length ? tables.map(resultTable) : make("p", {class: "faint"}, "The report was made without tables."),
+        tables.length ? tables.map(resultTable)
+            : make("p", {class: "faint"}, "The report was made without tables."),
     ]};
 }
 
@@ -372,7 +392,8 @@ function showFigures() {
             const title = overview.listed.find(row => row.figure === name).caption;
             const number = /^fig0*(\d+)$/.exec(name);
             const caption = number ? `Figure ${number[1]}. ${title}.` : title;
-            return make("figure", {}, make("a", {href: `figures/${file}`}, make("img", {src: `figures/${file}`, alt: caption, loading: "lazy"})),
+            const image = make("img", {src: `figures/${file}`, alt: caption, loading: "lazy"});
+            return make("figure", {}, make("a", {href: `figures/${file}`}, image),
                 make("figcaption", {}, caption));
         }))]
         : [make("p", {}, "The report was made without figures.")]};
@@ -386,7 +407,8 @@ const STATES = {"": "all", live: "live", dead: "dead", annotated: "annotated"};
 async function layerRows(layer) {
     const data = await load(`layer-${layer}`);
     return data.cell.map((cell, i) => ({
-        layer, cell, triggers: data.triggers[i], coefficient: data.coefficient[i], confidence: data.confidence[i],
+        layer, cell,
+        triggers: data.triggers[i], coefficient: data.coefficient[i], confidence: data.confidence[i],
         agree: data.agree[i], agreement: data.triggers[i] ? data.agree[i] / data.triggers[i] : null,
         top: data.tokens[data.top[i]], annotated: data.annotated[i],
     }));
@@ -431,33 +453,46 @@ async function showLayer([name], query) {
     const state = STATES[query.state] ? query.state : "", annotated = overview.annotations.length > 0;
     const columns = [
         {name: "Layer / cell", says: NUMBERS, sort: "cell", of: row => memoryLink(row.layer, row.cell)},
-        {name: "Triggers", sort: "triggers", number: true, of: row => row.triggers || make("span", {class: "faint"}, "dead")},
-        {name: "Coefficient", says: "Of the first trigger: how strongly the key responds to it.", sort: "coefficient", number: true, of: row => row.coefficient === null ? "" : digits(row.coefficient)},
-        {name: "Confidence", says: "The value's largest probability.", sort: "confidence", number: true, of: row => digits(row.confidence)},
-        {name: "Agreement", says: "Triggers whose next token is the value's top token.", sort: "agreement", number: true,
+        {name: "Triggers", sort: "triggers", number: true,
+            of: row => row.triggers || make("span", {class: "faint"}, "dead")},
+        {name: "Coefficient", says: "Of the first trigger: how strongly the key responds to it.",
+            sort: "coefficient", number: true,
+            of: row => row.coefficient === null ? "" : digits(row.coefficient)},
+        {name: "Confidence", says: "The value's largest probability.", sort: "confidence", number: true,
+            of: row => digits(row.confidence)},
+        {name: "Agreement", says: "Triggers whose next token is the value's top token.",
+            sort: "agreement", number: true,
             of: row => row.agreement === null ? "" : `${row.agree} of ${row.triggers}`},
         {name: "Value's top token", sort: "top", of: row => tokenLink(row.top)},
     ];
     const sort = columns.some(column => column.sort === query.sort) ? query.sort : "cell";
     const descending = query.order ? query.order === "down" : false;
-    const link = changes => address(["layer", name], {state, sort: sort === "cell" ? "" : sort, order: descending ? "down" : "", ...changes});
-    const rows = (await Promise.all((name === "all" ? known : [name]).map(layer => layerRows(Number(layer))))).flat()
-        .filter(row => state === "live" ? row.triggers : state === "dead" ? !row.triggers : state === "annotated" ? row.annotated : true);
+    const sorted = {state, sort: sort === "cell" ? "" : sort, order: descending ? "down" : ""};
+    const link = changes => address(["layer", name], {...sorted, ...changes});
+    const states = {live: row => row.triggers, dead: row => !row.triggers, annotated: row => row.annotated};
+    const isShown = Object.hasOwn(states, state) ? states[state] : () => true;
+    const shown = name === "all" ? known : [name];
+    const rows = (await Promise.all(shown.map(layer => layerRows(Number(layer))))).flat().filter(isShown);
     if (sort !== "cell" || descending)
         sortRows(rows, sort, descending);
     const pages = Math.ceil(rows.length / ROWS_A_PAGE), page = pageOf(query, pages);
-    const order = {sort, descending, link: column => link({sort: column.sort === "cell" ? "" : column.sort, page: "",
+    const order = {sort, descending, link: column => link({
+        sort: column.sort === "cell" ? "" : column.sort, page: "",
         // Numbers begin with the largest, texts and cells with the first.
-        order: column.sort === sort ? (descending ? "" : "down") : column.number ? "down" : ""})};
+        order: column.sort === sort ? (descending ? "" : "down") : column.number ? "down" : "",
+    })};
     return {title: name === "all" ? "Memories of all layers" : `Memories of layer ${name}`, content: [
         make("div", {class: "row"},
             chooser("layer", "Layer", [...known.map(layer => [layer, layer]), ["all", "all"]], name,
-                value => address(["layer", value], {state, sort: sort === "cell" ? "" : sort, order: descending ? "down" : ""})),
-            chooser("state", "Keys", Object.entries(STATES).filter(([value]) => value !== "annotated" || annotated), state,
+                value => address(["layer", value], sorted)),
+            chooser("state", "Keys",
+                Object.entries(STATES).filter(([value]) => value !== "annotated" || annotated), state,
                 value => link({state: value})),
             make("span", {class: "faint"}, count(rows.length, "memory", "memories"))),
-        make("p", {class: "faint"}, `A key's first ${overview.sizes.top} triggers count here. Agreement: those whose next token is the value's top token.`),
-        rows.length ? table(columns, rows.slice((page - 1) * ROWS_A_PAGE, page * ROWS_A_PAGE), {order}) : make("p", {}, "No memory is like that."),
+        make("p", {class: "faint"}, `A key's first ${overview.sizes.top} triggers count here. `
+            + "Agreement: those whose next token is the value's top token."),
+        rows.length ? table(columns, rows.slice((page - 1) * ROWS_A_PAGE, page * ROWS_A_PAGE), {order})
+            : make("p", {}, "No memory is like that."),
         pager(page, pages, number => link({page: number})),
     ]};
 }
@@ -468,7 +503,8 @@ const TOKENS_IN_SIGHT = 40;
 
 /* A token, shaded by its coefficient: all the more, the more of largest it is; red where it is negative. */
 function shadedElement(text, coefficient, largest) {
-    const element = make("span", {class: coefficient < 0 ? "negative" : "positive", "data-says": `Coefficient ${coefficient}`}, text);
+    const element = make("span", {class: coefficient < 0 ? "negative" : "positive",
+        "data-says": `Coefficient ${coefficient}`}, text);
     element.style.setProperty("--share", (largest ? Math.abs(coefficient) / largest : 0).toFixed(3));
     return element;
 }
@@ -480,14 +516,17 @@ function prefixElement(words, coefficients) {
         return make("span", {class: "faint"}, "(beginning of the sentence)");
     const last = words.length - 1, inSight = Math.max(0, last - TOKENS_IN_SIGHT);
     const largest = Math.max(...coefficients.map(Math.abs), 0);
+    const shaded = (word, i) => [shadedElement(plain(word), coefficients[i], largest), joint];
     const text = (from, to) => coefficients.length
-        ? words.slice(from, to).map((word, i) => [shadedElement(plain(word), coefficients[from + i], largest), joint])
+        ? words.slice(from, to).map((word, i) => shaded(word, from + i))
         : from < to ? plain(words.slice(from, to).join(joint) + joint) : null;
     const lead = joint ? 0 : /^ */.exec(words[last])[0].length; // the mark begins behind the space
     const element = make("bdi", {}, text(inSight, last), " ".repeat(lead),
-        make("mark", {"data-says": coefficients.length ? `Coefficient ${coefficients[last]}` : null}, plain(words[last].slice(lead)) || "\u2423"));
+        make("mark", {"data-says": coefficients.length ? `Coefficient ${coefficients[last]}` : null},
+            plain(words[last].slice(lead)) || "\u2423"));
     if (inSight) {
-        const more = make("button", {type: "button", click: () => { more.replaceWith(...[text(0, inSight)].flat(Infinity)); },
+        const more = make("button", {type: "button",
+            click: () => { more.replaceWith(...[text(0, inSight)].flat(Infinity)); },
             "aria-label": `Show ${count(inSight, "more token")}`}, "\u2026");
         element.prepend(more);
     }
@@ -501,34 +540,48 @@ function coefficientsElement(coefficients) {
 
 /* What the names on a memory's page mean: [name, explanation]. */
 const TERMS = {
-    trigger: ["Trigger", "One of the prefixes of the corpus to which the key responds most strongly, the strongest first."],
+    trigger: ["Trigger",
+        "One of the prefixes of the corpus to which the key responds most strongly, the strongest first."],
     coefficient: ["Coefficient", "How strongly the key responds to the prefix, at its last token."],
     prefix: ["Prefix", "The sentence up to the token at which the key responds, which is marked."],
-    context: ["Prefix and what followed", "The sentence up to the token at which the key responds, which is marked; behind the line, what the key did not see."],
-    next: ["Next token", "What followed the prefix in the corpus. It agrees when it is the value's most probable token."],
-    rank: ["Its rank", "The next token's place when the value orders the tokens that can follow; 1 is the most probable one."],
+    context: ["Prefix and what followed", "The sentence up to the token at which the key responds, "
+        + "which is marked; behind the line, what the key did not see."],
+    next: ["Next token",
+        "What followed the prefix in the corpus. It agrees when it is the value's most probable token."],
+    rank: ["Its rank", "The next token's place when the value orders the tokens that can follow; "
+        + "1 is the most probable one."],
     sentence: ["Sentence", "The sentence's number in the corpus, from 0."],
-    value: ["Value", "The vector that the memory adds to the residual, here multiplied with the output embedding, as if nothing else were added."],
-    shade: ["Shade", "Each token of a prefix is shaded by the coefficient that the key has there, compared with the prefix's largest: blue, or red where it is negative."],
-    coefficients: ["Coefficients in the corpus", "How many of the key's coefficients, at all positions of the corpus, are in each range. A bar's height is the number's logarithm; over it is that of the triggers."],
-    probability: ["Probability", "The token's share in the softmax of the value's products with the output embedding."],
+    value: ["Value", "The vector that the memory adds to the residual, here multiplied with the output "
+        + "embedding, as if nothing else were added."],
+    shade: ["Shade", "Each token of a prefix is shaded by the coefficient that the key has there, "
+        + "compared with the prefix's largest: blue, or red where it is negative."],
+    coefficients: ["Coefficients in the corpus", "How many of the key's coefficients, at all positions of "
+        + "the corpus, are in each range. A bar's height is the number's logarithm; "
+        + "over it is that of the triggers."],
+    probability: ["Probability",
+        "The token's share in the softmax of the value's products with the output embedding."],
 };
 
-const OVERLAP = "For two triggers: the tokens in both, divided by the tokens in either, frequent ones left out. The mean over all pairs",
+const OVERLAP = "For two triggers: the tokens in both, divided by the tokens in either, frequent ones "
+        + "left out. The mean over all pairs",
     RANDOM = "random prefixes of the same lengths as the triggers, to compare with";
 const ends = (many, word) => [[`Share of triggers that end in the same ${word}`,
-    `The largest share of the key's triggers whose prefixes end in the same ${many === 1 ? "token" : `${many} tokens`}.`, percent],
+    `The largest share of the key's triggers whose prefixes end in the same `
+        + `${many === 1 ? "token" : `${many} tokens`}.`, percent],
     [`The ${word} that they end in`, "What the triggers of the share above it have in common."]];
 
 /* The columns of shallow-keys.csv, see shallow-stats(1): [name, explanation, how a number is written]. */
 const MEASURES = new Map([
-    ["triggers", ["Triggers measured", "The triggers that the measures below are about, which may be more than are shown.", short]],
+    ["triggers", ["Triggers measured",
+        "The triggers that the measures below are about, which may be more than are shown.", short]],
     ...["word", "two words", "three words"].flatMap((word, i) =>
         ends(i + 1, word).map((measure, j) => [`${j ? "" : "same_"}last_${i + 1}`, measure])),
     ["overlap", ["Words that two triggers share", `${OVERLAP} of triggers.`, percent]],
     ["overlap_random", ["Words that two random prefixes share", `The same of ${RANDOM}.`, percent]],
-    ["overlap_before", ["Words that two triggers share before their last one", `${OVERLAP}, without each trigger's last token.`, percent]],
-    ["overlap_before_random", ["Words that two random prefixes share before their last one", `The same of ${RANDOM}.`, percent]],
+    ["overlap_before", ["Words that two triggers share before their last one",
+        `${OVERLAP}, without each trigger's last token.`, percent]],
+    ["overlap_before_random", ["Words that two random prefixes share before their last one",
+        `The same of ${RANDOM}.`, percent]],
 ]);
 
 function column(name, of, attributes) {
@@ -538,7 +591,8 @@ function column(name, of, attributes) {
 /* What came behind a prefix, apart from it. */
 function followingElement(words) {
     const text = words.join(overview.joint);
-    return make("bdi", {class: "following"}, make("span", {class: "unseen"}, "followed by "), plain(text.replace(/^ /, "")));
+    return make("bdi", {class: "following"}, make("span", {class: "unseen"}, "followed by "),
+        plain(text.replace(/^ /, "")));
 }
 
 function hasFollowing(memory) {
@@ -559,7 +613,10 @@ function binCounts(text) {
     return found;
 }
 
-/* What is in a bin: the edge nearer to 0 is, the other one is not. The bins beside that of 0 reach to it, the outermost have no end. */
+/*
+ * What is in a bin: the edge nearer to 0 is, the other one is not. The bins beside that of 0 reach to it,
+ * the outermost have no end.
+ */
 function rangeOf(bin) {
     const {edges} = overview, zero = (edges.length - 1) / 2, sign = bin < zero ? -1 : 1;
     if (bin === zero)
@@ -578,22 +635,34 @@ function draw(name, attributes, ...children) {
 
 const BAR = 12, BARS_HEIGHT = 90, SCALE_HEIGHT = 18;
 
-/* The picture: a bar for each bin from the first to the last that is not empty, its height the number's logarithm; over it that of the triggers. */
+/*
+ * The picture: a bar for each bin from the first to the last that is not empty, its height the number's
+ * logarithm; over it that of the triggers.
+ */
 function histogramPicture(all, triggers, summary) {
     const first = all.findIndex(Boolean), last = all.findLastIndex(Boolean), zero = (all.length - 1) / 2;
-    const height = number => number ? Math.max(2, BARS_HEIGHT * Math.log10(1 + number) / Math.log10(1 + Math.max(...all))) : 0;
-    const width = (last - first + 1) * BAR, bars = [];
+    const most = Math.log10(1 + Math.max(...all));
+    const height = number => number ? Math.max(2, BARS_HEIGHT * Math.log10(1 + number) / most) : 0;
+    const left = bin => (bin - first) * BAR, bars = [];
     for (let bin = first; bin <= last; bin++) {
-        const says = `${rangeOf(bin)}: ${count(all[bin], "prefix", "prefixes")}${triggers[bin] ? `, ${count(triggers[bin], "trigger")} among them` : ""}`;
-        const bar = (kind, number) => draw("rect", {class: kind, x: (bin - first) * BAR + 1, width: BAR - 2, y: BARS_HEIGHT - height(number), height: height(number)});
-        bars.push(draw("g", {"data-says": says, class: "bar"}, draw("rect", {class: "area", x: (bin - first) * BAR, width: BAR, y: 0, height: BARS_HEIGHT}),
+        const found = triggers[bin] ? `, ${count(triggers[bin], "trigger")} among them` : "";
+        const says = `${rangeOf(bin)}: ${count(all[bin], "prefix", "prefixes")}${found}`;
+        const bar = (kind, number) => draw("rect", {class: kind, x: left(bin) + 1, width: BAR - 2,
+            y: BARS_HEIGHT - height(number), height: height(number)});
+        bars.push(draw("g", {"data-says": says, class: "bar"},
+            draw("rect", {class: "area", x: left(bin), width: BAR, y: 0, height: BARS_HEIGHT}),
             bar(bin === zero ? "none" : "all", all[bin]), bar("found", triggers[bin])));
     }
-    const label = (bin, anchor) => draw("text", {x: (bin - first) * BAR + (anchor === "end" ? BAR : anchor === "middle" ? BAR / 2 : 0), y: BARS_HEIGHT + 14, "text-anchor": anchor},
-        String(overview.edges[bin]));
-    const labels = [first, last].filter((bin, i, list) => Math.abs(bin - zero) > 4 && list.indexOf(bin) === i);
-    return draw("svg", {class: "histogram", role: "img", "aria-label": summary, viewBox: `0 0 ${Math.max(width, 8 * BAR)} ${BARS_HEIGHT + SCALE_HEIGHT}`,
-        width: Math.max(width, 8 * BAR), height: BARS_HEIGHT + SCALE_HEIGHT}, ...bars, ...labels.map(bin => label(bin, bin === first ? "start" : "end")),
+    const label = (bin, anchor) => draw("text", {
+        x: left(bin) + (anchor === "end" ? BAR : anchor === "middle" ? BAR / 2 : 0),
+        y: BARS_HEIGHT + 14, "text-anchor": anchor,
+    }, String(overview.edges[bin]));
+    const labels = [first, last]
+        .filter((bin, i, list) => Math.abs(bin - zero) > 4 && list.indexOf(bin) === i);
+    const width = Math.max(left(last + 1), 8 * BAR), full = BARS_HEIGHT + SCALE_HEIGHT;
+    return draw("svg", {class: "histogram", role: "img", "aria-label": summary,
+        viewBox: `0 0 ${width} ${full}`, width, height: full},
+        ...bars, ...labels.map(bin => label(bin, bin === first ? "start" : "end")),
         ...(first <= zero && zero <= last ? [label(zero, "middle")] : []));
 }
 
@@ -604,10 +673,14 @@ function histogramOf(memory) {
         return make("p", {class: "faint"}, "The corpus has no prefix.");
     const share = list => percent(sum(list) / total), found = sum(triggers);
     const negative = sum(all.slice(0, zero)) ? `, ${share(all.slice(0, zero))} are below` : "";
-    const place = found ? ` The ${count(found, "trigger")} found: ${[...triggers.keys()].filter(bin => triggers[bin])
-        .map(bin => `${triggers[bin]} in ${rangeOf(bin)}`).join(", ")}.` : "";
-    const summary = `Of ${count(total, "prefix", "prefixes")} ${share(all.slice(zero + 1))} have a coefficient above 0${negative}, ${share([all[zero]])} have 0.${place}`;
-    return make("figure", {id: "coefficients"}, make("div", {class: "scroll"}, histogramPicture(all, triggers, summary)), make("figcaption", {}, summary));
+    const parts = [...triggers.keys()].filter(bin => triggers[bin])
+        .map(bin => `${triggers[bin]} in ${rangeOf(bin)}`);
+    const place = found ? ` The ${count(found, "trigger")} found: ${parts.join(", ")}.` : "";
+    const summary = `Of ${count(total, "prefix", "prefixes")} ${share(all.slice(zero + 1))} have `
+        + `a coefficient above 0${negative}, ${share([all[zero]])} have 0.${place}`;
+    return make("figure", {id: "coefficients"},
+        make("div", {class: "scroll"}, histogramPicture(all, triggers, summary)),
+        make("figcaption", {}, summary));
 }
 
 function distribution(name, tokens, list) {
@@ -635,32 +708,37 @@ function measuresOf(memory) {
     return memory.measures.map(row => {
         const texts = keyed(overview.measures, row);
         return definitions(measured().map(name =>
-            [MEASURES.has(name) ? term(...MEASURES.get(name)) : label(name), measureElement(name, texts[name])]));
+            [MEASURES.has(name) ? term(...MEASURES.get(name)) : label(name),
+                measureElement(name, texts[name])]));
     });
 }
 
 /* What the names on a memory's page mean. */
 function keyOf(memory) {
     const known = memory.measures.length ? measured().map(name => MEASURES.get(name)).filter(Boolean) : [];
-    const absent = [hasFollowing(memory) ? "prefix" : "context", hasShades(memory) ? null : "shade", memory.coefficients ? null : "coefficients"];
-    return make("section", {id: "key"}, make("h2", {}, "Key"), definitions([
-        ...Object.entries(TERMS).filter(([name]) => !absent.includes(name)).map(([, term]) => term), ...known]));
+    const absent = [hasFollowing(memory) ? "prefix" : "context", hasShades(memory) ? null : "shade",
+        memory.coefficients ? null : "coefficients"];
+    const named = Object.entries(TERMS).filter(([name]) => !absent.includes(name)).map(([, term]) => term);
+    return make("section", {id: "key"}, make("h2", {}, "Key"), definitions([...named, ...known]));
 }
 
 function triggersTable(memory, tokens, shown) {
     const top = memory.top[0][0];
+    const patternsOf = i => shown.map((set, j) => set.has(i + 1) ? j + 1 : 0).filter(Boolean).join(" ");
     return table([
         {name: "#", number: true, of: (trigger, i) => i + 1},
         column("coefficient", trigger => digits(trigger[0]), {number: true}),
         column(hasFollowing(memory) ? "context" : "prefix", trigger => {
             const words = list => list.map(token => tokens[token]);
             const coefficients = numbers(trigger[6]);
-            return [prefixElement(words(numbers(trigger[4])), coefficients), coefficients.length ? coefficientsElement(coefficients) : null,
+            return [prefixElement(words(numbers(trigger[4])), coefficients),
+                coefficients.length ? coefficientsElement(coefficients) : null,
                 hasFollowing(memory) ? followingElement(words([trigger[2], ...numbers(trigger[5])])) : null];
         }, {class: "prefix"}),
-        column("next", trigger => [tokenLink(tokens[trigger[2]]), trigger[2] === top ? make("span", {class: "agrees"}, " \u2713 agrees") : null]),
+        column("next", trigger => [tokenLink(tokens[trigger[2]]),
+            trigger[2] === top ? make("span", {class: "agrees"}, " \u2713 agrees") : null]),
         column("rank", trigger => counted(trigger[3]), {number: true}),
-        ...(shown.length ? [{name: "Patterns", of: (trigger, i) => shown.map((set, j) => set.has(i + 1) ? j + 1 : 0).filter(Boolean).join(" ")}] : []),
+        ...(shown.length ? [{name: "Patterns", of: (trigger, i) => patternsOf(i)}] : []),
         column("sentence", trigger => String(trigger[1]), {number: true}),
     ], memory.triggers, {wide: true});
 }
@@ -670,14 +748,17 @@ function patternsTable(patterns, shown) {
         {name: "Pattern", number: true, of: (pattern, i) => i + 1},
         {name: "Kind", of: pattern => plain(pattern.kind || "")},
         {name: "Description", of: pattern => make("bdi", {}, plain(pattern.description || ""))},
-        {name: "Triggers", number: true, of: (pattern, i) => pattern.shows === undefined ? "" : `${shown[i].size} of ${plain(pattern.triggers || "")}`},
-        {name: "Reader", of: pattern => plain(`${pattern.reader || ""} (${pattern.reader_kind || "unknown kind"})`)},
+        {name: "Triggers", number: true, of: (pattern, i) => pattern.shows === undefined ? ""
+            : `${shown[i].size} of ${plain(pattern.triggers || "")}`},
+        {name: "Reader",
+            of: pattern => plain(`${pattern.reader || ""} (${pattern.reader_kind || "unknown kind"})`)},
     ], patterns);
 }
 
 async function showMemory([layerName, cellName]) {
     const layer = Number(layerName), cell = Number(cellName);
-    const none = () => missing(`There is no memory ${plain(cellName || "")} of layer ${plain(layerName || "")} in this report.`);
+    const none = () => missing(
+        `There is no memory ${plain(cellName || "")} of layer ${plain(layerName || "")} in this report.`);
     if (!overview.layers.some(known => known.layer === layer))
         return none();
     const cells = (await load(`layer-${layer}`)).cell, place = cells.indexOf(cell);
@@ -686,19 +767,24 @@ async function showMemory([layerName, cellName]) {
     const {tokens, memories} = await load(`memories-${layer}-${Math.floor(cell / overview.sizes.piece)}`);
     const memory = memories.find(other => other.cell === cell);
     const top = memory.top[0][0], patterns = memory.annotations.map(row => keyed(overview.annotations, row));
-    const shown = patterns.map(pattern => new Set((pattern.shows || "").split(/\s+/).filter(Boolean).map(Number)));
+    const shown = patterns.map(pattern =>
+        new Set((pattern.shows || "").split(/\s+/).filter(Boolean).map(Number)));
     const agree = memory.triggers.filter(trigger => trigger[2] === top).length;
-    const link = (other, id, text) => other === undefined ? null : make("a", {id, rel: id, href: address(["memory", layer, other])}, text);
+    const link = (other, id, text) => other === undefined ? null
+        : make("a", {id, rel: id, href: address(["memory", layer, other])}, text);
     return {title: `Layer ${layer}, memory ${cell}`, content: [
         make("nav", {class: "row", "aria-label": "Neighbours"},
-            link(cells[place - 1], "prev", `\u2190 ${cells[place - 1]}`), link(cells[place + 1], "next", `${cells[place + 1]} \u2192`),
+            link(cells[place - 1], "prev", `\u2190 ${cells[place - 1]}`),
+            link(cells[place + 1], "next", `${cells[place + 1]} \u2192`),
             make("a", {href: address(["layer", layer])}, `All of layer ${layer}`)),
         make("p", {}, memory.triggers.length
-            ? `${count(memory.triggers.length, "trigger")} shown; ${agree} of them ${agree === 1 ? "is" : "are"} followed by the value's top token.`
+            ? `${count(memory.triggers.length, "trigger")} shown; ${agree} of them `
+                + `${agree === 1 ? "is" : "are"} followed by the value's top token.`
             : "This key is dead: no prefix of the corpus triggers it."),
         make("h2", {}, "Triggers"),
         memory.triggers.length ? triggersTable(memory, tokens, shown) : make("p", {class: "faint"}, "None."),
-        patterns.length ? [make("h2", {}, "Patterns that readers noted"), patternsTable(patterns, shown)] : null,
+        patterns.length
+            ? [make("h2", {}, "Patterns that readers noted"), patternsTable(patterns, shown)] : null,
         memory.coefficients ? [make("h2", {}, TERMS.coefficients[0]), histogramOf(memory)] : null,
         make("h2", {}, "Value"),
         make("div", {class: "columns"}, distribution("Most probable", tokens, memory.top),
@@ -713,12 +799,13 @@ async function showMemory([layerName, cellName]) {
 const SIMILAR = 40, FIRST_RESULTS = 25;
 
 /*
- * The tokens that a query may mean, as places in the list of tokens. meant: those whose text it is, with and without
- * spaces around it, or, where there is none, in other case; all: these and others. A query with a space of its own means the
- * token with that space alone, if there is one.
+ * The tokens that a query may mean, as places in the list of tokens. meant: those whose text it is, with
+ * and without spaces around it, or, where there is none, in other case; all: these and others. A query
+ * with a space of its own means the token with that space alone, if there is one.
  */
 function findTokens(list, query) {
-    const wanted = query.trim(), folded = wanted.toLowerCase(), exact = [], spaced = [], same = [], begins = [], contains = [];
+    const wanted = query.trim(), folded = wanted.toLowerCase();
+    const exact = [], spaced = [], same = [], begins = [], contains = [];
     list.text.forEach((text, i) => {
         const trimmed = text.trim(), lower = trimmed.toLowerCase();
         if (text === query)
@@ -737,10 +824,12 @@ function findTokens(list, query) {
     return {meant, all: [...all, ...[...begins, ...contains].slice(0, Math.max(0, SIMILAR - all.length))]};
 }
 
-/* Rows of memories, [{layer, cell, strength, token}], with each one's top token; tokens: say which one it is. */
+/* Rows of memories, [{layer, cell, strength, token}], with each one's top token; tokens: say which one. */
 async function resultsTable(found, strength, tokens) {
     const rows = async part => {
-        const layers = new Map(await Promise.all([...new Set(part.map(row => row.layer))].map(async layer => [layer, await load(`layer-${layer}`)])));
+        const named = [...new Set(part.map(row => row.layer))];
+        const layers = new Map(await Promise.all(
+            named.map(async layer => [layer, await load(`layer-${layer}`)])));
         return part.map(row => {
             const data = layers.get(row.layer);
             return {...row, top: data.tokens[data.top[data.cell.indexOf(row.cell)]]};
@@ -785,7 +874,8 @@ async function postingsSection(list, lists, chosen, kind, {id, name, strength, s
     const memories = total => count(total, "memory", "memories");
     return resultsSection(id, name,
         make("p", {class: "faint"}, says, several
-            ? chosen.map((i, place) => [place ? ", " : ": ", tokenElement(list.text[i]), ` ${memories(totals[place])}`])
+            ? chosen.map((i, place) =>
+                [place ? ", " : ": ", tokenElement(list.text[i]), ` ${memories(totals[place])}`])
             : ` ${memories(totals[0])}`,
         totals.some(total => total > overview.sizes.postings)
             ? `; the ${overview.sizes.postings} with the most are listed${several ? " of each" : ""}.` : "."),
@@ -801,19 +891,24 @@ async function tokenSections(list, chosen) {
         [place ? ", " : null, tokenElement(list.text[i]), ` (number ${list.token[i]})`]),
         chosen.length > 1 ? ". Each line says which of them it is about." : null),
     make("div", {class: "columns"}, await Promise.all([
-        {id: "value", name: "Values that promote it", strength: {name: "Probability", of: digits}, says: `It is among the ${overview.sizes.tops} most probable tokens of`},
-        {id: "last", name: "Keys whose triggers end with it", strength: TRIGGERS, says: "It is the last token of a trigger of"},
-        {id: "anywhere", name: "Keys whose triggers contain it", strength: TRIGGERS, says: "It is in a trigger of"},
+        {id: "value", name: "Values that promote it", strength: {name: "Probability", of: digits},
+            says: `It is among the ${overview.sizes.tops} most probable tokens of`},
+        {id: "last", name: "Keys whose triggers end with it", strength: TRIGGERS,
+            says: "It is the last token of a trigger of"},
+        {id: "anywhere", name: "Keys whose triggers contain it", strength: TRIGGERS,
+            says: "It is in a trigger of"},
     ].map((section, kind) => postingsSection(list, lists, chosen, kind, section))))];
 }
 
-/* Tests of a text: has it the phrase, does it end in it? Whole words, in any case, with any space between them. */
+/* Tests of a text: has it the phrase, does it end in it? Whole words, in any case, any space between them. */
 function phraseTests(phrase) {
-    const characters = [...phrase], unspaced = "\\p{scx=Hani}\\p{scx=Hira}\\p{scx=Kana}\\p{scx=Thai}\\p{scx=Laoo}\\p{scx=Khmr}\\p{scx=Mymr}";
+    const characters = [...phrase], unspaced = ["Hani", "Hira", "Kana", "Thai", "Laoo", "Khmr", "Mymr"]
+        .map(script => `\\p{scx=${script}}`).join("");
     // An edge of a word is where no letter goes on; scripts without spaces have none.
     const isEdge = character => new RegExp(`(?![${unspaced}])[\\p{L}\\p{M}\\p{N}]`, "u").test(character);
-    const pattern = phrase.split(/\s+/).map(word => word.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")).join("\\s+");
-    const whole = `${isEdge(characters[0]) ? "(?<![\\p{L}\\p{M}\\p{N}])" : ""}${pattern}${isEdge(characters[characters.length - 1]) ? "(?![\\p{L}\\p{M}\\p{N}])" : ""}`;
+    const words = phrase.split(/\s+/).map(word => word.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&"));
+    const whole = (isEdge(characters[0]) ? "(?<![\\p{L}\\p{M}\\p{N}])" : "") + words.join("\\s+")
+        + (isEdge(characters[characters.length - 1]) ? "(?![\\p{L}\\p{M}\\p{N}])" : "");
     return {has: new RegExp(whole, "iu"), ends: new RegExp(`${whole}\\s*$`, "iu")};
 }
 
@@ -833,16 +928,18 @@ function countPhrase(memory, tokens, {has, ends}) {
 const PIECES_AT_ONCE = 8;
 
 /*
- * Reads all memories: {last, anywhere}, of each the memories with such triggers. advance: told how many were read.
- * Null when nobody waits for it any more.
+ * Reads all memories: {last, anywhere}, of each the memories with such triggers. advance: told how many
+ * were read. Null when nobody waits for it any more.
  */
 async function findPhrase(phrase, advance, isWanted) {
     const tests = phraseTests(phrase), found = {last: [], anywhere: []};
     let read = 0;
     for (const {layer} of overview.layers) {
-        const groups = [...new Set((await load(`layer-${layer}`)).cell.map(cell => Math.floor(cell / overview.sizes.piece)))];
+        const {cell: cells} = await load(`layer-${layer}`);
+        const groups = [...new Set(cells.map(cell => Math.floor(cell / overview.sizes.piece)))];
         for (let i = 0; i < groups.length; i += PIECES_AT_ONCE) {
-            const pieces = await Promise.all(groups.slice(i, i + PIECES_AT_ONCE).map(group => load(`memories-${layer}-${group}`)));
+            const pieces = await Promise.all(groups.slice(i, i + PIECES_AT_ONCE)
+                .map(group => load(`memories-${layer}-${group}`)));
             if (!isWanted())
                 return null;
             for (const {tokens, memories} of pieces)
@@ -872,12 +969,15 @@ function phraseSections(phrase, isWanted) {
             found[id].length ? await resultsTable(found[id].sort(byStrength), TRIGGERS) : null);
         place.replaceChildren(
             make("p", {}, "Text ", make("bdi", {class: "token"}, plain(phrase)),
-                `, looked for in the triggers shown, up to ${overview.sizes.top} of each of all ${count(total, "memory", "memories")}: as whole words, whatever their case and the spaces `
-                + "between them. The index has single tokens alone, so the triggers themselves were read: no memory is left out."),
+                `, looked for in the triggers shown, up to ${overview.sizes.top} of each of all `
+                + `${count(total, "memory", "memories")}: as whole words, whatever their case and the spaces `
+                + "between them. The index has single tokens alone, so the triggers themselves were read: "
+                + "no memory is left out."),
             make("div", {class: "columns"},
                 await section("last", "Keys whose triggers end with it", "It ends a trigger of"),
                 await section("anywhere", "Keys whose triggers contain it", "It is in a trigger of")));
-        document.getElementById("status").textContent = `The text ends triggers of ${count(found.last.length, "memory", "memories")}`;
+        document.getElementById("status").textContent =
+            `The text ends triggers of ${count(found.last.length, "memory", "memories")}`;
     };
     sections().catch(error => place.replaceChildren(make("p", {}, error.message)))
         .finally(() => { place.dataset.done = "true"; });
@@ -886,19 +986,24 @@ function phraseSections(phrase, isWanted) {
 
 async function showSearch([query = ""], {token, as}, isWanted) {
     if (!query.trim() && !query.includes(" "))
-        return {title: "Search", content: [make("p", {}, "Enter a word, a phrase of several words, or a memory as layer/cell, such as 14/48; layer 1 is the first.")]};
+        return {title: "Search", content: [make("p", {}, "Enter a word, a phrase of several words, "
+            + "or a memory as layer/cell, such as 14/48; layer 1 is the first.")]};
     const list = await load("tokens"), {meant, all} = findTokens(list, query);
     const one = all.find(i => String(list.token[i]) === token);
     const chosen = one !== undefined ? [one] : as === "text" ? [] : meant;
     const isText = !chosen.length && query.trim() !== "";
-    const chip = (id, query, isChosen, content) => make("li", {}, make("a", {id, href: query, "aria-current": isChosen && "true"}, content));
+    const chip = (id, query, isChosen, content) =>
+        make("li", {}, make("a", {id, href: query, "aria-current": isChosen && "true"}, content));
     const chips = [
         meant.length > 1 ? chip("token-all", address(["search", query]), chosen.length > 1, "all") : null,
         ...all.map(i => chip(`token-${list.token[i]}`, address(["search", query], {token: list.token[i]}),
             chosen.length === 1 && chosen[0] === i, tokenElement(list.text[i]))),
-        all.length && query.trim() ? chip("as-text", address(["search", query], {as: "text"}), isText, "as text, in all triggers") : null];
+        all.length && query.trim()
+            ? chip("as-text", address(["search", query], {as: "text"}), isText, "as text, in all triggers")
+            : null];
     return {title: `Search: ${plain(query)}`, content: [
-        all.length ? make("ul", {class: "chips", "aria-label": "Tokens like this, and the text"}, chips) : null,
+        all.length ? make("ul", {class: "chips", "aria-label": "Tokens like this, and the text"}, chips)
+            : null,
         isText ? phraseSections(query.trim(), isWanted)
             : chosen.length ? await tokenSections(list, chosen)
             : make("p", {}, "No token of the triggers shown, and none that a value lists, has this text."),
@@ -908,8 +1013,9 @@ async function showSearch([query = ""], {token, as}, isWanted) {
 /* Where a query leads: 14/48 to that memory, if the model has it, others to the search. */
 function queryAddress(query) {
     const memory = /^\s*(\d+)\s*\/\s*(\d+)\s*$/.exec(query);
-    if (memory && overview && Number(memory[1]) >= 1 && Number(memory[1]) <= overview.model.layers && Number(memory[2]) < overview.model.d_ff)
-        return address(["memory", Number(memory[1]), Number(memory[2])]);
+    const [layer, cell] = memory ? memory.slice(1).map(Number) : [];
+    if (memory && overview && layer >= 1 && layer <= overview.model.layers && cell < overview.model.d_ff)
+        return address(["memory", layer, cell]);
     return address(["search", query]);
 }
 
@@ -920,16 +1026,21 @@ const CASES_A_PAGE = 50;
 async function showCases(path, query) {
     const total = overview.sizes.cases;
     if (!total)
-        return {title: "Last layer", content: [make("p", {}, "The report was made without cases of the last layer.")]};
+        return {title: "Last layer",
+            content: [make("p", {}, "The report was made without cases of the last layer.")]};
     const {columns, rows} = await load("last-layer");
     const pages = Math.ceil(rows.length / CASES_A_PAGE), page = pageOf(query, pages);
-    const isNumber = columns.map((column, i) => rows.every(row => row[i] === "" || Number.isFinite(Number(row[i]))) && !["prefix", "old", "new"].includes(column));
+    const isNumber = columns.map((column, i) => !["prefix", "old", "new"].includes(column)
+        && rows.every(row => row[i] === "" || Number.isFinite(Number(row[i]))));
+    const content = (column, i, text) =>
+        isNumber[i] ? (Number.isInteger(Number(text)) ? text : short(Number(text)))
+            : column === "old" || column === "new" ? tokenElement(text) : make("bdi", {}, plain(text));
     return {title: "Last layer", content: [
-        make("p", {}, `Prefixes at which the last layer's block changes the prediction of the residual from the old token to the new one: ${counted(total)} in all`
+        make("p", {}, "Prefixes at which the last layer's block changes the prediction of the residual "
+            + `from the old token to the new one: ${counted(total)} in all`
             + (total > rows.length ? `, of which the first ${counted(rows.length)} are listed.` : ".")),
-        table(columns.map((column, i) => ({name: label(column), number: isNumber[i], class: column === "prefix" ? "prefix" : undefined,
-            of: row => isNumber[i] ? (Number.isInteger(Number(row[i])) ? row[i] : short(Number(row[i])))
-                : column === "old" || column === "new" ? tokenElement(row[i]) : make("bdi", {}, plain(row[i]))})),
+        table(columns.map((column, i) => ({name: label(column), number: isNumber[i],
+            class: column === "prefix" ? "prefix" : undefined, of: row => content(column, i, row[i])})),
         rows.slice((page - 1) * CASES_A_PAGE, page * CASES_A_PAGE), {wide: true}),
         pager(page, pages, number => address(["cases"], {page: number})),
     ]};
@@ -941,7 +1052,8 @@ function optionText(value) {
 
 function showProvenance() {
     const {name: modelName, model, corpus, tokenizer, counts, history, sizes} = overview;
-    const named = object => Object.entries(object || {}).map(([name, value]) => [plain(name), plain(optionText(value))]);
+    const named = object => Object.entries(object || {})
+        .map(([name, value]) => [plain(name), plain(optionText(value))]);
     return {title: "Provenance", content: [
         make("h2", {}, "Model"), definitions([["name", plain(modelName)], ...named(model)]),
         make("h2", {}, "Corpus"), definitions([...named(corpus), ...named(counts)]),
@@ -954,9 +1066,12 @@ function showProvenance() {
                 .map(([name, value]) => `${name} ${optionText(value)}`).join(", "))},
         ], [...history, {tool: "report-pages", version: overview.version, options: {top: sizes.top}}]),
         overview.tables.options && [make("h2", {}, "Experiments"),
-            table(overview.tables.options.columns.map((column, i) => ({name: label(column), of: row => plain(row[i])})), overview.tables.options.rows)],
+            table(overview.tables.options.columns.map((column, i) =>
+                ({name: label(column), of: row => plain(row[i])})), overview.tables.options.rows)],
         make("h2", {}, "Report"),
-        definitions([["date", overview.date ? plain(overview.date) : document.lastModified], // of index.html, where no date was given
+        definitions([
+            // The date of index.html, where none was given.
+            ["date", overview.date ? plain(overview.date) : document.lastModified],
             ["triggers", `up to ${sizes.top} shown of up to ${sizes.found} a key`],
             ["best by", overview.rank && plain(overview.rank)],
             ["prefixes", overview.prefixes && plain(overview.prefixes)]]),
@@ -965,10 +1080,12 @@ function showProvenance() {
 
 /* ---- the page ---- */
 
-const VIEWS = {results: showResults, figures: showFigures, layer: showLayer, memory: showMemory, search: showSearch, cases: showCases, provenance: showProvenance};
+const VIEWS = {results: showResults, figures: showFigures, layer: showLayer, memory: showMemory,
+    search: showSearch, cases: showCases, provenance: showProvenance};
 
 function missing(text) {
-    return {title: "Not in this report", content: [make("p", {}, text), make("p", {}, make("a", {href: "#/"}, "Results"))]};
+    return {title: "Not in this report",
+        content: [make("p", {}, text), make("p", {}, make("a", {href: "#/"}, "Results"))]};
 }
 
 let shows = 0;   // counts what was asked for: of two slow ones the later one stays
@@ -980,15 +1097,18 @@ async function show() {
     let page;
     try {
         overview = overview || await load("overview");
-        page = Object.hasOwn(VIEWS, view) ? await VIEWS[view](path.slice(1), query, () => number === shows) : missing("The address names nothing in this report.");
+        page = Object.hasOwn(VIEWS, view) ? await VIEWS[view](path.slice(1), query, () => number === shows)
+            : missing("The address names nothing in this report.");
     } catch (error) {
         page = {title: "The report cannot be shown", content: [make("p", {}, error.message)]};
     }
     if (number !== shows)
         return;
-    const heading = make("h1", {tabindex: "-1", "aria-describedby": "of"}, page.title), main = document.getElementById("main");
+    const main = document.getElementById("main");
+    const heading = make("h1", {tabindex: "-1", "aria-describedby": "of"}, page.title);
     const names = overview ? [plain(overview.name), plain(overview.corpus?.name ?? "")].filter(Boolean) : [];
-    main.replaceChildren(make("p", {id: "of", class: "faint"}, names.length ? `Model ${names.join(", corpus ")}` : ""), heading,
+    const of = names.length ? `Model ${names.join(", corpus ")}` : "";
+    main.replaceChildren(make("p", {id: "of", class: "faint"}, of), heading,
         ...page.content.flat(Infinity).filter(Boolean));
     document.title = [page.title, ...names, "feed-forward memories"].join(" \u2013 ");
     hideTip();
@@ -1039,7 +1159,8 @@ function placeTip() {
     if (!explained())
         return;
     const tip = document.getElementById("tip"), box = explained().getBoundingClientRect();
-    const {offsetWidth: width, offsetHeight: height} = tip, {clientWidth, clientHeight} = document.documentElement;
+    const {offsetWidth: width, offsetHeight: height} = tip;
+    const {clientWidth, clientHeight} = document.documentElement;
     tip.style.left = `${Math.max(8, Math.min(box.left, clientWidth - width - 8))}px`;
     tip.style.top = `${box.bottom + 4 + height > clientHeight ? box.top - height - 4 : box.bottom + 4}px`;
 }
@@ -1071,7 +1192,8 @@ document.getElementById("search").addEventListener("submit", event => {
 document.addEventListener("keydown", event => {
     if (event.key === "Escape")
         hideTip();
-    if (event.key === "/" && !event.ctrlKey && !event.metaKey && !event.altKey && !event.target.closest?.("input, select, textarea")) {
+    const isPlain = !event.ctrlKey && !event.metaKey && !event.altKey;
+    if (event.key === "/" && isPlain && !event.target.closest?.("input, select, textarea")) {
         event.preventDefault();
         document.getElementById("query").select();
     }
