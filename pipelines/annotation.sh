@@ -18,7 +18,8 @@ shift 2
 
 if [ $# -eq 0 ]; then
     annotation-sheet --model "$model" --output "$out/annotation.html" "$out/triggers.msgpack"
-    echo "$out/annotation.html: open it in a browser; what readers download goes to annotation.sh $model $out CSV..."
+    echo "$out/annotation.html: open it in a browser; what readers download goes to" \
+        "annotation.sh $model $out CSV..."
 else
     work=$(mktemp -d "$out/annotations.part-XXXXXX")
     trap 'rm -rf "$work"' EXIT
@@ -33,7 +34,8 @@ else
     } >"$work/annotations.csv"
     # Rows of another file's columns, and what else does not go together, would say something else.
     pattern-stats "$work/annotations.csv" 2>/dev/null | cmp -s - "$work/patterns.csv" || {
-        echo "annotation.sh: the files cannot be joined to one: give them the same columns in the same order" >&2
+        echo "annotation.sh: the files cannot be joined to one:" \
+            "give them the same columns in the same order" >&2
         exit 1
     }
     sync "$work"/*

@@ -60,7 +60,8 @@ check() {
                 low = shares[i] "_low"
                 high = shares[i] "_high"
                 if ((low in place) != (high in place))
-                    fail("there is no column " (low in place ? high : low) " beside " (low in place ? low : high))
+                    fail("there is no column " (low in place ? high : low) \
+                        " beside " (low in place ? low : high))
                 if (low in place) print ENVIRON["figure"] >>ENVIRON["intervals"]
                 names[++wanted] = low
                 names[++wanted] = high

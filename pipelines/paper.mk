@@ -74,7 +74,8 @@ experiments := $(call listed,experiment)
 $(if $(experiments),,$(error experiments.csv, beside $(GRAPH), lists nothing))
 
 # $(call step,NAME,SCRIPTS,TOOLS): what runs a step, and the scripts and tools that it is made of
-step = "$$SCRIPTS/step.sh" $(1) $(foreach script,$(2),"$$SCRIPTS/$(script)") $(foreach tool,$(3),"$$BIN/$(tool)")
+step = "$$SCRIPTS/step.sh" $(1) \
+$(foreach script,$(2),"$$SCRIPTS/$(script)") $(foreach tool,$(3),"$$BIN/$(tool)")
 listed_step = $(call step,$@,$(call listed,scripts,$@),$(call listed,tools,$@))
 # $(call in_out,FILES)
 in_out = $(foreach file,$(1),"$$OUT/$(file)")

@@ -30,9 +30,11 @@ do for [m in models] {
             using (at(m)):(stack(i)):(left(m)):(right(m)):(stack(i - 1)):(stack(i)) \
             with boxxyerror fillcolor rgb fills[i] title labels[i], \
         @part_intervals, \
-        for [rim = 1:2 * like_paper[int(m)]] "published.csv" using (middle(0)):(published("covered", "low")):(from(0)):(to(0)): \
+        for [rim = 1:2 * like_paper[int(m)]] "published.csv" \
+            using (middle(0)):(published("covered", "low")):(from(0)):(to(0)): \
             (published("covered", "low")):(published("covered", "high")) \
-            with boxxyerror fillstyle empty linecolor rgb rim == 1 ? "white" : "black" linewidth 6 / (rim + 1) dashtype rim \
+            with boxxyerror fillstyle empty linecolor rgb rim == 1 ? "white" : "black" \
+            linewidth 6 / (rim + 1) dashtype rim \
             title rim == 2 ? "published: with any pattern" : "" @explained
 }
 unset multiplot

@@ -21,7 +21,8 @@ do for [m in models] {
     unset datafile columnheaders
     set title name(m)
     plot for [i = 1:3] kinds[i] using (x($1, i, 0)):(between($3, $5)):(x($1, i, -1)):(x($1, i, 1)):3:5 \
-            with boxxyerror lc rgb colour(i) fs transparent solid 0.35 noborder title kinds[i].": quartiles", \
+            with boxxyerror lc rgb colour(i) fs transparent solid 0.35 noborder \
+            title kinds[i].": quartiles", \
         for [i = 1:3] kinds[i] using (x($1, i, 0)):4 \
             with linespoints lc rgb colour(i) pt full(i) dt i lw 1.5 title kinds[i].": median", \
         for [i = 1:3] kinds[i] using (x($1, i, 0)):2 \

@@ -4,7 +4,8 @@ set ylabel "rank (1 is the top token)"
 set logscale y
 set yrange [0.7:*] # rank 1 is within the axes
 plot for [m in models] table(m) \
-        using (at(m)):(between(column("p25"), column("p75"))):(left(m)):(right(m)):(column("p25")):(column("p75")) \
+        using (at(m)):(between(column("p25"), column("p75"))):(left(m)):(right(m)): \
+        (column("p25")):(column("p75")) \
         with boxxyerror lc rgb colour(m) fs transparent solid 0.35 noborder title name(m).": quartiles", \
     for [m in models] table(m) using (at(m)):(column("p10")) \
         with lines lc rgb colour(m) dt 3 lw 2 title name(m).": 10 %, 90 %", \

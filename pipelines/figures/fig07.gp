@@ -14,11 +14,13 @@ set title heading(like_paper ? "Figure 7: active memories (m > 0, where nothing 
     : "Figure 7: active memories")
 set ylabel "cells of the layer (%)"
 eval free_axis
-plot for [i = 1:like_paper] "published.csv" using (middle(0)):(published("active", "low")):(from(0)):(to(0)): \
+plot for [i = 1:like_paper] "published.csv" \
+        using (middle(0)):(published("active", "low")):(from(0)):(to(0)): \
         (published("active", "low")):(published("active", "high")) \
         with boxxyerror fc rgb "#eeeeee" fs solid border rgb "black" title "published: all layers", \
     for [m in models] table(m) \
-        using (at(m)):(between(percent("p25"), percent("p75"))):(left(m)):(right(m)):(percent("p25")):(percent("p75")) \
+        using (at(m)):(between(percent("p25"), percent("p75"))):(left(m)):(right(m)): \
+        (percent("p25")):(percent("p75")) \
         with boxxyerror lc rgb colour(m) fs transparent solid 0.35 noborder title name(m).": quartiles", \
     for [m in models] table(m) using (left(m)):(percent("p50")):(right(m) - left(m)):(0) \
         with vectors nohead lc rgb colour(m) lw 2 title name(m).": median", \

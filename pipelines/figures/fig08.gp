@@ -4,7 +4,8 @@ eval whole_axis
 set title "how often no cell's top token is the layer's"
 set ylabel "prefixes (%)"
 c = "zero_agreement"
-plot "published.csv" using (middle(0)):(published(c, "low")):(from(0)):(to(0)):(published(c, "low")):(published(c, "high")) \
+plot "published.csv" using (middle(0)):(published(c, "low")):(from(0)):(to(0)): \
+        (published(c, "low")):(published(c, "high")) \
         with boxxyerror fc rgb "#eeeeee" fs solid border rgb "black" title "published: all layers", \
     for [m in models] table(m) using (at(m)):(low(c)):(0):(long(c)) \
         @bar lc rgb colour(m) notitle, \

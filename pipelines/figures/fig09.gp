@@ -8,4 +8,5 @@ plot for [m in models] table(m) using (at(m)):(low(c)):(0):(long(c)) \
     for [m in models] table(m) using (at(m)):(percent(c)) \
         with linespoints lc rgb colour(m) pt full(m) lw 2 title name(m), \
     "published.csv" using (middle(0)):(published("residual_is_final", "value")):(from(0)):(to(0)) \
-        with xerrorbars lc rgb "black" pt 2 lw 2 title "published: about a third in the bottom layers" @explained
+        with xerrorbars lc rgb "black" pt 2 lw 2 title "published: about a third in the bottom layers" \
+        @explained
