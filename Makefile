@@ -5,13 +5,16 @@
 # This comes first: make 4.4 expands them for the commands of $(shell) already.
 UNFIT = $$ " ' ` \ \# : ; % * ? [ ] ( ) { } | & < > = ~ !
 is_given = $(filter command environment,$(firstword $(origin $(1))))
-is_unfit = $(or $(word 2,[$(value $(1))]),$(strip $(foreach sign,$(UNFIT),$(findstring $(sign),$(value $(1))))))
+is_unfit = $(or $(word 2,[$(value $(1))]),\
+$(strip $(foreach sign,$(UNFIT),$(findstring $(sign),$(value $(1))))))
 ifneq ($(filter run paper,$(MAKECMDGOALS)),)
-$(foreach name,MODEL CORPUS VALID OUT,$(if $(and $(call is_given,$(name)),$(call is_unfit,$(name))),$(error $(name) is \
-"$(value $(name))", but make cannot work on names with white space or one of $(UNFIT): rename it, or give a link to it)))
-$(foreach name,MODEL CORPUS VALID OUT,$(if $(call is_given,$(name)),$(if $(strip $(value $(name))),,$(error $(name) is \
-empty: give it a name, or leave it out))))
-$(if $(findstring :,$(CURDIR)),$(error The name of this folder, $(CURDIR), has a colon, which cannot be in PATH: rename it))
+$(foreach name,MODEL CORPUS VALID OUT,$(if $(and $(call is_given,$(name)),$(call is_unfit,$(name))),\
+$(error $(name) is "$(value $(name))", but make cannot work on names with white space or one of $(UNFIT): \
+rename it, or give a link to it)))
+$(foreach name,MODEL CORPUS VALID OUT,$(if $(call is_given,$(name)),$(if $(strip $(value $(name))),,\
+$(error $(name) is empty: give it a name, or leave it out))))
+$(if $(findstring :,$(CURDIR)),\
+$(error The name of this folder, $(CURDIR), has a colon, which cannot be in PATH: rename it))
 endif
 
 PREFIX ?= /usr/local
@@ -45,7 +48,8 @@ UNIT_TESTS = $(patsubst tests/%.c,$(DIR)/tests/%,$(sort $(wildcard tests/unit_*.
 SECONDS ?= 60
 FUZZERS = $(patsubst tests/fuzz-%.c,%,$(sort $(wildcard tests/fuzz-*.c)))
 FUZZ_WRAPPED = die fclose mmap munmap open_memstream pcre2_jit_compile_8 pcre2_jit_stack_create_8
-CFLAGS_fuzz = -O1 -g -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all -fno-omit-frame-pointer
+CFLAGS_fuzz = -O1 -g -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all \
+	-fno-omit-frame-pointer
 FUZZ_OPTIONS = -max_total_time=$(SECONDS) -timeout=20 -rss_limit_mb=4000 -max_len=40000
 
 # What 'make systems' makes, and where; empty: everywhere.
@@ -70,12 +74,14 @@ SAY = $(if $(V),@true,@echo)
 # token removal.
 MODEL ?= brown-lm
 CORPUS ?= brown
-MODEL_PATH = $(if $(filter brown-lm,$(MODEL)),data/brown-lm,$(if $(filter smollm2,$(MODEL)),data/models/smollm2/model.gguf,$(MODEL)))
+MODEL_PATH = $(strip $(if $(filter brown-lm,$(MODEL)),data/brown-lm,\
+$(if $(filter smollm2,$(MODEL)),data/models/smollm2/model.gguf,$(MODEL))))
 # What OUT is called by default: without folders, a slash at the end, and the .gguf of a file.
 MODEL_NAME = $(patsubst %.gguf,%,$(lastword $(notdir $(abspath $(MODEL)))))
 # A model whose tokenizer is a list of words has the Brown corpus as words, every other one as running text.
 model_has = $(wildcard $(addprefix $(MODEL_PATH)/,$(1)))
-is_of_words = $(and $(call model_has,dict.txt),$(if $(call model_has,tokenizer.json vocab.json merges.txt),,yes))
+has_tokenizer = $(call model_has,tokenizer.json vocab.json merges.txt)
+is_of_words = $(and $(call model_has,dict.txt),$(if $(has_tokenizer),,yes))
 BROWN = data/corpora/brown-$(if $(is_of_words),,text-)
 ifeq ($(CORPUS),brown)
 TEXT = $(BROWN)train.txt
@@ -91,12 +97,13 @@ endif
 
 # What is not there is said before anything starts; what a recipe fetches is there then.
 ifneq ($(filter run paper,$(MAKECMDGOALS)),)
-$(if $(filter brown-lm smollm2,$(MODEL))$(wildcard $(MODEL)),,$(error MODEL=$(MODEL): there is no such folder or file: give \
+$(if $(filter brown-lm smollm2,$(MODEL))$(wildcard $(MODEL)),,\
+$(error MODEL=$(MODEL): there is no such folder or file: give \
 brown-lm, smollm2, a folder with config.json, or a GGUF file))
 $(foreach name,$(if $(filter brown,$(CORPUS)),,CORPUS) $(if $(call is_given,VALID),VALID),\
 $(if $(wildcard $($(name))/.),$(error $(name)=$($(name)): this is a folder: give a file with the text))\
-$(if $(and $(filter-out %/,$($(name))),$(wildcard $($(name)))),,$(error $(name)=$($(name)): there is no such file: give \
-a text, or leave $(name) out)))
+$(if $(and $(filter-out %/,$($(name))),$(wildcard $($(name)))),,\
+$(error $(name)=$($(name)): there is no such file: give a text, or leave $(name) out)))
 endif
 
 # The paper's numbers; a model of another size has fewer, so that it takes minutes too.
@@ -116,15 +123,17 @@ run: OUT ?= $(RESULTS)-quick
 
 all: $(TOOLS:%=$(DIR)/%) ## build the tools (default); BUILD=sanitize, CC=clang, V=1
 
-run: ## the paper's experiments in their quick form, in a minute or two: set up, build, fetch the corpus, results in out/
-paper: ## the whole paper; MODEL=smollm2 CORPUS=file VALID=file MODE=raw SENTENCES=2000 PREFIXES=all KEYS=100 OUT=dir WHAT=figures
+run: ## the paper's experiments in their quick form, in a minute or two:
+run: ## set up, build, fetch the corpus, results in out/
+paper: ## the whole paper; MODEL=smollm2 CORPUS=file VALID=file MODE=raw SENTENCES=2000
+paper: ## PREFIXES=all KEYS=100 OUT=dir WHAT=figures
 run paper:
 	@./setup.sh $(if $(filter smollm2,$(MODEL)),smollm2,run)
 	@mkdir -p build && flock build $(MAKE) $(BUILDING) all
 	@$(if $(filter brown,$(CORPUS)),./data/brown.sh,true)
 	@$(if $(filter smollm2,$(MODEL)),./data/smollm2.sh,true)
-	@$(MAKE) --no-print-directory -f pipelines/paper.mk $(WHAT) BIN="$(DIR)" MODEL="$(MODEL_PATH)" NAME="$(MODEL_NAME)" \
-		TEXT="$(TEXT)" VALID="$(VALID)" MODE="$(MODE)" SENTENCES="$(SENTENCES)" \
+	@$(MAKE) --no-print-directory -f pipelines/paper.mk $(WHAT) BIN="$(DIR)" MODEL="$(MODEL_PATH)" \
+		NAME="$(MODEL_NAME)" TEXT="$(TEXT)" VALID="$(VALID)" MODE="$(MODE)" SENTENCES="$(SENTENCES)" \
 		PREFIXES="$(PREFIXES)" KEYS="$(KEYS)" REMOVALS="$(REMOVALS)" OUT="$(OUT)" ANNOTATIONS="$(ANNOTATIONS)"
 	@echo "Results are in $(OUT): tables, figures/, and report/index.html to open in a browser."
 
@@ -136,12 +145,14 @@ test: ## set up, build with gcc, clang and the sanitizers, run all tests
 	@$(MAKE) $(BUILDING) all unit-tests test-programs BUILD=sanitize
 	@$(PYTHON) -m pytest -q -rs -p no:cacheprovider -n auto --dist loadfile tests
 
-systems: ## both commands on bare Debian 12, 13, Ubuntu 24.04; arm64, the Dockerfile's commands; as root; NAMES=debian-13 COMMANDS=run
+systems: ## both commands on bare Debian 12, 13, Ubuntu 24.04; arm64, the Dockerfile's commands;
+systems: ## as root; NAMES=debian-13 COMMANDS=run
 	@./setup.sh test
 	@$(MAKE) --no-print-directory run
 	@$(PYTHON) tests/systems.py --commands "$(COMMANDS)" $(NAMES)
 
-bench: ## arithmetic beside plain matrix products, at the paper's and SmolLM2's shapes; pruned beside whole projections
+bench: ## arithmetic beside plain matrix products, at the paper's and SmolLM2's shapes;
+bench: ## pruned beside whole projections
 	@./setup.sh run
 	@./data/brown.sh
 	@$(MAKE) $(BUILDING) all bench-program
@@ -151,14 +162,17 @@ bench: ## arithmetic beside plain matrix products, at the paper's and SmolLM2's 
 		$(DIR)/forward-dump -m data/brown-lm --emit resid,ffn --positions random | \
 		$(DIR)/tests/bench-projection -m data/brown-lm
 
-fuzz: ## fuzz the readers of models and tokenizers with clang's libFuzzer; SECONDS=60 each, FUZZERS="gguf import"
+fuzz: ## fuzz the readers of models and tokenizers with clang's libFuzzer;
+fuzz: ## SECONDS=60 each, FUZZERS="gguf import"
 	@./setup.sh test
 	@$(MAKE) $(BUILDING) $(FUZZERS:%=build/fuzz-clang/tests/fuzz-%) BUILD=fuzz CC=clang
 	@$(PYTHON) tests/fuzz_seeds.py build/fuzz-clang
-	@cd build/fuzz-clang && for name in $(FUZZERS); do mkdir -p $$name-found && ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16 \
-		tests/fuzz-$$name $(FUZZ_OPTIONS) -artifact_prefix=$$name- $$name-found $$name-seeds || exit; done
+	@cd build/fuzz-clang && for name in $(FUZZERS); do mkdir -p $$name-found && \
+		ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16 tests/fuzz-$$name $(FUZZ_OPTIONS) \
+		-artifact_prefix=$$name- $$name-found $$name-seeds || exit; done
 
-faults: ## faults on purpose: signals, failing calls, limits, damaged files, disturbed makes; SEEDS=500 cases from FIRST=1 on
+faults: ## faults on purpose: signals, failing calls, limits, damaged files, disturbed makes;
+faults: ## SEEDS=500 cases from FIRST=1 on
 	@./setup.sh test
 	@$(MAKE) $(BUILDING) all
 	@$(PYTHON) tests/faults.py --seeds $(SEEDS) --first $(FIRST) --bin $(DIR) --csv build/faults.csv
@@ -167,7 +181,8 @@ unit-tests: $(UNIT_TESTS)
 bench-program: $(DIR)/tests/bench-forward $(DIR)/tests/bench-projection
 test-programs: bench-program $(DIR)/tests/bpe-encode $(DIR)/tests/gguf-print
 
-install: all ## install tools, manual pages, pipelines, the example model; PREFIX, DESTDIR, PROGRAM_PREFIX=ffkv-
+install: ## install tools, manual pages, pipelines, the example model;
+install: all ## PREFIX, DESTDIR, PROGRAM_PREFIX=ffkv-
 	@./install.sh $(TOOLS:%=$(DIR)/%)
 
 uninstall: ## remove what install installed; PREFIX, DESTDIR
@@ -181,7 +196,7 @@ clean: ## remove what was built (not corpora, not results)
 	rm -rf build
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1 == last ? "" : $$1, $$2; last = $$1 }' Makefile
 
 $(DIR)/%: $(DIR)/tools/%.o $(DIR)/libffkv.a
 	$(SAY) "link    $@"
@@ -206,12 +221,14 @@ $(DIR)/libffkv.a: $(COMMON)
 
 # What must be there before anything is compiled; one sentence says what is not.
 libraries:
-	@missing=; for program in $(CC) pkg-config; do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+	@missing=; for program in $(CC) pkg-config; do \
+		command -v $$program >/dev/null || missing="$$missing $$program"; done; \
 	[ -n "$$missing" ] || pkg-config --exists $(PACKAGES) || \
 		for package in $(PACKAGES); do pkg-config --exists $$package || missing="$$missing $$package"; done; \
 	[ -n "$$missing" ] || for header in $(HEADERS); do \
 		echo "#include <$$header>" | $(CC) $(CPPFLAGS) -E - >/dev/null 2>&1 || missing="$$missing $$header"; done; \
-	[ -z "$$missing" ] || { echo "make: what is needed is not there:$$missing: run ./setup.sh, which installs it" >&2; exit 1; }
+	[ -z "$$missing" ] || { exec >&2; \
+		echo "make: what is needed is not there:$$missing: run ./setup.sh, which installs it"; exit 1; }
 
 $(DIR)/%.o: %.c | libraries
 	$(SAY) "compile $@"
@@ -221,7 +238,8 @@ $(DIR)/%.o: %.c | libraries
 # The version that --version shows changes with commits, and version.o alone is compiled anew for it.
 $(DIR)/version: FORCE | libraries
 	$(Q)mkdir -p $(@D)
-	$(Q)version=$$(common/base/version.sh) && { [ "$$version" = "$$(cat $@ 2>/dev/null)" ] || echo "$$version" >$@; }
+	$(Q)version=$$(common/base/version.sh) && \
+		{ [ "$$version" = "$$(cat $@ 2>/dev/null)" ] || echo "$$version" >$@; }
 
 $(DIR)/common/base/version.o: ALL_CPPFLAGS += -DFFKV_BUILD='"$(shell cat $(DIR)/version)"'
 $(DIR)/common/base/version.o: $(DIR)/version
@@ -234,5 +252,5 @@ $(DIR)/%.embedded.o: %
 
 -include $(wildcard $(DIR)/*/*.d $(DIR)/*/*/*.d)
 .SECONDARY:
-.PHONY: FORCE all run paper test systems bench fuzz faults libraries unit-tests bench-program test-programs install \
-	uninstall clean help
+.PHONY: FORCE all run paper test systems bench fuzz faults libraries unit-tests bench-program \
+	test-programs install uninstall clean help
