@@ -23,7 +23,8 @@ fail() {
 [ $# -ge 1 ] || { sed -n 's/^# usage/usage/p' "$0" >&2; exit 2; }
 case $PREFIX in
 '' | *[[:space:]\"\'\`\$\&\|\;\<\>\(\)\*\?\[\#\\:]*)
-    fail "PREFIX is '$PREFIX', but scripts and manual pages have it: give a folder without white space and signs" ;;
+    fail "PREFIX is '$PREFIX', but scripts and manual pages have it:" \
+        "give a folder without white space and signs" ;;
 /*) ;;
 *) PREFIX=$PWD/$PREFIX ;;
 esac
@@ -43,7 +44,8 @@ remove() {
 }
 
 if [ "$1" = --uninstall ]; then
-    [ -f "$list" ] || fail "nothing to take away: there is no $list; give PREFIX and DESTDIR as to make install"
+    [ -f "$list" ] ||
+        fail "nothing to take away: there is no $list; give PREFIX and DESTDIR as to make install"
     files=$(cat "$list")
     printf '%s\n' "$files" "$share/installed" | remove
     exit
@@ -73,8 +75,8 @@ put() {
 done >"$work/names.sed"
 printf '%s\n' "s#(^|[ =])(data|pipelines)/#\\1$PREFIX/$share/\\2/#g" >"$work/paths.sed"
 # shellcheck disable=SC2016 # for the scripts to expand
-printf '%s\n' '/^set -eu$/a\
-PATH=$PATH:$(dirname -- "$(readlink -f -- "$0")")/../../../bin # where make install puts the tools' >"$work/scripts.sed"
+printf '%s\n' >"$work/scripts.sed" '/^set -eu$/a\
+PATH=$PATH:$(dirname -- "$(readlink -f -- "$0")")/../../../bin # where make install puts the tools'
 
 # adapt SOURCE RULES: the file $work/adapted
 adapt() {
@@ -101,8 +103,8 @@ for file in pipelines/experiments.csv pipelines/paper.mk; do
     adapt "$file" none
     put 644 "$work/adapted" "$share/$file"
 done
-for file in pipelines/figures.gp pipelines/figures.css pipelines/figures/*.gp data/brown-lm/* data/annotations/* data/*.txt \
-    data/published.csv LICENSE; do
+for file in pipelines/figures.gp pipelines/figures.css pipelines/figures/*.gp \
+    data/brown-lm/* data/annotations/* data/*.txt data/published.csv LICENSE; do
     put 644 "$file" "$share/$file"
 done
 

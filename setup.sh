@@ -8,8 +8,8 @@ set -eu
 # Releases give a package different names: of "a|b" the first that apt knows is
 # installed, unless one is there; "a?" is left out where apt does not know it.
 what=${1:-run}
-libraries="libc6-dev libmsgpack-c-dev|libmsgpack-dev libjansson-dev libcsv-dev zlib1g-dev libicu-dev libpcre2-dev
-libxxhash-dev libzip-dev libopenblas-dev"
+libraries="libc6-dev libmsgpack-c-dev|libmsgpack-dev libjansson-dev libcsv-dev zlib1g-dev libicu-dev
+libpcre2-dev libxxhash-dev libzip-dev libopenblas-dev"
 packages="$libraries gcc make pkgconf|pkg-config uthash-dev"
 [ "$what" = build ] || packages="$packages gnuplot-nox librsvg2-bin fonts-dejavu-core"
 case $what in
@@ -17,9 +17,10 @@ run | build) ;;
 arm64) packages="$(echo "$libraries" | sed -E "s/([ |]|\$)/:$what\1/g") gcc-aarch64-linux-gnu qemu-user
 pkgconf|pkg-config uthash-dev" ;;
 smollm2) packages="$packages python3 python3-pip" ;;
-test) packages="$packages clang libclang-rt-dev|libclang-rt-14-dev libcmocka-dev mandoc python3 python3-pip python3-venv
-python3-pytest python3-pytest-xdist python3-numpy python3-msgpack python3-pandas python3-matplotlib python3-nbclient
-python3-ipykernel python3-selenium poppler-utils xxhash git chromium? chromium-driver?"
+test) packages="$packages clang libclang-rt-dev|libclang-rt-14-dev libcmocka-dev mandoc
+python3 python3-pip python3-venv python3-pytest python3-pytest-xdist python3-numpy python3-msgpack
+python3-pandas python3-matplotlib python3-nbclient python3-ipykernel python3-selenium
+poppler-utils xxhash git chromium? chromium-driver?"
     # Root's tests try a bare system, too.
     [ "$(id -u)" -ne 0 ] || packages="$packages debootstrap? debian-archive-keyring?" ;;
 *) echo "usage: setup.sh [run|build|smollm2|test|arm64]" >&2; exit 2 ;;
@@ -47,7 +48,7 @@ is_known() {
     apt-cache policy "$1" 2>/dev/null | grep -q '^  Candidate: [^(]'
 }
 
-# choose NAMES...: of each a|b the name that apt knows, else the first; of a? nothing where it does not know it
+# choose NAMES...: of each a|b the name that apt knows, else the first; of a? nothing where it is unknown
 choose() {
     for names; do
         chosen=

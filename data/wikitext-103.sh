@@ -19,4 +19,7 @@ for row in train:103227021 valid:217646 test:245569; do
     fi
     echo "$file: $tokens tokens, as published. Run: make run MODEL=folder-of-a-model CORPUS=$file"
 done
-[ "$found" -gt 0 ] || { echo "wikitext-103.sh: $1 has no wiki.train.tokens, wiki.valid.tokens or wiki.test.tokens" >&2; exit 1; }
+[ "$found" -gt 0 ] || {
+    echo "wikitext-103.sh: $1 has no wiki.train.tokens, wiki.valid.tokens or wiki.test.tokens" >&2
+    exit 1
+}
