@@ -58,3 +58,17 @@ def test_only_common_numeric_knows_the_library_of_the_products():
 def test_lines_of_c_fit(path):
     """.clang-format tells how a longer one is broken."""
     assert [line for line in path.read_text().splitlines() if len(line) > 110] == []
+
+
+OTHERS = ("Makefile", "Dockerfile", "CITATION.cff", "*.sh", "common/**/*.sh", "data/*.sh", "data/*.awk",
+          "pipelines/**/*.sh", "pipelines/**/*.gp", "pipelines/**/*.mk", "pipelines/**/*.css",
+          "tools/*.js", "tools/*.html", "tools/*.css")
+
+
+@pytest.mark.parametrize("pattern", OTHERS)
+def test_lines_of_others_fit(pattern):
+    """Scripts, makefiles, figures and pages are broken by hand."""
+    paths = sorted(ROOT.glob(pattern))
+    assert paths
+    assert [f"{path.relative_to(ROOT)}: {line}" for path in paths for line in path.read_text().splitlines()
+            if len(line) > 110] == []
