@@ -7,7 +7,6 @@ import errno
 import gzip
 import json
 import os
-import pathlib
 import re
 import shutil
 import signal
@@ -432,13 +431,8 @@ class Make:
 
     def processes(self):
         """Of its session, those that live."""
-        found = []
-        for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(OSError):
-                state, *fields = path.read_text().rpartition(")")[2].split()
-                if fields[2] == str(self.process.pid) and state != "Z":
-                    found.append(int(path.parent.name))
-        return sorted(found)
+        return sorted(process for process, (state, _, _, session, *_) in surroundings.processes()
+                      if session == str(self.process.pid) and state != "Z")
 
     def end(self):
         """Waits for it, and for what it has left running; a Run, as of a pipeline."""

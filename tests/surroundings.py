@@ -59,15 +59,25 @@ def settle():
 
 # -------------------------------------------------------------- limits of time
 
+def processes():
+    """All: (number, [what /proc/NUMBER/stat has behind the command's name: state, parent, group, session, ...]).
+
+    By names alone: a pattern for paths asks for each whether it is there, and fails where one ends meanwhile."""
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                fields = pathlib.Path("/proc", name, "stat").read_text().rpartition(")")[2].split()
+            except OSError:  # ended just now
+                continue
+            if fields:
+                yield int(name), fields
+
+
 def children():
     """Of all processes: {parent: [child]}."""
     found = {}
-    for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(path.read_text().rpartition(")")[2].split()[1])
-        except (OSError, ValueError, IndexError):  # ended just now
-            continue
-        found.setdefault(parent, []).append(int(path.parent.name))
+    for process, (_, parent, *_) in processes():
+        found.setdefault(int(parent), []).append(process)
     return found
 
 

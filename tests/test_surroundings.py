@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+import surroundings
 from conftest import ROOT
 from helpers import TIMEOUT
 
@@ -68,3 +69,10 @@ def test_two():
     assert time.monotonic() - start < 30
     assert "took more than 0.5 seconds" in done.stdout and "1 failed, 1 passed" in done.stdout, done.stdout + done.stderr
     assert not pathlib.Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
+
+
+def test_a_process_that_ends_while_all_are_listed_is_passed_over(monkeypatch):
+    """Its folder was there when /proc was read, and a test failed that had nothing to do with it."""
+    monkeypatch.setattr(surroundings.os, "listdir", lambda path: ["999999999", "self", str(os.getpid())])
+    assert [process for process, _ in surroundings.processes()] == [os.getpid()]
+    assert surroundings.children() == {os.getppid(): [os.getpid()]}
