@@ -155,8 +155,7 @@ static void write_layer(struct table *table, size_t layer, struct layer_sums *su
     table_text(table, kind_of_readers(sums->of_kind));
     table_number(table, is_comparable(sums));
     sort_numbers(sums->patterns_of_key, sums->keys);
-    for (int quarter = 1; quarter <= 3; quarter++)
-        table_real(table, statistics_quantile(sums->patterns_of_key, sums->keys, quarter / 4.0));
+    table_quartiles(table, sums->patterns_of_key, sums->keys);
     for (size_t i = 0; i < TRIGGER_CLASSES; i++)
         table_interval(table, clusters_interval(&sums->of_class[order[i]], triggers));
     table_interval(table, clusters_interval(&sums->covered, triggers));

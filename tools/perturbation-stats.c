@@ -197,9 +197,7 @@ static void write_group(const struct stats *stats, struct table *table, size_t l
     table_text(table, kind);
     table_number(table, measured);
     table_real(table, statistics_mean(percent, measured));
-    table_real(table, statistics_quantile(percent, measured, 0.25));
-    table_real(table, statistics_quantile(percent, measured, 0.50));
-    table_real(table, statistics_quantile(percent, measured, 0.75));
+    table_quartiles(table, percent, measured);
     table_real(table, clusters_share(&shares.zeroed));
     table_real(table, clusters_share(&shares.increased));
     table_number(table, count - measured);

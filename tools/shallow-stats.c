@@ -209,8 +209,7 @@ static void write_layer(struct table *table, struct layer *layer)
         table_real(table, statistics_mean(layer->column[c], count[c]));
     }
     for (size_t c = 0; c < MEASURE_COLUMNS; c++)
-        for (int quarter = 1; quarter <= 3; quarter++)
-            table_real(table, statistics_quantile(layer->column[c], count[c], quarter / 4.0));
+        table_quartiles(table, layer->column[c], count[c]);
     for (size_t c = 0; c < MEASURE_COLUMNS; c++)
         table_interval(table, mean_interval(layer->column[c], count[c]));
 }

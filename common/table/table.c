@@ -71,6 +71,12 @@ void table_interval(struct table *table, struct interval interval)
     table_real(table, interval.high);
 }
 
+void table_quartiles(struct table *table, const double *sorted, size_t count)
+{
+    for (int quarter = 1; quarter <= 3; quarter++)
+        table_real(table, statistics_quantile(sorted, count, quarter / 4.0));
+}
+
 /* The text as TSV has it, into escaped, which has room for twice as much; its length. */
 static size_t write_escaped(char *escaped, const char *text)
 {

@@ -26,6 +26,8 @@ void table_number(struct table *table, uint64_t number);
 void table_layer(struct table *table, size_t layer); /* as layer_shown */
 void table_real(struct table *table, double real); /* NaN, "not defined", is an empty field */
 void table_interval(struct table *table, struct interval interval); /* two fields: low, high */
+/* Three fields: p25, p50, p75 of sorted numbers, as statistics_quantile. */
+void table_quartiles(struct table *table, const double *sorted, size_t count);
 void table_text(struct table *table, const char *text);
 void table_own_text(struct table *table, char *text); /* which it frees */
 
