@@ -423,9 +423,7 @@ const struct family gpt_families[] = {
             .prefixes = NAMES("transformer.", ""),
             .layers = TENSORS(
                 GAIN("blocks.%zu.norm_1", attention_norm_gain, D_MODEL, ALWAYS),
-                WEIGHT("blocks.%zu.attn.Wqkv", query, QUERY, D_MODEL, STACKED, 0),
-                WEIGHT("blocks.%zu.attn.Wqkv", key, KEY_VALUE, D_MODEL, STACKED, 1),
-                WEIGHT("blocks.%zu.attn.Wqkv", value, KEY_VALUE, D_MODEL, STACKED, 2),
+                WEIGHTS_OF_ATTENTION("blocks.%zu.attn.Wqkv"),
                 WEIGHT("blocks.%zu.attn.out_proj", attention_output, D_MODEL, QUERY, PLAIN, 0),
                 GAIN("blocks.%zu.norm_2", ffn_norm_gain, D_MODEL, ALWAYS),
                 WEIGHT("blocks.%zu.ffn.up_proj", keys, D_FF, D_MODEL, PLAIN, 0),

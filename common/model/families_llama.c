@@ -75,9 +75,7 @@ static const struct tensor_names phi3_tensors = {
     LLAMA_OUTSIDE,
     .layers = TENSORS(
         GAIN("layers.%zu.input_layernorm", attention_norm_gain, D_MODEL, ALWAYS),
-        WEIGHT("layers.%zu.self_attn.qkv_proj", query, QUERY, D_MODEL, STACKED, 0),
-        WEIGHT("layers.%zu.self_attn.qkv_proj", key, KEY_VALUE, D_MODEL, STACKED, 1),
-        WEIGHT("layers.%zu.self_attn.qkv_proj", value, KEY_VALUE, D_MODEL, STACKED, 2),
+        WEIGHTS_OF_ATTENTION("layers.%zu.self_attn.qkv_proj"),
         WEIGHT("layers.%zu.self_attn.o_proj", attention_output, D_MODEL, QUERY, PLAIN, 0),
         GAIN("layers.%zu.post_attention_layernorm", ffn_norm_gain, D_MODEL, ALWAYS),
         WEIGHT("layers.%zu.mlp.gate_up_proj", gates, D_FF, D_MODEL, STACKED, 0),
@@ -120,9 +118,7 @@ static const struct tensor_names gguf_phi3_tensors = {
     GGUF_TENSORS,
     .layers = TENSORS(
         GAIN("blk.%zu.attn_norm", attention_norm_gain, D_MODEL, ALWAYS),
-        WEIGHT("blk.%zu.attn_qkv", query, QUERY, D_MODEL, STACKED, 0),
-        WEIGHT("blk.%zu.attn_qkv", key, KEY_VALUE, D_MODEL, STACKED, 1),
-        WEIGHT("blk.%zu.attn_qkv", value, KEY_VALUE, D_MODEL, STACKED, 2),
+        WEIGHTS_OF_ATTENTION("blk.%zu.attn_qkv"),
         WEIGHT("blk.%zu.attn_output", attention_output, D_MODEL, QUERY, PLAIN, 0),
         GAIN("blk.%zu.ffn_norm", ffn_norm_gain, D_MODEL, ALWAYS),
         WEIGHT("blk.%zu.ffn_up", gates, D_FF, D_MODEL, STACKED, 0),

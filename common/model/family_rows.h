@@ -41,6 +41,11 @@ extern const struct family gpt_families[], llama_families[], gemma_families[];
     LINEAR(name, query, QUERY, D_MODEL, layout, 0, when), \
     LINEAR(name, key, KEY_VALUE, D_MODEL, layout, 1, when), \
     LINEAR(name, value, KEY_VALUE, D_MODEL, layout, 2, when)
+/* The same without biases. */
+#define WEIGHTS_OF_ATTENTION(name) \
+    WEIGHT(name, query, QUERY, D_MODEL, STACKED, 0), \
+    WEIGHT(name, key, KEY_VALUE, D_MODEL, STACKED, 1), \
+    WEIGHT(name, value, KEY_VALUE, D_MODEL, STACKED, 2)
 
 /* Queries and keys are paired where the GGUF architecture rotates neighbouring dimensions together. */
 #define GGUF_ROTARY_LAYERS(layout) TENSORS( \
