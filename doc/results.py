@@ -63,7 +63,8 @@ def half(limits):
 
 
 def widest(intervals):
-    """Behind a range over layers: the half of the widest of their intervals, {layer: (low, high)}, or nothing."""
+    """Behind a range over layers: the half of the widest of their intervals, {layer: (low, high)}, or
+    nothing."""
     return f", ±{digits(percent(max(map(half, intervals.values()))))} at most" if intervals else ""
 
 
@@ -137,7 +138,8 @@ def thirds(what, column, paper=NOT_STATED, *, averaged=False, convert=percent, u
         if not intervals:
             return text
         # Layers have different keys: their errors are independent.
-        return f"{text} ±{digits(convert(math.hypot(*(half(intervals[layer]) for layer in layers))) / len(layers))}"
+        error = math.hypot(*(half(intervals[layer]) for layer in layers))
+        return f"{text} ±{digits(convert(error) / len(layers))}"
 
     def cell(model):
         intervals = column.limits(model)
@@ -370,7 +372,8 @@ def active_rows():
     active = of("active", "mean")
     return [
         ("active is", "m > 0", lambda model: code_of_table(model.table("active")[0]["active"])),
-        ("active memories: fewest of any layer", stated("7", "active"), like_paper("active", extreme(active, min))),
+        ("active memories: fewest of any layer", stated("7", "active"),
+         like_paper("active", extreme(active, min))),
         ("most of any layer", stated("7", "active"), like_paper("active", extreme(active, max))),
         thirds("active memories, mean of the layers", active, "not compared", averaged=True),
     ]

@@ -38,8 +38,8 @@ import numpy as np
 
 __version__ = "0.1.0"
 __all__ = ["COEFFICIENT_EDGES", "COUNTS", "COVERAGE", "Reader", "Sentence", "Stream", "StreamError", "TYPES",
-           "Trigger", "Writer", "coefficient_counts", "frame", "load", "read", "sentences", "triggers", "words",
-           "write"]
+           "Trigger", "Writer", "coefficient_counts", "frame", "load", "read", "sentences", "triggers",
+           "words", "write"]
 
 Record = Dict[str, Any]
 Source = Union[str, "os.PathLike[str]", BinaryIO]
@@ -685,7 +685,8 @@ class _Checks:
               "a row is not a position of a sentence of the batch, in order")
 
     def _check_layer(self, record: Record) -> None:
-        _need(self.waiting and record["layer"] == self.waiting[0], f"layer {record['layer'] + 1} is out of order")
+        _need(self.waiting and record["layer"] == self.waiting[0],
+              f"layer {record['layer'] + 1} is out of order")
         del self.waiting[0]
 
     # ---- keys

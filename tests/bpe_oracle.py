@@ -47,20 +47,20 @@ SCRIPTS = {
                                0x2ebf0, 0x31350, 0x1e4d0, 0x11938, 0x11935, 0x11930])),
 }
 SPACES = [" ", "  ", "   ", "    ", "\t", "\n", "\r\n", "\n\n", " \n", "\u00a0", "\u3000", "\u2003", "\u2028",
-          "\u2029", "\u0085", "\u180e", "\u200b", "\u1680", "\u202f", "\ufeff", "\x0b", "\x0c", "\x1c", "\x1f",
-          " " * 9, " " * 24, " " * 40, "\t\t\t", "\n    "]
+          "\u2029", "\u0085", "\u180e", "\u200b", "\u1680", "\u202f", "\ufeff", "\x0b", "\x0c", "\x1c",
+          "\x1f", " " * 9, " " * 24, " " * 40, "\t\t\t", "\n    "]
 MARKS = ["\u0301", "\u0300", "\u0327", "\u0308", "\u0323", "\u0334", "\u093c", "\u3099", "\u08d4", "\u1dfb",
          "\U000e0100", "\u20dd", "\u05b8", "\ufe0f", "\u1ac1", "\u200d"]
-EMOJI = ["\U0001f600", "\U0001f469\u200d\U0001f469\u200d\U0001f467", "\U0001f1e9\U0001f1ea", "\U0001f44d\U0001f3fd",
-         "\u2764\ufe0f", "1\ufe0f\u20e3", "\U0001fae8", "\U0001f6dc"]
+EMOJI = ["\U0001f600", "\U0001f469\u200d\U0001f469\u200d\U0001f467", "\U0001f1e9\U0001f1ea",
+         "\U0001f44d\U0001f3fd", "\u2764\ufe0f", "1\ufe0f\u20e3", "\U0001fae8", "\U0001f6dc"]
 SIGNS = list("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~") + ["...", "--", "->", "=>", "!=", "&&", "\u2014", "\u00ab",
          "\u00bb", "\u3002", "\u20ac", "\u221e", "``", "''", "\u00ac", "\u00ad", "\x7f", "\x80"]
-DIGITS = ["0", "7", "42", "100", "2024", "3.14", "1,000,000", "0x1F", "\u0663\u0664", "\u0967\u0968", "\u00b2",
-          "\u2460", "\u216b", "\u00bd", "\u4e09", "123456789", "\U00011f50", "\U0001d7d8"]
-CONTRACTIONS = ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d", "'S", "'T", "'RE", "'LL", "'\u017f", "\u2019s", "''s",
-                "don't", "I'll", "we'Ve", "'x", "'l", "they'd've"]
-SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|end", "of|>", "<|", "|>", "<|im_<|im_start|>", "<s>",
-            "</s>", "<mask>", "word", "Word", "e\u0301te\u0301", "\u00e9t\u00e9", "<s", "<s><s>"]
+DIGITS = ["0", "7", "42", "100", "2024", "3.14", "1,000,000", "0x1F", "\u0663\u0664", "\u0967\u0968",
+          "\u00b2", "\u2460", "\u216b", "\u00bd", "\u4e09", "123456789", "\U00011f50", "\U0001d7d8"]
+CONTRACTIONS = ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d", "'S", "'T", "'RE", "'LL", "'\u017f", "\u2019s",
+                "''s", "don't", "I'll", "we'Ve", "'x", "'l", "they'd've"]
+SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|end", "of|>", "<|", "|>", "<|im_<|im_start|>",
+            "<s>", "</s>", "<mask>", "word", "Word", "e\u0301te\u0301", "\u00e9t\u00e9", "<s", "<s><s>"]
 
 
 def code_lines():
@@ -96,10 +96,12 @@ class Writer:
         if kind == 11:
             return choose(self.english) + choose(MARKS) + choose(["", choose(MARKS)])
         if kind == 19:
-            return "".join(chr(self.random.choice([self.random.randrange(1, 0x250), self.random.randrange(1, 0xd800),
-                                                   self.random.randrange(0xe000, 0x32400)]))
-                           for _ in range(self.random.randint(1, 4)))
-        return choose([DIGITS, DIGITS, SIGNS, SIGNS, CONTRACTIONS, SPECIALS, EMOJI, SPACES][kind - 12] if kind < 19
+            return "".join(
+                chr(self.random.choice([self.random.randrange(1, 0x250), self.random.randrange(1, 0xd800),
+                                        self.random.randrange(0xe000, 0x32400)]))
+                for _ in range(self.random.randint(1, 4)))
+        return choose([DIGITS, DIGITS, SIGNS, SIGNS, CONTRACTIONS, SPECIALS, EMOJI, SPACES][kind - 12]
+                      if kind < 19
                       else SPACES)
 
     def text(self):
@@ -115,7 +117,8 @@ class Writer:
         words = []
         for _ in range(12):
             script = self.words[self.random.choice(list(SCRIPTS))]
-            words.append(self.random.choice([self.random.choice(self.english)] * 3 + [self.random.choice(script)]))
+            words.append(
+                self.random.choice([self.random.choice(self.english)] * 3 + [self.random.choice(script)]))
         return self.random.choice([" ".join(words), self.random.choice(self.code)])
 
 
@@ -123,12 +126,14 @@ def every_character():
     """Each character of the planes in use, some of them beside letters, digits and spaces."""
     characters = [chr(i) for i in [*range(1, 0xd800), *range(0xe000, 0x32400), *range(0xe0000, 0xe01f0)]]
     separators = ["", " ", "a", "1", ".", "\u0301", "\n"]
-    return [separators[i // 48 % len(separators)].join(characters[i:i + 48]) for i in range(0, len(characters), 48)]
+    return [separators[i // 48 % len(separators)].join(characters[i:i + 48])
+            for i in range(0, len(characters), 48)]
 
 
 def test_texts():
     writer = Writer(seed=1)
-    return ["", " ", "\n"] + [writer.text() for _ in range(TEXTS)] + every_character() + ["a" * 5000, " " * 5000, "\u00e9'" * 3000]
+    return ["", " ", "\n"] + [writer.text() for _ in range(TEXTS)] + every_character() \
+        + ["a" * 5000, " " * 5000, "\u00e9'" * 3000]
 
 
 # --------------------------------------------------------------- the tokenizers
@@ -139,7 +144,8 @@ def byte_level(prefix=False, regex=True):
 
 def split(*rules):
     """(expression, behavior, invert) ... before a ByteLevel."""
-    return pre.Sequence([pre.Split(Regex(expression), behavior, invert) for expression, behavior, invert in rules]
+    return pre.Sequence([pre.Split(Regex(expression), behavior, invert)
+                         for expression, behavior, invert in rules]
                         + [byte_level(regex=False)])
 
 
@@ -156,24 +162,29 @@ PRE_TOKENIZERS = {
     "inverted": split((r"\p{L}+|\p{N}+", "removed", True)),
     "previous": split((r"\p{P}", "merged_with_previous", False), (r"\p{N}", "contiguous", False)),
     "next": split((r"\s", "merged_with_next", False), (r"\S\d", "merged_with_next", True)),
-    "digits": pre.Sequence([pre.Digits(individual_digits=False), pre.Split(" ", "contiguous"), byte_level(prefix=True)]),
+    "digits": pre.Sequence([pre.Digits(individual_digits=False), pre.Split(" ", "contiguous"),
+                            byte_level(prefix=True)]),
 }
 NORMALIZERS = {"qwen2": normalizers.NFC(), "flags": normalizers.Sequence([normalizers.NFC()]),
                "spaces": normalizers.NFC()}
-FLAGS = [AddedToken("<s>", lstrip=True, rstrip=True, special=True), AddedToken("</s>", rstrip=True, special=True),
-         AddedToken("<mask>", lstrip=True, special=True), AddedToken("word", single_word=True, normalized=False),
+FLAGS = [AddedToken("<s>", lstrip=True, rstrip=True, special=True),
+         AddedToken("</s>", rstrip=True, special=True), AddedToken("<mask>", lstrip=True, special=True),
+         AddedToken("word", single_word=True, normalized=False),
          AddedToken("e\u0301te\u0301", normalized=True), AddedToken("<s><s>", special=True),
          AddedToken("\t", normalized=False), AddedToken("  ", normalized=True)]
 
 
-def trained(name, corpus, special_tokens=("<|endoftext|>", "<|im_start|>", "<|im_end|>"), alphabet=True, size=None):
+def trained(name, corpus, special_tokens=("<|endoftext|>", "<|im_start|>", "<|im_end|>"), alphabet=True,
+            size=None):
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = PRE_TOKENIZERS.get(name, PRE_TOKENIZERS["gpt2"])
     tokenizer.decoder = decoders.ByteLevel()
     if name in NORMALIZERS:
         tokenizer.normalizer = NORMALIZERS[name]
-    trainer = trainers.BpeTrainer(vocab_size=size or (3000 if alphabet else 1000), special_tokens=list(special_tokens),
-                                  initial_alphabet=pre.ByteLevel.alphabet() if alphabet else [], show_progress=False)
+    trainer = trainers.BpeTrainer(vocab_size=size or (3000 if alphabet else 1000),
+                                  special_tokens=list(special_tokens),
+                                  initial_alphabet=pre.ByteLevel.alphabet() if alphabet else [],
+                                  show_progress=False)
     tokenizer.train_from_iterator(corpus, trainer)
     if name == "flags":
         tokenizer.add_tokens(FLAGS)
@@ -242,8 +253,9 @@ def smollm2(path):
     tokenizer.pre_tokenizer = PRE_TOKENIZERS["smollm"]
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([token for token, kind in zip(tokens, types) if kind == 3])
-    return json.loads(tokenizer.to_str()), {"tokens": tokens, "types": list(map(int, types)), "merges": merges,
-                                            "pre": name}
+    return json.loads(tokenizer.to_str()), \
+        {"tokens": tokens, "types": list(map(int, types)), "merges": merges,
+         "pre": name}
 
 
 # ------------------------------------------------------------------------ main

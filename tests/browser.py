@@ -29,21 +29,24 @@ class Browser:
         self.driver, self.downloads = driver, pathlib.Path(downloads)
 
     def open(self, path):
-        """Loads a file, as a double click on it would.  It finds in localStorage what the page before it left:
-        Chromium loses what is stored in the moment that a page is left, now and then; readers are not so fast."""
+        """Loads a file, as a double click on it would.  It finds in localStorage what the page before it
+        left: Chromium loses what is stored in the moment that a page is left, now and then; readers are not
+        so fast."""
         uri = pathlib.Path(path).resolve().as_uri()
         stored = self.stored()
         self.driver.get(uri)
         deadline = time.monotonic() + PATIENCE
         while stored is not None and self.stored() != stored:
             assert time.monotonic() < deadline, f"the browser has not stored {stored}"
-            self.script("localStorage.clear(); arguments[0].forEach(item => localStorage.setItem(...item))", stored)
+            self.script("localStorage.clear(); arguments[0].forEach(item => localStorage.setItem(...item))",
+                        stored)
             time.sleep(0.1)
             self.driver.get(uri)
 
     def stored(self):
         """What localStorage has for files' pages; None in another page, which has none."""
-        return self.script("return location.protocol === 'file:' ? Object.entries(localStorage).sort() : null")
+        return self.script(
+            "return location.protocol === 'file:' ? Object.entries(localStorage).sort() : null")
 
     def find(self, selector):
         return self.driver.find_element(By.CSS_SELECTOR, selector)
@@ -56,7 +59,8 @@ class Browser:
         return self.driver.execute_script(text, *arguments)
 
     def insert(self, element, text):
-        """Text as an input method gives it: of any characters, which keys are not in every version of the driver."""
+        """Text as an input method gives it: of any characters, which keys are not in every version of the
+        driver."""
         self.script("arguments[0].focus()", element)
         self.driver.execute_cdp_cmd("Input.insertText", {"text": text})
 

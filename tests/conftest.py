@@ -41,8 +41,8 @@ def model():
 def smollm2():
     """SmolLM2's GGUF file, which its recipe fetches."""
     with environments.alone("smollm2"):
-        done = subprocess.run([ROOT / "data" / "smollm2.sh"], capture_output=True, text=True, timeout=environments.TIMEOUT,
-                              check=False)
+        done = subprocess.run([ROOT / "data" / "smollm2.sh"], capture_output=True, text=True,
+                              timeout=environments.TIMEOUT, check=False)
     if done.returncode:
         pytest.skip(f"SmolLM2 cannot be fetched: {done.stderr.strip()}")
     return ROOT / "data" / "models" / "smollm2" / "model.gguf"
@@ -94,7 +94,8 @@ def normed_model(small_model, tmp_path_factory):
     tensors = oracle.load_safetensors(small_model / "model.safetensors", np.float32)
     random = np.random.default_rng(12)
     for name, mean in ("weight", 1.5), ("bias", 0):
-        tensors[f"decoder.layer_norm.{name}"] = random.normal(mean, 1, config["hidden_size"]).astype(np.float32)
+        tensors[f"decoder.layer_norm.{name}"] = random.normal(mean, 1,
+                                                              config["hidden_size"]).astype(np.float32)
     random_models.write_tensors(directory / "model.safetensors", tensors)
     (directory / "config.json").write_text(json.dumps({**config, "final_norm": True}))
     (directory / "dict.txt").write_bytes((small_model / "dict.txt").read_bytes())

@@ -1,4 +1,5 @@
-"""pipelines/experiments.csv, read with Python's csv: which experiments, tables and figures the tests expect."""
+"""pipelines/experiments.csv, read with Python's csv: which experiments, tables and figures the tests
+expect."""
 
 import csv
 import pathlib

@@ -19,7 +19,8 @@ import torch
 from torch import nn
 
 WORDS, PAD, BOS = 60, 1, 2
-SENTENCES = [[5, 9, 30, 7, 44, 59, 12, 5], [17], [4, 4, 4, 8, 59, 21, 33, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 6]]
+SENTENCES = [[5, 9, 30, 7, 44, 59, 12, 5], [17],
+             [4, 4, 4, 8, 59, 21, 33, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 6]]
 LAYERS, D_MODEL, D_FF, HEADS, CUTOFFS, FACTOR = 3, 24, 37, 3, [20, 40], 2
 
 # What fairseq saves of its settings, as far as they are the model's.
@@ -29,19 +30,26 @@ SETTINGS = dict(arch="transformer_lm_wiki103", decoder_embed_dim=D_MODEL, decode
                 no_token_positional_embeddings=False, activation_fn="relu", dropout=0.3, add_bos_token=False,
                 share_decoder_input_output_embed=False)
 ADAPTIVE = dict(adaptive_input=True, adaptive_input_cutoff="20,40", adaptive_input_factor=FACTOR,
-                adaptive_softmax_cutoff="20,40", adaptive_softmax_factor=float(FACTOR), adaptive_softmax_dropout=0.2)
-PLAIN = dict(adaptive_input=False, adaptive_softmax_cutoff=None, tie_adaptive_weights=False, tie_adaptive_proj=False)
+                adaptive_softmax_cutoff="20,40", adaptive_softmax_factor=float(FACTOR),
+                adaptive_softmax_dropout=0.2)
+PLAIN = dict(adaptive_input=False, adaptive_softmax_cutoff=None, tie_adaptive_weights=False,
+             tie_adaptive_proj=False)
 
 # NAME: (zip serialization, nested configuration, what differs from SETTINGS, type of the weights)
 CHECKPOINTS = {
-    "old-tied": (False, False, dict(ADAPTIVE, tie_adaptive_weights=True, tie_adaptive_proj=True), torch.float32),
-    "zip-tied": (True, False, dict(ADAPTIVE, tie_adaptive_weights=True, tie_adaptive_proj=True), torch.float32),
-    "zip-half": (True, True, dict(ADAPTIVE, tie_adaptive_weights=True, tie_adaptive_proj=True), torch.float16),
-    "old-untied": (False, True, dict(ADAPTIVE, tie_adaptive_weights=False, tie_adaptive_proj=False), torch.float32),
+    "old-tied": (False, False, dict(ADAPTIVE, tie_adaptive_weights=True, tie_adaptive_proj=True),
+                 torch.float32),
+    "zip-tied": (True, False, dict(ADAPTIVE, tie_adaptive_weights=True, tie_adaptive_proj=True),
+                 torch.float32),
+    "zip-half": (True, True, dict(ADAPTIVE, tie_adaptive_weights=True, tie_adaptive_proj=True),
+                 torch.float16),
+    "old-untied": (False, True, dict(ADAPTIVE, tie_adaptive_weights=False, tie_adaptive_proj=False),
+                   torch.float32),
     "zip-norm": (True, False, dict(ADAPTIVE, tie_adaptive_weights=True, tie_adaptive_proj=False,
                                    activation_fn="gelu_accurate"), torch.float32),
     "old-plain": (False, False, PLAIN, torch.float32),
-    "zip-shared": (True, True, dict(PLAIN, share_decoder_input_output_embed=True, activation_fn="gelu"), torch.float32),
+    "zip-shared": (True, True, dict(PLAIN, share_decoder_input_output_embed=True, activation_fn="gelu"),
+                   torch.float32),
 }
 FINAL_NORM = {"zip-norm", "old-plain"}
 ACTIVATIONS = {"relu": nn.functional.relu, "gelu": nn.functional.gelu,
@@ -79,7 +87,8 @@ class Input(nn.Module):
         if isinstance(self.projections[0], nn.Identity):
             return {"decoder.embed_tokens.weight": self.words[0].weight}
         return {f"decoder.embed_tokens.embeddings.{i}.{part}.weight": module.weight
-                for i, pair in enumerate(zip(self.words, self.projections)) for part, module in enumerate(pair)}
+                for i, pair in enumerate(zip(self.words, self.projections))
+                for part, module in enumerate(pair)}
 
 
 def enliven(module, dtype):
@@ -105,7 +114,8 @@ def plain_output(settings, source, dtype):
 
 
 def adaptive_output(settings, source, dtype):
-    """The same. torch has one matrix of the first words and of the clusters where fairseq, if tied, has two."""
+    """The same. torch has one matrix of the first words and of the clusters where fairseq, if tied, has
+    two."""
     output = enliven(nn.AdaptiveLogSoftmaxWithLoss(D_MODEL, WORDS, CUTOFFS, div_value=FACTOR), dtype)
     head = "decoder.adaptive_softmax.head."
     state = {head + "weight": output.head.weight}
@@ -152,15 +162,18 @@ def watch(source, blocks, norm, log_p_of, tokens):
         log_p = log_p_of(norm(x[0]))
     for hook in hooks:
         hook.remove()
-    return {"log_p": log_p.double().numpy(), **{key: torch.stack(rows).double().numpy() for key, rows in seen.items()}}
+    return {"log_p": log_p.double().numpy(),
+            **{key: torch.stack(rows).double().numpy() for key, rows in seen.items()}}
 
 
 def make(folder, name, zipped, nested, changes, dtype):
     torch.manual_seed(5)
     settings = {**SETTINGS, **changes, "no_decoder_final_norm": name not in FINAL_NORM}
     source = enliven(Input(settings["adaptive_input"]), dtype)
-    blocks = [enliven(nn.TransformerEncoderLayer(D_MODEL, HEADS, D_FF, dropout=0.0, norm_first=True, batch_first=True,
-                                                 activation=ACTIVATIONS[settings["activation_fn"]]), dtype) for _ in range(LAYERS)]
+    blocks = [enliven(nn.TransformerEncoderLayer(D_MODEL, HEADS, D_FF, dropout=0.0, norm_first=True,
+                                                 batch_first=True,
+                                                 activation=ACTIVATIONS[settings["activation_fn"]]), dtype)
+              for _ in range(LAYERS)]
     norm = enliven(nn.LayerNorm(D_MODEL) if name in FINAL_NORM else nn.Identity(), dtype)
     make_output = adaptive_output if settings["adaptive_softmax_cutoff"] else plain_output
     log_p_of, output_state = make_output(settings, source, dtype)
@@ -172,9 +185,11 @@ def make(folder, name, zipped, nested, changes, dtype):
         state.update({"decoder.layer_norm.weight": norm.weight, "decoder.layer_norm.bias": norm.bias})
     saved = {}  # tied tensors stay one
     state = {key: saved.setdefault(id(tensor), tensor.detach().to(dtype)) for key, tensor in state.items()}
-    state.update({"decoder.version": torch.tensor([3.0]), "decoder.embed_positions._float_tensor": torch.zeros(1)})
+    state.update({"decoder.version": torch.tensor([3.0]),
+                  "decoder.embed_positions._float_tensor": torch.zeros(1)})
     checkpoint = {"args": None if nested else argparse.Namespace(**settings), "model": state,
-                  "extra_state": {"epoch": 1, "val_loss": 5.5}, "optimizer_history": [], "last_optimizer_state": None}
+                  "extra_state": {"epoch": 1, "val_loss": 5.5}, "optimizer_history": [],
+                  "last_optimizer_state": None}
     if nested:
         checkpoint["cfg"] = {"_name": None, "model": {**settings, "_name": settings["arch"]},
                              "task": {"_name": "language_modeling", "add_bos_token": False}}
@@ -183,7 +198,8 @@ def make(folder, name, zipped, nested, changes, dtype):
     arrays = {}
     for i, tokens in enumerate(SENTENCES):
         arrays[f"tokens{i}"] = np.array(tokens)
-        arrays.update({f"{key}{i}": value for key, value in watch(source, blocks, norm, log_p_of, tokens).items()})
+        arrays.update({f"{key}{i}": value
+                       for key, value in watch(source, blocks, norm, log_p_of, tokens).items()})
     np.savez(folder / f"{name}.npz", **arrays)
 
 

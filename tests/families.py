@@ -12,5 +12,6 @@ def known_families(bin, folder):
     place.mkdir()
     (place / "config.json").write_text(json.dumps({"model_type": "none"}))
     (place / "model.gguf").write_bytes(gguf_format.build([("general.architecture", "string", "none")]))
-    return tuple(fails(bin, "tokenize", "-m", path, says="'none' is not known").split("these are: ")[1].strip().split(", ")
+    return tuple(fails(bin, "tokenize", "-m", path,
+                       says="'none' is not known").split("these are: ")[1].strip().split(", ")
                  for path in (place, place / "model.gguf"))

@@ -17,18 +17,20 @@ import torch
 import transformers
 from transformers import (BloomConfig, Cohere2Config, CohereConfig, FalconConfig, Gemma2Config, Gemma3Config,
                           Gemma3TextConfig, GemmaConfig, GPT2Config, GPTJConfig, GPTNeoConfig, GPTNeoXConfig,
-                          GraniteConfig, LlamaConfig, MistralConfig, MptConfig, Olmo2Config, OlmoConfig, OPTConfig,
-                          Phi3Config, PhiConfig, Qwen2Config, Qwen3Config, SmolLM3Config, StableLmConfig,
-                          Starcoder2Config)
+                          GraniteConfig, LlamaConfig, MistralConfig, MptConfig, Olmo2Config, OlmoConfig,
+                          OPTConfig, Phi3Config, PhiConfig, Qwen2Config, Qwen3Config, SmolLM3Config,
+                          StableLmConfig, Starcoder2Config)
 
 VOCABULARY = 61
-SENTENCES = [[5, 9, 30, 7, 44, 60, 12, 5], [17], [4, 4, 4, 8, 59, 21, 33, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 6]]
+SENTENCES = [[5, 9, 30, 7, 44, 60, 12, 5], [17],
+             [4, 4, 4, 8, 59, 21, 33, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 6]]
 
 ROPE3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
          "original_max_position_embeddings": 16}
 SMALL = dict(vocab_size=VOCABULARY, num_hidden_layers=3, hidden_size=36, bos_token_id=2, eos_token_id=2,
              pad_token_id=1)
-LLAMA = dict(SMALL, num_attention_heads=6, num_key_value_heads=2, intermediate_size=37, max_position_embeddings=64)
+LLAMA = dict(SMALL, num_attention_heads=6, num_key_value_heads=2, intermediate_size=37,
+             max_position_embeddings=64)
 
 
 def rope(**settings):
@@ -55,8 +57,9 @@ VISION = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_atten
 MODELS = {
     "gpt2": GPT2Config(vocab_size=VOCABULARY, n_layer=3, n_embd=30, n_head=5, n_positions=40, bos_token_id=2,
                        eos_token_id=2),
-    "gpt2-inner": GPT2Config(vocab_size=VOCABULARY, n_layer=1, n_embd=24, n_head=3, n_inner=17, n_positions=40,
-                             activation_function="gelu", tie_word_embeddings=False, bos_token_id=2),
+    "gpt2-inner": GPT2Config(vocab_size=VOCABULARY, n_layer=1, n_embd=24, n_head=3, n_inner=17,
+                             n_positions=40, activation_function="gelu", tie_word_embeddings=False,
+                             bos_token_id=2),
     "opt": OPTConfig(**SMALL, num_attention_heads=4, ffn_dim=41, max_position_embeddings=40,
                      word_embed_proj_dim=36),
     "opt-projected": OPTConfig(**SMALL, num_attention_heads=4, ffn_dim=41, max_position_embeddings=40,
@@ -72,14 +75,15 @@ MODELS = {
     "phi-ungrouped": PhiConfig(**dict(LLAMA, num_key_value_heads=None), tie_word_embeddings=True,
                                **rope(rope_type="default", partial_rotary_factor=0.67)),
     "falcon": FalconConfig(**SIX),
-    "falcon-grouped": FalconConfig(**SIX, num_kv_heads=2, new_decoder_architecture=True, bias=True, ffn_hidden_size=41),
+    "falcon-grouped": FalconConfig(**SIX, num_kv_heads=2, new_decoder_architecture=True, bias=True,
+                                   ffn_hidden_size=41),
     "falcon-grouped-one-norm": FalconConfig(**SIX, num_kv_heads=3, new_decoder_architecture=True,
                                             num_ln_in_parallel_attn=1, tie_word_embeddings=False),
     "falcon-alibi": FalconConfig(**SIX, alibi=True, multi_query=False, parallel_attn=False, bias=True),
     "bloom": BloomConfig(**GPT, hidden_size=36, n_layer=3, n_head=6),
     "mpt": MptConfig(**GPT, d_model=36, n_layers=3, n_heads=6, max_seq_len=40),
-    "mpt-clipped": MptConfig(**GPT, d_model=32, n_layers=2, n_heads=4, max_seq_len=40, tie_word_embeddings=False,
-                             attn_config={"clip_qkv": 0.7, "softmax_scale": 0.3}),
+    "mpt-clipped": MptConfig(**GPT, d_model=32, n_layers=2, n_heads=4, max_seq_len=40,
+                             tie_word_embeddings=False, attn_config={"clip_qkv": 0.7, "softmax_scale": 0.3}),
     "starcoder2": Starcoder2Config(**LLAMA, sliding_window=5),
     "starcoder2-plain": Starcoder2Config(**LLAMA, use_bias=False, sliding_window=None),
     "llama": LlamaConfig(**LLAMA, **rope(rope_type="default")),
@@ -107,24 +111,28 @@ MODELS = {
     "olmo-clipped": OlmoConfig(**LLAMA, clip_qkv=0.8, tie_word_embeddings=True, attention_bias=True),
     "olmo2": Olmo2Config(**LLAMA),
     "phi3": Phi3Config(**LLAMA, sliding_window=6),
-    "phi3-longrope": Phi3Config(**dict(LLAMA, max_position_embeddings=128), **LONG, original_max_position_embeddings=32,
-                                tie_word_embeddings=True),
+    "phi3-longrope": Phi3Config(**dict(LLAMA, max_position_embeddings=128), **LONG,
+                                original_max_position_embeddings=32, tie_word_embeddings=True),
     "phi4": Phi3Config(**LLAMA, **rope(rope_type="default", partial_rotary_factor=0.75)),
     "stablelm": StableLmConfig(**dict(LLAMA, num_attention_heads=3, num_key_value_heads=1), use_qkv_bias=True,
                                **rope(rope_type="default", partial_rotary_factor=0.34)),
     "stablelm-parallel": StableLmConfig(**dict(LLAMA, num_attention_heads=3, num_key_value_heads=3),
-                                        use_parallel_residual=True, **rope(rope_type="default", partial_rotary_factor=0.5)),
-    "granite": GraniteConfig(**LLAMA, embedding_multiplier=5.0, residual_multiplier=0.4, attention_multiplier=0.3,
-                             logits_scaling=3.0, mlp_bias=True, tie_word_embeddings=True),
+                                        use_parallel_residual=True,
+                                        **rope(rope_type="default", partial_rotary_factor=0.5)),
+    "granite": GraniteConfig(**LLAMA, embedding_multiplier=5.0, residual_multiplier=0.4,
+                             attention_multiplier=0.3, logits_scaling=3.0, mlp_bias=True,
+                             tie_word_embeddings=True),
     "cohere": CohereConfig(**LLAMA, logit_scale=0.3),
     "cohere-normed": CohereConfig(**LLAMA, use_qk_norm=True, attention_bias=True, tie_word_embeddings=False),
     "cohere2": Cohere2Config(**LLAMA, sliding_window=5, attention_bias=True),
     "smollm3": SmolLM3Config(**LLAMA, no_rope_layer_interval=2),
-    "smollm3-window": SmolLM3Config(**LLAMA, no_rope_layers=[0, 1, 0], use_sliding_window=True, sliding_window=5),
+    "smollm3-window": SmolLM3Config(**LLAMA, no_rope_layers=[0, 1, 0], use_sliding_window=True,
+                                    sliding_window=5),
 }
 FORMATS = {"qwen3-bf16": ("qwen3", torch.bfloat16), "gpt2-f16": ("gpt2", torch.float16)}
 
-# Of a model's layer: the layers themselves, attention, the norm before the feed-forward block, its down projection.
+# Of a model's layer: the layers themselves, attention, the norm before the feed-forward block, its down
+# projection.
 USUAL = ("model.layers", "self_attn", "post_attention_layernorm", "mlp.down_proj")
 PARALLEL = ("model.layers", "self_attn", None, "mlp.down_proj")
 SANDWICH = ("model.layers", "self_attn", "pre_feedforward_layernorm", "mlp.down_proj")
@@ -149,12 +157,13 @@ PLACES = {
 
 
 def parts(model, layer):
-    """(layer module, attention module, what reads the residual, its down projection, what is behind that or None)"""
+    """(layer module, attention module, what reads the residual, its down projection, what is behind that or
+    None)"""
     layers, attention, norm, down = PLACES.get(model.config.model_type, USUAL)
     block = model.get_submodule(layers)[layer]
     norm = None if is_parallel(model) else norm
-    return (block, block.get_submodule(attention), norm and block.get_submodule(norm), block.get_submodule(down),
-            getattr(block, "post_feedforward_layernorm", None))
+    return (block, block.get_submodule(attention), norm and block.get_submodule(norm),
+            block.get_submodule(down), getattr(block, "post_feedforward_layernorm", None))
 
 
 def is_parallel(model):
@@ -180,12 +189,17 @@ def watch(model, tokens):
     for l in range(layers):
         block, attention, norm, down, behind = parts(model, l)
         hooks += [
-            block.register_forward_pre_hook(lambda m, a, k, l=l: seen.__setitem__(("in", l), first(a) if a else k["hidden_states"]), with_kwargs=True),
-            attention.register_forward_hook(lambda m, a, o, l=l: seen.__setitem__(("attention", l), first(o))),
-            down.register_forward_hook(lambda m, a, o, l=l: seen.update({("coef", l): first(a), ("ffn", l): o.clone()})),  # Falcon adds to it
+            block.register_forward_pre_hook(
+                lambda m, a, k, l=l: seen.__setitem__(("in", l), first(a) if a else k["hidden_states"]),
+                with_kwargs=True),
+            attention.register_forward_hook(
+                lambda m, a, o, l=l: seen.__setitem__(("attention", l), first(o))),
+            down.register_forward_hook(  # Falcon adds to its output
+                lambda m, a, o, l=l: seen.update({("coef", l): first(a), ("ffn", l): o.clone()})),
         ]
         if norm:
-            hooks.append(norm.register_forward_pre_hook(lambda m, a, l=l: seen.__setitem__(("norm", l), first(a))))
+            hooks.append(
+                norm.register_forward_pre_hook(lambda m, a, l=l: seen.__setitem__(("norm", l), first(a))))
         if behind:
             hooks.append(behind.register_forward_hook(lambda m, a, o, l=l: seen.__setitem__(("ffn", l), o)))
     inputs = torch.tensor([[config.bos_token_id] + tokens[:-1]])
@@ -206,7 +220,8 @@ def make(folder, name, config, dtype):
     # Falcon's "eager" adds ALiBi twice, to the mask and to the scores; "sdpa", the default, does once.
     attention = "sdpa" if getattr(config, "alibi", False) else "eager"
     torch.manual_seed(7)
-    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation=attention).float().eval()
+    model = transformers.AutoModelForCausalLM.from_config(config,
+                                                          attn_implementation=attention).float().eval()
     with torch.no_grad():  # livelier than the library's start values, which are nearly linear
         for key, tensor in model.named_parameters():
             if key.endswith("bias"):

@@ -18,8 +18,8 @@ import time
 import fault_inputs
 import streams
 import surroundings
-from faults import (FOUND, JOBS, OTHER, PATIENCE, ROOT, SCRIPTS, TABLES, Bad, Run, check_ends, ended, has_spoken, judge,
-                    tree)
+from faults import (FOUND, JOBS, OTHER, PATIENCE, ROOT, SCRIPTS, TABLES, Bad, Run, check_ends, ended,
+                    has_spoken, judge, tree)
 
 CLASSES = {}
 may_mount = False  # set by the driver: whether this process has a mount namespace of its own
@@ -34,7 +34,8 @@ def fault_class(name):
 
 # --------------------------------------------------------------------- signals
 
-SIGNALS = [signal.SIGKILL, signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGQUIT]
+SIGNALS = [signal.SIGKILL, signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE,
+           signal.SIGQUIT]
 
 
 @fault_class("signals")
@@ -55,8 +56,9 @@ def signals(case):
 
 REASONS = {
     "read": [errno.EIO, errno.EINTR], "write": [errno.ENOSPC, errno.EIO, errno.EINTR, errno.EDQUOT],
-    "close": [errno.EIO, errno.ENOSPC], "fsync": [errno.EIO, errno.ENOSPC], "rename": [errno.ENOSPC, errno.EACCES, errno.EIO],
-    "malloc": [errno.ENOMEM], "mmap": [errno.ENOMEM, errno.ENODEV], "open": [errno.EMFILE, errno.EACCES, errno.EIO],
+    "close": [errno.EIO, errno.ENOSPC], "fsync": [errno.EIO, errno.ENOSPC],
+    "rename": [errno.ENOSPC, errno.EACCES, errno.EIO], "malloc": [errno.ENOMEM],
+    "mmap": [errno.ENOMEM, errno.ENODEV], "open": [errno.EMFILE, errno.EACCES, errno.EIO],
     "stat": [errno.EIO, errno.EACCES], "pthread_create": [errno.EAGAIN]}
 
 
@@ -69,7 +71,8 @@ def failing_calls(case):
     call = case.chance.choice([name for name in REASONS if counts[name]])
     number, reason = case.chance.randint(1, counts[call]), case.chance.choice(REASONS[call])
     mode = case.chance.choice(["once", "once", "forever"] + ["short"] * (call in ("read", "write")))
-    case.say(f"{job}: {JOBS[job][stage][0]}'s {call} {number} of {counts[call]} fails {mode}: {os.strerror(reason)}")
+    case.say(f"{job}: {JOBS[job][stage][0]}'s {call} {number} of {counts[call]} fails {mode}: "
+             f"{os.strerror(reason)}")
     return case.pipeline(job, variables={stage: {"LD_PRELOAD": str(case.campaign.place / "failing_calls.so"),
                                                  "FAILING_CALL": f"{call} {number} {reason} {mode}"}})
 
@@ -126,19 +129,23 @@ def run_script(case, name, out):
 
 @fault_class("disk")
 def full_disk(case):
-    """Results go to a disk that is too small for them, or has just enough room; from a pipeline or a script."""
+    """Results go to a disk that is too small for them, or has just enough room; from a pipeline or a
+    script."""
     if not may_mount:
         return "skipped"
     campaign, is_script = case.campaign, case.chance.random() < 0.6
     name = case.chance.choice(list(SCRIPTS if is_script else JOBS))
-    expected = {path: data for path, data in tree(campaign.made).items() if path.startswith("figures/fig07")} \
+    expected = {path: data for path, data in tree(campaign.made).items()
+                if path.startswith("figures/fig07")} \
         if name == "figures" else case.expected(name)
     found = FOUND.get(name, []) if is_script else []
     there = {file: (campaign.made / file).read_bytes() for file in found}
     pages = [sum(-(-len(data) // 4096) for data in files.values()) for files in (there, expected)]
     size = 4096 * (pages[0] + case.chance.randint(0, max(1, int(1.3 * pages[1]))))
-    inodes = 1000 if case.chance.random() < 0.8 else 2 + len(there) + case.chance.randint(0, len(expected) + 2)
-    case.say(name + (".sh" if is_script else ""), f"on a disk of {size} bytes and {inodes} files, with", *found)
+    inodes = 1000 if case.chance.random() < 0.8 \
+        else 2 + len(there) + case.chance.randint(0, len(expected) + 2)
+    case.say(name + (".sh" if is_script else ""), f"on a disk of {size} bytes and {inodes} files, with",
+             *found)
     with disk(case, case.out, size, inodes):
         for file, data in there.items():
             try:
@@ -189,7 +196,8 @@ def lying_length(chance, data):
     """A binary value's length is another than that of its bytes, in a stream whose checksum is right."""
     items = streams.items(data)
     body = [data[item.start:item.end] for item in items[:-1]]
-    i, name = chance.choice([(i, name) for i, item in enumerate(items[:-1]) for name, value in item.value.items()
+    i, name = chance.choice([(i, name) for i, item in enumerate(items[:-1])
+                             for name, value in item.value.items()
                              if isinstance(value, bytes)])
     value = items[i].value[name]
     key, size = streams.pack(name), len(streams.pack(value)) - len(value) - 1
@@ -204,12 +212,14 @@ def lying_trailer(chance, data):
     items = streams.items(data)
     trailer = dict(items[-1].value)
     name = chance.choice(["records", *streams.COUNTS])
-    trailer[name] = chance.choice([1 << 63, (1 << 64) - 1, (1 << 63) - 1] + [trailer[name] + 1] * (name == "records"))
+    trailer[name] = chance.choice([1 << 63, (1 << 64) - 1, (1 << 63) - 1] + [trailer[name] + 1]
+                                  * (name == "records"))
     return with_trailer(data[:items[-1].start], trailer)
 
 
 def with_trailer(body, trailer):
-    more = {name: value for name, value in trailer.items() if name not in ("end", "records", "crc", *streams.COUNTS)}
+    more = {name: value
+            for name, value in trailer.items() if name not in ("end", "records", "crc", *streams.COUNTS)}
     return streams.finish(body, trailer["records"], trailer, **more)
 
 
@@ -270,7 +280,8 @@ def copied(case, path):
 def with_lying_length(chance, data):
     """Of a safetensors file: the first 8 bytes."""
     (length,) = struct.unpack_from("<Q", data)
-    other = chance.choice([length + 1, length - 1, length + 8, 0, len(data), 1 << 40, (1 << 64) - 1, chance.randrange(1 << 16)])
+    other = chance.choice([length + 1, length - 1, length + 8, 0, len(data), 1 << 40, (1 << 64) - 1,
+                           chance.randrange(1 << 16)])
     return struct.pack("<Q", other) + data[8:]
 
 
@@ -280,14 +291,16 @@ def other_setting(chance, data):
     key = chance.choice(list(config))
     value = config.pop(key)
     if chance.random() < 0.7:
-        config[key] = chance.choice([None, "x", -1, 0, [], value + 1 if isinstance(value, (int, float)) else f"{value}x",
+        config[key] = chance.choice([None, "x", -1, 0, [],
+                                     value + 1 if isinstance(value, (int, float)) else f"{value}x",
                                      1e308, 1 << 62, not value])
     return json.dumps(config).encode()
 
 
 @fault_class("models")
 def damaged_models(case):
-    """Tensors, settings and checkpoints: cut, flipped, overwritten, with lengths that lie, or cut while they are read."""
+    """Tensors, settings and checkpoints: cut, flipped, overwritten, with lengths that lie, or cut while they
+    are read."""
     job = case.chance.choice(["few", "llama", "gguf", "import"])
     source = case.campaign.inputs(job)["checkpoint" if job == "import" else "model"]
     path = model = copied(case, source)
@@ -297,7 +310,8 @@ def damaged_models(case):
     if chance.random() < 0.15:
         moment, length = case.moment(job), chance.randrange(len(data))
         case.say(f"{job}: {path.name} is cut to {length} bytes after {moment:.4f} s")
-        return case.pipeline(job, model=model, checkpoint=path, events=[(moment, lambda: os.truncate(path, length))])
+        return case.pipeline(job, model=model, checkpoint=path,
+                             events=[(moment, lambda: os.truncate(path, length))])
     kinds = [cut]
     if path.suffix == ".safetensors":
         header = 8 + struct.unpack_from("<Q", data)[0]
@@ -305,16 +319,19 @@ def damaged_models(case):
                   lambda chance, data: overwritten(chance, data, end=header)]
     elif path.suffix == ".gguf":
         header = fault_inputs.gguf_header_bytes(data)
-        kinds += [lambda chance, data: flipped(chance, data, 3, header), lambda chance, data: overwritten(chance, data, header)]
+        kinds += [lambda chance, data: flipped(chance, data, 3, header),
+                  lambda chance, data: overwritten(chance, data, header)]
     elif path.suffix == ".json":
         kinds += [other_setting] * 5 + [flipped]
     else:  # a checkpoint, which is a zip file with checksums
         kinds += [flipped, overwritten]
     kind = chance.choice(kinds)
     path.write_bytes(kind(chance, data))
-    case.say(f"{job}: {path.name},", getattr(kind, "__name__", "?").replace("<lambda>", "its header flipped or overwritten"))
+    case.say(f"{job}: {path.name},",
+             getattr(kind, "__name__", "?").replace("<lambda>", "its header flipped or overwritten"))
     # What is cut is refused. Another number or name may make another model, whose id tells.
-    other = is_other_input(case, job, "model") if job != "import" and kind not in (cut, with_lying_length) else None
+    other = is_other_input(case, job, "model") if job != "import" \
+        and kind not in (cut, with_lying_length) else None
     return case.pipeline(job, is_other=other, model=model, checkpoint=path)
 
 
@@ -357,7 +374,8 @@ def damaged_dictionaries(case):
     path = model / {"few": "dict.txt", "llama": "tokenizer.json"}[job]
     data = path.read_bytes()
     lossy = [cut, emptied] + ([without_lines] * 2 if job == "few" else [])
-    kinds = [*lossy, flipped, with_bytes, overwritten] + ([line_twice, lines_exchanged] if job == "few" else [])
+    kinds = [*lossy, flipped, with_bytes, overwritten] + ([line_twice, lines_exchanged] if job == "few"
+                                                          else [])
     what, changed = damage(case.chance, data, kinds)
     path.write_bytes(changed)
     case.say(f"{job}: {path.name}, {what}")
@@ -392,11 +410,12 @@ def damaged_corpora(case):
         what, parts[i] = damage(chance, parts[i], [cut, flipped, overwritten, left_out])
         what, changed = f"{what} {i + 1} of {len(parts)}", b"".join(parts)
     elif kind == "UTF-8":
-        bad = chance.choice([b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xc0\xaf", b"\xe2\x82"])
+        bad = chance.choice([b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xc0\xaf",
+                             b"\xe2\x82"])
         what, changed = f"{bad!r} at byte {at}", data[:at] + bad + data[at:]
     elif kind == "NUL":
-        what, changed, equal = f"at byte {at}", data[:at + 1] + b"\0" + data[at + 1:], data[:at] + b"other " + data[data.index(
-            min(b" ", b"\n"), at):]
+        what, changed = f"at byte {at}", data[:at + 1] + b"\0" + data[at + 1:]
+        equal = data[:at] + b"other " + data[data.index(min(b" ", b"\n"), at):]
         end = re.compile(rb"\s").search(data, at).start()
         equal = data[:at] + b"other" + data[end:]
     elif kind == "huge word":
@@ -425,8 +444,8 @@ class Make:
     def __init__(self, case, *words, out=None, before=(), **settings):
         self.log = open(case.folder / f"log-{time.monotonic()}", "w+b")
         self.argv = [*before, *case.campaign.make(out or case.out, *words, **settings)]
-        self.process = subprocess.Popen(self.argv, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
-                                        start_new_session=True)
+        self.process = subprocess.Popen(self.argv, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=self.log,
+                                        stderr=self.log, start_new_session=True)
         self.run = Run([["make"]])
 
     def processes(self):
@@ -447,7 +466,8 @@ class Make:
         self.run.messages = [self.log.read().decode(errors="replace")]
         self.log.close()
         self.run.statuses = [self.process.returncode]
-        if self.run.statuses[0] > 0 and re.search(r"Segmentation|Bus error|Aborted|Floating point", self.run.messages[0]):
+        if self.run.statuses[0] > 0 and re.search(r"Segmentation|Bus error|Aborted|Floating point",
+                                                  self.run.messages[0]):
             raise Bad("crashed", f"{self.run}")
         return self.run
 
@@ -477,7 +497,8 @@ def repaired(case, words, outcome):
 
 def killed(case, words):
     """One process of it, or all, get a signal; perhaps the next make does not wait for what still runs."""
-    number = case.chance.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE])
+    number = case.chance.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP,
+                                 signal.SIGPIPE])
     seconds = case.campaign.facts["seconds"]["make" if not words else "make-tables"]
     moment, all_of_them = case.chance.uniform(0, seconds), case.chance.random() < 0.3
     waits = case.chance.random() < 0.5
@@ -567,7 +588,8 @@ def other_times(case, words):
     if tree(case.out).keys() != made(case, words).keys():
         raise Bad("silent", "files are missing, or too many")
     other = [name for name, data in made(case, words).items()
-             if tree(case.out)[name] != data and name not in ("options.csv",) and not name.startswith("report/")]
+             if tree(case.out)[name] != data and name not in ("options.csv",)
+             and not name.startswith("report/")]
     if other:
         raise Bad("silent", f"results of another text or options stand: {other}")
     return "right"
@@ -576,7 +598,8 @@ def other_times(case, words):
 def denied(case, words):
     """An input cannot be read, or OUT not be written, by one who may not do everything."""
     place = copied(case, case.campaign.place / "in")
-    what = case.chance.choice(["train.txt", "model/model.safetensors", "model/config.json", "model/dict.txt", "OUT", "a result"])
+    what = case.chance.choice(["train.txt", "model/model.safetensors", "model/config.json", "model/dict.txt",
+                               "OUT", "a result"])
     if what == "a result":
         make(case, *words)
         what = case.chance.choice(sorted(tree(case.out)))
@@ -587,7 +610,8 @@ def denied(case, words):
     path.chmod(0o555 if path.is_dir() else 0)
     case.say("no permission for", what)
     before = () if os.getuid() else (
-        "setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search")
+        "setpriv",
+        "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search")
     settings = {"MODEL": place / "model", "TEXT": place / "train.txt", "VALID": place / "valid.txt"}
     try:
         run = Make(case, *words, before=before, **settings).end()
@@ -595,7 +619,8 @@ def denied(case, words):
         path.chmod(0o755 if path.is_dir() else 0o644)
     wanted = {name: data for name, data in made(case, words).items() if name != "options.csv"}
     after = {name: data for name, data in tree(case.out).items() if name != "options.csv" and name != what}
-    outcome = judge(run, after, {**wanted, **{what: after.get(what)}} if what in wanted and run.statuses[0] else wanted)
+    outcome = judge(run, after,
+                    {**wanted, **{what: after.get(what)}} if what in wanted and run.statuses[0] else wanted)
     return repaired(case, words, outcome)
 
 
@@ -621,7 +646,8 @@ def concurrent_makes(case):
     words = () if case.chance.random() < 0.1 else TABLES
     differ, is_killed = not words or case.chance.random() < 0.5, case.chance.random() < 0.3
     seconds = case.campaign.facts["seconds"]["make-tables"]
-    case.say("two makes,", "other options," if differ and words else "same options,", "one killed" if is_killed else "")
+    case.say("two makes,", "other options," if differ and words else "same options,",
+             "one killed" if is_killed else "")
     second_settings = OTHER if differ and words else {}
     first = Make(case, *words)
     time.sleep(case.chance.uniform(0, seconds))
@@ -638,8 +664,8 @@ def concurrent_makes(case):
         if run.statuses[0] > 0 and not has_spoken(run.messages):
             raise Bad("mute", f"{run}")
     found, others = tree(case.out), tree(case.campaign.place / "make-other" / "results")
-    complete = [made(case, words)] * (runs[0].statuses[0] == 0) + [others if second_settings else made(case, words)] * (
-        runs[1].statuses[0] == 0)
+    complete = [made(case, words)] * (runs[0].statuses[0] == 0) \
+        + [others if second_settings else made(case, words)] * (runs[1].statuses[0] == 0)
     if complete and found not in complete:
         expected = complete[-1]
         wrong = sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
@@ -657,7 +683,8 @@ def concurrent_scripts(case):
         time.sleep(delay)
         runs[i] = run_script(case, name, case.out)
 
-    threads = [threading.Thread(target=run, args=(i, delay)) for i, delay in enumerate((0, case.chance.uniform(0, 0.1)))]
+    threads = [threading.Thread(target=run, args=(i, delay))
+               for i, delay in enumerate((0, case.chance.uniform(0, 0.1)))]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -39,9 +39,10 @@ PATIENCE = 60  # seconds for a pipeline that takes a tenth of one; make takes so
 GOOD = ("right", "refused", "killed", "other")
 BAD = ("silent", "mute", "hung", "crashed")
 MEANINGS = {
-    "right": "the complete right result", "refused": "a status other than 0 and a message", "killed": "ended by the signal sent",
-    "other": "another valid input, and the result names it", "silent": "status 0 or a final name, and wrong",
-    "mute": "failed without a message", "hung": "did not end", "crashed": "ended by a signal that nobody sent"}
+    "right": "the complete right result", "refused": "a status other than 0 and a message",
+    "killed": "ended by the signal sent", "other": "another valid input, and the result names it",
+    "silent": "status 0 or a final name, and wrong", "mute": "failed without a message",
+    "hung": "did not end", "crashed": "ended by a signal that nobody sent"}
 
 # Whose messages count: our tools and scripts, and what runs them.
 SPEAKER = re.compile(r"^\S*?([\w.-]+)(\[\d+\])?: |^\*\*\* ", re.MULTILINE)
@@ -58,7 +59,8 @@ class Bad(Exception):
 # ------------------------------------------------------------------- pipelines
 
 TOKENS = ["tokenize", "-m", "{model}", "--mode", "lines"]
-TRAIN, VALID = [*TOKENS, "--name", "train", "{train}"], [*TOKENS, "--sample", "50", "--name", "valid", "{valid}"]
+TRAIN, VALID = [*TOKENS, "--name", "train", "{train}"], \
+    [*TOKENS, "--sample", "50", "--name", "valid", "{valid}"]
 TRIGGERS = "{made}/triggers.msgpack"
 
 
@@ -74,13 +76,16 @@ JOBS = {
                  ["project-values", "-m", "{model}", "--bottoms", "10", "-o", "{out}/triggers.msgpack"]],
     "values": [["project-values", "-m", "{model}", "--all", "--tops", "1", "-o", "{out}/values.msgpack"]],
     "agreement": [["agreement-stats", "-m", "{model}", TRIGGERS, *tables(
-        ("-o", "agreement"), ("--rank", "rank"), ("--confidence", "confidence"), ("--top-values", "top-values"))]],
+        ("-o", "agreement"), ("--rank", "rank"), ("--confidence", "confidence"),
+        ("--top-values", "top-values"))]],
     "composition": [VALID, ["forward-dump", "-m", "{model}", "--emit", "coef,ffn", "--positions", "random"],
-                    ["composition-stats", "-m", "{model}", "--values", "{made}/values.msgpack", "--stop-words",
-                     "{root}/data/stop-words.txt", *tables(("-o", "composition"), ("--active", "active"))]],
+                    ["composition-stats", "-m", "{model}", "--values", "{made}/values.msgpack",
+                     "--stop-words", "{root}/data/stop-words.txt",
+                     *tables(("-o", "composition"), ("--active", "active"))]],
     "refinement": [VALID, ["forward-dump", "-m", "{model}", "--emit", "resid,ffn", "--positions", "random"],
                    ["refinement-stats", "-m", "{model}", *tables(
-                       ("-o", "refinement"), ("--cases", "cases"), ("--last-layer", "last-layer"), ("--settled", "settled"),
+                       ("-o", "refinement"), ("--cases", "cases"), ("--last-layer", "last-layer"),
+                       ("--settled", "settled"),
                        ("--perplexity", "perplexity"))]],
     "perturbation": [["perturb-triggers", "--sample", "3", "--top", "5", TRIGGERS],
                      ["forward-dump", "-m", "{model}", "--emit", "key"],
@@ -90,7 +95,8 @@ JOBS = {
     "annotation": [["annotation-sheet", "-m", "{model}", "-o", "{out}/annotation.html", TRIGGERS]],
     "report": [["report-pages", "-m", "{model}", "--tables", "{made}", "-o", "{out}/report", "--published",
                 "{root}/data/published.csv", "--measures", "{made}/shallow-keys.csv", TRIGGERS]],
-    "patterns": [["pattern-stats", "{root}/data/annotations/brown-lm.csv", *tables(("-o", "patterns"), ("--kappa", "kappa"))]],
+    "patterns": [["pattern-stats", "{root}/data/annotations/brown-lm.csv",
+                  *tables(("-o", "patterns"), ("--kappa", "kappa"))]],
     "import": [["import-model", "-d", "{dictionary}", "-o", "{out}/imported", "{checkpoint}"]],
     "shard 0": [[*TRAIN, "--shard", "0/2"], DUMP,
                 ["topk-keys", "--top", "50", "--following", "10", "-z", "-o", "{out}/0.gz"]],
@@ -98,9 +104,11 @@ JOBS = {
                 ["topk-keys", "--top", "50", "--following", "10", "-z", "-o", "{out}/1.gz"]],
     "merge": [["topk-keys", "--merge", "{expected}/shard 0/0.gz", "{expected}/shard 1/1.gz"],
               ["stream-cat", "-o", "{out}/merged.json"]],
-    "sums": [[*VALID, "--shard", "0/1"], ["forward-dump", "-m", "{model}", "--emit", "resid,ffn", "--positions", "random"],
+    "sums": [[*VALID, "--shard", "0/1"],
+             ["forward-dump", "-m", "{model}", "--emit", "resid,ffn", "--positions", "random"],
              ["refinement-stats", "-m", "{model}", "--sums", "-o", "{out}/sums"]],
-    "few": [[*TOKENS, "{few}"], ["forward-dump", "-m", "{model}"], ["topk-keys", "--top", "5", "-o", "{out}/few.msgpack"]],
+    "few": [[*TOKENS, "{few}"], ["forward-dump", "-m", "{model}"],
+            ["topk-keys", "--top", "5", "-o", "{out}/few.msgpack"]],
 }
 JOBS["gguf"] = JOBS["llama"] = JOBS["few"]
 MODELS = {"gguf": "llama.gguf", "llama": "llama"}  # of the other jobs: model
@@ -116,13 +124,15 @@ SCRIPTS = {
     "annotation": ["{model}", "{out}"],
     "figures": ["{out}/figures", "{out}"],
 }
-FOUND = {"agreement": ["triggers.msgpack"], "composition": ["values.msgpack"], "perturbation": ["triggers.msgpack"],
-         "shallow": ["triggers.msgpack"], "annotation": ["triggers.msgpack"], "figures": ["active.csv"]}
+FOUND = {"agreement": ["triggers.msgpack"], "composition": ["values.msgpack"],
+         "perturbation": ["triggers.msgpack"], "shallow": ["triggers.msgpack"],
+         "annotation": ["triggers.msgpack"], "figures": ["active.csv"]}
 
 
 def tree(folder):
     """{path in it: bytes} of what has its final name; links and pipes are none."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(pathlib.Path(folder).rglob("*"))
+    return {str(path.relative_to(folder)): path.read_bytes()
+            for path in sorted(pathlib.Path(folder).rglob("*"))
             if path.is_file() and is_final(path.relative_to(folder))}
 
 
@@ -159,7 +169,8 @@ class Campaign:
         if not ready.exists():
             (self.place / "in").mkdir(parents=True)
             fault_inputs.write(self.place / "in")
-            subprocess.run(["gcc", "-std=c11", "-O1", "-fPIC", "-shared", "-o", self.place / "failing_calls.so",
+            subprocess.run(["gcc",
+                            "-std=c11", "-O1", "-fPIC", "-shared", "-o", self.place / "failing_calls.so",
                             ROOT / "tests" / "failing_calls.c", "-ldl"], check=True, timeout=PATIENCE)
             self.facts = {"seconds": {}, "counts": {}}
             self.undisturbed_makes()
@@ -169,10 +180,11 @@ class Campaign:
         self.facts = json.loads(ready.read_text())
 
     def undisturbed_makes(self):
-        for name, words, settings in (("make", [], {}), ("make-tables", TABLES, {}), ("make-other", TABLES, OTHER)):
+        for name, words, settings in (("make", [], {}), ("make-tables", TABLES, {}),
+                                      ("make-other", TABLES, OTHER)):
             start = time.monotonic()
-            done = subprocess.run(self.make(self.place / name / "results", *words, **settings), cwd=ROOT, capture_output=True,
-                                  text=True, timeout=5 * PATIENCE, check=False)
+            done = subprocess.run(self.make(self.place / name / "results", *words, **settings), cwd=ROOT,
+                                  capture_output=True, text=True, timeout=5 * PATIENCE, check=False)
             self.facts["seconds"][name] = time.monotonic() - start
             if done.returncode:
                 sys.exit(f"an undisturbed make fails:\n{done.stdout}{done.stderr}")
@@ -195,7 +207,8 @@ class Campaign:
         again.mkdir()
         for i, stage in enumerate(JOBS[job]):
             with open(between / f"{i}", "wb") as output, open(stdin or os.devnull, "rb") as source:
-                subprocess.run(self.argv(stage, job, again), stdin=source, stdout=output, check=True, timeout=PATIENCE,
+                subprocess.run(self.argv(stage, job, again), stdin=source, stdout=output, check=True,
+                               timeout=PATIENCE,
                                env={**os.environ, "LD_PRELOAD": str(self.place / "failing_calls.so"),
                                     "FAILING_COUNT": str(between / f"{i}.calls")})
             stdin = between / f"{i}"
@@ -208,9 +221,10 @@ class Campaign:
 
     def inputs(self, job):
         place = self.place / "in"
-        return {"model": place / MODELS.get(job, "model"), "train": place / "train.txt", "valid": place / "valid.txt",
-                "few": place / "few.txt", "dictionary": ROOT / "tests/fairseq-tiny/dict.txt",
-                "checkpoint": ROOT / "tests/fairseq-tiny/zip.pt", "made": self.made, "expected": self.expected, "root": ROOT}
+        return {"model": place / MODELS.get(job, "model"), "train": place / "train.txt",
+                "valid": place / "valid.txt", "few": place / "few.txt",
+                "dictionary": ROOT / "tests/fairseq-tiny/dict.txt", "checkpoint": ROOT
+                / "tests/fairseq-tiny/zip.pt", "made": self.made, "expected": self.expected, "root": ROOT}
 
     def argv(self, stage, job, out, **inputs):
         places = {**self.inputs(job), "out": out, **inputs}
@@ -219,10 +233,12 @@ class Campaign:
 
     def make(self, out, *words, text=None, **settings):
         place = self.place / "in"
-        settings = {"MODEL": place / "model", "TEXT": text or place / "train.txt", "VALID": place / "valid.txt", "MODE": "lines",
-                    "SENTENCES": "", "PREFIXES": 50, "KEYS": 3, "REMOVALS": 5, "ANNOTATIONS": "", "BIN": self.bin, "OUT": out,
+        settings = {"MODEL": place / "model", "TEXT": text or place / "train.txt",
+                    "VALID": place / "valid.txt", "MODE": "lines", "SENTENCES": "", "PREFIXES": 50, "KEYS": 3,
+                    "REMOVALS": 5, "ANNOTATIONS": "", "BIN": self.bin, "OUT": out,
                     **settings}
-        return ["make", "--no-print-directory", "-f", "pipelines/paper.mk", *(f"{n}={v}" for n, v in settings.items()), *words]
+        return ["make", "--no-print-directory", "-f", "pipelines/paper.mk",
+                *(f"{n}={v}" for n, v in settings.items()), *words]
 
     def run(self, job, out, stages=None, stdin=None, before=(), variables=(), events=(), **inputs):
         """Runs a pipeline.  before: {stage: words of a command that runs it}; variables: {stage: {name:
@@ -236,9 +252,10 @@ class Campaign:
                 messages.append(files.enter_context(tempfile.TemporaryFile()))
                 last = i == len(stages) - 1
                 process = subprocess.Popen(
-                    [*dict(before).get(i, ()), *self.argv(stage, job, out, **inputs)], stdin=source, cwd=ROOT, process_group=0,
-                    stdout=subprocess.DEVNULL if last else subprocess.PIPE, stderr=messages[i],
-                    env={**os.environ, "PATH": f"{self.bin}:{os.environ['PATH']}", **dict(variables).get(i, {})})
+                    [*dict(before).get(i, ()), *self.argv(stage, job, out, **inputs)], stdin=source, cwd=ROOT,
+                    process_group=0, stdout=subprocess.DEVNULL if last else subprocess.PIPE,
+                    stderr=messages[i], env={**os.environ, "PATH": f"{self.bin}:{os.environ['PATH']}",
+                                             **dict(variables).get(i, {})})
                 source.close()
                 source = process.stdout
                 processes.append(process)
@@ -291,7 +308,8 @@ def check_ends(run):
 
 
 def is_right(name, data, expected):
-    """Whether a file is what an undisturbed run leaves, or, of the table of what was run so far, a part of it."""
+    """Whether a file is what an undisturbed run leaves, or, of the table of what was run so far, a part of
+    it."""
     wanted = expected.get(name)
     if name == "options.csv" and wanted is not None:
         return set(data.splitlines()) <= set(wanted.splitlines())
@@ -370,7 +388,8 @@ def private_mounts():
 
 class Result:
     def __init__(self, seed, name, outcome, what, why, seconds):
-        self.seed, self.name, self.outcome, self.what, self.why, self.seconds = seed, name, outcome, what, why, seconds
+        self.seed, self.name, self.outcome, self.what, self.why, self.seconds = seed, name, outcome, what, \
+            why, seconds
 
 
 def class_of(seed, classes):
@@ -432,13 +451,15 @@ def main():
         signal.signal(number, stopped)
     fault_classes.may_mount = private_mounts()
     wanted = options.classes.split(",")
-    seeds = [seed for seed in range(options.first, options.first + options.seeds) if class_of(seed, classes) in wanted]
+    seeds = [seed for seed in range(options.first, options.first + options.seeds)
+             if class_of(seed, classes) in wanted]
     with contextlib.ExitStack() as stack:
         place = options.place or stack.enter_context(tempfile.TemporaryDirectory(prefix="ffkv-faults-"))
         campaign = Campaign(options.bin, place)
         campaign.prepare()
         with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-            cases = [pool.submit(one, campaign, seed, class_of(seed, classes), classes[class_of(seed, classes)]) for seed in seeds]
+            cases = [pool.submit(one, campaign, seed, class_of(seed, classes),
+                                 classes[class_of(seed, classes)]) for seed in seeds]
             results = []
             for case in concurrent.futures.as_completed(cases):
                 result = case.result()
@@ -447,7 +468,8 @@ def main():
                     print(f"seed {result.seed}, {result.name}: {result.why}\n    {result.what}\n    "
                           f"again: make faults SEEDS=1 FIRST={result.seed}\n", flush=True)
                 elif options.verbose:
-                    print(f"seed {result.seed}, {result.name}: {result.outcome}, {result.seconds:.1f} s: {result.what}", flush=True)
+                    print(f"seed {result.seed}, {result.name}: {result.outcome}, {result.seconds:.1f} s: "
+                          f"{result.what}", flush=True)
     header, rows = summary(results, classes)
     print(markdown(header, rows))
     print("\n" + "; ".join(f"{name}: {meaning}" for name, meaning in MEANINGS.items()) + ".")

@@ -28,23 +28,26 @@ VOCABULARY = 1000
 COMMON = {"vocab_size": VOCABULARY, "bos_token_id": 0, "eos_token_id": 0}
 CONFIGS = {
     "gpt2": {"n_embd": 32, "n_layer": 1, "n_head": 4, "n_positions": 64},
-    "opt": {"hidden_size": 32, "num_hidden_layers": 1, "ffn_dim": 48, "num_attention_heads": 4, "pad_token_id": 0},
+    "opt": {"hidden_size": 32, "num_hidden_layers": 1, "ffn_dim": 48, "num_attention_heads": 4,
+            "pad_token_id": 0},
     **dict.fromkeys(["gpt_neox", "llama", "mistral", "qwen2", "qwen3"], {
         "hidden_size": 32, "num_hidden_layers": 1, "intermediate_size": 48, "num_attention_heads": 4}),
 }
-PRE = {"gpt2": "gpt2", "opt": "gpt2", "gpt_neox": "spaces", "llama": "llama3", "mistral": "llama3", "qwen2": "qwen2",
-       "qwen3": "qwen2"}
+PRE = {"gpt2": "gpt2", "opt": "gpt2", "gpt_neox": "spaces", "llama": "llama3", "mistral": "llama3",
+       "qwen2": "qwen2", "qwen3": "qwen2"}
 # Settings that are to leave the tokens of a text as they are, with values that would stand out.
 HARMLESS = {
     "add_bos_token": True, "add_eos_token": True, "clean_up_tokenization_spaces": True, "errors": "strict",
-    "spaces_between_special_tokens": True, "chat_template": "{{ messages }}", "padding_side": "left", "truncation_side": "left",
-    "pad_token_type_id": 3, "pad_to_multiple_of": 8, "max_length": 2, "stride": 1, "truncation_strategy": "only_first",
-    "model_max_length": 2, "max_len": 2, "model_input_names": ["input_ids"], "return_token_type_ids": True,
-    "trim_offsets": False, "legacy": True, "sp_model_kwargs": {}, "name_or_path": "elsewhere", "processor_class": "X",
-    "special_tokens_map_file": "elsewhere", "tokenizer_file": "elsewhere.json", "use_default_system_prompt": True,
-    "vocab_file": "elsewhere.json", "merges_file": "elsewhere.txt", "verbose": True, "transformers_version": "4.0.0",
-    "response_template": None, "response_schema": None, "chat_control_tokens": None, "files_loaded": [], "backend": "tokenizers",
-    "is_local": False, "local_files_only": False, "device_map": None, "slow_tokenizer_class": None,
+    "spaces_between_special_tokens": True, "chat_template": "{{ messages }}", "padding_side": "left",
+    "truncation_side": "left", "pad_token_type_id": 3, "pad_to_multiple_of": 8, "max_length": 2, "stride": 1,
+    "truncation_strategy": "only_first", "model_max_length": 2, "max_len": 2,
+    "model_input_names": ["input_ids"], "return_token_type_ids": True, "trim_offsets": False, "legacy": True,
+    "sp_model_kwargs": {}, "name_or_path": "elsewhere", "processor_class": "X",
+    "special_tokens_map_file": "elsewhere", "tokenizer_file": "elsewhere.json",
+    "use_default_system_prompt": True, "vocab_file": "elsewhere.json", "merges_file": "elsewhere.txt",
+    "verbose": True, "transformers_version": "4.0.0", "response_template": None, "response_schema": None,
+    "chat_control_tokens": None, "files_loaded": [], "backend": "tokenizers", "is_local": False,
+    "local_files_only": False, "device_map": None, "slow_tokenizer_class": None,
 }
 
 
@@ -62,8 +65,9 @@ def tokenizers():
     """tokenizer.json by pre-tokenizer, with END as its only added token."""
     writer = bpe.Writer(seed=5)
     corpus = [writer.training_text() for _ in range(2000)]
-    return {name: bpe.trained(name, corpus, special_tokens=[END], size=800) for name in ("gpt2", "spaces", "llama3", "qwen2",
-                                                                                       "smollm", "prefix")}
+    return {name: bpe.trained(name, corpus, special_tokens=[END], size=800)
+            for name in ("gpt2", "spaces", "llama3", "qwen2",
+                       "smollm", "prefix")}
 
 
 class Folder:
@@ -75,7 +79,8 @@ class Folder:
         if slow:
             merges = [" ".join(merge) for merge in tokenizer["model"]["merges"]]
             self.write("vocab.json", tokenizer["model"]["vocab"])
-            (directory / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n", encoding="utf-8")
+            (directory / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n",
+                                                  encoding="utf-8")
         else:
             self.write("tokenizer.json", tokenizer)
         for name, content in files.items():
@@ -87,7 +92,8 @@ class Folder:
     def ids(self, strings):
         try:
             tokenizer = transformers.AutoTokenizer.from_pretrained(self.path)
-            return [tokenizer.backend_tokenizer.encode(string, add_special_tokens=False).ids for string in strings]
+            return [tokenizer.backend_tokenizer.encode(string, add_special_tokens=False).ids
+                    for string in strings]
         except Exception as error:  # whatever it is, transformers does not read it
             print(f"{self.path.name}: {type(error).__name__}: {error}", file=sys.stderr)
             return None
@@ -113,26 +119,30 @@ def special(draw, text, kind):
 def random_files(draw, size):
     """What stands beside the vocabulary of this size."""
     files, settings = {}, {}
-    stated = draw.choice(["GPT2Tokenizer", "GPT2TokenizerFast", "Qwen2Tokenizer", "GPTNeoXTokenizerFast", "LlamaTokenizerFast",
-                          "PreTrainedTokenizerFast", "TokenizersBackend", None, None])
+    stated = draw.choice(["GPT2Tokenizer", "GPT2TokenizerFast", "Qwen2Tokenizer", "GPTNeoXTokenizerFast",
+                          "LlamaTokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend", None, None])
     if stated:
         settings["tokenizer_class"] = stated
     if draw.random() < 0.4:
         settings["add_prefix_space"] = draw.choice([True, False, False])
     for name in ("bos_token", "eos_token", "unk_token", "pad_token", "mask_token", "image_token"):
         if draw.random() < 0.3:
-            settings[name] = draw.choice([END, None, special(draw, draw.choice([END, "<img>", "the"]), "settings")])
+            settings[name] = draw.choice([END, None,
+                                          special(draw, draw.choice([END, "<img>", "the"]), "settings")])
     added = draw.sample(ADDED, draw.randrange(len(ADDED)))
     ids = {text: size + i for i, text in enumerate(text for text in added if text != "the")}
     if draw.random() < 0.3:
-        settings["added_tokens_decoder"] = {str(i): token(text, special=draw.random() < 0.5, lstrip=draw.random() < 0.3,
-                                                          normalized=draw.random() < 0.5) for text, i in ids.items()}
+        settings["added_tokens_decoder"] = {str(i): token(text, special=draw.random() < 0.5,
+                                                          lstrip=draw.random() < 0.3,
+                                                          normalized=draw.random() < 0.5)
+                                            for text, i in ids.items()}
         if draw.random() < 0.8:
             settings["added_tokens_decoder"]["0"] = token(END, rstrip=draw.random() < 0.2)
     elif draw.random() < 0.5:
         files["added_tokens__json"] = ids
     if draw.random() < 0.3:
-        settings[draw.choice(["additional_special_tokens", "extra_special_tokens"])] = draw.sample(["<s>", "</s>", "<x>", END], 2)
+        settings[draw.choice(["additional_special_tokens", "extra_special_tokens"])] = draw.sample(
+            ["<s>", "</s>", "<x>", END], 2)
     if draw.random() < 0.4:
         files["special_tokens_map__json"] = {
             name: special(draw, draw.choice([END, "<s>", "<x>"]), "map")
@@ -157,20 +167,29 @@ def make(directory):
             plain, size = made[pre], len(made[pre]["model"]["vocab"])
             folder(kind, model_type, plain, slow=slow)
             folder(f"{kind}-harmless", model_type, plain, slow=slow, tokenizer_config__json=HARMLESS)
-            folder(f"{kind}-prefix", model_type, plain, slow=slow, tokenizer_config__json={"add_prefix_space": True})
-            folder(f"{kind}-added", model_type, plain, slow=slow, added_tokens__json={"<x>": size, "<y>": size + 1})
-            folder(f"{kind}-decoder", model_type, plain, slow=slow, tokenizer_config__json={"added_tokens_decoder": {
-                "0": token(END), str(size): token("<x>", lstrip=True), str(size + 1): token("e\u0301t", normalized=True, special=False)}})
-            for name in "GPT2Tokenizer", "Qwen2TokenizerFast", "GPTNeoXTokenizer", "PreTrainedTokenizerFast", "LlamaTokenizer":
-                folder(f"{kind}-{name}", model_type, plain, slow=slow, tokenizer_config__json={"tokenizer_class": name})
+            folder(f"{kind}-prefix", model_type, plain, slow=slow,
+                   tokenizer_config__json={"add_prefix_space": True})
+            folder(f"{kind}-added", model_type, plain, slow=slow,
+                   added_tokens__json={"<x>": size, "<y>": size + 1})
+            folder(f"{kind}-decoder", model_type, plain, slow=slow,
+                   tokenizer_config__json={"added_tokens_decoder": {
+                       "0": token(END), str(size): token("<x>", lstrip=True),
+                       str(size + 1): token("e\u0301t", normalized=True, special=False)}})
+            for name in "GPT2Tokenizer", "Qwen2TokenizerFast", "GPTNeoXTokenizer", \
+                    "PreTrainedTokenizerFast", "LlamaTokenizer":
+                folder(f"{kind}-{name}", model_type, plain, slow=slow,
+                       tokenizer_config__json={"tokenizer_class": name})
             folder(f"{kind}-map", model_type, plain, slow=slow,
-                   special_tokens_map__json={"bos_token": "<s>", "eos_token": {"content": "</s>", "lstrip": True}})
+                   special_tokens_map__json={"bos_token": "<s>",
+                                             "eos_token": {"content": "</s>", "lstrip": True}})
     for number in range(120):
         model_type = draw.choice(list(PRE))
         tokenizer = made[PRE[model_type] if draw.random() < 0.8 else draw.choice(list(made))]
         if draw.random() < 0.3:
-            tokenizer = {**tokenizer, "added_tokens": [token(END, 0), token("<x>", len(tokenizer["model"]["vocab"]),
-                                                                             special=False, normalized=draw.random() < 0.5)]}
+            tokenizer = {**tokenizer,
+                         "added_tokens": [token(END, 0),
+                                          token("<x>", len(tokenizer["model"]["vocab"]), special=False,
+                                                normalized=draw.random() < 0.5)]}
         folder(f"random-{number}", model_type, tokenizer, slow=draw.random() < 0.4,
                **random_files(draw, len(tokenizer["model"]["vocab"])))
     (directory / "texts").write_bytes("".join(text + "\0" for text in strings).encode())

@@ -15,7 +15,8 @@ MAX_BYTES = 4096
 
 def files(**contents):
     """Several files as one, as fuzz_files takes them apart; __ in a name is a dot."""
-    return b"\n".join(b"%% " + name.replace("__", ".").encode() + b"\n" + content for name, content in contents.items())
+    return b"\n".join(b"%% " + name.replace("__", ".").encode() + b"\n" + content
+                      for name, content in contents.items())
 
 
 def tensors(**entries):
@@ -31,9 +32,12 @@ def tensors(**entries):
 def weights_seeds():
     ones = {"F32": struct.pack("<f", 1), "F16": b"\0\x3c", "BF16": b"\x80\x3f"}
     a = tensors(norm=("F32", [3], 3 * ones["F32"]), half=("F16", [2, 2], 4 * ones["F16"]))
-    b = tensors(brain=("BF16", [2, 1], 2 * ones["BF16"]), none=("F32", [0, 4], b""), deep=("F16", [1, 1, 1], ones["F16"]))
-    index = json.dumps({"metadata": {"total_size": 28}, "weight_map": {"norm": "a", "half": "a", "brain": "b"}}).encode()
-    return {"one": files(model__safetensors=a), "nan": files(model__safetensors=tensors(x=("F32", [1], b"\xff" * 4))),
+    b = tensors(brain=("BF16", [2, 1], 2 * ones["BF16"]), none=("F32", [0, 4], b""),
+                deep=("F16", [1, 1, 1], ones["F16"]))
+    index = json.dumps({"metadata": {"total_size": 28},
+                        "weight_map": {"norm": "a", "half": "a", "brain": "b"}}).encode()
+    return {"one": files(model__safetensors=a),
+            "nan": files(model__safetensors=tensors(x=("F32", [1], b"\xff" * 4))),
             "shards": files(model__safetensors__index__json=index, a=a, b=b),
             "missing": files(model__safetensors__index__json=index, a=a)}
 
@@ -48,31 +52,37 @@ def tokenizer_seeds():
     specials = json.dumps({"bos_token": "<s>", "unk_token": {"content": "b"}}).encode()
     pair = {"vocab__json": vocabulary, "merges__txt": b"#version: 0.2\na b\n\xc4\xa0 a\n"}
     for name in "GPT2Tokenizer", "GPTNeoXTokenizerFast", "Qwen2Tokenizer":
-        settings = {"tokenizer_class": name, "add_prefix_space": True, "eos_token": "<s>", "x_token": "b", "unk_token": None,
+        settings = {"tokenizer_class": name, "add_prefix_space": True, "eos_token": "<s>", "x_token": "b",
+                    "unk_token": None,
                     "pad_token": {"__type": "AddedToken", "content": "<p>", "lstrip": True},
                     "additional_special_tokens": ["<q>", "a"]}
         seeds[name] = files(**pair, text=text, tokenizer_config__json=json.dumps(settings).encode(),
                             special_tokens_map__json=specials, added_tokens__json=b'{"<x>": 6, "<y>": 7}')
-        settings["added_tokens_decoder"] = {"5": {"content": "<s>", "rstrip": True}, "6": {"content": "<z>", "special": True}}
-        seeds[f"{name}-decoder"] = files(**pair, text=b"!\n", tokenizer_config__json=json.dumps(settings).encode())
+        settings["added_tokens_decoder"] = {"5": {"content": "<s>", "rstrip": True},
+                                            "6": {"content": "<z>", "special": True}}
+        seeds[f"{name}-decoder"] = files(**pair, text=b"!\n",
+                                         tokenizer_config__json=json.dumps(settings).encode())
     plain = json.dumps({"extra_special_tokens": {"x": "<s>"}, "add_prefix_space": False}).encode()
     marks = "e\u0301\u0316".encode() * 100 + b" Mr. Lee. He\n\nran.\n"
-    seeds["raw"] = files(tokenizer__json=bpe.small(normalizer={"type": "NFC"}).encode(), raw=marks, tokenizer_config__json=plain,
+    seeds["raw"] = files(tokenizer__json=bpe.small(normalizer={"type": "NFC"}).encode(), raw=marks,
+                         tokenizer_config__json=plain,
                          config__json=b'{"tokenizer_class": "PreTrainedTokenizerFast"}')
     return seeds
 
 
 def dictionary_seeds():
-    return {"words": b"the 120\n, 7\n\xc3\xa9t\xc3\xa9 1\n", "return": b"the 1\r\nof 2 \r\n", "mark": b"\xef\xbb\xbfthe 1\n",
-            "twice": b"a 1\na 2\n", "special": b"</s> 1\n", "bare": b"word\n", "nul": b"a\0b 1\n", "cut": b"a 1",
-            "gzip": bytes.fromhex("1f8b0800000000000003") + b"\x4b\x54\x30\xe4\x02\x00" + struct.pack("<II", 0, 4)}
+    return {"words": b"the 120\n, 7\n\xc3\xa9t\xc3\xa9 1\n", "return": b"the 1\r\nof 2 \r\n",
+            "mark": b"\xef\xbb\xbfthe 1\n", "twice": b"a 1\na 2\n", "special": b"</s> 1\n", "bare": b"word\n",
+            "nul": b"a\0b 1\n", "cut": b"a 1", "gzip": bytes.fromhex("1f8b0800000000000003")
+            + b"\x4b\x54\x30\xe4\x02\x00" + struct.pack("<II", 0, 4)}
 
 
 def gguf_seeds():
     seeds = {"small": gguf.small_file()[0], "metadata": form.build(gguf.METADATA)}
     for name, (_, elements, _, _) in form.FORMATS.items():
         seeds[name] = form.build([("k", "string", "v")],
-                                 [(name, [2 * elements], name, gguf.blocks(name, 2)), ("z", [1], "F32", bytes(4))])
+                                 [(name, [2 * elements], name, gguf.blocks(name, 2)),
+                                  ("z", [1], "F32", bytes(4))])
     seeds.update((f"hostile-{index}", data) for index, (data, _) in enumerate(gguf.HOSTILE.values()))
     return seeds
 
@@ -82,8 +92,9 @@ def import_seeds():
 
 
 def main(folder):
-    for name, seeds in {"weights": weights_seeds(), "tokenizer": tokenizer_seeds(), "dictionary": dictionary_seeds(),
-                        "gguf": gguf_seeds(), "import": import_seeds()}.items():
+    for name, seeds in {"weights": weights_seeds(), "tokenizer": tokenizer_seeds(),
+                        "dictionary": dictionary_seeds(), "gguf": gguf_seeds(),
+                        "import": import_seeds()}.items():
         place = folder / f"{name}-seeds"
         place.mkdir(parents=True, exist_ok=True)
         for seed, data in seeds.items():

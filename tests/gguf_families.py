@@ -16,9 +16,9 @@ import gguf
 import numpy as np
 from safetensors.numpy import load_file
 
-MODELS = {"gemma": "GEMMA", "gemma2": "GEMMA2", "gemma3-text": "GEMMA3", "olmo2": "OLMO2", "phi": "PHI2", "phi3": "PHI3",
-          "granite": "GRANITE", "cohere": "COMMAND_R", "starcoder2": "STARCODER2", "bloom": "BLOOM",
-          "stablelm": "STABLELM", "stablelm-parallel": "STABLELM"}
+MODELS = {"gemma": "GEMMA", "gemma2": "GEMMA2", "gemma3-text": "GEMMA3", "olmo2": "OLMO2", "phi": "PHI2",
+          "phi3": "PHI3", "granite": "GRANITE", "cohere": "COMMAND_R", "starcoder2": "STARCODER2",
+          "bloom": "BLOOM", "stablelm": "STABLELM", "stablelm-parallel": "STABLELM"}
 RMS = ("gemma", "gemma2", "gemma3-text", "olmo2", "phi3", "granite")
 
 
@@ -39,7 +39,8 @@ def describe(writer, name, config):
     """The settings, by the package's methods."""
     heads = config.get("num_attention_heads", config.get("n_head"))
     d_model, layers = config["hidden_size"], config.get("num_hidden_layers", config.get("n_layer"))
-    epsilon = next(config[key] for key in ("rms_norm_eps", "layer_norm_eps", "norm_epsilon", "layer_norm_epsilon") if key in config)
+    epsilon = next(config[key] for key in ("rms_norm_eps", "layer_norm_eps", "norm_epsilon",
+                                           "layer_norm_epsilon") if key in config)
     writer.add_context_length(64)
     writer.add_embedding_length(d_model)
     writer.add_block_count(layers)

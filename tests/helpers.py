@@ -202,7 +202,8 @@ def rows_of(stream):
             found["prefix"].append(texts[s][:j].tolist())
         for name in ("coef", "resid", "ffn"):
             if any(name in record for record in layers.values()):
-                arrays.setdefault(name, []).append(np.stack([layers[l][name][counts] for l in sorted(layers)]))
+                arrays.setdefault(name,
+                                  []).append(np.stack([layers[l][name][counts] for l in sorted(layers)]))
     for name in "sentence", "position", "next":
         found[name] = np.array(found[name], np.int64)
     return {**found, **{name: np.concatenate(parts, axis=1) for name, parts in arrays.items()}}
@@ -224,4 +225,5 @@ def assert_table(source, expected, tolerance=1e-5, low=()):
                 assert row[name] == "", where
             else:
                 below = abs(value) * (tolerance + (name in low) / 1024) + 1e-9
-                assert value - below <= float(row[name]) <= value + abs(value) * tolerance + 1e-9, (where, value)
+                assert value - below <= float(row[name]) <= value + abs(value) * tolerance + 1e-9, \
+                    (where, value)

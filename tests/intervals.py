@@ -47,13 +47,15 @@ def student(degrees):
     def within(t):
         x, step = np.linspace(0, t, 4001, retstep=True)
         density = (1 + x * x / degrees) ** (-(degrees + 1) / 2)
-        return 2 * scale * step / 3 * (density[0] + density[-1] + 4 * density[1::2].sum() + 2 * density[2:-1:2].sum())
+        return 2 * scale * step / 3 * (density[0] + density[-1] + 4 * density[1::2].sum() + 2
+                                       * density[2:-1:2].sum())
 
     return root(lambda t: 0.95 - within(t), 1.9, 13.0)
 
 
 def clustered(parts, wholes, most=math.inf):
-    """Of sum(parts) / sum(wholes), an element a cluster: Wilson's for the effective number of observations."""
+    """Of sum(parts) / sum(wholes), an element a cluster: Wilson's for the effective number of
+    observations."""
     parts, wholes = np.asarray(parts, float), np.asarray(wholes, float)
     count = len(parts)
     if not count:
@@ -68,7 +70,8 @@ def clustered(parts, wholes, most=math.inf):
 
 def named(intervals):
     """{share: (low, high)} -> the columns that a table has at its end."""
-    return {f"{share}_{end}": limit for share, limits in intervals.items() for end, limit in zip(("low", "high"), limits)}
+    return {f"{share}_{end}": limit for share, limits in intervals.items()
+            for end, limit in zip(("low", "high"), limits)}
 
 
 def of_row(row, **observations):
@@ -83,4 +86,5 @@ def of_all(row, count, *shares):
 
 def without(rows):
     """A table's rows without these columns."""
-    return [{name: field for name, field in row.items() if not name.endswith(("_low", "_high"))} for row in rows]
+    return [{name: field for name, field in row.items() if not name.endswith(("_low", "_high"))}
+            for row in rows]

@@ -233,7 +233,8 @@ def log_probs(model, vectors):
     parts = [head[:, :head_end]]
     for i in range(1, len(tails) + 1):
         tied, own = f"decoder.embed_tokens.embeddings.{i}.", f"decoder.adaptive_softmax.tail.{i - 1}."
-        projection = tensors[tied + "1.weight"] if config["tie_adaptive_proj"] else tensors[own + "0.weight"].T
+        projection = tensors[tied + "1.weight"] if config["tie_adaptive_proj"] \
+            else tensors[own + "0.weight"].T
         words = tensors[tied + "0.weight" if config["tie_adaptive_weights"] else own + "2.weight"]
         parts.append(head[:, head_end + i - 1, None] + log_softmax(vectors @ projection @ words.T))
     return np.concatenate(parts, axis=1)
@@ -362,7 +363,8 @@ def trigger_records(found, sentences, layers=None, cells=None, following=0):
 def prefix_coefficients(coefs, found):
     """Along each trigger's prefix its key's coefficients, of the first token on, one prefix behind the
     other: {key: numbers}.  coefs and found as in triggers()."""
-    return {(layer, cell): np.concatenate([coefs[s][layer, 1:p + 1, cell] for _, s, p in items] or [np.zeros(0)])
+    return {(layer,
+             cell): np.concatenate([coefs[s][layer, 1:p + 1, cell] for _, s, p in items] or [np.zeros(0)])
             for (layer, cell), items in found.items()}
 
 
@@ -515,7 +517,8 @@ def agreeing(model, layer, coef, ffn, is_active, cells, norm="none", scaled=Fals
         token = np.stack([tops(model, m[:, None] * values, norm) for m in np.asarray(coef, model.dtype)]) \
             if len(coef) else np.zeros(is_active.shape)
     else:
-        token = np.where(np.asarray(coef) < 0, bottoms(model, values, norm)[None], tops(model, values, norm)[None])
+        token = np.where(np.asarray(coef) < 0, bottoms(model, values, norm)[None],
+                         tops(model, values, norm)[None])
     return own, (is_active & (token == own[:, None])).sum(axis=1)
 
 
@@ -575,7 +578,8 @@ def refinement(model, resid, ffn, following, norm="none"):
         residual, np.stack([tops(model, y, norm) for y in ffn]),
         np.stack([tops(model, r + y) for r, y in zip(resid, ffn)]),
         np.stack([np.exp(lp[rows, final]) for lp in log_p]),
-        np.stack([[rank(lp[i], final[i], model.candidates) for i in rows] for lp in log_p]).reshape(len(resid), len(rows)),
+        np.stack([[rank(lp[i], final[i], model.candidates) for i in rows]
+                  for lp in log_p]).reshape(len(resid), len(rows)),
         final, last[rows, following], np.exp(log_p[-1][rows, residual[-1]]), np.exp(last[rows, final]))
 
 

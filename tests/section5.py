@@ -36,6 +36,7 @@ def activations(bin, model, text, sentences, positions):
         keep = np.array([wanted.get(batch["id"] + s) == j
                          for s, j in zip(batch["row_sentence"].tolist(), batch["row_position"].tolist())])
         for kept in batch, *(layers[l] for l in sorted(layers)):
-            records.append({name: value[keep] if name in ("row_sentence", "row_position", "coef", "resid", "ffn")
+            records.append({name: value[keep]
+                            if name in ("row_sentence", "row_position", "coef", "resid", "ffn")
                             else value for name, value in kept.items()})
     return streams.write({**whole.header, "positions": "random"}, records)

@@ -46,7 +46,8 @@ class Shipped:
         self.number = {word: i for i, word in enumerate(self.words)}
         self.model = train.LanguageModel(len(self.words), dropout=0)
         tensors = safetensors.torch.load_file(MODEL / "model.safetensors")
-        self.model.load_state_dict({name.removeprefix("decoder."): value.float() for name, value in tensors.items()})
+        self.model.load_state_dict({name.removeprefix("decoder."): value.float()
+                                    for name, value in tensors.items()})
         self.model.eval()
         self.cannot_follow = [i for i, word in enumerate(self.words)
                               if i in (train.BOS, train.PAD, train.EOS) or word.startswith("madeupword")]
@@ -55,8 +56,8 @@ class Shipped:
         return [self.number.get(word, train.UNK) for word in sentence]
 
     def activations(self, tokens):
-        """coef (layers x positions x cells), resid, ffn and output (layers x positions x width) of BOS and all
-        tokens but the last"""
+        """coef (layers x positions x cells), resid, ffn and output (layers x positions x width) of BOS and
+        all tokens but the last"""
         inputs = torch.tensor([[train.EOS, *tokens[:-1]]])
         rows = self.model.embed_tokens(inputs) * train.WIDTH ** 0.5 + sines(inputs.shape[1])
         found = {"coef": [], "resid": [], "ffn": [], "output": []}
@@ -157,7 +158,8 @@ def triggers(shipped, folder, text):
                 coef = largest[sentence, layer, cell].item()
                 position = positions[sentence, layer, cell].item()
                 if coef > 0:
-                    rows.append((layer, cell, rank, rounded(coef), sentence, position, following[sentence][position]))
+                    rows.append((layer, cell, rank, rounded(coef), sentence, position,
+                                 following[sentence][position]))
     write_csv(folder / "triggers2000.csv.gz",
               ("layer", "cell", "rank", "coef", "sentence", "position", "next"), rows)
 
@@ -168,8 +170,10 @@ def values(shipped, folder):
         logs = shipped.log_probabilities(layer.fc2.weight.t())
         best, of_all = shipped.following(logs).max(dim=1), logs.max(dim=1)
         rows += [(number, cell, best.indices[cell].item(), rounded(best.values[cell].exp()),
-                  of_all.indices[cell].item(), rounded(of_all.values[cell].exp())) for cell in range(train.CELLS)]
-    write_csv(folder / "values.csv.gz", ("layer", "cell", "top", "probability", "top_of_all", "probability_of_all"), rows)
+                  of_all.indices[cell].item(), rounded(of_all.values[cell].exp()))
+                 for cell in range(train.CELLS)]
+    write_csv(folder / "values.csv.gz",
+              ("layer", "cell", "top", "probability", "top_of_all", "probability_of_all"), rows)
 
 
 def section5(shipped, folder, valid):
@@ -180,14 +184,16 @@ def section5(shipped, folder, valid):
         tokens = shipped.tokens(valid[i])
         position = draw.randrange(1, len(tokens))
         found = {name: value[:, position] for name, value in shipped.activations(tokens).items()}
-        logs = {name: shipped.following(shipped.log_probabilities(found[name])) for name in ("resid", "ffn", "output")}
+        logs = {name: shipped.following(shipped.log_probabilities(found[name]))
+                for name in ("resid", "ffn", "output")}
         top = {name: value.argmax(dim=1) for name, value in logs.items()}
         final = top["output"][-1].item()
         rows += [(i, position, layer, (found["coef"][layer] > 0).sum().item(), top["resid"][layer].item(),
                   top["ffn"][layer].item(), top["output"][layer].item(), final,
                   rounded(logs["resid"][layer, final].exp())) for layer in range(train.LAYERS)]
-    write_csv(folder / "section5.csv.gz", ("sentence", "position", "layer", "active", "top_residual", "top_ffn",
-                                           "top_output", "final", "p_residual_final"), rows)
+    write_csv(folder / "section5.csv.gz",
+              ("sentence", "position", "layer", "active", "top_residual", "top_ffn",
+               "top_output", "final", "p_residual_final"), rows)
 
 
 @torch.no_grad()

@@ -20,13 +20,13 @@ GRACE = 60  # seconds more, after which a test that cannot even be interrupted e
 
 # Signals that tests send, or wait for. (Python ignores SIGPIPE and SIGXFSZ itself, and subprocess
 # gives them back to children.)
-SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2,
-           signal.SIGCHLD, signal.SIGXCPU)
+SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGALRM, signal.SIGUSR1,
+           signal.SIGUSR2, signal.SIGCHLD, signal.SIGXCPU)
 
 # Variables that change what children do: the calling make's options would go to those that the
 # tests call, a shell's files would be read by every script.
-CHANGING = ("MFLAGS", "GNUMAKEFLAGS", "LANGUAGE", "ENV", "BASH_ENV", "CDPATH", "POSIXLY_CORRECT", "LD_PRELOAD", "COLUMNS",
-            "LINES")
+CHANGING = ("MFLAGS", "GNUMAKEFLAGS", "LANGUAGE", "ENV", "BASH_ENV", "CDPATH", "POSIXLY_CORRECT",
+            "LD_PRELOAD", "COLUMNS", "LINES")
 CHANGING_BEGINNINGS = ("MAKE", "LC_", "OPENBLAS_", "OMP_", "MALLOC_")
 FIXED = {"LC_ALL": "C.UTF-8", "LANG": "C.UTF-8", "TZ": "UTC", "OPENBLAS_NUM_THREADS": "1"}
 
@@ -60,9 +60,11 @@ def settle():
 # -------------------------------------------------------------- limits of time
 
 def processes():
-    """All: (number, [what /proc/NUMBER/stat has behind the command's name: state, parent, group, session, ...]).
+    """All: (number, [what /proc/NUMBER/stat has behind the command's name: state, parent, group, session,
+    ...]).
 
-    By names alone: a pattern for paths asks for each whether it is there, and fails where one ends meanwhile."""
+    By names alone: a pattern for paths asks for each whether it is there, and fails where one ends
+    meanwhile."""
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:

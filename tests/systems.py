@@ -88,18 +88,21 @@ def output_of(*argv):
 def mirror(distribution):
     """The mirror of a distribution, or "", which leaves it to debootstrap."""
     given = os.environ.get(f"MIRROR_{distribution.upper()}")
-    sites = output_of("apt-get", "indextargets", "--format", "$(LABEL) $(SITE)", "Created-By: Packages").split("\n")
+    sites = output_of("apt-get", "indextargets", "--format", "$(LABEL) $(SITE)",
+                      "Created-By: Packages").split("\n")
     return given or next((site.split()[1] for site in sites if site.startswith(f"{distribution} ")), "")
 
 
 def copy_settings(system):
     """How this machine reaches its mirror and registries, for the system: names, certificates, proxies."""
-    for name in ("/etc/resolv.conf", "/etc/hosts", "/etc/pip.conf", "/etc/npmrc", "/usr/local/share/ca-certificates"):
+    for name in ("/etc/resolv.conf", "/etc/hosts", "/etc/pip.conf", "/etc/npmrc",
+                 "/usr/local/share/ca-certificates"):
         copy(pathlib.Path(name), system / name[1:])
     for name in (".npmrc", ".config/pip/pip.conf", ".pip/pip.conf"):
         copy(pathlib.Path.home() / name, system / "root" / name)
     lines = [line for line in output_of("apt-config", "dump").splitlines()
-             if line.startswith(("Acquire::http::", "Acquire::https::", "Acquire::Check-", "Acquire::Retries"))]
+             if line.startswith(("Acquire::http::", "Acquire::https::", "Acquire::Check-",
+                                 "Acquire::Retries"))]
     (system / "etc/apt/apt.conf.d/99this-machine").write_text("\n".join(lines) + "\n")
     (system / "etc/dpkg/dpkg.cfg.d/unsafe-io").write_text("force-unsafe-io\n")
 
@@ -117,9 +120,11 @@ def copy(source, target):
 def environment():
     """The bare one of a new machine, but for what says how to reach the network."""
     passed = {name: value for name, value in os.environ.items()
-              if name.lower().endswith("_proxy") or name.lower().startswith(("pip_", "npm_config_", "openblas_"))
+              if name.lower().endswith("_proxy")
+              or name.lower().startswith(("pip_", "npm_config_", "openblas_"))
               or "CERT" in name or "CA_BUNDLE" in name}
-    return {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", INSIDE: "1", **passed}
+    return {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root",
+            INSIDE: "1", **passed}
 
 
 # ------------------------------------------------------------- bare systems
@@ -149,11 +154,13 @@ def bootstrap(name, archive):
     log.unlink(missing_ok=True)
     with contextlib.ExitStack() as stack:
         target = stack.enter_context(emptied(FOLDER / f"{name}.new"))
-        command = ["debootstrap", "--force-check-gpg", "--variant=minbase", f"--components={release.components}",
+        command = ["debootstrap",
+                   "--force-check-gpg", "--variant=minbase", f"--components={release.components}",
                    "--include=make,ca-certificates", release.suite]
         if release.within:
             outer = stack.enter_context(system(release.within))
-            outer.must("apt-get update && apt-get install -y --no-install-recommends debootstrap ubuntu-keyring", log=log)
+            outer.must("apt-get update && apt-get install -y --no-install-recommends debootstrap "
+                       "ubuntu-keyring", log=log)
             status = outer.run([*command, "/new", *filter(None, [mirror(release.distribution)])], log=log)
             made = outer.path / "new"
         else:
@@ -164,7 +171,8 @@ def bootstrap(name, archive):
             apart = ["unshare", "--mount"]
             if subprocess.run([*apart, "true"], capture_output=True, check=False).returncode:
                 apart = []
-            status = execute([*apart, *command, made, *filter(None, [mirror(release.distribution)])], log, timeout=1200)
+            status = execute([*apart, *command, made, *filter(None, [mirror(release.distribution)])], log,
+                             timeout=1200)
         if status:
             last = log.read_text(errors="replace").strip().splitlines()[-1:]
             raise Unavailable(f"debootstrap cannot make it: {' '.join(last)}")
@@ -198,7 +206,8 @@ class System:
         chroot = ["chroot", self.path, *argv]
         if self.mounts:
             mount = 'mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" && shift && exec "$@"'
-            chroot = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", mount, "sh", self.path, *chroot]
+            chroot = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", mount, "sh",
+                      self.path, *chroot]
         return execute(chroot, log, timeout, environment())
 
     def must(self, command, log, timeout=3600):
@@ -226,7 +235,8 @@ def copy_tree(system):
     """This tree as a clone has it, without what was built or fetched."""
     made = {ROOT / "build", ROOT / "out", ROOT / "data" / "corpora", ROOT / "data" / "models", ROOT / ".git"}
     shutil.copytree(ROOT, system.path / TREE, symlinks=True,
-                    ignore=lambda folder, names: [name for name in names if pathlib.Path(folder) / name in made])
+                    ignore=lambda folder, names: [name
+                                                  for name in names if pathlib.Path(folder) / name in made])
 
 
 # ------------------------------------------------------------- comparisons
@@ -258,7 +268,8 @@ def compare_tables(found, expected):
         pairs = [(row, other) for row, other in zip(rows, wanted) if not same_row(row, other)]
         if len(pairs) > len(wanted) // TIES:
             row, other = pairs[0]
-            different.append(f"{name}: {len(pairs)} of {len(wanted)} rows differ; the first: {row}, not {other}")
+            different.append(
+                f"{name}: {len(pairs)} of {len(wanted)} rows differ; the first: {row}, not {other}")
     return different
 
 
@@ -287,7 +298,8 @@ def compare_pipelines(found, expected):
     import streams
 
     found, expected = streams.read(found), streams.read(expected)
-    of_triggers = [name for name, array in expected.header["arrays"].items() if array["shape"] == ["triggers"]]
+    of_triggers = [name
+                   for name, array in expected.header["arrays"].items() if array["shape"] == ["triggers"]]
     return compare_records(found.records, expected.records, of_triggers)
 
 
@@ -354,7 +366,8 @@ def determined(record, other, of_triggers, exactness):
         sizes = np.abs(key["coef"])
         least = sizes.min() + exactness if len(sizes) else 0
         return {(key["sentence"][i], key["position"][i]):
-                (sizes[i] > least, {name: key[name][i] for name in of_triggers} | {"prefix": prefixes[i].tolist()})
+                (sizes[i] > least,
+                 {name: key[name][i] for name in of_triggers} | {"prefix": prefixes[i].tolist()})
                 for i in range(len(sizes))}
 
     sides = triggers(record), triggers(other)
@@ -366,7 +379,8 @@ def determined(record, other, of_triggers, exactness):
         pairs.append({name: value for name, value in key.items() if name not in (*of_triggers, "prefix")}
                      | {"triggers": [place for place in places if place in side]}
                      | {name: np.asarray([trigger[name] for trigger in listed]) for name in of_triggers}
-                     | {"coef": np.append([trigger["coef"] for trigger in listed], np.sort(np.abs(key["coef"])))}
+                     | {"coef": np.append([trigger["coef"] for trigger in listed],
+                                          np.sort(np.abs(key["coef"])))}
                      | {"prefix": sum((trigger["prefix"] for trigger in listed), [])})
     return pairs
 
@@ -403,7 +417,8 @@ def check(different):
 SENTENCES = 6
 PIPELINE = f"""head -n {SENTENCES} data/corpora/brown-valid.txt > build/sentences.txt
 $RUN $BIN/tokenize --model data/brown-lm build/sentences.txt > build/tokens.msgpack
-$RUN $BIN/forward-dump --model data/brown-lm --emit coef,resid,ffn < build/tokens.msgpack > build/activations.msgpack
+$RUN $BIN/forward-dump --model data/brown-lm --emit coef,resid,ffn < build/tokens.msgpack \\
+    > build/activations.msgpack
 $RUN $BIN/forward-dump --model data/brown-lm < build/tokens.msgpack | $RUN $BIN/topk-keys --top 5 |
     $RUN $BIN/project-values --model data/brown-lm > build/triggers.msgpack
 $RUN $BIN/agreement-stats < build/triggers.msgpack > build/agreement.csv
@@ -421,7 +436,8 @@ def try_arm64():
         copy(ROOT / "data/corpora", tried.path / TREE / "data/corpora")
         tried.must(f"dpkg --add-architecture arm64 && cd /{TREE} && ./setup.sh arm64", log)
         tried.must(f"cd /{TREE} && export PKG_CONFIG_LIBDIR=/usr/lib/aarch64-linux-gnu/pkgconfig && "
-                   "make -s -j2 CC=aarch64-linux-gnu-gcc AR=aarch64-linux-gnu-ar LD=aarch64-linux-gnu-ld", log)
+                   "make -s -j2 CC=aarch64-linux-gnu-gcc AR=aarch64-linux-gnu-ar LD=aarch64-linux-gnu-ld",
+                   log)
         return try_pipeline(tried, here, log)
 
 
@@ -429,7 +445,8 @@ def try_pipeline(tried, here, log):
     for name in ("data", "build/release-gcc"):
         (here / name).parent.mkdir(exist_ok=True)
         (here / name).symlink_to(ROOT / name)
-    subprocess.run(["sh", "-euc", PIPELINE], cwd=here, check=True, env={**os.environ, "RUN": "", "BIN": "build/release-gcc"})
+    subprocess.run(["sh", "-euc", PIPELINE], cwd=here, check=True,
+                   env={**os.environ, "RUN": "", "BIN": "build/release-gcc"})
     arm = f"cd /{TREE} && set -eu && RUN=qemu-aarch64 BIN=build/release-aarch64-linux-gnu-gcc\n{PIPELINE}"
     tried.must(arm, log)
     for name in ("activations", "triggers"):
@@ -461,9 +478,11 @@ def try_container():
             last.must(f"mkdir /work && {run}", log)
             last.must(f"cd /work && export {model} && set -eu\n{EXAMPLE}", log)
             last.must(f"cd /work && export {model} && /usr/share/ffkv/pipelines/composition.sh $MODEL "
-                      "$MODEL/../corpus.txt drawn --prefixes 20 && /usr/share/ffkv/pipelines/figures.sh drawn drawn", log)
+                      "$MODEL/../corpus.txt drawn --prefixes 20 && /usr/share/ffkv/pipelines/figures.sh "
+                      "drawn drawn", log)
             subprocess.run(["sh", "-euc", EXAMPLE], cwd=here, check=True, env={
-                **os.environ, "MODEL": str(ROOT / "data/brown-lm"), "PATH": f"{ROOT}/build/release-gcc:{os.environ['PATH']}"})
+                **os.environ, "MODEL": str(ROOT / "data/brown-lm"),
+                "PATH": f"{ROOT}/build/release-gcc:{os.environ['PATH']}"})
             check(compare_tables(last.path / "work/out", here / "out"))
     return "its commands run, and an example's table is as on this machine"
 

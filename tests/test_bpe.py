@@ -15,8 +15,9 @@ import environments
 from conftest import ROOT
 from helpers import fails, ok
 
-NAMES = ["gpt2", "prefix", "llama3", "qwen2", "smollm", "gpt4o", "llama.cpp", "deepseek", "removed", "inverted",
-         "previous", "next", "digits", "spaces", "flags", "tangled", "few-bytes", "unknown", "fused"]
+NAMES = ["gpt2", "prefix", "llama3", "qwen2", "smollm", "gpt4o", "llama.cpp", "deepseek", "removed",
+         "inverted", "previous", "next", "digits", "spaces", "flags", "tangled", "few-bytes", "unknown",
+         "fused"]
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +61,8 @@ def test_tokens_are_the_librarys(bin, oracle, name):
 def test_smollm2(bin, oracle):
     """The same for a real tokenizer, from tokenizer.json and from a GGUF file's metadata."""
     compare(encode(bin, oracle / "smollm2.json", texts=oracle / "texts"), oracle, "smollm2")
-    compare(encode(bin, "--metadata", oracle / "smollm2-metadata.json", texts=oracle / "texts"), oracle, "smollm2")
+    compare(encode(bin, "--metadata", oracle / "smollm2-metadata.json", texts=oracle / "texts"), oracle,
+            "smollm2")
     assert encode(bin, "--about", oracle / "smollm2.json") \
         == encode(bin, "--about", "--metadata", oracle / "smollm2-metadata.json")
 
@@ -74,8 +76,8 @@ def test_other_forms_of_a_tokenizer(bin, oracle, tmp_path, name, pre):
     merges = [" ".join(merge) for merge in tokenizer["model"]["merges"]]
     special = {token["content"] for token in tokenizer["added_tokens"]}
     tokens = sorted(vocabulary, key=vocabulary.get)
-    metadata = {"tokens": tokens, "types": [3 if token in special else 1 for token in tokens], "merges": merges,
-                "pre": pre}
+    metadata = {"tokens": tokens, "types": [3 if token in special else 1 for token in tokens],
+                "merges": merges, "pre": pre}
     (tmp_path / "metadata.json").write_text(json.dumps(metadata))
     compare(encode(bin, "--metadata", tmp_path / "metadata.json", texts=oracle / "texts"), oracle, name)
 
@@ -140,7 +142,8 @@ def tokenizer(tmp_path):
     ({"added_tokens": [added("<s>", 8), added("<s><s>", 9)]}, "<s><s><s>", "9 8"),
     ({"added_tokens": [added("<s>", 8, lstrip=True, rstrip=True)]}, "a  <s>\t b", "0 8 1"),
     ({"added_tokens": [added("ab", 4, single_word=True)]}, "ab abb-ab\u093f", "4 3 4 1 4"),
-    ({"model__vocab": {"a": 0, "b": 9, "\u0120": 3, "ab": 7}, "model__merges": ["a b"], "added_tokens": []}, "ab b", "7 3 9"),
+    ({"model__vocab": {"a": 0, "b": 9, "\u0120": 3, "ab": 7}, "model__merges": ["a b"], "added_tokens": []},
+     "ab b", "7 3 9"),
     ({"pre_tokenizer": split("b", "String")}, "abc", "0 1 2"),
     ({"pre_tokenizer": split("[bc]+|\\s")}, "abc abc", "0 1 2 3 0 1 2"),
 ])
@@ -148,16 +151,19 @@ def test_by_hand(bin, tokenizer, changes, text, tokens):
     assert encode(bin, tokenizer(small(**changes)), stdin=text.encode() + b"\n") == tokens + "\n"
 
 
-@pytest.mark.parametrize("expression, categories", [("\\p{P}", "P"), ("\\p{S}", "S"), ("[^\\s\\p{P}a-c]", "CSLN"),
-                                                     ("\\p{M}", ""), ("\\P{M}", "CPSLNZ"), ("[\\p{Lt}\\p{N}]", "N")])
+@pytest.mark.parametrize("expression, categories",
+                         [("\\p{P}", "P"), ("\\p{S}", "S"), ("[^\\s\\p{P}a-c]", "CSLN"),
+                           ("\\p{M}", ""), ("\\P{M}", "CPSLNZ"), ("[\\p{Lt}\\p{N}]", "N")])
 def test_categories_of_ascii(bin, tokenizer, expression, categories):
-    """Text of ASCII alone has expressions of its own. Oracle: unicodedata. What is split stays apart from what it
-    stands between, a and b, which otherwise become ab: other characters than a, b and c have no tokens here."""
+    """Text of ASCII alone has expressions of its own. Oracle: unicodedata. What is split stays apart from
+    what it stands between, a and b, which otherwise become ab: other characters than a, b and c have no
+    tokens here."""
     path = tokenizer(small(pre_tokenizer=split(expression)))
     characters = [chr(i) for i in range(1, 0x7f) if chr(i) not in "abc\n "]
     found = encode(bin, path, stdin="".join(f"a{c}b\n" for c in characters).encode()).splitlines()
     for character, tokens in zip(characters, found, strict=True):
-        apart = unicodedata.category(character)[0] in categories and not ("s" in expression and character in "\t\v\f\r")
+        apart = unicodedata.category(character)[0] in categories \
+            and not ("s" in expression and character in "\t\v\f\r")
         assert tokens == ("0 1" if apart else "4"), repr(character)
 
 
@@ -193,13 +199,16 @@ def test_readable_text(bin, tokenizer):
     ({"model__unk_token": "?"}, "the unknown token '?'"),
     ({"model__fuse_unk": "no"}, "'fuse_unk' must be true or false"),
     ({"normalizer": {"type": "NFKC"}}, "normalizer 'NFKC'"),
-    ({"normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Lowercase"}]}}, "'Lowercase'"),
+    ({"normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Lowercase"}]}},
+     "'Lowercase'"),
     ({"decoder": {"type": "WordPiece"}}, "decoder 'WordPiece'"),
     ({"pre_tokenizer": None}, "'null'"),
     ({"pre_tokenizer": {"type": "Whitespace"}}, "pre_tokenizer 'Whitespace'"),
     ({"pre_tokenizer": {"type": "Digits", "individual_digits": True}}, "no ByteLevel"),
-    ({"pre_tokenizer": {"type": "Sequence", "pretokenizers": [BYTE_LEVEL, {"type": "Digits"}]}}, "behind ByteLevel"),
-    ({"pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Digits"}] * 40 + [BYTE_LEVEL]}}, "more than 16"),
+    ({"pre_tokenizer": {"type": "Sequence", "pretokenizers": [BYTE_LEVEL, {"type": "Digits"}]}},
+     "behind ByteLevel"),
+    ({"pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Digits"}] * 40 + [BYTE_LEVEL]}},
+     "more than 16"),
     ({"pre_tokenizer": {**BYTE_LEVEL, "new": 1}}, "the setting 'new'"),
     ({"pre_tokenizer": split("a", behavior="Twice")}, "'Twice'"),
     ({"pre_tokenizer": split("", "String")}, "matches where there is nothing"),
@@ -230,7 +239,8 @@ def test_readable_text(bin, tokenizer):
     ({"added_tokens": [added("<s>", 8, fancy=True)]}, "the setting 'fancy'"),
     ({"added_tokens": {}}, "a list is expected"),
     ({"normalizer": {"type": "NFC"}, "added_tokens": [
-        added("\u00e9", 8, normalized=True), added("e\u0301", 9, normalized=True)]}, "two added tokens are '\u00e9'"),
+        added("\u00e9", 8, normalized=True), added("e\u0301", 9, normalized=True)]},
+     "two added tokens are '\u00e9'"),
 ])
 def test_refused(bin, tokenizer, changes, says):
     fails(bin, program(bin), tokenizer(small(**changes)), says=says)
@@ -242,7 +252,8 @@ def test_refused(bin, tokenizer, changes, says):
     pytest.param(b"{\"a\": 1, \"a\": 2}", "duplicate", id="a member twice"),
     pytest.param(b"[" * 1_000_000, "maximum parsing depth", id="deep"),
     pytest.param(b"[" + b"1," * 5_000_000 + b"1]", "more than", id="many values"),
-    pytest.param(small().encode().replace(b"\"ab\"", b"\"a\xff\""), "unable to decode byte 0xff", id="not UTF-8"),
+    pytest.param(small().encode().replace(b"\"ab\"", b"\"a\xff\""), "unable to decode byte 0xff",
+                 id="not UTF-8"),
     pytest.param(small().encode()[:-20], "not a JSON object", id="cut"),
     pytest.param(b" " * (65 << 20), "longer than 64 MiB", id="long"),
 ])

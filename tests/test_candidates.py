@@ -1,5 +1,6 @@
 """The tokens that can follow: among them alone the most probable one is looked for and ranks are counted.
-Which they are is written out here; the numbers are the NumPy oracle's, and follow from all tokens' distributions."""
+Which they are is written out here; the numbers are the NumPy oracle's, and follow from all tokens'
+distributions."""
 
 import json
 
@@ -18,8 +19,8 @@ BYTES = [chr(i) for i in [*range(33, 127), *range(161, 173), *range(174, 256), *
 
 
 def make_model(directory, vocabulary=VOCABULARY):
-    random_model.write_model(directory, layers=2, d_model=16, d_ff=12, heads=2, vocabulary=vocabulary, cutoffs=(7, 30),
-                             factor=2)
+    random_model.write_model(directory, layers=2, d_model=16, d_ff=12, heads=2, vocabulary=vocabulary,
+                             cutoffs=(7, 30), factor=2)
     return directory
 
 
@@ -42,17 +43,20 @@ def tokenizer(tokens, added=(), unknown=None):
     return {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [
         {"id": ids[content], "content": content, "single_word": False, "lstrip": False, "rstrip": False,
          "normalized": False, "special": special} for content, special in added],
-        "normalizer": None, "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True},
+        "normalizer": None,
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True},
         "post_processor": None, "decoder": {"type": "ByteLevel"},
         "model": {"type": "BPE", "dropout": None, "unk_token": unknown, "continuing_subword_prefix": None,
-                  "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "vocab": vocabulary, "merges": []}}
+                  "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "vocab": vocabulary,
+                  "merges": []}}
 
 
 def make_tokenizer(directory, *arguments, vocabulary=VOCABULARY, settings=None, **options):
     made = tokenizer(*arguments, **options)
     (make_model(directory, vocabulary) / "tokenizer.json").write_text(json.dumps(made))
     if settings:
-        (directory / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", **settings}))
+        (directory / "tokenizer_config.json").write_text(
+            json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", **settings}))
     (directory / "dict.txt").unlink()
 
 
@@ -64,7 +68,8 @@ def make_special(directory):
 
 def make_named(directory):
     """The settings name a token: it is special, whatever tokenizer.json says of it."""
-    make_tokenizer(directory, LETTERS, [("<s>", True), ("<tool>", False), ("<x>", False)], settings={"eos_token": "<tool>"})
+    make_tokenizer(directory, LETTERS, [("<s>", True), ("<tool>", False), ("<x>", False)],
+                   settings={"eos_token": "<tool>"})
     return [*range(40), 42]
 
 
@@ -72,7 +77,8 @@ def make_decoder(directory):
     """Or they list the added tokens."""
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
     make_tokenizer(directory, LETTERS, [("<s>", True), ("<tool>", False)], settings={"added_tokens_decoder": {
-        "40": {"content": "<s>", "special": True, **flags}, "41": {"content": "<tool>", "special": False, **flags},
+        "40": {"content": "<s>", "special": True, **flags},
+        "41": {"content": "<tool>", "special": False, **flags},
         "42": {"content": "<y>", "special": True, **flags}}})
     return [*range(40), 41]
 
@@ -95,7 +101,8 @@ def make_nothing(directory):
     return range(VOCABULARY)
 
 
-MAKERS = [make_dictionary, make_special, make_named, make_decoder, make_unknown, make_never_unknown, make_nothing]
+MAKERS = [make_dictionary, make_special, make_named, make_decoder, make_unknown, make_never_unknown,
+          make_nothing]
 
 
 @pytest.fixture(params=MAKERS, ids=lambda make: make.__name__)
@@ -116,16 +123,19 @@ def project(bin, model, *options, **given):
 
 
 def test_which_tokens_can_follow(bin, case):
-    """And all tools go by them: the values' tokens are the oracle's, in the order of all tokens without the others, with
-    probabilities of the whole distribution, and so are ranks."""
+    """And all tools go by them: the values' tokens are the oracle's, in the order of all tokens without the
+    others, with probabilities of the whole distribution, and so are ranks."""
     model, can = case
-    stream, every = project(bin, model, "--all", "-k", can.sum()), project(bin, model, "--all", "-k", len(can), "--all-tokens")
+    stream, every = project(bin, model, "--all", "-k", can.sum()), \
+        project(bin, model, "--all", "-k", len(can), "--all-tokens")
     assert stream.header["candidates"] == ranges(can) and every.header["candidates"] == [[0, len(can)]]
-    assert [s.header["history"][-1]["options"]["all_tokens"] for s in (stream, every)] == [bool(can.all()), True]
+    assert [s.header["history"][-1]["options"]["all_tokens"]
+            for s in (stream, every)] == [bool(can.all()), True]
     exact = oracle.load_model(model)._replace(candidates=can)
     for found, whole in zip(stream.records, every.records, strict=True):
         kept = can[whole["top"]]
-        assert found["top"].tolist() == whole["top"][kept].tolist() and found["top_p"].tolist() == whole["top_p"][kept].tolist()
+        assert found["top"].tolist() == whole["top"][kept].tolist() \
+            and found["top_p"].tolist() == whole["top_p"][kept].tolist()
         log_p = oracle.log_probs(exact, oracle.value_vectors(exact, found["layer"])[found["cell"]][None])[0]
         assert found["top_p"][0] == pytest.approx(np.exp(log_p[can].max()), rel=1e-4)
         assert whole["top_p"].sum(dtype=float) == pytest.approx(1, abs=1e-5)
@@ -150,13 +160,16 @@ def test_triggers_before_and_behind_tokens_that_cannot_follow(bin, tmp_path):
     make_dictionary(tmp_path / "model")
     model, exact = tmp_path / "model", oracle.load_model(tmp_path / "model")
     lines = b"w4 <s> w5 madeupword0001\nmadeupword0002 w6 </s> w7 w8\nw9 <unk> rare\n"
-    before = pipeline(bin, ["tokenize", "-m", model], ["forward-dump", "-m", model, "--with-bos"], ["topk-keys", "-t", 9], stdin=lines)
+    before = pipeline(bin, ["tokenize", "-m", model], ["forward-dump", "-m", model, "--with-bos"],
+                      ["topk-keys", "-t", 9], stdin=lines)
     found = project(bin, model, "-k", 5, stdin=before).records
-    wanted = list(oracle.project_values(exact, [r for r in streams.read(before).records if "layer" in r], k=5))
+    wanted = list(oracle.project_values(exact, [r for r in streams.read(before).records if "layer" in r],
+                                        k=5))
     assert any((r["next"] == 0).any() for r in wanted)
     for record, right in zip(found, wanted):
         assert np.array_equal(record["top"], right["top"])
-        assert np.array_equal(record["next_rank"], right["next_rank"]) and np.array_equal(record["last_rank"], right["last_rank"])
+        assert np.array_equal(record["next_rank"], right["next_rank"]) \
+            and np.array_equal(record["last_rank"], right["last_rank"])
         assert record["last_p"] == pytest.approx(right["last_p"], rel=1e-4)
 
 
@@ -174,18 +187,22 @@ NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED = range(1, 6)
 def write_gguf(path, types, kind="gpt2", without=()):
     """A Llama of one layer; the words (V, d) and values (cells, d) that it has."""
     random, d, d_ff, count = np.random.default_rng(5), 8, 16, len(types)
-    shapes = {"token_embd": (count, d), "output": (count, d), "output_norm": (d,), "blk.0.attn_norm": (d,), "blk.0.ffn_norm": (d,),
-              "blk.0.ffn_gate": (d_ff, d), "blk.0.ffn_up": (d_ff, d), "blk.0.ffn_down": (d, d_ff),
+    shapes = {"token_embd": (count, d), "output": (count, d), "output_norm": (d,), "blk.0.attn_norm": (d,),
+              "blk.0.ffn_norm": (d,), "blk.0.ffn_gate": (d_ff, d), "blk.0.ffn_up": (d_ff, d),
+              "blk.0.ffn_down": (d, d_ff),
               **{f"blk.0.attn_{name}": (d, d) for name in ("q", "k", "v", "output")}}
     made = {name: random.normal(0, 1, shape).astype("<f4") for name, shape in shapes.items()}
-    numbers = {"embedding_length": d, "block_count": 1, "feed_forward_length": d_ff, "attention.head_count": 2,
-               "attention.head_count_kv": 2, "context_length": 64}
+    numbers = {"embedding_length": d, "block_count": 1, "feed_forward_length": d_ff,
+               "attention.head_count": 2, "attention.head_count_kv": 2, "context_length": 64}
     texts = [f"<{i}>" if kind in (CONTROL, UNUSED) else chr(48 + i) for i, kind in enumerate(types)]
-    keys = [("general.architecture", "string", "llama"), *((f"llama.{key}", "uint32", n) for key, n in numbers.items()),
+    keys = [("general.architecture", "string", "llama"),
+            *((f"llama.{key}", "uint32", n) for key, n in numbers.items()),
             ("llama.attention.layer_norm_rms_epsilon", "float32", 1e-5),
             ("tokenizer.ggml.model", "string", kind), ("tokenizer.ggml.pre", "string", "gpt-2"),
-            ("tokenizer.ggml.tokens", ("array", "string"), texts), ("tokenizer.ggml.merges", ("array", "string"), []),
-            ("tokenizer.ggml.token_type", ("array", "int32"), list(types)), ("tokenizer.ggml.bos_token_id", "uint32", 2)]
+            ("tokenizer.ggml.tokens", ("array", "string"), texts),
+            ("tokenizer.ggml.merges", ("array", "string"), []),
+            ("tokenizer.ggml.token_type", ("array", "int32"), list(types)),
+            ("tokenizer.ggml.bos_token_id", "uint32", 2)]
     path.write_bytes(gguf_format.build([key for key in keys if key[0] not in without], [
         (f"{name}.weight", list(array.shape[::-1]), "F32", array.tobytes()) for name, array in made.items()]))
     return made["output"].astype(float), made["blk.0.ffn_down"].T.astype(float)
@@ -242,7 +259,8 @@ def test_all_tokens_where_nothing_is_predicted(bin, tmp_path):
     fails(bin, "forward-dump", "-m", tmp_path / "model", "--all-tokens", stdin=b"", status=2,
           says="--all-tokens goes with --emit prediction")
     for tool in "composition-stats", "refinement-stats":
-        fails(bin, tool, "--merge", "--all-tokens", "x", status=2, says="--merge keeps what its inputs were made with")
+        fails(bin, tool, "--merge", "--all-tokens", "x", status=2,
+              says="--merge keeps what its inputs were made with")
 
 
 @pytest.fixture
@@ -267,7 +285,8 @@ def test_sums_over_other_tokens_are_not_merged(bin, shards, tmp_path, tool):
             header = streams.read(paths[i, options].read_bytes()).header
             assert header["candidates"] == ([[0, VOCABULARY]] if options else [[3, 14], [16, 59]])
             assert header["history"][-1]["options"]["all_tokens"] == bool(options)
-    tables = [ok(bin, tool, "--merge", paths[0, options], paths[1, options]) for options in ((), ("--all-tokens",))]
+    tables = [ok(bin, tool, "--merge", paths[0, options], paths[1, options])
+              for options in ((), ("--all-tokens",))]
     assert tables[0] != tables[1]
     for first in (), ("--all-tokens",):
         second = () if first else ("--all-tokens",)
@@ -281,13 +300,15 @@ def test_predictions_are_of_tokens_that_can_follow(bin, shards):
     assert stream.header["candidates"] == [[3, 14], [16, 59]]
     tops = np.concatenate([record["top"] for record in stream.records if "top" in record])
     assert set(tops.tolist()) <= {*range(3, 14), *range(16, 59)}
-    plain = streams.read(pipeline(bin, ["tokenize", "-m", model], ["forward-dump", "-m", model], stdin=b"w4 w5\n"))
+    plain = streams.read(pipeline(bin, ["tokenize", "-m", model], ["forward-dump", "-m", model],
+                                  stdin=b"w4 w5\n"))
     assert "candidates" not in plain.header
 
 
 def test_threads_do_not_matter(bin, shards):
     model, activations = shards
-    for tool, options, data in [("project-values", ["--all", "-k", 1], b""), ("project-values", ["--all", "-k", 9], b""),
+    for tool, options, data in [("project-values", ["--all", "-k", 1], b""),
+                                ("project-values", ["--all", "-k", 9], b""),
                                 ("refinement-stats", ["--sums"], activations[0]),
                                 ("composition-stats", ["--scaled", "--sums"], activations[0])]:
         one = ok(bin, tool, "-m", model, *options, "--threads", 1, stdin=data)
@@ -300,7 +321,8 @@ def test_threads_do_not_matter(bin, shards):
 @pytest.mark.release_only
 def test_table_2_has_no_special_or_filler_token(bin, model, valid, tmp_path):
     """Most of the shipped model's most confident values promote tokens that no text has."""
-    triggers = pipeline(bin, ["tokenize", "-m", model, "--limit", 60], ["forward-dump", "-m", model], ["topk-keys", "-t", 50],
+    triggers = pipeline(bin, ["tokenize", "-m", model, "--limit", 60], ["forward-dump", "-m", model],
+                        ["topk-keys", "-t", 50],
                         stdin=valid.read_bytes())
 
     def tokens(*options):
@@ -309,7 +331,8 @@ def test_table_2_has_no_special_or_filler_token(bin, model, valid, tmp_path):
         return [row["token"] for row in table(tmp_path / "top-values.csv")]
 
     def wrong(found):
-        return [token for token in found if token in ("<s>", "<pad>", "</s>") or token.startswith("madeupword")]
+        return [token
+                for token in found if token in ("<s>", "<pad>", "</s>") or token.startswith("madeupword")]
 
     assert len(tokens()) == 100 and not wrong(tokens())
     assert wrong(tokens("--all-tokens"))

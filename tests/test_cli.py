@@ -32,7 +32,8 @@ TEXT_READERS = ["pattern-stats", "tokenize"]
 STREAM_WRITERS = ["forward-dump", "perturb-triggers", "project-values", "tokenize", "topk-keys"]
 SEVERAL_INPUTS = ["pattern-stats", "perturbation-stats"]
 # Options that name a further table to write.
-TABLES = {"agreement-stats": ["--rank", "--confidence"], "composition-stats": ["--active"], "pattern-stats": ["--kappa"],
+TABLES = {"agreement-stats": ["--rank", "--confidence"], "composition-stats": ["--active"],
+          "pattern-stats": ["--kappa"],
           "refinement-stats": ["--cases", "--last-layer", "--settled", "--perplexity"]}
 SUMMING = ["composition-stats", "refinement-stats"]  # these write streams with --sums
 CHAIN = ["tokenize", "forward-dump", "topk-keys", "project-values", "agreement-stats"]
@@ -51,15 +52,18 @@ def made(bin, tmp_path_factory):
 
     place = tmp_path_factory.mktemp("made")
     model = place / "model"
-    random_model.write_model(model, layers=2, d_model=8, d_ff=4, heads=2, vocabulary=12, cutoffs=(5, 8), factor=2)
+    random_model.write_model(model, layers=2, d_model=8, d_ff=4, heads=2, vocabulary=12, cutoffs=(5, 8),
+                             factor=2)
     uses, data = {}, b"w4 w5 w6\nw7 w8 other w9\nw5\n" * 20
     for tool, arguments in [("tokenize", ["-m", model]), ("forward-dump", ["-m", model, "--threads", 2]),
-                            ("topk-keys", ["-t", 3]), ("project-values", ["-m", model, "-k", 3, "--threads", 2]),
+                            ("topk-keys", ["-t", 3]),
+                            ("project-values", ["-m", model, "-k", 3, "--threads", 2]),
                             ("agreement-stats", [])]:
         uses[tool] = Use(tool, arguments, data)
         data = uses[tool].output
     uses["annotation-sheet"] = Use("annotation-sheet", ["-m", model], uses["project-values"].output)
-    uses["pattern-stats"] = Use("pattern-stats", [], (ROOT / "data" / "annotations" / "brown-lm.csv").read_bytes())
+    uses["pattern-stats"] = Use("pattern-stats", [],
+                                (ROOT / "data" / "annotations" / "brown-lm.csv").read_bytes())
     uses["stream-cat"] = Use("stream-cat", [], uses["forward-dump"].output)
     triggers = uses["topk-keys"].output
     uses["perturb-triggers"] = Use("perturb-triggers", [], triggers)
@@ -69,7 +73,8 @@ def made(bin, tmp_path_factory):
     values, rows = place / "values", ok(bin, "forward-dump", "-m", model, "--emit", "coef,resid,ffn",
                                         stdin=uses["forward-dump"].data)
     values.write_bytes(ok(bin, "project-values", "-m", model, "--all", "-k", 1))
-    uses["composition-stats"] = Use("composition-stats", ["-m", model, "--values", values, "--threads", 2], rows)
+    uses["composition-stats"] = Use("composition-stats", ["-m", model, "--values", values, "--threads", 2],
+                                    rows)
     uses["refinement-stats"] = Use("refinement-stats", ["-m", model, "--threads", 2], rows)
     assert sorted(uses) == FILTERS
     return uses
@@ -83,7 +88,8 @@ def use(request, made):
 def shell(bin, script, use, *args, **options):
     """Runs a shell script with "$@" the tool's command line; /bin/sh reports for the tool."""
     argv = ["/bin/sh", "-c", script, "sh", *command(bin, use.tool, *use.arguments, *args)]
-    return subprocess.run(argv, capture_output=True, timeout=PATIENCE, check=False, env=environment(), **options)
+    return subprocess.run(argv, capture_output=True, timeout=PATIENCE, check=False, env=environment(),
+                          **options)
 
 
 def start(bin, use, *args, **options):
@@ -117,14 +123,16 @@ def test_help(bin, tmp_path, use):
         assert (done.returncode, done.stderr) == (0, b"")
         assert done.stdout == ok(bin, use.tool, "--help")
     text = done.stdout.decode()
-    assert text.startswith(f"usage: {use.tool} [options] ") and "Exit status: 0 done, 1 failed, 2 wrong usage." in text
+    assert text.startswith(f"usage: {use.tool} [options] ") \
+        and "Exit status: 0 done, 1 failed, 2 wrong usage." in text
     assert not names(tmp_path)
 
 
 def test_version(bin, use):
     done = run(bin, use.tool, "--version")
     assert (done.returncode, done.stderr) == (0, b"")
-    assert re.match(rf"{use.tool} \(ffkv\) \d+\.\d+\.\d+(\+\d+\.g[0-9a-f]+(\.dirty)?)?\ncompiler .+\n.*zlib \d.*msgpack-c \d.*OpenBLAS \d",
+    assert re.match(rf"{use.tool} \(ffkv\) \d+\.\d+\.\d+(\+\d+\.g[0-9a-f]+(\.dirty)?)?\ncompiler .+\n.*zlib "
+                    r"\d.*msgpack-c \d.*OpenBLAS \d",
                     done.stdout.decode()), done.stdout
 
 
@@ -146,7 +154,8 @@ def options_in_help(bin, tool):
 @pytest.mark.parametrize("tool", TOOLS)
 def test_synopsis_names_every_option(bin, tool):
     text = (ROOT / "man" / f"{tool}.1").read_text()
-    synopsis = set(re.findall(r"Fl (-?[\w-]+)", text[text.index(".Sh SYNOPSIS"):text.index(".Sh DESCRIPTION")]))
+    synopsis = set(re.findall(r"Fl (-?[\w-]+)",
+                              text[text.index(".Sh SYNOPSIS"):text.index(".Sh DESCRIPTION")]))
     for letter, name, _ in options_in_help(bin, tool):
         if name not in ("help", "version"):
             assert synopsis & {letter, f"-{name}"}, f"--{name} is not in the synopsis"
@@ -162,7 +171,8 @@ def misused(bin, directory, cases):
         message = done.stderr.decode(errors="replace")
         right = (done.returncode == 2 and message.startswith(f"{tool}: ") and message.count("\n") == 1
                  and message.endswith("\n") and says in message and done.stdout == b"")
-        return None if right else f"{tool} {arguments}: status {done.returncode}, {message!r} {done.stdout[:99]!r}"
+        return None if right \
+            else f"{tool} {arguments}: status {done.returncode}, {message!r} {done.stdout[:99]!r}"
 
     found = list(filter(None, in_parallel(judge, cases)))
     assert not found, f"{len(found)} of {len(cases)}:\n" + "\n".join(found[:50])
@@ -172,19 +182,23 @@ def misused(bin, directory, cases):
 def test_unknown_options(bin, tmp_path, use):
     cases = [(use.tool, [*use.arguments, *arguments], says) for arguments, says in [
         (["--nonsense"], "unknown option '--nonsense'"), (["--nonsense=3"], "unknown option '--nonsense=3'"),
-        (["-q"], "unknown option '-q'"), (["-o", "out", "-q"], "unknown option '-q'"), (["-qh"], "unknown option '-q'"),
-        (["-9"], "unknown option '-9'"), (["--help=3"], "'--help=3'"), ([str(use.path), "--nonsense"], "'--nonsense'"),
+        (["-q"], "unknown option '-q'"), (["-o", "out", "-q"], "unknown option '-q'"),
+        (["-qh"], "unknown option '-q'"),
+        (["-9"], "unknown option '-9'"), (["--help=3"], "'--help=3'"),
+        ([str(use.path), "--nonsense"], "'--nonsense'"),
         (["-o"], "option '-o' needs an argument"), (["--output"], "option '--output' needs an argument")]]
     if use.tool in STREAM_WRITERS:
         cases += [(use.tool, [*use.arguments, *arguments], says) for arguments, says in [
-            (["-zq"], "unknown option '-q'"), (["-qz"], "unknown option '-q'"), (["--gzip", "-qz"], "unknown option '-q'"),
+            (["-zq"], "unknown option '-q'"), (["-qz"], "unknown option '-q'"),
+            (["--gzip", "-qz"], "unknown option '-q'"),
             (["--gzip=yes"], "'--gzip=yes'"), (["-zo"], "'-zo' needs an argument")]]
     misused(bin, tmp_path, [(tool, arguments, says) for tool, arguments, says in cases])
 
 
 def test_options_that_need_an_argument(bin, tmp_path):
     misused(bin, tmp_path, [(tool, [f"--{name}"], f"option '--{name}' needs an argument")
-                            for tool in TOOLS for _, name, argument in options_in_help(bin, tool) if argument])
+                            for tool in TOOLS
+                            for _, name, argument in options_in_help(bin, tool) if argument])
 
 
 def test_operands(bin, made, tmp_path):
@@ -193,7 +207,8 @@ def test_operands(bin, made, tmp_path):
               else f"too many operands, from '{use.path}' on") for use in made.values()
              if use.tool not in SEVERAL_INPUTS]
     cases += [(tool, [], "--model DIR is needed")
-              for tool in ("annotation-sheet", "tokenize", "forward-dump", "project-values", "report-pages", "value-ranks",
+              for tool in ("annotation-sheet", "tokenize", "forward-dump", "project-values", "report-pages",
+                           "value-ranks",
                            *SUMMING)]
     composing, refining = made["composition-stats"].arguments, made["refinement-stats"].arguments
     values = composing[composing.index("--values") + 1]
@@ -201,7 +216,8 @@ def test_operands(bin, made, tmp_path):
         cases += [(tool, ["--merge"], "--merge needs"), (tool, ["--merge", "--sums"], "--merge needs"),
                   (tool, [*arguments, "-z"], "--gzip goes with --sums"),
                   (tool, ["--merge", "--norm", "gain", "x"], "--merge keeps"),
-                  *((tool, [*arguments, "--sums", option, "x"], "--sums writes no tables") for option in TABLES[tool])]
+                  *((tool, [*arguments, "--sums", option, "x"], "--sums writes no tables")
+                    for option in TABLES[tool])]
     cases += [("composition-stats", ["--merge", *more, "x"], "--merge keeps") for more in (
         ["--scaled"], ["--values", values], ["--rank", "abs"], ["--threshold", 1])]
     cases += [
@@ -214,23 +230,31 @@ def test_operands(bin, made, tmp_path):
         ("refinement-stats", [*refining, "--norm", "gain"], "has no final norm"),
         ("refinement-stats", ["--merge", "--last-layer", "x", "x"], "--model DIR is needed")]
     cases += [
-        ("project-values", [*made["project-values"].arguments, "--all", made["project-values"].path], "--all reads no input"),
-        ("project-values", [*made["project-values"].arguments, "-k", 13, made["project-values"].path], "--tops 13"),
+        ("project-values", [*made["project-values"].arguments, "--all", made["project-values"].path],
+         "--all reads no input"),
+        ("project-values", [*made["project-values"].arguments, "-k", 13, made["project-values"].path],
+         "--tops 13"),
         ("project-values", [*made["project-values"].arguments, "--bottoms", 13], "--bottoms 13"),
-        ("topk-keys", ["--merge"], "--merge needs"), ("topk-keys", ["--merge", "--layers", 1, "x"], "--merge keeps"),
+        ("topk-keys", ["--merge"], "--merge needs"),
+        ("topk-keys", ["--merge", "--layers", 1, "x"], "--merge keeps"),
         ("topk-keys", ["--merge", "--cells", 0, "x"], "--merge keeps"),
         ("topk-keys", ["--merge", "--following", 1, "x"], "--merge keeps"),
         ("topk-keys", ["--merge", "--sample", 1, "x"], "--merge keeps"),
         ("agreement-stats", ["--top-values", "x"], "--top-values needs --model"),
-        ("shallow-stats", ["--keys", "x"], "need --model"), ("shallow-stats", ["--ngrams", "x"], "need --model"),
+        ("shallow-stats", ["--keys", "x"], "need --model"),
+        ("shallow-stats", ["--ngrams", "x"], "need --model"),
         ("shallow-stats", ["--corpus", "-"], "standard input cannot be both"),
-        *[("forward-dump", [*made["forward-dump"].arguments, *more], "--emit key gives one coefficient a sentence")
-          for more in (["--emit", "key,max"], ["--emit", "prediction,key"], ["--emit", "key", "--layers", "1"],
+        *[("forward-dump", [*made["forward-dump"].arguments, *more],
+           "--emit key gives one coefficient a sentence")
+          for more in (["--emit", "key,max"], ["--emit", "prediction,key"],
+                       ["--emit", "key", "--layers", "1"],
                        ["--emit", "key", "--cells", "0"], ["--emit", "key", "--positions", "random"],
                        ["--emit", "key", "--with-bos"])],
-        ("report-pages", ["-m", "x"], "--output DIR is needed"), ("report-pages", ["-m", "x", "-o", ""], "--output DIR"),
+        ("report-pages", ["-m", "x"], "--output DIR is needed"),
+        ("report-pages", ["-m", "x", "-o", ""], "--output DIR"),
         ("report-pages", ["-m", "x", "-o", "out", "--date", "\udcff"], "--date takes UTF-8"),
-        ("tokenize", [*made["tokenize"].arguments, "--name", "\udcff", made["tokenize"].path], "--name takes UTF-8")]
+        ("tokenize", [*made["tokenize"].arguments, "--name", "\udcff", made["tokenize"].path],
+         "--name takes UTF-8")]
     misused(bin, tmp_path, cases)
 
 
@@ -239,16 +263,20 @@ NOT_NUMBERS = ["", "x", "-1", "+1", " 1", "1 ", "1.0", "0x1", "1e3", "1,2", "\u0
 
 
 @pytest.mark.parametrize("tool, name, least, most", [
-    ("tokenize", "batch", 1, 1 << 20), ("tokenize", "max-length", 1, 65535), ("tokenize", "limit", 1, (1 << 63) - 1),
+    ("tokenize", "batch", 1, 1 << 20), ("tokenize", "max-length", 1, 65535),
+    ("tokenize", "limit", 1, (1 << 63) - 1),
     ("tokenize", "from", 0, None), ("tokenize", "to", 0, None), ("tokenize", "sample", 1, 1 << 28),
     ("tokenize", "seed", 0, (1 << 63) - 1), ("composition-stats", "frequent", 0, 1 << 26),
     ("composition-stats", "short", 0, 65535), ("composition-stats", "threads", 1, 64),
     ("refinement-stats", "threads", 1, 64),
-    ("forward-dump", "seed", 0, (1 << 63) - 1), ("forward-dump", "threads", 1, 64), ("forward-dump", "paths", 1, 1 << 24),
-    ("topk-keys", "top", 1, 1 << 24), ("topk-keys", "following", 1, 1000), ("topk-keys", "sample", 1, (1 << 63) - 1), ("topk-keys", "seed", 0, (1 << 63) - 1),
+    ("forward-dump", "seed", 0, (1 << 63) - 1), ("forward-dump", "threads", 1, 64),
+    ("forward-dump", "paths", 1, 1 << 24),
+    ("topk-keys", "top", 1, 1 << 24), ("topk-keys", "following", 1, 1000),
+    ("topk-keys", "sample", 1, (1 << 63) - 1), ("topk-keys", "seed", 0, (1 << 63) - 1),
     ("annotation-sheet", "sample", 0, None), ("annotation-sheet", "seed", 0, (1 << 63) - 1),
     ("annotation-sheet", "top", 1, 10000), ("annotation-sheet", "tops", 1, 1 << 16),
-    ("project-values", "tops", 1, 1 << 16), ("project-values", "bottoms", 0, 1 << 16), ("project-values", "threads", 1, 64),
+    ("project-values", "tops", 1, 1 << 16), ("project-values", "bottoms", 0, 1 << 16),
+    ("project-values", "threads", 1, 64),
     ("report-pages", "top", 1, 1 << 24),
     ("value-ranks", "top", 1, 1 << 28), ("value-ranks", "threads", 1, 64),
     ("agreement-stats", "bins", 1, 1 << 20), ("stream-cat", "records", 0, None),
@@ -273,10 +301,12 @@ def test_number_options_are_all_tested(bin):
 @pytest.mark.parametrize("tool", ["forward-dump", "topk-keys"])
 def test_ranges_in_other_programs_form_are_answered_with_ours(bin, made, tmp_path, tool):
     use = made[tool]
-    misused(bin, tmp_path, [(tool, [*use.arguments, f"--{name}={text}", use.path], f"--{name}: write {right}, not '{text}'")
-                            for name in ("layers", "cells")
-                            for text, right in [("1..2", "1-2"), ("1:2", "1-2"), ("10...20", "10-20"), ("1..2,2..3", "1-2,2-3"),
-                                                ("1-2,3..4", "1-2,3-4")]])
+    misused(bin, tmp_path,
+            [(tool, [*use.arguments, f"--{name}={text}", use.path], f"--{name}: write {right}, not '{text}'")
+             for name in ("layers", "cells")
+             for text, right in [("1..2", "1-2"), ("1:2", "1-2"), ("10...20", "10-20"),
+                                 ("1..2,2..3", "1-2,2-3"),
+                                 ("1-2,3..4", "1-2,3-4")]])
 
 
 def test_choices(bin, tmp_path):
@@ -285,17 +315,22 @@ def test_choices(bin, tmp_path):
           for word in ("", "line", "Lines", "lines ", "lines,raw", "linesx")],
         *[("tokenize", ["--long", word], f"--long does not know '{word}'") for word in ("", "cut", "errors")],
         *[("topk-keys", ["--prefixes", word], f"--prefixes does not know '{word}'") for word in ("", "all")],
-        *[("perturb-triggers", ["--change", words], f"--change does not know '{word}'; it takes: first, last, random, replace-first, "
+        *[("perturb-triggers", ["--change", words],
+           f"--change does not know '{word}'; it takes: first, last, random, replace-first, "
            "replace-last, replace-random, truncate, none")
           for words, word in [("", ""), ("first,", ""), ("all", "all"), ("first last", "first last")]],
-        *[("perturb-triggers", ["--replacement", word], f"--replacement does not know '{word}'; it takes: random, unknown")
+        *[("perturb-triggers", ["--replacement", word],
+           f"--replacement does not know '{word}'; it takes: random, unknown")
           for word in ("", "first")],
         *[(tool, ["--norm", word], f"--norm does not know '{word}'; it takes: none, gain, full")
           for tool in SUMMING for word in ("", "yes")],
         *[("composition-stats", ["--rank", word], f"--rank does not know '{word}'") for word in ("", "max")],
-        *[("forward-dump", ["--positions", word], f"--positions does not know '{word}'") for word in ("", "some")],
-        *[("forward-dump", ["--emit", words], f"--emit does not know '{word}'; it takes: max, coef, resid, ffn, prediction, key, counts")
-          for words, word in [("", ""), ("max,", ""), (",max", ""), ("max,,coef", ""), ("MAX", "MAX"), ("max coef", "max coef"),
+        *[("forward-dump", ["--positions", word], f"--positions does not know '{word}'")
+          for word in ("", "some")],
+        *[("forward-dump", ["--emit", words],
+           f"--emit does not know '{word}'; it takes: max, coef, resid, ffn, prediction, key, counts")
+          for words, word in [("", ""), ("max,", ""), (",max", ""), ("max,,coef", ""), ("MAX", "MAX"),
+                              ("max coef", "max coef"),
                               ("max, coef", " coef"), ("max,coefs", "coefs"), ("ma", "ma")]]])
 
 
@@ -305,21 +340,25 @@ def test_lists(bin, made, tmp_path, tool):
     cases = []
     for name, first, last, note in ("layers", 1, 2, ": layers count from 1"), ("cells", 0, 3, ""):
         cases += [(tool, [*use.arguments, f"--{name}={text}", use.path],
-                   f"--{name} takes a list such as {first}-3,7 of numbers from {first} to {last}, not '{text}'{note}\n")
-                  for text in ("", ",", "1,", ",1", "1,,2", "a", "1-", "-1", "-", "2-1", "1-2-2", str(first - 1), str(last + 1),
-                               f"1-{last + 1}", "1 ,2", " 1", "1, 2", "+1", "0x1", "1;2", "1.0", "1-18446744073709551616",
-                               "18446744073709551616", "1\u20132")]
+                   f"--{name} takes a list such as {first}-3,7 of numbers from {first} to {last}, not "
+                   f"'{text}'{note}\n")
+                  for text in ("", ",", "1,", ",1", "1,,2", "a", "1-", "-1", "-", "2-1", "1-2-2",
+                               str(first - 1), str(last + 1), f"1-{last + 1}", "1 ,2", " 1", "1, 2", "+1",
+                               "0x1", "1;2", "1.0", "1-18446744073709551616", "18446744073709551616",
+                               "1\u20132")]
     misused(bin, tmp_path, cases)
 
 
 def test_other_arguments(bin, made, tmp_path):
     use = made["tokenize"]
-    cases = [("tokenize", [*use.arguments, f"--shard={text}", use.path], f"--shard takes I/N with I from 0 to N-1, not '{text}'")
-             for text in ("", "1", "/", "0/", "/2", "2/2", "3/2", "0/0", "-0/2", "0/-2", "+0/2", "0/+2", " 0/2", "0 /2",
-                          "0/ 2", "0/2 ", "0/2x", "0/2/", "0x0/2", "0.0/2", "0/4294967297", "0/18446744073709551617", "a/b")]
+    cases = [("tokenize", [*use.arguments, f"--shard={text}", use.path],
+              f"--shard takes I/N with I from 0 to N-1, not '{text}'")
+             for text in ("", "1", "/", "0/", "/2", "2/2", "3/2", "0/0", "-0/2", "0/-2", "+0/2", "0/+2",
+                          " 0/2", "0 /2", "0/ 2", "0/2 ", "0/2x", "0/2/", "0x0/2", "0.0/2", "0/4294967297",
+                          "0/18446744073709551617", "a/b")]
     cases += [("agreement-stats", [f"--edges={text}", made["agreement-stats"].path], "--edges")
-              for text in ("", "0", "1,0", "0,0", "0,x", "x", "nan,1", "0,nan", "0,inf", "-inf,0", ",0,1", "0,1,", "0,,1",
-                           "0 1", "0,1x", ",".join(map(str, range(2000))))]
+              for text in ("", "0", "1,0", "0,0", "0,x", "x", "nan,1", "0,nan", "0,inf", "-inf,0", ",0,1",
+                           "0,1,", "0,,1", "0 1", "0,1x", ",".join(map(str, range(2000))))]
     misused(bin, tmp_path, cases)
 
 
@@ -376,7 +415,8 @@ def test_closed_output(bin, use):
     for script in '"$@" >&-', '"$@" <"$INPUT" >&-':
         named = [] if "INPUT" in script else [use.path]
         done = shell(bin, f"INPUT='{use.path}'; {script}", use, *named)
-        assert done.returncode == 1 and done.stderr.startswith(f"{use.tool}: standard output: ".encode()), done
+        assert done.returncode == 1 and done.stderr.startswith(f"{use.tool}: standard output: ".encode()), \
+            done
         assert done.stderr.count(b"\n") == 1
 
 
@@ -405,7 +445,8 @@ def test_reader_that_has_gone(bin, use):
     for dispositions in True, False:  # of SIGPIPE, as Python has it or as the shell has it
         read_end, write_end = os.pipe()
         os.close(read_end)
-        process = start(bin, use, use.path, stdin=subprocess.DEVNULL, stdout=write_end, restore_signals=dispositions)
+        process = start(bin, use, use.path, stdin=subprocess.DEVNULL, stdout=write_end,
+                        restore_signals=dispositions)
         os.close(write_end)
         assert end(process) == (1, "")
 
@@ -423,11 +464,15 @@ def test_reader_that_leaves_early(bin, made):
 
 def test_input_that_cannot_be_read(bin, use, tmp_path):
     out = tmp_path / "out"
-    fails(bin, use.tool, *use.arguments, "-o", out, tmp_path / "no", says=f"{tmp_path}/no: No such file or directory")
-    fails(bin, use.tool, *use.arguments, "-o", out, tmp_path, says=f"{tmp_path}: is a directory, a file is needed")
-    fails(bin, use.tool, *use.arguments, "-o", out, "/proc/self/mem", says="/proc/self/mem: Input/output error")
+    fails(bin, use.tool, *use.arguments, "-o", out, tmp_path / "no",
+          says=f"{tmp_path}/no: No such file or directory")
+    fails(bin, use.tool, *use.arguments, "-o", out, tmp_path,
+          says=f"{tmp_path}: is a directory, a file is needed")
+    fails(bin, use.tool, *use.arguments, "-o", out, "/proc/self/mem",
+          says="/proc/self/mem: Input/output error")
     done = shell(bin, '"$@" </', use, "-o", out)
-    assert (done.returncode, done.stderr.decode()) == (1, f"{use.tool}: standard input: is a directory, a file is needed\n")
+    assert (done.returncode,
+            done.stderr.decode()) == (1, f"{use.tool}: standard input: is a directory, a file is needed\n")
     assert not names(tmp_path)
 
 
@@ -493,8 +538,8 @@ def test_sums_are_a_stream(bin, made, tmp_path, tool):
     assert ok(bin, tool, "--merge", "--sums", tmp_path / "sums") == sums
     for arguments in [*use.arguments, "--sums", use.path], ["--merge", "--sums", tmp_path / "sums"]:
         terminal = Terminal()
-        process = subprocess.Popen(command(bin, tool, *arguments), stdout=terminal.descriptor, stderr=subprocess.PIPE,
-                                   env=environment())
+        process = subprocess.Popen(command(bin, tool, *arguments), stdout=terminal.descriptor,
+                                   stderr=subprocess.PIPE, env=environment())
         status, message = end(process)
         assert (status, terminal.text()) == (2, "")
         assert message.startswith(f"{tool}: binary output does not go to a terminal")
@@ -524,8 +569,10 @@ def test_output_that_is_the_input(bin, use, tmp_path):
     os.link(path, tmp_path / "hard")
     (tmp_path / "soft").symlink_to("both")
     for output in "both", "./both", tmp_path / "hard", "soft":
-        fails(bin, use.tool, *use.arguments, "-o", output, path, cwd=tmp_path, status=2, says=f"{output} is read from as well")
-    for redirection, says in ('-o "$F" <"$F"', f"{path}"), ('"$F" >>"$F"', "standard output"), ('- <"$F" >>"$F"', "standard output"):
+        fails(bin, use.tool, *use.arguments, "-o", output, path, cwd=tmp_path, status=2,
+              says=f"{output} is read from as well")
+    for redirection, says in ('-o "$F" <"$F"', f"{path}"), ('"$F" >>"$F"', "standard output"), \
+            ('- <"$F" >>"$F"', "standard output"):
         done = shell(bin, f'F="{path}"; "$@" {redirection}', use)
         assert (done.returncode, done.stderr.decode()) \
             == (2, f"{use.tool}: {says} is read from as well: an output needs a file of its own\n")
@@ -533,8 +580,10 @@ def test_output_that_is_the_input(bin, use, tmp_path):
         model = tmp_path / "model"
         shutil.copytree(use.arguments[use.arguments.index("-m") + 1], model)
         before = (model / "dict.txt").read_bytes()
-        arguments = [model if word == use.arguments[use.arguments.index("-m") + 1] else word for word in use.arguments]
-        fails(bin, use.tool, *arguments, "-o", model / "dict.txt", use.path, status=2, says="is read from as well")
+        arguments = [model if word == use.arguments[use.arguments.index("-m") + 1] else word
+                     for word in use.arguments]
+        fails(bin, use.tool, *arguments, "-o", model / "dict.txt", use.path, status=2,
+              says="is read from as well")
         assert (model / "dict.txt").read_bytes() == before
     assert path.read_bytes() == use.data
 
@@ -552,10 +601,12 @@ def test_one_file_for_two_outputs(bin, made, tmp_path, tool):
     before = names(tmp_path)
     options = ["-o", *TABLES[tool]]
     for first, second in ("new", "new"), ("new", "./new"), ("new", tmp_path / "new"), ("new", "hanging"), \
-            ("new", "folder/new"), ("there", "hard"), ("there", "soft"), ("there", "folder/soft"), ("pipe", "pipe"), \
+            ("new", "folder/new"), ("there", "hard"), ("there", "soft"), ("there", "folder/soft"), \
+            ("pipe", "pipe"), \
             ("/dev/stdout", "/proc/self/fd/1"), ("-", "-"):
         for one, other in [options[:2], options[-2:], options[-2:][::-1]]:
-            message = fails(bin, tool, *use.arguments, one, first, other, second, use.path, cwd=tmp_path, status=2)
+            message = fails(bin, tool, *use.arguments, one, first, other, second, use.path, cwd=tmp_path,
+                            status=2)
             assert "are the same file: each output needs one of its own" in message
     fails(bin, tool, *use.arguments, options[1], "/dev/stdout", use.path, status=2,
           says="standard output")
@@ -565,8 +616,8 @@ def test_one_file_for_two_outputs(bin, made, tmp_path, tool):
 
 @pytest.mark.parametrize("tool", TABLES)
 def test_outputs_appear_together(bin, made, tmp_path, tool):
-    """The last of them waits for the reader of a pipe, and the others, though complete, with it. Where one cannot
-    take its name then, the message says which could."""
+    """The last of them waits for the reader of a pipe, and the others, though complete, with it. Where one
+    cannot take its name then, the message says which could."""
     use = made[tool]
     options = [option for option in TABLES[tool] if option != "--last-layer"]
     plain = [f"{option}={tmp_path / option}" for option in options]
@@ -588,7 +639,8 @@ def test_outputs_appear_together(bin, made, tmp_path, tool):
     assert (tmp_path / "pipe").read_bytes() == use.output
     status, message = end(process)
     assert status == 1 and message.count("\n") == 1
-    assert message.startswith(f"{tool}: {tmp_path / options[-1]}: cannot give the finished file its name: Is a directory")
+    assert message.startswith(
+        f"{tool}: {tmp_path / options[-1]}: cannot give the finished file its name: Is a directory")
     if options[1:]:
         new = ", ".join(sorted((str(tmp_path / option) for option in options[:-1]), key=message.index))
         assert f"These are new: {new}; these are not: {tmp_path / options[-1]}\n" in message
@@ -621,7 +673,8 @@ def test_file_mode(bin, made, tmp_path, mask, mode):
 
 
 def test_mode_of_a_file_that_is_replaced(bin, made, tmp_path):
-    """What was private stays private, what was open stays open; an owner stays the owner where root may see to it."""
+    """What was private stays private, what was open stays open; an owner stays the owner where root may see
+    to it."""
     use = made["tokenize"]
     out = tmp_path / "out"
     for mode in 0o600, 0o640, 0o444, 0o666:
@@ -642,7 +695,8 @@ def test_output_through_a_link_to_nothing(bin, use, tmp_path):
     (tmp_path / "there" / "link").symlink_to("file")
     ok(bin, use.tool, *use.arguments, "-o", tmp_path / "link", use.path)
     assert (tmp_path / "link").is_symlink() and (tmp_path / "there" / "link").is_symlink()
-    assert not (tmp_path / "there" / "file").is_symlink() and (tmp_path / "there" / "file").read_bytes() == use.output
+    assert not (tmp_path / "there" / "file").is_symlink() \
+        and (tmp_path / "there" / "file").read_bytes() == use.output
     assert names(tmp_path) == ["link", "there"] and names(tmp_path / "there") == ["file", "link"]
 
 
@@ -650,9 +704,11 @@ def test_output_that_cannot_be_made(bin, use, tmp_path):
     (tmp_path / "file").write_bytes(OLD)
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "directory").mkdir()
-    cases = [(tmp_path / "no" / "out", "No such file or directory"), (tmp_path / "file" / "out", "Not a directory"),
+    cases = [(tmp_path / "no" / "out", "No such file or directory"),
+             (tmp_path / "file" / "out", "Not a directory"),
              (tmp_path / "directory", "Is a directory"), (f"{tmp_path}/directory/", "Is a directory"),
-             ("/proc/out", "No such file or directory"), (tmp_path / "loop", "Too many levels of symbolic links"),
+             ("/proc/out", "No such file or directory"),
+             (tmp_path / "loop", "Too many levels of symbolic links"),
              (tmp_path / ("x" * 300), "File name too long")]
     if os.getuid():  # root may write anywhere
         (tmp_path / "closed").mkdir(0o555)
@@ -692,13 +748,15 @@ def test_disk_that_is_full(bin, made, tmp_path):
     for trap in "trap '' XFSZ; ", "":  # the signal that such a limit sends is not to end it either
         out.write_bytes(OLD)
         done = shell(bin, f'{trap}ulimit -f 512; exec "$@"', use, "-o", out, text)
-        assert (done.returncode, done.stderr.decode()) == (1, f"tokenize: {out}: cannot write: File too large\n")
+        assert (done.returncode, done.stderr.decode()) == (1,
+                                                           f"tokenize: {out}: cannot write: File too large\n")
         assert out.read_bytes() == OLD and names(tmp_path) == ["out", "text"]
 
 
 # ---------------------------------------------------------------------- signals
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGXCPU],
+@pytest.mark.parametrize("number",
+                         [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGXCPU],
                          ids=lambda number: number.name)
 def test_interrupted(bin, made, large, tmp_path, number):
     def one(use):
@@ -816,7 +874,8 @@ class TestCloseThatFails:
     def library(self, tmp_path_factory):
         place = tmp_path_factory.mktemp("close")
         (place / "close.c").write_text(FAILING_CLOSE)
-        subprocess.run(["gcc", "-shared", "-fPIC", "-o", place / "close.so", place / "close.c", "-ldl"], check=True)
+        subprocess.run(["gcc", "-shared", "-fPIC", "-o", place / "close.so", place / "close.c", "-ldl"],
+                       check=True)
         return place / "close.so"
 
     def run(self, bin, use, library, descriptor, *more, stdout):
@@ -829,7 +888,8 @@ class TestCloseThatFails:
     def test_of_a_pipe_that_has_everything(self, bin, use, library):
         for more in ([], ["-z"]) if use.tool in STREAM_WRITERS else ([],):
             status, message, output = self.run(bin, use, library, 1, *more, stdout=subprocess.PIPE)
-            assert (status, message) == (0, "") and (gzip.decompress(output) if more else output) == use.output
+            assert (status, message) == (0, "") \
+                and (gzip.decompress(output) if more else output) == use.output
 
     def test_of_a_file(self, bin, use, library, tmp_path):
         """Which may be what tells of a disk that was full."""
@@ -838,14 +898,17 @@ class TestCloseThatFails:
                 == (1, f"{use.tool}: standard output: cannot write: Input/output error\n")
 
     def test_of_the_input(self, bin, use, library, tmp_path):
-        options = {"tokenize": ["--limit", 10], "stream-cat": ["--records", 1]}.get(use.tool)  # which do not read all
+        # which do not read all
+        options = {"tokenize": ["--limit", 10], "stream-cat": ["--records", 1]}.get(use.tool)
         for more in [], *([options] if options else []):
             status, message, output = self.run(bin, use, library, 0, *more, stdout=subprocess.PIPE)
-            assert (status, message) == (1, f"{use.tool}: standard input: error on closing: Input/output error\n")
+            assert (status,
+                    message) == (1, f"{use.tool}: standard input: error on closing: Input/output error\n")
             if use.tool in STREAM_WRITERS:
                 with pytest.raises(streams.StreamError):
                     streams.read(output)
-            assert self.run(bin, use, library, 0, *more, "-o", tmp_path / "out", stdout=subprocess.PIPE)[0] == 1
+            assert self.run(bin, use, library, 0, *more, "-o", tmp_path / "out",
+                            stdout=subprocess.PIPE)[0] == 1
             assert not names(tmp_path)
 
     @pytest.mark.parametrize("descriptor", [0, 1])
@@ -857,8 +920,8 @@ class TestCloseThatFails:
             line = " ".join(command(bin, name, *made[name].arguments))
             return f"{{ {preload}{line} || {{ echo {name} failed >&2; false; }}; }}"
 
-        done = subprocess.run(["/bin/sh", "-c", " | ".join(map(stage, CHAIN))], input=made[CHAIN[0]].data, capture_output=True, check=False,
-                              timeout=PATIENCE, env=environment())
+        done = subprocess.run(["/bin/sh", "-c", " | ".join(map(stage, CHAIN))], input=made[CHAIN[0]].data,
+                              capture_output=True, check=False, timeout=PATIENCE, env=environment())
         failed = b" failed\n" in done.stderr
         assert (done.returncode != 0) == failed == (descriptor == 0), done.stderr
         if not failed:
@@ -971,24 +1034,28 @@ def test_progress_of_a_search(bin, tmp_path, made):
     assert re.match(r"\rtopk-keys: +\d+ %  \d+ sentences/s  \d+:\d\d left ", terminal.text())
 
 
-READ = {"tokenize": "text", "pattern-stats": "a table (CSV)", "forward-dump": "a stream of kind tokens", "stream-cat": "a stream",
-        "topk-keys": "a stream of kind activations", "perturbation-stats": "a stream of kind activations",
+READ = {"tokenize": "text", "pattern-stats": "a table (CSV)", "forward-dump": "a stream of kind tokens",
+        "stream-cat": "a stream", "topk-keys": "a stream of kind activations",
+        "perturbation-stats": "a stream of kind activations",
         **{tool: "a stream of kind activations" for tool in SUMMING}}
 
 
 @pytest.mark.parametrize("tool", [*FILTERS, "report-pages"])
 def test_terminal_as_input_is_told_what_is_read(bin, made, tmp_path, tool):
     """Somebody has forgotten the file; nothing is typed before the hint is there."""
-    arguments = made[tool].arguments if tool in made else ["-m", made["tokenize"].arguments[1], "-o", tmp_path / "pages"]
+    arguments = made[tool].arguments if tool in made else ["-m", made["tokenize"].arguments[1],
+                                                           "-o", tmp_path / "pages"]
     terminal = Terminal()
-    process = subprocess.Popen(command(bin, tool, *arguments), stdin=terminal.descriptor, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.PIPE, text=True, env=environment())
+    process = subprocess.Popen(command(bin, tool, *arguments), stdin=terminal.descriptor,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                               env=environment())
     hint = process.stderr.readline()
     os.write(terminal.master, b"\x04")  # Ctrl-D, once
     status, last = process.wait(PATIENCE), process.stderr.read()
     process.stderr.close()
     terminal.text()
-    assert hint.startswith(f"{tool}: standard input is a terminal, and {READ.get(tool, 'a stream of kind triggers')} is to be read from it: ")
+    assert hint.startswith(f"{tool}: standard input is a terminal, and "
+                           f"{READ.get(tool, 'a stream of kind triggers')} is to be read from it: ")
     assert "give a file or a pipe" in hint
     assert status == 1 and last.count("\n") == 1, last
 

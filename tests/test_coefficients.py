@@ -26,11 +26,13 @@ def tokens(bin, small_model):
 
 @pytest.fixture(scope="module")
 def coefs(bin, small_model, tokens):
-    return by_sentence(streams.read(ok(bin, "forward-dump", "-m", small_model, "--emit", "coef", stdin=tokens)), "coef")
+    return by_sentence(streams.read(ok(bin, "forward-dump", "-m", small_model, "--emit", "coef",
+                                       stdin=tokens)), "coef")
 
 
 def dump(bin, model, data, *options, paths=25, emit="max,counts"):
-    return ok(bin, "forward-dump", "-m", model, "--emit", emit, *(["--paths", paths] if paths else []), *options, stdin=data)
+    return ok(bin, "forward-dump", "-m", model, "--emit", emit, *(["--paths", paths] if paths else []),
+              *options, stdin=data)
 
 
 def histogram_of(record):
@@ -58,7 +60,8 @@ def test_coefficients_of_triggers_are_recomputed(bin, small_model, tokens, coefs
     """And all else is as without them."""
     found = ok(bin, "topk-keys", "-t", top, stdin=dump(bin, small_model, tokens, paths=top))
     stream = assert_recomputed(found, coefs)
-    bare = streams.read(pipeline(bin, ["forward-dump", "-m", small_model], ["topk-keys", "-t", top], stdin=tokens))
+    bare = streams.read(pipeline(bin, ["forward-dump", "-m", small_model], ["topk-keys", "-t", top],
+                                 stdin=tokens))
     assert len(stream.records) == len(bare.records)
     for record, wanted in zip(stream.records, bare.records):
         assert record.keys() - wanted.keys() <= {"prefix_coef", "coefs_bin", "coefs_count"}
@@ -76,17 +79,20 @@ def test_coefficients_of_both_signs(bin, tmp_path, options, rank, first):
     fault_inputs.write_llama(model)
     data = ok(bin, "tokenize", "-m", model, *TOKENIZE, stdin=text(SENTENCES))
     bos = [] if first else ["--with-bos"]
-    coefs = by_sentence(streams.read(ok(bin, "forward-dump", "-m", model, "--emit", "coef", stdin=data)), "coef")
+    coefs = by_sentence(streams.read(ok(bin, "forward-dump", "-m", model, "--emit", "coef", stdin=data)),
+                        "coef")
     found = ok(bin, "topk-keys", "-t", 9, *options, stdin=dump(bin, model, data, *options, *bos, paths=9))
     stream = assert_recomputed(found, coefs, first, rank)
-    assert any((record["prefix_coef"] < 0).any() and (record["prefix_coef"] > 0).any() for record in stream.records[:-1])
+    assert any((record["prefix_coef"] < 0).any() and (record["prefix_coef"] > 0).any()
+               for record in stream.records[:-1])
 
 
 def test_few_sentences_have_a_path(bin, small_model, tokens):
     """Those that may be among the best, of which there are fewer the longer the corpus is."""
     def share(batches):
         layers = [record for record in batches if "path" in record]
-        return sum(len(record["path"]) for record in layers) / sum((record["max"] > 0).sum() for record in layers)
+        return sum(len(record["path"]) for record in layers) / sum((record["max"] > 0).sum()
+                                                                   for record in layers)
 
     records = streams.read(dump(bin, small_model, tokens, paths=3)).records[:-3]
     assert share(records[:4]) == 1 and 0 < share(records[len(records) // 2:]) < 0.1
@@ -94,7 +100,8 @@ def test_few_sentences_have_a_path(bin, small_model, tokens):
 
 @pytest.mark.parametrize("options", [[], ["--cells", "3,30-36", "--layers", "1,3"]])
 def test_threads_leave_paths_and_counts_as_they_are(bin, small_model, tokens, options):
-    one, several = (dump(bin, small_model, tokens, "--threads", threads, *options, paths=4) for threads in (1, 7))
+    one, several = (dump(bin, small_model, tokens, "--threads", threads, *options, paths=4)
+                    for threads in (1, 7))
     assert one == several
 
 
@@ -124,8 +131,10 @@ def test_merged_shards_are_one_run(bin, thirds, order, tmp_path):
 
 def test_selected_keys_are_a_part_of_the_whole_result(bin, small_model, tokens):
     data = dump(bin, small_model, tokens, paths=5)
-    whole = {(r["layer"], r["cell"]): r for r in streams.read(ok(bin, "topk-keys", "-t", 5, stdin=data)).records[:-1]}
-    some = streams.read(ok(bin, "topk-keys", "-t", 5, "--layers", "1,3", "--cells", "4,9-20", "--sample", 3, stdin=data))
+    whole = {(r["layer"], r["cell"]): r
+             for r in streams.read(ok(bin, "topk-keys", "-t", 5, stdin=data)).records[:-1]}
+    some = streams.read(ok(bin, "topk-keys", "-t", 5, "--layers", "1,3", "--cells", "4,9-20", "--sample", 3,
+                           stdin=data))
     assert len(some.records) == 7
     for record in some.records[:-1]:
         wanted = whole[record["layer"], record["cell"]]
@@ -151,13 +160,16 @@ def test_values_and_merges_keep_what_triggers_tell(bin, small_model, thirds):
     for record, wanted in zip(projected.records, whole.records):
         assert all(np.array_equal(record[name], wanted[name]) for name in wanted)
     changed = streams.read(ok(bin, "perturb-triggers", thirds[0])).header
-    assert "prefix_coef" not in changed["arrays"] and "coefs_bin" not in changed["arrays"] and "paths" not in changed
+    assert "prefix_coef" not in changed["arrays"] and "coefs_bin" not in changed["arrays"] \
+        and "paths" not in changed
 
 
 def test_streams_without_them_stay_as_they_were(bin, small_model, tokens):
-    header = streams.read(pipeline(bin, ["forward-dump", "-m", small_model], ["topk-keys"], stdin=tokens)).header
+    header = streams.read(pipeline(bin, ["forward-dump", "-m", small_model], ["topk-keys"],
+                                   stdin=tokens)).header
     assert "prefix_coef" not in header["arrays"] and "coefs_bin" not in header["arrays"]
-    for options in (["--rank", "min"], ["--prefixes", "every"]):  # of other prefixes than those that paths lead to
+    # of other prefixes than those that paths lead to
+    for options in (["--rank", "min"], ["--prefixes", "every"]):
         data = dump(bin, small_model, tokens, emit="max,coef,counts", paths=3)
         stream = streams.read(ok(bin, "topk-keys", "-t", 9, *options, stdin=data))
         assert "prefix_coef" not in stream.header["arrays"] and "coefs_bin" in stream.header["arrays"]
@@ -226,10 +238,12 @@ def test_missing_and_misplaced_counts_and_paths_are_refused(bin, small_model, to
     check("'coef_counts' of layer 3 are out of order", [*records[:-2], records[-1]])
     check("a batch behind 'coef_counts'", [*records, {"id": 10 ** 6, "len": [1], "tok": [5]}])
     check("'coef_counts' of cell 0 add up to", [*records[:4], *records[-3:]])
-    bare = [{name: value for name, value in record.items() if name not in ("path", "path_coef")} for record in records]
+    bare = [{name: value for name, value in record.items() if name not in ("path", "path_coef")}
+            for record in records]
     check("the record has no 'path'", bare)
     empty = [{**record, "path": [], "path_coef": []} if "path" in record else record for record in records]
-    fails(bin, "topk-keys", "-t", 2, stdin=streams.write(header, empty, trailer), says="has a trigger without its path")
+    fails(bin, "topk-keys", "-t", 2, stdin=streams.write(header, empty, trailer),
+          says="has a trigger without its path")
     for wrong in -1, "3", None, 2 ** 30:
         check("the header's paths is not a number", records, {**header, "paths": wrong})
 

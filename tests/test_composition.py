@@ -27,7 +27,8 @@ def dumped(bin, model, *options, sentences=None, vocabulary=41):
 
 def statistics(bin, model, directory, data, *options):
     """active.csv and composition.csv, as bytes."""
-    table = ok(bin, "composition-stats", "-m", model, "--active", directory / "active.csv", *options, stdin=data)
+    table = ok(bin, "composition-stats", "-m", model, "--active", directory / "active.csv", *options,
+               stdin=data)
     return (directory / "active.csv").read_bytes(), table
 
 
@@ -49,10 +50,12 @@ def expected(model, data, norm="none", scaled=False, rank="value", threshold=0.0
     for i, layer in enumerate(numbers):
         coef = rows["coef"][i]
         active = oracle.active(coef, rank, threshold)
-        layers.append((layer, active, *oracle.agreeing(exact, layer, coef, rows["ffn"][i], active, cells, norm, scaled)))
+        layers.append((layer, active,
+                       *oracle.agreeing(exact, layer, coef, rows["ffn"][i], active, cells, norm, scaled)))
     counts = oracle.token_counts(sentences_of(stream), exact.config["vocab_size"])
     words = oracle.active_words(rank, threshold)
-    return oracle.composition(layers, counts, rows["position"], words=words, comparable=int(words == "m > 0"), **options)
+    return oracle.composition(layers, counts, rows["position"], words=words, comparable=int(words == "m > 0"),
+                              **options)
 
 
 def every(values, model):
@@ -91,7 +94,8 @@ def test_composition_is_pytorchs(bin, model, valid, values, tmp_path):
         layers.append((layer, active, reference["top_ffn"][layer].astype(int), agree))
     counts = oracle.token_counts(sentences_of(streams.read(data)), 21176)
     active, composed = oracle.composition(layers, counts, rows["position"], stop_words)
-    found = statistics(bin, model, tmp_path, data, *values(model), "--stop-words", ROOT / "data" / "stop-words.txt")
+    found = statistics(bin, model, tmp_path, data, *values(model),
+                       "--stop-words", ROOT / "data" / "stop-words.txt")
     check(found, (active, composed))
     assert all(0 < row["zero_agreement"] < 1 and 0 < row["stop_word"] < 1 for row in composed)
 
@@ -110,7 +114,8 @@ def test_tables_are_the_oracles(bin, random_model, values, tmp_path, options):
 def test_scaled_is_the_oracles(bin, random_model, tmp_path):
     """Oracle: NumPy in float64; m_i v_i projected anew for each prefix."""
     data = dumped(bin, random_model)
-    check(statistics(bin, random_model, tmp_path, data, "--scaled"), expected(random_model, data, scaled=True))
+    check(statistics(bin, random_model, tmp_path, data, "--scaled"),
+          expected(random_model, data, scaled=True))
 
 
 def test_scaled_differs(bin, small_model, values, tmp_path):
@@ -136,7 +141,8 @@ def test_norm_is_the_oracles(bin, normed_model, values, tmp_path, norm, scaled):
     check(found, expected(normed_model, data, norm, scaled))
 
 
-@pytest.mark.parametrize("rank, threshold", [("value", 0.25), ("abs", 0), ("abs", 0.5), ("min", 0), ("min", 0.125)])
+@pytest.mark.parametrize("rank, threshold",
+                         [("value", 0.25), ("abs", 0), ("abs", 0.5), ("min", 0), ("min", 0.125)])
 def test_rank_and_threshold(bin, small_model, values, tmp_path, rank, threshold):
     """Oracle: NumPy, of coefficients with both signs, as those of gated layers are."""
     stream, random = streams.read(dumped(bin, small_model, vocabulary=100)), np.random.default_rng(2)
@@ -171,7 +177,8 @@ def gated_activations(bin, model, *options, shard="0/1"):
 
 
 def expected_of_gated(model, data, rank="abs", threshold=0.0, relative=None):
-    """Oracle: NumPy, of the definitions; the head is a plain softmax, so that -v_i promotes what v_i makes least probable."""
+    """Oracle: NumPy, of the definitions; the head is a plain softmax, so that -v_i promotes what v_i makes
+    least probable."""
     weights = oracle.load_safetensors(model / "model.safetensors")
     stream, head, layers = streams.read(data), weights["lm_head.weight"], []
     rows, follow = rows_of(stream), oracle.candidates(model, fault_inputs.VOCABULARY)
@@ -182,16 +189,21 @@ def expected_of_gated(model, data, rank="abs", threshold=0.0, relative=None):
         token = np.where(coef < 0, np.where(follow[:, None], logits, np.inf).argmin(axis=0),
                          np.where(follow[:, None], logits, -np.inf).argmax(axis=0))
         layers.append((layer, active, own, (active & (token == own[:, None])).sum(axis=1)))
-    return oracle.composition(layers, oracle.token_counts(sentences_of(stream), fault_inputs.VOCABULARY), rows["position"],
-                              words=oracle.active_words(rank, threshold, relative), comparable=0)
+    return oracle.composition(layers, oracle.token_counts(sentences_of(stream), fault_inputs.VOCABULARY),
+                              rows["position"], words=oracle.active_words(rank, threshold, relative),
+                              comparable=0)
 
 
 @pytest.mark.parametrize("options, meaning", [
     ([], {"relative": 0.1}), (["--relative", 0.5], {"relative": 0.5}), (["--relative", 1], {"relative": 1}),
-    (["--rank", "value"], {"rank": "value", "relative": 0.1}), (["--rank", "min", "--relative", 0.25], {"rank": "min", "relative": 0.25}),
-    (["--threshold", 0.25], {"threshold": 0.25}), (["--rank", "value", "--threshold", 0], {"rank": "value"})], ids=str)
-def test_active_memories_of_gated_layers_are_not_those_above_0(bin, gated, values, tmp_path, options, meaning):
-    """Their sign says nothing: by default active is |m| >= 0.1 max |m|, and the table says so, and that the paper's is another."""
+    (["--rank", "value"], {"rank": "value", "relative": 0.1}),
+    (["--rank", "min", "--relative", 0.25], {"rank": "min", "relative": 0.25}),
+    (["--threshold", 0.25], {"threshold": 0.25}), (["--rank", "value", "--threshold", 0], {"rank": "value"})],
+                         ids=str)
+def test_active_memories_of_gated_layers_are_not_those_above_0(bin, gated, values, tmp_path, options,
+                                                               meaning):
+    """Their sign says nothing: by default active is |m| >= 0.1 max |m|, and the table says so, and that the
+    paper's is another."""
     data = gated_activations(bin, gated)
     wanted = expected_of_gated(gated, data, **meaning)
     assert any(0 < row["zero_agreement"] < 1 for row in wanted[1])
@@ -202,34 +214,42 @@ def test_active_memories_of_gated_layers_are_not_those_above_0(bin, gated, value
 def test_gated_shards_merge_if_active_means_the_same(bin, gated, tmp_path):
     """Two ways to the same bytes; another definition is another stream."""
     whole = statistics(bin, gated, tmp_path, gated_activations(bin, gated), "--scaled")
-    for name, options in ("0/2", []), ("1/2", []), ("other", ["--relative", 0.2]), ("above", ["--rank", "value", "--threshold", 0]):
+    for name, options in ("0/2", []), ("1/2", []), ("other", ["--relative", 0.2]), \
+            ("above", ["--rank", "value", "--threshold", 0]):
         data = gated_activations(bin, gated, shard=name if "/" in name else "1/2")
-        ok(bin, "composition-stats", "-m", gated, "--scaled", *options, "--sums", "-o", tmp_path / name[:1], stdin=data)
-    merged = ok(bin, "composition-stats", "--merge", "--active", tmp_path / "merged.csv", tmp_path / "0", tmp_path / "1")
+        ok(bin, "composition-stats", "-m", gated, "--scaled", *options, "--sums", "-o", tmp_path / name[:1],
+           stdin=data)
+    merged = ok(bin, "composition-stats", "--merge", "--active", tmp_path / "merged.csv", tmp_path / "0",
+                tmp_path / "1")
     assert ((tmp_path / "merged.csv").read_bytes(), merged) == whole
     for other in "oa":
-        fails(bin, "composition-stats", "--merge", tmp_path / "0", tmp_path / other, says="another model, corpus or options")
+        fails(bin, "composition-stats", "--merge", tmp_path / "0", tmp_path / other,
+              says="another model, corpus or options")
 
 
 def test_the_largest_of_a_layer_is_not_known_of_some_cells(bin, gated, tmp_path):
     data = gated_activations(bin, gated, "--cells", "0-7")
-    fails(bin, "composition-stats", "-m", gated, "--scaled", stdin=data, says="dump all cells, or give --threshold")
+    fails(bin, "composition-stats", "-m", gated, "--scaled", stdin=data,
+          says="dump all cells, or give --threshold")
     assert len(table(statistics(bin, gated, tmp_path, data, "--scaled", "--threshold", 0.1)[0])) == 2
 
 
 def test_values_of_gated_layers_have_what_negative_coefficients_promote(bin, gated, small_model):
     """With --all and unless told otherwise."""
     def bottoms(model, *options):
-        return {len(record.get("bottom", [])) for record in streams.read(ok(bin, "project-values", "-m", model, "--all", *options)).records}
+        return {len(record.get("bottom", []))
+                for record in streams.read(ok(bin, "project-values", "-m", model, "--all", *options)).records}
 
-    assert (bottoms(gated), bottoms(gated, "--bottoms", 0), bottoms(gated, "--bottoms", 2), bottoms(small_model)) == ({1}, {0}, {2}, {0})
+    assert (bottoms(gated), bottoms(gated, "--bottoms", 0), bottoms(gated, "--bottoms", 2),
+            bottoms(small_model)) == ({1}, {0}, {2}, {0})
 
 
 @pytest.mark.parametrize("frequent, short", [(0, 5), (1, 0), (3, 1), (7, 3), (10 ** 6, 65535)])
 def test_frequent_and_short(bin, small_model, values, tmp_path, frequent, short):
     """Oracle: plain Python; equally frequent tokens by number, those that do not occur never."""
     data = dumped(bin, small_model, sentences=random_sentences(40, 30, seed=3, longest=9))
-    found = statistics(bin, small_model, tmp_path, data, *values(small_model), "--frequent", frequent, "--short", short)
+    found = statistics(bin, small_model, tmp_path, data, *values(small_model), "--frequent", frequent,
+                       "--short", short)
     wanted = expected(small_model, data, frequent=frequent, short=short)
     check(found, wanted)
     assert any(row["zero_agreement"] < 1 for row in wanted[1])
@@ -241,7 +261,8 @@ def test_stop_words_by_text(bin, small_model, values, tmp_path):
     (tmp_path / "words").write_text("# a list\n\n  W4 # the word w4\nw5\nw5\nW6 w7\n<UNK>\nw\n" +
                                     "".join(f"w{i}\n" for i in range(10, 60)), encoding="utf-8")
     stop_words = {3, 4, 5, *range(10, 60)}
-    found = statistics(bin, small_model, tmp_path, data, *values(small_model), "--stop-words", tmp_path / "words")
+    found = statistics(bin, small_model, tmp_path, data, *values(small_model),
+                       "--stop-words", tmp_path / "words")
     wanted = expected(small_model, data, stop_words=stop_words)
     check(found, wanted)
     assert any(0 < row["stop_word"] < 1 for row in wanted[1])
@@ -251,7 +272,8 @@ def test_layers_of_a_selection(bin, small_model, values, tmp_path):
     """Two ways to the same rows: some layers, and these of all."""
     options = values(small_model)
     whole = statistics(bin, small_model, tmp_path, dumped(bin, small_model, vocabulary=100), *options)
-    some = statistics(bin, small_model, tmp_path, dumped(bin, small_model, "--layers", "1,3", vocabulary=100), *options)
+    some = statistics(bin, small_model, tmp_path, dumped(bin, small_model, "--layers", "1,3", vocabulary=100),
+                      *options)
     for all_rows, rows in zip(whole, some):
         assert table(rows) == [table(all_rows)[0], table(all_rows)[2]]
 
@@ -334,16 +356,16 @@ def test_by_hand(bin, hand_model, values, tmp_path):
     # Tokens of the text: 4 twice, 5 once, 3 four times, 0 twice: the two most frequent are 3 and 0.
     data = by_hand(bin, hand_model, rows, [4, 5], [4, 3, 0, 3, 3, 0, 5, 4, 3])
     (tmp_path / "words").write_text("<pad>\n")  # word 1
-    active, composed = statistics(bin, hand_model, tmp_path, data, *every(values, hand_model), "--frequent", 2, "--short", 4,
-                                  "--stop-words", tmp_path / "words")
+    active, composed = statistics(bin, hand_model, tmp_path, data, *every(values, hand_model),
+                                  "--frequent", 2, "--short", 4, "--stop-words", tmp_path / "words")
     # active memories: 1, 3, 0, 1, 3, 3, 1; sorted 0 1 1 1 3 3 3: mean 12/28, quartiles 1, 1, 3 of 4
     assert intervals.without(table(active)) == [
         {"layer": "1", "prefixes": "7", "mean": "0.428571429", "p25": "0.25", "p50": "0.25", "p75": "0.75",
          "active": "m > 0", "comparable": "1"}]
     assert intervals.without(table(composed)) == [
         {"layer": "1", "prefixes": "7", "zero_agreement": "0.571428571", "stop_word": "0.333333333",
-         "frequent": "0.666666667", "short_prefix": "0.666666667", "memories": "1", "agreeing": "3", "p25": "1",
-         "p50": "1", "p75": "1"}]
+         "frequent": "0.666666667", "short_prefix": "0.666666667", "memories": "1", "agreeing": "3",
+         "p25": "1", "p50": "1", "p75": "1"}]
 
 
 def test_no_prefix_by_hand(bin, hand_model, values, tmp_path):
@@ -358,7 +380,8 @@ def test_several_memories_by_hand(bin, hand_model, values, tmp_path):
     """Expected by hand: all memories with the same value agree, and are counted."""
     set_tensors(hand_model, "fc2.weight",
                 {"decoder.layers.0.fc2.weight": [[1, 2, 3, 0], [0, 0, 0, 1], [0] * 4, [0] * 4]})
-    rows = [(0, 1, [1, 1, 1, 1], [1, 0, 0, 0]), (0, 2, [1, 0, 1, 1], [1, 0, 0, 0]), (0, 3, [1, 0, 1, 1], [0, 0, 1, 0])]
+    rows = [(0, 1, [1, 1, 1, 1], [1, 0, 0, 0]), (0, 2, [1, 0, 1, 1], [1, 0, 0, 0]),
+            (0, 3, [1, 0, 1, 1], [0, 0, 1, 0])]
     data = by_hand(bin, hand_model, rows, [4], [4, 4, 4, 4])
     composed = statistics(bin, hand_model, tmp_path, data, *every(values, hand_model))[1]
     assert intervals.without(table(composed)) == [

@@ -1,6 +1,6 @@
-"""The list of experiments, pipelines/experiments.csv: it agrees with itself, with the scripts and drawings, and
-with all places that name its tables and cannot read it.  Who adds an experiment touches nothing else of the
-pipelines."""
+"""The list of experiments, pipelines/experiments.csv: it agrees with itself, with the scripts and drawings,
+and with all places that name its tables and cannot read it.  Who adds an experiment touches nothing else of
+the pipelines."""
 
 import csv
 import re
@@ -126,7 +126,8 @@ def test_titles_name_their_figures():
         assert row["figure"] or not (row["caption"] or row["columns"] or row["panels"])
         if row["title"]:
             numbers = re.findall(r"\d+", row["title"].partition("(figure")[2])
-            figures = {other["figure"] for other in ROWS if other["result"] == row["result"]} - {"", "shallow"}
+            figures = {other["figure"]
+                       for other in ROWS if other["result"] == row["result"]} - {"", "shallow"}
             assert {f"fig{int(number):02}" for number in numbers} == figures
     titled = [row["result"] for row in ROWS if row["title"]]
     assert len(set(titled)) == len(titled)
@@ -215,8 +216,8 @@ def run_graph(bin, tree, *goals):
                 "KEYS": "2", "REMOVALS": "2", "SENTENCES": "", "ANNOTATIONS": "", "BIN": bin, "OUT": "out"}
     command = ["make", "--no-print-directory", "-f", "pipelines/paper.mk", *goals,
                *(f"{name}={value}" for name, value in settings.items())]
-    return subprocess.run(command, cwd=tree, env=environment(), capture_output=True, text=True, timeout=TIMEOUT,
-                          check=False)
+    return subprocess.run(command, cwd=tree, env=environment(), capture_output=True, text=True,
+                          timeout=TIMEOUT, check=False)
 
 
 def add_row(tree, **changes):

@@ -18,13 +18,13 @@ from families import known_families
 from helpers import assert_close, by_sentence, fails, ok, table, text
 
 NAMES = [
-    "gpt2", "gpt2-inner", "gpt2-f16", "opt", "opt-projected", "neox", "neox-sequential", "gpt-neo", "gptj", "phi",
-    "phi-ungrouped", "falcon", "falcon-grouped", "falcon-grouped-one-norm", "falcon-alibi", "bloom", "mpt",
-    "mpt-clipped", "starcoder2", "starcoder2-plain", "llama", "llama3-scaled", "llama-linear", "llama-yarn",
-    "llama-yarn-stated", "llama-longrope", "llama-dynamic", "mistral", "mistral-window", "qwen2", "qwen2-window",
-    "qwen3", "qwen3-bf16", "gemma", "gemma-untied", "gemma2", "gemma2-uncapped", "gemma3-text", "gemma3", "olmo",
-    "olmo-clipped", "olmo2", "phi3", "phi3-longrope", "phi4", "stablelm", "stablelm-parallel", "granite", "cohere",
-    "cohere-normed", "cohere2", "smollm3", "smollm3-window"]
+    "gpt2", "gpt2-inner", "gpt2-f16", "opt", "opt-projected", "neox", "neox-sequential", "gpt-neo", "gptj",
+    "phi", "phi-ungrouped", "falcon", "falcon-grouped", "falcon-grouped-one-norm", "falcon-alibi", "bloom",
+    "mpt", "mpt-clipped", "starcoder2", "starcoder2-plain", "llama", "llama3-scaled", "llama-linear",
+    "llama-yarn", "llama-yarn-stated", "llama-longrope", "llama-dynamic", "mistral", "mistral-window",
+    "qwen2", "qwen2-window", "qwen3", "qwen3-bf16", "gemma", "gemma-untied", "gemma2", "gemma2-uncapped",
+    "gemma3-text", "gemma3", "olmo", "olmo-clipped", "olmo2", "phi3", "phi3-longrope", "phi4", "stablelm",
+    "stablelm-parallel", "granite", "cohere", "cohere-normed", "cohere2", "smollm3", "smollm3-window"]
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +48,8 @@ def load(reference, name):
     """The reference's arrays, a dictionary a sentence."""
     arrays = np.load(reference / f"{name}.npz")
     count = sum(key.startswith("tokens") for key in arrays)
-    return [{key: arrays[f"{key}{i}"] for key in ("tokens", "logits", "resid", "coef", "ffn")} for i in range(count)]
+    return [{key: arrays[f"{key}{i}"] for key in ("tokens", "logits", "resid", "coef", "ffn")}
+            for i in range(count)]
 
 
 def dump(bin, model, sentences, *options):
@@ -74,7 +75,8 @@ def test_activations_and_predictions(bin, reference, name):
             log_p = log_softmax(sentence["logits"])
             top = log_p.argmax(axis=1)
             rows = np.arange(len(top))
-            expected = {"next_logp": log_p[rows, sentence["tokens"]], "top_logp": log_p[rows, top], "top": top}[key]
+            expected = {"next_logp": log_p[rows, sentence["tokens"]], "top_logp": log_p[rows, top],
+                        "top": top}[key]
             if key == "top":
                 assert np.array_equal(found, expected)
             else:
@@ -87,12 +89,15 @@ def test_refinement_ends_in_the_models_prediction(bin, reference, name, tmp_path
     sentences = load(reference, name)
     tokens = ok(bin, "tokenize", "--model", reference / name, stdin=text(s["tokens"] for s in sentences))
     rows = ok(bin, "forward-dump", "--model", reference / name, "--emit", "resid,ffn", stdin=tokens)
-    ok(bin, "refinement-stats", "--all-tokens", "--model", reference / name, "--perplexity", tmp_path / "perplexity", stdin=rows)
-    log_p = np.concatenate([log_softmax(s["logits"])[1:] for s in sentences])  # the empty prefix does not count
+    ok(bin, "refinement-stats", "--all-tokens", "--model", reference / name,
+       "--perplexity", tmp_path / "perplexity", stdin=rows)
+    # the empty prefix does not count
+    log_p = np.concatenate([log_softmax(s["logits"])[1:] for s in sentences])
     following = np.concatenate([s["tokens"][1:] for s in sentences])
     (found,) = table(tmp_path / "perplexity")
     assert int(found["prefixes"]) == len(following)
-    assert float(found["perplexity"]) == pytest.approx(np.exp(-log_p[np.arange(len(following)), following].mean()), rel=1e-3)
+    assert float(found["perplexity"]) \
+        == pytest.approx(np.exp(-log_p[np.arange(len(following)), following].mean()), rel=1e-3)
     assert float(found["next_is_top"]) == pytest.approx((log_p.argmax(axis=1) == following).mean())
 
 
@@ -110,7 +115,8 @@ def test_sharded_files(bin, reference, tmp_path):
     sentences = load(reference, "llama")
     one = dump(bin, reference / "llama", sentences, "--emit", "coef")
     several = dump(bin, tmp_path, sentences, "--emit", "coef")
-    assert all(np.array_equal(a, b) for a, b in zip(by_sentence(one, "coef"), by_sentence(several, "coef"), strict=True))
+    assert all(np.array_equal(a, b)
+               for a, b in zip(by_sentence(one, "coef"), by_sentence(several, "coef"), strict=True))
     index["weight_map"][names[0]] = "../elsewhere.safetensors"
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     fails(bin, "forward-dump", "--model", tmp_path, says="is not in a file of this folder")
@@ -149,7 +155,8 @@ def test_sharded_files(bin, reference, tmp_path):
     ("gemma2", {"layer_types": ["chunked_attention"] * 3}, "layer_types"),
     ("smollm3", {"no_rope_layers": [1, 1]}, "no_rope_layers"),
     ("cohere", {"num_heads_of_another_kind": 5}, "num_heads_of_another_kind"),
-    ("neox", {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.01}}, "rotated"),
+    ("neox", {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.01}},
+     "rotated"),
 ])
 def test_unknown_settings_are_refused_by_name(bin, reference, tmp_path, name, change, says):
     model = tmp_path / "model"
@@ -161,7 +168,8 @@ def test_unknown_settings_are_refused_by_name(bin, reference, tmp_path, name, ch
 
 @pytest.mark.parametrize("name, most", [("llama-longrope", 32), ("llama-dynamic", 64), ("opt", 40)])
 def test_a_sentence_that_would_have_other_positions_is_refused(bin, reference, name, most):
-    """Both scalings have other frequencies for longer sentences; in the reference dynamic's depend on those before."""
+    """Both scalings have other frequencies for longer sentences; in the reference dynamic's depend on those
+    before."""
     model = reference / name
     tokens = ok(bin, "tokenize", "--model", model, stdin=text([[5] * most]))
     ok(bin, "forward-dump", "--model", model, stdin=tokens)
@@ -173,7 +181,8 @@ GGUF = ["gemma", "gemma2", "gemma3-text", "olmo2", "phi", "phi3", "granite", "co
         "stablelm", "stablelm-parallel"]
 LETTERS = string.ascii_letters + string.digits
 # What no metadata say: attention's scale of Gemma's models, and which layers have a window.
-UNSAID = {"gemma2": {"query_pre_attn_scalar": 10}, "gemma3-text": {"query_pre_attn_scalar": 10, "layer_types": None}}
+UNSAID = {"gemma2": {"query_pre_attn_scalar": 10},
+          "gemma3-text": {"query_pre_attn_scalar": 10, "layer_types": None}}
 
 
 @pytest.fixture(scope="session")
@@ -187,7 +196,8 @@ def gguf_files(reference, tmp_path_factory):
 
 @pytest.mark.parametrize("name", GGUF)
 def test_a_gguf_file_is_the_directory_that_it_was_made_of(bin, reference, gguf_files, tmp_path, name):
-    """Names of tensors and settings are those of the package gguf; the directory is compared with transformers above."""
+    """Names of tensors and settings are those of the package gguf; the directory is compared with
+    transformers above."""
     model = tmp_path / "model"
     shutil.copytree(reference / name, model)
     config = json.loads((model / "config.json").read_text())
@@ -209,8 +219,8 @@ def logits_of(tensors, vectors):
 
 
 def test_a_value_behind_a_norm_has_its_gain(bin, reference):
-    """By the formulas of ffkv(7): v_i is a column of the down projection times the gain, p(v_i) is capped as the
-    model's logits are, and y^l is a positive number times the sum of m_i v_i."""
+    """By the formulas of ffkv(7): v_i is a column of the down projection times the gain, p(v_i) is capped as
+    the model's logits are, and y^l is a positive number times the sum of m_i v_i."""
     model = reference / "gemma2"
     tensors = oracle.load_safetensors(model / "model.safetensors")
     values = streams.read(ok(bin, "project-values", "--all", "--all-tokens", "--model", model, "--top", 5))
@@ -236,12 +246,15 @@ def test_a_value_behind_a_norm_has_its_gain(bin, reference):
 
 
 def test_settings_as_version_4_of_transformers_wrote_them(bin, reference, tmp_path):
-    """Rotary positions outside of rope_parameters, types and lists of numbers as they were: the same model."""
+    """Rotary positions outside of rope_parameters, types and lists of numbers as they were: the same
+    model."""
     for name, change in [
-            ("gemma3-text", {"rope_parameters": ..., "rope_theta": 5000.0, "rope_local_base_freq": 100.0, "layer_types": ...,
-                             "rope_scaling": {"rope_type": "linear", "factor": 8.0}, "sliding_window_pattern": 2}),
-            ("gemma2", {"hidden_act": "gelu_pytorch_tanh", "cache_implementation": "hybrid", "layer_types": ...,
-                        "rope_parameters": ..., "rope_theta": 10000.0}),
+            ("gemma3-text",
+             {"rope_parameters": ..., "rope_theta": 5000.0, "rope_local_base_freq": 100.0, "layer_types": ...,
+              "rope_scaling": {"rope_type": "linear", "factor": 8.0}, "sliding_window_pattern": 2}),
+            ("gemma2",
+             {"hidden_act": "gelu_pytorch_tanh", "cache_implementation": "hybrid", "layer_types": ...,
+              "rope_parameters": ..., "rope_theta": 10000.0}),
             ("gemma", {"hidden_act": "gelu", "hidden_activation": None, "rope_parameters": ...}),
             ("phi3-longrope", {"rope_parameters": ..., "rope_theta": 10000.0, "rope_scaling": {
                 "type": "su", "short_factor": [1.0, 1.5, 2.0], "long_factor": [2, 3, 4]}}),
@@ -249,15 +262,19 @@ def test_settings_as_version_4_of_transformers_wrote_them(bin, reference, tmp_pa
             ("stablelm", {"rope_parameters": ..., "rope_theta": 10000, "partial_rotary_factor": 0.34}),
             ("cohere", {"rope_parameters": ...}),
             ("smollm3", {"layer_types": ..., "no_rope_layers": [1, 0, 1], "no_rope_layer_interval": ...}),
-            ("bloom", {"n_head": ..., "num_attention_heads": 6, "n_embed": 36, "offset_alibi": 100, "n_inner": None}),
+            ("bloom",
+             {"n_head": ..., "num_attention_heads": 6, "n_embed": 36, "offset_alibi": 100, "n_inner": None}),
             ("gptj", {"n_embd": 30, "n_inner": None, "rotary": True}),
             ("falcon", {"rope_parameters": ..., "ffn_hidden_size": ...})]:
         model = tmp_path / name
         shutil.copytree(reference / name, model)
         config = json.loads((model / "config.json").read_text())
-        config = {**config, **change, "torch_dtype": "float32", "dtype": ..., "eos_token_id": [2, 3], "pad_token_id": None}
-        (model / "config.json").write_text(json.dumps({key: value for key, value in config.items() if value is not ...}))
+        config = {**config, **change, "torch_dtype": "float32", "dtype": ..., "eos_token_id": [2, 3],
+                  "pad_token_id": None}
+        (model / "config.json").write_text(
+            json.dumps({key: value for key, value in config.items() if value is not ...}))
         sentences = load(reference, name)
-        one, other = (by_sentence(dump(bin, place, sentences, "--emit", "coef"), "coef") for place in (reference / name, model))
+        one, other = (by_sentence(dump(bin, place, sentences, "--emit", "coef"), "coef")
+                      for place in (reference / name, model))
         for a, b in zip(one, other, strict=True):
             assert_close(a, b, 1e-6)

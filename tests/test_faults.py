@@ -30,8 +30,9 @@ def campaign(bin, tmp_path_factory):
 @pytest.mark.parametrize("name", fault_classes.CLASSES)
 def test_no_fault_is_silent_hangs_or_crashes(campaign, name):
     """Seeds 1 to 60, of which each class has its share."""
-    done = subprocess.run([sys.executable, ROOT / "tests" / "faults.py", "--seeds", str(SEEDS), "--classes", name, "--bin",
-                           campaign.bin, "--place", campaign.place, "--jobs", "2"], capture_output=True, text=True,
+    done = subprocess.run([sys.executable, ROOT / "tests" / "faults.py", "--seeds", str(SEEDS),
+                           "--classes", name, "--bin", campaign.bin, "--place", campaign.place,
+                           "--jobs", "2"], capture_output=True, text=True,
                           timeout=TIMEOUT, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"| {name} | {SEEDS // len(fault_classes.CLASSES)} |" in done.stdout
@@ -41,7 +42,8 @@ def test_no_fault_is_silent_hangs_or_crashes(campaign, name):
 
 BROKEN = {  # what a tool does wrong: a script in its place, the outcome
     "ignores that its output was not written": ('"$real" "$@"; truncate -s -1 "$out"; exit 0', "silent"),
-    "gives a cut file its name": ('"$real" "$@"; truncate -s -1 "$out"; echo "tool: failed" >&2; exit 1', "silent"),
+    "gives a cut file its name": ('"$real" "$@"; truncate -s -1 "$out"; echo "tool: failed" >&2; exit 1',
+                                  "silent"),
     "writes nothing": ("exit 0", "silent"),
     "writes something else beside it": ('"$real" "$@"; cp "$out" "$out.more"', "silent"),
     "fails without a word": ("exit 1", "mute"),
@@ -76,7 +78,8 @@ def failing(campaign, job, stage, call, numbers, reason, mode):
     def one(number):
         variables = {stage: {"LD_PRELOAD": str(campaign.place / "failing_calls.so"),
                              "FAILING_CALL": f"{call} {number} {reason} {mode}"}}
-        return faults.one(campaign, f"{job} {call} {number}", job, lambda case: case.pipeline(job, variables=variables))
+        return faults.one(campaign, f"{job} {call} {number}", job,
+                          lambda case: case.pipeline(job, variables=variables))
 
     results = in_parallel(one, numbers)
     assert not [result.why for result in results if result.outcome in faults.BAD]
@@ -86,7 +89,8 @@ def failing(campaign, job, stage, call, numbers, reason, mode):
 def test_no_memory_for_a_list_of_words_is_a_message(campaign):
     """uthash ended the program with status 255 and without a word."""
     calls = campaign.facts["counts"]["shallow/0"]["malloc"]
-    assert failing(campaign, "shallow", 0, "malloc", range(1, calls, 7), errno.ENOMEM, "forever") == {"refused"}
+    assert failing(campaign, "shallow", 0, "malloc", range(1, calls, 7), errno.ENOMEM,
+                   "forever") == {"refused"}
 
 
 def test_a_table_that_cannot_be_looked_at_is_not_left_out(campaign):

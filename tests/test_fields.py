@@ -26,7 +26,8 @@ def lists(title):
     """The page's lists of members in a section, each [(name, type, dimensions)]."""
     text = "\n".join(section(STREAM_PAGE, "DESCRIPTION")) + "\n.Ss "
     part = re.search(rf"^\.Ss {title}\n(.*?)(?=^\.Ss )", text, re.DOTALL | re.MULTILINE)[1]
-    return [members(body) for body in re.findall(r"^\.Bl -tag.*?\n(.*?)^\.El", part, re.DOTALL | re.MULTILINE)]
+    return [members(body)
+            for body in re.findall(r"^\.Bl -tag.*?\n(.*?)^\.El", part, re.DOTALL | re.MULTILINE)]
 
 
 def members(body):
@@ -45,7 +46,8 @@ def members(body):
             if "xact sum" in text:
                 found.append((f"{name}_sum", "uint64", ["6"]))
             if "istogram" in text:
-                found += [(f"{name}_bin", "uint32", [f"{name} bins"]), (f"{name}_count", "uint64", [f"{name} bins"])]
+                found += [(f"{name}_bin", "uint32", [f"{name} bins"]),
+                          (f"{name}_count", "uint64", [f"{name} bins"])]
     return found
 
 
@@ -78,8 +80,10 @@ def made(bin, tmp_path_factory):
     (folder / "text").write_bytes(TEXT)
     _, text = make("tokens", "tokenize", folder / "text")
     sample, sampled = make("sample", "tokenize", "--sample", "3", folder / "text")
-    rows, _ = make("rows", "forward-dump", "--emit", "max,coef,resid,ffn,prediction,counts", "--paths", "3", "--cells", "1-7", sampled)
-    _, maxima = make("maxima", "forward-dump", "--layers", "1,4", "--emit", "max,coef,ffn,counts", "--paths", "2", "--cells", "0-30", text)
+    rows, _ = make("rows", "forward-dump", "--emit", "max,coef,resid,ffn,prediction,counts", "--paths", "3",
+                   "--cells", "1-7", sampled)
+    _, maxima = make("maxima", "forward-dump", "--layers", "1,4", "--emit", "max,coef,ffn,counts",
+                     "--paths", "2", "--cells", "0-30", text)
     _, found = make("found", "topk-keys", "--top", "2", "--following", "5", maxima, model=False)
     projected, path = make("projected", "project-values", "--bottoms", "2", found)
     changed, keys = make("changed", "perturb-triggers", "--sample", "2", path, model=False)
@@ -104,9 +108,11 @@ def kinds():
              if member[0] in ("layer", "cell", "top", "top_p", "bottom", "bottom_p")]
     _, of_composition = lists("Composition")
     changes, of_layer, of_all = lists("Refinement")
-    return {"sample": [batch], "rows": [batch + rows, layer_number + layer, predictions, layer_number + counts_of_cells],
-            "projected": [triggers + projection, counts], "changed": [plain + keys], "keyed": [plain + keys, key],
-            "values": [value], "composition": [of_composition, counts], "refinement": [changes, of_layer, of_all]}
+    return {"sample": [batch],
+            "rows": [batch + rows, layer_number + layer, predictions, layer_number + counts_of_cells],
+            "projected": [triggers + projection, counts], "changed": [plain + keys],
+            "keyed": [plain + keys, key], "values": [value], "composition": [of_composition, counts],
+            "refinement": [changes, of_layer, of_all]}
 
 
 @pytest.mark.parametrize("kind", sorted(kinds()))

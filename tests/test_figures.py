@@ -67,14 +67,17 @@ def add_intervals(path):
     for column in SHARES.get(path.stem, "").split():
         for number, row in enumerate(rows):
             known = row[column] != "" and number % 4 != 3
-            row[f"{column}_low"] = round(float(row[column]) * (0.8 if number % 3 else 1), 6) if known else None
-            row[f"{column}_high"] = round(1 - (1 - float(row[column])) * (0.9 if number % 3 < 2 else 1), 6) if known else None
+            row[f"{column}_low"] = round(float(row[column]) * (0.8 if number % 3 else 1), 6) if known \
+                else None
+            row[f"{column}_high"] = round(1 - (1 - float(row[column])) * (0.9 if number % 3 < 2 else 1), 6) \
+                if known else None
         columns += [f"{column}_low", f"{column}_high"]
     write(path, columns, rows)
 
 
 def make_tables(folder, layers, seed=1, gaps=False, confidence=(0.001, 0.9), only=None, intervals=False):
-    """Tables of all figures, of random numbers; gaps: some of them are missing; intervals: shares have some."""
+    """Tables of all figures, of random numbers; gaps: some of them are missing; intervals: shares have
+    some."""
     random = np.random.default_rng(seed)
     folder.mkdir(parents=True)
 
@@ -224,15 +227,18 @@ def close(found, expected):
 # Points and quartile boxes: figure -> table, [(end of the title, column, how far from the layer's middle)],
 # title of the boxes or None. 100: shares are drawn in per cent.
 POINTS = {
-    "fig04": ("agreement", 100, [(": next token", "agree_next", 0), (": last token", "agree_last", 0.22)], None),
+    "fig04": ("agreement", 100, [(": next token", "agree_next", 0), (": last token", "agree_last", 0.22)],
+              None),
     "fig05": ("rank", 1, [(": median", "p50", 0)], ": quartiles"),
     "fig07": ("active", 100, [(": mean", "mean", 0)], ": quartiles"),
     "fig09": ("refinement", 100, [("", "residual_is_final", 0)], None),
     "fig10": ("refinement", 100, [(": mean", "probability", 0)], ": quartiles"),
 }
-LINES = {"fig04": (": most frequent token", ["frequent"], -0.22), "fig05": (": 10 %, 90 %", ["p10", "p90"], 0)}
+LINES = {"fig04": (": most frequent token", ["frequent"], -0.22),
+         "fig05": (": 10 %, 90 %", ["p10", "p90"], 0)}
 MEDIANS = ("fig07", "fig10")  # as a line across the box
-COMPOSITION = [[("", "zero_agreement", 0)], [(": stop word", "stop_word", 0), (": short prefix", "short_prefix", 0.22)]]
+COMPOSITION = [[("", "zero_agreement", 0)],
+               [(": stop word", "stop_word", 0), (": short prefix", "short_prefix", 0.22)]]
 KINDS = {"first": -0.28, "last": 0, "random": 0.28}
 STACKS = {
     "fig02": ("patterns", {"shallow patterns": "shallow", "both": "both", "semantic patterns": "semantic",
@@ -321,14 +327,17 @@ EXPLAINED = "thin bars: 95 % intervals"
 
 def check_bars(panel, expected):
     """They are where they should be, and what they are is said where they can be."""
-    short = [bar for bar in expected if bar[2] - bar[1] <= 0.05]  # gnuplot draws nothing of no length, rounded
+    # gnuplot draws nothing of no length, rounded
+    short = [bar for bar in expected if bar[2] - bar[1] <= 0.05]
     expected = [bar for bar in expected if bar not in short]
-    close([bar for bar in bars(panel) if not any(np.allclose(bar, other, rtol=0, atol=0.02) for other in short)], expected)
+    close([bar for bar in bars(panel)
+           if not any(np.allclose(bar, other, rtol=0, atol=0.02) for other in short)], expected)
     assert EXPLAINED in panel.plots or not expected
 
 
 def part_intervals(model, panel, rows, columns):
-    """Twice, for the rim: at the upper edge of the part, or the lower one where that would leave the whole."""
+    """Twice, for the rim: at the upper edge of the part, or the lower one where that would leave the
+    whole."""
     expected = []
     for row in rows:
         top = 0.0
@@ -336,7 +345,8 @@ def part_intervals(model, panel, rows, columns):
             below, top = top, top + 100 * value(row, column)
             low, high = value(row, f"{column}_low"), value(row, f"{column}_high")
             if low is not None:
-                low, high = (below + 100 * low, below + 100 * high) if below + 100 * high <= 100 else (top - 100 * high, top - 100 * low)
+                low, high = (below + 100 * low, below + 100 * high) if below + 100 * high <= 100 \
+                    else (top - 100 * high, top - 100 * low)
                 x = panel.x(model.at(row["layer"], -0.4 + 0.8 * number / (len(columns) + 1)))
                 expected += 2 * [(x, panel.y(min(high, 100)), panel.y(max(low, 0)))]
     return expected
@@ -362,7 +372,8 @@ def check_figures(out, models):
             if figure in MEDIANS:
                 (plot,) = panel.plots[model.name + ": median"]
                 close(ends(plot.lines), model.medians(panel, rows, scale))
-        shown = [(column, offset) for _, column, offset in series] + ([("frequent", -0.22)] if figure == "fig04" else [])
+        shown = [(column, offset)
+                 for _, column, offset in series] + ([("frequent", -0.22)] if figure == "fig04" else [])
         check_bars(panel, [bar for model in models for column, offset in shown
                            for bar in model.intervals(panel, model.rows(name), column, offset)])
     for figure, (title, columns, offset) in LINES.items():
@@ -371,7 +382,8 @@ def check_figures(out, models):
             name, scale = POINTS[figure][:2]
             drawn = panel.plots[model.name + title] + panel.plots.get(None, [])[number:number + 1]
             for plot, column in zip(drawn[:len(columns)], columns, strict=True):
-                close(corners(plot.lines), corners(model.line(panel, model.rows(name), column, scale, figure == "fig05", offset)))
+                close(corners(plot.lines),
+                      corners(model.line(panel, model.rows(name), column, scale, figure == "fig05", offset)))
     for figure, (name, parts) in STACKS.items():
         panels, _ = svg[figure]
         for model, panel in zip(models, panels, strict=True):
@@ -393,7 +405,8 @@ def check_figures(out, models):
             close(median.points, model.points(panel, rows, "p50", 1, offset=offset))
             close(corners(median.lines), corners(model.line(panel, rows, "p50", 1, offset=offset)))
             close(mean.points, model.points(panel, rows, "mean", 1, offset=offset))
-            assert not mean.lines and {"#gpPt1"} == {mark for mark in mean.style if mark.startswith("#gpPt")} - median.style
+            assert not mean.lines \
+                and {"#gpPt1"} == {mark for mark in mean.style if mark.startswith("#gpPt")} - median.style
             (plot,) = panel.plots[f"{kind}: quartiles"]
             close(plot.boxes, upright(model.quartiles(panel, rows, 1, ends=(offset - 0.12, offset + 0.12))))
     panels, _ = svg["shallow"]
@@ -401,7 +414,8 @@ def check_figures(out, models):
         for title, column in SHALLOW.items():
             (plot,) = panel.plots[title]
             close(plot.points, model.points(panel, model.rows("shallow"), column, 100))
-        check_bars(panel, [bar for column in SHALLOW.values() for bar in model.intervals(panel, model.rows("shallow"), column)])
+        check_bars(panel, [bar for column in SHALLOW.values()
+                           for bar in model.intervals(panel, model.rows("shallow"), column)])
     panels, _ = svg["fig08"]
     for panel, series in zip(panels, COMPOSITION, strict=True):
         for model in models:
@@ -426,7 +440,8 @@ def check_figures(out, models):
                 points.append((x, y))
                 bins.append((panel.x(low, log), y, panel.x(high, log), y))
                 if value(row, "agree_next_low") is not None:
-                    expected.append((x, panel.y(100 * float(row["agree_next_high"])), panel.y(100 * float(row["agree_next_low"]))))
+                    expected.append((x, panel.y(100 * float(row["agree_next_high"])),
+                                     panel.y(100 * float(row["agree_next_low"]))))
         close(plot.points, points)
         close([sum(sorted(piece), ()) for piece in plot.lines if piece[0][1] == piece[-1][1]], bins)
     check_bars(panel, expected)
@@ -459,14 +474,16 @@ def check_published(svg, model):
                                          (4, 0, "random", "published: random token"),
                                          (8, 1, "stop_word", "published: stop word"),
                                          (8, 1, "short_prefix", "published: short prefix"),
-                                         (9, 0, "residual_is_final", "published: about a third in the bottom layers")):
+                                         (9, 0, "residual_is_final",
+                                          "published: about a third in the bottom layers")):
         panel = svg[f"fig{figure:02}"][0][place]
         (plot,) = panel.plots[title]
         rows = published(figure, series)
         expected = []
         for row in rows:
             left, right = edges(panel, row)
-            expected.append((left, panel.y(100 * float(row["value"])), right, panel.y(100 * float(row["value"]))))
+            expected.append((left, panel.y(100 * float(row["value"])), right,
+                             panel.y(100 * float(row["value"]))))
         flat = [sum(sorted(piece), ()) for piece in plot.lines if piece[0][1] == piece[-1][1]]
         close(flat, expected)
         if series != "random":  # which is no more than a line
@@ -494,12 +511,14 @@ def check_published(svg, model):
 def models_of(tmp_path, intervals, **layers):
     """Folders of tables by model's name, with gaps."""
     mixed = len(set(layers.values())) > 1
-    return [Model(make_tables(tmp_path / name, count, seed, gaps=count > 2, intervals=intervals), count, mixed)
+    return [Model(make_tables(tmp_path / name, count, seed, gaps=count > 2, intervals=intervals), count,
+                  mixed)
             for seed, (name, count) in enumerate(layers.items())]
 
 
-@pytest.mark.parametrize("layers, intervals", [({"one": 16}, False), ({"one": 16}, True), ({"a": 16, "b_c": 30}, True),
-                                               ({"a": 5, "b": 5}, True), ({"flat": 1}, False), ({"deep": 100}, True)], ids=str)
+@pytest.mark.parametrize("layers, intervals",
+                         [({"one": 16}, False), ({"one": 16}, True), ({"a": 16, "b_c": 30}, True),
+                          ({"a": 5, "b": 5}, True), ({"flat": 1}, False), ({"deep": 100}, True)], ids=str)
 def test_pictures_have_the_tables_numbers(tmp_path, layers, intervals):
     models = models_of(tmp_path, intervals, **layers)
     figures(tmp_path / "out", *(model.folder for model in models))
@@ -508,7 +527,8 @@ def test_pictures_have_the_tables_numbers(tmp_path, layers, intervals):
     check_figures(tmp_path / "out", models)
     texts = {name: read_svg(tmp_path / "out" / f"{name}.svg")[1] for name in NAMES}
     for name, row in DRAWN.items():
-        assert (EXPLAINED in texts[name]) == (intervals and bool(set(SHARES.get(table_of(row), "").split()) & set(row["columns"].split())))
+        assert (EXPLAINED in texts[name]) \
+            == (intervals and bool(set(SHARES.get(table_of(row), "").split()) & set(row["columns"].split())))
         titles = [part for text in texts[name] for part in re.split(", |: ", text or "")]
         assert {model.name for model in models} <= set(titles), "titles name the models"
         assert not {"layer", "layer\n "} & set(texts[name])
@@ -517,17 +537,20 @@ def test_pictures_have_the_tables_numbers(tmp_path, layers, intervals):
 
 def test_intervals_of_one_model_alone(tmp_path):
     """The other's table is of a version that had none."""
-    models = [Model(make_tables(tmp_path / "new", 6, 1, intervals=True), 6, False), Model(make_tables(tmp_path / "old", 6, 2), 6, False)]
+    models = [Model(make_tables(tmp_path / "new", 6, 1, intervals=True), 6, False),
+              Model(make_tables(tmp_path / "old", 6, 2), 6, False)]
     figures(tmp_path / "out", *(model.folder for model in models))
     check_figures(tmp_path / "out", models)
 
 
 def test_values_at_the_axis_end_are_within_the_axes(tmp_path):
     """As figure 4's are, 0 in most layers of large models; ranks of 1."""
-    folder = make_tables(tmp_path / "model", 6, only=["agreement", "composition", "refinement", "shallow", "rank", "confidence"])
+    folder = make_tables(tmp_path / "model", 6,
+                         only=["agreement", "composition", "refinement", "shallow", "rank", "confidence"])
     for path in folder.iterdir():
         write(path, list(table(path)[0]), [
-            {name: text if name in ("layer", "low", "high") else 0 if path.stem != "rank" else 1 if row["layer"] == "2" else 1000
+            {name: text if name in ("layer", "low", "high") else 0 if path.stem != "rank" else 1
+             if row["layer"] == "2" else 1000
              for name, text in row.items()} for row in table(path)])
     figures(tmp_path / "out", folder, warning=r"Warning: empty y range .*\n")
     for path in (tmp_path / "out").glob("*.svg"):
@@ -544,13 +567,15 @@ def test_several_titles_of_models_have_lines_enough(tmp_path):
     """Long names go to further lines, so that none is cut off."""
     names = [letter * 40 for letter in "abcdef"]
     figures(tmp_path / "out", *(make_tables(tmp_path / name, 2, only=["refinement"]) for name in names))
-    lines = [text for text in read_svg(tmp_path / "out" / "fig09.svg")[1] if text and re.fullmatch(r"[a-f, ]+", text) and ", " in text]
+    lines = [text for text in read_svg(tmp_path / "out" / "fig09.svg")[1] if text
+             and re.fullmatch(r"[a-f, ]+", text) and ", " in text]
     assert lines == [f"{names[i]}, {names[i + 1]}," for i in (0, 2)] + [f"{names[4]}, {names[5]}"]
 
 
 def luminance(color):
     parts = [int(color[i:i + 2], 16) / 255 for i in (1, 3, 5)]
-    return np.dot([0.2126, 0.7152, 0.0722], [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts])
+    return np.dot([0.2126, 0.7152, 0.0722],
+                  [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts])
 
 
 def contrast(one, other):
@@ -576,12 +601,14 @@ def colors_when_dark(svg):
 
 
 def colors_of(svg):
-    return {(attribute, color) for attribute, color in re.findall(r"(?<![-\w])(color|stroke|fill) ?= ?[\"']([^\"']+)[\"']", svg)
+    return {(attribute, color)
+            for attribute, color in re.findall(r"(?<![-\w])(color|stroke|fill) ?= ?[\"']([^\"']+)[\"']", svg)
             if color not in ("none", "currentColor", "lightgrey")}
 
 
 def test_pictures_are_legible_on_light_and_on_dark_pages(tmp_path):
-    """WCAG's 3 to 1 on the dark page for whatever is drawn, of six models; 4.5 to 1 for text, which is black."""
+    """WCAG's 3 to 1 on the dark page for whatever is drawn, of six models; 4.5 to 1 for text, which is
+    black."""
     folders = [make_tables(tmp_path / name, 4, intervals=True) for name in "abcdef"]
     figures(tmp_path / "out", *folders)
     for name in NAMES:
@@ -598,7 +625,8 @@ def test_pictures_are_legible_on_light_and_on_dark_pages(tmp_path):
             elif color not in FAINT | RIM | {"#111111"}:
                 assert contrast(dark, PAGE["dark"]) >= 3, (attribute, color)
         # What differs on a light page differs on a dark one.
-        inks = {rules.get(("fill", color), color) for color in ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")}
+        inks = {rules.get(("fill", color), color)
+                for color in ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")}
         assert len(inks) == 6 and "#a5dcff" in inks
 
 
@@ -610,24 +638,30 @@ def test_browsers_show_the_picture_of_the_page(tmp_path):
     with browser.browser(900, 700) as window:
         for dark in (False, True):
             for scheme in ("light dark", "light", "dark"):
-                page.write_text(f'<html style="color-scheme: {scheme}"><body style="margin: 0"><img src="out/fig09.svg">')
+                page.write_text(
+                    f'<html style="color-scheme: {scheme}"><body style="margin: 0"><img src="out/fig09.svg">')
                 window.emulate(900, 700, dark)
                 window.open(page)
                 window.screenshot(shot)
-                corner = "#" + "".join(f"{round(255 * part):02x}" for part in matplotlib.imread(shot)[5, 5][:3])
-                assert corner == PAGE["dark" if scheme == "dark" or (dark and scheme != "light") else "light"], (dark, scheme)
+                corner = "#" + "".join(f"{round(255 * part):02x}"
+                                       for part in matplotlib.imread(shot)[5, 5][:3])
+                assert corner == PAGE["dark" if scheme == "dark"
+                                      or (dark and scheme != "light") else "light"], (dark, scheme)
 
 
 def test_pdf_is_one_page_with_text(drawn):
     for name in NAMES:
         path = drawn / "out" / f"{name}.pdf"
         assert path.read_bytes().startswith(b"%PDF-")
-        info = subprocess.run(["pdfinfo", path], capture_output=True, text=True, timeout=TIMEOUT, check=True).stdout
+        info = subprocess.run(["pdfinfo", path], capture_output=True, text=True, timeout=TIMEOUT,
+                              check=True).stdout
         root = ET.parse(drawn / "out" / f"{name}.svg").getroot()
         points = " x ".join(f"{int(root.get(side)) * 0.75:g}" for side in ("width", "height"))
         assert re.search(r"^Pages: +1$", info, re.MULTILINE) and f" {points} pts" in info
-        text = subprocess.run(["pdftotext", "-raw", path, "-"], capture_output=True, text=True, timeout=TIMEOUT, check=True).stdout
-        wanted = {line.strip() for line in read_svg(drawn / "out" / f"{name}.svg")[1] if line and len(line.strip()) > 3}
+        text = subprocess.run(["pdftotext", "-raw", path, "-"], capture_output=True, text=True,
+                              timeout=TIMEOUT, check=True).stdout
+        wanted = {line.strip()
+                  for line in read_svg(drawn / "out" / f"{name}.svg")[1] if line and len(line.strip()) > 3}
         text = "".join(unicodedata.normalize("NFKC", text).split())  # without ligatures
         assert wanted and not {line for line in wanted if "".join(line.split()) not in text}
 
@@ -656,7 +690,8 @@ def test_same_tables_same_bytes(tmp_path, drawn):
     """Whatever the place, the locale, and what gnuplot is told at home."""
     (tmp_path / "model").symlink_to(drawn / "model")
     (tmp_path / ".gnuplot").write_text("set grid\nset title 'mine'\n")
-    figures("out", "model", cwd=tmp_path, env={"HOME": str(tmp_path), "LC_ALL": "de_DE.UTF-8", "TZ": "Asia/Tokyo"})
+    figures("out", "model", cwd=tmp_path,
+            env={"HOME": str(tmp_path), "LC_ALL": "de_DE.UTF-8", "TZ": "Asia/Tokyo"})
     assert pictures(tmp_path / "out") == pictures(drawn / "out")
 
 
@@ -729,10 +764,12 @@ def test_depth_is_that_of_all_tables(tmp_path):
 
 @pytest.mark.parametrize("words", ["|m| >= 0.1 max |m|", "-m > 0.5", "m > 1e-05", "m > 0"])
 def test_another_meaning_of_active_is_not_drawn_beside_the_papers(tmp_path, words):
-    """By hand: the model's title says what active means; what is published is there for the other model alone."""
+    """By hand: the model's title says what active means; what is published is there for the other model
+    alone."""
     folders = [make_tables(tmp_path / name, 3, only=["active", "agreement"]) for name in ("other", "model")]
     rows = table(folders[1] / "active.csv")
-    write(folders[1] / "active.csv", list(rows[0]), [{**row, "active": f'"{words}"', "comparable": 0} for row in rows])
+    write(folders[1] / "active.csv", list(rows[0]),
+          [{**row, "active": f'"{words}"', "comparable": 0} for row in rows])
     for models, published_too in ((folders[1:], False), (folders, True)):
         figures(tmp_path / "out", *models)
         (panel,), texts = read_svg(tmp_path / "out" / "fig07.svg")
@@ -743,12 +780,14 @@ def test_another_meaning_of_active_is_not_drawn_beside_the_papers(tmp_path, word
 
 @pytest.mark.parametrize("rows, said, like_paper", [
     ([(10, 2, "person", 1)] * 3, "30 keys in 3 layers, 2 readers a layer (person)", True),
-    ([(10, 1, "person", 1), (9, 1, "person", 0), (10, 2, "person", 1)], "29 keys in 3 layers, 2 readers a layer (person)", False),
+    ([(10, 1, "person", 1), (9, 1, "person", 0), (10, 2, "person", 1)],
+     "29 keys in 3 layers, 2 readers a layer (person)", False),
     ([(1, 1, "program", 0)], "1 key in 1 layer, 1 reader a layer (program)", False),
-    ([(10, 1, "person", 1), (10, 2, "mixed", 0), (10, 1, "mixed", 0)], "30 keys in 3 layers, 2 readers a layer (person mixed)",
-     False)])
+    ([(10, 1, "person", 1), (10, 2, "mixed", 0), (10, 1, "mixed", 0)],
+     "30 keys in 3 layers, 2 readers a layer (person mixed)", False)])
 def test_a_programs_readings_are_not_drawn_beside_the_papers(tmp_path, rows, said, like_paper):
-    """By hand.  Who read how many keys stands above the panel; beside another model's, of people, whose panel has both."""
+    """By hand.  Who read how many keys stands above the panel; beside another model's, of people, whose panel
+    has both."""
     folders = [make_tables(tmp_path / name, 3, only=["patterns", "agreement"]) for name in ("other", "model")]
     made = table(folders[1] / "patterns.csv")[:len(rows)]
     for row, (keys, readers, kind, comparable) in zip(made, rows):
@@ -765,8 +804,10 @@ def test_no_number_at_all(tmp_path):
     model = Model(make_tables(tmp_path / "model", 3), 3, False)
     for path in model.folder.iterdir():
         rows = table(path)
-        write(path, list(rows[0]), [{name: row[name] if name in ("layer", "kind", "keys", "readers", "reader_kind", "active", "comparable", "low", "high") else None
-                                     for name in row} for row in rows])
+        write(path, list(rows[0]),
+              [{name: row[name] if name in ("layer", "kind", "keys", "readers", "reader_kind", "active",
+                                            "comparable", "low", "high") else None
+                for name in row} for row in rows])
     figures(tmp_path / "out", model.folder, warning=r"Warning: empty y range .*\n")
     check_published({name: read_svg(tmp_path / "out" / f"{name}.svg") for name in NAMES}, model)
     for name in NAMES:
@@ -793,23 +834,32 @@ def test_the_papers_figures_are_drawn():
 BAD = {
     "text for a number": ("active", lambda text: text.replace("\n2,", "\n2,7,many,0,0,0,m > 0,1\n2,"),
                           'line 3, column mean: "many" is not a number'),
-    "nan": ("active", lambda text: text.replace("\n2,", "\n2,7,nan,0,0,0,m > 0,1\n2,"), '"nan" is not a number'),
+    "nan": ("active", lambda text: text.replace("\n2,", "\n2,7,nan,0,0,0,m > 0,1\n2,"),
+            '"nan" is not a number'),
     "hexadecimal": ("active", lambda text: text.replace("\n2,", "\n2,7,0x10,0,0,0,m > 0,1\n2,"), '"0x10"'),
-    "terminal's escape": ("active", lambda text: text.replace("\n2,", "\n2,7,\x1b[31m,0,0,0,m > 0,1\n2,"), '"?[31m"'),
-    "an unknown meaning of active": ("active", lambda text: text.replace("m > 0", "m \x1b[31m"), '"m ?[31m" is not what composition-stats writes'),
+    "terminal's escape": ("active", lambda text: text.replace("\n2,", "\n2,7,\x1b[31m,0,0,0,m > 0,1\n2,"),
+                          '"?[31m"'),
+    "an unknown meaning of active": ("active", lambda text: text.replace("m > 0", "m \x1b[31m"),
+                                     '"m ?[31m" is not what composition-stats writes'),
     "a field too few": ("rank", lambda text: text.replace("\n3,", "\n3,1\n3,"), "line 4 has 2 fields"),
-    "a field too many": ("rank", lambda text: text.replace("\n3,", "\n3,1,1,1,1,1,1,1\n3,"), "line 4 has 8 fields"),
+    "a field too many": ("rank", lambda text: text.replace("\n3,", "\n3,1,1,1,1,1,1,1\n3,"),
+                         "line 4 has 8 fields"),
     "another table": ("cases", lambda text: text.replace("ffn", "fnn"), "no column ffn"),
     "no rows": ("cases", lambda text: text.splitlines()[0] + "\n", "no rows"),
     "empty": ("cases", lambda text: "", "no rows"),
     "layer 0": ("agreement", lambda text: text.replace("\n1,", "\n0,"), 'column layer: "0"'),
     "no layer": ("agreement", lambda text: text.replace("\n1,", "\n,"), 'column layer: ""'),
     "half a layer": ("agreement", lambda text: text.replace("\n1,", "\n1.5,"), 'column layer: "1.5"'),
-    "half an interval": ("active", lambda text: re.sub("^(.*)$", r"\1,0", text.replace("p75", "p75,mean_low"), flags=re.MULTILINE).replace("low,0", "low"),
-                         "no column mean_high beside mean_low"),
-    "text for an interval": ("active", lambda text: re.sub("^(.*)$", r"\1,0,much", text, flags=re.MULTILINE).replace("0,much", "mean_low,mean_high", 1),
-                             'line 2, column mean_high: "much" is not a number'),
-    "unknown kind": ("perturbation", lambda text: text.replace("first", "fist", 1), "one of first|last|random"),
+    "half an interval": (
+        "active", lambda text: re.sub("^(.*)$", r"\1,0", text.replace("p75", "p75,mean_low"),
+                                      flags=re.MULTILINE).replace("low,0", "low"),
+        "no column mean_high beside mean_low"),
+    "text for an interval": (
+        "active", lambda text: re.sub("^(.*)$", r"\1,0,much", text, flags=re.MULTILINE)
+        .replace("0,much", "mean_low,mean_high", 1),
+        'line 2, column mean_high: "much" is not a number'),
+    "unknown kind": ("perturbation", lambda text: text.replace("first", "fist", 1),
+                     "one of first|last|random"),
 }
 
 
@@ -849,7 +899,8 @@ def test_names_of_models_are_text(tmp_path):
 
 def test_wrong_usage():
     for arguments in ([], ["out"], ["out", *"abcdefg"]):
-        done = subprocess.run([FIGURES, *arguments], capture_output=True, text=True, timeout=TIMEOUT, check=False)
+        done = subprocess.run([FIGURES, *arguments], capture_output=True, text=True, timeout=TIMEOUT,
+                              check=False)
         assert done.returncode == 2 and done.stderr.count("\n") == 1
 
 
@@ -872,7 +923,8 @@ def test_a_gnuplot_that_fails_leaves_no_picture(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "fig07.svg").write_text("of an earlier run")
     drew = "gnuplot could not draw fig07 from active.csv"
-    for script, says in [("printf '<svg>\\n<defs>\\n</svg>\\n\\n'; exit 1", drew), ("kill -9 $$", drew), ("exit 0", drew), ("echo '<svg></svg>'", drew),
+    for script, says in [("printf '<svg>\\n<defs>\\n</svg>\\n\\n'; exit 1", drew), ("kill -9 $$", drew),
+                         ("exit 0", drew), ("echo '<svg></svg>'", drew),
                          ("printf '<svg>\\n<defs>\\n'", "gnuplot left fig07.svg incomplete"),
                          ("printf '<svg>\\n<defs>\\n</svg>\\n\\n'", "rsvg-convert could not make fig07.pdf")]:
         done = figures(tmp_path / "out", folder, status=1, env=with_program(tmp_path, "gnuplot", script))
@@ -883,17 +935,21 @@ def test_a_gnuplot_that_fails_leaves_no_picture(tmp_path):
 def test_a_converter_that_fails_leaves_no_picture(tmp_path):
     """Nor does one that claims to have converted it, or half of it."""
     folder = make_tables(tmp_path / "model", 4, only=["active"])
-    for script, kind in [("exit 1", "pdf"), ("kill -9 $$", "pdf"), ("exit 0", "pdf"), ("echo %PDF-1.5", "pdf"), ("echo %%EOF", "png")]:
+    for script, kind in [("exit 1", "pdf"), ("kill -9 $$", "pdf"), ("exit 0", "pdf"),
+                         ("echo %PDF-1.5", "pdf"), ("echo %%EOF", "png")]:
         done = figures(tmp_path / "out", folder, status=1, env=with_program(tmp_path, "rsvg-convert", script))
         assert done.stderr.endswith(f"figures.sh: rsvg-convert could not make fig07.{kind}\n")
         assert list((tmp_path / "out").iterdir()) == []
 
 
-@pytest.mark.parametrize("blocks, says", [(8, "gnuplot could not draw fig07 from active.csv"), (80, "rsvg-convert could not make fig07.png")])
+@pytest.mark.parametrize("blocks, says", [(8, "gnuplot could not draw fig07 from active.csv"),
+                                          (80, "rsvg-convert could not make fig07.png")])
 def test_full_disk(tmp_path, blocks, says):
-    """As far as a limit on the size of files can show it, of which gnuplot says as little as of a full disk."""
+    """As far as a limit on the size of files can show it, of which gnuplot says as little as of a full
+    disk."""
     folder = make_tables(tmp_path / "model", 4, only=["active"])
-    done = subprocess.run(["/bin/sh", "-c", f"trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"", "sh", FIGURES, tmp_path / "out", folder],
+    done = subprocess.run(["/bin/sh", "-c", f"trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"", "sh", FIGURES,
+                           tmp_path / "out", folder],
                           capture_output=True, text=True, check=False)
     assert done.returncode == 1 and done.stderr.endswith(f"figures.sh: {says}\n")
     assert list((tmp_path / "out").iterdir()) == []

@@ -154,7 +154,8 @@ def test_every_16_bit_number(make, name, infinity):
         same_bits(floats(path, "t", len(bits), 0, build), expected)
 
 
-@pytest.mark.parametrize("bits, word", [(0x7c00, "infinity"), (0xfc00, "infinity"), (0x7c01, "NaN"), (0xffff, "NaN")])
+@pytest.mark.parametrize("bits, word",
+                         [(0x7c00, "infinity"), (0xfc00, "infinity"), (0x7c01, "NaN"), (0xffff, "NaN")])
 def test_what_is_not_finite_is_refused(make, bits, word):
     values = np.ones(40000, "<u2")
     values[33333] = bits
@@ -207,7 +208,8 @@ def test_floats_are_mapped_where_they_are_floats(all_formats, make):
     path, data = all_formats
     same_bits(floats(path, "F32", ROWS, ROW_BLOCKS, how="map"), np.frombuffer(data["F32"], "<f4"))
     assert not good(path, "map", "F16", ROWS, ROW_BLOCKS)
-    odd = form.build([("general.alignment", "uint32", 1)], [("t", [1], "F32", struct.pack("<f", 2.5))], alignment=1)
+    odd = form.build([("general.alignment", "uint32", 1)], [("t", [1], "F32", struct.pack("<f", 2.5))],
+                     alignment=1)
     path = make(odd)
     same_bits(floats(path, "t", 1, 0, "sanitize-gcc"), [2.5])
     assert len(odd) % 4 == 0 or not good(path, "map", "t", 1, 0, build="sanitize-gcc")
@@ -297,8 +299,8 @@ def test_metadata_of_every_type(make, version):
             if kind[1] in ("bool", ("array", "string")):
                 continue
             how = {"string": "texts", "float32": "floats", "float64": "floats"}.get(kind[1], "ints")
-            assert good(path, how, key, **options).decode() == "".join(f"{element:.9g}\n" if how == "floats"
-                                                                       else f"{element}\n" for element in value)
+            assert good(path, how, key, **options).decode() \
+                == "".join(f"{element:.9g}\n" if how == "floats" else f"{element}\n" for element in value)
         elif kind == "string":
             assert good(path, "text", key, **options).decode() == value + "\n"
         elif kind == "bool":
@@ -381,7 +383,8 @@ def test_flipped_bits_never_do_more_than_be_refused(make, tmp_path):
             path = tmp_path / f"flip{place}.gguf"
             path.write_bytes(damaged)
             done = run(path, "time", build="sanitize-gcc", leaks=False)
-            assert done.returncode in (0, 1) and done.stderr.count(b"\n") == done.returncode, (place, byte, done)
+            assert done.returncode in (0, 1) and done.stderr.count(b"\n") == done.returncode, \
+                (place, byte, done)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(flip, range(begin)))
 
@@ -413,8 +416,10 @@ HOSTILE = {
     "key count": (form.header([], [], counts=(0, 2**63)), "the number of keys at byte 16 claims"),
     "one key too many": (form.header([form.entry("k", "uint64", 1)], [], counts=(0, 2)), "claims 2"),
     "one tensor too many": (form.header([], [info()], counts=(2, 0)) + bytes(8), "claims 2"),
-    "one tensor too many, with data": (form.header([], [info()], counts=(2, 0)) + bytes(64), "printable ASCII"),
-    "key length": (form.header([struct.pack("<Q", 2**64 - 1) + bytes(64)], []), "needs 18446744073709551615 bytes"),
+    "one tensor too many, with data": (form.header([], [info()], counts=(2, 0)) + bytes(64),
+                                       "printable ASCII"),
+    "key length": (form.header([struct.pack("<Q", 2**64 - 1) + bytes(64)], []),
+                   "needs 18446744073709551615 bytes"),
     "key empty": (form.header([form.entry("", "uint64", 1)], []), "printable ASCII"),
     "key with line end": (form.header([form.entry("a\nb", "uint8", 1)], []), "printable ASCII"),
     "key not ASCII": (form.header([form.entry(b"a\xff", "uint8", 1)], []), "printable ASCII"),
@@ -435,13 +440,16 @@ HOSTILE = {
     "nested 5": (with_value(9, nested(5)), "nested more than 4 deep"),
     "nested 100000": (with_value(9, nested(100000)), "nested more than 4 deep"),
     "alignment 0": (with_tensors(entries=[form.entry("general.alignment", "uint32", 0)]), "from 1 to"),
-    "alignment 48": (with_tensors(entries=[form.entry("general.alignment", "uint32", 48)]), "not a power of 2"),
+    "alignment 48": (with_tensors(entries=[form.entry("general.alignment", "uint32", 48)]),
+                     "not a power of 2"),
     "alignment 2^31": (with_tensors(entries=[form.entry("general.alignment", "uint32", 2**31)]), "from 1 to"),
-    "alignment a string": (with_tensors(entries=[form.entry("general.alignment", "string", "32")]), "type string"),
+    "alignment a string": (with_tensors(entries=[form.entry("general.alignment", "string", "32")]),
+                           "type string"),
     "alignment beyond": (with_tensors(info(), entries=[form.entry("general.alignment", "uint32", 2**30)]),
                          "end behind the end of the file"),
     "5 dimensions": (with_tensors(info(lengths=(1,) * 5)), "5 dimensions"),
-    "2^32 dimensions": (with_tensors(form.text("t") + struct.pack("<I", 2**32 - 1) + bytes(64)), "dimensions"),
+    "2^32 dimensions": (with_tensors(form.text("t") + struct.pack("<I", 2**32 - 1) + bytes(64)),
+                        "dimensions"),
     "length 2^64 - 1": (with_tensors(info(lengths=(2**64 - 1,))), "larger than the file"),
     "length 2^63": (with_tensors(info(lengths=(2**63,))), "larger than the file"),
     "lengths wrap to 0": (with_tensors(info(lengths=(2**32, 2**32))), "larger than the file"),
@@ -449,7 +457,8 @@ HOSTILE = {
     "bytes wrap": (with_tensors(info(lengths=(2**62,))), "larger than the file"),
     "one element too many": (with_tensors(info(lengths=(257,))), "end behind the end of the file"),
     "half a block": (with_tensors(info(lengths=(48, 2), number=2)), "not whole blocks of 32 as Q4_0"),
-    "half a block of 256": (with_tensors(info(lengths=(32, 8), number=12)), "not whole blocks of 256 as Q4_K"),
+    "half a block of 256": (with_tensors(info(lengths=(32, 8), number=12)),
+                            "not whole blocks of 256 as Q4_K"),
     "type gone": (with_tensors(info(number=4)), "type unknown (4)"),
     "type not known": (with_tensors(info(number=10)), "type Q2_K (10); F32, F16"),
     "type of integers": (with_tensors(info(number=26)), "type I32 (26); F32, F16"),

@@ -31,12 +31,12 @@ EMBEDDED, TAIL = "decoder.embed_tokens.embeddings.", "decoder.adaptive_softmax.t
 HEAD = "decoder.adaptive_softmax.head."
 
 BASE = {  # settings as fairseq saves them, the arithmetic's part
-    "arch": "transformer_lm_wiki103", "decoder_embed_dim": 16, "decoder_input_dim": 16, "decoder_output_dim": 16,
-    "decoder_ffn_embed_dim": 24, "decoder_layers": 2, "decoder_attention_heads": 4, "adaptive_input": True,
-    "adaptive_input_cutoff": "20,40", "adaptive_input_factor": 4.0, "adaptive_softmax_cutoff": "20,40",
-    "adaptive_softmax_factor": 4.0, "tie_adaptive_weights": True, "tie_adaptive_proj": True,
-    "activation_fn": "relu", "no_decoder_final_norm": True, "decoder_learned_pos": False, "add_bos_token": False,
-    "dropout": 0.3}
+    "arch": "transformer_lm_wiki103", "decoder_embed_dim": 16, "decoder_input_dim": 16,
+    "decoder_output_dim": 16, "decoder_ffn_embed_dim": 24, "decoder_layers": 2, "decoder_attention_heads": 4,
+    "adaptive_input": True, "adaptive_input_cutoff": "20,40", "adaptive_input_factor": 4.0,
+    "adaptive_softmax_cutoff": "20,40", "adaptive_softmax_factor": 4.0, "tie_adaptive_weights": True,
+    "tie_adaptive_proj": True, "activation_fn": "relu", "no_decoder_final_norm": True,
+    "decoder_learned_pos": False, "add_bos_token": False, "dropout": 0.3}
 
 
 # ------------------------------------------------------------- checkpoints made here
@@ -62,7 +62,8 @@ def shapes(settings, vocabulary=60):
     for layer in range(settings["decoder_layers"]):
         prefix = f"decoder.layers.{layer}."
         for name in "q", "k", "v", "out":
-            found[f"{prefix}self_attn.{name}_proj.weight"], found[f"{prefix}self_attn.{name}_proj.bias"] = (d, d), (d,)
+            found[f"{prefix}self_attn.{name}_proj.weight"], \
+                found[f"{prefix}self_attn.{name}_proj.bias"] = (d, d), (d,)
         for name in "self_attn_layer_norm", "final_layer_norm":
             found[f"{prefix}{name}.weight"] = found[f"{prefix}{name}.bias"] = (d,)
         found[f"{prefix}fc1.weight"], found[f"{prefix}fc1.bias"] = (ff, d), (ff,)
@@ -93,7 +94,8 @@ def shapes(settings, vocabulary=60):
 
 
 class Made:
-    """A checkpoint: settings, tensors (tied ones share their storage), and the arrays that are wanted of it."""
+    """A checkpoint: settings, tensors (tied ones share their storage), and the arrays that are wanted of
+    it."""
 
     def __init__(self, dtype="F32", make=Tensor, vocabulary=60, without=(), **changes):
         self.settings = {name: value for name, value in {**BASE, **changes}.items() if value is not ...}
@@ -114,7 +116,8 @@ class Made:
             del self.tensors[name]
 
     def save(self, form="zip", settings="args", protocol=2, **more):
-        return torch_files.save(torch_files.checkpoint(self.settings, self.tensors, settings, **more), form, protocol)
+        return torch_files.save(torch_files.checkpoint(self.settings, self.tensors, settings, **more), form,
+                                protocol)
 
 
 def dictionary(path, words=56):
@@ -165,7 +168,8 @@ def test_all_forms_give_the_same(tiny):
 
 def test_tensors_bit_for_bit(tiny):
     """Reference: PyTorch's tensors; the tied ones are there once."""
-    found, saved = raw_tensors(tiny["zip.pt"] / "model.safetensors"), raw_tensors(TINY / "tensors.safetensors")
+    found, saved = raw_tensors(tiny["zip.pt"] / "model.safetensors"), \
+        raw_tensors(TINY / "tensors.safetensors")
     _, tied = shapes({**BASE, "decoder_ffn_embed_dim": 48})
     assert {name: tensor for name, tensor in saved.items()
             if not name.endswith(DROPPED) and name not in tied} == found
@@ -177,9 +181,10 @@ def test_settings(tiny, model):
     """The keys, in order, are the shipped model's."""
     shipped, found = config_of(model), config_of(tiny["zip.pt"])
     assert list(found) == list(shipped)
-    assert found == {**shipped, "vocab_size": 60, "hidden_size": 16, "intermediate_size": 48, "num_hidden_layers": 2,
-                     "num_attention_heads": 4, "embed_scale": 4.0, "adaptive_input_cutoffs": [20, 40],
-                     "adaptive_softmax_cutoffs": [20, 40], "torch_dtype": "float32"}
+    assert found == {**shipped, "vocab_size": 60, "hidden_size": 16, "intermediate_size": 48,
+                     "num_hidden_layers": 2, "num_attention_heads": 4, "embed_scale": 4.0,
+                     "adaptive_input_cutoffs": [20, 40], "adaptive_softmax_cutoffs": [20, 40],
+                     "torch_dtype": "float32"}
 
 
 @pytest.fixture(scope="module")
@@ -191,15 +196,16 @@ def expected():
 def tokens_stream(bin, model, sentences):
     """A stream of batches of one sentence, of any tokens."""
     header = streams.read(ok(bin, "tokenize", "-m", model, stdin=b"w1\n")).header
-    return streams.write(header, [{"id": i, "len": [len(tokens)], "tok": tokens} for i, tokens in enumerate(sentences)])
+    return streams.write(header, [{"id": i, "len": [len(tokens)], "tok": tokens}
+                                  for i, tokens in enumerate(sentences)])
 
 
 def test_layer_is_fairseqs(bin, tiny, expected):
     """Reference: fairseq's arithmetic in PyTorch; its layer 1, which is our layer 2."""
     sentence = [*expected["input"][1:].tolist(), 4]
     data = tokens_stream(bin, tiny["zip.pt"], [sentence])
-    found = streams.read(ok(bin, "forward-dump", "-m", tiny["zip.pt"], "--emit", "coef,resid,ffn", "--layers", 2,
-                            stdin=data))
+    found = streams.read(ok(bin, "forward-dump", "-m", tiny["zip.pt"], "--emit", "coef,resid,ffn",
+                            "--layers", 2, stdin=data))
     assert_close(by_sentence(found, "coef")[0][0], np.maximum(expected["fc1_layer1_preactivation"], 0))
     assert_close(by_sentence(found, "resid")[0][0], expected["residual_layer1"])
     assert_close(by_sentence(found, "ffn")[0][0], expected["ffn_layer1"])
@@ -211,7 +217,8 @@ def test_distributions_are_fairseqs(bin, tiny, expected):
     assert read[0] == 2
     sentences = [[*read[1:place + 1], word] for place in range(len(read)) for word in range(60)]
     data = tokens_stream(bin, tiny["legacy.pt"], sentences)
-    found = streams.read(ok(bin, "forward-dump", "-m", tiny["legacy.pt"], "--emit", "prediction", "--all-tokens", stdin=data))
+    found = streams.read(ok(bin, "forward-dump", "-m", tiny["legacy.pt"], "--emit", "prediction",
+                            "--all-tokens", stdin=data))
     last = np.array([rows[-1] for rows in by_sentence(found, "next_logp")]).reshape(len(read), 60)
     assert_close(last, log_p)
     tops = np.array([rows[-1] for rows in by_sentence(found, "top")]).reshape(len(read), 60)
@@ -239,8 +246,8 @@ def test_what_torch_saves_computes_what_torch_computes(bin, saved_now, tmp_path,
     place = import_(bin, saved_now / f"{name}.pt", tmp_path / "model", dictionary(tmp_path / "dict.txt"))
     arrays = np.load(saved_now / f"{name}.npz")
     sentences = [arrays[key].tolist() for key in sorted(arrays) if key.startswith("tokens")]
-    found = streams.read(ok(bin, "forward-dump", "-m", place, "--emit", "coef,resid,ffn,prediction", "--all-tokens",
-                            stdin=tokens_stream(bin, place, sentences)))
+    found = streams.read(ok(bin, "forward-dump", "-m", place, "--emit", "coef,resid,ffn,prediction",
+                            "--all-tokens", stdin=tokens_stream(bin, place, sentences)))
     for i, tokens in enumerate(sentences):
         for key in ("resid", "coef", "ffn"):
             assert_close(by_sentence(found, key)[i], arrays[f"{key}{i}"])
@@ -258,8 +265,10 @@ PLAIN_KEYS = {"adaptive_input_cutoffs": None, "adaptive_input_factor": None, "ad
               "adaptive_softmax_factor": None, "tie_adaptive_weights": False, "tie_adaptive_proj": False}
 VARIANTS = {  # settings, what config.json then has
     "tied": ({}, {"tie_adaptive_weights": True, "tie_adaptive_proj": True, "final_norm": False}),
-    "own projections": ({"tie_adaptive_proj": False}, {"tie_adaptive_weights": True, "tie_adaptive_proj": False}),
-    "own words": ({"tie_adaptive_weights": False, "adaptive_softmax_cutoff": "10,30,50", "adaptive_softmax_factor": 2},
+    "own projections": ({"tie_adaptive_proj": False},
+                        {"tie_adaptive_weights": True, "tie_adaptive_proj": False}),
+    "own words": ({"tie_adaptive_weights": False, "adaptive_softmax_cutoff": "10,30,50",
+                   "adaptive_softmax_factor": 2},
                   {"tie_adaptive_weights": False, "tie_adaptive_proj": False,
                    "adaptive_softmax_cutoffs": [10, 30, 50], "adaptive_softmax_factor": 2,
                    "adaptive_input_cutoffs": [20, 40], "adaptive_input_factor": 4}),
@@ -268,11 +277,13 @@ VARIANTS = {  # settings, what config.json then has
                                     {"final_norm": True, "tie_adaptive_proj": False}),
     "other factor": ({"tie_adaptive_weights": False, "adaptive_softmax_factor": 2},
                      {"adaptive_input_factor": 4, "adaptive_softmax_factor": 2}),
-    "norm after the blocks": ({"decoder_normalize_before": False}, {"normalize_before": False, "final_norm": False}),
+    "norm after the blocks": ({"decoder_normalize_before": False},
+                              {"normalize_before": False, "final_norm": False}),
     "plain": (NO_ADAPTIVE, {**PLAIN_KEYS, "tie_word_embeddings": False}),
     "plain, shared": ({**NO_ADAPTIVE, "share_decoder_input_output_embed": True},
                       {**PLAIN_KEYS, "tie_word_embeddings": True}),
-    "learned positions": ({"decoder_learned_pos": True}, {"position_embedding": "learned", "position_offset": 2}),
+    "learned positions": ({"decoder_learned_pos": True},
+                          {"position_embedding": "learned", "position_offset": 2}),
     "no positions": ({"no_token_positional_embeddings": True}, {"position_embedding": "none"}),
     "GELU": ({"activation_fn": "gelu"}, {"activation_function": "gelu"}),
     "GELU by tanh": ({"activation_fn": "gelu_accurate"}, {"activation_function": "gelu_new"}),
@@ -315,10 +326,12 @@ def test_loader_takes_it_or_says_why_not(bin, tmp_path, name):
     place = import_(bin, Made(**VARIANTS[name][0]).save(), tmp_path / "model")
     if name in REFUSED_BY_THE_LOADER:
         for tool in (["project-values", "--all"], ["tokenize"], ["forward-dump"]):
-            fails(bin, *tool, "-m", place, stdin=b"w1\n", says=f"{place}/config.json: {REFUSED_BY_THE_LOADER[name]}")
+            fails(bin, *tool, "-m", place, stdin=b"w1\n",
+                  says=f"{place}/config.json: {REFUSED_BY_THE_LOADER[name]}")
         return
     data = ok(bin, "tokenize", "-m", place, stdin=b"w1 w30 w50 w12\n")
-    found = streams.read(ok(bin, "forward-dump", "-m", place, "--emit", "prediction", "--all-tokens", stdin=data))
+    found = streams.read(ok(bin, "forward-dump", "-m", place, "--emit", "prediction",
+                            "--all-tokens", stdin=data))
     assert found.header["tokenizer"]["bos"] == VARIANTS[name][1].get("bos_token_id", 2)
     if "plain" not in name and "GELU" not in name:  # those are compared with torch, above
         exact = oracle.load_model(place)
@@ -344,7 +357,8 @@ def test_untied_copies_are_the_tied_model(bin, tmp_path, tiny, expected, name):
     """Reference: fairseq's arithmetic in PyTorch, of the model whose tied tensors were copied. The suite's
     own numbers as well, as soon as its loader takes such models."""
     settings, tensors = untied(name)
-    saved = torch_files.save(torch_files.checkpoint(settings, {key: Tensor(array) for key, array in tensors.items()}))
+    saved = torch_files.save(torch_files.checkpoint(settings,
+                                                    {key: Tensor(array) for key, array in tensors.items()}))
     place, sentence = import_(bin, saved, tmp_path / "model"), [*expected["input"][1:].tolist(), 4]
     exact = oracle.load_model(place)
     assert_close(oracle.log_probs(exact, oracle.forward(exact, sentence).final), expected["log_probs"])
@@ -360,12 +374,15 @@ def test_types_and_views(bin, tmp_path, dtype, form):
     """16-bit storages, and matrices that are stored transposed within a larger storage: the same tensors,
     which the forward pass reads."""
     plain, turned = Made(dtype), Made(dtype, torch_files.transposed)
-    places = [import_(bin, made.save(form), tmp_path / name) for name, made in (("plain", plain), ("turned", turned))]
+    places = [import_(bin, made.save(form), tmp_path / name)
+              for name, made in (("plain", plain), ("turned", turned))]
     for place in places:
         check_arrays(place, plain)
-        assert config_of(place)["torch_dtype"] == {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}[dtype]
+        assert config_of(place)["torch_dtype"] == {"F32": "float32", "F16": "float16",
+                                                   "BF16": "bfloat16"}[dtype]
     data = ok(bin, "tokenize", "-m", places[0], stdin=b"w1 w30 w50\n")
-    found = streams.read(ok(bin, "forward-dump", "-m", places[1], "--emit", "coef,prediction", "--all-tokens", stdin=data))
+    found = streams.read(ok(bin, "forward-dump", "-m", places[1], "--emit", "coef,prediction",
+                            "--all-tokens", stdin=data))
     exact = oracle.load_model(places[0])
     activations = oracle.forward(exact, [5, 34, 54])
     assert_close(by_sentence(found, "coef")[0], activations.coef)
@@ -384,7 +401,8 @@ def test_names_and_settings_of_old_versions(bin, tmp_path):
     version 3."""
     made = Made(no_decoder_final_norm=..., tie_adaptive_proj=..., no_tie_adaptive_proj=False)
     del made.arrays["decoder.layer_norm.weight"], made.arrays["decoder.layer_norm.bias"]
-    made.tensors = {name: tensor for name, tensor in made.tensors.items() if "decoder.layer_norm." not in name}
+    made.tensors = {name: tensor
+                    for name, tensor in made.tensors.items() if "decoder.layer_norm." not in name}
     made.tensors["decoder.version"] = Tensor(np.array([2.0]))
     made.tensors["decoder.embed_positions.weights"] = Tensor(np.zeros((9, 16)))
     for i in 1, 2:
@@ -398,7 +416,8 @@ def test_names_and_settings_of_old_versions(bin, tmp_path):
                 del made.tensors[f"{prefix}self_attn.{part}_proj.{kind}"]
             made.tensors[f"{prefix}self_attn.in_proj_{kind}"] = Tensor(np.concatenate(parts))
             for number, norm in (0, "self_attn_layer_norm"), (2, "final_layer_norm"):
-                made.tensors[f"{prefix}layer_norms.{number}.{kind}"] = made.tensors.pop(f"{prefix}{norm}.{kind}")
+                made.tensors[f"{prefix}layer_norms.{number}.{kind}"] = made.tensors.pop(
+                    f"{prefix}{norm}.{kind}")
     place = import_(bin, made.save("old"), tmp_path / "model")
     check_arrays(place, made)
     assert (config_of(place)["final_norm"], config_of(place)["tie_adaptive_proj"]) == (False, True)
@@ -408,8 +427,8 @@ def test_what_else_a_checkpoint_holds(bin, tmp_path):
     """States of the training are passed over: nothing looks into them."""
     made = Made()
     more = {"optimizer_history": [{"num_updates": 5, "lr": [0.25, None]}],
-            "extra_state": {"seen": {1, 2}, "b": b"\0\1", "epoch": 2**70, "ratio": 1j, "frozen": frozenset([3]),
-                            "loss": np.float64(2.5), "state": np.arange(3)},
+            "extra_state": {"seen": {1, 2}, "b": b"\0\1", "epoch": 2**70, "ratio": 1j,
+                            "frozen": frozenset([3]), "loss": np.float64(2.5), "state": np.arange(3)},
             "last_optimizer_state": {"state": {0: {"step": 1, "exp_avg": Tensor(np.arange(6.0), "F64")}}},
             "task_state": collections.OrderedDict(deep=[[[[()]]]])}
     for form in "zip", "old":
@@ -429,10 +448,12 @@ def test_a_dictionary_of_another_size_is_refused(bin, tmp_path):
     """It is another model's, or was cut: words would have other numbers."""
     made = Made()
     (tmp_path / "model.pt").write_bytes(made.save())
-    for words, says in (50, "54 words and special symbols, the model has 60"), (0, "4 words and special symbols"), \
+    for words, says in (50, "54 words and special symbols, the model has 60"), \
+            (0, "4 words and special symbols"), \
             (57, "more words than the model's vocabulary of 60"):
         path = dictionary(tmp_path / f"{words}.txt", words)
-        fails(bin, "import-model", "-d", path, "-o", tmp_path / "model", tmp_path / "model.pt", says=f"{path}: {says}"
+        fails(bin, "import-model", "-d", path, "-o", tmp_path / "model", tmp_path / "model.pt",
+              says=f"{path}: {says}"
               if words < 56 else says)
         assert not (tmp_path / "model").exists()
 
@@ -440,7 +461,8 @@ def test_a_dictionary_of_another_size_is_refused(bin, tmp_path):
 def test_sums_of_the_files_are_what_xxhsum_says(bin, tmp_path):
     """Oracle: Debian's xxhsum, which the list is for."""
     place = import_(bin, Made().save(), tmp_path / "model")
-    checked = subprocess.run(["xxhsum", "-c", "XXH128SUMS"], cwd=place, capture_output=True, text=True, check=True)
+    checked = subprocess.run(["xxhsum", "-c", "XXH128SUMS"], cwd=place, capture_output=True, text=True,
+                             check=True)
     assert checked.stdout.splitlines() == [f"{name}: OK" for name in FILES[1:]]
 
 
@@ -459,7 +481,8 @@ def check(bin, dict_txt, directory, cases, memory=MEMORY):
         place.mkdir()
         (place / "model.pt").write_bytes(data)
         start = time.monotonic()
-        argv = bounded(bin, "import-model", "-d", dict_txt, "-o", place / "out", place / "model.pt", memory=memory)
+        argv = bounded(bin, "import-model", "-d", dict_txt, "-o", place / "out", place / "model.pt",
+                       memory=memory)
         done = run(bin, *argv, cwd=place)
         if time.monotonic() - start > SECONDS:
             return f"{label}: took more than {SECONDS} seconds"
@@ -467,7 +490,8 @@ def check(bin, dict_txt, directory, cases, memory=MEMORY):
         if says is None and done.returncode == 0:
             return None if left == ["model.pt", "out"] else f"{label}: {left}"
         wrong = complaint("import-model", place / "model.pt", done, says or "")
-        return f"{label}: {wrong}" if wrong else None if left == ["model.pt"] else f"{label}: left behind: {left}"
+        return f"{label}: {wrong}" if wrong else None if left == ["model.pt"] \
+            else f"{label}: left behind: {left}"
 
     found = list(filter(None, in_parallel(judge, enumerate(cases))))
     assert not found, f"{len(found)} of {len(cases)}:\n" + "\n".join(found[:100])
@@ -496,8 +520,10 @@ ALLOWED = b"ccollections\nOrderedDict\n"
 def calls():
     """(label, pickle, message): whatever would run something, each way to ask for it."""
     for module, name in (("os", "system"), ("posix", "system"), ("subprocess", "Popen"), ("builtins", "eval"),
-                         ("builtins", "exec"), ("builtins", "getattr"), ("__builtin__", "getattr"), ("torch", "load"),
-                         ("operator", "attrgetter"), ("collections", "namedtuple"), ("argparse", "Namespace.__init__"),
+                         ("builtins", "exec"), ("builtins", "getattr"), ("__builtin__", "getattr"),
+                         ("torch", "load"),
+                         ("operator", "attrgetter"), ("collections", "namedtuple"),
+                         ("argparse", "Namespace.__init__"),
                          ("torch._utils", "_rebuild_parameter_with_state"), ("", "")):
         asks = f"'{module}.{name}'"
         names = f"{module}\n{name}\n".encode()
@@ -513,7 +539,8 @@ def calls():
         yield name, b"\x80\x02" + bytes([code]) + b"\1" * size + b")R.", f"opcode {name}"
     yield "PERSID", b"\x80\x02Pstorage\n.", "opcode PERSID"
     for text, name in (b"I1\n", "INT"), (b"L1\n", "LONG"), (b"F1\n", "FLOAT"), (b"S'a'\n", "STRING"), \
-            (b"Va\n", "UNICODE"), (b"(l", "LIST"), (b"(d", "DICT"), (b"g0\n", "GET"), (b"Np0\n", "PUT"), (b"N2", "DUP"):
+            (b"Va\n", "UNICODE"), (b"(l", "LIST"), (b"(d", "DICT"), (b"g0\n", "GET"), (b"Np0\n", "PUT"), \
+            (b"N2", "DUP"):
         yield name, text + b".", f"opcode {name}"
     yield "bytearray", b"\x80\x04\x96" + bytes(8) + b".", "opcode BYTEARRAY8"
     yield "call of a text", b"\x80\x02" + TOUCH + TOUCH + b"\x85R.", "calls a text"
@@ -526,7 +553,8 @@ def calls():
     yield "a state for a text", b"\x80\x02" + TOUCH + b"}b.", "gives a dictionary to a text"
     yield "two states", b"\x80\x02cargparse\nNamespace\n)\x81}b}b.", "which has a state"
     yield "real one", pickle.dumps(Call(eval, "print(1)"), 2), "'__builtin__.eval'"
-    yield "real one in a checkpoint", pickle.dumps({"args": None, "x": [Call(exec, "import os")]}, 4), "'builtins.exec'"
+    yield "real one in a checkpoint", pickle.dumps({"args": None, "x": [Call(exec, "import os")]}, 4), \
+        "'builtins.exec'"
 
 
 def test_nothing_is_executed(bin, dict_txt, tmp_path):
@@ -550,17 +578,22 @@ def bombs():
         b"](" + bytes([ord("h"), i]) * 10 + b"eq" + bytes([i + 1]) for i in range(100)) + b"."
     yield "a billion laughs", laugh, "left over"
     yield "itself", b"\x80\x02]q\0h\0a.", "no settings"
-    yield "itself as settings", b"\x80\x02}q\0(X\4\0\0\0argsh\0X\5\0\0\0modelh\0u.", "'decoder_layers' is missing"
-    yield "one text a million times", b"X\0\0\1\0" + b"a" * 65536 + b"q\0](" + b"h\0" * million + b"e\x86.", "no settings"
+    yield "itself as settings", b"\x80\x02}q\0(X\4\0\0\0argsh\0X\5\0\0\0modelh\0u.", \
+        "'decoder_layers' is missing"
+    yield "one text a million times", b"X\0\0\1\0" + b"a" * 65536 + b"q\0](" + b"h\0" * million + b"e\x86.", \
+        "no settings"
     for name, code, size in (("BINUNICODE8", 0x8D, 8), ("BINBYTES8", 0x8E, 8), ("FRAME", 0x95, 8),
                              ("BINUNICODE", ord("X"), 4), ("BINBYTES", ord("B"), 4), ("LONG4", 0x8B, 4),
                              ("BINSTRING", ord("T"), 4), ("SHORT_BINUNICODE", 0x8C, 1), ("LONG1", 0x8A, 1)):
         for number in (255, 127):
             claim = b"\xff" * (size - 1) + bytes([number])
             yield f"{name} {number}", b"\x80\x04" + bytes([code]) + claim + b"short.", f"opcode {name} claims"
-    for name, data in (("STOP", b"."), ("TUPLE", b"t."), ("TUPLE3", b"NN\x87."), ("APPENDS", b"e."), ("SETITEMS", b"u."),
-                       ("SETITEM", b"}Ns."), ("APPEND", b"]a."), ("REDUCE", b")R."), ("BUILD", b"}b."), ("POP", b"0."),
-                       ("POP_MARK", b"1."), ("MEMOIZE", b"\x94."), ("BINPERSID", b"Q."), ("STACK_GLOBAL", b"N\x93."),
+    for name, data in (("STOP", b"."), ("TUPLE", b"t."), ("TUPLE3", b"NN\x87."), ("APPENDS", b"e."),
+                       ("SETITEMS", b"u."),
+                       ("SETITEM", b"}Ns."), ("APPEND", b"]a."), ("REDUCE", b")R."), ("BUILD", b"}b."),
+                       ("POP", b"0."),
+                       ("POP_MARK", b"1."), ("MEMOIZE", b"\x94."), ("BINPERSID", b"Q."),
+                       ("STACK_GLOBAL", b"N\x93."),
                        ("FROZENSET", b"\x91."), ("TUPLE2", b"N(N\x86.")):
         yield f"empty stack, {name}", b"\x80\x04" + data, f"opcode {name}"
     yield "an odd dictionary", b"\x80\x02}(Nu.", "cannot hold"
@@ -585,7 +618,8 @@ def test_tensors_that_do_not_fit(bin, dict_txt, tmp_path, form):
 
     def view(**options):
         return torch_files.save(torch_files.checkpoint(
-            made.settings, {**made.tensors, name: Tensor(storage=options.pop("storage", storage), **options)}), form)
+            made.settings,
+            {**made.tensors, name: Tensor(storage=options.pop("storage", storage), **options)}), form)
 
     fits = {"storage": storage, "shape": (24, 16)}
     cases = [
@@ -599,8 +633,10 @@ def test_tensors_that_do_not_fit(bin, dict_txt, tmp_path, form):
         ("negative stride", view(**fits, strides=(-16, 1)), f"'{name}' is not made as"),
         ("strides for another shape", view(**fits, strides=(16, 1, 1)), f"'{name}' is not made as"),
         ("shape", view(storage=storage, shape=(25, 16)), f"'{name}' reaches beyond"),
-        ("large shape", view(storage=storage, shape=(2**31, 2**31), strides=(0, 0)), f"'{name}' reaches beyond"),
-        ("shape that wraps", view(storage=storage, shape=(2**33, 2**33), strides=(0, 0)), f"'{name}' reaches beyond"),
+        ("large shape", view(storage=storage, shape=(2**31, 2**31), strides=(0, 0)),
+         f"'{name}' reaches beyond"),
+        ("shape that wraps", view(storage=storage, shape=(2**33, 2**33), strides=(0, 0)),
+         f"'{name}' reaches beyond"),
         ("negative shape", view(storage=storage, shape=(-24, 16)), f"'{name}' is not made as"),
         ("shape with a real number", view(storage=storage, shape=(24.0, 16)), f"'{name}' is not made as"),
         ("nine dimensions", view(storage=storage, shape=(24, 16) + (1,) * 7), f"'{name}' is not made as"),
@@ -608,10 +644,12 @@ def test_tensors_that_do_not_fit(bin, dict_txt, tmp_path, form):
         ("other shape", view(storage=storage, shape=(16, 24)), f"'{name}' has shape [16, 24]"),
         ("vector", view(storage=storage, shape=(384,)), f"'{name}' has shape [384]"),
         ("empty", view(storage=storage, shape=(0, 16)), f"'{name}' has shape [0, 16]"),
-        ("storage shorter than said", view(storage=Storage(np.zeros(383), count=384), shape=(24, 16)), "storage '"),
+        ("storage shorter than said", view(storage=Storage(np.zeros(383), count=384), shape=(24, 16)),
+         "storage '"),
         ("storage longer than said", view(storage=Storage(np.zeros(385), count=384), shape=(24, 16)), ""),
         ("storage of exabytes", view(storage=Storage(np.zeros(384), count=2**60), shape=(24, 16)), "claims"),
-        ("storage of a negative size", view(storage=Storage(np.zeros(384), count=-1), shape=(24, 16)), "no storage"),
+        ("storage of a negative size", view(storage=Storage(np.zeros(384), count=-1), shape=(24, 16)),
+         "no storage"),
         ("64-bit numbers", view(storage=Storage(np.zeros(384), "F64"), shape=(24, 16)), "is of type F64"),
         ("integers", view(storage=Storage(np.zeros(384), "I32"), shape=(24, 16)), "is of type I32"),
     ]
@@ -623,44 +661,60 @@ def test_tensors_that_lie_over_each_other(bin, dict_txt, tmp_path):
     made = Made(decoder_layers=1, decoder_ffn_embed_dim=400)
     made.settings["decoder_layers"] = 500
     for layer in range(1, 500):
-        made.tensors.update({name.replace(".0.", f".{layer}.", 1): tensor for name, tensor in made.tensors.items()
+        made.tensors.update({name.replace(".0.", f".{layer}.", 1): tensor
+                             for name, tensor in made.tensors.items()
                              if name.startswith("decoder.layers.0.")})
-    check(bin, dict_txt, tmp_path, [(form, made.save(form), "they lie over each other") for form in ("zip", "old")])
+    check(bin, dict_txt, tmp_path,
+          [(form, made.save(form), "they lie over each other") for form in ("zip", "old")])
 
 
 def test_settings_that_are_refused(bin, dict_txt, tmp_path):
     cases = []
     for changes, says in (
-            ({"decoder_layers": ...}, "'decoder_layers' is missing"), ({"decoder_embed_dim": "16"}, "'decoder_embed_dim'"),
+            ({"decoder_layers": ...}, "'decoder_layers' is missing"),
+            ({"decoder_embed_dim": "16"}, "'decoder_embed_dim'"),
             ({"decoder_layers": 3}, "no tensor 'decoder.layers.2.self_attn.q_proj.weight'"),
             ({"decoder_layers": 1}, "'decoder.layers.1."), ({"decoder_layers": 0}, "'decoder_layers'"),
             ({"decoder_layers": 2**40}, "'decoder_layers'"), ({"decoder_layers": -1}, "'decoder_layers'"),
-            ({"decoder_ffn_embed_dim": 23}, "has shape [24, 16]"), ({"decoder_ffn_embed_dim": 23.5}, "'decoder_ffn"),
-            ({"decoder_attention_heads": 3}, "'decoder_attention_heads'"), ({"activation_fn": "mish"}, "'mish'"),
-            ({"adaptive_input_cutoff": "20,30"}, "'adaptive_input_cutoff' and 'adaptive_softmax_cutoff' differ"),
+            ({"decoder_ffn_embed_dim": 23}, "has shape [24, 16]"),
+            ({"decoder_ffn_embed_dim": 23.5}, "'decoder_ffn"),
+            ({"decoder_attention_heads": 3}, "'decoder_attention_heads'"),
+            ({"activation_fn": "mish"}, "'mish'"),
+            ({"adaptive_input_cutoff": "20,30"},
+             "'adaptive_input_cutoff' and 'adaptive_softmax_cutoff' differ"),
             ({"adaptive_softmax_factor": 2}, "'adaptive_softmax_factor' differ"),
             ({"adaptive_input_cutoff": "30,40", "adaptive_softmax_cutoff": "30,40"}, "has shape [20, 16]"),
             ({"adaptive_input_cutoff": "20,61", "adaptive_softmax_cutoff": "20,61"}, "beyond the 60 words"),
-            ({"adaptive_input_cutoff": "40,20"}, "numbers that rise"), ({"adaptive_input_cutoff": "0,20"}, "that rise"),
-            ({"adaptive_input_cutoff": "twenty"}, "numbers that rise"), ({"adaptive_input_cutoff": "2" * 99}, "that rise"),
-            ({"adaptive_input_cutoff": {"20": 1}}, "numbers that rise"), ({"adaptive_input_cutoff": []}, "that rise"),
+            ({"adaptive_input_cutoff": "40,20"}, "numbers that rise"),
+            ({"adaptive_input_cutoff": "0,20"}, "that rise"),
+            ({"adaptive_input_cutoff": "twenty"}, "numbers that rise"),
+            ({"adaptive_input_cutoff": "2" * 99}, "that rise"),
+            ({"adaptive_input_cutoff": {"20": 1}}, "numbers that rise"),
+            ({"adaptive_input_cutoff": []}, "that rise"),
             ({"adaptive_input_cutoff": list(range(1, 20))}, "numbers that rise"),
             ({"adaptive_input_cutoff": [20, 2**62]}, "numbers that rise"),
             ({"adaptive_input_cutoff": None}, "'adaptive_input_cutoff' is missing"),
-            ({"adaptive_input_factor": 0}, "'adaptive_input_factor'"), ({"adaptive_input_factor": 1.5}, "_factor'"),
+            ({"adaptive_input_factor": 0}, "'adaptive_input_factor'"),
+            ({"adaptive_input_factor": 1.5}, "_factor'"),
             ({"adaptive_input_factor": 5, "adaptive_softmax_factor": 5}, "ask for [20, 3]"),
             ({"adaptive_input_factor": 17, "adaptive_softmax_factor": 17}, "without dimensions"),
-            ({"adaptive_input": False}, "'adaptive_input' is not"), ({"adaptive_input": "yes"}, "'adaptive_input' is a text"),
+            ({"adaptive_input": False}, "'adaptive_input' is not"),
+            ({"adaptive_input": "yes"}, "'adaptive_input' is a text"),
             ({"adaptive_softmax_cutoff": None}, "'adaptive_softmax_cutoff' is not"),
             ({"tie_adaptive_weights": False}, "no tensor 'decoder.adaptive_softmax.head.weight'"),
             ({"no_decoder_final_norm": False}, "no tensor 'decoder.layer_norm.weight'"),
-            ({"decoder_input_dim": 8}, "'decoder_input_dim'"), ({"decoder_output_dim": 8}, "'decoder_output_dim'"),
-            ({"arch": "transformer_iwslt_de_en"}, "'transformer_iwslt_de_en'"), ({"base_layers": 1}, "'base_layers'"),
-            ({"layernorm_embedding": True}, "'layernorm_embedding'"), ({"character_embeddings": True}, "'character_"),
-            ({"decoder_layers_to_keep": "0,1"}, "'decoder_layers_to_keep'"), ({"scale_heads": True}, "'scale_heads'"),
+            ({"decoder_input_dim": 8}, "'decoder_input_dim'"),
+            ({"decoder_output_dim": 8}, "'decoder_output_dim'"),
+            ({"arch": "transformer_iwslt_de_en"}, "'transformer_iwslt_de_en'"),
+            ({"base_layers": 1}, "'base_layers'"),
+            ({"layernorm_embedding": True}, "'layernorm_embedding'"),
+            ({"character_embeddings": True}, "'character_"),
+            ({"decoder_layers_to_keep": "0,1"}, "'decoder_layers_to_keep'"),
+            ({"scale_heads": True}, "'scale_heads'"),
             ({"decoder_learned_pos": True}, "no tensor 'decoder.embed_positions.weight'")):
         made = Made()
-        made.settings = {name: value for name, value in {**made.settings, **changes}.items() if value is not ...}
+        made.settings = {name: value
+                         for name, value in {**made.settings, **changes}.items() if value is not ...}
         cases += [(f"{changes}, {form}", made.save(settings=form), says) for form in ("args", "cfg")]
     check(bin, dict_txt, tmp_path, cases)
 
@@ -675,21 +729,27 @@ def test_trees_that_are_no_checkpoint(bin, dict_txt, tmp_path):
 
     cases = [
         ("a number", torch_files.save(5), "no settings"), ("a list", torch_files.save([]), "no settings"),
-        ("no settings", save(state, args=None), "no settings"), ("settings of another kind", save(state, args=5), "missing"),
+        ("no settings", save(state, args=None), "no settings"),
+        ("settings of another kind", save(state, args=5), "missing"),
         ("groups without the model's", save(state, args=None, cfg={"task": {}}), "no settings"),
         ("no tensors", save(state, model=None), "no dictionary of tensors"),
         ("empty", save(state, model={}), "embedded words"),
         ("a number for a tensor", save({**state, "decoder.x": 5}), "an integer, not a tensor"),
         ("a number for a name", save({**state, 5: other}), "an integer for a tensor's name"),
         ("one too many", save({**state, "decoder.x": other}), "'decoder.x' is none that"),
-        ("an encoder", save({**state, "encoder.layers.0.fc1.weight": other}), "'encoder.layers.0.fc1.weight'"),
-        ("one too few", save({k: v for k, v in state.items() if "1.fc2.bias" not in k}), "'decoder.layers.1.fc2.bias'"),
-        ("tied words that differ", save({**state, TAIL + "0.2.weight": other}), "differ, but the settings tie them"),
-        ("tied words of another type", save({**state, TAIL + "0.2.weight": Tensor(made.arrays[f"{EMBEDDED}1.0.weight"],
-         "F16")}), "differ, but the settings tie them"),
+        ("an encoder", save({**state, "encoder.layers.0.fc1.weight": other}),
+         "'encoder.layers.0.fc1.weight'"),
+        ("one too few", save({k: v for k, v in state.items() if "1.fc2.bias" not in k}),
+         "'decoder.layers.1.fc2.bias'"),
+        ("tied words that differ", save({**state, TAIL + "0.2.weight": other}),
+         "differ, but the settings tie them"),
+        ("tied words of another type",
+         save({**state, TAIL + "0.2.weight": Tensor(made.arrays[f"{EMBEDDED}1.0.weight"],
+"F16")}), "differ, but the settings tie them"),
         ("one by two names", save({**state, "decoder.layers.0.self_attn.in_proj_bias": Tensor(np.zeros(48))}),
          "'decoder.layers.0.self_attn.q_proj.bias' is there a second time"),
-        ("three that cannot be cut", save({**state, "decoder.layers.0.self_attn.in_proj_bias": Tensor(np.zeros(47))}),
+        ("three that cannot be cut",
+         save({**state, "decoder.layers.0.self_attn.in_proj_bias": Tensor(np.zeros(47))}),
          "cannot be cut into three"),
     ]
     check(bin, dict_txt, tmp_path, cases)
@@ -705,16 +765,21 @@ def test_zip_files(bin, dict_txt, tmp_path):
     bad_sum = bytearray(good)
     bad_sum[good.index(data[2])] ^= 1
     cases = [
-        ("compressed", torch_files.zip_form(data_pkl, data, compression=zipfile.ZIP_DEFLATED), "is compressed"),
+        ("compressed", torch_files.zip_form(data_pkl, data, compression=zipfile.ZIP_DEFLATED),
+         "is compressed"),
         ("big endian", torch_files.zip_form(data_pkl, data, byteorder=b"big"), "not little endian"),
-        ("two trees", torch_files.zip_form(data_pkl, data, more=[("more/data.pkl", data_pkl)]), "more than one 'data.pkl'"),
-        ("no tree", torch_files.zip_form(data_pkl, data).replace(b"data.pkl", b"tree.pkl"), "without 'data.pkl'"),
+        ("two trees", torch_files.zip_form(data_pkl, data, more=[("more/data.pkl", data_pkl)]),
+         "more than one 'data.pkl'"),
+        ("no tree", torch_files.zip_form(data_pkl, data).replace(b"data.pkl", b"tree.pkl"),
+         "without 'data.pkl'"),
         ("no storages", torch_files.zip_form(data_pkl), "there is no storage '"),
         ("a storage too few", torch_files.zip_form(data_pkl, data[:-9]), "there is no storage '"),
         ("storages cut", torch_files.zip_form(data_pkl, [part[:-1] for part in data]), "its tensors need"),
-        ("bytes behind the pickle", torch_files.zip_form(data_pkl + b"N.", data), "2 bytes follow the pickle"),
+        ("bytes behind the pickle", torch_files.zip_form(data_pkl + b"N.", data),
+         "2 bytes follow the pickle"),
         ("a wrong sum", bytes(bad_sum), "damaged"),
-        ("only a beginning", b"PK\3\4" + bytes(100), "zip"), ("an empty archive", b"PK\5\6" + bytes(18), "not "),
+        ("only a beginning", b"PK\3\4" + bytes(100), "zip"),
+        ("an empty archive", b"PK\5\6" + bytes(18), "not "),
     ]
     for field, what in ((20, "compressed size"), (24, "size")):  # in the directory's first entry, data.pkl's
         huge = bytearray(good)
@@ -725,7 +790,8 @@ def test_zip_files(bin, dict_txt, tmp_path):
     struct.pack_into("<II", both, good.index(b"PK\1\2") + 20, 0x7FFFFFF0, 0x7FFFFFF0)
     cases.append(("huge", bytes(both), ""))
     check(bin, dict_txt, tmp_path, cases)
-    assert import_(bin, torch_files.zip_form(data_pkl, data, prefix="", byteorder=None), tmp_path / "no-folder")
+    assert import_(bin, torch_files.zip_form(data_pkl, data, prefix="", byteorder=None),
+                   tmp_path / "no-folder")
 
 
 def test_old_files(bin, dict_txt, tmp_path):
@@ -739,14 +805,21 @@ def test_old_files(bin, dict_txt, tmp_path):
 
     check(bin, dict_txt, tmp_path, [
         ("another magic number", old(magic=torch_files.MAGIC_NUMBER + 1), "magic number"),
-        ("a small magic number", old(magic=5), "magic number"), ("another version", old(version=1002), "version"),
-        ("big endian", old(little=False), "little endian"), ("a key twice", old(keys=[*keys[:-1], "0"]), "or one twice"),
-        ("a key of nobody", old(keys=[*keys[:-1], "x"]), "no tensor names"), ("a key too few", old(keys=keys[:-1]), "list of"),
-        ("a key too many", old(keys=[*keys, "x"]), "list of storages"), ("no keys", old(keys=None or []), "list of storages"),
-        ("a number for a key", old(keys=[*keys[:-1], 5]), "no tensor names"), ("keys as text", old(keys="012"), "list of"),
+        ("a small magic number", old(magic=5), "magic number"),
+        ("another version", old(version=1002), "version"),
+        ("big endian", old(little=False), "little endian"),
+        ("a key twice", old(keys=[*keys[:-1], "0"]), "or one twice"),
+        ("a key of nobody", old(keys=[*keys[:-1], "x"]), "no tensor names"),
+        ("a key too few", old(keys=keys[:-1]), "list of"),
+        ("a key too many", old(keys=[*keys, "x"]), "list of storages"),
+        ("no keys", old(keys=None or []), "list of storages"),
+        ("a number for a key", old(keys=[*keys[:-1], 5]), "no tensor names"),
+        ("keys as text", old(keys="012"), "list of"),
         ("another count", old(counts=[counts[0] + 1, *counts[1:]]), "elements"),
-        ("a huge count", old(counts=[2**62, *counts[1:]]), "elements"), ("a negative count", old(counts=[-1, *counts[1:]]), ""),
-        ("more behind it", old() + b"x", "1 bytes follow"), ("text", b"not a checkpoint at all\n", "not a checkpoint"),
+        ("a huge count", old(counts=[2**62, *counts[1:]]), "elements"),
+        ("a negative count", old(counts=[-1, *counts[1:]]), ""),
+        ("more behind it", old() + b"x", "1 bytes follow"),
+        ("text", b"not a checkpoint at all\n", "not a checkpoint"),
         ("empty", b"", "too short"), ("three bytes", b"\x80\2N", "too short"),
     ])
 
@@ -755,13 +828,15 @@ def test_old_files(bin, dict_txt, tmp_path):
 def test_cut_anywhere(bin, dict_txt, tmp_path, name):
     data = (TINY / name).read_bytes()
     step = 97 if "release" in bin.name else 997
-    places = sorted({*range(0, len(data), step), 1, 2, 3, 4, 5, len(data) - 1, len(data) - 22, len(data) - 23})
+    places = sorted({*range(0, len(data), step), 1, 2, 3, 4, 5, len(data) - 1, len(data) - 22,
+                     len(data) - 23})
     check(bin, dict_txt, tmp_path, [(f"cut at {place}", data[:place], "") for place in places])
 
 
 @pytest.mark.parametrize("name", SAVED)
 def test_flipped_bits(bin, dict_txt, tmp_path, name):
-    """Taken or refused, never worse. A zip file's sums tell a change of what is read: taken is then taken as it was."""
+    """Taken or refused, never worse. A zip file's sums tell a change of what is read: taken is then taken as
+    it was."""
     data, random = (TINY / name).read_bytes(), np.random.default_rng(3)
     cases = []
     for i in range(400 if "release" in bin.name else 100):
@@ -784,8 +859,10 @@ def test_dictionaries(bin, tmp_path):
                              ("special", "<pad> 1\n", "line 1: the word '<pad>'")):
         path = tmp_path / f"{name}.txt"
         path.write_text(text)
-        fails(bin, "import-model", "-d", path, "-o", tmp_path / "out", checkpoint, says=f"import-model: {path}: {says}")
-    fails(bin, "import-model", "-d", tmp_path / "none", "-o", tmp_path / "out", checkpoint, says="none: No such file")
+        fails(bin, "import-model", "-d", path, "-o", tmp_path / "out", checkpoint,
+              says=f"import-model: {path}: {says}")
+    fails(bin, "import-model", "-d", tmp_path / "none", "-o", tmp_path / "out", checkpoint,
+          says="none: No such file")
     assert not [path for path in tmp_path.iterdir() if path.suffix != ".txt"]
 
 
@@ -796,10 +873,13 @@ def test_places(bin, tmp_path):
     (tmp_path / "file").write_text("kept")
     (tmp_path / "link").symlink_to("nowhere")
     for name in "directory", "directory/", "file", "link":
-        fails(bin, "import-model", "-d", dict_txt, "-o", f"{tmp_path}/{name}", checkpoint, says=f"{name}: exists")
-    fails(bin, "import-model", "-d", dict_txt, "-o", tmp_path / "no" / "where", checkpoint, says="where: cannot create")
+        fails(bin, "import-model", "-d", dict_txt, "-o", f"{tmp_path}/{name}", checkpoint,
+              says=f"{name}: exists")
+    fails(bin, "import-model", "-d", dict_txt, "-o", tmp_path / "no" / "where", checkpoint,
+          says="where: cannot create")
     fails(bin, "import-model", "-d", dict_txt, "-o", tmp_path / "out", tmp_path, says="not a regular file")
-    fails(bin, "import-model", "-d", dict_txt, "-o", tmp_path / "out", tmp_path / "none", says="none: No such file")
+    fails(bin, "import-model", "-d", dict_txt, "-o", tmp_path / "out", tmp_path / "none",
+          says="none: No such file")
     fails(bin, "import-model", "-d", dict_txt, "-o", tmp_path / "out", status=2, says="no checkpoint")
     fails(bin, "import-model", "-o", tmp_path / "out", checkpoint, status=2, says="--dictionary")
     fails(bin, "import-model", "-d", dict_txt, checkpoint, status=2, says="--output")
@@ -812,7 +892,7 @@ def test_places(bin, tmp_path):
 
 def test_full_disk(bin, tmp_path):
     """Nothing stays of a directory that could not be completed."""
-    argv = ["/bin/sh", "-c", 'ulimit -f 8; exec "$0" "$@"', bin / "import-model", "-d", TINY / "dict.txt", "-o",
-            tmp_path / "out", TINY / "zip.pt"]
+    argv = ["/bin/sh", "-c", 'ulimit -f 8; exec "$0" "$@"', bin / "import-model", "-d", TINY / "dict.txt",
+            "-o", tmp_path / "out", TINY / "zip.pt"]
     assert run(bin, *argv).returncode != 0
     assert not list(tmp_path.iterdir())

@@ -51,14 +51,18 @@ def flipped(data, at):
 
 
 def test_a_damaged_member_is_no_end(bin, reader):
-    """Each byte of the head and tail of the second and of the last member, some between them, and every place to cut."""
+    """Each byte of the head and tail of the second and of the last member, some between them, and every place
+    to cut."""
     tool, arguments, data = reader
     first, second, third = members(data, 3)
     harmless = {3, 4, 5, 6, 7, 8, 9}  # a flag that says it is text, time, extra flags, operating system
-    for at in {*range(HEAD_BYTES), *range(len(second) - TAIL_BYTES, len(second)), len(second) // 2} - harmless:
-        fails(bin, tool, *arguments, stdin=first + flipped(second, at) + third, says="damaged or cut gzip data")
+    for at in {*range(HEAD_BYTES), *range(len(second) - TAIL_BYTES, len(second)),
+               len(second) // 2} - harmless:
+        fails(bin, tool, *arguments, stdin=first + flipped(second, at) + third,
+              says="damaged or cut gzip data")
     for at in {0, 1, 2, len(third) // 2, *range(len(third) - TAIL_BYTES, len(third))}:
-        fails(bin, tool, *arguments, stdin=first + second + flipped(third, at), says="damaged or cut gzip data")
+        fails(bin, tool, *arguments, stdin=first + second + flipped(third, at),
+              says="damaged or cut gzip data")
     for length in {*range(1, HEAD_BYTES + 1), *range(len(third) - TAIL_BYTES, len(third)), len(third) // 2}:
         fails(bin, tool, *arguments, stdin=first + second + third[:length],
               says="damaged or cut gzip data (unexpected end of file), behind 2 whole members")
@@ -94,9 +98,12 @@ def test_other_compression_is_named(bin, reader, tmp_path):
         fails(bin, tool, *arguments, stdin=compressed,
               says=f"standard input: compressed, and not by gzip: pipe it in from {program}")
         (tmp_path / "file").write_bytes(compressed)
-        fails(bin, tool, *arguments, tmp_path / "file", says=f"{tmp_path / 'file'}: compressed, and not by gzip")
-        fails(bin, tool, *arguments, stdin=gzip.compress(compressed), says=f"compressed twice: pipe it in from zcat and {program}")
-    fails(bin, tool, *arguments, stdin=gzip.compress(gzip.compress(data)), says="compressed twice: pipe it in from zcat and gunzip")
+        fails(bin, tool, *arguments, tmp_path / "file",
+              says=f"{tmp_path / 'file'}: compressed, and not by gzip")
+        fails(bin, tool, *arguments, stdin=gzip.compress(compressed),
+              says=f"compressed twice: pipe it in from zcat and {program}")
+    fails(bin, tool, *arguments, stdin=gzip.compress(gzip.compress(data)),
+          says="compressed twice: pipe it in from zcat and gunzip")
 
 
 def test_text_that_begins_like_a_signature_is_text(bin, small_model):
@@ -115,8 +122,8 @@ def test_inputs_of_every_size(bin, small_model, size):
     whole = ok(bin, "tokenize", "-m", small_model, stdin=data)
     assert ok(bin, "tokenize", "-m", small_model, stdin=gzip.compress(data)) == whole
     if size < 100:
-        with subprocess.Popen(command(bin, "tokenize", "-m", small_model), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                              env=environment(), bufsize=0) as process:
+        with subprocess.Popen(command(bin, "tokenize", "-m", small_model), stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, env=environment(), bufsize=0) as process:
             for i in range(size):
                 process.stdin.write(data[i:i + 1])
             process.stdin.close()

@@ -19,8 +19,9 @@ SHARE = "share/ffkv"
 
 
 def make(*arguments, **changes):
-    return subprocess.run(["make", "--no-print-directory", *map(str, arguments)], cwd=ROOT, env=environment(changes),
-                          timeout=TIMEOUT, capture_output=True, text=True, check=False)
+    return subprocess.run(["make", "--no-print-directory", *map(str, arguments)], cwd=ROOT,
+                          env=environment(changes), timeout=TIMEOUT, capture_output=True, text=True,
+                          check=False)
 
 
 def install(*arguments):
@@ -44,9 +45,10 @@ class Installed:
         return self.place / f"share/man/man{page.suffix[1:]}" / f"{prefix}{page.name}"
 
     def shell(self, folder, *argv, path=""):
-        return subprocess.run(list(map(str, argv)), capture_output=True, text=True, timeout=TIMEOUT, check=False, cwd=folder,
-                              stdin=subprocess.DEVNULL,
-                              env=environment({"PATH": f"{path}/usr/bin:/bin", "PYTHONPATH": str(ROOT / "python")}))
+        return subprocess.run(list(map(str, argv)), capture_output=True, text=True, timeout=TIMEOUT,
+                              check=False, cwd=folder, stdin=subprocess.DEVNULL,
+                              env=environment({"PATH": f"{path}/usr/bin:/bin",
+                                               "PYTHONPATH": str(ROOT / "python")}))
 
 
 @pytest.fixture(scope="module", params=PREFIXES, ids=["plain", "prefixed"])
@@ -56,32 +58,39 @@ def installed(request, bin, tmp_path_factory):
 
 def test_everything_is_there(installed):
     found = set(files(installed.place))
-    assert {f"bin/{installed.prefix}{tool}" for tool in TOOLS} == {name for name in found if name.startswith("bin/")}
+    assert {f"bin/{installed.prefix}{tool}" for tool in TOOLS} == {name for name in found
+                                                                   if name.startswith("bin/")}
     assert {str(installed.page(page).relative_to(installed.place)) for page in PAGES} \
         == {name for name in found if name.startswith("share/man/")}
-    tracked = [path for path in (ROOT / "pipelines").rglob("*") if path.is_file()] + list((ROOT / "data/brown-lm").iterdir())
+    tracked = [path for path in (ROOT / "pipelines").rglob("*")
+               if path.is_file()] + list((ROOT / "data/brown-lm").iterdir())
     assert {f"{SHARE}/{path.relative_to(ROOT)}" for path in tracked} <= found
-    assert {f"{SHARE}/data/{name}" for name in ("stop-words.txt", "published.csv", "corpus.txt", "annotations/brown-lm.csv")} <= found
+    assert {f"{SHARE}/data/{name}" for name in ("stop-words.txt", "published.csv", "corpus.txt",
+                                                "annotations/brown-lm.csv")} <= found
     assert set((installed.share / "installed").read_text().splitlines()) == found - {f"{SHARE}/installed"}
     assert all(os.access(path, os.X_OK) for path in installed.bin.iterdir())
 
 
 # All with the prefix, which adds a way to go wrong; a few without.
 @pytest.mark.parametrize("installed, page", [(prefix, page) for prefix in PREFIXES for page in PAGES
-                                             if prefix or page.stem in ("tokenize", "pattern-stats", "ffkv-stream")],
+                                             if prefix
+                                             or page.stem in ("tokenize", "pattern-stats", "ffkv-stream")],
                          indirect=["installed"], ids=lambda value: getattr(value, "name", value))
 def test_examples_of_the_installed_pages_run_anywhere(installed, tmp_path, page):
     """In a folder with the text, as ffkv(7) says, and for import-model the checkpoint that it is about."""
     shutil.copy(installed.share / "data/corpus.txt", tmp_path)
     put_inputs(installed.page(page), tmp_path)
-    done = installed.shell(tmp_path, "/bin/sh", "-e", "-c", examples(installed.page(page)).script, path=f"{installed.bin}:")
+    done = installed.shell(tmp_path, "/bin/sh", "-e", "-c", examples(installed.page(page)).script,
+                           path=f"{installed.bin}:")
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
 
 
 def test_pages_are_right_and_speak_of_what_is_installed(installed):
     for page in map(installed.page, PAGES):
-        done = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", page], capture_output=True, text=True, timeout=TIMEOUT, check=False)
-        found = [line for line in done.stdout.splitlines() if "unusual Xr order" not in line]  # the prefix changes it
+        done = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", page], capture_output=True, text=True,
+                              timeout=TIMEOUT, check=False)
+        # the prefix changes it
+        found = [line for line in done.stdout.splitlines() if "unusual Xr order" not in line]
         assert not found
         text = page.read_text()
         assert all((installed.place / "share/man" / f"man{section}" / f"{name}.{section}").exists()
@@ -93,10 +102,14 @@ def test_pages_are_right_and_speak_of_what_is_installed(installed):
 
 
 def run_pipelines(shell, pipelines, model, text, out):
-    for script, *arguments in (("triggers", model, text, out, "--limit", 40), ("agreement", model, out), ("annotation", model, out),
-                               ("perturbation", model, out, "--sample", 1, "-t", 3), ("shallow", model, text, out, "--limit", 40),
-                               ("composition", model, text, out, "--prefixes", 20), ("refinement", model, text, out, "--prefixes", 20),
-                               ("figures", out / "figures", out), ("report", model, out, "--date", "2026-01-01")):
+    for script, *arguments in (("triggers", model, text, out, "--limit", 40), ("agreement", model, out),
+                               ("annotation", model, out),
+                               ("perturbation", model, out, "--sample", 1, "-t", 3),
+                               ("shallow", model, text, out, "--limit", 40),
+                               ("composition", model, text, out, "--prefixes", 20),
+                               ("refinement", model, text, out, "--prefixes", 20),
+                               ("figures", out / "figures", out),
+                               ("report", model, out, "--date", "2026-01-01")):
         done = shell(pipelines / f"{script}.sh", *arguments)
         assert done.returncode == 0, f"{script}: {done.stderr}"
 
@@ -111,7 +124,8 @@ def test_pipelines_find_what_they_need(installed, bin, tmp_path):
         (links / script.name).symlink_to(script)
     out, expected = tmp_path / "installed/out", tmp_path / "source/out"
     run_pipelines(lambda *argv: installed.shell(tmp_path, *argv), links, model, text, out)
-    run_pipelines(lambda *argv: installed.shell(tmp_path, *argv, path=f"{bin}:"), ROOT / "pipelines", model, text, expected)
+    run_pipelines(lambda *argv: installed.shell(tmp_path, *argv, path=f"{bin}:"), ROOT / "pipelines", model,
+                  text, expected)
     assert {"agreement.csv", "composition.csv", "figures/fig08.svg", "report/index.html"} <= set(files(out))
     assert files(out) == files(expected)
     assert all((out / name).read_bytes() == (expected / name).read_bytes() for name in files(out))
@@ -119,11 +133,14 @@ def test_pipelines_find_what_they_need(installed, bin, tmp_path):
 
 def test_the_graph_of_experiments_runs(installed, tmp_path):
     text = installed.share / "data/corpus.txt"
-    done = installed.shell(tmp_path, "make", "-f", installed.share / "pipelines/paper.mk", f"BIN={installed.bin}", f"OUT={tmp_path}/out",
-                           f"MODEL={installed.share}/data/brown-lm", f"TEXT={text}", f"VALID={text}", "MODE=lines", "SENTENCES=20",
-                           "PREFIXES=10", "KEYS=1", "REMOVALS=2", "ANNOTATIONS=", "agreement", "composition")
+    done = installed.shell(tmp_path, "make", "-f", installed.share / "pipelines/paper.mk",
+                           f"BIN={installed.bin}", f"OUT={tmp_path}/out",
+                           f"MODEL={installed.share}/data/brown-lm", f"TEXT={text}", f"VALID={text}",
+                           "MODE=lines", "SENTENCES=20", "PREFIXES=10", "KEYS=1", "REMOVALS=2",
+                           "ANNOTATIONS=", "agreement", "composition")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (tmp_path / "out/agreement.csv").stat().st_size and (tmp_path / "out/composition.csv").stat().st_size
+    assert (tmp_path / "out/agreement.csv").stat().st_size \
+        and (tmp_path / "out/composition.csv").stat().st_size
 
 
 def test_tools_say_the_names_that_they_have(installed, tmp_path):
@@ -133,10 +150,13 @@ def test_tools_say_the_names_that_they_have(installed, tmp_path):
     told = installed.shell(tmp_path, tool, "--help").stdout
     assert told.startswith(f"usage: {name} [options] ") and f"Manual: {name}(1)" in told
     assert installed.shell(tmp_path, tool, "--version").stdout.startswith(f"{name} (ffkv) ")
-    assert installed.shell(tmp_path, tool, "--nonsense").stderr == f"{name}: unknown option '--nonsense'; try '{name} --help'\n"
+    assert installed.shell(tmp_path, tool, "--nonsense").stderr \
+        == f"{name}: unknown option '--nonsense'; try '{name} --help'\n"
     text = installed.share / "data/corpus.txt"
-    assert installed.shell(tmp_path, tool, "-m", installed.share / "data/brown-lm", "-o", "tokens", text).returncode == 0
-    header = installed.shell(tmp_path, installed.bin / f"{installed.prefix}stream-cat", "--header", "tokens").stdout
+    assert installed.shell(tmp_path, tool, "-m", installed.share / "data/brown-lm", "-o", "tokens",
+                           text).returncode == 0
+    header = installed.shell(tmp_path, installed.bin / f"{installed.prefix}stream-cat",
+                             "--header", "tokens").stdout
     assert '"tool":"tokenize"' in header.replace(" ", "")
 
 
@@ -163,9 +183,11 @@ def test_another_installation_replaces_the_one_before(bin, tmp_path):
 
 
 @pytest.mark.parametrize("arguments, says", [
-    (["PREFIX={place}/a b"], "PREFIX is "), (["PREFIX={place}/a|b"], "PREFIX is "), (["PREFIX={place}/a$$b"], "PREFIX is "),
+    (["PREFIX={place}/a b"], "PREFIX is "), (["PREFIX={place}/a|b"], "PREFIX is "),
+    (["PREFIX={place}/a$$b"], "PREFIX is "),
     (["PREFIX="], "PREFIX is ''"), (["PREFIX={place}", "PROGRAM_PREFIX=a/b"], "PROGRAM_PREFIX is "),
-    (["PREFIX={place}", "PROGRAM_PREFIX=a b"], "PROGRAM_PREFIX is "), (["PREFIX={place}", "PROGRAM_PREFIX=-a"], "PROGRAM_PREFIX is ")])
+    (["PREFIX={place}", "PROGRAM_PREFIX=a b"], "PROGRAM_PREFIX is "),
+    (["PREFIX={place}", "PROGRAM_PREFIX=-a"], "PROGRAM_PREFIX is ")])
 def test_names_that_pages_and_scripts_cannot_have_are_refused(bin, tmp_path, arguments, says):
     done = make("install", *(argument.format(place=tmp_path) for argument in arguments))
     assert done.returncode == 2 and done.stderr.startswith(f"install.sh: {says}"), done.stderr

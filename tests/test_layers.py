@@ -65,7 +65,8 @@ def keys(stream):
 
 
 def test_forward_dump_computes_the_layer_that_is_asked_for(bin, small_model, made, coefficients, layer):
-    found = streams.read(ok(bin, "forward-dump", "-m", small_model, "--emit", "coef", "--layers", layer, made["tokens"]))
+    found = streams.read(ok(bin, "forward-dump", "-m", small_model, "--emit", "coef", "--layers", layer,
+                            made["tokens"]))
     assert found.header["layers"] == [layer - 1]
     assert {record["layer"] for record in found.records if "layer" in record} == {layer - 1}
     for row, coef in zip(by_sentence(found, "coef"), coefficients, strict=True):
@@ -88,12 +89,15 @@ def test_what_a_stream_records_is_the_same_however_a_list_is_written(bin, small_
 def test_stream_cat_prints_the_layer_that_is_asked_for(bin, small_model, made, coefficients, layer):
     """In words its number is the one that was typed; without, the stream's."""
     def lines(*options):
-        return [json.loads(line) for line in ok(bin, "stream-cat", "--layers", layer, *options, made["triggers"]).splitlines()]
+        return [json.loads(line)
+                for line in ok(bin, "stream-cat", "--layers", layer, *options, made["triggers"]).splitlines()]
 
     check_keys([record for record in lines() if "cell" in record], layer - 1, coefficients, layer)
     in_words = lines("-m", small_model)
-    check_keys([{**record, "coef": [row["coef"] for row in record["triggers"]]} for record in in_words], layer, coefficients, layer)
-    rows = ok(bin, "stream-cat", "--layers", layer, "-m", small_model, "--format", "tsv", made["triggers"]).decode().splitlines()
+    check_keys([{**record, "coef": [row["coef"] for row in record["triggers"]]} for record in in_words],
+               layer, coefficients, layer)
+    rows = ok(bin, "stream-cat", "--layers", layer, "-m", small_model, "--format", "tsv",
+              made["triggers"]).decode().splitlines()
     assert rows[0].startswith("layer\t") and {row.split("\t")[0] for row in rows[1:]} == {str(layer)}
 
 
@@ -107,13 +111,16 @@ def test_value_ranks_ranks_in_the_layer_that_is_asked_for(bin, small_model, laye
 
 def test_perturbation_is_that_of_the_layer_that_is_asked_for(bin, small_model, made, layer):
     """Through three tools, to the table's row."""
-    activations = pipeline(bin, ["topk-keys", "-t", 4, "--layers", layer], ["perturb-triggers", "--sample", 0, "--change", "first"],
-                           ["forward-dump", "-m", small_model, "--emit", "key"], stdin=made["rows"].read_bytes())
+    activations = pipeline(bin, ["topk-keys", "-t", 4, "--layers", layer],
+                           ["perturb-triggers", "--sample", 0, "--change", "first"],
+                           ["forward-dump", "-m", small_model, "--emit", "key"],
+                           stdin=made["rows"].read_bytes())
     stream, exact, changes = streams.read(activations), oracle.load_model(small_model), []
     for batch, found in zip(stream.records[::2], stream.records[1::2], strict=True):
         assert set(batch["key_layer"]) == {layer - 1}
         sentences = np.split(batch["tok"], np.cumsum(batch["len"])[:-1])
-        for tokens, cell, before, now in zip(sentences, batch["key_cell"], batch["key_coef"], found["key"], strict=True):
+        for tokens, cell, before, now in zip(sentences, batch["key_cell"], batch["key_coef"], found["key"],
+                                             strict=True):
             expected = oracle.forward(exact, tokens.tolist()).coef[layer - 1, -1, cell]
             assert now == pytest.approx(expected, abs=1e-4)
             changes += [100 * (expected - before) / before] if len(tokens) > 1 else []
@@ -122,7 +129,8 @@ def test_perturbation_is_that_of_the_layer_that_is_asked_for(bin, small_model, m
     assert float(row["mean"]) == pytest.approx(np.mean(changes), rel=1e-3, abs=1e-3)
 
 
-def test_tables_have_the_layer_under_the_number_that_is_asked_for(bin, small_model, made, coefficients, layer, tmp_path):
+def test_tables_have_the_layer_under_the_number_that_is_asked_for(bin, small_model, made, coefficients, layer,
+                                                                  tmp_path):
     """The share of active memories is the oracle's, and the row is the same in the table of all layers."""
     values = tmp_path / "values"
     values.write_bytes(ok(bin, "project-values", "-m", small_model, "--all"))
@@ -142,12 +150,15 @@ def test_tables_have_the_layer_under_the_number_that_is_asked_for(bin, small_mod
     selected = pipeline(bin, ["topk-keys", "-t", 4, "--layers", layer], ["project-values", "-m", small_model],
                         stdin=made["rows"].read_bytes())
     (row,) = table(ok(bin, "agreement-stats", stdin=selected))
-    assert row == table(ok(bin, "agreement-stats", made["triggers"]))[layer - 1] and row["layer"] == str(layer)
+    assert row == table(ok(bin, "agreement-stats", made["triggers"]))[layer - 1] \
+        and row["layer"] == str(layer)
 
 
 def test_pages_have_the_layer_under_the_number_that_is_asked_for(bin, small_model, made, coefficients, layer):
-    page = ok(bin, "annotation-sheet", "-m", small_model, "--sample", 0, "--layers", layer, made["triggers"]).decode()
-    shown = json.loads(re.search(r'<script [^>]*type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)[1])["keys"]
+    page = ok(bin, "annotation-sheet", "-m", small_model, "--sample", 0, "--layers", layer,
+              made["triggers"]).decode()
+    shown = json.loads(re.search(r'<script [^>]*type="application/json"[^>]*>(.*?)</script>', page,
+                                 re.DOTALL)[1])["keys"]
     best = maxima(coefficients, layer)
     assert [key["layer"] for key in shown] == [layer] * np.count_nonzero(best)
     assert_close([key["triggers"][0]["coefficient"] for key in shown], best[best > 0])
@@ -157,14 +168,18 @@ def test_pages_have_the_layer_under_the_number_that_is_asked_for(bin, small_mode
 
 def test_layer_0_is_refused(bin, small_model, made):
     """By every tool that has the option, and by its form, before anything is computed."""
-    inputs = {"annotation-sheet": ["-m", small_model, made["triggers"]], "forward-dump": ["-m", small_model, made["tokens"]],
-              "stream-cat": [made["triggers"]], "topk-keys": [made["rows"]], "value-ranks": ["-m", small_model, "--ids", ID]}
-    assert set(inputs) == WITH_LAYERS == {tool for tool in TOOLS if "layers" in {name for _, name, _ in options_in_help(bin, tool)}}
+    inputs = {"annotation-sheet": ["-m", small_model, made["triggers"]],
+              "forward-dump": ["-m", small_model, made["tokens"]], "stream-cat": [made["triggers"]],
+              "topk-keys": [made["rows"]], "value-ranks": ["-m", small_model, "--ids", ID]}
+    assert set(inputs) == WITH_LAYERS == {tool for tool in TOOLS
+                                          if "layers" in {name for _, name, _ in options_in_help(bin, tool)}}
     for tool, args in inputs.items():
         for wrong in "0", "0-1", "2,0", "4":
             fails(bin, tool, *args, "--layers", wrong, status=2,
-                  says=f"--layers takes a list such as 1-3,7 of numbers from 1 to 3, not '{wrong}': layers count from 1\n")
-    fails(bin, "stream-cat", "-m", small_model, "--layers", "0", made["triggers"], status=2, says="layers count from 1")
+                  says=f"--layers takes a list such as 1-3,7 of numbers from 1 to 3, not '{wrong}': layers "
+                  "count from 1\n")
+    fails(bin, "stream-cat", "-m", small_model, "--layers", "0", made["triggers"], status=2,
+          says="layers count from 1")
 
 
 @pytest.mark.parametrize("tool", sorted(WITH_LAYERS))
@@ -182,11 +197,14 @@ def test_raw_json_says_that_it_has_the_streams_numbers(bin):
 
 def test_messages_name_a_layer_as_it_was_typed(bin, small_model, made):
     first = ok(bin, "forward-dump", "-m", small_model, "--layers", "1,2", made["tokens"])
-    fails(bin, "topk-keys", "--layers", "3", stdin=first, says="layer 3 is asked for but is not in the stream")
-    fails(bin, "stream-cat", "--layers", "3", stdin=first, says="the stream does not have layer 3 (counted from 1)")
+    fails(bin, "topk-keys", "--layers", "3", stdin=first,
+          says="layer 3 is asked for but is not in the stream")
+    fails(bin, "stream-cat", "--layers", "3", stdin=first,
+          says="the stream does not have layer 3 (counted from 1)")
 
 
-@pytest.mark.parametrize("tool, name", [("topk-keys", "rows"), ("agreement-stats", "triggers"), ("stream-cat", "triggers")])
+@pytest.mark.parametrize("tool, name",
+                         [("topk-keys", "rows"), ("agreement-stats", "triggers"), ("stream-cat", "triggers")])
 def test_messages_on_a_stream_name_its_layers_from_1(bin, made, tool, name):
     """A record of the second layer that comes once too often."""
     header, *records, _ = [item.value for item in streams.items(made[name].read_bytes())]

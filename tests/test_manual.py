@@ -118,7 +118,8 @@ def sentences():
 
 
 def put_inputs(page, place):
-    """What the examples of a page have as files: those of the page, and a checkpoint with a text of its words."""
+    """What the examples of a page have as files: those of the page, and a checkpoint with a text of its
+    words."""
     for name, text in examples(page).files.items():
         (place / name).write_text(text)
     if page.name.endswith("import-model.1"):
@@ -138,7 +139,8 @@ def shell(bin, place, script, stdin=b""):
     """Runs a script as a reader of the manual would; the completed process."""
     return subprocess.run(["/bin/sh", "-e", "-c", script], input=stdin, capture_output=True,
                           timeout=TIMEOUT, check=False, cwd=place,
-                          env=environment({"PATH": f"{bin}:/usr/bin:/bin", "PYTHONPATH": str(ROOT / "python")}))
+                          env=environment({"PATH": f"{bin}:/usr/bin:/bin",
+                                           "PYTHONPATH": str(ROOT / "python")}))
 
 
 # -------------------------------------------------------------------- the tests

@@ -34,8 +34,8 @@ def under_limit(argv, kilobytes, stdin=None):
     """(exit status or "hangs", standard output, standard error) with so much memory."""
     limited = ["/bin/sh", "-c", f'ulimit -v {kilobytes} && exec "$0" "$@"', *argv]
     try:
-        done = subprocess.run(limited, capture_output=True, timeout=SECONDS, check=False, env=environment(LIBRARY),
-                              stdin=stdin or subprocess.DEVNULL)
+        done = subprocess.run(limited, capture_output=True, timeout=SECONDS, check=False,
+                              env=environment(LIBRARY), stdin=stdin or subprocess.DEVNULL)
     except subprocess.TimeoutExpired:
         return "hangs", b"", ""
     return done.returncode, done.stdout, done.stderr.decode(errors="replace")
@@ -45,9 +45,11 @@ def under_limit(argv, kilobytes, stdin=None):
 def work(bin, model, tmp_path_factory):
     """{name: [tool, argument...]}, one or two for every tool, on small inputs for the shipped model."""
     place = tmp_path_factory.mktemp("work")
-    at = {name: place / name for name in ("text", "tokens", "maxima", "rows", "triggers", "projected", "values",
-                                          "changed", "keyed", "composed", "refined")}
-    at["text"].write_text("The jury said that it had taken place .\nNo evidence was found in the city of Atlanta .\n" * 8)
+    at = {name: place / name
+          for name in ("text", "tokens", "maxima", "rows", "triggers", "projected", "values",
+                       "changed", "keyed", "composed", "refined")}
+    at["text"].write_text(
+        "The jury said that it had taken place .\nNo evidence was found in the city of Atlanta .\n" * 8)
     forward = ["forward-dump", "-m", model, "--threads", 2]
     steps = {
         "tokens": ["tokenize", "-m", model, at["text"]],
@@ -58,13 +60,15 @@ def work(bin, model, tmp_path_factory):
         "values": ["project-values", "-m", model, "--threads", 2, "-k", 1, "--all"],
         "changed": ["perturb-triggers", "--sample", 4, at["triggers"]],
         "keyed": [*forward, "--emit", "key", at["changed"]],
-        "composed": ["composition-stats", "-m", model, "--threads", 2, "--values", at["values"], "--sums", at["rows"]],
+        "composed": ["composition-stats", "-m", model, "--threads", 2, "--values", at["values"],
+                     "--sums", at["rows"]],
         "refined": ["refinement-stats", "-m", model, "--threads", 2, "--sums", at["rows"]],
         "raw text": ["tokenize", "-m", model, "--mode", "raw", at["text"]],
         "predictions": [*forward, "--emit", "prediction", at["tokens"]],
         "triggers merged": ["topk-keys", "--merge", at["triggers"]],
         "agreement": ["agreement-stats", at["projected"]],
-        "last layer": ["refinement-stats", "-m", model, "--last-layer", "-", "-o", "/dev/null", "--merge", at["refined"]],
+        "last layer": ["refinement-stats", "-m", model, "--last-layer", "-", "-o", "/dev/null",
+                       "--merge", at["refined"]],
         "composition merged": ["composition-stats", "--merge", at["composed"]],
         "perturbation": ["perturbation-stats", at["keyed"]],
         "shallow": ["shallow-stats", at["triggers"]],
@@ -73,8 +77,8 @@ def work(bin, model, tmp_path_factory):
         "shown": ["stream-cat", at["tokens"]],
         "in words": ["stream-cat", "-m", model, "--format", "tsv", at["triggers"]],
         "ranks": ["value-ranks", "-m", model, "--threads", 2, "--ids", "4,5", "--top", 5],
-        "import": ["import-model", "-d", ROOT / "tests" / "fairseq-tiny" / "dict.txt", "-o", place / "imported",
-                   ROOT / "tests" / "fairseq-tiny" / "zip.pt"],
+        "import": ["import-model", "-d", ROOT / "tests" / "fairseq-tiny" / "dict.txt",
+                   "-o", place / "imported", ROOT / "tests" / "fairseq-tiny" / "zip.pt"],
         "report": ["report-pages", "-m", model, "-t", 1, "-o", place / "pages", at["projected"]],
     }
     for name, (tool, *arguments) in steps.items():
@@ -106,7 +110,8 @@ def test_ends_under_every_limit_of_memory(bin, work):
     for name, (tool, *arguments) in work.items():
         if tool not in ("import-model", "report-pages"):
             wanted[name] = ok(bin, tool, *arguments)
-    assert list(filter(None, in_parallel(complaint, [(name, limit) for name in work for limit in LADDER]))) == []
+    assert list(filter(None,
+                       in_parallel(complaint, [(name, limit) for name in work for limit in LADDER]))) == []
 
 
 @pytest.mark.release_only
@@ -131,7 +136,8 @@ def test_allocations_take_no_products():
 
 def test_files_are_mapped_in_one_place():
     """The one that watches them."""
-    assert [path.name for path in sorted((ROOT / "common").rglob("*.c")) + sorted((ROOT / "tools").glob("*.c"))
+    assert [path.name
+            for path in sorted((ROOT / "common").rglob("*.c")) + sorted((ROOT / "tools").glob("*.c"))
             if "mmap(" in path.read_text()] == ["mapping.c"]
 
 
@@ -154,7 +160,8 @@ def write_shards(model):
     (model / "model.safetensors").unlink()
 
 
-SIZES = {"layers": 1, "d_model": 16, "d_ff": 32, "heads": 2, "vocabulary": 2000, "cutoffs": (500,), "factor": 2}
+SIZES = {"layers": 1, "d_model": 16, "d_ff": 32, "heads": 2, "vocabulary": 2000, "cutoffs": (500,),
+         "factor": 2}
 FIRST = 300_000  # bytes of the input: zlib hands on no fewer than 2^18 of a pipe
 
 
@@ -164,11 +171,13 @@ class Held:
     def __init__(self, bin, model, out):
         random_model.write_model(model, **SIZES)
         self.model, self.out = model, out
-        text = b"".join(b" ".join(b"w%d" % (4 + (i * k) % 1990) for k in range(1, 21)) + b"\n" for i in range(5000))
+        text = b"".join(b" ".join(b"w%d" % (4 + (i * k) % 1990) for k in range(1, 21)) + b"\n"
+                        for i in range(5000))
         self.tokens = ok(bin, "tokenize", "-m", model, stdin=text)
 
     def start(self, bin, variables=None, is_ready=None):
-        argv = command(bin, "forward-dump", "-m", self.model, "--threads", 2, "--emit", "prediction", "-o", self.out)
+        argv = command(bin, "forward-dump", "-m", self.model, "--threads", 2, "--emit", "prediction",
+                       "-o", self.out)
         self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=subprocess.PIPE,
                                         env=environment(variables))
         self.feed(self.tokens[:FIRST])
@@ -208,7 +217,8 @@ def test_model_cut_short_while_it_is_used(bin, tmp_path, shards):
     status, message = held.end()
     assert status == 1 and message.count("\n") == 1, (status, message)
     assert re.fullmatch(rf"forward-dump: {held.model}/[a-z0-9-]+\.safetensors: was cut short, .*\n"
-                        if shards else rf"forward-dump: {held.model}/model\.safetensors: was cut short, .*\n", message)
+                        if shards else rf"forward-dump: {held.model}/model\.safetensors: was cut short, .*\n",
+                        message)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
 
 
@@ -225,12 +235,14 @@ def overwrite(path):
 
 @pytest.mark.parametrize("change", [cut_within_the_last_page, overwrite], ids=lambda change: change.__name__)
 def test_model_that_changes_without_a_signal(bin, tmp_path, change):
-    """The rest of a mapping's last page reads as zeros, and other bytes as they are: no signal comes of it."""
+    """The rest of a mapping's last page reads as zeros, and other bytes as they are: no signal comes of
+    it."""
     held = Held(bin, tmp_path / "model", tmp_path / "out").start(bin)
     change(held.model / "model.safetensors")
     status, message = held.end()
     assert status == 1 and message.count("\n") == 1, (status, message)
-    assert message.startswith(f"forward-dump: {held.model}/model.safetensors: was written to while it was in use")
+    assert message.startswith(
+        f"forward-dump: {held.model}/model.safetensors: was written to while it was in use")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
 
 

@@ -17,7 +17,8 @@ SENTENCES = text(random_sentences(60, 12, seed=3, longest=9))
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     place = tmp_path_factory.mktemp("merging") / "model"
-    random_model.write_model(place, layers=2, d_model=8, d_ff=4, heads=2, vocabulary=12, cutoffs=(5, 8), factor=2)
+    random_model.write_model(place, layers=2, d_model=8, d_ff=4, heads=2, vocabulary=12, cutoffs=(5, 8),
+                             factor=2)
     return place
 
 
@@ -69,8 +70,10 @@ def test_a_stream_says_which_batches_it_has(bin, model):
     number = {record["id"]: i for i, record in enumerate(whole.records)}
     assert len(number) == len(whole.records) > 20
     edge = whole.records[7]["id"]
-    for options in ([], ["--shard", "0/1"], ["--shard", "2/3"], ["--shard", "0/40"], ["--shard", "39/40"], ["--to", edge],
-                    ["--from", edge], ["--from", edge + 1, "--to", 50, "--shard", "1/4"], ["--from", 1, "--to", 2]):
+    for options in ([], ["--shard", "0/1"], ["--shard", "2/3"], ["--shard", "0/40"], ["--shard", "39/40"],
+                    ["--to", edge],
+                    ["--from", edge], ["--from", edge + 1, "--to", 50, "--shard", "1/4"],
+                    ["--from", 1, "--to", 2]):
         stream = streams.read(tokenized(bin, model, *options))
         assert streams.covered(stream.trailer) == [number[record["id"]] for record in stream.records], options
         assert stream.trailer["batches"] == len(whole.records) and len(stream.trailer["covers"]) <= 1
@@ -79,12 +82,14 @@ def test_a_stream_says_which_batches_it_has(bin, model):
 
 
 def test_another_text_has_another_hash(bin, model):
-    """Other words, other lengths, other sentences of the same words, other samples; not another file with the same."""
+    """Other words, other lengths, other sentences of the same words, other samples; not another file with the
+    same."""
     lines = SENTENCES.splitlines(keepends=True)
     texts = [SENTENCES, SENTENCES[:-3] + b"9\n", b"".join(lines[:-1]), b"".join(lines[::-1]),
              SENTENCES.replace(b"\n", b" ", 1), SENTENCES.replace(b" ", b"\n", 1)]
     hashes = [streams.read(tokenized(bin, model, *options, data=data)).trailer["text"]
-              for data, options in [*((data, []) for data in texts), (SENTENCES, ["--limit", 59]), (SENTENCES, ["--sample", 30]),
+              for data, options in [*((data, []) for data in texts), (SENTENCES, ["--limit", 59]),
+                                    (SENTENCES, ["--sample", 30]),
                                     (SENTENCES, ["--sample", 30, "--seed", 2])]]
     assert hashes[6] == hashes[2] and len(set(hashes)) == len(hashes) - 1  # the first 59 lines, twice
     again = tokenized(bin, model, data=SENTENCES.replace(b"\n", b"  \n\n"))
@@ -115,7 +120,8 @@ def test_a_missing_shard_is_noticed(bin, tool, thirds, tmp_path):
     total = streams.read(whole).trailer["batches"]
     for i, path in enumerate(paths):
         others = [other for other in paths if other != path]
-        message = fails(bin, *merging(tool), *others, "-o", tmp_path / "out", says="are in none of the inputs")
+        message = fails(bin, *merging(tool), *others, "-o", tmp_path / "out",
+                        says="are in none of the inputs")
         missing = list(range(total))[i::3]
         assert f"{len(missing)} of the corpus' {total} batches" in message
         assert ": " + ", ".join(map(str, missing[:3])) + " ...: a shard is missing; --partial" in message
@@ -142,7 +148,8 @@ def test_parts_merge_in_any_order_and_grouping(bin, tool, thirds, tmp_path):
 
 @pytest.mark.release_only
 def test_pieces_and_shards_of_several_divisions_merge(bin, tool, model, tmp_path):
-    """Two ways to the same bytes: one run; the first sentences in one piece, the others in shards of three and of two."""
+    """Two ways to the same bytes: one run; the first sentences in one piece, the others in shards of three
+    and of two."""
     divisions = [["--to", 20], *(["--from", 20, "--to", 40, "--shard", f"{i}/3"] for i in range(3)),
                  *(["--from", 40, "--shard", f"{i}/2"] for i in range(2))]
     paths = [tmp_path / f"{i}" for i in range(len(divisions))]
@@ -170,10 +177,12 @@ def test_shards_without_a_batch_merge(bin, tool, model, tmp_path):
 
 
 def test_overlap_is_noticed(bin, tool, model, thirds, tmp_path):
-    """Also with one trigger a key, which may be the same in both, and between shards of different divisions."""
+    """Also with one trigger a key, which may be the same in both, and between shards of different
+    divisions."""
     paths = thirds[tool][1]
     def refused(batch, first, *others):
-        message = fails(bin, *merging(tool), "--partial", first, *others, "-o", tmp_path / "out", says="overlap")
+        message = fails(bin, *merging(tool), "--partial", first, *others, "-o", tmp_path / "out",
+                        says="overlap")
         assert f"{others[-1]}: " in message
         if tool != "refinement-stats":  # which meets a sentence twice before it has read all
             assert f"batch {batch} is in {first} as well: the shards overlap" in message
@@ -194,13 +203,15 @@ def test_overlap_is_noticed_where_no_key_has_a_trigger(bin, model, tmp_path):
         (tmp_path / f"{i}").write_bytes(shard(bin, "topk-keys", model, "--shard", f"{i}/2", data=words))
     assert not any(len(record["coef"]) for record in streams.read(tmp_path / "0").records[:-1])
     fails(bin, "topk-keys", "--merge", tmp_path / "0", tmp_path / "1", tmp_path / "0", says="overlap")
-    assert ok(bin, "topk-keys", "--merge", tmp_path / "1", tmp_path / "0") == shard(bin, "topk-keys", model, data=words)
+    assert ok(bin, "topk-keys", "--merge", tmp_path / "1",
+              tmp_path / "0") == shard(bin, "topk-keys", model, data=words)
 
 
 def test_a_shard_of_another_text_is_noticed(bin, tool, model, thirds, tmp_path):
     """With the same name; of as many batches, and of more."""
     paths = thirds[tool][1]
-    for label, data in ("same", SENTENCES.replace(b"w4 ", b"w5 ", 1)), ("more", SENTENCES * 2), ("edited", SENTENCES + b"w7\n"):
+    for label, data in ("same", SENTENCES.replace(b"w4 ", b"w5 ", 1)), ("more", SENTENCES * 2), \
+            ("edited", SENTENCES + b"w7\n"):
         other = tmp_path / label
         other.write_bytes(shard(bin, tool, model, "--shard", "1/3", data=data))
         message = fails(bin, *merging(tool), paths[0], other, paths[2], says="of another text")
@@ -219,11 +230,13 @@ def test_an_input_that_does_not_say_what_it_covers_is_refused(bin, tool, thirds,
     whole = thirds[tool][0]
     for name in streams.COVERAGE:
         (tmp_path / "own").write_bytes(changed_trailer(whole, **{name: None}))
-        message = fails(bin, *merging(tool), "--partial", tmp_path / "own", says="does not say what of the corpus it covers")
+        message = fails(bin, *merging(tool), "--partial", tmp_path / "own",
+                        says="does not say what of the corpus it covers")
         assert "batches, covers and text" in message
 
 
-WRONG = [0, "", {}, [0], [[]], [[0, 1]], [[0, 1, 1, 1]], [[0, 0, 1]], [[1, 0, 1]], [[-1, 1, 1]], [[0, 1, 0]], [[0, 1, -1]],
+WRONG = [0, "", {}, [0], [[]], [[0, 1]], [[0, 1, 1, 1]], [[0, 0, 1]], [[1, 0, 1]], [[-1, 1, 1]], [[0, 1, 0]],
+         [[0, 1, -1]],
          [["0", 1, 1]], [[0, 1.5, 1]], [[0, 10 ** 6, 1]], [[0, 1 << 62, 1]], [[0, 1, None]]]
 
 
@@ -232,10 +245,14 @@ def test_false_coverage(bin, tool, thirds, tmp_path):
     for covers in WRONG:
         (tmp_path / "wrong").write_bytes(changed_trailer(whole, covers=covers))
         fails(bin, *merging(tool), "--partial", tmp_path / "wrong", says=f"{tmp_path / 'wrong'}: ")
-    for members, says in [({"covers": [[0, 3, 1], [4, 9, 2], [2, 3, 1]]}, "overlap"), ({"batches": -1}, "[first, end, step]"),
-                          ({"batches": "7"}, "does not say"), ({"text": 7}, "does not say"), ({"batches": 0}, "[first, end, step]"),
-                          ({"batches": 1 << 62, "covers": [[0, (1 << 62) - 1, 1 << 61]]}, ": 1, 2, 3 ...: a shard"),
-                          ({"batches": 1 << 62, "covers": [[0, (1 << 62) - 1, 1]]}, "1 of the corpus' 4611686018427387904 batches")]:
+    for members, says in [({"covers": [[0, 3, 1], [4, 9, 2], [2, 3, 1]]}, "overlap"),
+                          ({"batches": -1}, "[first, end, step]"),
+                          ({"batches": "7"}, "does not say"), ({"text": 7}, "does not say"),
+                          ({"batches": 0}, "[first, end, step]"),
+                          ({"batches": 1 << 62, "covers": [[0, (1 << 62) - 1, 1 << 61]]},
+                           ": 1, 2, 3 ...: a shard"),
+                          ({"batches": 1 << 62, "covers": [[0, (1 << 62) - 1, 1]]},
+                           "1 of the corpus' 4611686018427387904 batches")]:
         (tmp_path / "wrong").write_bytes(changed_trailer(whole, **members))
         fails(bin, *merging(tool), tmp_path / "wrong", says=says)
 
@@ -244,22 +261,27 @@ def test_false_coverage(bin, tool, thirds, tmp_path):
 
 @pytest.fixture(scope="module")
 def empty(bin, model):
-    """{what reads it: (arguments, the stream of a shard that has no batch)}; tools that write streams pass it on."""
+    """{what reads it: (arguments, the stream of a shard that has no batch)}; tools that write streams pass it
+    on."""
     tokens = tokenized(bin, model, "--shard", "999/1000")
     rows = ok(bin, "forward-dump", "-m", model, "--emit", "max,coef,resid,ffn", stdin=tokens)
     triggers = ok(bin, "topk-keys", stdin=rows)
     values = ok(bin, "project-values", "-m", model, "-k", 9, stdin=triggers)
     sums = {tool: ok(bin, tool, *arguments, "--sums", stdin=rows) for tool, arguments in
             [("composition-stats", ["-m", model, "--scaled"]), ("refinement-stats", ["-m", model])]}
-    return {"writers": {"forward-dump": (["-m", model], tokens), "topk-keys": ([], rows), "project-values": (["-m", model, "-k", 9], triggers),
+    return {"writers": {"forward-dump": (["-m", model], tokens), "topk-keys": ([], rows),
+                        "project-values": (["-m", model, "-k", 9], triggers),
                         "topk-keys --merge": (["-", "--partial"], triggers),
                         "composition-stats --sums": (["-m", model, "--scaled"], rows),
-                        "composition-stats --merge": (["--sums", "--partial", "-"], sums["composition-stats"]),
+                        "composition-stats --merge": (["--sums", "--partial", "-"],
+                                                      sums["composition-stats"]),
                         "refinement-stats --sums": (["-m", model], rows),
                         "refinement-stats --merge": (["--sums", "--partial", "-"], sums["refinement-stats"])},
-            "others": {"agreement-stats": ([], values), "shallow-stats": ([], triggers), "annotation-sheet": (["-m", model], values),
-                       "perturb-triggers": ([], triggers), "report-pages": (["-m", model, "-o", "pages"], values),
-                       "composition-stats": (["-m", model, "--scaled"], rows), "refinement-stats": (["-m", model], rows),
+            "others": {"agreement-stats": ([], values), "shallow-stats": ([], triggers),
+                       "annotation-sheet": (["-m", model], values), "perturb-triggers": ([], triggers),
+                       "report-pages": (["-m", model, "-o", "pages"], values),
+                       "composition-stats": (["-m", model, "--scaled"], rows),
+                       "refinement-stats": (["-m", model], rows),
                        "composition-stats --merge": (["--partial", "-"], sums["composition-stats"]),
                        "refinement-stats --merge": (["--partial", "-"], sums["refinement-stats"])}}
 
@@ -297,12 +319,14 @@ def test_changed_prefixes_of_no_trigger_are_refused(bin, model):
 def test_from_behind_the_end_and_an_empty_range_are_errors(bin, model, tmp_path):
     """60 sentences."""
     for first, behind in (5, 2), (5, 5), (0, 0):
-        message = fails(bin, "tokenize", "-m", model, "--from", first, "--to", behind, "-o", tmp_path / "out", stdin=SENTENCES,
-                        status=2)
+        message = fails(bin, "tokenize", "-m", model, "--from", first, "--to", behind, "-o", tmp_path / "out",
+                        stdin=SENTENCES, status=2)
         assert f"--from {first} --to {behind}: no sentence lies between" in message
-    for options in ["--from", 60], ["--from", 61], ["--from", 1 << 63], ["--from", 60, "--sample", 5], ["--from", 20, "--limit", 20]:
+    for options in ["--from", 60], ["--from", 61], ["--from", 1 << 63], ["--from", 60, "--sample", 5], \
+            ["--from", 20, "--limit", 20]:
         fails(bin, "tokenize", "-m", model, *options, "-o", tmp_path / "out", stdin=SENTENCES,
-              says=f"--from {options[1]} is behind its end: it has {20 if '--limit' in options else 60} sentences")
+              says=f"--from {options[1]} is behind its end: it has {20 if '--limit' in options else 60} "
+              "sentences")
     assert not list(tmp_path.iterdir())
     assert streams.read(tokenized(bin, model, "--from", 59)).trailer["sentences"] <= 1
     assert streams.read(tokenized(bin, model, "--from", 19, "--limit", 20)).trailer["sentences"] <= 1
@@ -369,7 +393,8 @@ def test_coverage_of_many_parts(bin, thirds, tmp_path):
 
 def test_partial_goes_with_merge(bin, tool, model):
     options = [] if tool == "topk-keys" else ["-m", model]
-    assert run(bin, tool, *options, *(["--scaled"] if tool == "composition-stats" else []), "--partial", "x").returncode == 2
+    assert run(bin, tool, *options, *(["--scaled"] if tool == "composition-stats" else []),
+               "--partial", "x").returncode == 2
 
 
 def test_tables_of_some_shards_need_partial_too(bin, model, thirds, tmp_path):

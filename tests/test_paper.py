@@ -27,15 +27,17 @@ pytestmark = pytest.mark.release_only
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     place = tmp_path_factory.mktemp("paper")
-    random_model.write_model(place / "model", layers=2, d_model=16, d_ff=12, heads=2, vocabulary=60, cutoffs=(20, 40))
+    random_model.write_model(place / "model", layers=2, d_model=16, d_ff=12, heads=2, vocabulary=60,
+                             cutoffs=(20, 40))
     (place / "train.txt").write_bytes(text(random_sentences(300, 60, seed=1)))
     (place / "valid.txt").write_bytes(text(random_sentences(80, 60, seed=2)))
     return place
 
 
 def command(bin, place, out, *words, **settings):
-    settings = {"MODEL": place / "model", "TEXT": place / "train.txt", "VALID": place / "valid.txt", "MODE": "lines",
-                "SENTENCES": "", "PREFIXES": 50, "KEYS": 3, "REMOVALS": 5, "ANNOTATIONS": "", "BIN": bin,
+    settings = {"MODEL": place / "model", "TEXT": place / "train.txt", "VALID": place / "valid.txt",
+                "MODE": "lines", "SENTENCES": "", "PREFIXES": 50, "KEYS": 3, "REMOVALS": 5, "ANNOTATIONS": "",
+                "BIN": bin,
                 "OUT": place / out / "results", **settings}  # figures show the last name
     return ["make", "--no-print-directory", "-f", "pipelines/paper.mk",
             *(f"{name}={value}" for name, value in settings.items()), *words]
@@ -53,8 +55,8 @@ def make(bin, place, out, *words, status=0, **settings):
 def scripts(said):
     """The pipelines and tools that make ran, by their names."""
     return set(re.findall(r"^(?:pipelines/)?([a-z-]+)(?:\.sh)? ", said, re.MULTILINE)) & {
-        "triggers", "agreement", "project-values", "composition", "refinement", "perturbation", "shallow", "annotation",
-        "figures", "report"}
+        "triggers", "agreement", "project-values", "composition", "refinement", "perturbation", "shallow",
+        "annotation", "figures", "report"}
 
 
 def results(directory):
@@ -72,16 +74,20 @@ def test_everything_is_made(undisturbed):
     """What only readers can note is left out."""
     assert {f"{name}.csv" for name in set(TABLES) - NOTED} <= undisturbed.keys()
     assert {"agreement", "cases", "shallow-ngrams"} <= set(TABLES) and "patterns" in NOTED
-    assert {"triggers.msgpack", "values.msgpack", "annotation.html", "report/index.html"} <= undisturbed.keys()
-    assert {f"figures/{name}.{kind}" for name in set(DRAWN) - {"fig02"} for kind in ("svg", "pdf", "png")} <= undisturbed.keys()
+    assert {"triggers.msgpack", "values.msgpack", "annotation.html",
+            "report/index.html"} <= undisturbed.keys()
+    assert {f"figures/{name}.{kind}" for name in set(DRAWN) - {"fig02"}
+            for kind in ("svg", "pdf", "png")} <= undisturbed.keys()
     assert all(undisturbed.values())
 
 
 def test_options_are_told(place, undisturbed):
     rows = list(csv.reader(undisturbed["options.csv"].decode().splitlines()))
     model, train, valid = place / "model", place / "train.txt", place / "valid.txt"
-    limited, sampled = f"{model} {train} --mode lines --name train", f"{model} {valid} --prefixes 50 --mode lines --name valid"
-    assert [name for name, _ in rows] == ["experiments", *(name for name in EXPERIMENTS if name != "patterns")]
+    limited, sampled = f"{model} {train} --mode lines --name train", \
+        f"{model} {valid} --prefixes 50 --mode lines --name valid"
+    assert [name for name, _ in rows] == ["experiments",
+                                          *(name for name in EXPERIMENTS if name != "patterns")]
     assert rows[1:8] == [
         ["triggers", limited], ["agreement", str(model)], ["composition", sampled], ["refinement", sampled],
         ["perturbation", f"{model} --sample 3 --top 5"], ["shallow", limited], ["annotation", str(model)]]
@@ -102,15 +108,18 @@ def test_only_what_depends_on_a_change_is_made_again(bin, place, undisturbed):
     make(bin, place, "changed")
     runs({"perturbation", *pages}, KEYS=2)
     runs({"composition", "refinement", *pages}, KEYS=2, PREFIXES=20)
-    runs({"triggers", "agreement", "perturbation", "shallow", "annotation", *pages}, KEYS=2, PREFIXES=20, SENTENCES=250)
-    runs({"triggers", "agreement", "composition", "refinement", "perturbation", "shallow", "annotation", *pages})
+    runs({"triggers", "agreement", "perturbation", "shallow", "annotation", *pages}, KEYS=2, PREFIXES=20,
+         SENTENCES=250)
+    runs({"triggers", "agreement", "composition", "refinement", "perturbation", "shallow", "annotation",
+          *pages})
     assert results(place / "changed" / "results") == undisturbed
 
 
 def test_times_do_not_matter(bin, place, undisturbed):
     """Everything touched, with times of today, of long ago and of the future: nothing is run."""
     out = place / "undisturbed" / "results"
-    files = [path for path in (*out.rglob("*"), *place.iterdir(), *(place / "model").iterdir()) if path.is_file()]
+    files = [path
+             for path in (*out.rglob("*"), *place.iterdir(), *(place / "model").iterdir()) if path.is_file()]
     for moment in None, (1, 1), (2**32, 2**32):
         for path in files:
             os.utime(path, moment)
@@ -127,17 +136,20 @@ def write_over(path, data):
 
 def test_edits_that_times_do_not_show(bin, place, undisturbed):
     """Of inputs: as many bytes as before, and the time of before; back, and all is as it was."""
-    valid, model, goals = place / "valid.txt", place / "model" / "model.safetensors", ["agreement", "refinement"]
+    valid, model, goals = place / "valid.txt", place / "model" / "model.safetensors", \
+        ["agreement", "refinement"]
     text, weights = valid.read_bytes(), model.read_bytes()
     make(bin, place, "edited", *goals)
     for path, old, new, expected in [(valid, text, text.replace(b"w5", b"w6"), {"refinement"}),
-                                     (model, weights, weights[:-1] + bytes([weights[-1] ^ 1]), {"triggers", "refinement"})]:
+                                     (model, weights, weights[:-1] + bytes([weights[-1] ^ 1]),
+                                      {"triggers", "refinement"})]:
         write_over(path, new)
         assert expected <= scripts(make(bin, place, "edited", *goals))
         write_over(path, old)
         assert expected <= scripts(make(bin, place, "edited", *goals))
         made = results(place / "edited" / "results")
-        assert all(made[f"{name}.csv"] == undisturbed[f"{name}.csv"] for name in ("agreement", "rank", "refinement", "cases"))
+        assert all(made[f"{name}.csv"] == undisturbed[f"{name}.csv"]
+                   for name in ("agreement", "rank", "refinement", "cases"))
 
 
 def test_results_that_were_damaged_are_made_again(bin, place, undisturbed):
@@ -181,7 +193,8 @@ def test_a_run_that_fails_leaves_no_other_run_s_table_of_options(bin, place, tmp
     make(tools, place, "stopped", *goals, SENTENCES=200, PREFIXES=20, status=2)
     assert not (out / "options.csv").exists()
     make(bin, place, "stopped", *goals, SENTENCES=200, PREFIXES=20)
-    changed = table.replace("--prefixes 50 ", "--prefixes 20 ").replace("--name train", "--name train --limit 200")
+    changed = table.replace("--prefixes 50 ",
+                            "--prefixes 20 ").replace("--name train", "--name train --limit 200")
     assert (out / "options.csv").read_text() == changed != table
     make(bin, place, "stopped", "refinement", SENTENCES=200, PREFIXES=20)  # of the others, the records tell
     assert (out / "options.csv").read_text() == changed
@@ -202,27 +215,32 @@ def test_an_input_that_changes_while_it_is_read(bin, place, tmp_path, undisturbe
     """Also when it says at the end what it said at the beginning."""
     text = tmp_path / "train.txt"
     original = (place / "train.txt").read_bytes()
-    for i, edit in enumerate([f'echo w5 w6 >>"{text}"', f'cp "{text}" "{text}.0"; echo w5 >"{text}"; cp "{text}.0" "{text}"']):
+    for i, edit in enumerate([f'echo w5 w6 >>"{text}"',
+                              f'cp "{text}" "{text}.0"; echo w5 >"{text}"; cp "{text}.0" "{text}"']):
         text.write_bytes(original)
         # When topk-keys has ended, tokenize has read the text: an earlier edit may end it.
         tools = tools_but(bin, tmp_path / f"tools{i}", "topk-keys",
-                          f'"$tool" "$@" >"{tmp_path}/triggers" || exit\n[ -e "{tmp_path}/once{i}" ] || {{ {edit}; }}\n'
+                          f'"$tool" "$@" >"{tmp_path}/triggers" || exit\n[ -e "{tmp_path}/once{i}" ] || {{ '
+                          f'{edit}; }}\n'
                           f': >"{tmp_path}/once{i}"\nexec cat "{tmp_path}/triggers"')
-        done = subprocess.run(command(tools, place, f"during{i}", "agreement", TEXT=text), cwd=ROOT, env=environment(),
-                              capture_output=True, text=True, timeout=TIMEOUT, check=False)
-        assert done.returncode == 2 and f"step.sh: {text} changed while it was read; run again\n" in done.stderr
+        done = subprocess.run(command(tools, place, f"during{i}", "agreement", TEXT=text), cwd=ROOT,
+                              env=environment(), capture_output=True, text=True, timeout=TIMEOUT, check=False)
+        assert done.returncode == 2 \
+            and f"step.sh: {text} changed while it was read; run again\n" in done.stderr
         assert "agreement.sh" not in done.stdout
         text.write_bytes(original)
         assert scripts(make(tools, place, f"during{i}", "agreement", TEXT=text)) == {"triggers", "agreement"}
-        assert (place / f"during{i}" / "results" / "agreement.csv").read_bytes() == undisturbed["agreement.csv"]
+        assert (place / f"during{i}" / "results" / "agreement.csv").read_bytes() \
+            == undisturbed["agreement.csv"]
 
 
 def test_two_makes_in_one_folder(bin, place, tmp_path, undisturbed):
     """The second is refused as long as the first, or what is left of it, runs; by any name of the folder."""
     go, out = tmp_path / "go", place / "two" / "results"
-    tools = tools_but(bin, tmp_path / "tools", "topk-keys", f'while [ ! -e "{go}" ]; do sleep 0.05; done; exec "$tool" "$@"')
-    first = subprocess.Popen(command(tools, place, "two", "agreement"), cwd=ROOT, env=environment(), text=True,
-                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    tools = tools_but(bin, tmp_path / "tools", "topk-keys",
+                      f'while [ ! -e "{go}" ]; do sleep 0.05; done; exec "$tool" "$@"')
+    first = subprocess.Popen(command(tools, place, "two", "agreement"), cwd=ROOT, env=environment(),
+                             text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     until(lambda: (out / ".made" / "lock").exists() and (out / ".made" / "lock").read_text())
     (place / "alias").symlink_to("two")
     for name, words in ("two", ["-j2"]), ("alias", ["refinement"]):
@@ -247,7 +265,8 @@ def until(condition):
 
 def test_leftovers_of_killed_runs_are_cleared_away(bin, place, undisturbed):
     out = place / "undisturbed" / "results"
-    for name in "triggers.msgpack.part-abc123", ".made/triggers.part-ABCDEF", "figures/.part-0a1B2c/1/shallow.csv", \
+    for name in "triggers.msgpack.part-abc123", ".made/triggers.part-ABCDEF", \
+            "figures/.part-0a1B2c/1/shallow.csv", \
             "report.part-xyzXYZ/new/index.html":
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).write_bytes(b"?")
@@ -259,7 +278,8 @@ def test_leftovers_of_killed_runs_are_cleared_away(bin, place, undisturbed):
 
 
 def test_folders_can_be_moved(bin, place, tmp_path, undisturbed):
-    """Names with spaces, dollars and other letters. Of texts and models that lie elsewhere, options.csv tells, so the report too."""
+    """Names with spaces, dollars and other letters. Of texts and models that lie elsewhere, options.csv
+    tells, so the report too."""
     out = tmp_path / "o ü" / "results"
     shutil.copytree(place / "undisturbed" / "results", out)
     assert not scripts(make(bin, place, "undisturbed", OUT=out))
@@ -276,7 +296,8 @@ def test_folders_can_be_moved(bin, place, tmp_path, undisturbed):
 
 
 def test_patterns_that_nobody_asks_for_any_more(bin, place):
-    """Tables and figure of annotations that a later run is not given are not left beside its other results."""
+    """Tables and figure of annotations that a later run is not given are not left beside its other
+    results."""
     data = data_of((place / "undisturbed" / "results" / "annotation.html").read_text())
     key = data["keys"][0]
     row = f'A,{data["model"]},{key["layer"]},{key["cell"]},{len(key["triggers"])},1,shallow,=x,1 2 3\n'
@@ -331,7 +352,8 @@ def test_one_at_a_time_fetches(tmp_path, name, fetched):
     shutil.copy(ROOT / "data" / f"{name}.sh", tmp_path)
     for program in "npm", "python":
         (tmp_path / program).write_text('#!/bin/sh\n[ "$3" != --version ] || exit 0\n'
-                                        f'echo begin >>"{tmp_path}/log"; sleep 0.3; echo end >>"{tmp_path}/log"; exit 1\n')
+                                        f'echo begin >>"{tmp_path}/log"; sleep 0.3; echo end '
+                                        f'>>"{tmp_path}/log"; exit 1\n')
         (tmp_path / program).chmod(0o755)
     changes = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHON": str(tmp_path / "python")}
     both = [subprocess.Popen([tmp_path / f"{name}.sh"], env=environment(changes), stdout=subprocess.DEVNULL,

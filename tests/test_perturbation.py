@@ -12,12 +12,13 @@ import oracle
 import random_model
 import streams
 from conftest import ROOT
-from helpers import (TIMEOUT, assert_close, by_sentence, environment, fails, ok, pipeline, random_sentences, sentences_of, table,
-                     text)
+from helpers import (TIMEOUT, assert_close, by_sentence, environment, fails, ok, pipeline, random_sentences,
+                     sentences_of, table, text)
 
 VOCABULARY, BOS, UNKNOWN = 20, 2, 3
 KINDS = ["first", "last", "random", "replace-first", "replace-last", "replace-random", "truncate", "none"]
-TRIGGERS = {"coef": "float32", "sentence": "uint64", "position": "uint32", "next": "uint32", "prefix": "uint32"}
+TRIGGERS = {"coef": "float32", "sentence": "uint64", "position": "uint32", "next": "uint32",
+            "prefix": "uint32"}
 KEYED = {"len": "uint32", "tok": "uint32", "key_layer": "uint32", "key_cell": "uint32", "key_coef": "float32",
          "key_change": "uint32", "key": "float32"}
 
@@ -33,14 +34,16 @@ def header(kind, arrays, **more):
 
 def key(layer, cell, triggers):
     """triggers: [(prefix, next token)], best first; their coefficients fall to 1."""
-    return {"layer": layer, "cell": cell, "coef": range(len(triggers), 0, -1), "sentence": range(len(triggers)),
-            "position": [len(prefix) for prefix, _ in triggers], "next": [token for _, token in triggers],
+    return {"layer": layer, "cell": cell, "coef": range(len(triggers), 0, -1),
+            "sentence": range(len(triggers)), "position": [len(prefix) for prefix, _ in triggers],
+            "next": [token for _, token in triggers],
             "prefix": sum((list(prefix) for prefix, _ in triggers), [])}
 
 
 def triggers_stream(keys, positions=512):
     return streams.write(header("triggers", TRIGGERS, layers=[0, 1, 2], cells=None, keys=len(keys), top=50,
-                                prefixes="sentence", rank="value") | {"batch": {"positions": positions}}, keys)
+                                prefixes="sentence", rank="value") | {"batch": {"positions": positions}},
+                         keys)
 
 
 def perturbed(bin, data, *options):
@@ -49,14 +52,15 @@ def perturbed(bin, data, *options):
     names, rows = found.header["changes"], []
     for record, tokens in zip([r for r in found.records for _ in r["len"]], sentences_of(found)):
         place = len(rows) - int(record["id"])
-        rows.append((int(record["key_layer"][place]), int(record["key_cell"][place]), float(record["key_coef"][place]),
-                     names[record["key_change"][place]], tokens))
+        rows.append((int(record["key_layer"][place]), int(record["key_cell"][place]),
+                     float(record["key_coef"][place]), names[record["key_change"][place]], tokens))
     return rows, found
 
 
 # ------------------------------------------------------- changed prefixes
 
-BY_HAND = triggers_stream([key(0, 4, [([5, 6, 7], 8), ([9], 10)]), key(2, 1, [([11, 12], 13)]), key(2, 7, [])])
+BY_HAND = triggers_stream([key(0, 4, [([5, 6, 7], 8), ([9], 10)]), key(2, 1, [([11, 12], 13)]),
+                           key(2, 7, [])])
 
 
 def test_removal_by_hand(bin):
@@ -64,7 +68,8 @@ def test_removal_by_hand(bin):
     alone where nothing is left."""
     rows, found = perturbed(bin, BY_HAND, "--change", "first,last")
     assert rows == [
-        (0, 4, 2, "first", [6, 7, 8]), (0, 4, 2, "last", [5, 6, 8]), (0, 4, 1, "first", [10]), (0, 4, 1, "last", [10]),
+        (0, 4, 2, "first", [6, 7, 8]), (0, 4, 2, "last", [5, 6, 8]), (0, 4, 1, "first", [10]),
+        (0, 4, 1, "last", [10]),
         (2, 1, 1, "first", [12, 13]), (2, 1, 1, "last", [11, 13])]
     assert [int(r["id"]) for r in found.records] == [0, 4]  # a batch has one layer
     assert (found.trailer["sentences"], found.trailer["tokens"]) == (6, 12)
@@ -73,14 +78,16 @@ def test_removal_by_hand(bin):
 
 def test_other_changes_by_hand(bin):
     """Expected by hand: replaced by the unknown token, cut to the last two, left as they are."""
-    rows, _ = perturbed(bin, BY_HAND, "--change", "replace-first,replace-last,truncate,none", "--replacement", "unknown",
-                        "--keep", 2)
+    rows, _ = perturbed(bin, BY_HAND, "--change", "replace-first,replace-last,truncate,none",
+                        "--replacement", "unknown", "--keep", 2)
     assert rows == [
         (0, 4, 2, "replace-first", [3, 6, 7, 8]), (0, 4, 2, "replace-last", [5, 6, 3, 8]),
         (0, 4, 2, "truncate-2", [6, 7, 8]), (0, 4, 2, "none", [5, 6, 7, 8]),
-        (0, 4, 1, "replace-first", [3, 10]), (0, 4, 1, "replace-last", [3, 10]), (0, 4, 1, "truncate-2", [10]),
+        (0, 4, 1, "replace-first", [3, 10]), (0, 4, 1, "replace-last", [3, 10]),
+        (0, 4, 1, "truncate-2", [10]),
         (0, 4, 1, "none", [9, 10]),
-        (2, 1, 1, "replace-first", [3, 12, 13]), (2, 1, 1, "replace-last", [11, 3, 13]), (2, 1, 1, "truncate-2", [13]),
+        (2, 1, 1, "replace-first", [3, 12, 13]), (2, 1, 1, "replace-last", [11, 3, 13]),
+        (2, 1, 1, "truncate-2", [13]),
         (2, 1, 1, "none", [11, 12, 13])]
 
 
@@ -113,18 +120,23 @@ def test_random_tokens(bin):
                 last[tokens[3]] += 1
     # 500 draws: 125 expected of each place (standard deviation 9.7), 27.8 of each token (5.1)
     assert all(80 < count < 170 for count in (*removed.values(), *replaced.values()))
-    assert all(5 < count < 55 for token, count in last.items() if token not in (BOS, 7)) and last[BOS] == last[7] == 0
-    again, _ = perturbed(bin, data, "--change", "random,replace-random,replace-last", "--sample", 0, "--seed", 2)
-    assert again != rows and ok(bin, "perturb-triggers", stdin=data) == ok(bin, "perturb-triggers", "--seed", 1, stdin=data)
+    assert all(5 < count < 55 for token, count in last.items() if token not in (BOS, 7)) \
+        and last[BOS] == last[7] == 0
+    again, _ = perturbed(bin, data, "--change", "random,replace-random,replace-last", "--sample", 0,
+                         "--seed", 2)
+    assert again != rows \
+        and ok(bin, "perturb-triggers", stdin=data) == ok(bin, "perturb-triggers", "--seed", 1, stdin=data)
 
 
 def test_sample_and_top(bin):
     """Expected by the definitions: N keys a layer, those of topk-keys --sample with
     the same seed, and N triggers a key."""
-    data = triggers_stream([key(layer, cell, [([4 + cell], 5)] * 7) for layer in range(3) for cell in range(10)])
+    data = triggers_stream([key(layer, cell, [([4 + cell], 5)] * 7) for layer in range(3)
+                            for cell in range(10)])
     rows, _ = perturbed(bin, data, "--sample", 4, "--top", 3, "--change", "none", "--seed", 5)
     drawn = list(dict.fromkeys((row[0], row[1]) for row in rows))
-    assert [[key[0] for key in drawn].count(layer) for layer in range(3)] == [4, 4, 4] and drawn == sorted(drawn)
+    assert [[key[0] for key in drawn].count(layer) for layer in range(3)] == [4, 4, 4] \
+        and drawn == sorted(drawn)
     assert [row[2] for row in rows] == [7, 6, 5] * 12
     everything, _ = perturbed(bin, data, "--sample", 0, "--change", "none")
     assert len(everything) == 30 * 7
@@ -133,7 +145,8 @@ def test_sample_and_top(bin):
 def test_batches(bin):
     """Expected by the definition: full to the budget, of one layer, numbered in a row;
     a longer sentence is alone."""
-    data = triggers_stream([key(0, 0, [([4] * 4, 5)] * 5), key(0, 1, [([4] * 30, 5), ([4], 5)]), key(1, 0, [([4], 5)])],
+    data = triggers_stream([key(0, 0, [([4] * 4, 5)] * 5), key(0, 1, [([4] * 30, 5), ([4], 5)]),
+                            key(1, 0, [([4], 5)])],
                            positions=12)
     _, found = perturbed(bin, data, "--change", "none")
     assert [(int(r["id"]), r["len"].tolist()) for r in found.records] == [
@@ -153,8 +166,9 @@ def key_coefficients(stream):
     """[(tokens, layer, cell, coefficient before, kind, coefficient now)]"""
     rows, sentences = [], iter(sentences_of(stream))
     for batch, found in zip(stream.records[::2], stream.records[1::2]):
-        rows += [(next(sentences), *(int(batch[name][s]) for name in ("key_layer", "key_cell")), batch["key_coef"][s],
-                  stream.header["changes"][batch["key_change"][s]], found["key"][s]) for s in range(len(batch["len"]))]
+        rows += [(next(sentences), *(int(batch[name][s]) for name in ("key_layer", "key_cell")),
+                  batch["key_coef"][s], stream.header["changes"][batch["key_change"][s]], found["key"][s])
+                 for s in range(len(batch["len"]))]
     return rows
 
 
@@ -174,7 +188,8 @@ def check_against_oracle(model, rows):
 
 @pytest.mark.release_only
 def test_removal_is_the_oracles(bin, model, valid):
-    data = pipeline(bin, *stages(model, "--sample", 1, "--change", "first,last,random,none", limit=100), stdin=valid.read_bytes())
+    data = pipeline(bin, *stages(model, "--sample", 1, "--change", "first,last,random,none", limit=100),
+                    stdin=valid.read_bytes())
     rows = key_coefficients(streams.read(data))
     assert {row[1] for row in rows} == set(range(16))
     check_against_oracle(model, rows)
@@ -183,7 +198,8 @@ def test_removal_is_the_oracles(bin, model, valid):
 def test_changes_of_other_models_are_the_oracles(bin, random_model):
     vocabulary = oracle.load_model(random_model).config["vocab_size"]
     data = text(random_sentences(60, vocabulary))
-    found = pipeline(bin, *stages(random_model, "--sample", 4, "--change", ",".join(KINDS), "--keep", 2), stdin=data)
+    found = pipeline(bin, *stages(random_model, "--sample", 4, "--change", ",".join(KINDS), "--keep", 2),
+                     stdin=data)
     check_against_oracle(random_model, key_coefficients(streams.read(found)))
 
 
@@ -193,7 +209,8 @@ def keyed(sentences, keys, positions=512, **more):
               "key_layer": [layer for layer, _ in keys], "key_cell": [cell for _, cell in keys],
               "key_coef": [1] * len(keys), "key_change": [0] * len(keys)}
     arrays = {name: type_ for name, type_ in KEYED.items() if name != "key"}
-    return streams.write(header("tokens", arrays, changes=["made"], **more) | {"batch": {"positions": positions}}, [record])
+    return streams.write(header("tokens", arrays, changes=["made"], **more)
+                         | {"batch": {"positions": positions}}, [record])
 
 
 def test_key_is_coef(bin, small_model):
@@ -207,19 +224,24 @@ def test_key_is_coef(bin, small_model):
     keys = [(int(random.integers(3)), int(random.integers(37))) for _ in sentences]
     mixed = keyed(sentences, keys, tokenizer=origin["tokenizer"], model=origin["model"])
     for stream in data, mixed:
-        rows = key_coefficients(streams.read(ok(bin, "forward-dump", "-m", small_model, "--emit", "key", stdin=stream)))
-        every = by_sentence(streams.read(ok(bin, "forward-dump", "-m", small_model, "--emit", "coef", stdin=stream)), "coef")
+        rows = key_coefficients(streams.read(ok(bin, "forward-dump", "-m", small_model, "--emit", "key",
+                                                stdin=stream)))
+        every = by_sentence(streams.read(ok(bin, "forward-dump", "-m", small_model, "--emit", "coef",
+                                            stdin=stream)), "coef")
         assert len(rows) == len(every) > 20
-        assert [row[5] for row in rows] == [coef[layer, -1, cell] for coef, (_, layer, cell, *_) in zip(every, rows)]
+        assert [row[5] for row in rows] == [coef[layer, -1, cell]
+                                            for coef, (_, layer, cell, *_) in zip(every, rows)]
         assert any(row[5] > 0 for row in rows)
 
 
 def test_other_arrays_of_such_streams(bin, small_model):
     """What does not know of keys reads such a stream as any other."""
     text_ = text(random_sentences(20, 100))
-    found = streams.read(pipeline(bin, *stages(small_model, emit="max,coef")[:5], ["topk-keys", "-t", 2], stdin=text_))
+    found = streams.read(pipeline(bin, *stages(small_model, emit="max,coef")[:5], ["topk-keys", "-t", 2],
+                                  stdin=text_))
     assert found.header["keys"] == 3 * 37
-    fails(bin, "topk-keys", stdin=pipeline(bin, *stages(small_model), stdin=text_), says="no records of layers")
+    fails(bin, "topk-keys", stdin=pipeline(bin, *stages(small_model), stdin=text_),
+          says="no records of layers")
 
 
 def test_threads(bin, small_model):
@@ -230,17 +252,20 @@ def test_threads(bin, small_model):
 
 def test_layers_above_the_key_are_not_computed(bin, tmp_path):
     """Where they overflow, nobody notices."""
-    random_model.write_model(tmp_path, layers=2, d_model=8, d_ff=4, heads=2, vocabulary=12, cutoffs=(5, 8), factor=2)
+    random_model.write_model(tmp_path, layers=2, d_model=8, d_ff=4, heads=2, vocabulary=12, cutoffs=(5, 8),
+                             factor=2)
     tensors = oracle.load_safetensors(tmp_path / "model.safetensors")
     tensors["decoder.layers.1.self_attn.out_proj.bias"][:] = 3e38
     tensors["decoder.layers.0.fc2.bias"][:] = 3e38
     random_model.write_tensors(tmp_path / "model.safetensors", tensors)
     tokens = streams.read(ok(bin, "tokenize", "-m", tmp_path, stdin=b"w4 w5"))
     shape = {"model": streams.read(ok(bin, "forward-dump", "-m", tmp_path, "--layers", 1,
-                                      stdin=ok(bin, "tokenize", "-m", tmp_path, stdin=b"w4 w5"))).header["model"],
+                                      stdin=ok(bin, "tokenize", "-m", tmp_path,
+                                               stdin=b"w4 w5"))).header["model"],
              "tokenizer": tokens.header["tokenizer"]}
     ok(bin, "forward-dump", "-m", tmp_path, "--emit", "key", stdin=keyed([[4, 5]], [(0, 1)], **shape))
-    fails(bin, "forward-dump", "-m", tmp_path, "--emit", "key", stdin=keyed([[4, 5]], [(1, 1)], **shape), says="not finite")
+    fails(bin, "forward-dump", "-m", tmp_path, "--emit", "key", stdin=keyed([[4, 5]], [(1, 1)], **shape),
+          says="not finite")
 
 
 # ---------------------------------------------------------------- the table
@@ -250,13 +275,16 @@ def keyed_activations(batches, changes=("first", "last"), **more):
     records = []
     for rows in batches:
         length, layer, cell, before, change, now = zip(*rows)
-        records += [{"id": sum(len(r["len"]) for r in records[::2]), "len": length, "tok": [4] * sum(length), "key_layer": layer, "key_cell": cell,
-                     "key_coef": before, "key_change": change}, {"key": now}]
-    return streams.write(header("activations", KEYED, changes=list(changes), layers=[], cells=None, **more), records)
+        records += [{"id": sum(len(r["len"]) for r in records[::2]), "len": length, "tok": [4] * sum(length),
+                     "key_layer": layer, "key_cell": cell, "key_coef": before, "key_change": change},
+                    {"key": now}]
+    return streams.write(header("activations", KEYED, changes=list(changes), layers=[], cells=None, **more),
+                         records)
 
 
 HAND = [  # (tokens, layer, cell, before, change, now)
-    [(3, 0, 1, 2, 0, 1), (3, 0, 1, 2, 1, 0), (3, 0, 1, 4, 0, 5), (3, 0, 1, 4, 1, 1), (1, 0, 1, 1, 0, 9), (1, 0, 1, 1, 1, 9)],
+    [(3, 0, 1, 2, 0, 1), (3, 0, 1, 2, 1, 0), (3, 0, 1, 4, 0, 5), (3, 0, 1, 4, 1, 1), (1, 0, 1, 1, 0, 9),
+     (1, 0, 1, 1, 1, 9)],
     [(3, 0, 5, 8, 0, 0), (3, 0, 5, 8, 1, 6)],
     # a negative coefficient: halved; its sign changed
     [(2, 2, 0, -2, 0, -1), (2, 2, 0, -4, 0, 1), (1, 2, 0, -1, 1, 0)]]
@@ -265,14 +293,14 @@ HAND = [  # (tokens, layer, cell, before, change, now)
 def test_table_by_hand(bin):
     """Expected by hand: -50, +25, -100 and -100, -75, -25; shorts left out of all else."""
     assert intervals.without(table(ok(bin, "perturbation-stats", stdin=keyed_activations(HAND)))) == [
-        {"layer": "1", "kind": "first", "triggers": "3", "mean": "-41.6666667", "p25": "-75", "p50": "-50", "p75": "-12.5",
-         "zeroed": "0.333333333", "increased": "0.333333333", "short": "1", "keys": "2"},
-        {"layer": "1", "kind": "last", "triggers": "3", "mean": "-66.6666667", "p25": "-87.5", "p50": "-75", "p75": "-50",
-         "zeroed": "0.333333333", "increased": "0", "short": "1", "keys": "2"},
-        {"layer": "3", "kind": "first", "triggers": "2", "mean": "-87.5", "p25": "-106.25", "p50": "-87.5", "p75": "-68.75",
-         "zeroed": "0.5", "increased": "0", "short": "0", "keys": "1"},
-        {"layer": "3", "kind": "last", "triggers": "0", "mean": "", "p25": "", "p50": "", "p75": "", "zeroed": "",
-         "increased": "", "short": "1", "keys": "0"}]
+        {"layer": "1", "kind": "first", "triggers": "3", "mean": "-41.6666667", "p25": "-75", "p50": "-50",
+         "p75": "-12.5", "zeroed": "0.333333333", "increased": "0.333333333", "short": "1", "keys": "2"},
+        {"layer": "1", "kind": "last", "triggers": "3", "mean": "-66.6666667", "p25": "-87.5", "p50": "-75",
+         "p75": "-50", "zeroed": "0.333333333", "increased": "0", "short": "1", "keys": "2"},
+        {"layer": "3", "kind": "first", "triggers": "2", "mean": "-87.5", "p25": "-106.25", "p50": "-87.5",
+         "p75": "-68.75", "zeroed": "0.5", "increased": "0", "short": "0", "keys": "1"},
+        {"layer": "3", "kind": "last", "triggers": "0", "mean": "", "p25": "", "p50": "", "p75": "",
+         "zeroed": "", "increased": "", "short": "1", "keys": "0"}]
 
 
 def test_threshold_by_hand(bin):
@@ -296,14 +324,17 @@ def test_table_is_recomputed(bin, small_model):
         expected = [len(measured), change.mean(), *np.percentile(change, (25, 50, 75)), (now == 0).mean(),
                     (now > before).mean(), len(here) - len(measured)]
         assert_close([float(line[name]) for name in
-                      ("triggers", "mean", "p25", "p50", "p75", "zeroed", "increased", "short")], expected, 1e-7)
+                      ("triggers", "mean", "p25", "p50", "p75", "zeroed", "increased", "short")], expected,
+                     1e-7)
         assert len(measured) > 5
         cell, found_cells = np.array([row[2] for row in measured]), sorted({row[2] for row in measured})
         wholes = [(cell == c).sum() for c in found_cells]
         assert int(line["keys"]) == len(found_cells) > 2
         for name, counts in ("zeroed", now == 0), ("increased", now > before):
-            limits = intervals.clustered([counts[cell == c].sum() for c in found_cells], wholes, len(measured))
-            assert [float(line[f"{name}_{end}"]) for end in ("low", "high")] == pytest.approx(limits, rel=1e-7, abs=1e-12)
+            limits = intervals.clustered([counts[cell == c].sum() for c in found_cells], wholes,
+                                         len(measured))
+            assert [float(line[f"{name}_{end}"])
+                    for end in ("low", "high")] == pytest.approx(limits, rel=1e-7, abs=1e-12)
 
 
 def test_shards_in_any_order(bin, small_model, tmp_path):
@@ -312,8 +343,10 @@ def test_shards_in_any_order(bin, small_model, tmp_path):
                       stdin=text(random_sentences(100, 100)))
 
     def run(name, *options):
-        (tmp_path / name).write_bytes(pipeline(bin, ["topk-keys", "-t", 4, *options], ["perturb-triggers", "--sample", 6],
-                                               ["forward-dump", "-m", small_model, "--emit", "key"], stdin=maxima))
+        (tmp_path / name).write_bytes(pipeline(bin, ["topk-keys", "-t", 4, *options],
+                                               ["perturb-triggers", "--sample", 6],
+                                               ["forward-dump", "-m", small_model, "--emit", "key"],
+                                               stdin=maxima))
         return tmp_path / name
 
     whole = ok(bin, "perturbation-stats", run("whole"))
@@ -331,6 +364,7 @@ def test_pipeline(bin, small_model, tmp_path):
     (tmp_path / "triggers.msgpack").write_bytes(triggers)
     subprocess.run([ROOT / "pipelines" / "perturbation.sh", small_model, tmp_path, "--top", "2"], check=True,
                    capture_output=True, timeout=TIMEOUT, env=environment({"PATH": f"{bin}:/usr/bin:/bin"}))
-    expected = pipeline(bin, ["perturb-triggers", "--top", 2], ["forward-dump", "-m", small_model, "--emit", "key"],
+    expected = pipeline(bin, ["perturb-triggers", "--top", 2],
+                        ["forward-dump", "-m", small_model, "--emit", "key"],
                         ["perturbation-stats"], stdin=triggers)
     assert (tmp_path / "perturbation.csv").read_bytes() == expected

@@ -42,7 +42,8 @@ def made(bin, small_model):
     got = {"tokens": ok(bin, "tokenize", *model, "--batch", 20, stdin=lines)}
     got["sample"] = ok(bin, "tokenize", *model, "--batch", 20, "--sample", 12, stdin=lines)
     got["shard"] = ok(bin, "tokenize", *model, "--batch", 20, "--shard", "1/3", stdin=lines)
-    got["rows"] = ok(bin, *forward, "--emit", "max,coef,resid,ffn,prediction", "--cells", "1-5", stdin=got["sample"])
+    got["rows"] = ok(bin, *forward, "--emit", "max,coef,resid,ffn,prediction", "--cells", "1-5",
+                     stdin=got["sample"])
     got["random"] = ok(bin, *forward, "--emit", "coef", "--positions", "random", stdin=got["tokens"])
     got["predictions"] = ok(bin, *forward, "--emit", "prediction", stdin=got["tokens"])
     maxima = ok(bin, *forward, stdin=got["tokens"])
@@ -60,8 +61,8 @@ def made(bin, small_model):
     return got
 
 
-KINDS = ["tokens", "sample", "shard", "rows", "random", "predictions", "triggers", "part", "by size", "projected",
-         "changed", "keyed", "values", "composition", "refinement"]
+KINDS = ["tokens", "sample", "shard", "rows", "random", "predictions", "triggers", "part", "by size",
+         "projected", "changed", "keyed", "values", "composition", "refinement"]
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -273,8 +274,8 @@ def test_says_what_the_tools_say(bin, made, kind, tmp_path):
     for name, damaged in cases.items():
         path = tmp_path / name
         path.write_bytes(damaged)
-        done = subprocess.run([bin / "stream-cat", "--verify", path], capture_output=True, text=True, timeout=TIMEOUT,
-                              check=False)
+        done = subprocess.run([bin / "stream-cat", "--verify", path], capture_output=True, text=True,
+                              timeout=TIMEOUT, check=False)
         with pytest.raises(ffkv.StreamError) as caught:
             ffkv.load(path)
         assert f"stream-cat: {caught.value}\n" == done.stderr
@@ -296,7 +297,8 @@ def test_an_error_stays(made, damage):
 
 
 def spoiled(data, change):
-    """A stream with a right checksum in which change(header, records, trailer), of packed arrays, changed something."""
+    """A stream with a right checksum in which change(header, records, trailer), of packed arrays, changed
+    something."""
     objects = [copy.deepcopy(item.value) for item in streams.items(data)]
     header, records, trailer = objects[0], objects[1:-1], objects[-1]
     change(header, records, trailer)
@@ -354,7 +356,8 @@ def trailer_is(**members):
 
 # kind, what is wrong, and how the message ends or what it has
 FALSE = [
-    ("tokens", header_is(version=2), "version 2 of the stream; this program reads version 1: use a newer one"),
+    ("tokens", header_is(version=2),
+     "version 2 of the stream; this program reads version 1: use a newer one"),
     ("tokens", header_is(arrays=3), "lacks kind, history or arrays"),
     ("tokens", declared("len", type="float16"), "a type other than"),
     ("tokens", declared("len", type="float32"), "the header's array 'len' is"),
@@ -451,8 +454,9 @@ def test_members_of_a_newer_program_are_kept(made):
     assert given(data)[1] is None and copied(data)[:-40] == data[:-40]
 
 
-@pytest.mark.parametrize("one, other", [((0, 9, 3), (1, 9, 3)), ((0, 9, 3), (1, 9, 2)), ((0, 4, 1), (4, 9, 1)),
-                                        ((0, 9, 6), (3, 9, 4)), ((0, 9, 6), (2, 9, 4)), ((5, 9, 1), (0, 9, 8))])
+@pytest.mark.parametrize("one, other",
+                         [((0, 9, 3), (1, 9, 3)), ((0, 9, 3), (1, 9, 2)), ((0, 4, 1), (4, 9, 1)),
+                          ((0, 9, 6), (3, 9, 4)), ((0, 9, 6), (2, 9, 4)), ((5, 9, 1), (0, 9, 8))])
 def test_batches_that_are_covered_twice(one, other):
     trailer = {"batches": 9, "covers": [list(one), list(other)], "text": "x"}
     if set(range(*one)) & set(range(*other)):
@@ -467,7 +471,8 @@ def test_batches_that_are_covered_twice(one, other):
 def test_a_written_stream_goes_through_the_tools(bin, small_model, made, tmp_path):
     """Tokens that Python wrote give what tokenize's give, but for the history."""
     stream = ffkv.load(io.BytesIO(made["tokens"]))
-    arrays = {"len": {"type": "uint32", "shape": ["sentences"]}, "tok": {"type": "uint32", "shape": ["tokens"]}}
+    arrays = {"len": {"type": "uint32", "shape": ["sentences"]},
+              "tok": {"type": "uint32", "shape": ["tokens"]}}
     header = {"kind": "tokens", "arrays": arrays, **{name: stream.header[name] for name in
                                                      ("corpus", "tokenizer", "batch")}}
     path = tmp_path / "tokens.msgpack.gz"
@@ -518,7 +523,8 @@ def writer_of(made, target):
     (batch(tok=[-1, 5]), "a number that is no uint32"), (batch(tok=[2**40, 5]), "a number that is no uint32"),
     (batch(tok=[1.5, 5]), "'tok' has float64, not uint32"), (batch(tok=[[5, 6]]), "2 dimensions"),
     (batch(other=np.arange(3)), "cannot hold a ndarray"), (batch(end=True), "no record has a member 'end'"),
-    ({"id": 0, "len": [1]}, "has no 'tok'"), (batch(more=2**64), "out of range"), (batch(more="\ud800"), "UTF-8"),
+    ({"id": 0, "len": [1]}, "has no 'tok'"), (batch(more=2**64), "out of range"),
+    (batch(more="\ud800"), "UTF-8"),
 ])
 def test_a_false_record_is_not_written(made, tmp_path, record, says):
     path = tmp_path / "out"
@@ -594,7 +600,8 @@ def test_a_file_appears_when_it_is_complete(made, tmp_path):
 
 def test_nothing_binary_goes_to_a_terminal(made):
     leader, follower = pty.openpty()
-    with open(leader, "rb"), open(follower, "wb", buffering=0) as terminal, pytest.raises(ValueError, match="terminal"):
+    with open(leader, "rb"), open(follower, "wb", buffering=0) as terminal, \
+            pytest.raises(ValueError, match="terminal"):
         writer_of(made, terminal)
 
 
@@ -616,7 +623,8 @@ def test_triggers_of_a_key(made):
             end = start + int(record["position"][i])
             assert trigger.prefix.tolist() == record["prefix"][start:end].tolist()
             assert trigger[:3] == (record["coef"][i], record["sentence"][i], record["position"][i])
-            assert trigger[4:9] == tuple(record[name][i] for name in ("next", "next_rank", "next_p", "last_rank", "last_p"))
+            assert trigger[4:9] == tuple(record[name][i]
+                                         for name in ("next", "next_rank", "next_p", "last_rank", "last_p"))
             start = end
     key = ffkv.load(io.BytesIO(made["triggers"])).records[0]
     assert ffkv.triggers(key)[0].next_rank is None
@@ -652,8 +660,8 @@ def test_frames(made, tmp_path):
     rows = [(record["layer"] + 1, record["cell"], number, *trigger) for record in records
             for number, trigger in enumerate(ffkv.triggers(record))]
     assert len(each) == len(rows) > 100
-    names = ["layer", "cell", "trigger", "coef", "sentence", "position", "prefix", "next", "next_rank", "next_p",
-             "last_rank", "last_p"]
+    names = ["layer", "cell", "trigger", "coef", "sentence", "position", "prefix", "next", "next_rank",
+             "next_p", "last_rank", "last_p"]
     for name, column in zip(names, zip(*rows)):
         assert [as_json(value) for value in each[name]] == [as_json(value) for value in column], name
     assert each["coef"].dtype == np.float32
@@ -687,9 +695,11 @@ def test_pip_installs_it(made, tmp_path):
         shutil.copy(PYTHON / name, source)
     (tmp_path / "tokens").write_bytes(made["tokens"])
     with environments.alone("ffkv"):
-        for arguments in ["uninstall", "-qy", "ffkv"], ["install", "-q", "--no-index", "--no-build-isolation", source]:
+        for arguments in ["uninstall", "-qy", "ffkv"], \
+                ["install", "-q", "--no-index", "--no-build-isolation", source]:
             environments.run(python, "-m", "pip", *arguments)
-        shown = environments.run(python, "-c", "import importlib.metadata as m, sys, ffkv; print(m.version('ffkv'), "
+        shown = environments.run(python,
+                                 "-c", "import importlib.metadata as m, sys, ffkv; print(m.version('ffkv'), "
                                  "ffkv.__file__, len(ffkv.load(sys.argv[1]).records))", tmp_path / "tokens")
         needs = environments.run(python, "-c", "import importlib.metadata as m; print(m.requires('ffkv'))")
     version, file, count = shown.split()
@@ -706,7 +716,8 @@ book = nbformat.read("triggers.ipynb", 4)
 book.cells.append(nbformat.v4.new_code_cell("print('found', agreement.to_json())"))
 nbclient.NotebookClient(book, timeout=300, kernel_name="python3").execute()
 print("".join(output.get("text", "") for output in book.cells[-1].outputs))
-print("pictures", sum("image/png" in output.get("data", {}) for cell in book.cells for output in cell.get("outputs", [])))
+print("pictures", sum("image/png" in output.get("data", {}) for cell in book.cells
+                      for output in cell.get("outputs", [])))
 """
 
 
@@ -721,8 +732,9 @@ def test_notebook(bin, model, valid, tmp_path):
     tokens = ok(bin, "tokenize", "-m", model, "--limit", 100, valid)
     found = ok(bin, "topk-keys", "--top", 5, stdin=ok(bin, "forward-dump", "-m", model, stdin=tokens))
     (out / "triggers.msgpack").write_bytes(ok(bin, "project-values", "-m", model, stdin=found))
-    done = subprocess.run([sys.executable, "-c", RUN], cwd=folder, capture_output=True, text=True, timeout=TIMEOUT,
-                          check=False, env={**os.environ, "HOME": str(tmp_path), "MPLCONFIGDIR": str(tmp_path)})
+    done = subprocess.run([sys.executable, "-c", RUN], cwd=folder, capture_output=True, text=True,
+                          timeout=TIMEOUT, check=False,
+                          env={**os.environ, "HOME": str(tmp_path), "MPLCONFIGDIR": str(tmp_path)})
     assert done.returncode == 0, done.stderr
     agreement = json.loads(re.search(r"^found (.*)$", done.stdout, re.MULTILINE)[1])
     rows = table(ok(bin, "agreement-stats", out / "triggers.msgpack"))

@@ -132,15 +132,15 @@ def test_version_counts_commits_to_what_is_compiled(tmp_path):
     (tree / "tools").mkdir()
 
     def told():
-        done = subprocess.run([tree / "common/base/version.sh"], capture_output=True, text=True, timeout=TIMEOUT, check=True,
-                              cwd=tmp_path)
+        done = subprocess.run([tree / "common/base/version.sh"], capture_output=True, text=True,
+                              timeout=TIMEOUT, check=True, cwd=tmp_path)
         assert done.stderr == ""
         return done.stdout.removesuffix("\n")
 
     def git(*arguments):
         settings = ["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
-        return subprocess.run(["git", *settings, *arguments], cwd=tree, capture_output=True, text=True, timeout=TIMEOUT,
-                              check=True).stdout.strip()
+        return subprocess.run(["git", *settings, *arguments], cwd=tree, capture_output=True, text=True,
+                              timeout=TIMEOUT, check=True).stdout.strip()
 
     def commit(name, text):
         (tree / name).write_text(text)
@@ -176,8 +176,8 @@ def test_first_example_runs_as_it_stands(bin, tmp_path):
     (tmp_path / "data").symlink_to(ROOT / "data")
     (tmp_path / "build").mkdir()
     (tmp_path / "build/release-gcc").symlink_to(bin)
-    done = subprocess.run(["/bin/sh"], input=example, capture_output=True, text=True, timeout=TIMEOUT, check=False, cwd=tmp_path,
-                          env=environment({"PATH": "/usr/bin:/bin"}))
+    done = subprocess.run(["/bin/sh"], input=example, capture_output=True, text=True, timeout=TIMEOUT,
+                          check=False, cwd=tmp_path, env=environment({"PATH": "/usr/bin:/bin"}))
     assert (done.returncode, done.stderr) == (0, "")
     assert [row["layer"] for row in table(done.stdout.encode())] == [str(layer + 1) for layer in range(16)]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["build", "data"]
@@ -196,7 +196,8 @@ def test_example_stage(bin, model, valid):
     triggers = ok(bin, "topk-keys", "--top", 5, stdin=activations)
     command = [sys.executable, "-c", program]
     installed = environment({"PYTHONPATH": str(ROOT / "python")})
-    done = subprocess.run(command, input=triggers, capture_output=True, timeout=TIMEOUT, check=True, env=installed)
+    done = subprocess.run(command, input=triggers, capture_output=True, timeout=TIMEOUT, check=True,
+                          env=installed)
 
     expected = {}
     for record in streams.read(triggers).records:

@@ -18,7 +18,8 @@ def dumped(bin, model, *options, sentences=None, vocabulary=41):
     """Activations of random sentences, some of one token."""
     sentences = sentences or random_sentences(25, vocabulary, seed=5, longest=9)
     return pipeline(bin, ["tokenize", "-m", model, "--batch", 40],
-                    ["forward-dump", "-m", model, "--emit", "resid,ffn,prediction", *options], stdin=text(sentences))
+                    ["forward-dump", "-m", model, "--emit", "resid,ffn,prediction", *options],
+                    stdin=text(sentences))
 
 
 def statistics(bin, model, directory, data, *options):
@@ -41,12 +42,13 @@ def expected(model, data, norm="none"):
         a, b = (oracle.output_embedding(exact, token) for token in (old, new))
         changes.append({"sentence": int(rows["sentence"][i]), "position": int(rows["position"][i]),
                         "prefix": " ".join(words[token] for token in rows["prefix"][i]),
-                        "old": words[old], "new": words[new], "p_old": found.p_old[i], "p_new": found.p_new[i],
-                        "cosine": a @ b / np.sqrt((a @ a) * (b @ b))})
+                        "old": words[old], "new": words[new], "p_old": found.p_old[i],
+                        "p_new": found.p_new[i], "cosine": a @ b / np.sqrt((a @ a) * (b @ b))})
     perplexity = [intervals.of_all({
         "prefixes": len(rows["next"]), "perplexity": np.exp(-oracle.nan_mean(found.next_logp)),
         "next_is_top": oracle.nan_mean(found.final == rows["next"])}, len(rows["next"]), "next_is_top")]
-    return {"refinement": refined, "cases": cases, "settled": settled, "last-layer": changes, "perplexity": perplexity}
+    return {"refinement": refined, "cases": cases, "settled": settled, "last-layer": changes,
+            "perplexity": perplexity}
 
 
 def check(found, wanted):
@@ -78,7 +80,8 @@ def test_refinement_is_pytorchs(bin, model, valid, tmp_path):
         assert float(row["residual_is_final"]) == pytest.approx(expected_row["residual_is_final"], abs=near)
         assert float(row["probability"]) == pytest.approx(expected_row["probability"], rel=1e-4)
         for name in PROBABILITIES:
-            assert expected_row[name] * (1 - 1 / 1024 - 1e-4) <= float(row[name]) <= expected_row[name] * (1 + 1e-4)
+            assert expected_row[name] * (1 - 1 / 1024 - 1e-4) <= float(row[name]) \
+                <= expected_row[name] * (1 + 1e-4)
         assert float(row["rank_p50"]) >= 1
     for name, rows in ("cases", cases), ("settled", settled):
         for row, expected_row in zip(found[name], rows, strict=True):
@@ -91,7 +94,8 @@ def test_refinement_is_pytorchs(bin, model, valid, tmp_path):
     listed = [(row["sentence"], row["position"], row["old"], row["new"]) for row in found["last-layer"]]
     assert len(changed) > 50 and len(set(changed) ^ set(listed)) <= 2
     p_final = {(str(s), str(j)): p for s, j, p in zip(sentence, position, reference["p_residual_final"][-1])}
-    assert all(p_final[row["sentence"], row["position"]] <= float(row["p_old"]) * 1.0001 for row in found["last-layer"])
+    assert all(p_final[row["sentence"], row["position"]] <= float(row["p_old"]) * 1.0001
+               for row in found["last-layer"])
 
 
 # -------------------------------------------------------- against the oracle
@@ -111,7 +115,8 @@ def test_norm_is_the_oracles(bin, normed_model, tmp_path, norm):
     data = dumped(bin, normed_model, vocabulary=100)
     wanted = {how: expected(normed_model, data, how) for how in ("none", "gain", "full")}
     assert wanted["none"]["cases"] != wanted["gain"]["cases"] != wanted["full"]["cases"]
-    check(statistics(bin, normed_model, tmp_path, data, *(["--norm", norm] if norm != "none" else [])), wanted[norm])
+    check(statistics(bin, normed_model, tmp_path, data, *(["--norm", norm] if norm != "none" else [])),
+          wanted[norm])
 
 
 def test_sample_of_sentences(bin, small_model, tmp_path):
@@ -123,7 +128,8 @@ def test_sample_of_sentences(bin, small_model, tmp_path):
     wanted = expected(small_model, data)
     check(statistics(bin, small_model, tmp_path, data), wanted)
     for row in wanted["last-layer"]:
-        prefix = " ".join(f"w{token}" if token > 3 else "<unk>" for token in sentences[row["sentence"]][:row["position"]])
+        prefix = " ".join(f"w{token}" if token > 3 else "<unk>"
+                          for token in sentences[row["sentence"]][:row["position"]])
         assert row["prefix"] == prefix
     assert max(row["sentence"] for row in wanted["last-layer"]) > 100
 
@@ -156,7 +162,8 @@ def test_by_hand(bin, tmp_path):
     data = streams.write(real.header, [
         {"id": 0, "len": [5], "tok": [4, 5, 0, 2, 1], "row_sentence": [0] * 4, "row_position": position},
         *({"layer": i, "resid": r, "ffn": y} for i, (r, y) in enumerate(pairs))])
-    found = {name: table(rows) for name, rows in statistics(bin, model, tmp_path, data, "--all-tokens").items()}
+    found = {name: table(rows)
+             for name, rows in statistics(bin, model, tmp_path, data, "--all-tokens").items()}
 
     def columns(name, *wanted):
         return [tuple(row[column] for column in wanted) for row in found[name]]
@@ -164,7 +171,8 @@ def test_by_hand(bin, tmp_path):
     assert columns("cases", "residual", "ffn", "agreement", "composition") == [
         ("0.5", "0.25", "0.25", "0"), ("0.25", "0.5", "0", "0.25")]
     # finals: 0, 1, 2, 2; r1 predicts 0, 2, 0, 0; r2 predicts 0, 2, 1, 3
-    assert columns("refinement", "layer", "prefixes", "residual_is_final") == [("1", "4", "0.25"), ("2", "4", "0.25")]
+    assert columns("refinement", "layer", "prefixes",
+                   "residual_is_final") == [("1", "4", "0.25"), ("2", "4", "0.25")]
     # r1: 3a: exp 8 1 1 1 1/8 1, sum 12.125: 8/12.125, rank 1.  c: exp 1 1 2 1 1 1: 1 of 7; before it c, and
     # of the equal ones word 0: rank 3.  a: exp 2 1 1 1 .5 1: 1 of 6.5, rank 3.  2a + b: exp 4 2 1 1 .25 .5,
     # sum 8.75: 1 of it, rank 3.
@@ -182,7 +190,8 @@ def test_by_hand(bin, tmp_path):
         ("0", "2", "w4 w5", "</s>", "<pad>", "0"), ("0", "3", "w4 w5 <s>", "<pad>", "</s>", "0"),
         ("0", "4", "w4 w5 <s> </s>", "<unk>", "</s>", "0")]
     # p(r2) of old: c: 2 of 7; 3b + 2c: exp 1 8 4 1 1 1/8: 8 of 15.125; 4d + 3c: exp 1 1 8 16 1 1: 16 of 28
-    assert [float(row["p_old"]) for row in found["last-layer"]] == pytest.approx([2 / 7, 8 / 15.125, 16 / 28], rel=1e-5)
+    assert [float(row["p_old"])
+            for row in found["last-layer"]] == pytest.approx([2 / 7, 8 / 15.125, 16 / 28], rel=1e-5)
     # p(o2) of new: c + 4b: 16 of 1 + 16 + 2 + 1 + 1 + 1/16; a + 3b + 4c: exp 2 8 16 1 .5 1/8;
     # 4a + 4d + 6c: exp 16 1 64 16 1/16 1
     sums = [21.0625, 27.625, 98.0625]
@@ -197,7 +206,8 @@ def test_by_hand(bin, tmp_path):
 def test_no_prefix(bin, small_model, tmp_path):
     """Expected by the manual: sentences of one token have no prefix; nothing is defined."""
     for options in ["--positions", "random"], []:
-        found = statistics(bin, small_model, tmp_path, dumped(bin, small_model, *options, sentences=[[5], [6], [7]]))
+        found = statistics(bin, small_model, tmp_path,
+                           dumped(bin, small_model, *options, sentences=[[5], [6], [7]]))
         assert found["refinement"].splitlines()[1:] == [b"%d,0,,,,,,,," % i for i in range(1, 4)]
         assert found["cases"].splitlines()[1:] == [b"%d,0,,,,,,,,,,,," % i for i in range(1, 4)]
         assert found["settled"].splitlines()[1:] == [b"%d,0,,,0,,,," % i for i in range(1, 5)]
@@ -214,7 +224,8 @@ def any_dump(request, bin, tmp_path):
         lines = request.getfixturevalue("valid").read_bytes().splitlines(keepends=True)[:30]
         model = request.getfixturevalue("model")
         return model, pipeline(bin, ["tokenize", "-m", model],
-                               ["forward-dump", "-m", model, "--emit", "resid,ffn,prediction", "--positions", "random"],
+                               ["forward-dump", "-m", model, "--emit", "resid,ffn,prediction",
+                                "--positions", "random"],
                                stdin=b"".join(lines))
     model = request.getfixturevalue("small_model" if request.param == "random" else "normed_model")
     return model, dumped(bin, model, vocabulary=100)
@@ -243,7 +254,8 @@ def test_last_output_is_the_models_own_prediction(bin, any_dump, tmp_path):
     rows = rows_of(stream)
     assert float(found["perplexity"][0]["perplexity"]) == pytest.approx(
         np.exp(-own["next_logp"].astype(float).mean()), rel=1e-6)
-    assert float(found["perplexity"][0]["next_is_top"]) == pytest.approx((own["top"] == rows["next"]).mean(), rel=1e-8)
+    assert float(found["perplexity"][0]["next_is_top"]) \
+        == pytest.approx((own["top"] == rows["next"]).mean(), rel=1e-8)
     places = {(s, j): i for i, (s, j) in enumerate(zip(rows["sentence"].tolist(), rows["position"].tolist()))}
     words = {i: word for word, i in oracle.load_dictionary(model).items()}
     assert found["last-layer"]
@@ -270,7 +282,8 @@ def test_final_token_is_the_most_probable_one(bin, small_model, tmp_path):
     probability of all, and the last layer changes nothing."""
     stream = streams.read(dumped(bin, small_model, vocabulary=100))
     last = stream.header["model"]["layers"] - 1
-    records = [dict(record, ffn=record["ffn"] * 0) if record.get("layer") == last else record for record in stream.records]
+    records = [dict(record, ffn=record["ffn"] * 0) if record.get("layer") == last else record
+               for record in stream.records]
     data = streams.write(stream.header, records)
     found = {name: table(rows) for name, rows in statistics(bin, small_model, tmp_path, data).items()}
     row, rows = found["refinement"][-1], rows_of(streams.read(data))

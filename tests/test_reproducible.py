@@ -110,7 +110,8 @@ PREFIXES = {"every position": ([], []), "random positions": ([], ["--positions",
 
 @pytest.fixture(scope="module")
 def summed(bin, data, tmp_path_factory):
-    """Of section 5's tools: {tool: (function of threads and input: sums, function of sums' files: tables)}."""
+    """Of section 5's tools: {tool: (function of threads and input: sums, function of sums' files:
+    tables)}."""
     place = tmp_path_factory.mktemp("summed")
     ok(bin, "project-values", "-m", data[0], "--all", "-k", 1, "-o", place / "values")
     (place / "words").write_bytes(b"the\nof\nw4\nw5\nw6\nw7\nw8\n")
@@ -125,7 +126,8 @@ def summed(bin, data, tmp_path_factory):
             out = ok(bin, tool, "-m", data[0], *words, *named, *options, stdin=stdin)
             return [out, *((place / f"{tool}{option}").read_bytes() for option in tables[tool])]
 
-        return (lambda rows, threads: ok(bin, tool, "-m", data[0], *making[tool], "--sums", "--threads", threads, stdin=rows),
+        return (lambda rows, threads: ok(bin, tool, "-m", data[0], *making[tool],
+                                         "--sums", "--threads", threads, stdin=rows),
                 lambda rows, threads: all_tables(*making[tool], "--threads", threads, stdin=rows),
                 lambda *paths: all_tables("--merge", *paths))
 
@@ -145,7 +147,8 @@ def test_sums_and_tables_of_section_5(bin, data, prefixes, summed, tmp_path):
     """Two ways to the same bytes: one thread, two and three; one run, and 1, 3 and 7 shards merged
     in several orders, to tables and to sums, and merged from merged ones."""
     whole = rows(bin, data, prefixes)
-    shards = {count: [rows(bin, data, prefixes, "--shard", f"{i}/{count}") for i in range(count)] for count in (1, 3, 7)}
+    shards = {count: [rows(bin, data, prefixes, "--shard", f"{i}/{count}") for i in range(count)]
+              for count in (1, 3, 7)}
     for tool, (to_sums, to_tables, merged_tables) in summed.items():
         sums, tables = to_sums(whole, 1), to_tables(whole, 1)
         assert all(len(table.splitlines()) > 1 for table in tables)
@@ -172,7 +175,8 @@ class TestSampleOfSentences:
         found = {}
         for record in stream.records:
             assert record["sentence"][0] == record["id"]
-            for number, tokens in zip(record["sentence"].tolist(), np.split(record["tok"], np.cumsum(record["len"])[:-1])):
+            for number, tokens in zip(record["sentence"].tolist(),
+                                      np.split(record["tok"], np.cumsum(record["len"])[:-1])):
                 found[number] = tokens.tolist()
         assert list(found) == sorted(found) and len(found) == stream.trailer["sentences"]
         return found, [record["sentence"].tolist() for record in stream.records]
@@ -187,8 +191,10 @@ class TestSampleOfSentences:
             assert len(found) == size and all(whole[number] == tokens for number, tokens in found.items())
 
     def test_a_larger_one_contains_the_smaller(self, bin, data, whole):
-        numbers = [set(self.sampled(bin, data, "--sample", size)[0]) for size in (1, 2, 10, 50, len(whole), 10 ** 6)]
-        assert all(a < b for a, b in zip(numbers[:4], numbers[1:5])) and numbers[4] == numbers[5] == set(whole)
+        numbers = [set(self.sampled(bin, data, "--sample", size)[0])
+                   for size in (1, 2, 10, 50, len(whole), 10 ** 6)]
+        assert all(a < b for a, b in zip(numbers[:4], numbers[1:5])) \
+            and numbers[4] == numbers[5] == set(whole)
 
     def test_seeds_choose_others(self, bin, data):
         one, two = (set(self.sampled(bin, data, "--sample", 20, "--seed", seed)[0]) for seed in (1, 2))
@@ -198,14 +204,16 @@ class TestSampleOfSentences:
         """Nor on the batches: the same numbers in a text of other words, of as many lines."""
         lines = data[1].splitlines()
         other = data[0], b"".join(b"w%d\n" % (i % 9) for i in range(len(lines)))
-        assert set(self.sampled(bin, data, "--sample", 20)[0]) == set(self.sampled(bin, other, "--sample", 20)[0]) \
+        assert set(self.sampled(bin, data, "--sample", 20)[0]) \
+            == set(self.sampled(bin, other, "--sample", 20)[0]) \
             == set(self.sampled(bin, data, "--sample", 20, "--batch", 16)[0])
 
     def test_shards_are_the_sample(self, bin, data):
         whole, batches = self.sampled(bin, data, "--sample", 40, "--batch", 64)
         assert len(batches) > 7
         for count in 3, 7:
-            parts = [self.sampled(bin, data, "--sample", 40, "--batch", 64, "--shard", f"{i}/{count}") for i in range(count)]
+            parts = [self.sampled(bin, data, "--sample", 40, "--batch", 64, "--shard", f"{i}/{count}")
+                     for i in range(count)]
             assert [part for _, part in parts] == [batches[i::count] for i in range(count)]
             assert {number: tokens for found, _ in parts for number, tokens in found.items()} == whole
         found, _ = self.sampled(bin, data, "--sample", 40, "--batch", 64, "--to", batches[3][0])
@@ -219,7 +227,8 @@ class TestSampleOfSentences:
         tokens = tokenized(bin, data, "--sample", 30)
         found, _ = self.sampled(bin, data, "--sample", 30)
         keys = [r for r in streams.read(searched(bin, data, tokens)).records if "layer" in r]
-        ends = [(s, j, n) for key in keys for s, j, n in zip(key["sentence"].tolist(), key["position"].tolist(), key["next"].tolist())]
+        ends = [(s, j, n) for key in keys
+                for s, j, n in zip(key["sentence"].tolist(), key["position"].tolist(), key["next"].tolist())]
         assert len(ends) > 100 and all(found[s][j] == n for s, j, n in ends)
 
 
@@ -279,7 +288,8 @@ def test_pipes_are_files(bin, data, one_run, tmp_path):
     """Two ways to the same bytes: one pipeline, and a file after each stage."""
     path = tmp_path / "text"
     path.write_bytes(data[1])
-    piped = pipeline(bin, ["tokenize", "-m", data[0], "--batch", 256, path], ["forward-dump", "-m", data[0], "-"],
+    piped = pipeline(bin, ["tokenize", "-m", data[0], "--batch", 256, path],
+                     ["forward-dump", "-m", data[0], "-"],
                      ["topk-keys", "-t", 6], ["project-values", "-m", data[0]], ["agreement-stats"])
     assert piped == one_run[2]
 

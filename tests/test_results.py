@@ -1,5 +1,6 @@
 """doc/results.md: its tables are what doc/results.py makes of the CSV tables in doc/ and of the paper's
-numbers, and some of them, computed here in other words, are right; what it says is larger is so beyond the intervals."""
+numbers, and some of them, computed here in other words, are right; what it says is larger is so beyond the
+intervals."""
 
 import csv
 import importlib.util
@@ -54,12 +55,14 @@ def test_a_number_that_drifts_is_seen(copy, path, old, new):
 
 
 def test_readings_stand_beside_the_papers_where_people_read(copy):
-    """And no program, in any layer; the number of keys and of readers, and who they are, stands there always."""
+    """And no program, in any layer; the number of keys and of readers, and who they are, stands there
+    always."""
     table = copy / "doc" / "brown-lm" / "patterns.csv"
 
     def cells():
         made = load(copy).page((copy / "doc" / "results.md").read_text())
-        found = [line.split(" | ")[2] for line in made.split("<!-- table: figure-2 -->\n")[1].splitlines()[2:7]]
+        found = [line.split(" | ")[2]
+                 for line in made.split("<!-- table: figure-2 -->\n")[1].splitlines()[2:7]]
         return found[0], found[2]
 
     assert cells() == ("9 in 9 layers (1 a layer: program)", "not measured as in the paper")
@@ -97,8 +100,10 @@ def test_numbers_written_out():
     assert rows("figure-9")["last layer"] == ("not stated in the text", "88 %", "48 %")
     assert rows("figure-11")["predictions that the last layer changes"][1:] == ("479 of 3965", "518 of 995")
     assert rows("figure-8")["no memory agrees: layer 1"] == ("at least 68 %", "68 %", "65 %")
-    assert rows("figure-2")["triggers that show a pattern"] == ("65 to 80 %", "not measured as in the paper", "not read")
-    assert rows("figure-7")["most of any layer"] == ("10 to 50 %", "16 % (layers 13 to 14)", "not measured as in the paper")
+    assert rows("figure-2")["triggers that show a pattern"] == ("65 to 80 %", "not measured as in the paper",
+                                                                "not read")
+    assert rows("figure-7")["most of any layer"] == ("10 to 50 %", "16 % (layers 13 to 14)",
+                                                     "not measured as in the paper")
     confident = rows("figure-6")["of these, predict what follows one of their key's triggers"]
     assert confident[:2] == ("46 of 100", "47 of 100")
 
@@ -148,7 +153,8 @@ def with_intervals(path, table, count=None):
     with open(path, newline="", encoding="utf-8") as file:
         found = intervals.without(csv.DictReader(file))
     found = [{**row, **intervals.of_row({name: float(row[name]) for name in SHARES[table]},
-                                        **{name: count or int(row[n]) for name, n in SHARES[table].items()})} for row in found]
+                                        **{name: count or int(row[n]) for name, n in SHARES[table].items()})}
+             for row in found]
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(found[0]), lineterminator="\n")
         writer.writeheader()
@@ -157,18 +163,23 @@ def with_intervals(path, table, count=None):
 
 def test_tables_show_intervals(copy):
     """Of made up samples of 100: a layer's, the largest, ranges, means of thirds; 50 of 100 by hand."""
-    (copy / "doc" / "brown-lm" / "perplexity.csv").write_text("prefixes,perplexity,next_is_top\n100,179,0.5\n")
+    (copy / "doc" / "brown-lm" / "perplexity.csv").write_text(
+        "prefixes,perplexity,next_is_top\n100,179,0.5\n")
     for model in "brown-lm", "smollm2":
         for table in "agreement", "confidence", "cases", "refinement", "perplexity":
             with_intervals(copy / "doc" / model / f"{table}.csv", table, 100)
     text = load(copy).page((copy / "doc" / "results.md").read_text())
     for name, pattern in [
             ("figure-9", r"\| last layer \| [^|]* \| \d+ % \(\d+ to \d+\) \|"),
-            ("figure-4", r"\| most of any layer \| [^|]* \| [\d.]+ % \([\d.]+ to [\d.]+; layers? [\d, to]+\) \|"),
-            ("figure-4", r"mean of the layers, by thirds \| [^|]* \| [\d.]+ ±[\d.]+ / [\d.]+ ±[\d.]+ / [\d.]+ ±[\d.]+ % \|"),
-            ("figure-4", r"more often than the value \| [^|]* \| in \d+ of 16 layers, in \d+ beyond the intervals \|"),
+            ("figure-4",
+             r"\| most of any layer \| [^|]* \| [\d.]+ % \([\d.]+ to [\d.]+; layers? [\d, to]+\) \|"),
+            ("figure-4", r"mean of the layers, by thirds \| [^|]* \| [\d.]+ ±[\d.]+ / [\d.]+ ±[\d.]+ / "
+             r"[\d.]+ ±[\d.]+ % \|"),
+            ("figure-4",
+             r"more often than the value \| [^|]* \| in \d+ of 16 layers, in \d+ beyond the intervals \|"),
             ("figure-6", r"most confident tenth \| [^|]* \| [\d.]+ % \([\d.]+ to [\d.]+\) \|"),
-            ("figure-11", r"layers 1 and 2 \| [^|]* \| [\d.]+ \([\d.]+ to [\d.]+\) and [\d.]+ \([\d.]+ to [\d.]+\) % \|"),
+            ("figure-11",
+             r"layers 1 and 2 \| [^|]* \| [\d.]+ \([\d.]+ to [\d.]+\) and [\d.]+ \([\d.]+ to [\d.]+\) % \|"),
             ("figure-11", r"layers 2 to the last but one \| [^|]* \| \d+ to \d+ %, ±[\d.]+ at most \|")]:
         assert re.search(pattern, text.split(f"<!-- table: {name} -->\n")[1].split("\n\n")[0]), name
     assert re.search(r"is the next token \| \(ours\) \| 50 % \(40 to 60\)", text)
@@ -186,9 +197,9 @@ def numbers_of(layers):
 
 
 def limits(model, table, name, layers):
-    """The least lower and the largest upper end of the intervals of these layers, or of these rows of a table without
-    layers; both are the number itself where it has no interval.  A table from before has none: then they are computed,
-    where a share is of independent observations."""
+    """The least lower and the largest upper end of the intervals of these layers, or of these rows of a table
+    without layers; both are the number itself where it has no interval.  A table from before has none: then
+    they are computed, where a share is of independent observations."""
     if not model:
         return float(name), float(name)
     table, _, kind = table.partition(" ")
@@ -209,7 +220,8 @@ def limits(model, table, name, layers):
     return min(low for low, _ in ends), max(high for _, high in ends)
 
 
-@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: "-".join(filter(None, claim.values())).replace(" ", "_"))
+@pytest.mark.parametrize("claim", CLAIMS,
+                         ids=lambda claim: "-".join(filter(None, claim.values())).replace(" ", "_"))
 def test_what_is_said_to_be_larger_is_so_beyond_the_intervals(claim):
     """Each of the layers is above, or below, each of the others."""
     assert claim["says"] in " ".join(PAGE.read_text().replace("*", " ").split())

@@ -73,7 +73,8 @@ def tokens(bin, good):
 
 def check(bin, good, directory, cases, tools=("project-values",)):
     """cases: (label, file with the fault, its bytes or config's changes, message)."""
-    arguments = {"project-values": ["--all", "-k", 2], "forward-dump": ["/dev/null"], "tokenize": ["/dev/null"]}
+    arguments = {"project-values": ["--all", "-k", 2], "forward-dump": ["/dev/null"],
+                 "tokenize": ["/dev/null"]}
 
     def judge(numbered):
         number, (label, name, content, says) = numbered
@@ -160,7 +161,8 @@ def test_length_of_header(bin, good, tmp_path):
 
 def test_cut_or_too_long(bin, good, tmp_path):
     size, data = len(good.bytes), len(good.data)
-    places = [1, 8, 9, 100, size - data - 1, size - data, size - data + 1, size - data // 2, size - 4, size - 1]
+    places = [1, 8, 9, 100, size - data - 1, size - data, size - data + 1, size - data // 2, size - 4,
+              size - 1]
     cases = [(f"cut at {at}", good.bytes[:at], "") for at in places]
     cases += [(f"{more} bytes more", good.bytes + bytes(more), f"{more} bytes follow the last tensor")
               for more in (1, 4, 4096)]
@@ -169,12 +171,15 @@ def test_cut_or_too_long(bin, good, tmp_path):
 
 def test_header_that_is_no_table(bin, good, tmp_path):
     cases = [(label, random_model.safetensors_bytes(text), says) for label, text, says in [
-        ("array", b"[]", "another value"), ("text", b'"x"', "not a JSON object"), ("null", b"null", "not a JSON object"),
+        ("array", b"[]", "another value"), ("text", b'"x"', "not a JSON object"),
+        ("null", b"null", "not a JSON object"),
         ("not JSON", b"tensors", "not a JSON object"), ("JSON cut", b'{"a": {', "not a JSON object"),
-        ("something behind", b"{} {}", "not a JSON object"), ("NUL in it", b'{"a\0": 1}', "not a JSON object"),
+        ("something behind", b"{} {}", "not a JSON object"),
+        ("NUL in it", b'{"a\0": 1}', "not a JSON object"),
         ("escaped NUL in a name", b'{"a\\u0000": 1}', "not a JSON object"),
         ("not UTF-8", b'{"\xff": 1}', "not a JSON object"), ("NaN", b'{"a": NaN}', "not a JSON object"),
-        ("line ends", b'{"a\n\n": 1}', "not a JSON object"), ("number too large", b'{"a": 1e999}', "not a JSON object"),
+        ("line ends", b'{"a\n\n": 1}', "not a JSON object"),
+        ("number too large", b'{"a": 1e999}', "not a JSON object"),
         ("integer too large", b'{"a": 99999999999999999999}', "not a JSON object"),
         ("deep arrays", b'{"a": ' + b"[" * 1000000 + b"]" * 1000000 + b"}", "not a JSON object"),
         ("deep maps", b'{"a": ' * 1000000 + b"1" + b"}" * 1000000, "not a JSON object"),
@@ -182,7 +187,8 @@ def test_header_that_is_no_table(bin, good, tmp_path):
         ("entry a number", b'{"a": 1}', "tensor 'a'"), ("entry null", b'{"a": null}', "tensor 'a'"),
         ("entry an array", b'{"a": []}', "tensor 'a'"), ("entry empty", b'{"a": {}}', "tensor 'a'"),
         ("terminal codes", b'{"\\u001b[2J\\n": {}}', "tensor '?[2J?'"),
-        ("no tensor", b"{}", "there is no tensor"), ("long name", b'{"' + b"a" * 100000 + b'": {}}', "tensor 'aaa")]]
+        ("no tensor", b"{}", "there is no tensor"),
+        ("long name", b'{"' + b"a" * 100000 + b'": {}}', "tensor 'aaa")]]
     check(bin, good, tmp_path, tensor_cases(*cases))
 
 
@@ -193,8 +199,10 @@ def test_entries(bin, good, tmp_path):
     rows, columns = good.header[name]["shape"]
     cases = []
     for says, members in [
-            (f"tensor '{name}' is of type", [{"dtype": value} for value in ("I32", "U32", "", "f32", 5, None, [])]),
-            (f"tensor '{name}' has {end - begin} bytes of data", [{"dtype": value} for value in ("F64", "BOOL", "F8_E4M3")]),
+            (f"tensor '{name}' is of type",
+             [{"dtype": value} for value in ("I32", "U32", "", "f32", 5, None, [])]),
+            (f"tensor '{name}' has {end - begin} bytes of data",
+             [{"dtype": value} for value in ("F64", "BOOL", "F8_E4M3")]),
             (f"tensor '{name}' has no valid shape", [{"shape": value} for value in (
                 None, 5, "4", {}, [-rows, columns], [-1, -1], [4.0, 8], ["4", 8], [[4, 8]], [None], [True, 8],
                 [1] * 9, [rows, columns, -1])]),
@@ -210,9 +218,11 @@ def test_entries(bin, good, tmp_path):
             (f"tensor '{name}' has", [{"data_offsets": value} for value in (
                 [begin, end - 1], [begin, end - 4], [begin, begin], [begin - 4, end], [0, total])]),
             ("those before it", [{"data_offsets": value} for value in (
-                [begin - 4, end - 4], [begin + 4, end + 4], [0, end - begin], [total - end + begin, total])])]:
+                [begin - 4, end - 4], [begin + 4, end + 4], [0, end - begin],
+                [total - end + begin, total])])]:
         cases += [(f"{change}", good.file({name: change}), says) for change in members]
-    cases.append(("another type of the same size", good.file({name: {"dtype": "F16", "shape": [2 * rows, columns]}}),
+    cases.append(("another type of the same size",
+                  good.file({name: {"dtype": "F16", "shape": [2 * rows, columns]}}),
                   f"tensor '{name}' has shape [8, 8], config.json asks for [4, 8]"))
     check(bin, good, tmp_path, tensor_cases(*cases))
 
@@ -223,13 +233,15 @@ def test_overlap_and_holes(bin, good, tmp_path):
     last = good.names[-1]
     low, high = good.header[last]["data_offsets"]
     more = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
-    moved = {name: {"data_offsets": [offset + 8 for offset in good.header[name]["data_offsets"]]} for name in good.names}
+    moved = {name: {"data_offsets": [offset + 8 for offset in good.header[name]["data_offsets"]]}
+             for name in good.names}
     check(bin, good, tmp_path, tensor_cases(
         ("tensor over the first", good.file({"more": more}), "overlap"),
         ("tensor over the last", good.file({"more": {**more, "data_offsets": [high - 8, high]}}), "overlap"),
         ("tensor over two", good.file({"more": {**more, "data_offsets": [end - 4, end + 4]}}), "overlap"),
         ("the same data twice", good.file({"more": good.header[second]}), "overlap"),
-        ("all the same data", good.file({name: {"shape": [], "data_offsets": [0, 4]} for name in good.names}), "overlap"),
+        ("all the same data", good.file({name: {"shape": [], "data_offsets": [0, 4]} for name in good.names}),
+         "overlap"),
         ("hole before all", good.file(moved, data=bytes(8) + good.data), "leave a hole"),
         ("hole in the middle", good.file(
             {name: moved[name] for name in good.names if good.header[name]["data_offsets"][0] >= end},
@@ -243,7 +255,8 @@ def test_million_tensors(bin, good, tmp_path):
     """The time is bounded (by run's limit), whether their data overlap or not."""
     entry = '"%d":{"dtype":"F32","shape":[%d],"data_offsets":[%d,%d]}'
     for label, count, length, step, says in [
-            ("in a row", 1000000, 1, 4, "there is no tensor"), ("backwards", 100000, 1, -4, "there is no tensor"),
+            ("in a row", 1000000, 1, 4, "there is no tensor"),
+            ("backwards", 100000, 1, -4, "there is no tensor"),
             ("overlapping", 100000, 2, 4, "overlap"), ("empty", 100000, 0, 0, "there is no tensor")]:
         start = 4 * (count - 1) if step < 0 else 0
         header = "{" + ",".join(entry % (i, length, start + step * i, start + step * i + 4 * length)
@@ -273,7 +286,8 @@ def test_shapes(bin, good, tmp_path):
     cases = []
     for name in good.names:
         shape = good.header[name]["shape"]
-        others = [[*shape[:i], size + more, *shape[i + 1:]] for i, size in enumerate(shape) for more in (-1, 1)]
+        others = [[*shape[:i], size + more, *shape[i + 1:]] for i, size in enumerate(shape)
+                  for more in (-1, 1)]
         others += [[*shape, 1], [1, *shape]]
         if len(shape) == 2 and shape[0] != shape[1]:
             others += [shape[::-1], [shape[0] * shape[1]]]
@@ -299,14 +313,20 @@ def config_cases(*cases):
 def test_config_that_is_none(bin, good, tmp_path):
     text = json.dumps(good.config).encode()
     check(bin, good, tmp_path, [(label, "config.json", content, says) for label, content, says in [
-        ("empty", b"", "not a JSON object"), ("array", b"[]", "config.json: not a JSON object but a list; it must be"),
-        ("text", b'"x"', "config.json: line 1: not a JSON object"), ("too long", b" " * (65 << 20), "longer than 64 MiB"),
-        ("too many values", b"[" + b"1," * (1 << 22) + b"1]", "more than 4194304 values; this is no model's file"),
+        ("empty", b"", "not a JSON object"),
+        ("array", b"[]", "config.json: not a JSON object but a list; it must be"),
+        ("text", b'"x"', "config.json: line 1: not a JSON object"),
+        ("too long", b" " * (65 << 20), "longer than 64 MiB"),
+        ("too many values", b"[" + b"1," * (1 << 22) + b"1]",
+         "more than 4194304 values; this is no model's file"),
         ("cut", text[:-1], "not a JSON object"), ("something behind", text + b"{}", "not a JSON object"),
-        ("key twice", text[:-1] + b', "hidden_size": 8}', "duplicate object key"), ("not UTF-8", b'{"\xff": 1}', "JSON"),
+        ("key twice", text[:-1] + b', "hidden_size": 8}', "duplicate object key"),
+        ("not UTF-8", b'{"\xff": 1}', "JSON"),
         ("line ends", b'{"a\n\n', "not a JSON object"), ("NUL", b"\0", "not a JSON object"),
-        ("deep", b'{"a":' * 100000, "not a JSON object"), ("deep arrays", b"[" * 1000000, "not a JSON object"),
-        ("a stream", b"\x82\xa6format", "not a JSON object"), ("nothing in it", b"{}", "model_type '(none)'")]])
+        ("deep", b'{"a":' * 100000, "not a JSON object"),
+        ("deep arrays", b"[" * 1000000, "not a JSON object"),
+        ("a stream", b"\x82\xa6format", "not a JSON object"),
+        ("nothing in it", b"{}", "model_type '(none)'")]])
 
 
 def test_config_keys(bin, good, tmp_path):
@@ -337,7 +357,8 @@ def test_other_arithmetic_is_named(bin, good, tmp_path):
     check(bin, good, tmp_path, config_cases(
         ({"model_type": "bert"}, "model_type 'bert' is not known; these are: fairseq_transformer_lm, gpt2, "),
         ({"model_type": "gpt2"}, "is not known, and may change what the model computes"),
-        ({"activation_function": "tanh"}, "'activation_function' is \"tanh\"; this program knows only relu, "),
+        ({"activation_function": "tanh"},
+         "'activation_function' is \"tanh\"; this program knows only relu, "),
         ({"normalize_before": False}, "'normalize_before' is false; this program knows only true"),
         ({"final_norm": ...}, "'final_norm' must be true or false"),
         ({"position_embedding": "learned"}, "'position_embedding' is \"learned\""),
@@ -349,15 +370,18 @@ def test_config_that_contradicts_itself(bin, good, tmp_path):
     check(bin, good, tmp_path, config_cases(
         ({"num_attention_heads": 3}, "hidden_size 8 is not a multiple of num_attention_heads 3"),
         ({"num_attention_heads": 16}, "num_attention_heads 16"),
-        *[({"adaptive_input_cutoffs": cutoffs, "adaptive_softmax_cutoffs": cutoffs}, "must rise") for cutoffs in (
+        *[({"adaptive_input_cutoffs": cutoffs, "adaptive_softmax_cutoffs": cutoffs}, "must rise")
+          for cutoffs in (
             [8, 5], [5, 5], [0, 5], [-1, 5], [5, 12], [5, 13], [12], [5, 1 << 40], [1 << 62], [5, 8, 7])],
-        *[({"adaptive_input_cutoffs": cutoffs, "adaptive_softmax_cutoffs": cutoffs}, "list of 1 to") for cutoffs in (
+        *[({"adaptive_input_cutoffs": cutoffs, "adaptive_softmax_cutoffs": cutoffs}, "list of 1 to")
+          for cutoffs in (
             [], list(range(1, 12)) + [11] * 5, [1] * 100000)],
         ({"adaptive_softmax_cutoffs": [5, 9]}, "'adaptive_softmax_cutoffs' must be those of the input"),
         ({"adaptive_softmax_cutoffs": [5]}, "'adaptive_softmax_cutoffs' must be those of the input"),
         ({"adaptive_softmax_factor": 4}, "'adaptive_softmax_factor' must be that of the input"),
         ({"adaptive_input_factor": 4}, "'adaptive_softmax_factor' must be that of the input"),
-        ({"adaptive_input_factor": 3, "adaptive_softmax_factor": 3}, "leaves the last of 3 clusters without dimensions"),
+        ({"adaptive_input_factor": 3, "adaptive_softmax_factor": 3},
+         "leaves the last of 3 clusters without dimensions"),
         ({"bos_token_id": 12}, "'bos_token_id' must be a whole number from 0 to 11"),
         ({"unk_token_id": 12}, "'unk_token_id' must be a whole number from 0 to 11")))
 
@@ -374,7 +398,8 @@ def test_config_that_contradicts_the_tensors(bin, good, tmp_path):
         ({"intermediate_size": 5}, asks), ({"intermediate_size": 3}, asks), ({"intermediate_size": 8}, asks),
         ({"intermediate_size": 2}, asks), ({"intermediate_size": 1 << 20}, asks),
         ({"vocab_size": 13}, asks), ({"vocab_size": 11}, asks), ({"vocab_size": 1 << 26}, ""),
-        *[({"adaptive_input_cutoffs": cutoffs, "adaptive_softmax_cutoffs": cutoffs}, says) for cutoffs, says in [
+        *[({"adaptive_input_cutoffs": cutoffs, "adaptive_softmax_cutoffs": cutoffs}, says)
+          for cutoffs, says in [
             ([4, 8], asks), ([6, 8], asks), ([5, 7], asks), ([5, 9], asks), ([5], asks),
             ([5, 8, 9], asks), ([8], asks)]],
         ({"final_norm": True}, "there is no tensor 'decoder.layer_norm.weight'"),
@@ -432,7 +457,8 @@ def overflowing(good, place, tensors):
 LAYER = "decoder.layers.1."
 EMBEDDING = "decoder.embed_tokens.embeddings."
 OVERFLOWS = {
-    "embedded words": {EMBEDDING + "0.0.weight": HUGE}, "embedding's projection": {EMBEDDING + "0.1.weight": HUGE},
+    "embedded words": {EMBEDDING + "0.0.weight": HUGE},
+    "embedding's projection": {EMBEDDING + "0.1.weight": HUGE},
     "variance": {EMBEDDING + "0.0.weight": (1e19,), EMBEDDING + "0.1.weight": (1e3,)},
     "attention's norm": {LAYER + "self_attn_layer_norm.weight": HUGE},
     "norm's bias": {LAYER + "self_attn_layer_norm.bias": HUGE},
@@ -453,7 +479,8 @@ def test_activations_that_overflow(bin, good, tokens, tmp_path, where):
     for emit in "max", "max,ffn,prediction":
         if emit == "max" and where.startswith("values"):
             continue  # which the last layer does not need for its coefficients
-        message = fails(bin, "forward-dump", "-m", place, "--emit", emit, "-o", tmp_path / "out", stdin=tokens)
+        message = fails(bin, "forward-dump", "-m", place, "--emit", emit, "-o", tmp_path / "out",
+                        stdin=tokens)
         assert "not finite" in message and "layer " in message, message
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
 
@@ -463,13 +490,14 @@ def test_one_thread_speaks(bin, good, tmp_path):
     place = overflowing(good, tmp_path / "model", OVERFLOWS["values"])
     data = ok(bin, "tokenize", "-m", place, "--batch", 4, stdin=b"w4 w5 w6\n" * 200)
     for _ in range(20):
-        fails(bin, "forward-dump", "-m", place, "--threads", 16, "-o", tmp_path / "out", "--emit", "ffn", stdin=data,
-              says="not finite")
+        fails(bin, "forward-dump", "-m", place, "--threads", 16, "-o", tmp_path / "out", "--emit", "ffn",
+              stdin=data, says="not finite")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
 
 
 def test_distributions_that_overflow(bin, good, tokens, tmp_path):
-    logits = overflowing(good, tmp_path / "logits", {EMBEDDING + "0.0.weight": 1e30, LAYER + "fc2.weight": 1e30})
+    logits = overflowing(good, tmp_path / "logits",
+                         {EMBEDDING + "0.0.weight": 1e30, LAYER + "fc2.weight": 1e30})
     tail = overflowing(good, tmp_path / "tail", {EMBEDDING + "1.0.weight": 1e30, LAYER + "fc2.weight": 1e30})
     clusters = overflowing(good, tmp_path / "clusters", {
         "decoder.adaptive_softmax.head.class_proj.weight": 1e30, LAYER + "fc2.weight": 1e30})

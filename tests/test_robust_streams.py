@@ -25,9 +25,10 @@ TOP = 3      # triggers a key
 TEXT = "".join(f"w{4 + i % 8} w{4 + 3 * i % 8} w{4 + i * i % 8} w{4 + i // 2 % 8}\n" for i in range(6))
 TEXT += "w5\nw4 other w6\n"
 
-READERS = ["stream-cat", "stream-cat --model", "stream-cat --cells", "forward-dump", "topk-keys", "topk-keys --prefixes every", "topk-keys --merge",
-           "project-values", "agreement-stats", "perturb-triggers", "forward-dump --emit key", "perturbation-stats",
-           "shallow-stats", "composition-stats", "composition-stats --values", "composition-stats --merge",
+READERS = ["stream-cat", "stream-cat --model", "stream-cat --cells", "forward-dump", "topk-keys",
+           "topk-keys --prefixes every", "topk-keys --merge", "project-values", "agreement-stats",
+           "perturb-triggers", "forward-dump --emit key", "perturbation-stats", "shallow-stats",
+           "composition-stats", "composition-stats --values", "composition-stats --merge",
            "refinement-stats", "refinement-stats --merge", "annotation-sheet"]
 
 
@@ -58,9 +59,11 @@ def made(bin, tmp_path_factory):
         got.maxima = ok(bin, *forward, stdin=got.tokens)
         got.rows = ok(bin, *forward, "--emit", "coef", stdin=got.tokens)
         got.triggers = ok(bin, "topk-keys", "-t", TOP, stdin=got.maxima)
-        got.projected = ok(bin, "project-values", "--model", model, "-k", 3, "--bottoms", 2, stdin=got.triggers)
+        got.projected = ok(bin, "project-values", "--model", model, "-k", 3, "--bottoms", 2,
+                           stdin=got.triggers)
         got.values = ok(bin, "project-values", "--model", model, "-k", 3, "--all")
-        got.changed = ok(bin, "perturb-triggers", "--change", "first,last,random,replace-last", stdin=got.triggers)
+        got.changed = ok(bin, "perturb-triggers", "--change", "first,last,random,replace-last",
+                         stdin=got.triggers)
         got.keyed = ok(bin, *forward, "--emit", "key", stdin=got.changed)
         got.whole = ok(bin, *forward, "--emit", "coef,resid,ffn", stdin=got.tokens)
         got.values_path = place / f"values-{model.name}"
@@ -87,12 +90,16 @@ def made(bin, tmp_path_factory):
         Reader("agreement-stats", "agreement-stats", [], got.projected,
                outputs=("-o", "--rank", "--confidence")),
         Reader("perturb-triggers", "perturb-triggers", [], got.triggers),
-        Reader("forward-dump --emit key", "forward-dump", ["--model", model, "--threads", 2, "--emit", "key"], got.changed),
+        Reader("forward-dump --emit key", "forward-dump", ["--model", model, "--threads", 2, "--emit", "key"],
+               got.changed),
         Reader("perturbation-stats", "perturbation-stats", [], got.keyed),
         Reader("shallow-stats", "shallow-stats", [], got.triggers),
-        Reader("composition-stats", "composition-stats", got.composing, got.whole, outputs=("-o", "--active")),
-        ValuesReader("composition-stats --values", "composition-stats", ["--model", model], got.values, got.rows_path),
-        Reader("composition-stats --merge", "composition-stats", ["--merge"], got.composed, outputs=("-o", "--active")),
+        Reader("composition-stats", "composition-stats", got.composing, got.whole,
+               outputs=("-o", "--active")),
+        ValuesReader("composition-stats --values", "composition-stats", ["--model", model], got.values,
+                     got.rows_path),
+        Reader("composition-stats --merge", "composition-stats", ["--merge"], got.composed,
+               outputs=("-o", "--active")),
         Reader("refinement-stats", "refinement-stats", ["--model", model, "--threads", 2], got.whole,
                outputs=("-o", "--cases", "--last-layer", "--settled", "--perplexity")),
         Reader("refinement-stats --merge", "refinement-stats", ["--merge", "--model", model], got.refined,
@@ -137,7 +144,8 @@ def test_cut_at_every_byte(bin, made, tmp_path):
 
 def test_flipped_bit(bin, reader, tmp_path):
     bits = random.Random(2)
-    check(bin, reader, [flip(reader.good, at, bits.randrange(8)) for at in places(reader.good, 60, 3)], tmp_path)
+    check(bin, reader, [flip(reader.good, at, bits.randrange(8)) for at in places(reader.good, 60, 3)],
+          tmp_path)
 
 
 def test_flipped_bit_in_every_byte(bin, made, tmp_path):
@@ -163,7 +171,8 @@ def flip_gzip(data, at, bit):
 def test_cut_gzip(bin, reader, tmp_path):
     data = gzip.compress(reader.good, mtime=0)
     some = random.Random(4).sample(range(len(data)), 20)
-    check(bin, reader, [cut(data, at) for at in sorted({*some, 1, 2, 9, 10, 11, len(data) - 8, len(data) - 1})],
+    check(bin, reader,
+          [cut(data, at) for at in sorted({*some, 1, 2, 9, 10, 11, len(data) - 8, len(data) - 1})],
           tmp_path)
 
 
@@ -224,7 +233,8 @@ def parts(data):
     """Header and records as bytes, and the trailer's counts."""
     objects = streams.items(data)
     raw = [data[item.start:item.end] for item in objects]
-    counts = {name: objects[-1].value[name] for name in streams.COUNTS + streams.COVERAGE if name in objects[-1].value}
+    counts = {name: objects[-1].value[name]
+              for name in streams.COUNTS + streams.COVERAGE if name in objects[-1].value}
     return raw[0], raw[1:-1], counts
 
 
@@ -285,8 +295,8 @@ print(status, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
 
 def peak(bin, tool, *args):
     """(exit status, message, bytes of memory that the tool had at most)."""
-    done = subprocess.run([sys.executable, "-c", LAUNCHER, *command(bin, tool, *args)], capture_output=True, text=True,
-                          env=environment(), timeout=TIMEOUT, check=True)
+    done = subprocess.run([sys.executable, "-c", LAUNCHER, *command(bin, tool, *args)], capture_output=True,
+                          text=True, env=environment(), timeout=TIMEOUT, check=True)
     status, memory = map(int, done.stdout.split())
     return status, done.stderr, memory
 
@@ -302,12 +312,16 @@ def test_little_gzip_that_is_much_takes_little_memory(bin, reader, tmp_path):
     header, records, _ = parts(reader.good)
     long = b"\xc6" + struct.pack(">I", count)
     array = next(iter(streams.items(reader.good)[0].value["arrays"]))
-    name = next((name for name, value in streams.items(reader.good)[1].value.items() if isinstance(value, bytes)), array)
+    name = next((name for name, value in streams.items(reader.good)[1].value.items()
+                 if isinstance(value, bytes)), array)
     for label, start, says in [
-            ("a record", header + with_members(records[0], (X, long)), "which is what the header's arrays can have"),
-            ("an array", header + b"\x81" + streams.pack(name) + long, "which is what the header's arrays can have"),
+            ("a record", header + with_members(records[0], (X, long)),
+             "which is what the header's arrays can have"),
+            ("an array", header + b"\x81" + streams.pack(name) + long,
+             "which is what the header's arrays can have"),
             ("a header's array", with_members(header, (X, long)), "claims more than"),
-            ("a header's string", with_members(header, (X, b"\xdb" + struct.pack(">I", count))), "a string claims more")]:
+            ("a header's string", with_members(header, (X, b"\xdb" + struct.pack(">I", count))),
+             "a string claims more")]:
         path = tmp_path / "input"
         path.write_bytes(gzip.compress(start, 1) + zeros)
         argv = reader.argv(path, tmp_path / "output")
@@ -384,7 +398,8 @@ def test_objects_that_are_no_maps(bin, reader, tmp_path):
     for value in None, True, 0, -1, 1 << 40, 1.5, "text", b"bytes", [], [{}]:
         packed = streams.pack(value)
         cases += [Case(f"{value!r} for a header", joined(packed, records, counts), "a map is expected"),
-                  Case(f"{value!r} for a record", joined(header, [packed, *records], counts), "a map is expected"),
+                  Case(f"{value!r} for a record", joined(header, [packed, *records], counts),
+                       "a map is expected"),
                   Case(f"{value!r} for a trailer", header + b"".join(records) + packed, "a map is expected")]
     check(bin, reader, cases, tmp_path)
 
@@ -396,12 +411,15 @@ def test_names_of_members(bin, reader, tmp_path):
     for label, member, says in [
             ("twice", (streams.pack("kind"), streams.pack("tokens")), "twice"),
             ("number", (b"\x07", NULL), "not a string"), ("null", (NULL, NULL), "not a string"),
-            ("array", (b"\x90", NULL), "not a string"), ("binary", (streams.pack(b"x"), NULL), "not a string"),
+            ("array", (b"\x90", NULL), "not a string"),
+            ("binary", (streams.pack(b"x"), NULL), "not a string"),
             ("not UTF-8", (b"\xa2\xc3\x28", NULL), "UTF-8"), ("NUL", (b"\xa2\x00x", NULL), "NUL")]:
-        cases.append(Case(f"{label} in the header", joined(with_members(header, member), records, counts), says))
+        cases.append(Case(f"{label} in the header", joined(with_members(header, member), records, counts),
+                          says))
         if label == "twice":
             member = streams.pack(first), NULL
-        if label in ("twice", "number", "null", "array", "binary") or reader.name in ("stream-cat", "stream-cat --cells"):
+        if label in ("twice", "number", "null", "array", "binary") \
+                or reader.name in ("stream-cat", "stream-cat --cells"):
             damaged = with_members(records[0], member)
             cases.append(Case(f"{label} in a record", joined(header, [damaged, *records[1:]], counts), says))
     check(bin, reader, cases, tmp_path)
@@ -412,9 +430,11 @@ def test_values_that_json_does_not_have(bin, reader, tmp_path):
     cases = [
         Case(label, joined(with_members(header, (X, value)), records, counts), says)
         for label, value, says in [
-            ("text that is not UTF-8", b"\xa4ab\xff\xfe", "UTF-8"), ("surrogate", b"\xa3\xed\xa0\x80", "UTF-8"),
+            ("text that is not UTF-8", b"\xa4ab\xff\xfe", "UTF-8"),
+            ("surrogate", b"\xa3\xed\xa0\x80", "UTF-8"),
             ("overlong", b"\xa2\xc0\xaf", "UTF-8"), ("2^63", streams.pack(1 << 63), "out of range"),
-            ("NaN", streams.pack(float("nan")), "out of range"), ("infinity", streams.pack(float("inf")), "out of range"),
+            ("NaN", streams.pack(float("nan")), "out of range"),
+            ("infinity", streams.pack(float("inf")), "out of range"),
             ("binary", streams.pack(b"1234"), "declared type")]]
     check(bin, reader, cases, tmp_path)
 
@@ -438,12 +458,13 @@ def test_header(bin, reader, tmp_path):
 
 def test_kind(bin, made, reader, tmp_path):
     if reader.tool == "stream-cat":
-        for data in (made.tokens, made.maxima, made.rows, made.triggers, made.projected, made.values, made.changed,
-                     made.keyed, made.composed, made.refined):
+        for data in (made.tokens, made.maxima, made.rows, made.triggers, made.projected, made.values,
+                     made.changed, made.keyed, made.composed, made.refined):
             ok(bin, "stream-cat", stdin=data)
         return
     kind = streams.items(reader.good)[0].value["kind"]
-    others = [data for data in (made.tokens, made.maxima, made.triggers, made.values, made.composed, made.refined)
+    others = [data
+              for data in (made.tokens, made.maxima, made.triggers, made.values, made.composed, made.refined)
               if streams.items(data)[0].value["kind"] != kind]
     assert len(others) == 5
     check(bin, reader, [Case(f"{data[:60]}", data, f"where '{kind}' is needed") for data in others], tmp_path)
@@ -465,14 +486,17 @@ def test_trailer(bin, reader, tmp_path):
     assert good == reader.good
     body = header + b"".join(records)
     trailer, count = good[len(body):], len(records)
-    cases = [Case(f"trailer with {other}", false_trailer(body, count, counts, **other), says) for other, says in [
+    cases = [Case(f"trailer with {other}", false_trailer(body, count, counts, **other), says)
+             for other, says in [
         ({"records": count + 1}, "number of records"), ({"records": count - 1}, "number of records"),
         ({"records": str(count)}, "number of records"), ({"records": None}, "number of records"),
         ({"records": -count}, "number of records"), ({"end": False}, "complete"), ({"end": 1}, "complete"),
         ({"end": None}, ""), ({"sentences": -1}, "sentences"), ({"tokens": "many"}, "tokens"),
-        ({"tokens": (1 << 48) + 1}, "tokens"), ({"skipped": (1 << 63) - 1}, "skipped"), ({"unknown": 1 << 63}, "out of range"),
+        ({"tokens": (1 << 48) + 1}, "tokens"), ({"skipped": (1 << 63) - 1}, "skipped"),
+        ({"unknown": 1 << 63}, "out of range"),
         ({"unknown": 0.5}, "unknown"), ({"crc": 0}, "CRC-32"), ({"crc": bytes(3)}, "CRC-32"),
-        ({"crc": bytes(4)}, "or a stage of one's own changed it and did not compute the checksum anew"), ({"crc": bytes(8)}, "CRC-32"), ({"crc": "abcd"}, "CRC-32"),
+        ({"crc": bytes(4)}, "or a stage of one's own changed it and did not compute the checksum anew"),
+        ({"crc": bytes(8)}, "CRC-32"), ({"crc": "abcd"}, "CRC-32"),
         ({"crc": None}, "CRC-32")]]
     cases += [Case(label, data, says) for label, data, says in [
         ("no trailer", body, "without a trailer"),
@@ -482,7 +506,8 @@ def test_trailer(bin, reader, tmp_path):
         ("one record less", header + b"".join(records[:-1]) + trailer, "checksum"),
         ("one record twice", header + records[0] + b"".join(records) + trailer, ""),
         ("records in another order", header + b"".join(records[::-1]) + trailer, ""),
-        ("trailer without a CRC-32", body + streams.pack({"end": True, "records": count, **counts}), "CRC-32"),
+        ("trailer without a CRC-32", body + streams.pack({"end": True, "records": count, **counts}),
+         "CRC-32"),
         ("shortest trailer", body + streams.pack({"end": True}), "CRC-32"),
         ("something behind the CRC-32", false_trailer(body, count, counts, crc=bytes(4), more=0), "CRC-32"),
         ("trailer twice", good + trailer, "follows the trailer"),
@@ -511,7 +536,8 @@ def test_record_that_is_damaged_within(bin, made, tmp_path):
     for declared in {"type": "float16", "shape": ["x"]}, {"shape": ["x"]}, "uint32", None:
         false = msgpack.unpackb(header)
         false["arrays"]["tok"] = declared
-        cases.append(Case(f"tok declared as {declared}", joined(streams.pack(false), records, counts), "no declared type"))
+        cases.append(Case(f"tok declared as {declared}", joined(streams.pack(false), records, counts),
+                          "no declared type"))
     check(bin, made.readers["stream-cat"], cases, tmp_path)
 
 
@@ -601,9 +627,11 @@ def cases_of_arrays(data):
         for label, function in [
                 ("missing", lambda bytes_: None), ("one element less", lambda bytes_: bytes_[:-size]),
                 ("one element more", lambda bytes_: bytes_ + bytes(size)),
-                ("one byte more", lambda bytes_: bytes_ + b"\0"), ("one byte less", lambda bytes_: bytes_[:-1]),
+                ("one byte more", lambda bytes_: bytes_ + b"\0"),
+                ("one byte less", lambda bytes_: bytes_[:-1]),
                 ("nothing", lambda bytes_: b""), ("a number", lambda bytes_: 1),
-                ("a text", lambda bytes_: "0" * len(bytes_)), ("a list", lambda bytes_: [0] * (len(bytes_) // size))]:
+                ("a text", lambda bytes_: "0" * len(bytes_)),
+                ("a list", lambda bytes_: [0] * (len(bytes_) // size))]:
             def damage(header, records, name=name, function=function):
                 record = first_with(records, name)
                 record[name] = function(record[name])
@@ -661,7 +689,8 @@ def cases_of_activations(data):
     cases = [*cases_of_arrays(data), *cases_of_numbers(data, 1, ["layer"], SIZES["layers"] - 1)]
     cases += [Case(f"{path} {value!r}", change(data, in_header(path, value)), "model")
               for path in MODEL_SIZES for value in (None, 0, -1, "2", 1 << 40)]
-    cases += cases_of_header(data, ["layers", "cells"], [3, "all", [0, 0], [1, 0], [-1], ["0"], [0.0], [99], {}])
+    cases += cases_of_header(data, ["layers", "cells"],
+                             [3, "all", [0, 0], [1, 0], [-1], ["0"], [0.0], [99], {}])
     cases += cases_of_header(data, ["first"], [None, 2, -1, "1"])
     cases += make_cases(data, [
         ("layers in another order", swapped(1, 2), "out of order"),
@@ -748,7 +777,8 @@ def cases_of_triggers(data):
 def test_triggers_to_be_merged(bin, made, tmp_path):
     cases = cases_of_triggers(made.triggers)
     cases += cases_of_header(made.triggers, ["top"], [None, 0, -1, "3", 1 << 40, 1 << 30])
-    cases += make_cases(made.triggers, [("more triggers than the header says", in_header("top", TOP - 1), "triggers")])
+    cases += make_cases(made.triggers,
+                        [("more triggers than the header says", in_header("top", TOP - 1), "triggers")])
     cases.append(Case("projected", made.projected, "before project-values"))
     check(bin, made.readers["topk-keys --merge"], cases, tmp_path, memory=MEMORY)
 
@@ -758,8 +788,9 @@ def test_inputs_that_do_not_merge(bin, made, tmp_path):
     first.write_bytes(made.triggers)
     reader = Reader("topk-keys --merge", "topk-keys", ["--merge", first], made.triggers)
     fewer = ok(bin, "topk-keys", "-t", TOP - 1, stdin=made.maxima)
-    cases = [Case("another model", made.other.triggers, "another model"), Case("other options", fewer, "options"),
-             Case("cut", made.triggers[:-1]), Case("projected", made.projected),
+    cases = [Case("another model", made.other.triggers, "another model"),
+             Case("other options", fewer, "options"), Case("cut", made.triggers[:-1]),
+             Case("projected", made.projected),
              Case("keys in another order", change(made.triggers, swapped(0, 1)))]
     (tmp_path / "second").mkdir()
     check(bin, reader, cases, tmp_path / "second")
@@ -767,7 +798,8 @@ def test_inputs_that_do_not_merge(bin, made, tmp_path):
     first.write_bytes(ok(bin, "topk-keys", "-t", TOP, "--cells", "0,2", stdin=made.maxima))
     (tmp_path / "third").mkdir()
     check(bin, Reader("topk-keys --merge", "topk-keys", ["--merge", first], first.read_bytes()),
-          [Case("another key", change(first.read_bytes(), member("cell", 1)), "the first input has layer 1 cell 0")],
+          [Case("another key", change(first.read_bytes(), member("cell", 1)),
+                "the first input has layer 1 cell 0")],
           tmp_path / "third")
     fails(bin, "topk-keys", "--merge", "--partial", first, first, "-o", tmp_path / "out", says="overlap")
     assert not (tmp_path / "out").exists() and not list(tmp_path.glob("out.*"))
@@ -789,12 +821,16 @@ def test_projected_triggers(bin, made, tmp_path):
     cases = cases_of_triggers(data)
     cases += cases_of_header(data, ["tokenizer.bos"], [None, -1, TOKENS, "2"])
     cases += make_cases(data, [(f"{name} of {value}", put(name, 0, value), "out of range")
-                               for name in ("top_p", "bottom_p", "next_p", "last_p") for value in (np.nan, -0.5, np.inf, 1.5)])
+                               for name in ("top_p", "bottom_p", "next_p", "last_p")
+                               for value in (np.nan, -0.5, np.inf, 1.5)])
     cases += make_cases(data, [(f"{name} of {value}", put(name, 0, value), "out of range")
-                               for name in ("next_rank", "last_rank") for value in (0, TOKENS + 1, 0xFFFFFFFF)])
-    cases += make_cases(data, [(f"{name} beyond the vocabulary", put(name, 0, TOKENS), "out of range") for name in ("top", "bottom")])
+                               for name in ("next_rank", "last_rank")
+                               for value in (0, TOKENS + 1, 0xFFFFFFFF)])
+    cases += make_cases(data, [(f"{name} beyond the vocabulary", put(name, 0, TOKENS), "out of range")
+                               for name in ("top", "bottom")])
     cases.append(Case("not projected", made.triggers, "run project-values first"))
-    cases.append(Case("no key", change(data, lambda header, records: (records.clear(), header.update(keys=0))),
+    cases.append(Case("no key",
+                      change(data, lambda header, records: (records.clear(), header.update(keys=0))),
                       "no key"))
     check(bin, made.readers["agreement-stats"], cases, tmp_path, memory=MEMORY)
 
@@ -805,7 +841,8 @@ def test_table_of_top_values(bin, made, tmp_path):
     reader = Reader("agreement-stats --top-values", "agreement-stats", ["--model", made.model], many,
                     outputs=("-o", "--rank", "--confidence", "--top-values"))
     cases = [Case("too few triggers", made.projected, "topk-keys -t 50"),
-             Case("another dictionary", change(many, in_header("tokenizer.id", "0" * 32)), "another tokenizer"),
+             Case("another dictionary", change(many, in_header("tokenizer.id", "0" * 32)),
+                  "another tokenizer"),
              Case("no dictionary", change(many, in_header("tokenizer", None)), "tokenizer"),
              *[cut(many, at) for at in places(many, 10, 8)]]
     check(bin, reader, cases, tmp_path)
@@ -817,21 +854,25 @@ def test_triggers_to_be_perturbed(bin, made, tmp_path):
     cases += cases_of_header(data, ["batch.positions"], [None, 0, -1, "512", 1 << 40, 0.5])
     cases += cases_of_header(data, ["tokenizer.bos"], [None, -1, TOKENS, "2"])
     check(bin, made.readers["perturb-triggers"], cases, tmp_path, memory=MEMORY)
-    fails(bin, "perturb-triggers", "--replacement", "unknown", stdin=change(data, in_header("tokenizer.unknown", None)),
-          says="tokenizer.unknown")
+    fails(bin, "perturb-triggers", "--replacement", "unknown",
+          stdin=change(data, in_header("tokenizer.unknown", None)), says="tokenizer.unknown")
 
 
 WRONG_CHANGES = [None, [], {}, "first", 4, [1], [""], ["first", None]]
 
 
 def cases_of_sentence_keys(data):
-    cases = [Case(f"changes {value!r}", change(data, in_header("changes", value)), "perturb-triggers" if value is None
+    cases = [Case(f"changes {value!r}", change(data, in_header("changes", value)),
+                  "perturb-triggers" if value is None
                   else "list of names") for value in WRONG_CHANGES]
-    cases += make_cases(data, [(f"coefficient {value}", put("key_coef", 0, value), "coefficient that is 0 or not finite")
+    cases += make_cases(data, [(f"coefficient {value}", put("key_coef", 0, value),
+                                "coefficient that is 0 or not finite")
                                for value in (np.nan, np.inf, -np.inf, 0)])
     cases += make_cases(data, [
-        ("layer that the model does not have", put("key_layer", 0, SIZES["layers"]), "has layer 3 cell 0; the model has 2 layers of 4 cells"),
-        ("cell that the model does not have", put("key_cell", 0, SIZES["d_ff"]), "the model has 2 layers of 4 cells"),
+        ("layer that the model does not have", put("key_layer", 0, SIZES["layers"]),
+         "has layer 3 cell 0; the model has 2 layers of 4 cells"),
+        ("cell that the model does not have", put("key_cell", 0, SIZES["d_ff"]),
+         "the model has 2 layers of 4 cells"),
         ("largest cell", put("key_cell", -1, 0xFFFFFFFF), "the model has 2 layers of 4 cells"),
         ("change without a name", put("key_change", 0, 4), "the header names 4"),
         ("fewer names", in_header("changes", ["first"]), "the header names 1"),
@@ -843,7 +884,8 @@ def test_tokens_with_keys(bin, made, tmp_path):
     cases = [*cases_of_arrays(made.changed), *cases_of_sentence_keys(made.changed)]
     cases += make_cases(made.changed, [("another id", in_header("model.id", "0" * 32), "another model"),
                                        ("no model", in_header("model", None), "model.id")])
-    cases += [Case("another model", made.other.changed, "another"), Case("no keys", made.tokens, "perturb-triggers")]
+    cases += [Case("another model", made.other.changed, "another"),
+              Case("no keys", made.tokens, "perturb-triggers")]
     check(bin, made.readers["forward-dump --emit key"], cases, tmp_path, memory=MEMORY)
 
 
@@ -859,7 +901,8 @@ def test_coefficients_of_keys(bin, made, tmp_path):
         ("coefficients missing", without(1), "a batch without its coefficients"),
         ("last coefficients missing", without(-1), "the last batch has no coefficients"),
         ("coefficients twice", twice(1), "without their batch"),
-        ("batch twice", lambda header, records: records.__setitem__(slice(2, 2), records[:2]), "sentence 0 is not in order"),
+        ("batch twice", lambda header, records: records.__setitem__(slice(2, 2), records[:2]),
+         "sentence 0 is not in order"),
         ("keys in another order", put("key_cell", 0, SIZES["d_ff"] - 1), "not in order"),
         ("nothing", lambda header, records: records.clear(), "no sentence")])
     cases.append(Case("other activations", made.maxima, "perturb-triggers"))
@@ -870,7 +913,8 @@ def test_triggers_that_are_compared(bin, made, tmp_path):
     data = made.triggers
     cases = cases_of_triggers(data)
     cases += [Case("no counts of tokens", change(data, without(-1)), "--skip-frequent 0"),
-              Case("no key with two triggers", ok(bin, "topk-keys", "-t", 1, stdin=made.maxima), "no key in it has two")]
+              Case("no key with two triggers", ok(bin, "topk-keys", "-t", 1, stdin=made.maxima),
+                   "no key in it has two")]
     check(bin, made.readers["shallow-stats"], cases, tmp_path, memory=MEMORY)
 
     triggers = tmp_path / "triggers"
@@ -879,9 +923,10 @@ def test_triggers_that_are_compared(bin, made, tmp_path):
     reader = Reader("shallow-stats --corpus", "shallow-stats", [], made.tokens)
     reader.argv = lambda path, out: ["-o", f"{out}-o", "--corpus", path, triggers]
     cases = [*cases_of_arrays(made.tokens), *[cut(made.tokens, at) for at in places(made.tokens, 10, 9)]]
-    cases += make_cases(made.tokens, [("another tokenizer", in_header("tokenizer.id", "0" * 32), "another tokenizer"),
-                                      ("no tokenizer", in_header("tokenizer", None), "tokenizer.id"),
-                                      ("no sentence", lambda header, records: records.clear(), "no sentence")])
+    cases += make_cases(made.tokens,
+                        [("another tokenizer", in_header("tokenizer.id", "0" * 32), "another tokenizer"),
+                         ("no tokenizer", in_header("tokenizer", None), "tokenizer.id"),
+                         ("no sentence", lambda header, records: records.clear(), "no sentence")])
     cases.append(Case("no tokens", data, "where 'tokens' is needed"))
     check(bin, reader, cases, tmp_path / "corpus", memory=MEMORY)
 
@@ -906,7 +951,8 @@ def dropped(name):
 
 
 CASES_OF_ROWS = [
-    ("position outside", put("row_position", 0, 9), "row 0"), ("sentence outside", put("row_sentence", -1, 99), "row"),
+    ("position outside", put("row_position", 0, 9), "row 0"),
+    ("sentence outside", put("row_sentence", -1, 99), "row"),
     ("rows out of order", put("row_sentence", 0, 1), "row 1"),
     ("one batch without rows", lambda header, records: [records[3].pop(name) for name in
                                                         ("row_sentence", "row_position")], ""),
@@ -922,19 +968,25 @@ def test_rows_that_are_composed(bin, made, tmp_path):
     cases = [case for case in cases_of_activations(data)
              if not case.label.startswith(("resid: ", "fewer cells in the model"))]
     cases += make_cases(data, [*CASES_OF_ROWS, *not_finite(["coef", "ffn"]),
-                               *((f"no {name}", dropped(name), "forward-dump --emit coef,ffn") for name in ("coef", "ffn"))])
-    cases += [Case("another model's", made.other.whole, "another model"), Case("maxima", made.maxima, "--emit coef,ffn")]
+                               *((f"no {name}", dropped(name), "forward-dump --emit coef,ffn")
+                                 for name in ("coef", "ffn"))])
+    cases += [Case("another model's", made.other.whole, "another model"),
+              Case("maxima", made.maxima, "--emit coef,ffn")]
     check(bin, made.readers["composition-stats"], cases, tmp_path, memory=MEMORY)
     ok(bin, "composition-stats", *made.composing, stdin=without_resid)
 
 
 def test_rows_that_are_refined(bin, made, tmp_path):
     data = made.whole
-    cases = [case for case in cases_of_activations(data) if not case.label.startswith(("coef: ", "cells", "fewer"))]
+    cases = [case for case in cases_of_activations(data)
+             if not case.label.startswith(("coef: ", "cells", "fewer"))]
     cases += make_cases(data, [*CASES_OF_ROWS, *not_finite(["resid", "ffn"]),
-                               *((f"no {name}", dropped(name), "forward-dump --emit resid,ffn") for name in ("resid", "ffn"))])
-    cases += [Case("another model's", made.other.whole, "another model"), Case("maxima", made.maxima, "--emit resid,ffn")]
-    some = ok(bin, "forward-dump", "--model", made.model, "--emit", "coef,resid,ffn", "--layers", "2", stdin=made.tokens)
+                               *((f"no {name}", dropped(name), "forward-dump --emit resid,ffn")
+                                 for name in ("resid", "ffn"))])
+    cases += [Case("another model's", made.other.whole, "another model"),
+              Case("maxima", made.maxima, "--emit resid,ffn")]
+    some = ok(bin, "forward-dump", "--model", made.model, "--emit", "coef,resid,ffn", "--layers", "2",
+              stdin=made.tokens)
     cases.append(Case("some layers", some, "1 of 2 layers"))
     check(bin, made.readers["refinement-stats"], cases, tmp_path, memory=MEMORY)
     ok(bin, "composition-stats", *made.composing, stdin=some)
@@ -957,12 +1009,16 @@ def test_values_that_are_compared(bin, made, tmp_path):
     data = made.values
     cases = [case for case in cases_of_arrays(data) if not case.label.startswith("top_p")
              and case.label not in ("top: one element less", "top: one element more")]
-    cases += [*cases_of_numbers(data, 0, ["layer"], SIZES["layers"] - 1), *cases_of_numbers(data, 0, ["cell"], SIZES["d_ff"] - 1)]
+    cases += [*cases_of_numbers(data, 0, ["layer"], SIZES["layers"] - 1),
+              *cases_of_numbers(data, 0, ["cell"], SIZES["d_ff"] - 1)]
     cases += cases_of_header(data, ["norm"], [None, 3, "some"])
     cases += make_cases(data, [
-        ("another id", in_header("model.id", "0" * 32), "another model"), ("top beyond", put("top", 0, TOKENS), "has no token"),
-        ("value missing", without(3), "not in order"), ("last value missing", without(7), "7 values; the model has 8"),
-        ("value twice", twice(2), "not in order"), ("values in another order", swapped(0, 1), "not in order")])
+        ("another id", in_header("model.id", "0" * 32), "another model"),
+        ("top beyond", put("top", 0, TOKENS), "has no token"),
+        ("value missing", without(3), "not in order"),
+        ("last value missing", without(7), "7 values; the model has 8"),
+        ("value twice", twice(2), "not in order"),
+        ("values in another order", swapped(0, 1), "not in order")])
     cases.append(Case("another model's", made.other.values, "another model"))
     check(bin, made.readers["composition-stats --values"], cases, tmp_path, memory=MEMORY)
 
@@ -998,9 +1054,11 @@ def test_sums_of_composition(bin, made, tmp_path):
         ("more prefixes with memories than agree", put("memories_count", 0, 1 << 40), "contradict"),
         ("no memory at a prefix that agrees", put("memories_bin", 0, 0), "contradict"),
         ("more memories than are active", none_active, "contradict"),
-        ("layers in another order", swapped(0, 1), "not the header's"), ("layer missing", without(0), "not the header's"),
+        ("layers in another order", swapped(0, 1), "not the header's"),
+        ("layer missing", without(0), "not the header's"),
         ("last layer missing", without(1), "layer"), ("layer twice", twice(0), "not the header's"),
-        ("no counts of tokens", without(-1), "nothing behind"), ("counts of tokens twice", twice(-1), "follows"),
+        ("no counts of tokens", without(-1), "nothing behind"),
+        ("counts of tokens twice", twice(-1), "follows"),
         ("fewer layers in the header", in_header("layers", [0]), ""),
         ("nothing", lambda header, records: records.clear(), "0 of 2 layers")])
     check(bin, made.readers["composition-stats --merge"], cases, tmp_path, memory=MEMORY)
@@ -1019,7 +1077,8 @@ def test_sums_of_refinement(bin, made, tmp_path):
         *((f"residual_is_final {value!r}", member("residual_is_final", value, first), "")
           for value in (None, -1, 1 << 40, "0")),
         *((f"layer {value!r}", member("layer", value, first), "layer") for value in (None, -1, 1, 2, "0")),
-        ("another case", put("cases", 0, 99), "contradict"), ("a case of 2^64 - 1", put("cases", 1, (1 << 64) - 1), "contradict"),
+        ("another case", put("cases", 0, 99), "contradict"),
+        ("a case of 2^64 - 1", put("cases", 1, (1 << 64) - 1), "contradict"),
         ("a sum above all prefixes", put("probability_sum", 5, 1), "contradict"),
         ("a rank of 0", put("rank_bin", 0, 0), "contradict"),
         ("other prefixes in one layer", lambda header, records: (
@@ -1032,13 +1091,19 @@ def test_sums_of_refinement(bin, made, tmp_path):
         ("prefix too long", put("position", 0, 99), "out of range"),
         ("sentence beyond all", put("sentence", 0, 1 << 63), "out of order"),
         ("no change in a record", lambda header, records: records[0].update(
-            {name: b"" for name in ("sentence", "position", "old", "new", "p_old", "p_new", "prefix")}), "out of order"),
-        ("changes in another order", swapped(0, 1), "in two of the inputs"), ("changes twice", twice(0), "in two of the inputs"),
+            {name: b"" for name in ("sentence", "position", "old", "new", "p_old", "p_new", "prefix")}),
+         "out of order"),
+        ("changes in another order", swapped(0, 1), "in two of the inputs"),
+        ("changes twice", twice(0), "in two of the inputs"),
         ("changes missing", without(0), "changed predictions"),
-        ("changes behind the sums", swapped(0, -1), ""), ("layers in another order", swapped(first, first + 1), "not the header's"),
-        ("layer missing", without(first), "not the header's"), ("last layer missing", without(first + 1), "layer"),
-        ("layer twice", twice(first), "not the header's"), ("no last record", without(-1), "2 layers and nothing behind"),
-        ("last record twice", twice(-1), "follows"), ("more hits than prefixes", member("next_is_top", 1 << 40, -1), "next_is_top"),
+        ("changes behind the sums", swapped(0, -1), ""),
+        ("layers in another order", swapped(first, first + 1), "not the header's"),
+        ("layer missing", without(first), "not the header's"),
+        ("last layer missing", without(first + 1), "layer"),
+        ("layer twice", twice(first), "not the header's"),
+        ("no last record", without(-1), "2 layers and nothing behind"),
+        ("last record twice", twice(-1), "follows"),
+        ("more hits than prefixes", member("next_is_top", 1 << 40, -1), "next_is_top"),
         ("nothing", lambda header, records: records.clear(), "no sums")])
     check(bin, made.readers["refinement-stats --merge"], cases, tmp_path, memory=MEMORY)
 
@@ -1047,7 +1112,8 @@ def test_sums_that_do_not_merge(bin, made, tmp_path):
     """Of other options, models or corpora; and shards that overlap, as far as they are noticed."""
     for tool, data, others in [
             ("composition-stats", made.composed, [
-                made.other.composed, ok(bin, "composition-stats", *made.composing, "--sums", "--short", 4, stdin=made.whole),
+                made.other.composed,
+                ok(bin, "composition-stats", *made.composing, "--sums", "--short", 4, stdin=made.whole),
                 ok(bin, "composition-stats", *made.composing, "--sums", "--threshold", 0.5, stdin=made.whole),
                 ok(bin, "composition-stats", *made.composing, "--sums", "--rank", "abs", stdin=made.whole),
                 ok(bin, "composition-stats", "--model", made.model, "--scaled", "--sums", stdin=made.whole)]),
@@ -1057,7 +1123,8 @@ def test_sums_that_do_not_merge(bin, made, tmp_path):
         first.write_bytes(data)
         (tmp_path / f"{tool}.d").mkdir()
         check(bin, Reader(tool, tool, ["--merge", first], data),
-              [Case(f"other {i}", other, "another model, corpus or options") for i, other in enumerate(others)],
+              [Case(f"other {i}", other, "another model, corpus or options")
+               for i, other in enumerate(others)],
               tmp_path / f"{tool}.d")
     fails(bin, "refinement-stats", "--merge", first, first, "-o", tmp_path / "out", says="overlap")
     assert not (tmp_path / "out").exists()
@@ -1069,8 +1136,8 @@ def test_stop_words_that_are_none(bin, made, tmp_path):
         path = tmp_path / label
         if text is not None:
             path.write_bytes(text)
-        fails(bin, "composition-stats", *made.composing, "--stop-words", path, "-o", tmp_path / "out", stdin=made.whole,
-              says=says)
+        fails(bin, "composition-stats", *made.composing, "--stop-words", path, "-o", tmp_path / "out",
+              stdin=made.whole, says=says)
         assert not (tmp_path / "out").exists()
 
 

@@ -35,7 +35,8 @@ def place(small, tmp_path):
 
 
 def tokenize(model, *options):
-    return Reader(" ".join(map(str, ["tokenize", *options])), "tokenize", ["--model", model, *options], b"w4 w5\n")
+    return Reader(" ".join(map(str, ["tokenize", *options])), "tokenize", ["--model", model, *options],
+                  b"w4 w5\n")
 
 
 def tokens(bin, model, data, *options):
@@ -50,8 +51,8 @@ def tokens(bin, model, data, *options):
 @pytest.mark.parametrize("mode", MODES)
 def test_nothing_in_it(bin, small, tmp_path, mode):
     cases = [Case(repr(data), data, "no sentence") for data in (
-        b"", b"\n", b"\n\n\n", b" ", b" \t \r\n\x0b\x0c\n", "\u3000\u00a0\n\u2028\n".encode(), b"\xef\xbb\xbf",
-        b"\xef\xbb\xbf\r\n", b"\n" * 300000)]
+        b"", b"\n", b"\n\n\n", b" ", b" \t \r\n\x0b\x0c\n", "\u3000\u00a0\n\u2028\n".encode(),
+        b"\xef\xbb\xbf", b"\xef\xbb\xbf\r\n", b"\n" * 300000)]
     if mode == "wikitext":
         cases += [Case("headings", b"\n = Title = \n\n = = Section = = \n", "no sentence")]
     check(bin, tokenize(small, "--mode", mode), cases, tmp_path)
@@ -62,7 +63,8 @@ def test_sentences_of_one_token(bin, small):
     data = ok(bin, "tokenize", "-m", small, stdin=b"w5\nw6\n\nw7\n")
     for emit in "max", "max,coef,resid,ffn,prediction":
         for positions in "all", "random":
-            dumped = ok(bin, "forward-dump", "-m", small, "--emit", emit, "--positions", positions, stdin=data)
+            dumped = ok(bin, "forward-dump", "-m", small, "--emit", emit, "--positions", positions,
+                        stdin=data)
             for record in streams.read(dumped).records:
                 if "max" in record:
                     assert (record["max"] == float("-inf")).all() and (record["argmax"] == 0).all()
@@ -74,7 +76,8 @@ def test_sentences_of_one_token(bin, small):
                 merged = ok(bin, "topk-keys", "--merge", "-", stdin=triggers)
                 projected = ok(bin, "project-values", "-m", small, "-k", 2, stdin=merged)
                 rows = table(ok(bin, "agreement-stats", stdin=projected))
-                assert [(row["keys"], row["live_keys"], row["agree_next"]) for row in rows] == [("4", "0", "")] * 2
+                assert [(row["keys"], row["live_keys"], row["agree_next"])
+                        for row in rows] == [("4", "0", "")] * 2
 
 
 # ---------------------------------------------------------- long sentences
@@ -102,7 +105,8 @@ def test_long_sentence_truncated(bin, small, long_line):
     stream = streams.read(ok(bin, "tokenize", "-m", small, "--long", "truncate", long_line))
     assert [record["len"].tolist() for record in stream.records] == [[1, 2], [4096], [1]]
     assert (stream.trailer["truncated"], stream.trailer["skipped"]) == (1, 0)
-    longest = streams.read(ok(bin, "tokenize", "-m", small, "--long", "truncate", "--max-length", 65535, long_line))
+    longest = streams.read(ok(bin, "tokenize", "-m", small, "--long", "truncate", "--max-length", 65535,
+                              long_line))
     assert longest.records[1]["len"].tolist() == [65535]
 
 
@@ -121,8 +125,8 @@ def test_line_without_end(bin, small, tmp_path):
         for mode in MODES:
             tool, *args = bounded(bin, "tokenize", "--model", small, "--mode", mode, "-o", tmp_path / "out",
                                   memory=600 << 20)
-            process = subprocess.Popen(command(bin, tool, *args), stdin=subprocess.PIPE, stderr=subprocess.PIPE,
-                                       env=environment())
+            process = subprocess.Popen(command(bin, tool, *args), stdin=subprocess.PIPE,
+                                       stderr=subprocess.PIPE, env=environment())
             chunk, written = fill * ((1 << 20) // len(fill)), 0
             try:
                 while written < 200 << 20:
@@ -166,7 +170,8 @@ def test_not_text(bin, small, tmp_path, mode):
         Case("NUL", b"w4 w5 .\nw4 w\0 w6\n", "line 2, byte 5: a NUL byte"),
         Case("NUL last", b"w4 w5\n\0", "line 2, byte 1: a NUL byte"),
         Case("zeros", bytes(200000), "line 1, byte 1: a NUL byte"),
-        Case("UTF-16, little endian", b"\xff\xfe" + "w4 w5\n".encode("utf-16-le"), "line 1, byte 1: not UTF-8"),
+        Case("UTF-16, little endian", b"\xff\xfe" + "w4 w5\n".encode("utf-16-le"),
+             "line 1, byte 1: not UTF-8"),
         Case("UTF-16 without a mark", "w4 w5\n".encode("utf-16-be"), "line 1, byte 1: a NUL byte"),
         Case("a stream", streams.write({"format": "ffkv", "arrays": {}}, []), "line 1"),
         *[Case(f"noise {i}", draw.randbytes(3000), "line") for i in range(10)]], tmp_path)
@@ -188,7 +193,8 @@ def test_ends_of_lines(bin, small, mode):
     for label, odd in {"no last line end": text[:-1], "carriage returns": text.replace(b"\n", b"\r\n"),
                        "byte order mark": b"\xef\xbb\xbf" + text, "gzip": gzip.compress(text),
                        "two gzip members": gzip.compress(text[:9]) + gzip.compress(text[9:]),
-                       "blank lines": b"\n \n" + text + b"\n\n", "spaces": text.replace(b" ", b"\t  ")}.items():
+                       "blank lines": b"\n \n" + text + b"\n\n",
+                       "spaces": text.replace(b" ", b"\t  ")}.items():
         assert ok(bin, "tokenize", "-m", small, "--mode", mode, stdin=odd) == plain, label
 
 
@@ -200,7 +206,8 @@ def test_byte_order_mark_in_the_middle_is_text(bin, small):
 def test_damaged_gzip(bin, small, tmp_path, mode):
     reader = tokenize(small, "--mode", mode)
     draw = random.Random(2)
-    reader.good = b"".join(b"w%d w%d .\n" % (draw.randrange(4, 12), draw.randrange(4, 12)) for _ in range(200))
+    reader.good = b"".join(b"w%d w%d .\n" % (draw.randrange(4, 12), draw.randrange(4, 12))
+                           for _ in range(200))
     data = gzip.compress(reader.good, mtime=0)
     flips = [(at, bytes([*data[:at], data[at] ^ 1 << draw.randrange(8), *data[at + 1:]]))
              for at in [*range(10, 30), *range(len(data) - 8, len(data))]]
@@ -211,11 +218,14 @@ def test_damaged_gzip(bin, small, tmp_path, mode):
 
 def test_files_that_are_none(bin, small, tmp_path):
     out = tmp_path / "out"
-    fails(bin, "tokenize", "-m", small, "-o", out, tmp_path / "missing", says="missing: No such file or directory")
+    fails(bin, "tokenize", "-m", small, "-o", out, tmp_path / "missing",
+          says="missing: No such file or directory")
     fails(bin, "tokenize", "-m", small, "-o", out, tmp_path, says=f"{tmp_path}: is a directory")
-    fails(bin, "tokenize", "-m", small, "-o", out, "/proc/self/mem", says="/proc/self/mem: Input/output error")
+    fails(bin, "tokenize", "-m", small, "-o", out, "/proc/self/mem",
+          says="/proc/self/mem: Input/output error")
     (tmp_path / "line\nend\x1b[2J").mkdir()
-    fails(bin, "tokenize", "-m", small, "-o", out, tmp_path / "line\nend\x1b[2J", says="line?end?[2J: is a directory")
+    fails(bin, "tokenize", "-m", small, "-o", out, tmp_path / "line\nend\x1b[2J",
+          says="line?end?[2J: is a directory")
     assert not out.exists()
 
 
@@ -253,14 +263,16 @@ def test_dictionary_for_every_tool_that_reads_it(bin, small, place):
 
 def test_no_dictionary(bin, place):
     (place / "dict.txt").unlink()
-    fails(bin, "tokenize", "-m", place, stdin=b"w4\n", says=f"{place}: there is no tokenizer: it is to be in tokenizer.json")
+    fails(bin, "tokenize", "-m", place, stdin=b"w4\n",
+          says=f"{place}: there is no tokenizer: it is to be in tokenizer.json")
     (place / "dict.txt").mkdir()
     fails(bin, "tokenize", "-m", place, stdin=b"w4\n", says=f"{place}/dict.txt: is a directory")
 
 
 def test_dictionaries_that_are_odd(bin, place):
     for words, expected in [
-            (GOOD.replace("\n", "\r\n"), [4, 5, 3]), (GOOD.rstrip("\n"), [4, 5, 3]), ("\ufeff" + GOOD, [4, 5, 3]),
+            (GOOD.replace("\n", "\r\n"), [4, 5, 3]), (GOOD.rstrip("\n"), [4, 5, 3]),
+            ("\ufeff" + GOOD, [4, 5, 3]),
             (GOOD.replace("w5 15\n", "w5 15 \n"), [4, 5, 3]), (GOOD.replace("w4 ", "two words "), [3, 5, 3])]:
         (place / "dict.txt").write_bytes(words.encode())
         assert tokens(bin, place, b"w4 w5 w99\n")[1] == expected, words

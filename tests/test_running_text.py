@@ -1,5 +1,5 @@
-"""The Brown corpus as running text: data/running-text.awk, the recipe data/brown.sh that calls it, and which of the
-two forms make gives a model."""
+"""The Brown corpus as running text: data/running-text.awk, the recipe data/brown.sh that calls it, and which
+of the two forms make gives a model."""
 
 import json
 import re
@@ -26,14 +26,16 @@ CASES = [
     (", for Rear axle", ", for Rear axle"),
     # words stay as they are
     ("He didn't let 'em , the boys' cats can not .", "He didn't let 'em, the boys' cats can not."),
-    ("$1.50 is 5% of well-known 1,000 at 4:30 a.m. today .", "$1.50 is 5% of well-known 1,000 at 4:30 a.m. today."),
+    ("$1.50 is 5% of well-known 1,000 at 4:30 a.m. today .",
+     "$1.50 is 5% of well-known 1,000 at 4:30 a.m. today."),
     ("The Duties Of Church Members", "The Duties Of Church Members"),
     ("of **zg meets g{t} , Af", "of **zg meets g{t}, Af"),
     ("Pratt & Whitney , A & M", "Pratt & Whitney, A & M"),
     # quotes
     ("`` I know '' , he said , `` that '' .", '"I know," he said, "that."'),
     ("a `` state '' of mind", 'a "state" of mind'),
-    ("They said `` yes '' ; and `` no '' : both `` may '' -- or not", 'They said "yes"; and "no": both "may" -- or not'),
+    ("They said `` yes '' ; and `` no '' : both `` may '' -- or not",
+     'They said "yes"; and "no": both "may" -- or not'),
     ("( `` May I -- may I -- '' )", '("May I -- may I --")'),
     ("I see ''", 'I see"'),
     ("''", '"'),
@@ -74,13 +76,15 @@ CASES = [
 
 
 def running(text):
-    return subprocess.run(["awk", "-f", AWK], input=text, capture_output=True, text=True, check=True, timeout=TIMEOUT).stdout
+    return subprocess.run(["awk", "-f", AWK], input=text, capture_output=True, text=True, check=True,
+                          timeout=TIMEOUT).stdout
 
 
 @pytest.fixture(scope="module", params=["train", "valid"])
 def both(request):
     """The sentences of a part: as words, and as running text."""
-    return [corpus(f"brown-{name}.txt").read_text("ascii").splitlines() for name in (request.param, f"text-{request.param}")]
+    return [corpus(f"brown-{name}.txt").read_text("ascii").splitlines()
+            for name in (request.param, f"text-{request.param}")]
 
 
 @pytest.mark.parametrize("words, text", CASES, ids=[words for words, _ in CASES])
@@ -100,13 +104,15 @@ def characters(line):
 def test_only_spaces_quotes_and_doubled_marks_differ(both):
     words, text = both
     assert len(words) == len(text) > 4000
-    assert [line for line, other in zip(words, text, strict=True) if characters(line) != characters(other)] == []
+    assert [line
+            for line, other in zip(words, text, strict=True) if characters(line) != characters(other)] == []
 
 
 def test_nothing_of_the_words_form_is_left(both):
     """Marks that stand alone or twice; quotes of two characters."""
     _, text = both
-    assert [line for line in text if re.search(r" [,.;:?!)\]](?!\d)|[(\[] |``|''|,,|\.\.| $|^ |  ", line)] == []
+    assert [line for line in text if re.search(r" [,.;:?!)\]](?!\d)|[(\[] |``|''|,,|\.\.| $|^ |  ",
+                                               line)] == []
 
 
 def retokenized(line):
@@ -128,7 +134,8 @@ def retokenized(line):
 
 
 def test_an_independent_tokenizer_gives_the_words_back(both):
-    """All but those with what it cannot know: whose a full stop behind an abbreviation is, what a ' is, what - / : joined."""
+    """All but those with what it cannot know: whose a full stop behind an abbreviation is, what a ' is, what
+    - / : joined."""
     words, text = both
     same = sum(line == retokenized(other) for line, other in zip(words, text, strict=True))
     assert same / len(words) > 0.98
@@ -151,7 +158,8 @@ def recipe(tmp_path):
     (tmp_path / "npm").chmod(0o755)
 
     def run():
-        return subprocess.run(["./brown.sh"], cwd=tmp_path, env=environment({"PATH": f"{tmp_path}:/usr/bin:/bin"}),
+        return subprocess.run(["./brown.sh"], cwd=tmp_path,
+                              env=environment({"PATH": f"{tmp_path}:/usr/bin:/bin"}),
                               capture_output=True, text=True, timeout=TIMEOUT, check=False)
 
     run.folder = tmp_path / "corpora"
@@ -169,7 +177,8 @@ def test_recipe_does_nothing_where_its_texts_are(recipe):
     assert {path: path.stat().st_mtime_ns for path in recipe.folder.iterdir()} == before
 
 
-@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_text("An older recipe's .\n")],
+@pytest.mark.parametrize("damage",
+                         [lambda path: path.unlink(), lambda path: path.write_text("An older recipe's .\n")],
                          ids=["missing", "older"])
 def test_running_text_is_made_of_the_words_without_a_network(recipe, damage):
     """One that an older recipe has left is made anew, and the recipe says so."""
@@ -178,7 +187,8 @@ def test_running_text_is_made_of_the_words_without_a_network(recipe, damage):
     old = path.exists()
     done = recipe()
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == (f"brown.sh: ./corpora/{path.name} is not what this recipe makes, perhaps an older one's: making it anew\n"
+    assert done.stdout == (f"brown.sh: ./corpora/{path.name} is not what this recipe makes, perhaps an older "
+                           "one's: making it anew\n"
                            if old else "")
     assert made(recipe.folder) == expected
 
@@ -210,8 +220,10 @@ def test_running_text_with_other_counts_is_refused(recipe):
 # ------------------------------------------------------------------ which of them
 
 def texts_of(model):
-    done = subprocess.run(["make", "--no-print-directory", "--eval=show: ; @echo $(TEXT) $(VALID)", "show", f"MODEL={model}"],
-                          cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=TIMEOUT, check=True)
+    done = subprocess.run(["make", "--no-print-directory", "--eval=show: ; @echo $(TEXT) $(VALID)", "show",
+                           f"MODEL={model}"],
+                          cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=TIMEOUT,
+                          check=True)
     return done.stdout.split()
 
 
@@ -220,7 +232,8 @@ def files(form):
 
 
 def test_a_model_is_given_the_text_that_its_tokenizer_reads(bin, small_model, tmp_path):
-    """Oracle: tokenize. With a list of words, ab is unknown; with byte-level BPE nothing is, also where dict.txt is there."""
+    """Oracle: tokenize. With a list of words, ab is unknown; with byte-level BPE nothing is, also where
+    dict.txt is there."""
     text_model = llama_folder(tmp_path / "text", bos=4)
     both = shutil.copytree(text_model, tmp_path / "both")
     shutil.copy(small_model / "dict.txt", both)
@@ -229,11 +242,13 @@ def test_a_model_is_given_the_text_that_its_tokenizer_reads(bin, small_model, tm
     tokenizer = json.loads((tmp_path / "tokenizer.json").read_text())["model"]
     (slow / "vocab.json").write_text(json.dumps(tokenizer["vocab"]))
     (slow / "merges.txt").write_text("#version: 0.2\na b\n")
-    (slow / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "GPT2Tokenizer"}))  # which adds a token
+    # which adds a token
+    (slow / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "GPT2Tokenizer"}))
     (slow / "config.json").write_text(json.dumps({**LLAMA, "bos_token_id": 4, "vocab_size": 6}))
     gguf = tmp_path / "model.gguf"
     llama_gguf(gguf, bos=4)
-    for model, form in (small_model, ""), (text_model, "text-"), (both, "text-"), (slow, "text-"), (gguf, "text-"):
+    for model, form in (small_model, ""), (text_model, "text-"), (both, "text-"), (slow, "text-"), \
+            (gguf, "text-"):
         unknown = streams.read(ok(bin, "tokenize", "-m", model, stdin=b"ab\n")).trailer["unknown"]
         assert (unknown, texts_of(model)) == (0 if form else 1, files(form)), model
 

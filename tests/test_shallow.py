@@ -10,12 +10,13 @@ import pytest
 import intervals
 import streams
 from conftest import ROOT
-from helpers import (TIMEOUT, assert_close, environment, fails, ok, pipeline, random_sentences, raw_table, table,
-                     text)
+from helpers import (TIMEOUT, assert_close, environment, fails, ok, pipeline, random_sentences, raw_table,
+                     table, text)
 from test_perturbation import TRIGGERS, header, key
 
-LAYER = ["layer", "keys", "same_last_1", "same_last_2", "same_last_3", "overlap", "overlap_random", "overlap_before",
-         "overlap_before_random", "same_last_1_random", "same_last_2_random", "same_last_3_random"]
+LAYER = ["layer", "keys", "same_last_1", "same_last_2", "same_last_3", "overlap", "overlap_random",
+         "overlap_before", "overlap_before_random", "same_last_1_random", "same_last_2_random",
+         "same_last_3_random"]
 QUARTILES = [f"{name}_p{q}" for name in LAYER[2:] for q in (25, 50, 75)]
 
 
@@ -37,8 +38,10 @@ def triggers(*prefixes):
 def shallow(bin, data, *options):
     """{layer: {column: number or None}}"""
     rows = table(ok(bin, "shallow-stats", *options, stdin=data))
-    assert all(list(row) == [*LAYER, *QUARTILES, *intervals.named(dict.fromkeys(LAYER[2:], intervals.NOTHING))] for row in rows)
-    return {int(row["layer"]): {name: float(value) if value else None for name, value in row.items()} for row in rows}
+    assert all(list(row) == [*LAYER, *QUARTILES,
+                             *intervals.named(dict.fromkeys(LAYER[2:], intervals.NOTHING))] for row in rows)
+    return {int(row["layer"]): {name: float(value) if value else None for name, value in row.items()}
+            for row in rows}
 
 
 # -------------------------------------------------------------- worked by hand
@@ -65,16 +68,18 @@ def test_ends_by_hand(bin):
 
 
 def test_overlap_by_hand(bin):
-    """Expected by hand: of the first key's six pairs {4 5 6}{5 6}: 2/3, {4 5 6}{6 8 9}: 1/5, {5 6}{6 8 9}: 1/4, the
-    others 0; without the last tokens {4 5}{5}: 1/2 and five of 0."""
+    """Expected by hand: of the first key's six pairs {4 5 6}{5 6}: 2/3, {4 5 6}{6 8 9}: 1/5, {5 6}{6 8 9}:
+    1/4, the others 0; without the last tokens {4 5}{5}: 1/2 and five of 0."""
     found = shallow(bin, stream(HAND), "--skip-frequent", 0)
     first = (2 / 3 + 1 / 5 + 1 / 4) / 6
-    assert_close([found[1]["overlap"], found[1]["overlap_before"]], [(first + 1) / 2, (0.5 / 6 + 0) / 2], 1e-8)
+    assert_close([found[1]["overlap"], found[1]["overlap_before"]], [(first + 1) / 2, (0.5 / 6 + 0) / 2],
+                 1e-8)
     assert (found[3]["overlap"], found[3]["overlap_before"]) == (0, 0)
 
 
 def test_frequent_tokens_by_hand(bin):
-    """Expected by hand, without 6 and 4 (the lower one of equals, 4 and 8): {5}{5}: 1, {8 9}: 0; but ends stay."""
+    """Expected by hand, without 6 and 4 (the lower one of equals, 4 and 8): {5}{5}: 1, {8 9}: 0; but ends
+    stay."""
     counts = [0, 0, 0, 0, 7, 1, 9, 1, 7] + [0] * 11
     found = shallow(bin, stream(HAND, counts), "--skip-frequent", 2)
     assert_close(found[1]["overlap"], (1 / 6 + 0) / 2, 1e-8)
@@ -87,7 +92,8 @@ def test_top_and_sample(bin):
     """Expected by hand: only the best two triggers; only one key a layer, always the same one."""
     assert shallow(bin, stream(HAND), "--skip-frequent", 0, "--top", 2)[1]["same_last_2"] == 0.5
     keys = [key(1, cell, triggers(*[[4 + i] for i in range(2 + cell)])) for cell in range(10)]
-    found = [shallow(bin, stream(keys), "--skip-frequent", 0, "--sample", 1, "--seed", seed)[2] for seed in range(20)]
+    found = [shallow(bin, stream(keys), "--skip-frequent", 0, "--sample", 1, "--seed", seed)[2]
+             for seed in range(20)]
     assert {row["keys"] for row in found} == {1} and len({row["same_last_1"] for row in found}) > 3
     assert shallow(bin, stream(keys), "--skip-frequent", 0)[2]["keys"] == 10
 
@@ -100,13 +106,16 @@ def tokenizer(bin, small_model):
 def test_keys_and_ngrams_by_hand(bin, small_model, tokenizer, tmp_path):
     """Expected by hand: the n-gram of most prefixes, equal ones by lower tokens; those
     shared by two prefixes or more, however often they stand in one."""
-    keys = [key(0, 1, triggers([4, 5, 6], [5, 6], [9, 8, 6], [7])), key(1, 2, triggers([9, 9, 9, 9, 9], [8, 9, 9]))]
-    ok(bin, "shallow-stats", "-m", small_model, "--skip-frequent", 0, "--least", 2, "--keys", tmp_path / "keys",
-       "--ngrams", tmp_path / "ngrams", stdin=stream(keys, tokenizer=tokenizer))
+    keys = [key(0, 1, triggers([4, 5, 6], [5, 6], [9, 8, 6], [7])),
+            key(1, 2, triggers([9, 9, 9, 9, 9], [8, 9, 9]))]
+    ok(bin, "shallow-stats", "-m", small_model, "--skip-frequent", 0, "--least", 2,
+       "--keys", tmp_path / "keys", "--ngrams", tmp_path / "ngrams", stdin=stream(keys, tokenizer=tokenizer))
     first, second = table(tmp_path / "keys")
     assert list(first.items()) == [
-        ("layer", "1"), ("cell", "1"), ("triggers", "4"), ("same_last_1", "0.75"), ("last_1", "w6"), ("same_last_2", "0.5"),
-        ("last_2", "w5 w6"), ("same_last_3", "0.25"), ("last_3", "w4 w5 w6"), ("overlap", f"{(2 / 3 + 1 / 5 + 1 / 4) / 6:.9g}"),
+        ("layer", "1"), ("cell", "1"), ("triggers", "4"), ("same_last_1", "0.75"), ("last_1", "w6"),
+        ("same_last_2", "0.5"),
+        ("last_2", "w5 w6"), ("same_last_3", "0.25"), ("last_3", "w4 w5 w6"),
+        ("overlap", f"{(2 / 3 + 1 / 5 + 1 / 4) / 6:.9g}"),
         ("overlap_random", ""), ("overlap_before", f"{1 / 12:.9g}"), ("overlap_before_random", "")]
     assert (second["last_2"], second["same_last_3"], second["last_3"]) == ("w9 w9", "0.5", "w8 w9 w9")
     assert [tuple(row.values()) for row in table(tmp_path / "ngrams")] == [
@@ -122,7 +131,8 @@ def test_ngrams_of_frequent_tokens(bin, small_model, tokenizer, tmp_path):
        stdin=stream([key(0, 1, triggers(prefix, prefix, prefix))], counts, tokenizer))
     found = table(tmp_path / "ngrams")
     assert [row["ngram"] for row in found if row["n"] == "1"] == ["w10", "w11", "w12", "w13", "w14"]
-    assert [row["ngram"] for row in found if row["n"] == "2"] == ["w6 w10", "w10 w11", "w11 w12", "w12 w13", "w13 w14"]
+    assert [row["ngram"] for row in found if row["n"] == "2"] == ["w6 w10", "w10 w11", "w11 w12", "w12 w13",
+                                                                  "w13 w14"]
     assert {row["triggers"] for row in found} == {"3"}
 
 
@@ -147,7 +157,8 @@ def recomputed(prefixes, skip):
 
 def test_layers_are_recomputed(bin, small_model):
     """Reference: plain Python, from the triggers."""
-    data = pipeline(bin, ["tokenize", "-m", small_model], ["forward-dump", "-m", small_model], ["topk-keys", "-t", 30],
+    data = pipeline(bin, ["tokenize", "-m", small_model], ["forward-dump", "-m", small_model],
+                    ["topk-keys", "-t", 30],
                     stdin=text(random_sentences(300, 100, longest=12)))
     *records, counts = streams.read(data).records
     skip = set(np.argsort(-counts["token_counts"].astype(np.int64), kind="stable")[:7].tolist())
@@ -156,13 +167,15 @@ def test_layers_are_recomputed(bin, small_model):
         keys = []
         for record in records:
             ends = np.cumsum(record["position"])
-            prefixes = [record["prefix"][end - length:end].tolist() for end, length in zip(ends, record["position"])][:25]
+            prefixes = [record["prefix"][end - length:end].tolist()
+                        for end, length in zip(ends, record["position"])][:25]
             if record["layer"] == layer - 1 and len(prefixes) > 1:
                 keys.append(recomputed(prefixes, skip))
         assert row["keys"] == len(keys) > 10
         for name, numbers in zip((*LAYER[2:6], "overlap_before"), zip(*keys), strict=True):
             assert_close(row[name], np.mean(numbers), 1e-8)
-            assert_close([row[f"{name}_p{q}"] for q in (25, 50, 75)], np.percentile(numbers, (25, 50, 75)), 1e-8)
+            assert_close([row[f"{name}_p{q}"] for q in (25, 50, 75)], np.percentile(numbers, (25, 50, 75)),
+                         1e-8)
             limits = intervals.clustered(numbers, np.ones(len(keys)))
             assert [row[f"{name}_low"], row[f"{name}_high"]] == pytest.approx(limits, rel=1e-7, abs=1e-12)
         checked += 1
@@ -176,18 +189,21 @@ def corpus(bin, model, sentences, path, batch=512):
     return path
 
 
-RANDOM = ["overlap_random", "overlap_before_random", "same_last_1_random", "same_last_2_random", "same_last_3_random"]
+RANDOM = ["overlap_random", "overlap_before_random", "same_last_1_random", "same_last_2_random",
+          "same_last_3_random"]
 
 
 def random_row(bin, model, tokenizer, sentences, prefixes, path, *options):
     data = stream([key(0, 0, triggers(*prefixes))], tokenizer=tokenizer)
-    row = shallow(bin, data, "--skip-frequent", 0, "--corpus", corpus(bin, model, sentences, path), *options)[1]
+    row = shallow(bin, data, "--skip-frequent", 0, "--corpus", corpus(bin, model, sentences, path),
+                  *options)[1]
     return [row[name] for name in RANDOM]
 
 
 def test_equal_sentences(bin, small_model, tokenizer, tmp_path):
     """Expected by the definition: prefixes of 2, 2 and 3 tokens of 7 8 9 10."""
-    found = random_row(bin, small_model, tokenizer, [[7, 8, 9, 10]] * 50, [[4, 4], [5, 5], [4, 5, 6]], tmp_path / "c")
+    found = random_row(bin, small_model, tokenizer, [[7, 8, 9, 10]] * 50, [[4, 4], [5, 5], [4, 5, 6]],
+                       tmp_path / "c")
     assert_close(found, [(1 + 2 / 3 + 2 / 3) / 3, (1 + 1 / 2 + 1 / 2) / 3, 2 / 3, 2 / 3, 1 / 3], 1e-8)
 
 
@@ -224,9 +240,11 @@ def test_sample_of_sentences(bin, small_model, tokenizer, tmp_path):
     sentences = random_sentences(1000, 60, longest=6) * 32
     data = stream([key(0, 0, triggers(*[[50, 51]] * 25))], tokenizer=tokenizer)
     paths = [corpus(bin, small_model, sentences, tmp_path / str(batch), batch) for batch in (64, 512)]
-    first, second = (ok(bin, "shallow-stats", "--skip-frequent", 0, "--corpus", path, stdin=data) for path in paths)
+    first, second = (ok(bin, "shallow-stats", "--skip-frequent", 0, "--corpus", path, stdin=data)
+                     for path in paths)
     assert first == second
-    assert ok(bin, "shallow-stats", "--skip-frequent", 0, "--seed", 2, "--corpus", paths[0], stdin=data) != first
+    assert ok(bin, "shallow-stats", "--skip-frequent", 0, "--seed", 2, "--corpus", paths[0],
+              stdin=data) != first
     (tmp_path / "triggers").write_bytes(data)
     assert ok(bin, "shallow-stats", "--skip-frequent", 0, "--corpus", "-", tmp_path / "triggers",
               stdin=paths[1].read_bytes()) == first
@@ -236,8 +254,8 @@ def test_sample_of_sentences(bin, small_model, tokenizer, tmp_path):
 
 def test_another_tokenizer(bin, small_model, tokenizer):
     """Texts are not those of another model's tokens."""
-    fails(bin, "shallow-stats", "-m", small_model, "--keys", "x", stdin=stream(HAND, tokenizer={**tokenizer, "id": "0" * 32}),
-          says="another tokenizer")
+    fails(bin, "shallow-stats", "-m", small_model, "--keys", "x",
+          stdin=stream(HAND, tokenizer={**tokenizer, "id": "0" * 32}), says="another tokenizer")
 
 
 def test_pipeline(bin, small_model, tmp_path):
@@ -247,22 +265,28 @@ def test_pipeline(bin, small_model, tmp_path):
     tokens = ok(bin, "tokenize", "-m", small_model, lines)
     found = pipeline(bin, ["forward-dump", "-m", small_model], ["topk-keys", "-t", 8], stdin=tokens)
     (tmp_path / "triggers.msgpack").write_bytes(found)
-    subprocess.run([ROOT / "pipelines" / "shallow.sh", small_model, lines, tmp_path, "--mode", "lines"], check=True,
-                   capture_output=True, timeout=TIMEOUT, env=environment({"PATH": f"{bin}:/usr/bin:/bin"}))
-    expected = ok(bin, "shallow-stats", "-m", small_model, "--corpus", "-", "--keys", tmp_path / "k", "--ngrams",
-                  tmp_path / "n", tmp_path / "triggers.msgpack", stdin=tokens)
+    subprocess.run([ROOT / "pipelines" / "shallow.sh", small_model, lines, tmp_path, "--mode", "lines"],
+                   check=True, capture_output=True, timeout=TIMEOUT,
+                   env=environment({"PATH": f"{bin}:/usr/bin:/bin"}))
+    expected = ok(bin, "shallow-stats", "-m", small_model, "--corpus", "-", "--keys", tmp_path / "k",
+                  "--ngrams", tmp_path / "n", tmp_path / "triggers.msgpack", stdin=tokens)
     assert (tmp_path / "shallow.csv").read_bytes() == expected
     assert (tmp_path / "shallow-keys.csv").read_bytes() == (tmp_path / "k").read_bytes()
     assert (tmp_path / "shallow-ngrams.csv").read_bytes() == (tmp_path / "n").read_bytes()
 
 
 def test_tokens_that_a_spreadsheet_takes_for_formulas(bin):
-    """Prefixes that end with --: the token has an apostrophe before it in the file; 'em and numbers have none."""
+    """Prefixes that end with --: the token has an apostrophe before it in the file; 'em and numbers have
+    none."""
     model = ROOT / "data" / "brown-lm"
-    lines = ["He said -- he", "They said -- it", "We said -- no", "Take 'em all", "Get 'em now", "Tell 'em so"]
-    triggers = pipeline(bin, ["tokenize", "-m", model], ["forward-dump", "-m", model, "--layers", "1"], ["topk-keys", "-t", 9],
+    lines = ["He said -- he", "They said -- it", "We said -- no", "Take 'em all", "Get 'em now",
+             "Tell 'em so"]
+    triggers = pipeline(bin, ["tokenize", "-m", model], ["forward-dump", "-m", model, "--layers", "1"],
+                        ["topk-keys", "-t", 9],
                         stdin="".join(line + "\n" for line in lines).encode())
-    data = ok(bin, "shallow-stats", "-m", model, "-o", "/dev/null", "--keys", "/proc/self/fd/1", stdin=triggers)
+    data = ok(bin, "shallow-stats", "-m", model, "-o", "/dev/null", "--keys", "/proc/self/fd/1",
+              stdin=triggers)
     assert {"'--", "'em"} <= {row["last_1"] for row in raw_table(data)}
-    assert not [field for row in raw_table(data) for field in row.values() if field[:1] in ("=", "+", "-", "@")]
+    assert not [field for row in raw_table(data)
+                for field in row.values() if field[:1] in ("=", "+", "-", "@")]
     assert {"--", "'em"} <= {row["last_1"] for row in table(data)}

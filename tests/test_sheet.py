@@ -19,28 +19,36 @@ from helpers import fails, ok, pipeline, random_sentences, raw_table, run, table
 HEAD = "reader,model,layer,cell,triggers,pattern,kind,description,shows,value_shown,reader_kind\r\n"
 OLD_HEAD = HEAD.replace(",value_shown,reader_kind", "")  # of pages that always showed the value's words
 
-HOSTILE = ["</script><script>alert(1)</script>", "<!--", "-->", "]]>", "<img/src=x/onerror=alert(2)>", "\"quoted'", "{{data}}", "&lt;",
-           "\\u003c\\", "שלום", "مرحبا", "a\u2028b", "\u202eevil", "<b>", "${x}", "`", "=1+1", "\u0301", "😀"]
+HOSTILE = ["</script><script>alert(1)</script>", "<!--", "-->", "]]>", "<img/src=x/onerror=alert(2)>",
+           "\"quoted'", "{{data}}", "&lt;", "\\u003c\\", "שלום", "مرحبا", "a\u2028b", "\u202eevil", "<b>",
+           "${x}", "`", "=1+1", "\u0301", "😀"]
 # Tokens that are single bytes: character 0 has no sign of its own, 0xE2 begins one of three bytes, 0xFF none.
-HOSTILE_BYTES = [b"</script><script>alert(1)</script>", b"\xe2\x82\xac", b"\xe2", b"\xff", b"a\nb\tc", b"\x00", b"<!--", "שלום".encode()]
+HOSTILE_BYTES = [b"</script><script>alert(1)</script>", b"\xe2\x82\xac", b"\xe2", b"\xff", b"a\nb\tc",
+                 b"\x00", b"<!--", "שלום".encode()]
 
 
 def data_of(page):
-    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1])
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page,
+                                re.DOTALL)[1])
 
 
 def make_stream(bin, model, keys):
-    """A triggers stream with projected values of a model, with made-up keys: (layer, cell, top tokens, [(prefix, next)])."""
-    header = streams.read(pipeline(bin, ["tokenize", "-m", model], ["forward-dump", "-m", model], ["topk-keys", "-t", 100],
+    """A triggers stream with projected values of a model, with made-up keys: (layer, cell, top tokens,
+    [(prefix, next)])."""
+    header = streams.read(pipeline(bin, ["tokenize", "-m", model], ["forward-dump", "-m", model],
+                                   ["topk-keys", "-t", 100],
                                    ["project-values", "-m", model], stdin=b"a b\n")).header
     records = []
     for layer, cell, top, triggers in keys:
         count = len(triggers)
         records.append({
-            "layer": layer, "cell": cell, "coef": [2 + count - i for i in range(count)], "sentence": list(range(count)),
-            "position": [len(prefix) for prefix, _ in triggers], "next": [token for _, token in triggers],
-            "prefix": [token for prefix, _ in triggers for token in prefix], "top": top, "top_p": [0.5 / (i + 1) for i in range(len(top))],
-            **{name: [1] * count for name in ("next_rank", "last_rank")}, **{name: [0.5] * count for name in ("next_p", "last_p")}})
+            "layer": layer, "cell": cell, "coef": [2 + count - i for i in range(count)],
+            "sentence": list(range(count)), "position": [len(prefix) for prefix, _ in triggers],
+            "next": [token for _, token in triggers],
+            "prefix": [token for prefix, _ in triggers for token in prefix], "top": top,
+            "top_p": [0.5 / (i + 1) for i in range(len(top))],
+            **{name: [1] * count for name in ("next_rank", "last_rank")},
+            **{name: [0.5] * count for name in ("next_p", "last_p")}})
     return streams.write({**header, "keys": len(records)}, records)
 
 
@@ -59,13 +67,15 @@ def letters(tmp_path_factory):
     """A model whose tokens are the 256 bytes, byte b being token b."""
     directory = tmp_path_factory.mktemp("letters")
     random_model.write_model(directory, vocabulary=256, cutoffs=(100, 200))
-    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]  # bytes that GPT-2's vocabularies write as themselves
+    # bytes that GPT-2's vocabularies write as themselves
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in plain]
     (directory / "vocab.json").write_text(json.dumps(
         {chr(byte) if byte in plain else chr(256 + others.index(byte)): byte for byte in range(256)}))
     (directory / "merges.txt").write_text("#version: 0.2\n")
     special = {name: "!" for name in ("bos_token", "eos_token", "unk_token")}  # which the class wants
-    (directory / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "GPT2Tokenizer", **special}))
+    (directory / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "GPT2Tokenizer", **special}))
     return directory
 
 
@@ -75,7 +85,8 @@ TAME = range(4 + len(HOSTILE), 60)
 @pytest.fixture(scope="module")
 def plain_keys():
     """Three keys of five, four and five triggers, of two layers."""
-    return [(layer, cell, [TAME[0], TAME[1]], [([TAME[i + j] for j in range(3)], TAME[i]) for i in range(count)])
+    return [(layer, cell, [TAME[0], TAME[1]],
+             [([TAME[i + j] for j in range(3)], TAME[i]) for i in range(count)])
             for layer, cell, count in [(0, 3, 5), (0, 11, 4), (1, 7, 5)]]
 
 
@@ -97,15 +108,18 @@ def plain(bin, words, plain_keys, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def real(bin, small_model):
-    """Triggers of a random model, some with prefixes longer than what is in sight, and the same with values."""
-    triggers = pipeline(bin, ["tokenize", "-m", small_model], ["forward-dump", "-m", small_model], ["topk-keys", "-t", 30],
+    """Triggers of a random model, some with prefixes longer than what is in sight, and the same with
+    values."""
+    triggers = pipeline(bin, ["tokenize", "-m", small_model], ["forward-dump", "-m", small_model],
+                        ["topk-keys", "-t", 30],
                         stdin=text(random_sentences(60, 100, seed=3, longest=40)))
     return triggers, ok(bin, "project-values", "-m", small_model, stdin=triggers)
 
 
 def test_contents_are_the_streams(bin, small_model, real):
     """Recomputed from the stream: every text, number and probability."""
-    page = ok(bin, "annotation-sheet", "-m", small_model, "--sample", 0, "--top", 12, "--tops", 4, stdin=real[1]).decode()
+    page = ok(bin, "annotation-sheet", "-m", small_model, "--sample", 0, "--top", 12, "--tops", 4,
+              stdin=real[1]).decode()
     data, stream = data_of(page), streams.read(real[1])
 
     def words(tokens):
@@ -126,25 +140,31 @@ def test_contents_are_the_streams(bin, small_model, real):
             prefix = record["prefix"][end:end + record["position"][i]].tolist()
             end += len(prefix)
             long_ones += len(prefix) > 15
-            assert trigger == {"hidden": words(prefix[:-15]), "shown": words(prefix[-15:-1]), "last": words(prefix[-1:]),
-                               "next": words([record["next"][i]]), "coefficient": pytest.approx(float(record["coef"][i]), rel=1e-6)}
+            assert trigger == {"hidden": words(prefix[:-15]), "shown": words(prefix[-15:-1]),
+                               "last": words(prefix[-1:]), "next": words([record["next"][i]]),
+                               "coefficient": pytest.approx(float(record["coef"][i]), rel=1e-6)}
     assert long_ones
 
 
 def test_sample(bin, small_model, real):
     """The keys that topk-keys draws with the same seed; equal options give equal bytes."""
     for seed in 1, 2:
-        page = ok(bin, "annotation-sheet", "-m", small_model, "--sample", 3, "--seed", seed, "--layers", "1,3", stdin=real[1])
-        assert page == ok(bin, "annotation-sheet", "-m", small_model, "--sample", 3, "--seed", seed, "--layers", "1,3", stdin=real[1])
+        page = ok(bin, "annotation-sheet", "-m", small_model, "--sample", 3, "--seed", seed,
+                  "--layers", "1,3", stdin=real[1])
+        assert page == ok(bin, "annotation-sheet", "-m", small_model, "--sample", 3, "--seed", seed,
+                          "--layers", "1,3", stdin=real[1])
         everything = streams.read(real[1])
         drawn = streams.read(pipeline(
             bin, ["tokenize", "-m", small_model], ["forward-dump", "-m", small_model],
-            ["topk-keys", "--sample", 3, "--seed", seed, "-t", 1], stdin=text(random_sentences(60, 100, seed=3, longest=40))))
+            ["topk-keys", "--sample", 3, "--seed", seed, "-t", 1],
+            stdin=text(random_sentences(60, 100, seed=3, longest=40))))
         live = {(r["layer"], r["cell"]) for r in everything.records if "layer" in r and len(r["coef"])}
         expected = [(r["layer"] + 1, r["cell"]) for r in drawn.records if "layer" in r and r["layer"] != 1]
-        assert all((layer - 1, cell) in live for layer, cell in expected), "choose other sentences: a drawn key is dead"
+        assert all((layer - 1, cell) in live for layer, cell in expected), \
+            "choose other sentences: a drawn key is dead"
         assert [(key["layer"], key["cell"]) for key in data_of(page.decode())["keys"]] == expected
-    assert len({data_of(ok(bin, "annotation-sheet", "-m", small_model, "--seed", seed, stdin=real[1]).decode())["sheet"]
+    assert len({data_of(ok(bin, "annotation-sheet", "-m", small_model, "--seed", seed,
+                           stdin=real[1]).decode())["sheet"]
                 for seed in (1, 2)}) == 2
 
 
@@ -153,7 +173,8 @@ def test_sheet_is_the_same_where_ticks_mean_the_same(bin, small_model, real):
     ids = {data_of(ok(bin, "annotation-sheet", "-m", small_model, *options, stdin=real[1]).decode())["sheet"]
            for options in ([], ["--title", "x"], ["--tops", 3], ["--top", 25])}
     assert len(ids) == 1
-    assert ids != {data_of(ok(bin, "annotation-sheet", "-m", small_model, "--top", 24, stdin=real[1]).decode())["sheet"]}
+    assert ids != {
+        data_of(ok(bin, "annotation-sheet", "-m", small_model, "--top", 24, stdin=real[1]).decode())["sheet"]}
 
 
 def test_what_is_refused(bin, small_model, words, model, real, tmp_path):
@@ -189,15 +210,17 @@ def hostile_page(bin, model, tokens, path):
     """The page of a key whose triggers are these lists of tokens, once as last tokens, once as next ones."""
     triggers = [(before + list(one[:1]), one[0]) for one in tokens for before in ([], list(one))]
     triggers += [(list(tokens[0]) * 20, tokens[0][0]), ([], tokens[0][0])]
-    (path / "triggers.ffkv").write_bytes(make_stream(bin, model, [(0, 0, [one[0] for one in tokens], triggers)]))
-    ok(bin, "annotation-sheet", "-m", model, "--title", HOSTILE[0], "--top", 100, "--tops", 100, "-o", path / "sheet.html",
-       path / "triggers.ffkv")
+    (path / "triggers.ffkv").write_bytes(make_stream(bin, model,
+                                                     [(0, 0, [one[0] for one in tokens], triggers)]))
+    ok(bin, "annotation-sheet", "-m", model, "--title", HOSTILE[0], "--top", 100, "--tops", 100,
+       "-o", path / "sheet.html", path / "triggers.ffkv")
     return path / "sheet.html", triggers
 
 
 @pytest.mark.parametrize("kind", ["words", "letters"])
 def test_no_text_ends_the_element_of_the_data(bin, request, tmp_path, kind):
-    tokens = [[4 + i] for i in range(len(HOSTILE))] if kind == "words" else [list(one) for one in HOSTILE_BYTES]
+    tokens = [[4 + i] for i in range(len(HOSTILE))] if kind == "words" \
+        else [list(one) for one in HOSTILE_BYTES]
     path, _ = hostile_page(bin, request.getfixturevalue(kind), tokens, tmp_path)
     page = path.read_bytes()
     assert page.count(b"</script") == 2 and page.count(b"<!--") == 1
@@ -225,7 +248,8 @@ class Page:
         browser.open(path)
 
     def texts(self, selector):
-        return self.browser.script("return [...document.querySelectorAll(arguments[0])].map(e => e.textContent)", selector)
+        return self.browser.script(
+            "return [...document.querySelectorAll(arguments[0])].map(e => e.textContent)", selector)
 
     def text(self, selector):
         return self.texts(selector)[0]
@@ -257,15 +281,17 @@ class Page:
             ActionChains(self.browser.driver).send_keys(key).perform()
 
     def focus(self):
-        return self.browser.script("return document.activeElement.id || document.activeElement.getAttribute('aria-label')"
-                                   " || document.activeElement.tagName")
+        return self.browser.script(
+            "return document.activeElement.id || document.activeElement.getAttribute('aria-label')"
+            " || document.activeElement.tagName")
 
     def message(self):
         return self.text("#message-text")
 
     def load(self, path):
         self.browser.script("document.getElementById('message-text').textContent = ''")
-        self.browser.script("document.getElementById('file').hidden = false")  # or the driver does not give it a file
+        # or the driver does not give it a file
+        self.browser.script("document.getElementById('file').hidden = false")
         self.find("#file").send_keys(str(path))
         wait(self.message)
         return self.message()
@@ -301,12 +327,13 @@ def page(chromium, plain):
 
 
 def annotate(page):
-    """What the tests below expect: on the first key a pattern of triggers 1 2 3 and one of 3 4 5, the second key has
-    none, the third one a pattern of two triggers."""
+    """What the tests below expect: on the first key a pattern of triggers 1 2 3 and one of 3 4 5, the second
+    key has none, the third one a pattern of two triggers."""
     page.reader("Anna B.")
     page.add('ends with "x", or y', "shallow")
     page.add("שלום: the sea", "semantic")
-    for trigger, pattern in (1, 1), (2, 1), (3, 1), (3, 2), (4, 2), (5, 2), (4, 1), (4, 1):  # the last one takes it away
+    # the last one takes it away
+    for trigger, pattern in (1, 1), (2, 1), (3, 1), (3, 2), (4, 2), (5, 2), (4, 1), (4, 1):
         page.box(trigger, pattern).click()
     page.find("#next").click()
     page.find("#none").click()
@@ -319,14 +346,15 @@ def annotate(page):
 def expected_csv(sheet, reader="Anna B."):
     start = f"{reader},{sheet.data['model']}"
     return HEAD + "".join(f"{start},{line}\r\n" for line in [
-        '1,3,5,1,shallow,"ends with ""x"", or y",1 2 3,0,person', "1,3,5,2,semantic,שלום: the sea,3 4 5,0,person",
-        "1,11,4,0,,,,0,person", "2,7,5,1,semantic,law,1 5,0,person"])
+        '1,3,5,1,shallow,"ends with ""x"", or y",1 2 3,0,person',
+        "1,3,5,2,semantic,שלום: the sea,3 4 5,0,person", "1,11,4,0,,,,0,person",
+        "2,7,5,1,semantic,law,1 5,0,person"])
 
 
 @release_only
 def test_annotation_gives_statistics(bin, page, plain):
-    """By hand: layer 1 has 9 triggers, 2 shallow, 2 semantic, 1 both, 4 none, and 2 patterns on 2 keys; layer 2's
-    pattern has too few triggers to count."""
+    """By hand: layer 1 has 9 triggers, 2 shallow, 2 semantic, 1 both, 4 none, and 2 patterns on 2 keys; layer
+    2's pattern has too few triggers to count."""
     annotate(page)
     path = page.download()
     assert path.name == f"annotation-Anna-B--{plain.data['sheet'][:8]}.csv"
@@ -334,12 +362,12 @@ def test_annotation_gives_statistics(bin, page, plain):
     rows = table(ok(bin, "pattern-stats", "--triggers", plain.stream, path))
     assert {row.pop("reader_kind") for row in rows} == {"person"}
     assert [{name: float(value) for name, value in row.items()} for row in intervals.without(rows)] == [
-        pytest.approx({"layer": 1, "keys": 2, "triggers": 9, "shallow": 2 / 9, "semantic": 2 / 9, "both": 1 / 9, "none": 4 / 9,
-                       "patterns_per_key": 1, "covered": 5 / 9, "readings": 2, "readers": 1, "comparable": 0,
-                       "p25": 0.5, "p50": 1, "p75": 1.5}),
-        pytest.approx({"layer": 2, "keys": 1, "triggers": 5, "shallow": 0, "semantic": 0, "both": 0, "none": 1,
-                       "patterns_per_key": 0, "covered": 0, "readings": 1, "readers": 1, "comparable": 0,
-                       "p25": 0, "p50": 0, "p75": 0})]
+        pytest.approx({"layer": 1, "keys": 2, "triggers": 9, "shallow": 2 / 9, "semantic": 2 / 9,
+                       "both": 1 / 9, "none": 4 / 9, "patterns_per_key": 1, "covered": 5 / 9, "readings": 2,
+                       "readers": 1, "comparable": 0, "p25": 0.5, "p50": 1, "p75": 1.5}),
+        pytest.approx({"layer": 2, "keys": 1, "triggers": 5, "shallow": 0, "semantic": 0, "both": 0,
+                       "none": 1, "patterns_per_key": 0, "covered": 0, "readings": 1, "readers": 1,
+                       "comparable": 0, "p25": 0, "p50": 0, "p75": 0})]
 
 
 @release_only
@@ -442,10 +470,12 @@ def test_a_browser_that_keeps_nothing(page, plain):
 def test_work_that_was_damaged_in_the_browser(page, plain):
     """It is not taken, and the page works."""
     for damage in "{", "null", "1", '{"keys": null}', "{}":
-        page.browser.script("localStorage.setItem(arguments[0], arguments[1])", f"ffkv-annotation:{plain.data['sheet']}", damage)
+        page.browser.script("localStorage.setItem(arguments[0], arguments[1])",
+                            f"ffkv-annotation:{plain.data['sheet']}", damage)
         page = Page(page.browser, plain)
         assert page.text("#progress") == "0 of 3 keys done"
-        assert page.message() == ("What this browser kept of this page cannot be read." if damage == "{" else "")
+        assert page.message() == ("What this browser kept of this page cannot be read." if damage == "{"
+                                  else "")
 
 
 @release_only
@@ -469,11 +499,13 @@ def test_a_file_without_a_name_is_not_made(page):
 
 @release_only
 def test_a_file_that_does_not_say_who_reads_is_not_made(bin, page, tmp_path):
-    """Person or program; the browser keeps it, files tell it, and a file of the other kind is not mixed in."""
+    """Person or program; the browser keeps it, files tell it, and a file of the other kind is not mixed
+    in."""
     page.find("#reader").send_keys("A")
     page.find("#none").click()
     page.find("#download").click()
-    assert page.message().startswith("Say first whether the reader is a person or a program") and page.focus() == "reader-kind"
+    assert page.message().startswith("Say first whether the reader is a person or a program") \
+        and page.focus() == "reader-kind"
     Select(page.find("#reader-kind")).select_by_visible_text("program")
     kept = tmp_path / "kept.csv"
     kept.write_bytes(page.download().read_bytes())
@@ -483,12 +515,14 @@ def test_a_file_that_does_not_say_who_reads_is_not_made(bin, page, tmp_path):
     assert page.find("#reader-kind").get_property("value") == "program"
     page.browser.script("localStorage.clear()")
     page.browser.driver.refresh()
-    assert page.load(kept).startswith("Loaded") and page.find("#reader-kind").get_property("value") == "program"
+    assert page.load(kept).startswith("Loaded") \
+        and page.find("#reader-kind").get_property("value") == "program"
     Select(page.find("#reader-kind")).select_by_visible_text("person")
     assert "it says that A is a program, not a person" in page.load(kept)
 
 
-AWKWARD = ["=1+1", "+1", "-1", "@x", "'quoted", "''", "'=1", "''-1", "a,b;c", '"', '"a" b', " two  blanks ", "</script>", "שלום", "😀 \u202e", "1 2 3"]
+AWKWARD = ["=1+1", "+1", "-1", "@x", "'quoted", "''", "'=1", "''-1", "a,b;c", '"', '"a" b', " two  blanks ",
+           "</script>", "שלום", "😀 \u202e", "1 2 3"]
 
 
 @release_only
@@ -499,10 +533,12 @@ def test_descriptions_come_back_exactly(bin, page, tmp_path):
         page.add(description, "shallow")
     path = page.download()
     rows = raw_table(path)
-    assert [row["description"] for row in rows] == [("'" if d.lstrip("'")[:1] in [*"=+-@"] else "") + d for d in AWKWARD]
+    assert [row["description"] for row in rows] == [("'" if d.lstrip("'")[:1] in [*"=+-@"] else "") + d
+                                                    for d in AWKWARD]
     assert [row["description"] for row in table(path)] == AWKWARD
     assert {row["reader"] for row in rows} == {"'=Anna"}
-    assert '," two  blanks ",' in path.read_bytes().decode()  # or libcsv, as others, takes the outer ones away
+    # or libcsv, as others, takes the outer ones away
+    assert '," two  blanks ",' in path.read_bytes().decode()
     kept = tmp_path / "kept.csv"
     kept.write_bytes(path.read_bytes())
     page.browser.script("localStorage.clear()")
@@ -525,19 +561,24 @@ BAD_FILES = [
     (OLD_HEAD + "Anna,M,1,4,5,1,shallow,x,1\r\n", "line 2: layer 1, cell 4 is not on this sheet"),
     (OLD_HEAD + "Anna,M,1,3,6,1,shallow,x,1\r\n", "line 2: '6' triggers, where this sheet shows 5"),
     (OLD_HEAD + "Anna,M,1,3,5,-1,shallow,x,1\r\n", "line 2: pattern '-1'"),
-    (OLD_HEAD + 'Anna,M,1,11,4,1,shallow,"a\nb",1\r\nAnna,M,1,3,5,1,deep,x,1\r\n', "line 4: the kind is shallow or semantic"),
+    (OLD_HEAD + 'Anna,M,1,11,4,1,shallow,"a\nb",1\r\nAnna,M,1,3,5,1,deep,x,1\r\n',
+     "line 4: the kind is shallow or semantic"),
     (OLD_HEAD + "Anna,M,1,3,5,1,shallow,x,1 6\r\n", "line 2: trigger '6'"),
     (OLD_HEAD + "Anna,M,1,3,5,1,shallow,x,0\r\n", "line 2: triggers count from 1"),
-    (OLD_HEAD + "Anna,M,1,3,5,1,shallow,x,2 2\r\n", "line 2: triggers count from 1, and each stands there once"),
+    (OLD_HEAD + "Anna,M,1,3,5,1,shallow,x,2 2\r\n",
+     "line 2: triggers count from 1, and each stands there once"),
     (OLD_HEAD + "Anna,M,1,3,5,0,,x,\r\n", "line 2: the kind is"),
     (OLD_HEAD + "Anna,M,1,3,5,1,shallow,x,1\r\n" * 2, "line 3: this key and pattern stand in another line"),
-    (OLD_HEAD + "Anna,M,1,3,5,0,,,\r\nAnna,M,1,3,5,1,shallow,x,1\r\n", "line 3: this key and pattern stand in another line"),
+    (OLD_HEAD + "Anna,M,1,3,5,0,,,\r\nAnna,M,1,3,5,1,shallow,x,1\r\n",
+     "line 3: this key and pattern stand in another line"),
     (OLD_HEAD + "Berta,M,1,3,5,1,shallow,x,1\r\n", "it has the work of Berta: enter that name"),
     (HEAD + "Anna,M,1,3,5,1,shallow,x,1,yes,\r\n", "line 2: value_shown is 0 or 1, not 'yes'"),
     (HEAD + "Anna,M,1,3,5,1,shallow,x,1\r\n", "line 2: 9 fields, where the first line has 11"),
-    (HEAD + "Anna,M,1,3,5,1,shallow,x,1,0,robot\r\n", "line 2: reader_kind is person or program, not 'robot'"),
+    (HEAD + "Anna,M,1,3,5,1,shallow,x,1,0,robot\r\n",
+     "line 2: reader_kind is person or program, not 'robot'"),
     (HEAD + "Anna,M,1,3,5,1,shallow,x,1,0,program\r\n", "it says that Anna is a program, not a person"),
-    (HEAD + "Anna,M,1,3,5,1,shallow,x,1,0,person\r\nAnna,M,1,11,4,0,,,,0,\r\n", "line 3: another reader_kind of Anna than in line 2"),
+    (HEAD + "Anna,M,1,3,5,1,shallow,x,1,0,person\r\nAnna,M,1,11,4,0,,,,0,\r\n",
+     "line 3: another reader_kind of Anna than in line 2"),
     ((OLD_HEAD + "Anna,M,1,3,5,1,shallow,\xe4,1\r\n").encode("latin-1"), "it is not UTF-8"),
 ]
 
@@ -550,15 +591,18 @@ def test_bad_files_change_nothing(page, plain, tmp_path):
     before = page.download().read_bytes()
     path = tmp_path / "bad.csv"
     for data, says in BAD_FILES:
-        path.write_bytes(data if isinstance(data, bytes) else data.replace(",M,", f",{plain.data['model']},").encode())
-        assert (message := page.load(path)).endswith("Nothing was loaded.") and says in message, (data, message)
+        path.write_bytes(data if isinstance(data, bytes)
+                         else data.replace(",M,", f",{plain.data['model']},").encode())
+        assert (message := page.load(path)).endswith("Nothing was loaded.") and says in message, \
+            (data, message)
         assert message.startswith("bad.csv: ")
     assert page.download().read_bytes() == before
 
 
 @release_only
 def test_of_several_readers_the_named_one_is_loaded(page, plain, tmp_path):
-    """In any order of rows; a byte order mark and other line ends do no harm; Undo brings back what was there."""
+    """In any order of rows; a byte order mark and other line ends do no harm; Undo brings back what was
+    there."""
     model = plain.data["model"]
     path = tmp_path / "two.csv"
     path.write_text("\ufeff" + OLD_HEAD.replace("\r", "") + f"Berta,{model},1,3,5,2,semantic,z,1 2 5\n\n"
@@ -566,7 +610,8 @@ def test_of_several_readers_the_named_one_is_loaded(page, plain, tmp_path):
     assert page.load(path).startswith("two.csv: it has the work of Berta, Anna: enter that name")
     page.find("#reader").send_keys("Berta")
     assert page.load(path).startswith("Loaded Berta's work on 1 key")
-    assert page.patterns() == [["y", "shallow"], ["z", "semantic"]] and page.ticks() == [[2], [1, 2], [1], [], [2]]
+    assert page.patterns() == [["y", "shallow"], ["z", "semantic"]] \
+        and page.ticks() == [[2], [1, 2], [1], [], [2]]
     page.find("#undo").click()
     assert page.patterns() == []
 
@@ -585,8 +630,10 @@ def test_value_is_hidden_until_asked_for(page, plain, chromium):
     def seen():
         values, following = page.texts("#value bdi"), page.texts("td.next")
         assert page.find("#show-value").is_displayed() == (not values)
-        assert all(word in chromium.script("return document.querySelector('main').innerText") for word in values)
-        assert len(page.texts("#columns th")) == len(page.texts("#rows tr:first-child td")) == (4 if values else 3)
+        assert all(word in chromium.script("return document.querySelector('main').innerText")
+                   for word in values)
+        assert len(page.texts("#columns th")) == len(page.texts("#rows tr:first-child td")) \
+            == (4 if values else 3)
         return values, following
 
     page.reader("A")
@@ -608,7 +655,8 @@ def test_value_is_hidden_until_asked_for(page, plain, chromium):
 
 @release_only
 def test_file_tells_whether_the_value_was_shown(page, plain):
-    """Before a pattern, or that there is none, was written or last changed; never 0 again, whatever is deleted or undone."""
+    """Before a pattern, or that there is none, was written or last changed; never 0 again, whatever is
+    deleted or undone."""
     def told():
         return columns_of(page.download(), "cell", "pattern", "value_shown")
 
@@ -649,10 +697,13 @@ def test_change_of_kind_is_a_change(page):
 
 @release_only
 def test_files_and_work_of_pages_that_always_showed_the_value(page, plain, chromium, tmp_path):
-    """A file without the column, and work that a browser kept without it, were written with the words in sight."""
+    """A file without the column, and work that a browser kept without it, were written with the words in
+    sight."""
     model = plain.data["model"]
-    (tmp_path / "old.csv").write_text(OLD_HEAD + f"A,{model},1,3,5,1,shallow,x,1 2 3\r\nA,{model},1,11,4,0,,,\r\n")
-    (tmp_path / "new.csv").write_text(HEAD + f"A,{model},1,3,5,1,shallow,x,1 2 3,1,person\r\nA,{model},1,11,4,0,,,,0,person\r\n")
+    (tmp_path / "old.csv").write_text(OLD_HEAD
+                                      + f"A,{model},1,3,5,1,shallow,x,1 2 3\r\nA,{model},1,11,4,0,,,\r\n")
+    (tmp_path / "new.csv").write_text(
+        HEAD + f"A,{model},1,3,5,1,shallow,x,1 2 3,1,person\r\nA,{model},1,11,4,0,,,,0,person\r\n")
     for name, shown in ("old", [True, True, False]), ("new", [True, False, False]):
         chromium.script("localStorage.clear()")
         page = Page(chromium, plain)
@@ -666,13 +717,16 @@ def test_files_and_work_of_pages_that_always_showed_the_value(page, plain, chrom
     page.load(tmp_path / "old.csv")
     page.find("#undo").click()
     page.find("#key-1").click()
-    assert page.texts("#value li") and columns_of(page.download(), "cell", "value_shown") == [("3", "1"), ("11", "0")]
+    assert page.texts("#value li") \
+        and columns_of(page.download(), "cell", "value_shown") == [("3", "1"), ("11", "0")]
     kept = {"reader": "A", "shortcuts": True, "keys": {"1/3": {"none": False, "patterns": [
         {"kind": "shallow", "description": "x", "shows": [1]}]}, "1/11": {"none": True, "patterns": []}}}
-    chromium.script("localStorage.setItem(...arguments)", f"ffkv-annotation:{plain.data['sheet']}", json.dumps(kept))
+    chromium.script("localStorage.setItem(...arguments)", f"ffkv-annotation:{plain.data['sheet']}",
+                    json.dumps(kept))
     page = Page(chromium, plain)
     Select(page.find("#reader-kind")).select_by_visible_text("person")
-    assert page.texts("#value li") and columns_of(page.download(), "cell", "value_shown") == [("3", "1"), ("11", "1")]
+    assert page.texts("#value li") \
+        and columns_of(page.download(), "cell", "value_shown") == [("3", "1"), ("11", "1")]
     page.find("#key-2").click()
     assert not page.texts("#value li")
 
@@ -723,7 +777,8 @@ def test_help_and_shortcuts_off(page):
     page.press(Keys.ESCAPE)
     assert not page.find("#help").is_displayed()
     page.press("a", "n", "0")
-    assert page.patterns() == [] and page.text("#key") == "Layer 1, cell 3" and not page.find("#none").is_selected()
+    assert page.patterns() == [] and page.text("#key") == "Layer 1, cell 3" \
+        and not page.find("#none").is_selected()
 
 
 @release_only
@@ -748,14 +803,16 @@ def test_every_control_is_reached_and_named(page, chromium):
 
 def shown(text):
     """What the page shows of a text: signs for what has no sign of its own."""
-    return re.sub(r"[\0-\x1f\x7f-\x9f]", lambda found: {"\n": "↵", "\t": "⇥"}.get(found[0], f"\\x{ord(found[0]):02X}"), text)
+    return re.sub(r"[\0-\x1f\x7f-\x9f]",
+                  lambda found: {"\n": "↵", "\t": "⇥"}.get(found[0], f"\\x{ord(found[0]):02X}"), text)
 
 
 @release_only
 @pytest.mark.parametrize("kind", ["words", "letters"])
 def test_hostile_tokens_are_text(bin, request, chromium, tmp_path, kind):
     """They stand there as they are, nothing runs, nothing is asked for, and no message is on the console."""
-    tokens = [[4 + i] for i in range(len(HOSTILE))] if kind == "words" else [list(one) for one in HOSTILE_BYTES]
+    tokens = [[4 + i] for i in range(len(HOSTILE))] if kind == "words" \
+        else [list(one) for one in HOSTILE_BYTES]
 
     def text_of(tokens):
         if kind == "words":
@@ -778,16 +835,20 @@ def test_hostile_tokens_are_text(bin, request, chromium, tmp_path, kind):
     assert page.texts("mark") == [text_of(prefix[-1:]) for prefix, _ in triggers if prefix]
     for cell, (prefix, _) in zip(page.texts("td.prefix"), triggers):
         hidden, before = prefix[:-15], prefix[-15:-1]
-        parts = ["… " + text_of(hidden) + joint] * bool(hidden) + [text_of(before) + joint] * bool(before) + [text_of(prefix[-1:])]
+        parts = ["… " + text_of(hidden) + joint] * bool(hidden) + [text_of(before) + joint] * bool(before) \
+            + [text_of(prefix[-1:])]
         assert cell == ("".join(parts) if prefix else "(beginning of the sentence)")
-    assert [value.rsplit("0.", 1)[0] for value in page.texts("#value li")] == [text_of(one[:1]) for one in tokens]
+    assert [value.rsplit("0.", 1)[0]
+            for value in page.texts("#value li")] == [text_of(one[:1]) for one in tokens]
     assert page.text("h1") == HOSTILE[0]
     name = request.getfixturevalue(kind).name
-    assert chromium.driver.title == f"{HOSTILE[0]} \u2013 {name}" and page.text("#facts").startswith(f"model {name} (")
+    assert chromium.driver.title == f"{HOSTILE[0]} \u2013 {name}" \
+        and page.text("#facts").startswith(f"model {name} (")
     assert page.patterns() == [[HOSTILE[0], "semantic"]]
     assert chromium.complaints() == [] and not chromium.has_dialog()
     assert set(chromium.requests()) == {path.as_uri()}
-    assert page.texts("body > script + script") and len(page.find_all("script")) == 2 and not page.find_all("img")
+    assert page.texts("body > script + script") and len(page.find_all("script")) == 2 \
+        and not page.find_all("img")
 
 
 @release_only
@@ -807,15 +868,17 @@ def test_beginning_of_a_long_prefix(bin, words, chromium, tmp_path):
 
 @release_only
 def test_fits_the_screen(page, chromium):
-    """Nothing sticks out, from a phone's to a laptop's; light and dark differ, and text is told from its ground in both."""
+    """Nothing sticks out, from a phone's to a laptop's; light and dark differ, and text is told from its
+    ground in both."""
     annotate(page)
     for width, height in (1280, 720), (768, 1024), (390, 844):
         grounds = []
         for dark in False, True:
             chromium.emulate(width, height, dark)
             assert chromium.script("return document.documentElement.scrollWidth") <= width
-            ground, ink = chromium.script("const s = getComputedStyle(document.body); return [s.backgroundColor, s.color]"
-                                          ".map(c => c.match(/[0-9]+/g).slice(0, 3).reduce((sum, n) => sum + Number(n), 0) / 3)")
+            ground, ink = chromium.script(
+                "const s = getComputedStyle(document.body); return [s.backgroundColor, s.color]"
+                ".map(c => c.match(/[0-9]+/g).slice(0, 3).reduce((sum, n) => sum + Number(n), 0) / 3)")
             assert abs(ground - ink) > 150
             grounds.append(ground)
         assert grounds[0] > 200 and grounds[1] < 60

@@ -25,8 +25,8 @@ def test_predictions_and_coefficients(bin, smollm2, valid, tmp_path):
                      tmp_path / "tokens.npz", tmp_path / "reference.npz")
     reference = np.load(tmp_path / "reference.npz")
 
-    stream = streams.read(ok(bin, "forward-dump", "--model", smollm2, "--emit", "coef,prediction", "--all-tokens",
-                             "--layers", "1,15,30", stdin=tokens))
+    stream = streams.read(ok(bin, "forward-dump", "--model", smollm2, "--emit", "coef,prediction",
+                             "--all-tokens", "--layers", "1,15,30", stdin=tokens))
     predictions = [record for record in stream.records if "top" in record]
     top = np.concatenate([record["top"] for record in predictions])
     assert len(top) > 500

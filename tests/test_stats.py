@@ -30,7 +30,8 @@ def projected(keys, counts=None, layers=3, top=50, vocabulary=20, tokenizer=None
     """A triggers stream with projected values; tokenizer: of its header."""
     header = {
         "format": "ffkv", "version": 1, "kind": "triggers", "corpus": {"name": "made"},
-        "tokenizer": tokenizer or {"id": "none", "vocabulary": vocabulary, "bos": 2}, "batch": {"positions": 512},
+        "tokenizer": tokenizer or {"id": "none", "vocabulary": vocabulary, "bos": 2},
+        "batch": {"positions": 512},
         "arrays": {name: {"type": kind, "shape": ["any " + name]} for name, kind in ARRAYS.items()},
         "history": [], "model": {"id": "none", "architecture": "none", "layers": layers, "d_model": 4,
                                  "d_ff": d_ff, "vocabulary": vocabulary, "activation": "relu"},
@@ -114,15 +115,17 @@ def test_frequent_by_hand(bin, tmp_path):
 
 def test_baselines_are_of_tokens_that_can_follow(bin, tmp_path):
     """Expected by hand: 6 of 20 can, and the most frequent token, 5, is not among them."""
-    keys = [key(0, 0, [(7, 0.5)], [([4], 6)]), key(0, 1, [(7, 0.5)], [([4], 5)]), key(0, 2, [(7, 0.5)], [([4], 6)])]
+    keys = [key(0, 0, [(7, 0.5)], [([4], 6)]), key(0, 1, [(7, 0.5)], [([4], 5)]),
+            key(0, 2, [(7, 0.5)], [([4], 6)])]
     made = streams.read(projected(keys, COUNTS[:5] + [10] + COUNTS[6:]))
     data = streams.write({**made.header, "candidates": [[3, 5], [6, 10]]}, made.records)
     (row,) = statistics(bin, tmp_path, data)[0]
     assert (row["random"], row["frequent"]) == ("0.166666667", "0.666666667")
 
 
-@pytest.mark.parametrize("wrong", [[], {}, "3-9", [[3, 3]], [[5, 3]], [[3, 5], [5, 9]], [[3, 21]], [[-1, 3]], [3, 9],
-                                   [[3, 5, 9]], [[3, 5.0]], [["3", 5]], [[4, 9], [0, 2]]])
+@pytest.mark.parametrize("wrong",
+                         [[], {}, "3-9", [[3, 3]], [[5, 3]], [[3, 5], [5, 9]], [[3, 21]], [[-1, 3]], [3, 9],
+                          [[3, 5, 9]], [[3, 5.0]], [["3", 5]], [[4, 9], [0, 2]]])
 def test_candidates_that_are_no_ranges(bin, wrong):
     made = streams.read(projected(BY_HAND, COUNTS))
     fails(bin, "agreement-stats", stdin=streams.write({**made.header, "candidates": wrong}, made.records),
@@ -259,7 +262,8 @@ def bin_of(keys, low, high):
     live = [key for key in keys if len(key["next"])]
     agree = sum(key["top"][0] == key["next"][0] for key in live)
     return intervals.of_all({"low": low, "high": high, "values": len(keys),
-                             "agree_next": agree / len(live) if live else float("nan"), "live_keys": len(live)},
+                             "agree_next": agree / len(live) if live else float("nan"),
+                             "live_keys": len(live)},
                             len(live), "agree_next")
 
 

@@ -18,8 +18,8 @@ pytestmark = pytest.mark.release_only
 
 
 def make(*arguments, **changes):
-    return subprocess.run(["make", "--no-print-directory", *arguments], cwd=ROOT, env=environment(changes), timeout=TIMEOUT,
-                          capture_output=True, text=True, check=False)
+    return subprocess.run(["make", "--no-print-directory", *arguments], cwd=ROOT, env=environment(changes),
+                          timeout=TIMEOUT, capture_output=True, text=True, check=False)
 
 
 # ------------------------------------------------- a bare system
@@ -51,8 +51,10 @@ def test_debian_13_builds_and_runs(bin, tmp_path):
 # ------------------------------------------------- packages
 
 KNOWN = {  # what differs between releases
-    "debian-12": "libmsgpack-dev libclang-rt-14-dev libclang-rt-dev pkg-config pkgconf chromium chromium-driver",
-    "debian-13": "libmsgpack-c-dev libmsgpack-dev libclang-rt-dev libclang-rt-19-dev pkg-config pkgconf chromium chromium-driver",
+    "debian-12": "libmsgpack-dev libclang-rt-14-dev libclang-rt-dev pkg-config pkgconf chromium "
+    "chromium-driver",
+    "debian-13": "libmsgpack-c-dev libmsgpack-dev libclang-rt-dev libclang-rt-19-dev pkg-config pkgconf "
+    "chromium chromium-driver",
     "ubuntu-24.04": "libmsgpack-c-dev libmsgpack-dev libclang-rt-dev pkg-config pkgconf",
 }
 WANTED = {
@@ -65,13 +67,15 @@ WANTED = {
 def ask_setup(tmp_path, what, known, installed=""):
     """setup.sh as a user for whom apt knows some packages; what it says."""
     programs = {"id": "echo 1000", "npm": "exit 0",
-                "dpkg-query": f'case " {installed} " in *" $4 "*) echo "install ok installed";; *) exit 1;; esac',
-                "apt-cache": f'case " {known} " in *" $2 "*) echo "  Candidate: 1";; *) echo "  Candidate: (none)";; esac'}
+                "dpkg-query": f'case " {installed} " in *" $4 "*) echo "install ok installed";; *) exit 1;; '
+                'esac',
+                "apt-cache": f'case " {known} " in *" $2 "*) echo "  Candidate: 1";; *) echo "  Candidate: '
+                '(none)";; esac'}
     for name, text in programs.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / name).chmod(0o755)
-    done = subprocess.run([ROOT / "setup.sh", what], capture_output=True, text=True, check=False, timeout=TIMEOUT,
-                          env=environment({"PATH": f"{tmp_path}:{os.environ['PATH']}"}))
+    done = subprocess.run([ROOT / "setup.sh", what], capture_output=True, text=True, check=False,
+                          timeout=TIMEOUT, env=environment({"PATH": f"{tmp_path}:{os.environ['PATH']}"}))
     return done.returncode, done.stderr
 
 
@@ -100,13 +104,15 @@ def missing(done):
     """What make says is missing; that it says so in one sentence, and compiles nothing."""
     assert done.returncode == 2 and "compile" not in done.stdout, done.stdout
     lines = done.stderr.splitlines()
-    assert len(lines) == 2 and "run ./setup.sh" in lines[0] and re.match(r"make: \*\*\* .*libraries", lines[1]), done.stderr
+    assert len(lines) == 2 and "run ./setup.sh" in lines[0] \
+        and re.match(r"make: \*\*\* .*libraries", lines[1]), done.stderr
     return lines[0].split(":")[2].split()
 
 
 def test_missing_library_is_one_sentence_before_anything_compiles(tmp_path):
     to_build = f"DIR={tmp_path}/built"
-    assert {"msgpack-c", "jansson", "openblas", "libzip"} <= set(missing(make(to_build, PKG_CONFIG_LIBDIR=str(tmp_path))))
+    assert {"msgpack-c", "jansson", "openblas",
+            "libzip"} <= set(missing(make(to_build, PKG_CONFIG_LIBDIR=str(tmp_path))))
     assert missing(make(to_build, "CPPFLAGS=-nostdinc")) == ["csv.h", "uthash.h"]
     assert missing(make(to_build, "unit-tests", "CPPFLAGS=-nostdinc")) == ["csv.h", "uthash.h", "cmocka.h"]
     assert missing(make(to_build, "CC=no-such-compiler")) == ["no-such-compiler"]
@@ -116,8 +122,8 @@ def test_missing_library_is_one_sentence_before_anything_compiles(tmp_path):
 @pytest.mark.parametrize("name", ["msgpack", "msgpack-c"])
 def test_msgpack_by_either_name(tmp_path, name):
     """Debian 12's pkg-config knows it by one, Debian 13's by the other."""
-    folders = subprocess.run(["pkg-config", "--variable", "pc_path", "pkg-config"], capture_output=True, text=True,
-                             check=True).stdout.strip().split(":")
+    folders = subprocess.run(["pkg-config", "--variable", "pc_path", "pkg-config"], capture_output=True,
+                             text=True, check=True).stdout.strip().split(":")
     for folder in map(str, reversed(folders)):
         if os.path.isdir(folder):
             shutil.copytree(folder, tmp_path / "pc", dirs_exist_ok=True)
@@ -137,7 +143,8 @@ def test_tables_of_another_processor_are_told_from_wrong_ones(tmp_path):
     def compare(found, expected):
         for folder, rows in (("found", found), ("expected", expected)):
             (tmp_path / folder).mkdir(exist_ok=True)
-            (tmp_path / folder / "a.csv").write_text("layer,keys,share,text\n" + "".join(f"{row}\n" for row in rows))
+            (tmp_path / folder / "a.csv").write_text("layer,keys,share,text\n"
+                                                     + "".join(f"{row}\n" for row in rows))
         return systems.compare_tables(tmp_path / "found", tmp_path / "expected")
 
     assert compare(["1,500,0.1,a"], ["1,500,0.1,a"]) == []
@@ -194,7 +201,8 @@ def test_triggers_that_are_equal_but_for_the_last_bits_may_change_places():
 
 def test_ranks_of_another_processor_may_be_a_few_off():
     def differ(*ranks):
-        return bool(systems.compare_records([{"next_rank": np.uint32(ranks)}], [{"next_rank": np.uint32([1, 9, 8000])}], []))
+        return bool(systems.compare_records([{"next_rank": np.uint32(ranks)}],
+                                            [{"next_rank": np.uint32([1, 9, 8000])}], []))
 
     assert not differ(1, 9, 8000) and not differ(2, 8, 8008) and not differ(1, 9, 7992)
     assert differ(3, 9, 8000) and differ(1, 7, 8000) and differ(1, 9, 8009) and differ(1, 9, 7991)

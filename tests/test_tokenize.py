@@ -25,7 +25,8 @@ def english(small_model, tmp_path_factory):
     (directory / "config.json").write_bytes((small_model / "config.json").read_bytes())
     vocabulary = json.loads((small_model / "config.json").read_text())["vocab_size"]
     fillers = [f"madeupword{i:04}" for i in range(vocabulary - 4 - len(WORDS))]
-    (directory / "dict.txt").write_text("".join(f"{word} 1\n" for word in [*WORDS, *fillers]), encoding="utf-8")
+    (directory / "dict.txt").write_text("".join(f"{word} 1\n" for word in [*WORDS, *fillers]),
+                                        encoding="utf-8")
     return directory
 
 
@@ -44,17 +45,19 @@ def words_of(stream, model):
 # ------------------------------------------------------------------------- BOS
 
 VOCABULARY = {"a": 0, "b": 1, "ab": 2, "\u0120": 3, "<s>": 4}
-LLAMA = {"model_type": "llama", "vocab_size": 5, "hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1,
-         "intermediate_size": 3, "hidden_act": "silu", "rms_norm_eps": 1e-5}
+LLAMA = {"model_type": "llama", "vocab_size": 5, "hidden_size": 4, "num_hidden_layers": 1,
+         "num_attention_heads": 1, "intermediate_size": 3, "hidden_act": "silu", "rms_norm_eps": 1e-5}
 
 
 def llama_folder(folder, bos):
-    """A model that tokenize can read, whose tokenizer adds BOS, and whose configuration of it says that it does not."""
+    """A model that tokenize can read, whose tokenizer adds BOS, and whose configuration of it says that it
+    does not."""
     post = {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}},
                                                      {"Sequence": {"id": "A", "type_id": 0}}],
             "pair": [], "special_tokens": {"<s>": {"id": "<s>", "ids": [4], "tokens": ["<s>"]}}}
-    tokenizer = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
-                 "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+    tokenizer = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [],
+                 "normalizer": None, "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False,
+                                                       "trim_offsets": True, "use_regex": True},
                  "post_processor": post, "decoder": {"type": "ByteLevel"},
                  "model": {"type": "BPE", "vocab": VOCABULARY, "merges": ["a b"]}}
     folder.mkdir()
@@ -66,11 +69,17 @@ def llama_folder(folder, bos):
 
 def llama_gguf(path, bos, more=()):
     numbers = {"embedding_length": 4, "block_count": 1, "feed_forward_length": 3, "attention.head_count": 1}
-    keys = [("general.architecture", "string", "llama"), *((f"llama.{key}", "uint32", n) for key, n in numbers.items()),
-            ("llama.attention.layer_norm_rms_epsilon", "float32", 1e-5), ("tokenizer.ggml.model", "string", "gpt2"),
-            ("tokenizer.ggml.pre", "string", "gpt-2"), ("tokenizer.ggml.tokens", ("array", "string"), list(VOCABULARY)),
-            ("tokenizer.ggml.merges", ("array", "string"), ["a b"]), *([] if any("add_bos" in key for key, _, _ in more) else [("tokenizer.ggml.add_bos_token", "bool", 0)]), *more]
-    path.write_bytes(gguf_format.build(keys + ([] if bos is None else [("tokenizer.ggml.bos_token_id", "uint32", bos)])))
+    keys = [("general.architecture", "string", "llama"),
+            *((f"llama.{key}", "uint32", n) for key, n in numbers.items()),
+            ("llama.attention.layer_norm_rms_epsilon", "float32", 1e-5),
+            ("tokenizer.ggml.model", "string", "gpt2"),
+            ("tokenizer.ggml.pre", "string", "gpt-2"),
+            ("tokenizer.ggml.tokens", ("array", "string"), list(VOCABULARY)),
+            ("tokenizer.ggml.merges", ("array", "string"), ["a b"]),
+            *([] if any("add_bos" in key for key, _, _ in more)
+              else [("tokenizer.ggml.add_bos_token", "bool", 0)]), *more]
+    path.write_bytes(
+        gguf_format.build(keys + ([] if bos is None else [("tokenizer.ggml.bos_token_id", "uint32", bos)])))
     return path
 
 
@@ -84,7 +93,8 @@ def test_bos_is_the_configurations_once_and_said(bin, tmp_path, write, bos):
 
 
 @pytest.mark.parametrize("write, says", [(llama_folder, "write the token as bos_token_id into config.json"),
-                                         (llama_gguf, "the file's metadata lack tokenizer.ggml.bos_token_id")])
+                                         (llama_gguf,
+                                          "the file's metadata lack tokenizer.ggml.bos_token_id")])
 def test_a_model_without_bos_is_refused(bin, tmp_path, write, says):
     model = write(tmp_path / "model", None)
     fails(bin, "tokenize", "-m", model, stdin=b"ab\n", says=f"{model}: the model names no BOS")
@@ -102,7 +112,8 @@ def test_unknown_words_and_special_symbols(bin, small_model):
 
 
 def test_prose_read_as_separated_words_is_warned_of(bin, model, valid, tmp_path):
-    """Where --mode raw would find words. A text of separated words has as many unknown ones, and no warning."""
+    """Where --mode raw would find words. A text of separated words has as many unknown ones, and no
+    warning."""
     separated = "".join(valid.read_text().splitlines(keepends=True)[:1000])
     prose = re.sub(r" (['.,;:!?)]+)", r"\1", separated)
 
@@ -114,7 +125,8 @@ def test_prose_read_as_separated_words_is_warned_of(bin, model, valid, tmp_path)
 
     share, said = unknown_and_said(prose)
     assert share > 0.1 and said.count("\n") == 1
-    assert said.startswith(f"tokenize: standard input: {100 * share:.1f} % of the words are not in the model's dictionary and became <unk>")
+    assert said.startswith(f"tokenize: standard input: {100 * share:.1f} % of the words are not in the "
+                           "model's dictionary and became <unk>")
     assert "--mode raw" in said
     share, said = unknown_and_said(separated)
     assert share > 0.05 and said == ""
@@ -156,7 +168,8 @@ def test_white_space_separates_words(bin, small_model):
     assert found == [[5, 6]] * len(spaces)
 
 
-@pytest.mark.parametrize("data", ["w5 w6\nw7", "w5 w6\nw7\n", "w5 w6\r\nw7\r\n", "\n\n \t\nw5  w6\n\u2003\n w7 \n\n"])
+@pytest.mark.parametrize("data",
+                         ["w5 w6\nw7", "w5 w6\nw7\n", "w5 w6\r\nw7\r\n", "\n\n \t\nw5  w6\n\u2003\n w7 \n\n"])
 def test_line_ends_and_blank_lines(bin, small_model, data):
     """Expected by the contract: blank lines are no sentences and have no number."""
     stream = read(bin, small_model, data)
@@ -341,18 +354,22 @@ def test_raw(bin, english, data, expected):
 
 @pytest.mark.parametrize("language, paragraph, sentences", [
     ("en", "Mr. and Mrs. Brown saw Dr. Jones. He ran!", ["Mr. and Mrs. Brown saw Dr. Jones.", "He ran!"]),
-    ("en", "He saw Prof. Smith,\nGen.\nLee and (Sen. Ives).  She ran.", ["He saw Prof. Smith, Gen. Lee and (Sen. Ives).",
-                                                                       "She ran."]),
+    ("en", "He saw Prof. Smith,\nGen.\nLee and (Sen. Ives).  She ran.",
+     ["He saw Prof. Smith, Gen. Lee and (Sen. Ives).",
+    "She ran."]),
     ("en", "He is a Dr.", ["He is a Dr."]), ("en", "Dr.\n\nHe ran.", ["Dr.", "He ran."]),
-    ("en", "He saw XDr. She ran.", ["He saw XDr.", "She ran."]), ("en", "Dr. Dr. Maier ran. Yes.", ["Dr. Dr. Maier ran.", "Yes."]),
-    ("en", "It is so. He said no. I ran at 5 p.m. on Monday. Yes!", ["It is so.", "He said no.",
-                                                                     "I ran at 5 p.m. on Monday.", "Yes!"]),
+    ("en", "He saw XDr. She ran.", ["He saw XDr.", "She ran."]),
+    ("en", "Dr. Dr. Maier ran. Yes.", ["Dr. Dr. Maier ran.", "Yes."]),
+    ("en", "It is so. He said no. I ran at 5 p.m. on Monday. Yes!",
+     ["It is so.", "He said no.", "I ran at 5 p.m. on Monday.", "Yes!"]),
     ("en", "He saw Mr.\u00a0Lee. They left NATO. He ran to A-F. It ran.",
      ["He saw Mr.\u00a0Lee.", "They left NATO.", "He ran to A-F.", "It ran."]),
-    ("de", "Er kam fr\u00fcher. Sie kam am Abend. Das nahm er.", ["Er kam fr\u00fcher.", "Sie kam am Abend.", "Das nahm er."]),
+    ("de", "Er kam fr\u00fcher. Sie kam am Abend. Das nahm er.",
+     ["Er kam fr\u00fcher.", "Sie kam am Abend.", "Das nahm er."]),
     ("de", "Hr. Maier kam. Dr. Lang ging.", ["Hr. Maier kam.", "Dr. Lang ging."]),
     ("de", "Er kam mit Mrs. Brown. Sie ging.", ["Er kam mit Mrs.", "Brown.", "Sie ging."]),
-    ("fr", "Il est venu. M. Blanc est parti. Gen. Oui.", ["Il est venu.", "M. Blanc est parti.", "Gen.", "Oui."]),
+    ("fr", "Il est venu. M. Blanc est parti. Gen. Oui.",
+     ["Il est venu.", "M. Blanc est parti.", "Gen.", "Oui."]),
     ("fi", "Dr. Virta tuli. Mr. Virta.", ["Dr.", "Virta tuli.", "Mr.", "Virta."]),
     ("ja", "\u3053\u308c\u3002\u306f\u3044\u3002", ["\u3053\u308c\u3002", "\u306f\u3044\u3002"]),
 ])
@@ -365,7 +382,8 @@ def test_abbreviations_end_no_sentence(bin, tmp_path, language, paragraph, sente
     tokenizer["model"].update(vocab=vocabulary, merges=[])
     (model / "tokenizer.json").write_text(json.dumps(tokenizer))
     (model / "config.json").write_text(json.dumps({**LLAMA, "bos_token_id": 4, "vocab_size": 256}))
-    stream = read(bin, model, paragraph, "--mode", "raw", *([] if language == "en" else ["--language", language]))
+    stream = read(bin, model, paragraph, "--mode", "raw",
+                  *([] if language == "en" else ["--language", language]))
     assert [bytes(tokens).decode() for tokens in sentences_of(stream)] == sentences
     assert stream.header["history"][0]["options"]["language"] == language
 
@@ -379,7 +397,8 @@ def gpt2_characters():
 
 def test_language_is_of_raw_text(bin, small_model):
     for arguments, says in [(["--language", "en"], "goes with --mode raw"),
-                            (["--mode", "raw", "--language", "xq"], "not 'xq'"), (["--mode", "raw", "--language", ""], "not ''"),
+                            (["--mode", "raw", "--language", "xq"], "not 'xq'"),
+                            (["--mode", "raw", "--language", ""], "not ''"),
                             (["--mode", "raw", "--language", "en@ss=none"], "not 'en@ss=none'"),
                             (["--mode", "raw", "--language", "EN"], "not 'EN'")]:
         fails(bin, "tokenize", "-m", small_model, *arguments, stdin=b"w4\n", status=2, says=says)

@@ -51,7 +51,8 @@ def activations(sentences, coef, layers, cells, emit=("max", "coef"), batch=3, o
             records.append(record)
         batches.append(records)
     order = range(len(batches)) if order is None else order
-    covered = {"batches": len(batches), "covers": [[i, i + 1, 1] for i in sorted(order)], "text": str(sentences)}
+    covered = {"batches": len(batches), "covers": [[i, i + 1, 1] for i in sorted(order)],
+               "text": str(sentences)}
     return streams.write(header, sum([batches[i] for i in order], []), covered)
 
 
@@ -67,7 +68,8 @@ def keys_of(data):
     return stream, keys
 
 
-def assert_triggers(data, sentences, coef, layers, cells, t, every=False, first=1, vocabulary=60, following=0):
+def assert_triggers(data, sentences, coef, layers, cells, t, every=False, first=1, vocabulary=60,
+                    following=0):
     """Everything in the stream is as plain recomputation from coef has it."""
     stream, found = keys_of(data)
     by_index = oracle.triggers(coef, t, every, first)
@@ -110,13 +112,16 @@ def test_triggers_are_recomputed(bin, dumped, t, every):
 @pytest.mark.parametrize("every", [False, True])
 @pytest.mark.parametrize("following", [1, 3, 1000])
 def test_what_follows_is_recomputed(bin, small_model, dumped, following, every):
-    """Recomputation, exact, up to each sentence's end and not beyond; all else is as without, also with values."""
+    """Recomputation, exact, up to each sentence's end and not beyond; all else is as without, also with
+    values."""
     data, sentences, coef = dumped
     options = ["-t", 30, *["--prefixes", "every"] * every]
     found = ok(bin, "topk-keys", *options, "--following", following, stdin=data)
-    assert_triggers(found, sentences, coef, range(3), range(37), 30, every, vocabulary=100, following=following)
+    assert_triggers(found, sentences, coef, range(3), range(37), 30, every, vocabulary=100,
+                    following=following)
     with_it, without = streams.read(found), streams.read(ok(bin, "topk-keys", *options, stdin=data))
-    ends = [row for record in with_it.records[:-1] for row in (record["following"] == oracle.NO_FOLLOWING).tolist()]
+    ends = [row for record in with_it.records[:-1]
+            for row in (record["following"] == oracle.NO_FOLLOWING).tolist()]
     assert any(row[0] for row in ends) and any(not row[0] for row in ends)
     projected = streams.read(ok(bin, "project-values", "-m", small_model, "-k", 2, stdin=found))
     for record, whole, bare in zip(projected.records[:-1], with_it.records, without.records):
@@ -131,15 +136,18 @@ def test_what_follows_is_recomputed(bin, small_model, dumped, following, every):
 
 def test_damaged_following_is_refused(bin, dumped):
     stream = streams.read(ok(bin, "topk-keys", "-t", 2, "--following", 3, stdin=dumped[0]))
-    number, record = next((i, record) for i, record in enumerate(stream.records) if "coef" in record and len(record["coef"]) == 2)
+    number, record = next((i, record) for i, record in enumerate(stream.records) if "coef" in record
+                          and len(record["coef"]) == 2)
 
     def check(says, rows=None, header=()):
         records = [dict(other) for other in stream.records]
         if rows is not None:
             records[number]["following"] = np.array(rows, np.uint32)
-        fails(bin, "shallow-stats", says=says, stdin=streams.write({**stream.header, **dict(header)}, records, stream.trailer))
+        fails(bin, "shallow-stats", says=says,
+              stdin=streams.write({**stream.header, **dict(header)}, records, stream.trailer))
 
-    for rows in [[1, 2, 100], [1, 2, 3]], [[1, oracle.NO_FOLLOWING, 2], [1, 2, 3]], [[1, 2, 3], [oracle.NO_FOLLOWING, oracle.NO_FOLLOWING, 5]]:
+    for rows in [[1, 2, 100], [1, 2, 3]], [[1, oracle.NO_FOLLOWING, 2], [1, 2, 3]], \
+            [[1, 2, 3], [oracle.NO_FOLLOWING, oracle.NO_FOLLOWING, 5]]:
         check("what follows trigger", rows)
     check("'following'", [[1, 2], [3, 4]])
     for wrong in 1001, -1, "3", None:
@@ -315,7 +323,8 @@ def test_merge_is_one_run(bin, tmp_path, t, every):
     for order in (0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 3, 1):
         assert ok(bin, "topk-keys", "--merge", *(paths[i] for i in order)) == whole
     ok(bin, "topk-keys", "--merge", "--partial", paths[2], paths[0], "-o", tmp_path / "half")
-    assert ok(bin, "topk-keys", "--merge", paths[1], tmp_path / "half", "-", stdin=paths[3].read_bytes()) == whole
+    assert ok(bin, "topk-keys", "--merge", paths[1], tmp_path / "half", "-",
+              stdin=paths[3].read_bytes()) == whole
     assert ok(bin, "topk-keys", "--merge", "--partial", tmp_path / "half") == (tmp_path / "half").read_bytes()
 
 
@@ -327,9 +336,11 @@ def test_merge_of_overlapping_shards_fails(bin, tmp_path):
         data = ok(bin, "topk-keys", stdin=activations(sentences, coef, [0, 1], [0, 1, 2, 3]))
         stream = streams.items(data)
         counts = {**stream[-1].value, "batches": 134, "covers": [[numbers.start, numbers.stop, 1]]}
-        (tmp_path / name).write_bytes(streams.write(stream[0].value, [item.value for item in stream[1:-1]], counts))
+        (tmp_path / name).write_bytes(streams.write(stream[0].value, [item.value for item in stream[1:-1]],
+                                                    counts))
     fails(bin, "topk-keys", "--merge", "--partial", tmp_path / "a", tmp_path / "a", says="batch 0 is in")
-    fails(bin, "topk-keys", "--merge", tmp_path / "a", tmp_path / "b", says="is in two of the inputs: their shards overlap")
+    fails(bin, "topk-keys", "--merge", tmp_path / "a", tmp_path / "b",
+          says="is in two of the inputs: their shards overlap")
 
 
 # ------------------------------------------------------------ against PyTorch

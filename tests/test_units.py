@@ -21,5 +21,6 @@ if PROGRAMS:
                              ids=lambda path: path.parent.parent.name)
     @pytest.mark.skipif(platform.machine() != "x86_64", reason="kernels of x86 processors")
     def test_unit_with_another_kernel(program):
-        """This one gives a row the same bytes in every place of a product, so answers are compared exactly."""
+        """This one gives a row the same bytes in every place of a product, so answers are compared
+        exactly."""
         ok(program.parent, program, env={"OPENBLAS_CORETYPE": "Sandybridge"})

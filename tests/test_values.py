@@ -46,7 +46,8 @@ def assert_tops(record, log_p, k, can):
 def assert_rank(rank, log_p, token, can):
     """The token's rank among the exact log_p of those that can follow, but for nearly equal ones."""
     near, others = 1e-5, can & (np.arange(len(log_p)) != token)
-    assert (log_p > log_p[token] + near)[can].sum() + 1 <= rank <= (log_p >= log_p[token] - near)[others].sum() + 1
+    assert (log_p > log_p[token] + near)[can].sum() + 1 <= rank \
+        <= (log_p >= log_p[token] - near)[others].sum() + 1
 
 
 # ----------------------------------------------------------- against PyTorch
@@ -54,7 +55,8 @@ def assert_rank(rank, log_p, token, can):
 @pytest.mark.release_only
 @pytest.mark.parametrize("options, of", [([], ""), (["--all-tokens"], "_of_all")], ids=["can-follow", "all"])
 def test_values_are_pytorchs(bin, model, options, of):
-    """Reference: PyTorch's top token, of those that can follow or of all, and its probability, of all 8,192 values."""
+    """Reference: PyTorch's top token, of those that can follow or of all, and its probability, of all 8,192
+    values."""
     with gzip.open(REFERENCE / "values.csv.gz", "rt") as lines:
         expected = list(csv.DictReader(lines))
     stream = project(bin, model, "--all", "-k", 1, *options)

@@ -33,8 +33,10 @@ def kinds(bin, small_model, tmp_path_factory):
     make("maxima", "forward-dump", "--cells", "1-9,30", paths["tokens"])
     make("triggers", "topk-keys", "--top", "4", "--cells", "1-9,30", paths["maxima"], model=False)
     make("projected", "project-values", "--tops", "3", "--bottoms", "2", paths["triggers"])
-    make("followed", "topk-keys", "--top", "4", "--following", "3", "--cells", "1-9,30", paths["maxima"], model=False)
-    make("paths", "forward-dump", "--cells", "1-9,30", "--emit", "max,counts", "--paths", "4", paths["tokens"])
+    make("followed", "topk-keys", "--top", "4", "--following", "3", "--cells", "1-9,30", paths["maxima"],
+         model=False)
+    make("paths", "forward-dump", "--cells", "1-9,30", "--emit", "max,counts", "--paths", "4",
+         paths["tokens"])
     make("shaded", "topk-keys", "--top", "4", "--cells", "1-9,30", paths["paths"], model=False)
     make("values", "project-values", "--all", "--tops", "2")
     make("changed", "perturb-triggers", paths["triggers"], model=False)
@@ -69,14 +71,17 @@ def parts(tokens, lengths):
 def columns(record, names, words=()):
     """An object of each row of these arrays."""
     names = [name for name in names if name in record]
-    return [{name: word(row) if name in words else number(row) if np.ndim(row) == 0 else [number(x) for x in row]
-             for name, row in zip(names, rows)} for rows in zip(*(record[name] for name in names), strict=True)]
+    return [{name: word(row) if name in words else number(row) if np.ndim(row) == 0
+             else [number(x) for x in row]
+             for name, row in zip(names, rows)}
+            for rows in zip(*(record[name] for name in names), strict=True)]
 
 
 def expected_key(record):
     found = {"layer": record["layer"] + 1, "cell": record["cell"]}
     if "coef" in record:
-        rows = columns(record, ["coef", "sentence", "position", "next", "next_rank", "next_p", "last_rank", "last_p"], ["next"])
+        rows = columns(record, ["coef", "sentence", "position", "next", "next_rank", "next_p", "last_rank",
+                                "last_p"], ["next"])
         for row, prefix in zip(rows, parts(record["prefix"], record["position"]), strict=True):
             row["prefix"] = prefix
         for row, following in zip(rows, record.get("following", ())):
@@ -128,11 +133,13 @@ def expected(record, header):
     if header["kind"] in ("triggers", "values"):
         return expected_key(record)
     if "surprise_sum" in record:
-        return {"next_is_top": record["next_is_top"], "settled": histogram(record, "settled", lambda b: int(b) + 1),
+        return {"next_is_top": record["next_is_top"],
+                "settled": histogram(record, "settled", lambda b: int(b) + 1),
                 "surprise_sum": exact(record, "surprise")}
     if "old" in record:
         rows = columns(record, ["sentence", "position", "old", "new", "p_old", "p_new"], ["old", "new"])
-        return {"changes": [{**row, "prefix": prefix} for row, prefix in zip(rows, parts(record["prefix"], record["position"]))]}
+        return {"changes": [{**row, "prefix": prefix}
+                            for row, prefix in zip(rows, parts(record["prefix"], record["position"]))]}
     if "next_logp" in record:
         return {"rows": columns(record, ["next_logp", "top", "top_logp"], ["top"])}
     if "key" in record:
@@ -145,8 +152,8 @@ def expected(record, header):
                 "cases": [int(n) for n in record["cases"]], "probability_sum": exact(record, "probability"),
                 "probability": histogram(record, "probability"), "rank": histogram(record, "rank")}
     if "agreement_bin" in record:
-        return {**layer, "short": record["short"], "memories": histogram(record, "memories"), "active": histogram(record, "active"),
-                "agreement": histogram(record, "agreement", word)}
+        return {**layer, "short": record["short"], "memories": histogram(record, "memories"),
+                "active": histogram(record, "active"), "agreement": histogram(record, "agreement", word)}
     for name, members in ("sentences", ["max", "argmax"]), ("rows", ["coef", "resid", "ffn"]):
         if any(member in record for member in members):
             layer[name] = columns(record, members)
@@ -158,8 +165,8 @@ def lines(data):
     return [json.loads(line) for line in data.splitlines()]
 
 
-KINDS = ["tokens", "sample", "rows", "maxima", "triggers", "projected", "followed", "paths", "shaded", "values", "changed", "keyed",
-         "composition", "refinement"]
+KINDS = ["tokens", "sample", "rows", "maxima", "triggers", "projected", "followed", "paths", "shaded",
+         "values", "changed", "keyed", "composition", "refinement"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -183,7 +190,8 @@ def rows_of(data):
     """TSV -> [{column: text}]."""
     names, *rows = [line.split("\t") for line in data.decode().split("\n")[:-1]]
     assert all(len(row) == len(names) for row in rows)
-    return [{name: unescaped(re.sub(r"^'('*[=+@\t\r\n-]|'*\\[tnr])", r"\1", field)) for name, field in zip(names, row)}
+    return [{name: unescaped(re.sub(r"^'('*[=+@\t\r\n-]|'*\\[tnr])", r"\1", field))
+             for name, field in zip(names, row)}
             for row in rows]
 
 
@@ -200,7 +208,8 @@ PARTS = {"tokens": "sentences", "triggers": "triggers"}  # lists that have a row
 @pytest.mark.parametrize("kind", KINDS)
 def test_tables_have_what_json_has(bin, kinds, small_model, kind):
     rows = rows_of(ok(bin, "stream-cat", "-m", small_model, "--format", "tsv", kinds[kind]))
-    objects, part = lines(ok(bin, "stream-cat", "-m", small_model, kinds[kind])), PARTS.get(streams.read(kinds[kind]).header["kind"])
+    objects, part = lines(ok(bin, "stream-cat", "-m", small_model, kinds[kind])), \
+        PARTS.get(streams.read(kinds[kind]).header["kind"])
     wanted = [{**object, **row} for object in objects for row in (object.get(part, []) if part else [{}])]
     assert len(rows) == len(wanted) > 1
     for row, object in zip(rows, wanted):
@@ -221,7 +230,8 @@ def letters(tmp_path_factory):
         {chr(byte) if byte in plain else chr(256 + others.index(byte)): byte for byte in range(256)}))
     (directory / "merges.txt").write_text("#version: 0.2\n")
     special = {name: "!" for name in ("bos_token", "eos_token", "unk_token")}
-    (directory / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "GPT2Tokenizer", **special}))
+    (directory / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "GPT2Tokenizer", **special}))
     return directory
 
 
@@ -230,7 +240,8 @@ def test_no_token_can_break_a_row(bin, letters):
     characters as \\xNN, and what a spreadsheet would take for a formula."""
     sentence = 'a\t=b\\ é\r=\u2028"c" +d\\n @e'
     data = pipeline(bin, ["tokenize", "-m", letters], ["forward-dump", "-m", letters, "--emit", "coef"],
-                    ["topk-keys", "--prefixes", "every", "-t", 60], ["project-values", "-m", letters, "-k", 256, "--all-tokens"],
+                    ["topk-keys", "--prefixes", "every", "-t", 60],
+                    ["project-values", "-m", letters, "-k", 256, "--all-tokens"],
                     stdin=f"{sentence}\n".encode())
     stream = streams.read(data)
 
@@ -288,8 +299,10 @@ def left(stream, layers, cells):
                     record.update(chosen_paths(record, len(header["cells"]), chosen))
                 if "coef_counts" in record:
                     record["coef_counts"] = record["coef_counts"][chosen]
-                record.update({name: record[name][:, chosen] for name in ("max", "argmax", "coef") if name in record})
-            found += [record] if "tok" in record or ("layer" in record and wants(record["layer"], (cells or [None])[0])) else []
+                record.update({name: record[name][:, chosen]
+                               for name in ("max", "argmax", "coef") if name in record})
+            found += [record] if "tok" in record \
+                or ("layer" in record and wants(record["layer"], (cells or [None])[0])) else []
         elif "layer" in record and wants(record["layer"], record.get("cell")):
             found.append(record)
     return found
@@ -298,17 +311,21 @@ def left(stream, layers, cells):
 def chosen_paths(record, width, chosen):
     """Of a layer's paths those to some of its width columns, numbered anew."""
     ends = np.cumsum(record["argmax"].ravel()[record["path"]], dtype=int)
-    kept = [(i, *divmod(int(element), width)) for i, element in enumerate(record["path"]) if element % width in chosen]
+    kept = [(i, *divmod(int(element), width))
+            for i, element in enumerate(record["path"]) if element % width in chosen]
     parts = np.split(record["path_coef"], ends[:-1])
-    return {"path": np.array([row * len(chosen) + chosen.index(column) for _, row, column in kept], np.uint32),
+    return {"path": np.array([row * len(chosen) + chosen.index(column) for _, row, column in kept],
+                             np.uint32),
             "path_coef": np.concatenate([np.zeros(0, np.float32), *(parts[i] for i, _, _ in kept)])}
 
 
 def as_numbers(record):
-    return {name: value if isinstance(value, int) else [number(x) for x in np.ravel(value)] for name, value in record.items()}
+    return {name: value if isinstance(value, int) else [number(x) for x in np.ravel(value)]
+            for name, value in record.items()}
 
 
-LISTS = [("2", [1], None, None), ("1,3", [0, 2], None, None), (None, None, "3,30", [3, 30]), ("1-2", [0, 1], "5", [5]),
+LISTS = [("2", [1], None, None), ("1,3", [0, 2], None, None), (None, None, "3,30", [3, 30]),
+         ("1-2", [0, 1], "5", [5]),
          ("3", [2], "30", [30]), ("1", [0], "1", [1])]
 
 
@@ -339,7 +356,8 @@ def test_selected_columns_are_told_by_the_header(bin, kinds):
 
 @pytest.mark.parametrize("kind", ["triggers", "values", "changed", "composition"])
 def test_reading_stops_when_nothing_more_can_come(bin, kinds, kind):
-    """What is behind the last key is not read: here it is cut off.  What is looked for behind the cut is not found."""
+    """What is behind the last key is not read: here it is cut off.  What is looked for behind the cut is not
+    found."""
     data = kinds[kind].read_bytes()
     ends = [item.end for item in streams.items(data)]
     data = data[:ends[3] if kind in ("triggers", "values") else ends[1]]
@@ -355,13 +373,16 @@ def test_order_is_checked(bin, kinds):
         numbered = [record for record in records if "layer" in record]
         swapped = [numbered[1], numbered[0], *numbered[2:]]
         data = b"".join(map(streams.pack, [header, *swapped, trailer]))
-        fails(bin, "stream-cat", "--layers", "3", stdin=data, says="layer 1 cell 0 is not in order" if kind == "values" else "is not in order")
+        fails(bin, "stream-cat", "--layers", "3", stdin=data,
+              says="layer 1 cell 0 is not in order" if kind == "values" else "is not in order")
 
 
 @pytest.mark.parametrize("kind, options, says", [
     ("triggers", ["--cells", "20"], "nothing is selected: the stream does not have cell 20"),
-    ("triggers", ["--layers", "1-2", "--cells", "20,31"], "does not have layer 1-2 (counted from 1) cell 20,31"),
-    ("maxima", ["--cells", "20"], "does not have cell 20"), ("keyed", ["--cells", "0"], "does not have cell 0"),
+    ("triggers", ["--layers", "1-2", "--cells", "20,31"],
+     "does not have layer 1-2 (counted from 1) cell 20,31"),
+    ("maxima", ["--cells", "20"], "does not have cell 20"),
+    ("keyed", ["--cells", "0"], "does not have cell 0"),
     ("tokens", ["--layers", "1"], "tokens have no layers and cells")])
 def test_nothing_selected(bin, kinds, kind, options, says, tmp_path):
     fails(bin, "stream-cat", *options, "-o", tmp_path / "out", kinds[kind], says=says)
@@ -371,10 +392,14 @@ def test_nothing_selected(bin, kinds, kind, options, says, tmp_path):
 def test_wrong_usage(bin, kinds, small_model):
     model = ["-m", small_model]
     for options, says in [
-            (["--format", "tsv"], "--format goes with --model"), ([*model, "--verify"], "--verify takes no --model"),
-            (["--layers", "1", "--header"], "--header takes no"), (["--verify", "--cells", "1"], "--verify takes no"),
-            ([*model, "--layers", "0"], "--layers takes a list such as 1-3,7 of numbers from 1 to 3, not '0': layers count from 1"),
-            ([*model, "--layers", "4"], "numbers from 1 to 3, not '4'"), (["--layers", "0-1"], "numbers from 1 to 3, not '0-1': layers count from 1"),
+            (["--format", "tsv"], "--format goes with --model"),
+            ([*model, "--verify"], "--verify takes no --model"),
+            (["--layers", "1", "--header"], "--header takes no"),
+            (["--verify", "--cells", "1"], "--verify takes no"),
+            ([*model, "--layers", "0"],
+             "--layers takes a list such as 1-3,7 of numbers from 1 to 3, not '0': layers count from 1"),
+            ([*model, "--layers", "4"], "numbers from 1 to 3, not '4'"),
+            (["--layers", "0-1"], "numbers from 1 to 3, not '0-1': layers count from 1"),
             (["--cells", "37"], "numbers from 0 to 36, not '37'")]:
         fails(bin, "stream-cat", *options, kinds["triggers"], status=2, says=says)
 
@@ -385,7 +410,8 @@ def test_wrong_usage(bin, kinds, small_model):
     ("triggers", "next", lambda array: array + 100, "is outside of the vocabulary"),
     ("triggers", "prefix", lambda array: array + 1000, "'a token' is not a number from 0 to 99"),
     ("triggers", "prefix", lambda array: array[:-1], "'position' is not a number"),
-    ("triggers", "position", lambda array: array - (np.arange(len(array)) == 0), "tokens, 'position' adds up to"),
+    ("triggers", "position", lambda array: array - (np.arange(len(array)) == 0),
+     "tokens, 'position' adds up to"),
     ("projected", "next_p", lambda array: array[1:], "others of the same triggers"),
     ("projected", "top", lambda array: array[1:], "others of the same tops"),
     ("changed", "key_change", lambda array: array + 50, "do not name change 50"),
@@ -411,6 +437,8 @@ def test_a_stream_of_another_kind(bin, kinds, small_model):
     header, *records, _ = [item.value for item in streams.items(kinds["triggers"].read_bytes())]
     header["kind"] = "own"
     data = b"".join(map(streams.pack, [header, *records]))
-    found = lines(ok(bin, "stream-cat", "-m", small_model, "--layers", "2", "--cells", "4", "-n", 1, stdin=data))
+    found = lines(ok(bin, "stream-cat", "-m", small_model, "--layers", "2", "--cells", "4", "-n", 1,
+                     stdin=data))
     assert found == [expected_key(record) for record in left(streams.read(kinds["triggers"]), [1], [4])]
-    fails(bin, "stream-cat", "-m", small_model, "--format", "tsv", stdin=data, says="there is no table of streams of kind 'own'")
+    fails(bin, "stream-cat", "-m", small_model, "--format", "tsv", stdin=data,
+          says="there is no table of streams of kind 'own'")

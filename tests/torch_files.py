@@ -34,7 +34,8 @@ class Storage:
     def __init__(self, values, dtype="F32", count=None):
         self.type, element = STORED_TYPES[dtype]
         values = np.asarray(values).ravel()
-        self.data = stored(values.astype(np.float32), dtype) if element is None else values.astype(element).tobytes()
+        self.data = stored(values.astype(np.float32), dtype) if element is None \
+            else values.astype(element).tobytes()
         self.count = values.size if count is None else count
 
 
@@ -51,7 +52,8 @@ class Tensor:
 
     def __reduce__(self):
         return (sys.modules["torch._utils"]._rebuild_tensor_v2,
-                (self.storage, self.offset, self.shape, self.strides, False, collections.OrderedDict(), *self.extra))
+                (self.storage, self.offset, self.shape, self.strides, False, collections.OrderedDict(),
+                 *self.extra))
 
 
 def transposed(values, dtype="F32"):
@@ -105,7 +107,8 @@ def pickled(tree, protocol=2, old=False):
         return file.getvalue(), pickler.storages
 
 
-def zip_form(data_pkl, storages=(), prefix="archive/", byteorder=b"little", compression=zipfile.ZIP_STORED, more=()):
+def zip_form(data_pkl, storages=(), prefix="archive/", byteorder=b"little", compression=zipfile.ZIP_STORED,
+             more=()):
     """The zip serialization of a pickle and its storages' bytes."""
     entries = [("data.pkl", data_pkl), *([("byteorder", byteorder)] if byteorder is not None else []),
                *((f"data/{key}", data) for key, data in enumerate(storages)), ("version", b"3\n"), *more]
@@ -120,9 +123,10 @@ def old_form(data_pkl, storages=(), protocol=2, keys=None, counts=None, little=T
              version=OLD_FORM_VERSION):
     """The old serialization.  storages: (count, bytes)."""
     keys = [str(key) for key in range(len(storages))] if keys is None else keys
-    system = {"protocol_version": version, "little_endian": little, "type_sizes": {"short": 2, "int": 4, "long": 4}}
-    parts = [pickle.dumps(magic, protocol), pickle.dumps(version, protocol), pickle.dumps(system, protocol), data_pkl,
-             pickle.dumps(keys, protocol)]
+    system = {"protocol_version": version, "little_endian": little,
+              "type_sizes": {"short": 2, "int": 4, "long": 4}}
+    parts = [pickle.dumps(magic, protocol), pickle.dumps(version, protocol), pickle.dumps(system, protocol),
+             data_pkl, pickle.dumps(keys, protocol)]
     for i, (count, data) in enumerate(storages):
         parts.append(struct.pack("<q", counts[i] if counts else count) + data)
     return b"".join(parts)
@@ -141,4 +145,5 @@ def checkpoint(settings, tensors, form="args", **more):
     state = collections.OrderedDict(tensors)
     if form == "args":
         return {"args": argparse.Namespace(**settings), "model": state, **more}
-    return {"args": None, "cfg": {"model": settings, "task": {"_name": "language_modeling"}}, "model": state, **more}
+    return {"args": None, "cfg": {"model": settings, "task": {"_name": "language_modeling"}}, "model": state,
+            **more}

@@ -47,7 +47,8 @@ def sentences(path):
 def dictionary(text):
     """Words by falling count, then filler words up to a multiple of 8, as fairseq has it: [(word, count)]."""
     counts = collections.Counter(word for sentence in text for word in sentence)
-    words = sorted((pair for pair in counts.items() if pair[1] >= FEWEST), key=lambda pair: (-pair[1], pair[0]))
+    words = sorted((pair for pair in counts.items() if pair[1] >= FEWEST),
+                   key=lambda pair: (-pair[1], pair[0]))
     while (len(SPECIAL) + len(words)) % 8:
         words.append((f"madeupword{len(SPECIAL) + len(words):04d}", 0))
     return words
@@ -155,7 +156,8 @@ class AdaptiveSoftmax(nn.Module):
             here = ((targets >= embed.edges[band]) & (targets < embed.edges[band + 1])).nonzero()[:, 0]
             first[here] = CUTOFFS[0] + band - 1
             scores = (rows[here] @ project.weight) @ words.weight.t()
-            total = total + functional.cross_entropy(scores, targets[here] - embed.edges[band], reduction="sum")
+            total = total + functional.cross_entropy(scores, targets[here] - embed.edges[band],
+                                                     reduction="sum")
         scores = torch.cat([rows @ embed.embeddings[0][0].weight.t(), self.head.class_proj(rows)], dim=1)
         return (total + functional.cross_entropy(scores, first, reduction="sum")) / targets.numel()
 
@@ -232,8 +234,8 @@ def config(vocabulary):
         "model_type": "fairseq_transformer_lm", "vocab_size": vocabulary, "hidden_size": WIDTH,
         "intermediate_size": CELLS, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS,
         "activation_function": "relu", "normalize_before": True, "final_norm": False, "layer_norm_eps": 1e-5,
-        "position_embedding": "sinusoidal", "position_offset": POSITION_OFFSET, "embed_scale": math.sqrt(WIDTH),
-        "adaptive_input_cutoffs": CUTOFFS, "adaptive_input_factor": FACTOR,
+        "position_embedding": "sinusoidal", "position_offset": POSITION_OFFSET,
+        "embed_scale": math.sqrt(WIDTH), "adaptive_input_cutoffs": CUTOFFS, "adaptive_input_factor": FACTOR,
         "adaptive_softmax_cutoffs": CUTOFFS, "adaptive_softmax_factor": FACTOR,
         "tie_adaptive_weights": True, "tie_adaptive_proj": True,
         "bos_token_id": EOS, "pad_token_id": PAD, "eos_token_id": EOS, "unk_token_id": UNK,
@@ -252,7 +254,8 @@ def write(folder, model, words):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Trains the shipped model on a text of words, a sentence a line.")
+    parser = argparse.ArgumentParser(
+        description="Trains the shipped model on a text of words, a sentence a line.")
     parser.add_argument("--passes", type=float, default=12)
     parser.add_argument("--dropout", type=float, default=0.2)
     parser.add_argument("--threads", type=int, default=2)
