@@ -3,8 +3,8 @@
 usage: gguf_families.py FOLDER OUTPUT      (run in an environment with gguf and safetensors)
 
 For each of MODELS, FOLDER/NAME becomes OUTPUT/NAME.gguf.  What the package does not know is how llama.cpp's
-convert_hf_to_gguf.py arranges weights: Gemma's gains have 1 added, Granite's queries and keys are permuted as
-Llama's, and BLOOM's queries, keys and values are put one below the other.
+convert_hf_to_gguf.py arranges weights: Gemma's gains have 1 added, Llama's and Granite's queries and keys are
+permuted, BLOOM's queries, keys and values are put one below the other, and GPT-2's matrices are transposed.
 """
 
 import json
@@ -18,8 +18,10 @@ from safetensors.numpy import load_file
 
 MODELS = {"gemma": "GEMMA", "gemma2": "GEMMA2", "gemma3-text": "GEMMA3", "olmo2": "OLMO2", "phi": "PHI2",
           "phi3": "PHI3", "granite": "GRANITE", "cohere": "COMMAND_R", "starcoder2": "STARCODER2",
-          "bloom": "BLOOM", "stablelm": "STABLELM", "stablelm-parallel": "STABLELM"}
-RMS = ("gemma", "gemma2", "gemma3-text", "olmo2", "phi3", "granite")
+          "bloom": "BLOOM", "stablelm": "STABLELM", "stablelm-parallel": "STABLELM", "gpt2": "GPT2",
+          "llama": "LLAMA", "qwen2": "QWEN2", "qwen3": "QWEN3"}
+RMS = ("gemma", "gemma2", "gemma3-text", "olmo2", "phi3", "granite", "llama", "qwen2", "qwen3")
+PERMUTED = ("granite", "llama")
 
 
 def arrange(name, key, array, config):
@@ -27,9 +29,11 @@ def arrange(name, key, array, config):
     heads = config.get("num_attention_heads", config.get("n_head"))
     if name.startswith("gemma") and key.endswith("norm.weight"):
         return array + 1
-    if name == "granite" and key.endswith(("q_proj.weight", "k_proj.weight")):
+    if name in PERMUTED and key.endswith(("q_proj.weight", "k_proj.weight")):
         count = heads if "q_proj" in key else config["num_key_value_heads"]
         return array.reshape(count, 2, -1, array.shape[1]).swapaxes(1, 2).reshape(array.shape)
+    if name == "gpt2" and key.endswith(("c_attn.weight", "c_fc.weight", "c_proj.weight")):
+        return array.T
     if name == "bloom" and "query_key_value" in key:
         return array.reshape(heads, 3, -1, *array.shape[1:]).swapaxes(0, 1).reshape(array.shape)
     return array
@@ -38,15 +42,17 @@ def arrange(name, key, array, config):
 def describe(writer, name, config):
     """The settings, by the package's methods."""
     heads = config.get("num_attention_heads", config.get("n_head"))
-    d_model, layers = config["hidden_size"], config.get("num_hidden_layers", config.get("n_layer"))
+    d_model = config.get("hidden_size", config.get("n_embd"))
+    layers = config.get("num_hidden_layers", config.get("n_layer"))
     epsilon = next(config[key] for key in ("rms_norm_eps", "layer_norm_eps", "norm_epsilon",
                                            "layer_norm_epsilon") if key in config)
-    writer.add_context_length(64)
+    writer.add_context_length(config.get("n_positions", 64))
     writer.add_embedding_length(d_model)
     writer.add_block_count(layers)
     writer.add_feed_forward_length(config.get("intermediate_size", 4 * d_model))
     writer.add_head_count(heads)
-    writer.add_head_count_kv(config.get("num_key_value_heads", heads))
+    if name != "gpt2":
+        writer.add_head_count_kv(config.get("num_key_value_heads", heads))
     (writer.add_layer_norm_rms_eps if name in RMS else writer.add_layer_norm_eps)(epsilon)
     rope = config.get("rope_parameters", {})
     if "head_dim" in config and config["head_dim"]:

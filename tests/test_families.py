@@ -178,7 +178,7 @@ def test_a_sentence_that_would_have_other_positions_is_refused(bin, reference, n
 
 
 GGUF = ["gemma", "gemma2", "gemma3-text", "olmo2", "phi", "phi3", "granite", "cohere", "starcoder2", "bloom",
-        "stablelm", "stablelm-parallel"]
+        "stablelm", "stablelm-parallel", "gpt2", "llama", "qwen2", "qwen3"]
 LETTERS = string.ascii_letters + string.digits
 # What no metadata say: attention's scale of Gemma's models, and which layers have a window.
 UNSAID = {"gemma2": {"query_pre_attn_scalar": 10},

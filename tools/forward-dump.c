@@ -17,6 +17,7 @@
 #include "base/json.h"
 #include "base/messages.h"
 #include "base/parallel.h"
+#include "model/family_table.h"
 #include "model/forward.h"
 #include "model/model_header.h"
 #include "model/model_norm.h"
@@ -50,7 +51,7 @@ enum { MAX_BUFFERED = 32 << 20 };
 
 struct options {
     const char *model, *output, *layers, *cells;
-    bool gzip, with_bos, all_tokens;
+    bool gzip, with_bos, all_tokens, models;
     unsigned emit;
     int positions, rank;
     uint64_t paths, seed, threads;
@@ -541,6 +542,8 @@ int main(int argc, char **argv)
         {0, "with-bos", NULL, "let the empty prefix, BOS alone, be a maximum or a random position",
          OPTION_FLAG, &options.with_bos, 0, 0, NULL},
         OPTION_ALL_TOKENS(&options.all_tokens),
+        {0, "models", NULL, "write the families of models that are known, as CSV, and nothing else", OPTION_FLAG,
+         &options.models, 0, 0, NULL},
         OPTION_THREADS(&options.threads),
         OPTION_OUTPUT(&options.output),
         OPTION_GZIP(&options.gzip),
@@ -549,6 +552,12 @@ int main(int argc, char **argv)
     const struct tool tool = {"forward-dump", "Runs the model over token batches and writes activations.",
                               "[FILE]", specs, 1};
     int first = cli_parse(&tool, argc, argv);
+    if (options.models) {
+        if (options.model || first < argc)
+            die_usage("--models reads nothing: give it without a model and a file");
+        family_table_write(options.output);
+        return STATUS_DONE;
+    }
     check_options(&options);
     matrix_start((size_t)options.threads);
     struct dump dump = dump_open(&options, cli_input(argc, argv, first));

@@ -46,6 +46,12 @@ struct topk *topk_new(size_t keys, size_t t, enum rank rank, float threshold)
     return topk;
 }
 
+double topk_bytes(size_t keys, size_t t, double sentences, double length)
+{
+    double tables = sizeof(float) + sizeof(struct heap) + (double)t * sizeof(struct prefix);
+    return (double)keys * tables + sentences * (sizeof(struct topk_sentence) + length * sizeof(uint32_t));
+}
+
 void topk_release(struct topk_sentence **shared)
 {
     if (*shared && --(*shared)->references == 0)

@@ -13,6 +13,9 @@ struct topk;
 /* A sentence's tokens w_1 .. w_n, shared by the triggers that lie in it. */
 struct topk_sentence;
 
+/* Bytes of the tables when each key has t prefixes, all together of so many sentences of length tokens. */
+double topk_bytes(size_t keys, size_t t, double sentences, double length);
+
 /* Only prefixes whose score lies above threshold, which is 0 or more, are kept. */
 struct topk *topk_new(size_t keys, size_t t, enum rank rank, float threshold);
 void topk_free(struct topk *topk);

@@ -584,13 +584,25 @@ bool gguf_has(const struct gguf *file, const char *name)
     return find_tensor(file, name);
 }
 
-const char *gguf_format(const struct gguf *file, const char *name, size_t length[GGUF_DIMENSIONS])
+/* The tensor called name, of any shape. */
+static const struct tensor *any_tensor(const struct gguf *file, const char *name)
 {
     const struct tensor *tensor = find_tensor(file, name);
     if (!tensor)
         die("%s: there is no tensor '%s'", file->path, name);
+    return tensor;
+}
+
+const char *gguf_format(const struct gguf *file, const char *name, size_t length[GGUF_DIMENSIONS])
+{
+    const struct tensor *tensor = any_tensor(file, name);
     memcpy(length, tensor->length, sizeof tensor->length);
     return tensor->format->name;
+}
+
+size_t gguf_tensor_bytes(const struct gguf *file, const char *name)
+{
+    return any_tensor(file, name)->bytes;
 }
 
 /* The tensor called name, which must have that shape. */
@@ -630,14 +642,21 @@ void gguf_read(const struct gguf *file, const char *name, size_t rows, size_t co
     }
 }
 
-const float *gguf_map(const struct gguf *file, const char *name, size_t rows, size_t columns)
+const float *gguf_find(const struct gguf *file, const char *name, size_t rows, size_t columns)
 {
     const struct tensor *tensor = need_tensor(file, name, rows, columns);
     const unsigned char *data = file->data + tensor->begin;
     if (tensor->format->convert != floats_from_floats || (uintptr_t)data % alignof(float))
         return NULL;
-    const float *values = (const float *)(const void *)data;
-    check_finite(file, tensor, 0, values, tensor->elements);
+    return (const float *)(const void *)data;
+}
+
+const float *gguf_map(const struct gguf *file, const char *name, size_t rows, size_t columns)
+{
+    const float *values = gguf_find(file, name, rows, columns);
+    const struct tensor *tensor = find_tensor(file, name);
+    if (values)
+        check_finite(file, tensor, 0, values, tensor->elements);
     return values;
 }
 

@@ -76,6 +76,9 @@ enum { GGUF_DIMENSIONS = 4 };
  */
 const char *gguf_format(const struct gguf *file, const char *name, size_t length[GGUF_DIMENSIONS]);
 
+/* The bytes that the tensor takes in the file. */
+size_t gguf_tensor_bytes(const struct gguf *file, const char *name);
+
 /*
  * Converts the tensor called name, which must have rows x columns elements
  * (columns 0: a vector of rows), to 32-bit floats at values. A missing tensor,
@@ -89,5 +92,8 @@ void gguf_read(const struct gguf *file, const char *name, size_t rows, size_t co
  * are there until gguf_close. NULL when it has them otherwise: read it then.
  */
 const float *gguf_map(const struct gguf *file, const char *name, size_t rows, size_t columns);
+
+/* The same, but that nothing looks at its elements, which may not be finite. */
+const float *gguf_find(const struct gguf *file, const char *name, size_t rows, size_t columns);
 
 #endif

@@ -192,14 +192,20 @@ void safetensors_read(const struct safetensors *file, const char *name, size_t r
     check_finite(file, name, values, count);
 }
 
-const float *safetensors_map(const struct safetensors *file, const char *name, size_t rows, size_t columns)
+const float *safetensors_find(const struct safetensors *file, const char *name, size_t rows, size_t columns)
 {
     const json_t *tensor = find_tensor(file, name, rows, columns);
     const unsigned char *data = data_of(file, tensor);
     if (!is_type(tensor, "F32") || (uintptr_t)data % _Alignof(float))
         return NULL;
-    const float *values = (const float *)(const void *)data;
-    check_finite(file, name, values, rows * (columns ? columns : 1));
+    return (const float *)(const void *)data;
+}
+
+const float *safetensors_map(const struct safetensors *file, const char *name, size_t rows, size_t columns)
+{
+    const float *values = safetensors_find(file, name, rows, columns);
+    if (values)
+        check_finite(file, name, values, rows * (columns ? columns : 1));
     return values;
 }
 

@@ -38,6 +38,9 @@ void safetensors_read(const struct safetensors *file, const char *name, size_t r
  */
 const float *safetensors_map(const struct safetensors *file, const char *name, size_t rows, size_t columns);
 
+/* The same, but that nothing looks at its elements, which may not be finite. */
+const float *safetensors_find(const struct safetensors *file, const char *name, size_t rows, size_t columns);
+
 /* A tensor as it is stored. */
 struct stored_bytes {
     const char *type;

@@ -60,6 +60,15 @@ static char *list(const char *(*name_of)(const struct family *))
     return names;
 }
 
+const struct family *family_at(size_t index)
+{
+    size_t table;
+    const struct family *family = NULL;
+    while ((family = next(family, &table)) && index)
+        index--;
+    return family;
+}
+
 const struct family *family_find(const char *model_type)
 {
     return find(directory_name, model_type);

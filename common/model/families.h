@@ -187,6 +187,8 @@ struct family {
     bool word_list;              /* only a list of words, dict.txt, not byte-level BPE */
     const char *tokenizer_class; /* where the files name none; NULL: tokenizer.json as it is */
     bool tokenizer_class_forced; /* also where the files name another */
+
+    const char *reference;       /* another library than transformers, whose models these are; else NULL */
 };
 
 /* The family with this model_type, or NULL. */
@@ -194,6 +196,9 @@ const struct family *family_find(const char *model_type);
 
 /* The family whose general.architecture in GGUF files is this, or NULL. */
 const struct family *family_find_gguf(const char *architecture);
+
+/* The family of this index, from 0, in the order of the tables; NULL: there are no more. */
+const struct family *family_at(size_t index);
 
 /* The names of all families, or all that GGUF files can have, "a, b, c"; the caller frees it. */
 char *family_list(void);

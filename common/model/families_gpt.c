@@ -24,6 +24,7 @@
 const struct family gpt_families[] = {
     {
         .model_type = "fairseq_transformer_lm", /* as import-model writes it */
+        .reference = "fairseq",
         .norm = NORM_LAYER,
         .position = POSITION_SINUSOIDAL,
         .names = {

@@ -115,6 +115,24 @@ static void reserve(struct forward *forward)
     forward->gate = config->gated ? new_floats(matrix_count(rows, config->d_ff)) : NULL;
 }
 
+double forward_bytes(const struct model_config *config, size_t positions)
+{
+    double query = (double)config->heads * (double)config->head_width;
+    double key_value = (double)config->key_value_heads * (double)config->head_width;
+    double columns = 3 * (double)config->d_model + (config->gated ? 2 : 1) * (double)config->d_ff
+                   + 2 * query + 2 * key_value;
+    return columns * (double)positions * sizeof(float);
+}
+
+double forward_operations(const struct model_config *config)
+{
+    double query = (double)config->heads * (double)config->head_width;
+    double key_value = (double)config->key_value_heads * (double)config->head_width;
+    double attention = 2 * query + 2 * key_value; /* columns of queries, keys, values, and of the output */
+    double block = (config->gated ? 3 : 2) * (double)config->d_ff;
+    return 2 * (double)config->layers * (double)config->d_model * (attention + block);
+}
+
 /*
  * Sinusoidal positions as fairseq lays them out: sines in the first half,
  * cosines in the second, frequencies 10000^(-k / (half - 1)); an odd last

@@ -20,6 +20,14 @@
 struct forward;
 
 /* product_rows: positions in a batch, as its stream's header says. */
+/*
+ * Bytes that the matrices of one thread's state take for a batch of so many positions, and the operations
+ * (a product and a sum are two) of the products of a position, all layers; without attention's own
+ * products, which grow with the sentence.
+ */
+double forward_bytes(const struct model_config *config, size_t positions);
+double forward_operations(const struct model_config *config);
+
 struct forward *forward_new(const struct model *model, size_t product_rows);
 void forward_free(struct forward *forward);
 

@@ -58,7 +58,9 @@ static bool is_expected(const struct loading *loading, const struct tensor_row *
 
 float *new_tensor(struct model *model, size_t count)
 {
-    float *values = new_floats(count);
+    /* Memory that is new and that nobody writes to, as with a described matrix, takes no room. */
+    float *values = model->described ? new_array(count, sizeof *values) : new_floats(count);
+    model->owned_floats += count;
     model->owned = grow_array(model->owned, model->owned_count + 1, sizeof *model->owned);
     model->owned[model->owned_count++] = values;
     return values;
@@ -151,10 +153,11 @@ static float *arranged_tensor(struct model *model, const struct tensor_row *tens
                 || tensor->layout == LAYOUT_INTERLEAVED;
     struct stack stack = stack_of(tensor, config);
     size_t file_rows = stacked ? stack.rows : rows;
-    float *from = new_floats(matrix_count(file_rows, columns));
+    bool described = model->described && tensor->columns != SIZE_ONE;
+    float *from = described ? NULL : new_floats(matrix_count(file_rows, columns));
     float *to = new_tensor(model, matrix_count(rows, columns));
     read_as_stored(model, tensor, name, file_rows, columns, from);
-    for (size_t r = 0; r < rows; r++)
+    for (size_t r = 0; from && r < rows; r++)
         for (size_t c = 0; c < columns; c++)
             to[r * columns + c] = from[index_in_file(tensor, config, stack, rows, columns, r, c)];
     free(from);
@@ -185,6 +188,8 @@ static const float *layer_tensor(const struct loading *loading, const struct ten
     if (plain && !gain && !(scale < 1 || scale > 1))
         return plain_tensor(model, name, rows, vector ? 0 : columns);
     float *values = arranged_tensor(model, tensor, name);
+    if (model->described && !vector)
+        return values;
     scale_floats(values, rows * columns, scale);
     for (size_t i = 0; gain && i < rows; i++)
         values[i] += loading->names->gain_offset;

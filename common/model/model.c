@@ -318,12 +318,16 @@ void model_value(const struct model *model, size_t layer, size_t cell, float *va
         multiply_floats(value, gain, model->config.d_model);
 }
 
-struct model *model_load(const char *path)
+static struct model *model_open(const char *path, bool described)
 {
     struct model *model = new_array(1, sizeof *model);
+    model->described = described;
     model->config = model_config_read(path);
     model->weights = weights_open(path);
-    set_id(model);
+    if (described)
+        weights_describe(model->weights);
+    else
+        set_id(model);
 
     const struct model_config *config = &model->config;
     const struct family *family = config->family;
@@ -340,6 +344,16 @@ struct model *model_load(const char *path)
     read_layers(&loading);
     refuse_unused(model, names);
     return model;
+}
+
+struct model *model_load(const char *path)
+{
+    return model_open(path, false);
+}
+
+struct model *model_describe(const char *path)
+{
+    return model_open(path, true);
 }
 
 void model_free(struct model *model)

@@ -59,6 +59,8 @@ struct model {
     struct weights *weights;           /* the files, which tensors may lie in */
     float **owned;                     /* owned_count: tensors that do not */
     size_t owned_count;
+    size_t owned_floats;               /* of all of them together */
+    bool described;                    /* by model_describe: no matrix has its numbers */
 };
 
 /*
@@ -76,6 +78,12 @@ void model_value(const struct model *model, size_t layer, size_t cell, float *va
 
 /* Reads config and tensors. One that contradicts the config, or that it does not know, ends the program. */
 struct model *model_load(const char *path);
+
+/*
+ * The same, with the same checks, but that no matrix is read: whatever a model's size, this takes next to no
+ * time and memory. Nothing can be computed with it, and its id is empty.
+ */
+struct model *model_describe(const char *path);
 void model_free(struct model *model);
 
 #endif

@@ -29,6 +29,26 @@ struct projection {
     float *gathered;       /* GROUP_ROWS x d_model */
 };
 
+double projection_bytes(const struct model_config *config)
+{
+    double row = 2 * (double)config->d_model + (double)config->vocabulary; /* a vector, a narrow one, the logits */
+    return sizeof(float) * (PROJECTION_ROWS * row + GROUP_ROWS * (double)config->clusters);
+}
+
+double projection_operations(const struct model_config *config)
+{
+    double width = (double)config->word_width, d_model = (double)config->d_model, products = 0;
+    size_t first = 0;
+    for (size_t i = 0; i < config->clusters; i++) {
+        products += (double)(config->cutoffs[i] - first) * width;
+        if (i || config->word_width != config->d_model)
+            products += d_model * width;
+        first = config->cutoffs[i];
+        width = floor(width / (double)config->factor);
+    }
+    return 2 * products;
+}
+
 struct projection *projection_new(const struct model *model, const struct candidates *candidates)
 {
     struct projection *projection = new_array(1, sizeof *projection);

@@ -16,6 +16,10 @@ enum { PROJECTION_ROWS = 32 };
 /* The buffers of one thread. */
 struct projection;
 
+/* Bytes of the buffers of one thread that has whole distributions, and the operations of one of these. */
+double projection_bytes(const struct model_config *config);
+double projection_operations(const struct model_config *config);
+
 /* Both are used until the end. */
 struct projection *projection_new(const struct model *model, const struct candidates *candidates);
 void projection_free(struct projection *projection);

@@ -21,6 +21,7 @@ struct weights {
     json_t *index;               /* {tensor: file}; NULL: one file has all */
     struct gguf *gguf;           /* in place of shards; its path is paths[0] */
     json_t *used;                /* names of the tensors that somebody knows */
+    bool described;              /* nothing looks at the elements of matrices */
 };
 
 static int by_text(const void *a, const void *b)
@@ -131,6 +132,11 @@ struct weights *weights_open(const char *path)
     return weights;
 }
 
+void weights_describe(struct weights *weights)
+{
+    weights->described = true;
+}
+
 void weights_close(struct weights *weights)
 {
     for (size_t i = 0; i < weights->shard_count; i++) {
@@ -179,10 +185,19 @@ static void check_place(const struct weights *weights, size_t shard, const char 
             " model's own files", weights->paths[shard], name, file ? file : "none");
 }
 
+/* The tensor where it lies, if it can be used there, without a look at its elements. */
+static const float *find(const struct weights *weights, const char *name, size_t rows, size_t columns)
+{
+    return weights->gguf ? gguf_find(weights->gguf, name, rows, columns)
+                         : safetensors_find(weights->shards[shard_of(weights, name)], name, rows, columns);
+}
+
 void weights_read(struct weights *weights, const char *name, size_t rows, size_t columns, float *values)
 {
     use(weights, name);
-    if (weights->gguf)
+    if (weights->described && columns)
+        find(weights, name, rows, columns);
+    else if (weights->gguf)
         gguf_read(weights->gguf, name, rows, columns, values);
     else
         safetensors_read(weights->shards[shard_of(weights, name)], name, rows, columns, values);
@@ -191,8 +206,54 @@ void weights_read(struct weights *weights, const char *name, size_t rows, size_t
 const float *weights_map(struct weights *weights, const char *name, size_t rows, size_t columns)
 {
     use(weights, name);
+    if (weights->described && columns)
+        return find(weights, name, rows, columns);
     return weights->gguf ? gguf_map(weights->gguf, name, rows, columns)
                          : safetensors_map(weights->shards[shard_of(weights, name)], name, rows, columns);
+}
+
+static void count_tensor(struct weights_summary *summary, const char *type, size_t bytes)
+{
+    size_t i = 0;
+    while (i < summary->type_count && strcmp(summary->type[i].name, type))
+        i++;
+    if (i == summary->type_count) {
+        summary->type = grow_array(summary->type, ++summary->type_count, sizeof *summary->type);
+        summary->type[i] = (struct weights_type){.name = type};
+    }
+    summary->type[i].tensors++;
+    summary->type[i].bytes += bytes;
+}
+
+static void count_shard(struct weights_summary *summary, const struct safetensors *shard)
+{
+    const char *name;
+    json_t *tensor;
+    size_t size;
+    safetensors_bytes(shard, &size);
+    summary->bytes += size;
+    json_object_foreach(safetensors_header(shard), name, tensor) {
+        if (!safetensors_has(shard, name))
+            continue;
+        struct stored_bytes stored = safetensors_stored(shard, name);
+        count_tensor(summary, stored.type, stored.size);
+    }
+}
+
+struct weights_summary weights_summarize(const struct weights *weights)
+{
+    struct weights_summary summary = {.files = weights->gguf ? 1 : weights->shard_count};
+    if (weights->gguf)
+        gguf_bytes(weights->gguf, &summary.bytes);
+    for (size_t i = 0; weights->gguf && i < gguf_tensors(weights->gguf); i++) {
+        const char *name = gguf_tensor(weights->gguf, i);
+        size_t length[GGUF_DIMENSIONS];
+        count_tensor(&summary, gguf_format(weights->gguf, name, length),
+                     gguf_tensor_bytes(weights->gguf, name));
+    }
+    for (size_t i = 0; i < weights->shard_count; i++)
+        count_shard(&summary, weights->shards[i]);
+    return summary;
 }
 
 bool weights_equal(const struct weights *weights, const char *a, const char *b)

@@ -20,6 +20,12 @@ struct weights;
 struct weights *weights_open(const char *path);
 void weights_close(struct weights *weights);
 
+/*
+ * From now on matrices are only checked, as to name, shape and type: nothing looks at their
+ * elements, and weights_read leaves values, which may be NULL, as they are.
+ */
+void weights_describe(struct weights *weights);
+
 bool weights_has(struct weights *weights, const char *name);
 
 /*
@@ -33,6 +39,21 @@ void weights_read(struct weights *weights, const char *name, size_t rows, size_t
  * is not stored as 32-bit floats at an address where these can be.
  */
 const float *weights_map(struct weights *weights, const char *name, size_t rows, size_t columns);
+
+/* What the files have: their number and bytes, and of each number format ("F32") its tensors and bytes. */
+struct weights_type {
+    const char *name;
+    size_t tensors, bytes;
+};
+
+struct weights_summary {
+    size_t files, bytes;
+    struct weights_type *type; /* type_count, in the order of the names of their first tensors */
+    size_t type_count;
+};
+
+/* The caller frees type; its names are there until weights_close. */
+struct weights_summary weights_summarize(const struct weights *weights);
 
 /* Whether two tensors that are there, in safetensors files, are of the same type and the same bytes. */
 bool weights_equal(const struct weights *weights, const char *a, const char *b);

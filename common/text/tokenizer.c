@@ -160,7 +160,17 @@ struct candidates candidates_read(const struct model_config *config, bool all_to
     return candidates;
 }
 
-/* ---- in headers ---- */
+/* ---- in headers and messages ---- */
+
+const char *tokenizer_kind(const struct tokenizer *tokenizer)
+{
+    return tokenizer->bpe ? "byte-level BPE" : "words";
+}
+
+size_t tokenizer_size(const struct tokenizer *tokenizer)
+{
+    return tokenizer->bpe ? bpe_size(tokenizer->bpe) : tokenizer->dictionary->size;
+}
 
 static const char *id_of(const struct tokenizer *tokenizer)
 {

@@ -55,6 +55,10 @@ struct candidates candidates_read(const struct model_config *config, bool all_to
 /* What a header says of the tokenizer: id, vocabulary, bos, and unknown where there is one. */
 json_t *tokenizer_json(const struct tokenizer *tokenizer, const struct model_config *config);
 
+/* Its kind, in words, and how many tokens it has. */
+const char *tokenizer_kind(const struct tokenizer *tokenizer);
+size_t tokenizer_size(const struct tokenizer *tokenizer);
+
 /* Ends the program unless the stream was made with this tokenizer and its model's BOS. */
 void tokenizer_check(const struct tokenizer *tokenizer, const struct model_config *config,
                      const struct stream_reader *reader);

@@ -1,0 +1,127 @@
+#include "analysis/cost.h"
+
+#include "analysis/topk.h"
+#include "base/json.h"
+#include "base/messages.h"
+#include "model/forward.h"
+#include "model/projection.h"
+#include "numeric/matrix.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <time.h>
+
+/* The default batch of tokenize, and a usual length of sentences. */
+enum { POSITIONS = 512, SENTENCE = 20 };
+
+/*
+ * Measured: a program with its libraries, for a model of next to no weights; a tokenizer while it is read, for each
+ * token of the vocabulary; and what a distribution takes beside its product, for each token.
+ */
+static const double PROGRAM_BYTES = 10e6, TOKEN_BYTES = 300, TOKEN_SECONDS = 5e-9;
+
+/* ---- memory ---- */
+
+static double model_bytes(const struct cost_case *cost)
+{
+    return PROGRAM_BYTES + cost->file_bytes + cost->copied_bytes
+         + TOKEN_BYTES * (double)cost->config->vocabulary;
+}
+
+/* A batch's largest coefficients and their positions, of a layer: as arrays, and packed. */
+static double record_bytes(const struct model_config *config)
+{
+    double sentences = ceil((double)POSITIONS / SENTENCE);
+    return 2 * sentences * (double)config->d_ff * (sizeof(float) + sizeof(uint16_t));
+}
+
+static double forward_dump_bytes(const struct cost_case *cost)
+{
+    double thread = forward_bytes(cost->config, POSITIONS) + record_bytes(cost->config);
+    return model_bytes(cost) + (double)cost->threads * thread;
+}
+
+static double topk_keys_bytes(const struct cost_case *cost)
+{
+    size_t keys = cost->config->layers * cost->config->d_ff;
+    double sentences = ceil((double)cost->tokens / SENTENCE), triggers = (double)keys * (double)cost->top;
+    size_t top = (double)cost->top < sentences ? (size_t)cost->top : (size_t)sentences;
+    return PROGRAM_BYTES + record_bytes(cost->config)
+         + topk_bytes(keys, top, triggers < sentences ? triggers : sentences, SENTENCE);
+}
+
+static double project_values_bytes(const struct cost_case *cost)
+{
+    return model_bytes(cost) + (double)cost->threads * projection_bytes(cost->config);
+}
+
+/* ---- time ---- */
+
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+/* Numbers between 0 and 1, none of which is so small that it is slow. */
+static float *some_floats(size_t count)
+{
+    float *values = new_floats(count);
+    for (size_t i = 0; i < count; i++)
+        values[i] = (float)(1 + i % 97) / 97;
+    return values;
+}
+
+double cost_measure_rate(const struct model_config *config)
+{
+    enum { MAX_SIDE = 1024 };
+    const double seconds = 0.5;
+    size_t rows = config->d_ff < MAX_SIDE ? config->d_ff : MAX_SIDE;
+    size_t columns = config->d_model < MAX_SIDE ? config->d_model : MAX_SIDE;
+    float *weights = some_floats(rows * columns), *x = some_floats(POSITIONS * columns);
+    float *y = new_floats(POSITIONS * rows);
+    struct matrix matrix = matrix_of(weights, rows, columns);
+    double operations = 2.0 * POSITIONS * (double)rows * (double)columns, best = 0;
+    for (double begin = now(), start = begin; start - begin < seconds;) {
+        matrix_multiply(&matrix, POSITIONS, x, 0, y, rows);
+        double end = now(), rate = operations / fmax(end - start, 1e-9);
+        best = fmax(best, rate);
+        start = end;
+    }
+    free(weights);
+    free(x);
+    free(y);
+    return best;
+}
+
+/* ---- all ---- */
+
+static json_t *whole(double number)
+{
+    return json_integer((json_int_t)llround(fmin(number, 9e18)));
+}
+
+json_t *cost_estimate(const struct cost_case *cost)
+{
+    const struct model_config *config = cost->config;
+    double forward = forward_dump_bytes(cost), topk = topk_keys_bytes(cost);
+    double project = project_values_bytes(cost), speed = cost->rate * (double)cost->threads;
+    double position = forward_operations(config), value = projection_operations(config);
+    double values = (double)config->layers * (double)config->d_ff;
+    double beside = TOKEN_SECONDS * (double)config->vocabulary / (double)cost->threads;
+    json_t *json = json_make("{}");
+    json_put(json, "tokens", whole((double)cost->tokens));
+    json_put(json, "top", whole((double)cost->top));
+    json_put(json, "threads", whole((double)cost->threads));
+    json_put(json, "forward_dump_bytes", whole(forward));
+    json_put(json, "topk_keys_bytes", whole(topk));
+    json_put(json, "project_values_bytes", whole(project));
+    json_put(json, "pipeline_bytes", whole(forward + topk + project - cost->file_bytes));
+    json_put(json, "operations_a_token", whole(position));
+    json_put(json, "operations_a_value", whole(value));
+    json_put(json, "operations_a_second", whole(speed));
+    json_put(json, "forward_dump_seconds", json_real((double)cost->tokens * position / speed));
+    json_put(json, "project_values_seconds", json_real(values * (value / speed + beside)));
+    return json;
+}
