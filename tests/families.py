@@ -3,7 +3,12 @@
 import json
 
 import gguf_format
-from helpers import fails
+from helpers import fails, ok, table
+
+
+def listed_families(bin):
+    """The rows of forward-dump --models."""
+    return table(ok(bin, "forward-dump", "--models"))
 
 
 def known_families(bin, folder):

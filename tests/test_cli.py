@@ -26,7 +26,7 @@ from helpers import command, environment, fails, ok, run
 
 TOOLS = sorted(path.stem for path in (ROOT / "tools").glob("*.c"))
 DIRECTORY_MAKERS = ["import-model", "report-pages"]  # test_import.py, test_report.py
-MODEL_READERS = ["value-ranks"]  # which read nothing else: test_value_ranks.py
+MODEL_READERS = ["model-info", "value-ranks"]  # which read nothing else: tests of their own
 FILTERS = [tool for tool in TOOLS if tool not in (*DIRECTORY_MAKERS, *MODEL_READERS)]
 TEXT_READERS = ["pattern-stats", "tokenize"]
 STREAM_WRITERS = ["forward-dump", "perturb-triggers", "project-values", "tokenize", "topk-keys"]
@@ -278,6 +278,8 @@ NOT_NUMBERS = ["", "x", "-1", "+1", " 1", "1 ", "1.0", "0x1", "1e3", "1,2", "\u0
     ("project-values", "tops", 1, 1 << 16), ("project-values", "bottoms", 0, 1 << 16),
     ("project-values", "threads", 1, 64),
     ("report-pages", "top", 1, 1 << 24),
+    ("model-info", "tokens", 1, (1 << 63) - 1), ("model-info", "top", 1, 1 << 24),
+    ("model-info", "threads", 1, 64),
     ("value-ranks", "top", 1, 1 << 28), ("value-ranks", "threads", 1, 64),
     ("agreement-stats", "bins", 1, 1 << 20), ("stream-cat", "records", 0, None),
     ("perturb-triggers", "keep", 1, 65535), ("perturb-triggers", "sample", 0, (1 << 63) - 1),

@@ -14,7 +14,7 @@ import environments
 import oracle
 import random_model
 import streams
-from families import known_families
+from families import known_families, listed_families
 from helpers import assert_close, by_sentence, fails, ok, table, text
 
 NAMES = [
@@ -42,6 +42,11 @@ def test_every_family_has_a_reference(bin, reference, tmp_path):
     types = {name: json.loads((reference / name / "config.json").read_text())["model_type"] for name in NAMES}
     assert {*types.values(), "fairseq_transformer_lm"} == set(folders)
     assert {path.stem for path in reference.glob("*.npz")} == set(NAMES)
+    listed = listed_families(bin)
+    assert [row["family"] for row in listed] == folders
+    assert {row["family"] for row in listed if row["compared_with"] == "transformers"} == set(types.values())
+    assert [(row["family"], row["directory"]) for row in listed if row["compared_with"] == "fairseq"] \
+        == [("fairseq_transformer_lm", "import-model")]  # fairseq_reference.py
 
 
 def load(reference, name):
@@ -192,6 +197,20 @@ def gguf_files(reference, tmp_path_factory):
     environments.run(environments.python(*environments.TRANSFORMERS),
                      pathlib.Path(__file__).with_name("gguf_families.py"), reference, folder)
     return folder
+
+
+def test_every_architecture_has_a_file(bin, gguf_files, tmp_path):
+    """Of the program's own list; each family's file is one of its own models."""
+    _, architectures = known_families(bin, tmp_path)
+    key, made = b"general.architecture", {}
+    for name in GGUF:
+        data = (gguf_files / f"{name}.gguf").read_bytes()
+        begin = data.index(key) + len(key) + 12  # behind the value's type and length
+        length = int.from_bytes(data[begin - 8:begin], "little")
+        made[name] = data[begin:begin + length].decode()
+    assert set(made.values()) == set(architectures)
+    assert {path.stem for path in gguf_files.glob("*.gguf")} == set(GGUF)
+    assert {row["gguf"] for row in listed_families(bin)} - {""} == set(architectures)
 
 
 @pytest.mark.parametrize("name", GGUF)

@@ -77,6 +77,7 @@ def work(bin, model, tmp_path_factory):
         "shown": ["stream-cat", at["tokens"]],
         "in words": ["stream-cat", "-m", model, "--format", "tsv", at["triggers"]],
         "ranks": ["value-ranks", "-m", model, "--threads", 2, "--ids", "4,5", "--top", 5],
+        "info": ["model-info", "--rate", 10, "--threads", 2, model],
         "import": ["import-model", "-d", ROOT / "tests" / "fairseq-tiny" / "dict.txt",
                    "-o", place / "imported", ROOT / "tests" / "fairseq-tiny" / "zip.pt"],
         "report": ["report-pages", "-m", model, "-t", 1, "-o", place / "pages", at["projected"]],

@@ -1,8 +1,8 @@
 /*
  * model-info: whether a model is supported, what it is, and what an experiment with it would take.
  *
- * Each part of a model, its settings, its files, its weights, its tokenizer, is read as the other tools read it,
- * in a process of its own: what they would refuse is told in their words, and the other parts all the same.
+ * Each part of a model, its settings, its files, its weights, its tokenizer, is read as the other tools read
+ * it, in a process of its own: what they would refuse is told in their words, and the other parts all the same.
  * Weights are read whole only where they are few, or on demand.
  */
 #include "analysis/cost.h"
@@ -145,13 +145,13 @@ static bool find_out(struct inquiry *inquiry, const char *part, json_t *(*work)(
     } else if (facts) {
         json_put(inquiry->facts, part, facts);
     } else {
-        json_put(inquiry->refused, part, json_string(message));
+        json_put(inquiry->refused, part, json_readable(message));
         free(message);
     }
     return facts;
 }
 
-/* The weights need the settings and the files; a part that is refused for another's reason says nothing new. */
+/* The weights; and what the files have when they are read whole, where they are few or that is asked for. */
 static void find_weights(struct inquiry *inquiry)
 {
     if (!find_out(inquiry, "weights", described_part))
@@ -175,23 +175,9 @@ static void find_all(struct inquiry *inquiry)
         find_out(inquiry, "cost", cost_part);
 }
 
-/* The path as JSON can have it: bytes that are no UTF-8 are question marks. */
-static json_t *path_json(const char *path)
-{
-    json_t *json = json_string(path);
-    if (json)
-        return json;
-    char *readable = copy_string(path);
-    for (char *byte = readable; *byte; byte++)
-        *byte = (unsigned char)*byte < 0x80 ? *byte : '?';
-    json = json_string(readable);
-    free(readable);
-    return json;
-}
-
 static void write_answer(const struct inquiry *inquiry)
 {
-    json_t *answer = json_make("{s:o, s:b}", "model", path_json(inquiry->path), "supported",
+    json_t *answer = json_make("{s:o, s:b}", "model", json_readable(inquiry->path), "supported",
                                json_object_size(inquiry->refused) == 0);
     char *text;
     size_t length;
@@ -242,15 +228,16 @@ int main(int argc, char **argv)
          &options.threads, 1, CLI_MAX_THREADS, NULL},
         {0, "rate", "G", "take 10^9 G operations a second of a thread, and measure nothing", OPTION_REAL,
          &options.rate, 0, 0, NULL},
-        {0, "whole", NULL, "read all of the weights, however many they are: their id, and whether any is damaged",
+        {0, "whole", NULL, "read all of the weights, however many: their id, and whether any is damaged",
          OPTION_FLAG, &options.whole, 0, 0, NULL},
         {0, "json", NULL, "write a JSON object on one line, for programs", OPTION_FLAG, &options.json, 0, 0,
          NULL},
         OPTION_OUTPUT(&options.output),
         OPTION_END,
     };
-    const struct tool tool = {"model-info", "Tells whether a model is supported, what it is, and what it takes.",
-                              "MODEL", specs, 1};
+    const struct tool tool = {"model-info",
+                              "Tells whether a model is supported, what it is, and what it takes.", "MODEL",
+                              specs, 1};
     int first = cli_parse(&tool, argc, argv);
     if (first == argc)
         die_usage("no model given; try 'model-info --help'");

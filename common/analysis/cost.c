@@ -15,8 +15,8 @@
 enum { POSITIONS = 512, SENTENCE = 20 };
 
 /*
- * Measured: a program with its libraries, for a model of next to no weights; a tokenizer while it is read, for each
- * token of the vocabulary; and what a distribution takes beside its product, for each token.
+ * Measured: a program with its libraries, for a model of next to no weights; a tokenizer while it is read, for
+ * each token of the vocabulary; and what a distribution takes beside its product, for each token.
  */
 static const double PROGRAM_BYTES = 10e6, TOKEN_BYTES = 300, TOKEN_SECONDS = 5e-9;
 

@@ -1,7 +1,7 @@
 /*
  * What an experiment takes: estimates of memory and time from a model's sizes, before anything is run.
  *
- * The experiment is that of pipelines/triggers.sh: forward-dump, topk-keys and project-values, next to each other.
+ * The experiment is that of pipelines/triggers.sh: forward-dump, topk-keys and project-values, at the same time.
  * What is counted is what grows with the model or the text; the formulas are in model-info(1).
  */
 #ifndef FFKV_COST_H
@@ -14,7 +14,7 @@
 
 struct cost_case {
     const struct model_config *config;
-    double file_bytes, copied_bytes; /* of the weights' files, which are mapped, and of what is copied of them */
+    double file_bytes, copied_bytes; /* of the weights' files, which are mapped; of what is copied of them */
     uint64_t tokens, top, threads;   /* of the text; triggers a key */
     double rate;                     /* operations a second of one thread */
 };
@@ -24,7 +24,7 @@ json_t *cost_estimate(const struct cost_case *cost);
 
 /*
  * Operations a second of one thread, measured by products of a batch with a matrix of the shape of
- * the model's keys, or of the part of it that is soon done with. Takes half a second. Call matrix_start before.
+ * the model's keys, or of a part of it. Takes half a second. Call matrix_start before.
  */
 double cost_measure_rate(const struct model_config *config);
 

@@ -8,10 +8,9 @@
 #include <jansson.h>
 
 /*
- * What work(context) returns, a JSON object, or NULL where it ended the process: then *message is what it said,
- * without the program's name and the line's end, and the caller frees it. What it says otherwise, such as
- * warnings, goes to standard error. From the main thread, before others start; work may start
- * threads, but has no outputs open.
+ * What work(context) returns, a JSON object, or NULL where it ended the process: then *message is what it
+ * said, without the program's name; the caller frees it. What it says otherwise, such as warnings, goes
+ * to standard error. From the main thread, before others start and before an output is opened.
  */
 json_t *attempt(json_t *(*work)(const void *context), const void *context, char **message);
 

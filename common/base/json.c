@@ -60,6 +60,19 @@ json_t *json_list(const size_t *numbers, size_t count)
     return list;
 }
 
+json_t *json_readable(const char *text)
+{
+    json_t *json = json_string(text);
+    if (json)
+        return json;
+    char *readable = copy_string(text);
+    for (char *byte = readable; *byte; byte++)
+        *byte = (unsigned char)*byte < 0x80 ? *byte : '?';
+    json = json_make("s", readable);
+    free(readable);
+    return json;
+}
+
 void json_add(json_t *list, json_t *value)
 {
     if (json_array_append_new(list, value) != 0)

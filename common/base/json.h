@@ -25,6 +25,9 @@ json_t *json_make(const char *format, ...);
 /* An array of numbers. */
 json_t *json_list(const size_t *numbers, size_t count);
 
+/* A text that may be no UTF-8, whose bytes above 127 are question marks then. */
+json_t *json_readable(const char *text);
+
 /* Appends to an array, which takes value over. */
 void json_add(json_t *list, json_t *value);
 

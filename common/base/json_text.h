@@ -7,8 +7,9 @@
 
 /*
  * Prints the members of an object of objects and values, each on a line, those of a member that is an object
- * below its name. true is yes, null none; names ending with "_bytes" and "_seconds" have numbers of these; whole
- * numbers in a list that rise are ranges; control characters are "?". Other objects are lists of names and values.
+ * below its name. true is yes, null none; names ending with "_bytes" and "_seconds" have numbers of these;
+ * a list's numbers that rise by 1 are a range; an object within an object is a list of names and values;
+ * control characters are "?".
  */
 void json_print_lines(FILE *out, const json_t *object);
 

@@ -31,7 +31,8 @@ struct projection {
 
 double projection_bytes(const struct model_config *config)
 {
-    double row = 2 * (double)config->d_model + (double)config->vocabulary; /* a vector, a narrow one, the logits */
+    /* A vector, a narrow one, the logits. */
+    double row = 2 * (double)config->d_model + (double)config->vocabulary;
     return sizeof(float) * (PROJECTION_ROWS * row + GROUP_ROWS * (double)config->clusters);
 }
 
