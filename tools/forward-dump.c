@@ -15,8 +15,10 @@
 #include "base/cli.h"
 #include "base/input.h"
 #include "base/json.h"
+#include "base/layer_number.h"
 #include "base/messages.h"
 #include "base/parallel.h"
+#include "model/edits.h"
 #include "model/forward.h"
 #include "model/model_header.h"
 #include "model/model_norm.h"
@@ -54,6 +56,7 @@ struct options {
     unsigned emit;
     int positions, rank;
     uint64_t paths, seed, threads;
+    struct edit_options edits;
 };
 
 /* What all threads share. */
@@ -69,6 +72,7 @@ struct dump {
     struct leaders *leaders;     /* NULL unless there are paths */
     struct coefficient_counts *counts; /* for EMIT_COUNTS */
     struct row_rule rule;
+    struct edits *edits;         /* NULL: the model as it is */
     size_t product_rows;
     struct stream_writer *writer;
     struct stream_reader *reader;
@@ -86,6 +90,8 @@ struct worker {
     struct activations_batch batch; /* rows: positions that are written one by one */
     struct chosen_rows chosen; /* these positions, and what of the batch is computed */
     struct sentence_keys keys; /* of the batch, for EMIT_KEY */
+    uint32_t *edited;          /* edited_rows: where coefficients are edited; NULL: at all positions */
+    size_t edited_rows;
     struct key_coefficients after; /* what became of their coefficients */
     size_t key_capacity;
     float *coefficient, *resid, *ffn; /* rows x what is written, where that is not the whole matrix */
@@ -240,12 +246,23 @@ static void pack_tokens(struct worker *worker)
     bool rows = worker->dump->options->emit & EMIT_ROWS, keys = worker->dump->options->emit & EMIT_KEY;
     const struct batch *tokens = &worker->batch.tokens;
     struct record_part parts[2] = {{batch_fields, batch_groups(tokens), tokens}};
-    if (rows)
+    if (rows || worker->dump->rule.random) /* edits may be at random positions that are not written */
         rows_choose(&worker->dump->rule, &worker->batch, &worker->chosen);
     if (rows || keys)
         parts[1] = rows ? (struct record_part){rows_fields, 0, &worker->batch}
                         : (struct record_part){sentence_keys_fields, 0, &worker->keys};
     record_pack(&worker->buffer, parts, rows || keys ? 2 : 1);
+}
+
+/* The rows of the computed batch at which coefficients are edited. */
+static void choose_edited(struct worker *worker)
+{
+    const struct batch *computed = worker->chosen.computed;
+    worker->edited_rows = computed->tokens;
+    if (edits_at(worker->dump->edits) == EDIT_ALL)
+        return;
+    worker->edited = grow_array(worker->edited, computed->tokens, sizeof *worker->edited);
+    worker->edited_rows = rows_last(&worker->dump->rule, &worker->batch, &worker->chosen, worker->edited);
 }
 
 /* The last layer that the batch is computed to. */
@@ -288,10 +305,15 @@ static void compute_batch(void *of_thread, struct turn *turn)
         leaders_wait(dump->leaders, worker->number);
     pack_tokens(worker);
     record_done(worker);
+    if (dump->edits)
+        choose_edited(worker);
     forward_begin(worker->forward, worker->chosen.computed);
     for (size_t layer = 0, wanted = 0; layer <= last; layer++) {
         forward_attention(worker->forward, layer);
         forward_coefficients(worker->forward, layer);
+        if (dump->edits)
+            edits_apply(dump->edits, layer, worker->edited, worker->edited_rows,
+                        forward_coefficient(worker->forward));
         if (layer < last || last_ffn)
             forward_values(worker->forward, layer);
         if (keys)
@@ -364,6 +386,7 @@ static void worker_free(void *of_thread)
     fields_free(key_coefficients_fields, &worker->after);
     activations_batch_free(&worker->batch);
     chosen_rows_free(&worker->chosen);
+    free(worker->edited);
     free(worker->coefficient);
     free(worker->resid);
     free(worker->ffn);
@@ -416,6 +439,8 @@ static json_t *make_header(const struct dump *dump)
     options_set_arithmetic(values);
     if (options->emit & EMIT_PREDICTION)
         header_set_candidates(header, values, &dump->candidates);
+    if (dump->edits)
+        header_set_edits(header, values, dump->edits);
     header_set_model(header, dump->model);
     json_put(header, "layers", json_list(dump->layers, dump->layer_count));
     json_put(header, "cells", dump->all_cells ? json_null() : json_list(dump->cells, dump->cell_count));
@@ -489,6 +514,18 @@ static void check_options(const struct options *options)
         die_usage("--paths goes with --emit max: it is the way to a sentence's best coefficient");
 }
 
+/* Edits, of layers that are computed: those of a key's batches are known only when they are read. */
+static void read_edits(struct dump *dump)
+{
+    const struct options *options = dump->options;
+    size_t last = options->emit & EMIT_PREDICTION ? dump->model->config.layers - 1
+                                                  : dump->layers[dump->layer_count - 1];
+    dump->edits = edits_read(&options->edits, &dump->model->config);
+    if (dump->edits && edits_last_layer(dump->edits) > last)
+        die_usage("--edit: layer %zu is above the last one that is computed, %zu: nothing would change",
+                  layer_shown(edits_last_layer(dump->edits)), layer_shown(last));
+}
+
 /* With the model, and the stream at path. */
 static struct dump dump_open(const struct options *options, const char *path)
 {
@@ -499,8 +536,10 @@ static struct dump dump_open(const struct options *options, const char *path)
     bool random = options->positions == POSITIONS_RANDOM;
     dump.rule = (struct row_rule){.random = random, .first = first_position(options), .seed = options->seed,
                                   .cut = random && !(options->emit & (EMIT_MAX | EMIT_COUNTS))};
+    read_edits(&dump);
     dump.reader = stream_open(path, "tokens");
     read_tokenizer(&dump);
+    header_check_edits(dump.reader, dump.edits, options->emit & EMIT_KEY);
     if (options->emit & EMIT_KEY) {
         dump.changes = json_array_size(header_changes(dump.reader));
         dump.layer_count = 0; /* no record is a layer's */
@@ -541,6 +580,7 @@ int main(int argc, char **argv)
         {0, "with-bos", NULL, "let the empty prefix, BOS alone, be a maximum or a random position",
          OPTION_FLAG, &options.with_bos, 0, 0, NULL},
         OPTION_ALL_TOKENS(&options.all_tokens),
+        OPTIONS_EDITS(&options.edits),
         OPTION_THREADS(&options.threads),
         OPTION_OUTPUT(&options.output),
         OPTION_GZIP(&options.gzip),
@@ -561,6 +601,8 @@ int main(int argc, char **argv)
     free(dump.layers);
     free(dump.cells);
     candidates_free(&dump.candidates);
+    edits_free(dump.edits);
+    free(options.edits.edits.text);
     model_free(dump.model);
     return STATUS_DONE;
 }

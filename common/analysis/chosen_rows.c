@@ -74,6 +74,22 @@ void rows_choose(const struct row_rule *rule, struct activations_batch *batch, s
     }
 }
 
+size_t rows_last(const struct row_rule *rule, const struct activations_batch *batch,
+                 const struct chosen_rows *chosen, uint32_t *rows)
+{
+    const struct batch *computed = chosen->computed;
+    if (rule->random) {
+        memcpy(rows, chosen->index, batch->rows * sizeof *rows);
+        return batch->rows;
+    }
+    uint32_t end = 0;
+    for (size_t s = 0; s < computed->sentences; s++) {
+        end += computed->length[s];
+        rows[s] = end - 1;
+    }
+    return computed->sentences;
+}
+
 const float *rows_select(const struct chosen_rows *chosen, size_t count, const float *matrix, size_t width,
                          const size_t *cells, size_t cell_count, float **selected)
 {

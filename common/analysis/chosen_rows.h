@@ -26,6 +26,13 @@ struct chosen_rows {
 void rows_choose(const struct row_rule *rule, struct activations_batch *batch, struct chosen_rows *chosen);
 
 /*
+ * The last row of each sentence of the computed batch, which is there, to rows, that has room for as many
+ * as it has tokens; where positions are random, the chosen one of each. Returns how many.
+ */
+size_t rows_last(const struct row_rule *rule, const struct activations_batch *batch,
+                 const struct chosen_rows *chosen, uint32_t *rows);
+
+/*
  * The chosen rows, count of them, of a matrix (the computed batch's tokens x width), and of these the
  * chosen cells where cells is not NULL: the matrix itself, or *selected, which grows.
  */
