@@ -368,8 +368,6 @@ static json_t *edits_json(const struct edits *edits)
     return json;
 }
 
-static const char MEMBER[] = "edits";
-
 void header_set_edits(json_t *header, json_t *options, const struct edits *edits)
 {
     char hash_text[HASH_CHARACTERS + 1];
@@ -379,13 +377,13 @@ void header_set_edits(json_t *header, json_t *options, const struct edits *edits
     hash_add(hash, line, strlen(line));
     hash_finish(hash, hash_text);
     free(line);
-    json_put(header, MEMBER, json);
-    json_put(options, MEMBER, json_string(hash_text));
+    json_put(header, EDITS_MEMBER, json);
+    json_put(options, EDITS_MEMBER, json_string(hash_text));
 }
 
 void header_check_edits(const struct stream_reader *reader, const struct edits *edits, bool needed)
 {
-    const json_t *theirs = json_object_get(stream_header(reader), MEMBER);
+    const json_t *theirs = json_object_get(stream_header(reader), EDITS_MEMBER);
     json_t *ours = edits ? edits_json(edits) : NULL;
     if (theirs && !(ours && json_equal(theirs, ours)))
         stream_fail(reader, "its triggers were found in an edited model: give the same --edit, --edit-at and "

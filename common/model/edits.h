@@ -64,6 +64,9 @@ size_t edits_last_layer(const struct edits *edits);
 void edits_apply(const struct edits *edits, size_t layer, const uint32_t *rows, size_t count,
                  float *coefficient);
 
+/* The member of a header, and of its stage's options. */
+#define EDITS_MEMBER "edits"
+
 /*
  * Says in a header which edits its stream was made with, as ffkv-stream(5) has them, and in the
  * options of its stage a hash of them.
