@@ -171,7 +171,7 @@ def is_parallel(model):
 # Of the first layer and of the last: "layer:cells=value" for forward-dump, and the same in NumPy's words.
 EDITS = [(0, "0-4=0", lambda m: m.index_fill_(-1, torch.arange(5), 0)),
          (0, "7=*2", lambda m: m[..., 7].mul_(2)), (0, "9-11=-0.75", lambda m: m[..., 9:12].fill_(-0.75)),
-         (-1, "13-16=+0.5", lambda m: m[..., 13:17].add_(0.5)), (-1, "3=*-1", lambda m: m[..., 3].mul_(-1))]
+         (-1, "13-16=+0.5", lambda m: m[..., 13:17].add_(0.5)), (-1, "5=*-1", lambda m: m[..., 5].mul_(-1))]
 
 
 def edits_text(layers):

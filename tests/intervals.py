@@ -66,6 +66,17 @@ def clustered(parts, wholes, most=math.inf):
     return wilson(min(share, 1.0), max(effective, 1.0))
 
 
+def mean(parts, wholes):
+    """Of sum(parts) / sum(wholes), an element a cluster, with parts of any size: Student's, by Cochran's variance."""
+    parts, wholes = np.asarray(parts, float), np.asarray(wholes, float)
+    count = len(parts)
+    if count < 2:
+        return NOTHING
+    middle = parts.sum() / wholes.sum()
+    variance = count / (count - 1) * ((parts - middle * wholes) ** 2).sum() / wholes.sum() ** 2
+    return middle - student(count - 1) * math.sqrt(variance), middle + student(count - 1) * math.sqrt(variance)
+
+
 def named(intervals):
     """{share: (low, high)} -> the columns that a table has at its end."""
     return {f"{share}_{end}": limit for share, limits in intervals.items() for end, limit in zip(("low", "high"), limits)}
