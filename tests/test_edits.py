@@ -318,4 +318,4 @@ def test_many_edits(bin, tmp_path):
 
 def test_coefficients_that_leave_the_floats(bin, small_model, tokens):
     fails(bin, "forward-dump", "-m", small_model, "--edit", "2:4-9=*3e38", stdin=tokens,
-          says="is no longer a 32-bit float when it is edited")
+          says="an edited coefficient is no longer a 32-bit float")

@@ -6,8 +6,10 @@
 #include "base/layer_number.h"
 #include "base/messages.h"
 #include "base/order.h"
+#include "numeric/vector.h"
 
 #include <errno.h>
+#include <float.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -28,9 +30,11 @@ struct edit {
     float number;
 };
 
+/* What is edited: coefficients, or their absolute values, from low to high. */
 struct condition {
     bool is_there, absolute, greater, or_equal;
     float threshold;
+    float low, high;
 };
 
 enum { MAX_EDITS = 1 << 16 }; /* so that a header can have them */
@@ -180,10 +184,12 @@ static void read_file(struct edits *edits, const char *path)
         die("%s: there is no edit in it", path);
 }
 
-/* [m or |m|] > T and so on. */
+/* [m or |m|] > T and so on; NULL: whatever it is. */
 static struct condition read_condition(const char *text)
 {
-    struct condition condition = {.is_there = true};
+    struct condition condition = {.is_there = text, .low = -INFINITY, .high = INFINITY};
+    if (!text)
+        return condition;
     const char *next = text + strspn(text, " ");
     condition.absolute = !strncmp(next, "|m|", 3);
     next += condition.absolute ? 3 : *next == 'm';
@@ -197,6 +203,9 @@ static struct condition read_condition(const char *text)
     if (!is_comparison || !read_float(next, &condition.threshold))
         die_usage("--edit-where takes a test of the coefficient such as '>0.5', '<=-1' or '|m|>=0.5', "
                   "not '%.100s'", text);
+    float *bound = condition.greater ? &condition.low : &condition.high;
+    *bound = condition.or_equal ? condition.threshold
+                                : nextafterf(condition.threshold, condition.greater ? INFINITY : -INFINITY);
     return condition;
 }
 
@@ -254,8 +263,7 @@ struct edits *edits_read(const struct edit_options *options, const struct model_
     edits->layers = config->layers;
     edits->d_ff = config->d_ff;
     edits->at = (enum edit_at)options->at;
-    if (options->where)
-        edits->where = read_condition(options->where);
+    edits->where = read_condition(options->where);
     for (size_t i = 0; i < options->edits.count; i++) {
         char *list = copy_string(options->edits.text[i]);
         read_list(edits, &command_line, list);
@@ -289,40 +297,25 @@ size_t edits_last_layer(const struct edits *edits)
 
 /* ---- making them ---- */
 
-static bool passes(const struct condition *condition, float coefficient)
+/*
+ * m becomes m * factor + addend in the cells of an edit, of one position (d_ff), where the condition
+ * holds. Returns whether all are finite then.
+ */
+KERNEL static bool edit_row(const struct edit *edit, const struct condition *condition, float *coefficient)
 {
-    float tested = condition->absolute ? fabsf(coefficient) : coefficient;
-    if (tested == condition->threshold)
-        return condition->or_equal;
-    return condition->greater ? tested > condition->threshold : tested < condition->threshold;
-}
-
-static float edited(const struct edit *edit, float coefficient)
-{
-    switch (edit->operation) {
-    case EDIT_SCALE:
-        return coefficient * edit->number;
-    case EDIT_ADD:
-        return coefficient + edit->number;
-    case EDIT_SET:
-        break;
-    }
-    return edit->number;
-}
-
-/* coefficient: d_ff, of one position. */
-static void edit_row(const struct edits *edits, const struct edit *edit, float *coefficient)
-{
+    const float factor = edit->operation == EDIT_SCALE ? edit->number : edit->operation == EDIT_ADD;
+    const float addend = edit->operation == EDIT_SCALE ? 0 : edit->number;
+    const float low = condition->low, high = condition->high;
+    const bool absolute = condition->absolute;
+    int overflows = 0;
     for (size_t cell = edit->first; cell < edit->end; cell++) {
-        if (edits->where.is_there && !passes(&edits->where, coefficient[cell]))
-            continue;
-        float becomes = edited(edit, coefficient[cell]);
-        if (!isfinite(becomes))
-            die("layer %zu, cell %zu: the coefficient %g is no longer a 32-bit float when it is edited",
-                layer_shown(edit->layer), cell, (double)coefficient[cell]);
-        if (becomes != coefficient[cell]) /* else it may be the other one of 0 and -0 */
-            coefficient[cell] = becomes;
+        float m = coefficient[cell], tested = absolute ? fabsf(m) : m, becomes = m * factor + addend;
+        /* One that is equal may be the other one of 0 and -0. */
+        float kept = (tested >= low) & (tested <= high) & (becomes != m) ? becomes : m;
+        overflows |= !(fabsf(kept) <= FLT_MAX);
+        coefficient[cell] = kept;
     }
+    return !overflows;
 }
 
 void edits_apply(const struct edits *edits, size_t layer, const uint32_t *rows, size_t count,
@@ -332,7 +325,9 @@ void edits_apply(const struct edits *edits, size_t layer, const uint32_t *rows, 
     const struct edit *end = edits->edit + edits->first[layer + 1];
     for (size_t r = 0; r < count && begin < end; r++)
         for (const struct edit *edit = begin; edit < end; edit++)
-            edit_row(edits, edit, coefficient + (rows ? rows[r] : r) * edits->d_ff);
+            if (!edit_row(edit, &edits->where, coefficient + (rows ? rows[r] : r) * edits->d_ff))
+                die("layer %zu, cells %zu to %zu: an edited coefficient is no longer a 32-bit float",
+                    layer_shown(layer), edit->first, edit->end - 1);
 }
 
 /* ---- headers ---- */
