@@ -33,8 +33,10 @@ STREAM_WRITERS = ["forward-dump", "perturb-triggers", "project-values", "tokeniz
 SEVERAL_INPUTS = ["pattern-stats", "perturbation-stats"]
 # Options that name a further table to write.
 TABLES = {"agreement-stats": ["--rank", "--confidence"], "composition-stats": ["--active"], "pattern-stats": ["--kappa"],
+          "intervention-stats": ["--tokens", "--sentences"],
           "refinement-stats": ["--cases", "--last-layer", "--settled", "--perplexity"]}
-SUMMING = ["composition-stats", "refinement-stats"]  # these write streams with --sums
+PROJECTING = ["composition-stats", "refinement-stats"]  # with --norm
+SUMMING = [*PROJECTING, "intervention-stats"]  # these write streams with --sums
 CHAIN = ["tokenize", "forward-dump", "topk-keys", "project-values", "agreement-stats"]
 PATIENCE = 60  # seconds, for what should take far less than one
 
@@ -71,6 +73,10 @@ def made(bin, tmp_path_factory):
     values.write_bytes(ok(bin, "project-values", "-m", model, "--all", "-k", 1))
     uses["composition-stats"] = Use("composition-stats", ["-m", model, "--values", values, "--threads", 2], rows)
     uses["refinement-stats"] = Use("refinement-stats", ["-m", model, "--threads", 2], rows)
+    edited = place / "edited"
+    edited.write_bytes(ok(bin, "forward-dump", "-m", model, "--emit", "coef,resid,ffn", "--edit", "1:2=*2",
+                          stdin=uses["forward-dump"].data))
+    uses["intervention-stats"] = Use("intervention-stats", ["-m", model, "--edited", edited, "--threads", 2], rows)
     assert sorted(uses) == FILTERS
     return uses
 
@@ -197,7 +203,7 @@ def test_operands(bin, made, tmp_path):
                            *SUMMING)]
     composing, refining = made["composition-stats"].arguments, made["refinement-stats"].arguments
     values = composing[composing.index("--values") + 1]
-    for tool, arguments in zip(SUMMING, (composing, refining)):
+    for tool, arguments in zip(PROJECTING, (composing, refining)):
         cases += [(tool, ["--merge"], "--merge needs"), (tool, ["--merge", "--sums"], "--merge needs"),
                   (tool, [*arguments, "-z"], "--gzip goes with --sums"),
                   (tool, ["--merge", "--norm", "gain", "x"], "--merge keeps"),
@@ -243,7 +249,7 @@ NOT_NUMBERS = ["", "x", "-1", "+1", " 1", "1 ", "1.0", "0x1", "1e3", "1,2", "\u0
     ("tokenize", "from", 0, None), ("tokenize", "to", 0, None), ("tokenize", "sample", 1, 1 << 28),
     ("tokenize", "seed", 0, (1 << 63) - 1), ("composition-stats", "frequent", 0, 1 << 26),
     ("composition-stats", "short", 0, 65535), ("composition-stats", "threads", 1, 64),
-    ("refinement-stats", "threads", 1, 64),
+    ("refinement-stats", "threads", 1, 64), ("intervention-stats", "threads", 1, 64),
     ("forward-dump", "seed", 0, (1 << 63) - 1), ("forward-dump", "threads", 1, 64), ("forward-dump", "paths", 1, 1 << 24),
     ("topk-keys", "top", 1, 1 << 24), ("topk-keys", "following", 1, 1000), ("topk-keys", "sample", 1, (1 << 63) - 1), ("topk-keys", "seed", 0, (1 << 63) - 1),
     ("annotation-sheet", "sample", 0, None), ("annotation-sheet", "seed", 0, (1 << 63) - 1),
@@ -291,7 +297,7 @@ def test_choices(bin, tmp_path):
         *[("perturb-triggers", ["--replacement", word], f"--replacement does not know '{word}'; it takes: random, unknown")
           for word in ("", "first")],
         *[(tool, ["--norm", word], f"--norm does not know '{word}'; it takes: none, gain, full")
-          for tool in SUMMING for word in ("", "yes")],
+          for tool in PROJECTING for word in ("", "yes")],
         *[("composition-stats", ["--rank", word], f"--rank does not know '{word}'") for word in ("", "max")],
         *[("forward-dump", ["--positions", word], f"--positions does not know '{word}'") for word in ("", "some")],
         *[("forward-dump", ["--emit", words], f"--emit does not know '{word}'; it takes: max, coef, resid, ffn, prediction, key, counts")

@@ -163,6 +163,116 @@ def test_a_sentence_is_the_same_in_every_batch_and_thread(bin, small_model, toke
     assert dump(bin, small_model, tokens, *options, "--threads", 4) == one
 
 
+# ------------------------------------------------------------- removals by rule
+
+def value_norms(exact, layer):
+    return np.sqrt((oracle.value_vectors(exact, layer) ** 2).sum(axis=1))
+
+
+def remove_top(exact, counts, last=False):
+    """The oracle's edit: {layer: how many of each position's greatest contributions}."""
+    def edit(layer, coef):
+        changed = coef.copy()
+        contribution = np.abs(coef) * value_norms(exact, layer)
+        for row in range(len(coef) - 1 if last else 0, len(coef)):
+            best = np.argsort(-contribution[row], kind="stable")[:counts.get(layer, 0)]
+            changed[row, best] = 0
+        return changed
+    return edit
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("chosen", ["small_model", "normed_model"])
+def test_greatest_contributions_are_removed(bin, request, chosen, last, tokens):
+    """Oracle: NumPy in float64; of so few memories none contribute equally."""
+    model = request.getfixturevalue(chosen)
+    exact = oracle.load_model(model)
+    found = streams.read(dump(bin, model, tokens, "--emit", "coef,resid,ffn,prediction", "--remove", "1:top=3,3:top=37",
+                              *(["--edit-at", "last"] if last else [])))
+    for i, sentence in enumerate(sentences_of(found)):
+        expected = oracle.forward(exact, sentence, remove_top(exact, {0: 3, 2: 37}, last))
+        for name in "coef", "resid", "ffn":
+            assert_close(by_sentence(found, name)[i], getattr(expected, name))
+        log_p = oracle.log_probs(exact, expected.final)
+        assert_close(by_sentence(found, "next_logp")[i], log_p[np.arange(len(sentence)), sentence])
+
+
+def test_random_memories_are_removed(bin, small_model, tokens):
+    """Recomputation: as many active memories as asked for are 0, no others change, all occur, and the rest
+    of the model is the oracle's with the same memories removed."""
+    exact = oracle.load_model(small_model)
+    options = "--emit", "coef,resid,ffn"
+    plain = by_sentence(streams.read(dump(bin, small_model, tokens, *options)), "coef")
+    found = streams.read(dump(bin, small_model, tokens, *options, "--remove", "2:random=4"))
+    removed = 0
+    for i, sentence in enumerate(sentences_of(found)):
+        coef = by_sentence(found, "coef")[i]
+        assert np.array_equal(coef[0], plain[i][0])
+        gone = (coef[1] == 0) & (plain[i][1] != 0)
+        assert np.array_equal(coef[1], np.where(gone, 0, plain[i][1]))
+        assert np.array_equal(gone.sum(axis=1), np.minimum(4, (plain[i][1] != 0).sum(axis=1)))
+        removed = removed + gone.sum(axis=0)
+        expected = oracle.forward(exact, sentence, lambda layer, m: np.where((layer == 1) & gone, 0, m))
+        for name in "resid", "ffn":
+            assert_close(by_sentence(found, name)[i], getattr(expected, name))
+    active = sum((array[1] != 0).sum(axis=0) for array in plain)
+    assert (removed[active > 40] > 0).all()
+
+
+def test_random_removals_depend_on_seed_sentence_and_position_only(bin, small_model, tokens):
+    remove = "--remove", "*:random=2"
+    one = dump(bin, small_model, tokens, "--emit", EVERYTHING, *remove, "--threads", 1)
+    assert dump(bin, small_model, tokens, "--emit", EVERYTHING, *remove, "--threads", 3) == one
+    other = dump(bin, small_model, tokens, "--emit", EVERYTHING, *remove, "--seed", 2)
+    assert records(other) != records(one)
+    lines = text(random_sentences(25, 100, seed=8, longest=9))
+    parts = []
+    coef = ["--emit", "coef", "--layers", "1", "--remove", "1:random=2"]
+    whole = by_sentence(streams.read(dump(bin, small_model, tokens, *coef)), "coef")
+    for shard in "0/2", "1/2":
+        part = ok(bin, "tokenize", "-m", small_model, "--batch", 40, "--shard", shard, stdin=lines)
+        stream = streams.read(dump(bin, small_model, part, *coef))
+        numbers = [batch["id"] + s for batch, _, _ in batches_of(stream) for s in range(len(batch["len"]))]
+        parts += zip(numbers, by_sentence(stream, "coef"))
+    assert len(parts) == len(whole)
+    for number, array in parts:
+        assert np.array_equal(array == 0, whole[number] == 0)
+    chosen = streams.read(dump(bin, small_model, tokens, *coef, "--positions", "random", "--edit-at", "last"))
+    sentence = 0
+    for batch, layers, _ in batches_of(chosen):
+        for s, position, row in zip(batch["row_sentence"], batch["row_position"], layers[0]["coef"]):
+            assert np.array_equal(row == 0, whole[sentence + s][0, position] == 0)
+        sentence += len(batch["len"])
+
+
+def test_removals_behind_edits(bin, small_model, tokens):
+    """By hand: edits come first, so that a memory that is made strong is the one that is removed."""
+    found = by_sentence(streams.read(dump(bin, small_model, tokens, "--emit", "coef", "--layers", "1", "--edit",
+                                          "1:5=1e6,1:6=2e-6", "--remove", "1:top=1")), "coef")
+    for array in found:
+        assert (array[0, :, 5] == 0).all() and (array[0, :, 6] == np.float32(2e-6)).all()
+
+
+def test_header_tells_removals(bin, small_model, tokens):
+    header = streams.read(dump(bin, small_model, tokens, "--remove", "3:top=2", "--remove", "1:random=7")).header
+    assert header["edits"] == {"at": "all", "list": [], "removed": [[0, "random", 7], [2, "top", 2]], "seed": 1}
+    header = streams.read(dump(bin, small_model, tokens, "--remove", "*:top=37", "--edit-at", "last")).header
+    assert header["edits"] == {"at": "last", "list": [], "removed": [[layer, "top", 37] for layer in range(3)]}
+
+
+def test_bad_removals(bin, small_model, tmp_path):
+    for removal, says in {
+            "": "is no removal", "1:top": "is no removal", "1=top:3": "is no removal", "1:top=": "is no removal",
+            "1:top=x": "is no removal", "1:top=-1": "is no removal", "1:top=3 ": "is no removal", "1:best=3": "is no removal",
+            "1:top=3,": "is no removal", ":top=3": "is no removal", "**:top=3": "is no removal", "1:to=3": "is no removal",
+            "0:top=3": "layers are from 1 to 3", "4:top=3": "layers are from 1 to 3", "1:top=0": "cells to remove are from 1 to 37",
+            "1:top=38": "cells to remove", "1:top=99999999999999999999": "cells to remove",
+            "1:top=1,1:random=1": "layer 1 has a rule already", "2:top=1,*:top=1": "layer 2 has a rule already"}.items():
+        fails(bin, "forward-dump", "-m", small_model, "--remove", removal, tmp_path / "none", status=2, says=says)
+    fails(bin, "forward-dump", "-m", small_model, "--remove", "3:top=1", "--layers", "1-2", tmp_path / "none", status=2,
+          says="layer 3 is above the last one that is computed, 2")
+
+
 # ------------------------------------------------------ edits that change nothing
 
 @pytest.mark.parametrize("options", [
@@ -276,8 +386,10 @@ def test_bad_conditions_and_options(bin, small_model, tmp_path):
     for test in "", "0.5", "=0.5", ">", ">x", ">nan", ">inf", ">1e99", "> 1 2", ">>1", "=>1", "m", "|m|", "|x|>1", "m m>1", ">+1":
         fails(bin, "forward-dump", "-m", small_model, "--edit", "1:1=0", "--edit-where", test, none, status=2,
               says="--edit-where takes a test of the coefficient")
-    for options in ["--edit-where", ">1"], ["--edit-at", "last"]:
-        fails(bin, "forward-dump", "-m", small_model, *options, none, status=2, says="go with --edit or --edits")
+    for options, says in [(["--edit-where", ">1"], "goes with --edit or --edits"),
+                          (["--edit-where", ">1", "--remove", "1:top=1"], "goes with --edit or --edits"),
+                          (["--edit-at", "last"], "goes with --edit, --edits or --remove")]:
+        fails(bin, "forward-dump", "-m", small_model, *options, none, status=2, says=says)
     fails(bin, "forward-dump", "-m", small_model, "--edit", "1:1=0", "--edit-at", "first", none, status=2,
           says="--edit-at does not know 'first'; it takes: all, last")
     fails(bin, "forward-dump", "-m", small_model, "--edit", "1:1=0,3:1=0", "--layers", "1-2", none, status=2,

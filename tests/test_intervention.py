@@ -295,7 +295,8 @@ def test_streams_that_must_not_be_compared(bin, small_model, normed_model, tmp_p
     refused(dumped("bos", "--emit", "resid,ffn", "--with-bos", *EDIT), pair.plain, other)
     refused(dumped("other", "--emit", "resid,ffn", *EDIT, model=normed_model), pair.plain, "made with another model")
     shard = tokens_of(bin, small_model, "--shard", "0/2")
-    refused(dumped("shard", "--emit", "resid,ffn", *EDIT, tokens=shard), pair.plain, "the plain model's")
+    refused(dumped("shard", "--emit", "resid,ffn", *EDIT, tokens=shard), pair.plain,
+            "is not that of the plain model's")
     first = tokens_of(bin, small_model, "--to", 5)
     refused(dumped("first", "--emit", "resid,ffn", *EDIT, tokens=first), pair.plain, "it has fewer batches")
     refused(pair.edited, dumped("fewer", "--emit", "resid,ffn", tokens=first), "it has more batches")

@@ -90,8 +90,7 @@ struct worker {
     struct activations_batch batch; /* rows: positions that are written one by one */
     struct chosen_rows chosen; /* these positions, and what of the batch is computed */
     struct sentence_keys keys; /* of the batch, for EMIT_KEY */
-    uint32_t *edited;          /* edited_rows: where coefficients are edited; NULL: at all positions */
-    size_t edited_rows;
+    struct edited_rows edited; /* where coefficients are edited */
     struct key_coefficients after; /* what became of their coefficients */
     size_t key_capacity;
     float *coefficient, *resid, *ffn; /* rows x what is written, where that is not the whole matrix */
@@ -254,17 +253,6 @@ static void pack_tokens(struct worker *worker)
     record_pack(&worker->buffer, parts, rows || keys ? 2 : 1);
 }
 
-/* The rows of the computed batch at which coefficients are edited. */
-static void choose_edited(struct worker *worker)
-{
-    const struct batch *computed = worker->chosen.computed;
-    worker->edited_rows = computed->tokens;
-    if (edits_at(worker->dump->edits) == EDIT_ALL)
-        return;
-    worker->edited = grow_array(worker->edited, computed->tokens, sizeof *worker->edited);
-    worker->edited_rows = rows_last(&worker->dump->rule, &worker->batch, &worker->chosen, worker->edited);
-}
-
 /* The last layer that the batch is computed to. */
 static size_t last_layer(const struct worker *worker)
 {
@@ -306,14 +294,14 @@ static void compute_batch(void *of_thread, struct turn *turn)
     pack_tokens(worker);
     record_done(worker);
     if (dump->edits)
-        choose_edited(worker);
+        rows_edited(&dump->rule, &worker->batch, &worker->chosen, edits_at(dump->edits) == EDIT_LAST,
+                    &worker->edited);
     forward_begin(worker->forward, worker->chosen.computed);
     for (size_t layer = 0, wanted = 0; layer <= last; layer++) {
         forward_attention(worker->forward, layer);
         forward_coefficients(worker->forward, layer);
         if (dump->edits)
-            edits_apply(dump->edits, layer, worker->edited, worker->edited_rows,
-                        forward_coefficient(worker->forward));
+            edits_apply(dump->edits, layer, &worker->edited, forward_coefficient(worker->forward));
         if (layer < last || last_ffn)
             forward_values(worker->forward, layer);
         if (keys)
@@ -386,7 +374,7 @@ static void worker_free(void *of_thread)
     fields_free(key_coefficients_fields, &worker->after);
     activations_batch_free(&worker->batch);
     chosen_rows_free(&worker->chosen);
-    free(worker->edited);
+    edited_rows_free(&worker->edited);
     free(worker->coefficient);
     free(worker->resid);
     free(worker->ffn);
@@ -520,7 +508,7 @@ static void read_edits(struct dump *dump)
     const struct options *options = dump->options;
     size_t last = options->emit & EMIT_PREDICTION ? dump->model->config.layers - 1
                                                   : dump->layers[dump->layer_count - 1];
-    dump->edits = edits_read(&options->edits, &dump->model->config);
+    dump->edits = edits_read(&options->edits, dump->model, options->seed);
     if (dump->edits && edits_last_layer(dump->edits) > last)
         die_usage("--edit: layer %zu is above the last one that is computed, %zu: nothing would change",
                   layer_shown(edits_last_layer(dump->edits)), layer_shown(last));
@@ -603,6 +591,7 @@ int main(int argc, char **argv)
     candidates_free(&dump.candidates);
     edits_free(dump.edits);
     free(options.edits.edits.text);
+    free(options.edits.removed.text);
     model_free(dump.model);
     return STATUS_DONE;
 }

@@ -105,29 +105,39 @@ static void write_sentence_token(struct table *table, const struct named_token *
         table_real(table, sums->rank[side] / prefixes);
 }
 
-/* What a sentence's prefixes add up to, to its rows and to the totals; its sums are 0 then. */
-static void end_sentence(struct intervention_tool *tool, uint64_t sentence, uint64_t prefixes, uint64_t changed,
-                         double divergence)
+/* A sentence's prefixes, and what they add up to besides its tokens. */
+struct sentence_sums {
+    uint64_t sentence, prefixes, changed;
+    double divergence;
+};
+
+static void write_sentence(const struct intervention_tool *tool, const struct sentence_sums *sentence)
 {
-    const double count = (double)prefixes;
-    clusters_add(&tool->changed, (double)changed, count);
-    clusters_add(&tool->divergence, divergence, count);
+    const double prefixes = (double)sentence->prefixes;
+    for (size_t t = 0; t < tool->token_count; t++) {
+        table_number(tool->sentences, sentence->sentence);
+        table_number(tool->sentences, sentence->prefixes);
+        table_number(tool->sentences, sentence->changed);
+        table_real(tool->sentences, sentence->divergence / prefixes);
+        write_sentence_token(tool->sentences, t ? &tool->named[t - 1] : NULL, &tool->sums[t], prefixes);
+    }
+}
+
+/* What a sentence's prefixes add up to, to the totals; its tokens' sums are 0 then. */
+static void add_sentence(struct intervention_tool *tool, const struct sentence_sums *sentence)
+{
+    const double prefixes = (double)sentence->prefixes;
+    clusters_add(&tool->changed, (double)sentence->changed, prefixes);
+    clusters_add(&tool->divergence, sentence->divergence, prefixes);
     for (size_t t = 0; t < tool->token_count; t++) {
         const struct token_sums *sums = &tool->sums[t];
         struct token_totals *totals = &tool->token[t];
         for (int side = PLAIN; side < SIDES; side++) {
-            clusters_add(&totals->p[side], sums->p[side], count);
-            clusters_add(&totals->is_top[side], sums->is_top[side], count);
+            clusters_add(&totals->p[side], sums->p[side], prefixes);
+            clusters_add(&totals->is_top[side], sums->is_top[side], prefixes);
         }
-        clusters_add(&totals->change, sums->p[EDITED] - sums->p[PLAIN], count);
-        clusters_add(&totals->log_change, sums->log_change, count);
-        if (!tool->sentences)
-            continue;
-        table_number(tool->sentences, sentence);
-        table_number(tool->sentences, prefixes);
-        table_number(tool->sentences, changed);
-        table_real(tool->sentences, divergence / count);
-        write_sentence_token(tool->sentences, t ? &tool->named[t - 1] : NULL, sums, count);
+        clusters_add(&totals->change, sums->p[EDITED] - sums->p[PLAIN], prefixes);
+        clusters_add(&totals->log_change, sums->log_change, prefixes);
     }
     memset(tool->sums, 0, tool->token_count * sizeof *tool->sums);
 }
@@ -136,16 +146,18 @@ static void tell_comparisons(void *statistic, const void *records)
 {
     struct intervention_tool *tool = statistic;
     const struct comparisons *comparisons = records;
-    for (size_t i = 0, end; i < comparisons->count; i = end) {
-        uint64_t changed = 0;
-        double divergence = 0;
-        for (end = i; end < comparisons->count && comparisons->sentence[end] == comparisons->sentence[i]; end++) {
-            changed += comparisons->top[PLAIN][end] != comparisons->top[EDITED][end];
-            divergence += (double)comparisons->divergence[end];
-            tool->divergences.count[divergence_bin(comparisons->divergence[end])]++;
-            add_tokens(tool, comparisons, end);
+    for (size_t i = 0; i < comparisons->count;) {
+        struct sentence_sums sums = {.sentence = comparisons->sentence[i]};
+        for (; i < comparisons->count && comparisons->sentence[i] == sums.sentence; i++) {
+            sums.prefixes++;
+            sums.changed += comparisons->top[PLAIN][i] != comparisons->top[EDITED][i];
+            sums.divergence += (double)comparisons->divergence[i];
+            tool->divergences.count[divergence_bin(comparisons->divergence[i])]++;
+            add_tokens(tool, comparisons, i);
         }
-        end_sentence(tool, comparisons->sentence[i], end - i, changed, divergence);
+        if (tool->sentences)
+            write_sentence(tool, &sums);
+        add_sentence(tool, &sums);
     }
 }
 
@@ -168,8 +180,8 @@ static void write_total(const struct intervention_tool *tool, const struct inter
     table_finish(table);
 }
 
-static void write_token(struct table *table, const struct named_token *named, const struct token_totals *totals,
-                        uint64_t prefixes)
+static void write_token(struct table *table, const struct named_token *named,
+                        const struct token_totals *totals, uint64_t prefixes)
 {
     table_text(table, named ? named->text : "");
     table_real(table, named ? (double)named->token : (double)NAN);

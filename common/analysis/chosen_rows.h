@@ -5,6 +5,7 @@
 #ifndef FFKV_CHOSEN_ROWS_H
 #define FFKV_CHOSEN_ROWS_H
 
+#include "model/removals.h"
 #include "stream/activations.h"
 
 struct row_rule {
@@ -26,11 +27,12 @@ struct chosen_rows {
 void rows_choose(const struct row_rule *rule, struct activations_batch *batch, struct chosen_rows *chosen);
 
 /*
- * The last row of each sentence of the computed batch, which is there, to rows, that has room for as many
- * as it has tokens; where positions are random, the chosen one of each. Returns how many.
+ * Positions of the computed batch, which is there, to rows, which keeps its memory: all, or each
+ * sentence's last one, or, where positions are random, the chosen one of each.
  */
-size_t rows_last(const struct row_rule *rule, const struct activations_batch *batch,
-                 const struct chosen_rows *chosen, uint32_t *rows);
+void rows_edited(const struct row_rule *rule, const struct activations_batch *batch,
+                 const struct chosen_rows *chosen, bool last, struct edited_rows *rows);
+void edited_rows_free(struct edited_rows *rows);
 
 /*
  * The chosen rows, count of them, of a matrix (the computed batch's tokens x width), and of these the

@@ -21,7 +21,8 @@ const struct field comparisons_fields[] = {
 
 size_t comparisons_add(struct comparisons *comparisons)
 {
-    fields_reserve(comparisons_fields, 0, "rows", &comparisons->capacity, comparisons->count + 1, comparisons);
+    fields_reserve(comparisons_fields, 0, "rows", &comparisons->capacity, comparisons->count + 1,
+                   comparisons);
     return comparisons->count++;
 }
 
@@ -82,7 +83,8 @@ struct listed comparisons_listed(const struct record *record, const struct model
                 && (!i || sentence[i] > sentence[i - 1]
                     || (sentence[i] == sentence[i - 1] && position[i] > position[i - 1]));
     if (!right)
-        stream_fail(record->reader, "compared prefixes are out of order, or a number in them is out of range");
+        stream_fail(record->reader,
+                    "compared prefixes are out of order, or a number in them is out of range");
     return (struct listed){comparisons, comparisons->count, sentence[0], sentence[comparisons->count - 1]};
 }
 

@@ -77,12 +77,13 @@ static bool take_batch(void *of_thread)
     struct activations_batch same;
     bool is_there = activations_next_batch(plain, &worker->batch);
     if (activations_next_batch(edited, &same) != is_there)
-        stream_fail(edited->stream, "it has %s batches than the plain model's", is_there ? "fewer" : "more");
+        stream_fail(edited->stream, "it has %s batches than the plain model's, %s",
+                    is_there ? "fewer" : "more", input_name(stream_input(plain->stream)));
     if (!is_there)
         return false;
     if (!are_equal(&worker->batch, &same))
-        stream_fail(edited->stream, "the batch of sentence %llu is not the plain model's",
-                    (unsigned long long)same.tokens.id);
+        stream_fail(edited->stream, "the batch of sentence %llu is not that of the plain model's, %s",
+                    (unsigned long long)same.tokens.id, input_name(stream_input(plain->stream)));
     read_outputs(worker, plain, &worker->batch, &worker->output[PLAIN]);
     read_outputs(worker, edited, &same, &worker->output[EDITED]);
     activations_batch_free(&same);
@@ -106,13 +107,14 @@ void intervention_check_streams(const struct intervening *intervening, const str
     const struct stream_reader *edited = intervening->edited.stream;
     const struct activations_reader *activations = &intervening->common.activations;
     if (json_object_get(stream_header(plain), EDITS_MEMBER))
-        stream_fail(plain, "it was made with edits, and is to be the plain model's: --edited names the other");
+        stream_fail(plain, "it was made with edits, and is to be the plain model's: --edited names the "
+                    "other");
     if (!json_object_get(stream_header(edited), EDITS_MEMBER))
         stream_fail(edited, "it was made without edits: forward-dump --edit makes the edited model's");
     json_t *one = without_edits(plain), *other = without_edits(edited);
     if (!json_equal(one, other))
-        stream_fail(edited, "made with another model, corpus or options than the plain model's: give "
-                    "forward-dump the same, but for the edits");
+        stream_fail(edited, "made with another model, corpus or options than the plain model's, %s: give "
+                    "forward-dump the same, but for the edits", input_name(stream_input(plain)));
     json_decref(one);
     json_decref(other);
     if (!activations->layer_count

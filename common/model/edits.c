@@ -46,6 +46,7 @@ struct edits {
     size_t layers, d_ff;
     enum edit_at at;
     struct condition where;
+    struct removals *removals; /* NULL: none */
 };
 
 /* ---- reading ---- */
@@ -228,7 +229,8 @@ static bool is_one_range(const struct edit *a, const struct edit *b)
 static void sort_edits(struct edits *edits)
 {
     size_t kept = 0;
-    qsort(edits->edit, edits->count, sizeof *edits->edit, by_place);
+    if (edits->count)
+        qsort(edits->edit, edits->count, sizeof *edits->edit, by_place);
     for (size_t i = 0; i < edits->count; i++) {
         const struct edit *edit = &edits->edit[i], *last = &edits->edit[i - (i > 0)];
         if (i && edit->layer == last->layer && edit->first < last->end)
@@ -251,17 +253,19 @@ static void index_layers(struct edits *edits)
         edits->first[layer + 1] += edits->first[layer];
 }
 
-struct edits *edits_read(const struct edit_options *options, const struct model_config *config)
+struct edits *edits_read(const struct edit_options *options, const struct model *model, uint64_t seed)
 {
     const struct source command_line = {0};
-    if (!options->edits.count && !options->file) {
-        if (options->where || options->at)
-            die_usage("--edit-at and --edit-where go with --edit or --edits");
+    bool any = options->edits.count || options->file;
+    if (options->where && !any)
+        die_usage("--edit-where goes with --edit or --edits");
+    if (options->at && !any && !options->removed.count)
+        die_usage("--edit-at goes with --edit, --edits or --remove");
+    if (!any && !options->removed.count)
         return NULL;
-    }
     struct edits *edits = new_array(1, sizeof *edits);
-    edits->layers = config->layers;
-    edits->d_ff = config->d_ff;
+    edits->layers = model->config.layers;
+    edits->d_ff = model->config.d_ff;
     edits->at = (enum edit_at)options->at;
     edits->where = read_condition(options->where);
     for (size_t i = 0; i < options->edits.count; i++) {
@@ -273,6 +277,7 @@ struct edits *edits_read(const struct edit_options *options, const struct model_
         read_file(edits, options->file);
     sort_edits(edits);
     index_layers(edits);
+    edits->removals = removals_read(&options->removed, model, seed);
     return edits;
 }
 
@@ -282,6 +287,7 @@ void edits_free(struct edits *edits)
         return;
     free(edits->edit);
     free(edits->first);
+    removals_free(edits->removals);
     free(edits);
 }
 
@@ -292,7 +298,9 @@ enum edit_at edits_at(const struct edits *edits)
 
 size_t edits_last_layer(const struct edits *edits)
 {
-    return edits->edit[edits->count - 1].layer;
+    size_t edited = edits->count ? edits->edit[edits->count - 1].layer : 0;
+    size_t removed = edits->removals ? removals_last_layer(edits->removals) : 0;
+    return edited > removed ? edited : removed;
 }
 
 /* ---- making them ---- */
@@ -318,16 +326,17 @@ KERNEL static bool edit_row(const struct edit *edit, const struct condition *con
     return !overflows;
 }
 
-void edits_apply(const struct edits *edits, size_t layer, const uint32_t *rows, size_t count,
-                 float *coefficient)
+void edits_apply(const struct edits *edits, size_t layer, const struct edited_rows *rows, float *coefficient)
 {
     const struct edit *begin = edits->edit + edits->first[layer];
     const struct edit *end = edits->edit + edits->first[layer + 1];
-    for (size_t r = 0; r < count && begin < end; r++)
+    for (size_t r = 0; r < rows->count && begin < end; r++)
         for (const struct edit *edit = begin; edit < end; edit++)
-            if (!edit_row(edit, &edits->where, coefficient + (rows ? rows[r] : r) * edits->d_ff))
+            if (!edit_row(edit, &edits->where, coefficient + rows->row[r] * edits->d_ff))
                 die("layer %zu, cells %zu to %zu: an edited coefficient is no longer a 32-bit float",
                     layer_shown(layer), edit->first, edit->end - 1);
+    if (edits->removals)
+        removals_apply(edits->removals, layer, rows, coefficient);
 }
 
 /* ---- headers ---- */
@@ -360,6 +369,8 @@ static json_t *edits_json(const struct edits *edits)
                                  value_json(operation_signs[edit->operation], edit->number)));
     }
     json_put(json, "list", list);
+    if (edits->removals)
+        removals_set_json(json, edits->removals);
     return json;
 }
 

@@ -5,13 +5,14 @@
  *
  * LAYER:CELLS=VALUE. LAYER counts from 1. CELLS, from 0, are one, N; a range, N-M; or all, *.
  * VALUE is a number, which the coefficient is set to; *N, which it is multiplied by; or +N,
- * which is added to it.
+ * which is added to it. What removals.h removes by a rule is chosen behind these.
  */
 #ifndef FFKV_EDITS_H
 #define FFKV_EDITS_H
 
 #include "base/cli.h"
-#include "model/config.h"
+#include "model/model.h"
+#include "model/removals.h"
 #include "stream/stream_reader.h"
 
 #include <jansson.h>
@@ -25,6 +26,7 @@ extern const char *const edit_at_words[]; /* "all", "last", NULL */
 
 struct edit_options {
     struct option_texts edits; /* edits, separated by commas */
+    struct option_texts removed; /* the same of removals.h */
     const char *file;          /* of lines of such edits, with comments from # on */
     const char *where;         /* a condition, [|m|] > T, >=, < or <=; NULL: none */
     int at;
@@ -37,6 +39,9 @@ struct edit_options {
      OPTION_TEXTS, &(options)->edits, 0, 0, NULL},                                                      \
     {0, "edits", "FILE", "the same from FILE, a line or more of them; # begins a comment", OPTION_IN,   \
      &(options)->file, 0, 0, NULL},                                                                     \
+    {0, "remove", "LIST",                                                                               \
+     "remove at each position the memories that contribute most (3:top=10), or random ones (*:random=10)", \
+     OPTION_TEXTS, &(options)->removed, 0, 0, NULL},                                                    \
     {0, "edit-at", "WHICH",                                                                             \
      "edit at all positions (default), or the last: of each sentence, or the random one",               \
      OPTION_CHOICE, &(options)->at, 0, 0, edit_at_words},                                               \
@@ -46,10 +51,11 @@ struct edit_options {
 struct edits;
 
 /*
- * NULL: there are none. What is malformed, not finite, or of a layer or cell that the model does not
- * have ends the program with status 2, in a file with status 1; so does a cell that is edited twice, with 2.
+ * NULL: there are none; seed is that of random removals. What is malformed, not finite, or of a layer or
+ * cell that the model does not have ends the program with status 2, in a file with status 1; so does a
+ * cell that is edited twice, with 2.
  */
-struct edits *edits_read(const struct edit_options *options, const struct model_config *config);
+struct edits *edits_read(const struct edit_options *options, const struct model *model, uint64_t seed);
 void edits_free(struct edits *edits);
 
 /* At which positions these are made; of the layers that they are in, the last. */
@@ -57,12 +63,10 @@ enum edit_at edits_at(const struct edits *edits);
 size_t edits_last_layer(const struct edits *edits);
 
 /*
- * Makes a layer's edits in coefficient (positions x d_ff), in count rows: those of the list rows, or,
- * where it is NULL, the first ones. A coefficient that keeps its value keeps its bytes. One
- * that is no longer finite ends the program.
+ * Makes a layer's edits in coefficient (positions x d_ff), in these rows. A coefficient that keeps its
+ * value keeps its bytes. One that is no longer finite ends the program.
  */
-void edits_apply(const struct edits *edits, size_t layer, const uint32_t *rows, size_t count,
-                 float *coefficient);
+void edits_apply(const struct edits *edits, size_t layer, const struct edited_rows *rows, float *coefficient);
 
 /* The member of a header, and of its stage's options. */
 #define EDITS_MEMBER "edits"
