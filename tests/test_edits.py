@@ -197,6 +197,62 @@ def test_greatest_contributions_are_removed(bin, request, chosen, last, tokens):
         assert_close(by_sentence(found, "next_logp")[i], log_p[np.arange(len(sentence)), sentence])
 
 
+@pytest.fixture(scope="module")
+def values(bin, small_model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("values") / "values"
+    ok(bin, "project-values", "-m", small_model, "--all", "-k", 1, "-o", path)
+    return path
+
+
+@pytest.mark.parametrize("all_tokens", [False, True])
+def test_agreeing_memories_are_removed(bin, small_model, tmp_path, tokens, values, all_tokens):
+    """Oracle: NumPy in float64 predicts with the plain model, and projects each value."""
+    more, exact = ["--all-tokens"] * all_tokens, oracle.load_model(small_model, all_tokens=all_tokens)
+    if all_tokens:
+        values = tmp_path / "values"
+        ok(bin, "project-values", "-m", small_model, "--all", "-k", 1, "--all-tokens", "-o", values)
+    tops = [oracle.tops(exact, oracle.value_vectors(exact, layer), "none") for layer in range(3)]
+    found = streams.read(dump(bin, small_model, tokens, "--emit", "coef,resid,ffn", "--remove", "1:top=2,2:agreeing=1",
+                              "--remove", "3:agreeing=37", "--values", values, *more))
+    removed = 0
+    for i, sentence in enumerate(sentences_of(found)):
+        predicted = oracle.tops(exact, oracle.forward(exact, sentence).out[-1])
+
+        def remove(layer, coef):
+            if layer == 0:
+                return remove_top(exact, {0: 2})(layer, coef)
+            changed, contribution = coef.copy(), coef * value_norms(exact, layer)
+            for row in range(len(coef)):
+                agreeing = np.flatnonzero((tops[layer] == predicted[row]) & (coef[row] != 0))
+                changed[row, agreeing[np.argsort(-contribution[row, agreeing])][:1 if layer == 1 else 37]] = 0
+            nonlocal removed
+            removed += (changed != coef).sum()
+            return changed
+
+        expected = oracle.forward(exact, sentence, remove)
+        for name in "coef", "resid", "ffn":
+            assert_close(by_sentence(found, name)[i], getattr(expected, name))
+    assert removed > 10
+    assert found.header["edits"]["norm"] == "none" and found.header["edits"]["removed"][1:] == [[1, "agreeing", 1],
+                                                                                                [2, "agreeing", 37]]
+    assert dump(bin, small_model, tokens, "--remove", "2:agreeing=1", "--values", values, "--threads", 1, *more) \
+        == dump(bin, small_model, tokens, "--remove", "2:agreeing=1", "--values", values, "--threads", 3, *more)
+
+
+def test_values_that_do_not_fit(bin, small_model, normed_model, tmp_path, tokens, values):
+    agreeing = ["--remove", "2:agreeing=1"]
+    for options, says in [(agreeing, "needs --values FILE"), (["--values", values], "--values goes with --remove"),
+                          (["--values", values, "--remove", "1:top=1"], "--values goes with --remove"),
+                          (["--values", values, "--edit", "1:1=0"], "--values goes with --remove"),
+                          (["--all-tokens", "--remove", "1:top=1"], "--all-tokens goes with --emit prediction, or")]:
+        fails(bin, "forward-dump", "-m", small_model, *options, stdin=tokens, status=2, says=says)
+    fails(bin, "forward-dump", "-m", small_model, *agreeing, "--values", values, "--all-tokens", stdin=tokens,
+          says="give --all-tokens in both places or in none")
+    ok(bin, "project-values", "-m", normed_model, "--all", "-k", 1, "-o", tmp_path / "other")
+    fails(bin, "forward-dump", "-m", small_model, *agreeing, "--values", tmp_path / "other", stdin=tokens,
+          says="made with another model")
+
+
 def test_random_memories_are_removed(bin, small_model, tokens):
     """Recomputation: as many active memories as asked for are 0, no others change, all occur, and the rest
     of the model is the oracle's with the same memories removed."""

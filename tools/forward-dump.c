@@ -11,6 +11,7 @@
 #include "analysis/leaders.h"
 #include "analysis/maxima.h"
 #include "analysis/paths.h"
+#include "analysis/plain_predictions.h"
 #include "analysis/sentence_keys.h"
 #include "base/cli.h"
 #include "base/input.h"
@@ -104,6 +105,12 @@ struct worker {
 static uint32_t first_position(const struct options *options)
 {
     return options->with_bos ? 0 : 1;
+}
+
+/* Whether tokens are predicted, to be written or for a rule of edits. */
+static bool predicts(const struct dump *dump)
+{
+    return dump->options->emit & EMIT_PREDICTION || (dump->edits && edits_need_predictions(dump->edits));
 }
 
 /* ---- what is written ---- */
@@ -296,6 +303,9 @@ static void compute_batch(void *of_thread, struct turn *turn)
     if (dump->edits)
         rows_edited(&dump->rule, &worker->batch, &worker->chosen, edits_at(dump->edits) == EDIT_LAST,
                     &worker->edited);
+    if (dump->edits && edits_need_predictions(dump->edits))
+        predict_plain(dump->model, worker->forward, worker->projection, worker->chosen.computed,
+                      &worker->edited);
     forward_begin(worker->forward, worker->chosen.computed);
     for (size_t layer = 0, wanted = 0; layer <= last; layer++) {
         forward_attention(worker->forward, layer);
@@ -359,7 +369,7 @@ static void *worker_new(void *shared)
     msgpack_sbuffer_init(&worker->buffer);
     worker->cell_max = new_floats(config->d_ff);
     worker->cell_argmax = new_array(config->d_ff, sizeof *worker->cell_argmax);
-    if (dump->options->emit & EMIT_PREDICTION)
+    if (predicts(dump))
         worker->projection = projection_new(dump->model, &dump->candidates);
     return worker;
 }
@@ -425,7 +435,7 @@ static json_t *make_header(const struct dump *dump)
     if (options->paths)
         json_put(values, "paths", json_integer((json_int_t)options->paths));
     options_set_arithmetic(values);
-    if (options->emit & EMIT_PREDICTION)
+    if (predicts(dump))
         header_set_candidates(header, values, &dump->candidates);
     if (dump->edits)
         header_set_edits(header, values, dump->edits);
@@ -496,8 +506,6 @@ static void check_options(const struct options *options)
         die_usage(
             "--emit key gives one coefficient a sentence: nothing else of --emit goes with it, nor --layers, "
             "--cells, --positions, --with-bos");
-    if (options->all_tokens && !(options->emit & EMIT_PREDICTION))
-        die_usage("--all-tokens goes with --emit prediction");
     if (options->paths && !(options->emit & EMIT_MAX))
         die_usage("--paths goes with --emit max: it is the way to a sentence's best coefficient");
 }
@@ -509,6 +517,8 @@ static void read_edits(struct dump *dump)
     size_t last = options->emit & EMIT_PREDICTION ? dump->model->config.layers - 1
                                                   : dump->layers[dump->layer_count - 1];
     dump->edits = edits_read(&options->edits, dump->model, options->seed);
+    if (options->all_tokens && !predicts(dump))
+        die_usage("--all-tokens goes with --emit prediction, or with --remove and its rule agreeing");
     if (dump->edits && edits_last_layer(dump->edits) > last)
         die_usage("--edit: layer %zu is above the last one that is computed, %zu: nothing would change",
                   layer_shown(edits_last_layer(dump->edits)), layer_shown(last));
@@ -527,6 +537,8 @@ static struct dump dump_open(const struct options *options, const char *path)
     read_edits(&dump);
     dump.reader = stream_open(path, "tokens");
     read_tokenizer(&dump);
+    if (dump.edits && edits_need_predictions(dump.edits))
+        edits_read_values(dump.edits, options->edits.values, model, &dump.candidates);
     header_check_edits(dump.reader, dump.edits, options->emit & EMIT_KEY);
     if (options->emit & EMIT_KEY) {
         dump.changes = json_array_size(header_changes(dump.reader));

@@ -89,6 +89,7 @@ void rows_edited(const struct row_rule *rule, const struct activations_batch *ba
     rows->row = grow_array(rows->row, computed->tokens, sizeof *rows->row);
     rows->sentence = grow_array(rows->sentence, computed->tokens, sizeof *rows->sentence);
     rows->position = grow_array(rows->position, computed->tokens, sizeof *rows->position);
+    rows->token = grow_array(rows->token, computed->tokens, sizeof *rows->token);
     rows->count = 0;
     for (size_t r = 0; is_chosen && r < batch->rows; r++)
         add_edited(rows, chosen->index[r], batch_sentence(&batch->tokens, batch->row_sentence[r]),
@@ -106,6 +107,7 @@ void edited_rows_free(struct edited_rows *rows)
     free(rows->row);
     free(rows->sentence);
     free(rows->position);
+    free(rows->token);
 }
 
 const float *rows_select(const struct chosen_rows *chosen, size_t count, const float *matrix, size_t width,

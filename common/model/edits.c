@@ -261,6 +261,8 @@ struct edits *edits_read(const struct edit_options *options, const struct model 
         die_usage("--edit-where goes with --edit or --edits");
     if (options->at && !any && !options->removed.count)
         die_usage("--edit-at goes with --edit, --edits or --remove");
+    if (options->values && !options->removed.count)
+        die_usage("--values goes with --remove and its rule agreeing");
     if (!any && !options->removed.count)
         return NULL;
     struct edits *edits = new_array(1, sizeof *edits);
@@ -278,6 +280,10 @@ struct edits *edits_read(const struct edit_options *options, const struct model 
     sort_edits(edits);
     index_layers(edits);
     edits->removals = removals_read(&options->removed, model, seed);
+    if (edits_need_predictions(edits) && !options->values)
+        die_usage("--remove with agreeing needs --values FILE: project-values --all --tops 1 writes it");
+    if (options->values && !edits_need_predictions(edits))
+        die_usage("--values goes with --remove and its rule agreeing");
     return edits;
 }
 
@@ -289,6 +295,17 @@ void edits_free(struct edits *edits)
     free(edits->first);
     removals_free(edits->removals);
     free(edits);
+}
+
+bool edits_need_predictions(const struct edits *edits)
+{
+    return edits->removals && removals_need_predictions(edits->removals);
+}
+
+void edits_read_values(struct edits *edits, const char *path, const struct model *model,
+                       const struct candidates *candidates)
+{
+    removals_read_values(edits->removals, path, model, candidates);
 }
 
 enum edit_at edits_at(const struct edits *edits)
@@ -319,9 +336,9 @@ KERNEL static bool edit_row(const struct edit *edit, const struct condition *con
     for (size_t cell = edit->first; cell < edit->end; cell++) {
         float m = coefficient[cell], tested = absolute ? fabsf(m) : m, becomes = m * factor + addend;
         /* One that is equal may be the other one of 0 and -0. */
-        float kept = (tested >= low) & (tested <= high) & (becomes != m) ? becomes : m;
-        overflows |= !(fabsf(kept) <= FLT_MAX);
-        coefficient[cell] = kept;
+        bool changes = (tested >= low) & (tested <= high) & (becomes != m);
+        coefficient[cell] = changes ? becomes : m;
+        overflows |= !(fabsf(coefficient[cell]) <= FLT_MAX);
     }
     return !overflows;
 }

@@ -27,6 +27,7 @@ extern const char *const edit_at_words[]; /* "all", "last", NULL */
 struct edit_options {
     struct option_texts edits; /* edits, separated by commas */
     struct option_texts removed; /* the same of removals.h */
+    const char *values;        /* a stream of values, for removals that ask for them; or NULL */
     const char *file;          /* of lines of such edits, with comments from # on */
     const char *where;         /* a condition, [|m|] > T, >=, < or <=; NULL: none */
     int at;
@@ -40,8 +41,11 @@ struct edit_options {
     {0, "edits", "FILE", "the same from FILE, a line or more of them; # begins a comment", OPTION_IN,   \
      &(options)->file, 0, 0, NULL},                                                                     \
     {0, "remove", "LIST",                                                                               \
-     "remove at each position the memories that contribute most (3:top=10), or random ones (*:random=10)", \
-     OPTION_TEXTS, &(options)->removed, 0, 0, NULL},                                                    \
+     "remove at each position memories that contribute most, of all (3:top=10) or of those that agree " \
+     "with the prediction (3:agreeing=10), or random ones (*:random=10)", OPTION_TEXTS,                 \
+     &(options)->removed, 0, 0, NULL},                                                                  \
+    {0, "values", "FILE", "of agreeing: each value's tokens, from project-values --all", OPTION_IN,     \
+     &(options)->values, 0, 0, NULL},                                                                   \
     {0, "edit-at", "WHICH",                                                                             \
      "edit at all positions (default), or the last: of each sentence, or the random one",               \
      OPTION_CHOICE, &(options)->at, 0, 0, edit_at_words},                                               \
@@ -57,6 +61,11 @@ struct edits;
  */
 struct edits *edits_read(const struct edit_options *options, const struct model *model, uint64_t seed);
 void edits_free(struct edits *edits);
+
+/* See removals.h; candidates are those of predictions and values. */
+bool edits_need_predictions(const struct edits *edits);
+void edits_read_values(struct edits *edits, const char *path, const struct model *model,
+                       const struct candidates *candidates);
 
 /* At which positions these are made; of the layers that they are in, the last. */
 enum edit_at edits_at(const struct edits *edits);

@@ -5,26 +5,27 @@
 #include "base/json.h"
 #include "base/layer_number.h"
 #include "base/messages.h"
+#include "model/value_tokens.h"
 
 #include <errno.h>
 #include <math.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum rule { RULE_NONE, RULE_TOP, RULE_RANDOM };
-static const char *const rule_words[] = {[RULE_TOP] = "top", [RULE_RANDOM] = "random"};
+enum rule { RULE_NONE, RULE_TOP, RULE_AGREEING, RULE_RANDOM };
+static const char *const rule_words[] = {"", "top", "agreeing", "random"};
 
 struct removal {
     enum rule rule;
     size_t count;
-    float *norm; /* d_ff: |v_i|, for RULE_TOP */
+    float *norm; /* d_ff: |v_i|; NULL where it does not count */
 };
 
 struct removals {
     struct removal *layer; /* layers */
     size_t layers, d_ff;
     uint64_t seed;
+    struct value_tokens values; /* for RULE_AGREEING */
 };
 
 /* ---- reading ---- */
@@ -86,7 +87,7 @@ static void read_removal(struct removals *removals, const struct model *model, c
         if (removals->layer[layer].rule)
             die_usage("--remove: '%.100s': layer %zu has a rule already", text, layer_shown(layer));
         removals->layer[layer] = removal;
-        if (removal.rule == RULE_TOP)
+        if (removal.rule != RULE_RANDOM)
             removals->layer[layer].norm = value_norms(model, layer);
     }
 }
@@ -119,7 +120,22 @@ void removals_free(struct removals *removals)
     for (size_t layer = 0; layer < removals->layers; layer++)
         free(removals->layer[layer].norm);
     free(removals->layer);
+    value_tokens_free(&removals->values);
     free(removals);
+}
+
+bool removals_need_predictions(const struct removals *removals)
+{
+    for (size_t layer = 0; layer < removals->layers; layer++)
+        if (removals->layer[layer].rule == RULE_AGREEING)
+            return true;
+    return false;
+}
+
+void removals_read_values(struct removals *removals, const char *path, const struct model *model,
+                          const struct candidates *candidates)
+{
+    removals->values = value_tokens_read(path, model, candidates);
 }
 
 size_t removals_last_layer(const struct removals *removals)
@@ -153,18 +169,29 @@ static uint64_t contribution_score(float coefficient, float norm)
     return bits;
 }
 
-/* coefficient: d_ff, of one position; random: its random number; best: room for as many as are removed. */
-static void remove_from(const struct removals *removals, size_t layer, uint64_t random, float *coefficient,
-                        struct candidate *best)
+/* Whether a memory with this coefficient is one of those that the rule chooses from. */
+static bool is_candidate(const struct removals *removals, size_t layer, size_t cell, float coefficient,
+                         uint32_t token)
+{
+    if (coefficient == 0 || removals->layer[layer].rule != RULE_AGREEING)
+        return coefficient != 0;
+    return value_tokens_promoted(&removals->values, layer * removals->d_ff + cell, coefficient) == token;
+}
+
+/* In the row number r; coefficient: d_ff, of its position; best: room for as many as are removed. */
+static void remove_from(const struct removals *removals, size_t layer, const struct edited_rows *rows,
+                        size_t r, float *coefficient, struct candidate *best)
 {
     const struct removal *removal = &removals->layer[layer];
+    const uint64_t random = hash_random(removals->seed, rows->sentence[r], rows->position[r]);
+    const uint32_t token = removal->rule == RULE_AGREEING ? rows->token[r] : 0;
     size_t count = 0;
     for (size_t cell = 0; cell < removals->d_ff; cell++) {
-        if (coefficient[cell] == 0)
+        if (!is_candidate(removals, layer, cell, coefficient[cell], token))
             continue;
         struct candidate candidate = {
-            removal->rule == RULE_TOP ? contribution_score(coefficient[cell], removal->norm[cell])
-                                      : hash_random(random, layer, cell), cell};
+            removal->norm ? contribution_score(coefficient[cell], removal->norm[cell])
+                          : hash_random(random, layer, cell), cell};
         if (count < removal->count)
             worst_push(best, count++, candidate);
         else if (is_worse(&best[0], &candidate))
@@ -181,8 +208,7 @@ void removals_apply(const struct removals *removals, size_t layer, const struct 
         return;
     struct candidate *best = new_array(removals->layer[layer].count, sizeof *best);
     for (size_t r = 0; r < rows->count; r++)
-        remove_from(removals, layer, hash_random(removals->seed, rows->sentence[r], rows->position[r]),
-                    coefficient + rows->row[r] * removals->d_ff, best);
+        remove_from(removals, layer, rows, r, coefficient + rows->row[r] * removals->d_ff, best);
     free(best);
 }
 
@@ -202,4 +228,6 @@ void removals_set_json(json_t *edits, const struct removals *removals)
     json_put(edits, "removed", list);
     if (any_random)
         json_put(edits, "seed", json_integer((json_int_t)removals->seed));
+    if (removals_need_predictions(removals))
+        json_put(edits, "norm", json_string(projection_norm_words[removals->values.norm]));
 }

@@ -1,17 +1,20 @@
 /*
  * Memories that are removed by a rule, at each position others: those of a layer with the greatest
- * contributions |m_i| |v_i| to its output, or random ones. Their coefficients become 0.
+ * contributions |m_i| |v_i| to its output, of all or of those that agree with the model's prediction,
+ * or random ones. Their coefficients become 0.
  *
- * LAYER:RULE=N. LAYER counts from 1, or is *, all. RULE is top or random; N is how many are removed of
- * those whose coefficient is not 0.
+ * LAYER:RULE=N. LAYER counts from 1, or is *, all. RULE is top, agreeing or random; N is how many are
+ * removed of those whose coefficient is not 0.
  */
 #ifndef FFKV_REMOVALS_H
 #define FFKV_REMOVALS_H
 
 #include "base/cli.h"
+#include "model/candidates.h"
 #include "model/model.h"
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,6 +24,7 @@ struct edited_rows {
     uint32_t *row;      /* count */
     uint64_t *sentence; /* count: its number in the corpus */
     uint32_t *position; /* count */
+    uint32_t *token;    /* count: the plain model's prediction, where it is needed */
 };
 
 struct removals;
@@ -31,6 +35,14 @@ struct removals;
  */
 struct removals *removals_read(const struct option_texts *lists, const struct model *model, uint64_t seed);
 void removals_free(struct removals *removals);
+
+/*
+ * Whether a rule asks for the plain model's predictions, rows->token; it asks for the tokens that values
+ * promote, too, which are read once from the stream at path, with these candidates.
+ */
+bool removals_need_predictions(const struct removals *removals);
+void removals_read_values(struct removals *removals, const char *path, const struct model *model,
+                          const struct candidates *candidates);
 
 /* Of the layers that they are in, the last. */
 size_t removals_last_layer(const struct removals *removals);
