@@ -233,6 +233,7 @@ def test_agreeing_memories_are_removed(bin, small_model, tmp_path, tokens, value
         for name in "coef", "resid", "ffn":
             assert_close(by_sentence(found, name)[i], getattr(expected, name))
     assert removed > 10
+    assert found.header["edits"]["all_tokens"] == all_tokens and "candidates" not in found.header
     assert found.header["edits"]["norm"] == "none" and found.header["edits"]["removed"][1:] == [[1, "agreeing", 1],
                                                                                                 [2, "agreeing", 37]]
     assert dump(bin, small_model, tokens, "--remove", "2:agreeing=1", "--values", values, "--threads", 1, *more) \

@@ -435,7 +435,7 @@ static json_t *make_header(const struct dump *dump)
     if (options->paths)
         json_put(values, "paths", json_integer((json_int_t)options->paths));
     options_set_arithmetic(values);
-    if (predicts(dump))
+    if (options->emit & EMIT_PREDICTION)
         header_set_candidates(header, values, &dump->candidates);
     if (dump->edits)
         header_set_edits(header, values, dump->edits);

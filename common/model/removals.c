@@ -26,6 +26,7 @@ struct removals {
     size_t layers, d_ff;
     uint64_t seed;
     struct value_tokens values; /* for RULE_AGREEING */
+    bool all_tokens;            /* these and predictions are of all tokens */
 };
 
 /* ---- reading ---- */
@@ -136,6 +137,7 @@ void removals_read_values(struct removals *removals, const char *path, const str
                           const struct candidates *candidates)
 {
     removals->values = value_tokens_read(path, model, candidates);
+    removals->all_tokens = candidates->count == candidates->vocabulary;
 }
 
 size_t removals_last_layer(const struct removals *removals)
@@ -228,6 +230,8 @@ void removals_set_json(json_t *edits, const struct removals *removals)
     json_put(edits, "removed", list);
     if (any_random)
         json_put(edits, "seed", json_integer((json_int_t)removals->seed));
-    if (removals_need_predictions(removals))
+    if (removals_need_predictions(removals)) {
         json_put(edits, "norm", json_string(projection_norm_words[removals->values.norm]));
+        json_put(edits, "all_tokens", json_boolean(removals->all_tokens));
+    }
 }
