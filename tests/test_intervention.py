@@ -1,13 +1,17 @@
 """intervention-stats: its tables against the NumPy oracle and by hand, merges of shards, streams that
 must not be compared, and hostile ones."""
 
+import os
+import subprocess
+
 import numpy as np
 import pytest
 
 import intervals
 import oracle
 import streams
-from helpers import assert_table, fails, ok, pipeline, random_sentences, rows_of, table, text
+from conftest import ROOT
+from helpers import environment, fails, ok, random_sentences, rows_of, table, text
 
 EDIT = ["--edit", "1:*=*0.25,3:4-30=+0.5"]
 NAMED = (7, 50, 99)  # tokens of each of the small model's clusters
@@ -347,3 +351,59 @@ def test_hostile_sums(bin, small_model, tmp_path):
             ({"header": {"named_tokens": [[100, "x"]]}}, "not each"), ({"header": {"named_tokens": [[-1, "x"]]}}, "not each"),
             ({"header": {"named_tokens": [[7, 8]]}}, "not each"), ({"header": {"named_tokens": []}}, "elements")]:
         fails(bin, "intervention-stats", "--merge", "-", stdin=merged(**lie), says=says)
+
+
+# ---------------------------------------------------------------- pipelines/ablation.sh
+
+def ablated(bin, model, out, *options):
+    """The script's table, of 40 sentences."""
+    path = out / "text"
+    path.write_bytes(text(random_sentences(40, 100, seed=5, longest=9)))
+    done = subprocess.run([ROOT / "pipelines" / "ablation.sh", model, path, out, *options], capture_output=True, text=True,
+                          check=False, env=environment({"PATH": f"{bin}:{os.environ['PATH']}"}))
+    assert done.returncode == 0, done.stderr
+    assert sorted(entry.name for entry in out.iterdir()) == ["ablation.csv", "text", "values.msgpack"]
+    assert done.stdout.startswith(f"{out}/ablation.csv:\nlayer,kind,removed,prefixes,sentences,changed,kl\n")
+    return table(out / "ablation.csv")
+
+
+def test_ablation_of_every_position(bin, small_model, tmp_path):
+    """Oracle: NumPy computes the whole model with and without a layer's greatest contributions."""
+    found = ablated(bin, small_model, tmp_path, "--all", "--removed", "1,9")
+    kinds = [(str(layer), kind, count) for layer in (1, 2, 3) for kind in ("top", "agreeing", "random")
+             for count in ("1", "9")]
+    assert [(row["layer"], row["kind"], row["removed"]) for row in found] == kinds
+    exact = oracle.load_model(small_model)
+    sentences = random_sentences(40, 100, seed=5, longest=9)
+    plain = [oracle.tops(exact, oracle.forward(exact, sentence).out[-1])[1:] for sentence in sentences]
+    for layer in range(3):
+        norms = np.sqrt((oracle.value_vectors(exact, layer) ** 2).sum(axis=1))
+
+        def remove(of_layer, coef):
+            if of_layer == layer:
+                coef = coef.copy()
+                np.put_along_axis(coef, np.argsort(-np.abs(coef) * norms, axis=1, kind="stable")[:, :9], 0, axis=1)
+            return coef
+
+        edited = [oracle.tops(exact, oracle.forward(exact, sentence, remove).out[-1])[1:] for sentence in sentences]
+        changed, wholes = [(a != b).sum() for a, b in zip(plain, edited)], [len(a) for a in plain]
+        (row,) = (row for row in found if (row["layer"], row["kind"], row["removed"]) == (str(layer + 1), "top", "9"))
+        assert int(row["prefixes"]) == sum(wholes) and sum(changed) > 10
+        assert float(row["changed"]) == pytest.approx(sum(changed) / sum(wholes), rel=1e-6)
+        low, high = intervals.clustered(*zip(*((c, n) for c, n in zip(changed, wholes) if n)), sum(wholes))
+        assert (float(row["changed_low"]), float(row["changed_high"])) == pytest.approx((low, high), rel=1e-4)
+    shares = {(row["layer"], row["kind"], row["removed"]): float(row["kl"]) for row in found}
+    assert all(shares[layer, "top", "9"] > shares[layer, "random", "1"] for layer in "123")
+
+
+def test_ablation_of_a_sample(bin, small_model, tmp_path):
+    """The same tools by hand: memories are removed at the random position only."""
+    found = ablated(bin, small_model, tmp_path, "--prefixes", "20", "--removed", "3")
+    tokens = ok(bin, "tokenize", "-m", small_model, "--sample", 20, tmp_path / "text")
+    usual = ["-m", small_model, "--emit", "resid,ffn", "--layers", "3", "--positions", "random"]
+    (tmp_path / "plain").write_bytes(ok(bin, "forward-dump", *usual, stdin=tokens))
+    for layer, kind, more in (2, "top", []), (1, "random", []), (3, "agreeing", ["--values", tmp_path / "values.msgpack"]):
+        edited = ok(bin, "forward-dump", *usual, "--remove", f"{layer}:{kind}=3", "--edit-at", "last", *more, stdin=tokens)
+        (direct,) = table(ok(bin, "intervention-stats", "-m", small_model, "--edited", "-", tmp_path / "plain", stdin=edited))
+        (row,) = (row for row in found if (row["layer"], row["kind"]) == (str(layer), kind))
+        assert row == {"layer": str(layer), "kind": kind, "removed": "3", **direct}
