@@ -193,7 +193,8 @@ def edited(model, tokens):
     hooks = [parts(model, l)[3].register_forward_pre_hook(lambda m, a, l=l: (change(l, a[0]), *a[1:]))
              for l in range(layers)]
     with torch.no_grad():
-        logits = model(input_ids=torch.tensor([[config.bos_token_id] + tokens[:-1]]), use_cache=False).logits[0]
+        inputs = torch.tensor([[config.bos_token_id] + tokens[:-1]])
+        logits = model(input_ids=inputs, use_cache=False).logits[0]
     for hook in hooks:
         hook.remove()
     return logits.double().numpy()

@@ -67,14 +67,15 @@ def clustered(parts, wholes, most=math.inf):
 
 
 def mean(parts, wholes):
-    """Of sum(parts) / sum(wholes), an element a cluster, with parts of any size: Student's, by Cochran's variance."""
+    """Of sum(parts) / sum(wholes), an element a cluster, parts being of any size: Student's."""
     parts, wholes = np.asarray(parts, float), np.asarray(wholes, float)
     count = len(parts)
     if count < 2:
         return NOTHING
     middle = parts.sum() / wholes.sum()
     variance = count / (count - 1) * ((parts - middle * wholes) ** 2).sum() / wholes.sum() ** 2
-    return middle - student(count - 1) * math.sqrt(variance), middle + student(count - 1) * math.sqrt(variance)
+    reach = student(count - 1) * math.sqrt(variance)
+    return middle - reach, middle + reach
 
 
 def named(intervals):

@@ -76,7 +76,8 @@ def made(bin, tmp_path_factory):
     edited = place / "edited"
     edited.write_bytes(ok(bin, "forward-dump", "-m", model, "--emit", "coef,resid,ffn", "--edit", "1:2=*2",
                           stdin=uses["forward-dump"].data))
-    uses["intervention-stats"] = Use("intervention-stats", ["-m", model, "--edited", edited, "--threads", 2], rows)
+    uses["intervention-stats"] = Use("intervention-stats", ["-m", model, "--edited", edited, "--threads", 2],
+                                     rows)
     assert sorted(uses) == FILTERS
     return uses
 

@@ -8,8 +8,8 @@ import pytest
 
 import oracle
 import streams
-from helpers import (assert_close, batches_of, by_sentence, fails, ok, pipeline, random_sentences, sentences_of,
-                     text)
+from helpers import (assert_close, batches_of, by_sentence, fails, ok, pipeline, random_sentences,
+                     sentences_of, text)
 from random_model import write_model
 
 EVERYTHING = "max,coef,resid,ffn,prediction,counts"
@@ -86,7 +86,8 @@ def test_everything_is_the_oracles(bin, request, chosen, case, tokens):
     for array, activations in zip(by_sentence(found, "max"), expected, strict=True):
         largest, _ = oracle.sentence_max(activations.coef)
         assert_close(array[np.isfinite(largest)], largest[np.isfinite(largest)])
-    for array, activations, sentence in zip(by_sentence(found, "next_logp"), expected, sentences, strict=True):
+    for array, activations, sentence in zip(by_sentence(found, "next_logp"), expected, sentences,
+                                            strict=True):
         assert_close(array, oracle.log_probs(exact, activations.final)[np.arange(len(sentence)), sentence])
 
 
@@ -95,8 +96,9 @@ def test_random_models_are_the_oracles(bin, random_model):
     exact = oracle.load_model(random_model)
     data = ok(bin, "tokenize", "-m", random_model, "--batch", 16, stdin=text(random_sentences(9, 41, seed=3)))
     layers = exact.config["num_hidden_layers"]
-    found = streams.read(dump(bin, random_model, data, "--emit", "coef,resid,ffn", "--edit", f"1:0=+2,{layers}:*=*.5"
-                              if layers > 1 else "1:0=+2"))
+    found = streams.read(
+        dump(bin, random_model, data, "--emit", "coef,resid,ffn", "--edit",
+             f"1:0=+2,{layers}:*=*.5" if layers > 1 else "1:0=+2"))
     edit = apply_list([(0, slice(0, 1), lambda m: m + 2)]
                       + [(layers - 1, slice(None), lambda m: m / 2)] * (layers > 1))
     for i, sentence in enumerate(sentences_of(found)):
@@ -118,7 +120,8 @@ def test_keys_of_an_edited_model(bin, small_model, tmp_path):
         ends = np.cumsum(record["len"])
         for s in range(0, len(ends), 9):
             sentence = record["tok"][ends[s] - record["len"][s]:ends[s]].tolist()
-            coef = oracle.forward(exact, sentence, halved).coef[record["key_layer"][s], -1, record["key_cell"][s]]
+            coefs = oracle.forward(exact, sentence, halved).coef[:, -1]
+            coef = coefs[record["key_layer"][s], record["key_cell"][s]]
             assert after["key"][s] == pytest.approx(coef, rel=1e-3, abs=1e-4)
             if found.header["changes"][record["key_change"][s]] == "none":
                 assert after["key"][s] == pytest.approx(record["key_coef"][s], rel=1e-4)
@@ -127,7 +130,8 @@ def test_keys_of_an_edited_model(bin, small_model, tmp_path):
     path = tmp_path / "changed"
     path.write_bytes(changed)
     for other in [], ["--edit", "1:*=*0.25"], [*edit, "--edit-at", "last"], [*edit, "--edit-where", ">0"]:
-        fails(bin, "forward-dump", "-m", small_model, "--emit", "key", *other, path, says="give the same --edit")
+        fails(bin, "forward-dump", "-m", small_model, "--emit", "key", *other, path,
+              says="give the same --edit")
     plain = pipeline(bin, ["tokenize", "-m", small_model], ["forward-dump", "-m", small_model],
                      ["topk-keys", "--top", 2], ["perturb-triggers"], stdin=data)
     fails(bin, "forward-dump", "-m", small_model, "--emit", "key", *edit, stdin=plain,
@@ -153,8 +157,9 @@ def test_last_position_with_random_ones(bin, small_model, tokens):
             start += len(sentences)
         assert checked > 15
     every = streams.read(dump(bin, small_model, tokens, *edit))  # maxima alone, at which no row is written
-    assert any(not np.array_equal(a, b) for a, b in zip(
-        by_sentence(every, "max"), by_sentence(streams.read(dump(bin, small_model, tokens)), "max"), strict=True))
+    assert any(not np.array_equal(a, b)
+               for a, b in zip(by_sentence(every, "max"),
+                               by_sentence(streams.read(dump(bin, small_model, tokens)), "max"), strict=True))
 
 
 def test_a_sentence_is_the_same_in_every_batch_and_thread(bin, small_model, tokens):
@@ -187,8 +192,9 @@ def test_greatest_contributions_are_removed(bin, request, chosen, last, tokens):
     """Oracle: NumPy in float64; of so few memories none contribute equally."""
     model = request.getfixturevalue(chosen)
     exact = oracle.load_model(model)
-    found = streams.read(dump(bin, model, tokens, "--emit", "coef,resid,ffn,prediction", "--remove", "1:top=3,3:top=37",
-                              *(["--edit-at", "last"] if last else [])))
+    found = streams.read(
+        dump(bin, model, tokens, "--emit", "coef,resid,ffn,prediction", "--remove", "1:top=3,3:top=37",
+             *(["--edit-at", "last"] if last else [])))
     for i, sentence in enumerate(sentences_of(found)):
         expected = oracle.forward(exact, sentence, remove_top(exact, {0: 3, 2: 37}, last))
         for name in "coef", "resid", "ffn":
@@ -212,8 +218,9 @@ def test_agreeing_memories_are_removed(bin, small_model, tmp_path, tokens, value
         values = tmp_path / "values"
         ok(bin, "project-values", "-m", small_model, "--all", "-k", 1, "--all-tokens", "-o", values)
     tops = [oracle.tops(exact, oracle.value_vectors(exact, layer), "none") for layer in range(3)]
-    found = streams.read(dump(bin, small_model, tokens, "--emit", "coef,resid,ffn", "--remove", "1:top=2,2:agreeing=1",
-                              "--remove", "3:agreeing=37", "--values", values, *more))
+    found = streams.read(
+        dump(bin, small_model, tokens, "--emit", "coef,resid,ffn", "--remove", "1:top=2,2:agreeing=1",
+             "--remove", "3:agreeing=37", "--values", values, *more))
     removed = 0
     for i, sentence in enumerate(sentences_of(found)):
         predicted = oracle.tops(exact, oracle.forward(exact, sentence).out[-1])
@@ -234,18 +241,20 @@ def test_agreeing_memories_are_removed(bin, small_model, tmp_path, tokens, value
             assert_close(by_sentence(found, name)[i], getattr(expected, name))
     assert removed > 10
     assert found.header["edits"]["all_tokens"] == all_tokens and "candidates" not in found.header
-    assert found.header["edits"]["norm"] == "none" and found.header["edits"]["removed"][1:] == [[1, "agreeing", 1],
-                                                                                                [2, "agreeing", 37]]
-    assert dump(bin, small_model, tokens, "--remove", "2:agreeing=1", "--values", values, "--threads", 1, *more) \
-        == dump(bin, small_model, tokens, "--remove", "2:agreeing=1", "--values", values, "--threads", 3, *more)
+    assert found.header["edits"]["norm"] == "none"
+    assert found.header["edits"]["removed"][1:] == [[1, "agreeing", 1], [2, "agreeing", 37]]
+    options = ["--remove", "2:agreeing=1", "--values", values, *more]
+    assert dump(bin, small_model, tokens, *options, "--threads", 1) \
+        == dump(bin, small_model, tokens, *options, "--threads", 3)
 
 
 def test_values_that_do_not_fit(bin, small_model, normed_model, tmp_path, tokens, values):
     agreeing = ["--remove", "2:agreeing=1"]
-    for options, says in [(agreeing, "needs --values FILE"), (["--values", values], "--values goes with --remove"),
+    for options, says in [(agreeing, "needs --values FILE"),
+                          (["--values", values], "--values goes with --remove"),
                           (["--values", values, "--remove", "1:top=1"], "--values goes with --remove"),
                           (["--values", values, "--edit", "1:1=0"], "--values goes with --remove"),
-                          (["--all-tokens", "--remove", "1:top=1"], "--all-tokens goes with --emit prediction, or")]:
+                          (["--remove", "1:top=1", "--all-tokens"], "--all-tokens goes with")]:
         fails(bin, "forward-dump", "-m", small_model, *options, stdin=tokens, status=2, says=says)
     fails(bin, "forward-dump", "-m", small_model, *agreeing, "--values", values, "--all-tokens", stdin=tokens,
           says="give --all-tokens in both places or in none")
@@ -304,30 +313,36 @@ def test_random_removals_depend_on_seed_sentence_and_position_only(bin, small_mo
 
 def test_removals_behind_edits(bin, small_model, tokens):
     """By hand: edits come first, so that a memory that is made strong is the one that is removed."""
-    found = by_sentence(streams.read(dump(bin, small_model, tokens, "--emit", "coef", "--layers", "1", "--edit",
-                                          "1:5=1e6,1:6=2e-6", "--remove", "1:top=1")), "coef")
-    for array in found:
+    found = streams.read(dump(bin, small_model, tokens, "--emit", "coef", "--layers", "1",
+                              "--edit", "1:5=1e6,1:6=2e-6", "--remove", "1:top=1"))
+    for array in by_sentence(found, "coef"):
         assert (array[0, :, 5] == 0).all() and (array[0, :, 6] == np.float32(2e-6)).all()
 
 
 def test_header_tells_removals(bin, small_model, tokens):
-    header = streams.read(dump(bin, small_model, tokens, "--remove", "3:top=2", "--remove", "1:random=7")).header
-    assert header["edits"] == {"at": "all", "list": [], "removed": [[0, "random", 7], [2, "top", 2]], "seed": 1}
+    header = streams.read(dump(bin, small_model, tokens, "--remove", "3:top=2,1:random=7")).header
+    assert header["edits"] == {
+        "at": "all", "list": [], "removed": [[0, "random", 7], [2, "top", 2]], "seed": 1}
     header = streams.read(dump(bin, small_model, tokens, "--remove", "*:top=37", "--edit-at", "last")).header
-    assert header["edits"] == {"at": "last", "list": [], "removed": [[layer, "top", 37] for layer in range(3)]}
+    assert header["edits"] == {
+        "at": "last", "list": [], "removed": [[layer, "top", 37] for layer in range(3)]}
 
 
 def test_bad_removals(bin, small_model, tmp_path):
     for removal, says in {
-            "": "is no removal", "1:top": "is no removal", "1=top:3": "is no removal", "1:top=": "is no removal",
-            "1:top=x": "is no removal", "1:top=-1": "is no removal", "1:top=3 ": "is no removal", "1:best=3": "is no removal",
-            "1:top=3,": "is no removal", ":top=3": "is no removal", "**:top=3": "is no removal", "1:to=3": "is no removal",
-            "0:top=3": "layers are from 1 to 3", "4:top=3": "layers are from 1 to 3", "1:top=0": "cells to remove are from 1 to 37",
-            "1:top=38": "cells to remove", "1:top=99999999999999999999": "cells to remove",
-            "1:top=1,1:random=1": "layer 1 has a rule already", "2:top=1,*:top=1": "layer 2 has a rule already"}.items():
-        fails(bin, "forward-dump", "-m", small_model, "--remove", removal, tmp_path / "none", status=2, says=says)
-    fails(bin, "forward-dump", "-m", small_model, "--remove", "3:top=1", "--layers", "1-2", tmp_path / "none", status=2,
-          says="layer 3 is above the last one that is computed, 2")
+            "": "is no removal", "1:top": "is no removal", "1=top:3": "is no removal",
+            "1:top=": "is no removal", "1:top=x": "is no removal", "1:top=-1": "is no removal",
+            "1:top=3 ": "is no removal", "1:best=3": "is no removal", "1:top=3,": "is no removal",
+            ":top=3": "is no removal", "**:top=3": "is no removal", "1:to=3": "is no removal",
+            "0:top=3": "layers are from 1 to 3", "4:top=3": "layers are from 1 to 3",
+            "1:top=0": "cells to remove are from 1 to 37", "1:top=38": "cells to remove",
+            "1:top=99999999999999999999": "cells to remove",
+            "1:top=1,1:random=1": "layer 1 has a rule already",
+            "2:top=1,*:top=1": "layer 2 has a rule already"}.items():
+        fails(bin, "forward-dump", "-m", small_model, "--remove", removal, tmp_path / "none", status=2,
+              says=says)
+    fails(bin, "forward-dump", "-m", small_model, "--remove", "3:top=1", "--layers", "1-2", tmp_path / "none",
+          status=2, says="layer 3 is above the last one that is computed, 2")
 
 
 # ------------------------------------------------------ edits that change nothing
@@ -364,7 +379,8 @@ def test_header_tells_the_edits(bin, small_model, tokens):
     assert header["edits"] == {"at": "all", "list": wanted}
     hashed = header["history"][-1]["options"]["edits"]
     assert re.fullmatch("[0-9a-f]{32}", hashed)
-    other = streams.read(dump(bin, small_model, tokens, "--edit", "1:9=-15e-1,3:0-36=*2.0,1:8=+.1,1:5-7=-0")).header
+    other = streams.read(dump(bin, small_model, tokens, "--edit",
+                              "1:9=-15e-1,3:0-36=*2.0,1:8=+.1,1:5-7=-0")).header
     assert other == header
     for more, member in [("--edit-at", "last"), "at"], [("--edit-where", "|m|>=.5"), "where"]:
         header = streams.read(dump(bin, small_model, tokens, *given, *more)).header
@@ -378,7 +394,8 @@ def test_file_of_edits(bin, small_model, tokens, tmp_path):
     """The same as on the command line, or partly there."""
     path = tmp_path / "edits"
     given = dump(bin, small_model, tokens, "--edit", "1:5=0,2:*=*2,3:1-2=+1,3:9=4")
-    for written in ("1:5=0\n2:*=*2\n3:1-2=+1\n3:9=4\n", "# removed\n1:5=0,2:*=*2 # halves\n\n  3:1-2=+1 , 3:9=4",
+    for written in ("1:5=0\n2:*=*2\n3:1-2=+1\n3:9=4\n",
+                    "# removed\n1:5=0,2:*=*2 # halves\n\n  3:1-2=+1 , 3:9=4",
                     "1:5=0\r\n2:*=*2\r\n\r\n3:1-2=+1,3:9=4\r\n#"):
         path.write_text(written, newline="")
         assert dump(bin, small_model, tokens, "--edits", path) == given
@@ -394,28 +411,27 @@ def test_streams_of_edited_and_plain_models_are_not_merged(bin, small_model, tmp
             bin, ["tokenize", "-m", small_model, "--shard", f"{i % 2}/2", "--batch", 40],
             ["forward-dump", "-m", small_model, *edit], ["topk-keys", "--top", 3], stdin=data))
     for one, other in (0, 1), (1, 2), (1, 0):
-        fails(bin, "topk-keys", "--merge", paths[one], paths[other], says="made with another model, corpus or options")
+        fails(bin, "topk-keys", "--merge", paths[one], paths[other],
+              says="made with another model, corpus or options")
 
 
 # ------------------------------------------------------------------ refusals
 
+NO_EDITS = ("", ",", "1", "1:2", "1:2=0,", "1=2", ":2=0", "1:=0", "*:2=0", "-1:2=0", "1.0:2=0", "1:2-=0",
+            "1:-2=0", "1:5-3=0", "1:2:3=0", "1:2-3-4=0", "1: 2=0", "1:2 =0", "1:**=2", "1:0x2=0")
+NO_NUMBERS = ("", "*", "+", "++1", "**2", "*+2", "--1", "x", "nan", "inf", "-inf", "0x10", "1e39", "*1e999",
+              "1e-60", "1e", "1 2", "0;1:3=0", "=0")
 BAD = {
-    "": "is no edit", ",": "is no edit", "1": "is no edit", "1:2": "is no edit", "1:2=0,": "is no edit",
-    "1=2": "is no edit", ":2=0": "is no edit", "1:=0": "is no edit", "*:2=0": "is no edit", "-1:2=0": "is no edit",
-    "1.0:2=0": "is no edit", "1:2-=0": "is no edit", "1:-2=0": "is no edit", "1:5-3=0": "is no edit",
-    "1:2:3=0": "is no edit", "1:2-3-4=0": "is no edit", "1: 2=0": "is no edit", "1:2 =0": "is no edit",
-    "1:**=2": "is no edit", "1:0x2=0": "is no edit",
+    **dict.fromkeys(NO_EDITS, "is no edit"), **{f"1:2={number}": "is no number" for number in NO_NUMBERS},
     "0:2=0": "there is no such layer; the model's are 1 to 3", "4:2=0": "there is no such layer",
-    "18446744073709551617:2=0": "there is no such layer", "1:37=0": "there is no such cell; a layer's are 0 to 36",
-    "1:30-37=0": "there is no such cell", "1:18446744073709551616=0": "there is no such cell",
-    "1:2=": "is no number", "1:2=*": "is no number", "1:2=+": "is no number", "1:2=++1": "is no number",
-    "1:2=**2": "is no number", "1:2=*+2": "is no number", "1:2=--1": "is no number", "1:2=x": "is no number",
-    "1:2=nan": "is no number", "1:2=inf": "is no number", "1:2=-inf": "is no number", "1:2=0x10": "is no number",
-    "1:2=1e39": "is no number", "1:2=*1e999": "is no number", "1:2=1e-60": "is no number", "1:2=1e": "is no number",
-    "1:2=1 2": "is no number", "1:2=0;1:3=0": "is no number", "1:2==0": "is no number",
+    "18446744073709551617:2=0": "there is no such layer",
+    "1:37=0": "there is no such cell; a layer's are 0 to 36", "1:30-37=0": "there is no such cell",
+    "1:18446744073709551616=0": "there is no such cell",
 }
-TWICE = {"1:2=0,1:2=0": "cell 2 of layer 1", "2:*=0,2:36=1": "cell 36 of layer 2", "1:0-9=0,1:9-12=*2": "cell 9 of layer 1",
-         "3:5=1,1:5=1,3:5=2": "cell 5 of layer 3", "1:0-9=0,1:3=0,1:9=0": "cell 3 of layer 1"}
+TWICE = {
+    "1:2=0,1:2=0": "cell 2 of layer 1", "2:*=0,2:36=1": "cell 36 of layer 2",
+    "1:0-9=0,1:9-12=*2": "cell 9 of layer 1", "3:5=1,1:5=1,3:5=2": "cell 5 of layer 3",
+    "1:0-9=0,1:3=0,1:9=0": "cell 3 of layer 1"}
 
 
 def test_bad_edits(bin, small_model, tmp_path):
@@ -425,7 +441,8 @@ def test_bad_edits(bin, small_model, tmp_path):
         fails(bin, "forward-dump", "-m", small_model, "--edit", edit, tmp_path / "none", status=2, says=says)
         if edit:
             path.write_text(f"1:1=0\n# {edit}\n {edit} # bad\n")
-            message = fails(bin, "forward-dump", "-m", small_model, "--edits", path, tmp_path / "none", says=says)
+            message = fails(bin, "forward-dump", "-m", small_model, "--edits", path, tmp_path / "none",
+                            says=says)
             assert f"{path}: line 3: " in message
     for edit, says in TWICE.items():
         fails(bin, "forward-dump", "-m", small_model, "--edit", edit, tmp_path / "none", status=2,
@@ -434,13 +451,14 @@ def test_bad_edits(bin, small_model, tmp_path):
         fails(bin, "forward-dump", "-m", small_model, "--edits", path, tmp_path / "none", status=2, says=says)
         path.write_text(edit.split(",")[0])
         rest = edit.split(",", 1)[1]
-        fails(bin, "forward-dump", "-m", small_model, "--edits", path, "--edit", rest, tmp_path / "none", status=2,
-              says="is edited twice")
+        fails(bin, "forward-dump", "-m", small_model, "--edits", path, "--edit", rest, tmp_path / "none",
+              status=2, says="is edited twice")
 
 
 def test_bad_conditions_and_options(bin, small_model, tmp_path):
     none = tmp_path / "none"
-    for test in "", "0.5", "=0.5", ">", ">x", ">nan", ">inf", ">1e99", "> 1 2", ">>1", "=>1", "m", "|m|", "|x|>1", "m m>1", ">+1":
+    for test in ("", "0.5", "=0.5", ">", ">x", ">nan", ">inf", ">1e99", "> 1 2", ">>1", "=>1", "m", "|m|",
+                 "|x|>1", "m m>1", ">+1"):
         fails(bin, "forward-dump", "-m", small_model, "--edit", "1:1=0", "--edit-where", test, none, status=2,
               says="--edit-where takes a test of the coefficient")
     for options, says in [(["--edit-where", ">1"], "goes with --edit or --edits"),
@@ -463,7 +481,8 @@ def test_hostile_files(bin, small_model, tmp_path):
     path = tmp_path / "edits"
     for data, says in [(b"", "there is no edit in it"), (b"# none\n\n \t\r\n", "there is no edit in it"),
                        (b"1:2=0\n1:3=0\x00\n", "line 2: a NUL byte"), (b"\xff\xfe1:2=0", "line 1: "),
-                       (b"1:2=0\n" + b"9" * (1 << 20), "line 2: "), (b"1:2=0," * (1 << 16) + b"1:3=0", "more than 65536 edits"),
+                       (b"1:2=0\n" + b"9" * (1 << 20), "line 2: "),
+                       (b"1:2=0," * (1 << 16) + b"1:3=0", "more than 65536 edits"),
                        (b"\x1b[2J\n", "line 1: '?[2J'"), (b"x" * (65 << 20), "longer than 64 MiB")]:
         path.write_bytes(data)
         message = fails(bin, "forward-dump", "-m", small_model, "--edits", path, tmp_path / "none", says=says)
@@ -472,7 +491,8 @@ def test_hostile_files(bin, small_model, tmp_path):
 
 def test_many_edits(bin, tmp_path):
     """2,000 of them, one of each cell of a layer: equal to what one range does."""
-    write_model(tmp_path / "wide", layers=1, d_model=8, d_ff=2000, heads=2, vocabulary=60, cutoffs=(20,), factor=2)
+    write_model(tmp_path / "wide", layers=1, d_model=8, d_ff=2000, heads=2, vocabulary=60, cutoffs=(20,),
+                factor=2)
     data = ok(bin, "tokenize", "-m", tmp_path / "wide", stdin=text(random_sentences(5, 60, seed=2)))
     path = tmp_path / "edits"
     path.write_text("".join(f"1:{cell}=*{2 + cell % 2}\n" for cell in range(2000)))
@@ -482,7 +502,8 @@ def test_many_edits(bin, tmp_path):
     for edited, array in zip(by_sentence(found, "coef"), by_sentence(plain, "coef"), strict=True):
         assert np.array_equal(edited, array * factors.astype(np.float32))
     path.write_text("".join(f"1:{cell}=0\n" for cell in range(2000)))
-    assert dump(bin, tmp_path / "wide", data, "--edits", path) == dump(bin, tmp_path / "wide", data, "--edit", "1:*=0")
+    one = dump(bin, tmp_path / "wide", data, "--edit", "1:*=0")
+    assert dump(bin, tmp_path / "wide", data, "--edits", path) == one
 
 
 def test_coefficients_that_leave_the_floats(bin, small_model, tokens):

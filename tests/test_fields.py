@@ -91,9 +91,11 @@ def made(bin, tmp_path_factory):
     _, residuals = make("residuals", "forward-dump", "--emit", "resid,ffn", text)
     refinement, _ = make("refinement", "refinement-stats", "--sums", residuals)
     _, edited = make("edited", "forward-dump", "--emit", "resid,ffn", "--edit", "3:7=0", text)
-    intervention, _ = make("intervention", "intervention-stats", "--sums", "--ids", "4,7", "--edited", edited, residuals)
+    intervention, _ = make("intervention", "intervention-stats", "--sums", "--ids", "4,7", "--edited", edited,
+                           residuals)
     return {"sample": sample, "rows": rows, "projected": projected, "changed": changed, "keyed": keyed,
-            "values": values, "composition": composition, "refinement": refinement, "intervention": intervention}
+            "values": values, "composition": composition, "refinement": refinement,
+            "intervention": intervention}
 
 
 def kinds():
@@ -111,8 +113,8 @@ def kinds():
     _, *of_intervention = lists("Intervention")
     return {"sample": [batch], "rows": [batch + rows, layer_number + layer, predictions, layer_number + counts_of_cells],
             "projected": [triggers + projection, counts], "changed": [plain + keys], "keyed": [plain + keys, key],
-            "values": [value], "composition": [of_composition, counts], "refinement": [changes, of_layer, of_all],
-            "intervention": of_intervention}
+            "values": [value], "composition": [of_composition, counts],
+            "refinement": [changes, of_layer, of_all], "intervention": of_intervention}
 
 
 @pytest.mark.parametrize("kind", sorted(kinds()))

@@ -77,31 +77,35 @@ def expected(found):
     p = {side: np.exp(found["log_p"][side]) for side in SIDES}
     log_change = found["log_p"]["edited"] - found["log_p"]["plain"]
     count = len(sentence)
-    total = [{"prefixes": count, "sentences": len(numbers), "changed": changed.mean(), "kl": found["kl"].mean(),
-              **{f"kl_p{q}": np.percentile(found["kl"], q) for q in (25, 50, 75)},
-              **intervals.named({"changed": intervals.clustered(sums(changed), wholes, count),
-                                 "kl": intervals.mean(sums(found["kl"]), wholes)})}]
+    total = [{
+        "prefixes": count, "sentences": len(numbers), "changed": changed.mean(), "kl": found["kl"].mean(),
+        **{f"kl_p{q}": np.percentile(found["kl"], q)
+           for q in (25, 50, 75)}, **intervals.named({
+            "changed": intervals.clustered(sums(changed), wholes, count),
+            "kl": intervals.mean(sums(found["kl"]), wholes)})}]
     by_token, by_sentence = [], []
     for t, token in enumerate((None, *NAMED)):
         name = {"token": "" if token is None else word(token), "id": "" if token is None else token}
         is_top = {side: found["top"][side] == found["tokens"][t] for side in SIDES}
         change = p["edited"][t] - p["plain"][t]
         by_token.append({
-            **name, "prefixes": count, "probability": p["plain"][t].mean(), "edited_probability": p["edited"][t].mean(),
-            "change": change.mean(), "log_change": log_change[t].mean(), "top": is_top["plain"].mean(),
+            **name, "prefixes": count, "probability": p["plain"][t].mean(),
+            "edited_probability": p["edited"][t].mean(), "change": change.mean(),
+            "log_change": log_change[t].mean(), "top": is_top["plain"].mean(),
             "edited_top": is_top["edited"].mean(), "rank_p50": np.median(found["rank"]["plain"][t]),
-            "edited_rank_p50": np.median(found["rank"]["edited"][t]),
-            **intervals.named({"change": intervals.mean(sums(change), wholes),
-                               "log_change": intervals.mean(sums(log_change[t]), wholes),
-                               "top": intervals.clustered(sums(is_top["plain"]), wholes, count),
-                               "edited_top": intervals.clustered(sums(is_top["edited"]), wholes, count)})})
+            "edited_rank_p50": np.median(found["rank"]["edited"][t]), **intervals.named({
+                "change": intervals.mean(sums(change), wholes),
+                "log_change": intervals.mean(sums(log_change[t]), wholes),
+                "top": intervals.clustered(sums(is_top["plain"]), wholes, count),
+                "edited_top": intervals.clustered(sums(is_top["edited"]), wholes, count)})})
         for number in numbers:
             here = sentence == number
             by_sentence.append((number, t, {
                 "sentence": int(number), "prefixes": int(here.sum()), "changed": int(changed[here].sum()),
                 "kl": found["kl"][here].mean(), **name, "probability": p["plain"][t, here].mean(),
                 "edited_probability": p["edited"][t, here].mean(), "log_change": log_change[t, here].mean(),
-                "rank": found["rank"]["plain"][t, here].mean(), "edited_rank": found["rank"]["edited"][t, here].mean()}))
+                "rank": found["rank"]["plain"][t, here].mean(),
+                "edited_rank": found["rank"]["edited"][t, here].mean()}))
     return {"total": total, "tokens": by_token,
             "sentences": [row for _, _, row in sorted(by_sentence, key=lambda row: row[:2])]}
 
@@ -112,7 +116,7 @@ def check(found, wanted):
 
 
 def assert_near(source, rows, low):
-    """assert_table, for numbers that are differences of logarithms: 32-bit floats know these to within 1e-5."""
+    """assert_table, for differences of logarithms, which 32-bit floats know to within 1e-5."""
     found = table(source)
     assert len(found) == len(rows)
     for row, wanted in zip(found, rows):
@@ -122,7 +126,8 @@ def assert_near(source, rows, low):
                 assert row[name] == ("" if value != value else str(value)), (name, row)
             else:
                 below = abs(value) * (1e-4 + (name in low) / 1024) + 1e-5
-                assert value - below <= float(row[name]) <= value + abs(value) * 1e-4 + 1e-5, (name, row, value)
+                above = abs(value) * 1e-4 + 1e-5
+                assert value - below <= float(row[name]) <= value + above, (name, row, value)
 
 
 IDS = ["--ids", ",".join(map(str, NAMED))]
@@ -151,7 +156,8 @@ def test_all_tokens(bin, small_model, tmp_path):
 
 def test_divergence_is_that_of_edited_models(bin, small_model, tmp_path):
     """Oracle: NumPy computes the whole model with and without the edit, and shares no stream."""
-    pair = Streams(bin, small_model, tmp_path, tokens_of(bin, small_model), edit=["--edit", "2:*=0", "--edit-at", "last"])
+    pair = Streams(bin, small_model, tmp_path, tokens_of(bin, small_model),
+                   edit=["--edit", "2:*=0", "--edit-at", "last"])
     exact = oracle.load_model(small_model)
 
     def removed(layer, coef):
@@ -159,7 +165,8 @@ def test_divergence_is_that_of_edited_models(bin, small_model, tmp_path):
 
     divergences = {}
     for number, sentence in enumerate(random_sentences(25, 100, seed=5, longest=9)):
-        log_p, log_q = (oracle.log_probs(exact, oracle.forward(exact, sentence, edit).final) for edit in (None, removed))
+        finals = [oracle.forward(exact, sentence, edit).final for edit in (None, removed)]
+        log_p, log_q = (oracle.log_probs(exact, final) for final in finals)
         if len(sentence) > 1:
             divergences[number] = (np.exp(log_p) * (log_p - log_q)).sum(axis=1)[1:].mean()
     found = {int(row["sentence"]): float(row["kl"])
@@ -173,8 +180,9 @@ def test_named_by_text(bin, small_model, tmp_path):
     by_number = tables(bin, small_model, tmp_path, pair, *IDS)
     by_text = tables(bin, small_model, tmp_path, pair, "--token", "w7", "--token", "w50", "--ids", "99")
     assert by_text == by_number
-    fails(bin, "intervention-stats", "-m", small_model, "--edited", pair.edited, "--token", "none", "--tokens",
-          tmp_path / "x", pair.plain, status=2, says="--token 'none' is not one token of the model")
+    fails(bin, "intervention-stats", "-m", small_model, "--edited", pair.edited, "--token", "none",
+          "--tokens", tmp_path / "x", pair.plain, status=2,
+          says="--token 'none' is not one token of the model")
 
 
 def test_an_edit_that_changes_nothing(bin, small_model, tmp_path):
@@ -182,7 +190,8 @@ def test_an_edit_that_changes_nothing(bin, small_model, tmp_path):
     pair = Streams(bin, small_model, tmp_path, tokens_of(bin, small_model), edit=["--edit", "1:*=*1"])
     found = {name: table(data) for name, data in tables(bin, small_model, tmp_path, pair, *IDS).items()}
     for row in found["total"]:
-        assert {row[name] for name in ("changed", "kl", "kl_p25", "kl_p50", "kl_p75", "kl_low", "kl_high")} == {"0"}
+        assert {row[name]
+                for name in ("changed", "kl", "kl_p25", "kl_p50", "kl_p75", "kl_low", "kl_high")} == {"0"}
     for row in found["tokens"]:
         assert row["change"] == row["log_change"] == row["change_high"] == "0"
         assert row["probability"] == row["edited_probability"] and row["rank_p50"] == row["edited_rank_p50"]
@@ -201,12 +210,16 @@ def test_by_hand(bin, tmp_path):
     for side in SIDES:
         real = streams.read(both.paths[side])
         output = np.array(outputs[side], np.float32)
-        both.paths[side].write_bytes(streams.write(real.header, [
-            {"id": 0, "len": [3, 2], "tok": [4, 5, 4, 5, 4], "row_sentence": [0, 0, 1], "row_position": [1, 2, 1]},
-            {"layer": 0, "resid": output, "ffn": 0 * output}]))
+        both.paths[side].write_bytes(
+            streams.write(real.header, [
+                {"id": 0, "len": [3, 2], "tok": [4, 5, 4, 5, 4], "row_sentence": [0, 0, 1],
+                 "row_position": [1, 2, 1]},
+                {"layer": 0, "resid": output, "ffn": 0 * output}]))
     place = tmp_path / "out"
     place.mkdir()
-    found = {name: table(data) for name, data in tables(bin, model, place, both, "--ids", 1, "--all-tokens").items()}
+    found = {
+        name: table(data)
+        for name, data in tables(bin, model, place, both, "--ids", 1, "--all-tokens").items()}
     # Weights of the words: 3a: 8 1 1 1 1/8 1; 2b: 1 4 1 1 1 1/4; a: 2 1 1 1 1/2 1; a + b: 2 2 1 1 1/2 1/2
     p, q = np.array([8, 1, 1, 1, 1 / 8, 1]) / 12.125, np.array([1, 4, 1, 1, 1, 1 / 4]) / 8.25
     r, s = np.array([2, 1, 1, 1, 1 / 2, 1]) / 6.5, np.array([2, 2, 1, 1, 1 / 2, 1 / 2]) / 7
@@ -233,7 +246,8 @@ def test_by_hand(bin, tmp_path):
 def test_merges_and_threads_give_the_same_bytes(bin, small_model, tmp_path):
     """Tables and sums: one run, several threads, shards in any order."""
     def summed(pair, *options):
-        return ok(bin, "intervention-stats", "-m", small_model, "--sums", "--edited", pair.edited, *IDS, *options, pair.plain)
+        return ok(bin, "intervention-stats", "-m", small_model, "--sums", "--edited", pair.edited, *IDS,
+                  *options, pair.plain)
 
     whole = Streams(bin, small_model, tmp_path, tokens_of(bin, small_model, count=60))
     paths = []
@@ -248,7 +262,8 @@ def test_merges_and_threads_give_the_same_bytes(bin, small_model, tmp_path):
     for order in [0, 1, 2], [2, 0, 1]:
         merged = [paths[i] for i in order]
         assert ok(bin, "intervention-stats", "--merge", "--sums", *merged) == sums
-        total = ok(bin, "intervention-stats", "--merge", "--tokens", tmp_path / "t", "--sentences", tmp_path / "s", *merged)
+        total = ok(bin, "intervention-stats", "--merge", "--tokens", tmp_path / "t", "--sentences",
+                   tmp_path / "s", *merged)
         assert {"total": total, "tokens": (tmp_path / "t").read_bytes(),
                 "sentences": (tmp_path / "s").read_bytes()} == direct
     fails(bin, "intervention-stats", "--merge", *paths[:2], says="a shard is missing")
@@ -257,9 +272,11 @@ def test_merges_and_threads_give_the_same_bytes(bin, small_model, tmp_path):
 def test_sums_of_other_edits_are_not_merged(bin, small_model, tmp_path):
     paths = []
     for i, edit in enumerate(["1:4=0", "1:5=0"]):
-        pair = Streams(bin, small_model, tmp_path, tokens_of(bin, small_model, "--shard", f"{i}/2"), edit=["--edit", edit])
+        pair = Streams(bin, small_model, tmp_path, tokens_of(bin, small_model, "--shard", f"{i}/2"),
+                       edit=["--edit", edit])
         paths.append(tmp_path / f"sums-{i}")
-        paths[-1].write_bytes(ok(bin, "intervention-stats", "-m", small_model, "--sums", "--edited", pair.edited, pair.plain))
+        paths[-1].write_bytes(
+            ok(bin, "intervention-stats", "-m", small_model, "--sums", "--edited", pair.edited, pair.plain))
     assert streams.read(paths[0]).header["edits"] == {"at": "all", "list": [[0, 4, 5, "0"]]}
     fails(bin, "intervention-stats", "--merge", *paths, says="made with another model, corpus or options")
 
@@ -268,7 +285,8 @@ def test_pipes(bin, small_model, tmp_path):
     """One of the two may be standard input."""
     pair = Streams(bin, small_model, tmp_path, tokens_of(bin, small_model))
     named = ok(bin, "intervention-stats", "-m", small_model, "--edited", pair.edited, pair.plain)
-    assert named == ok(bin, "intervention-stats", "-m", small_model, "--edited", pair.edited, stdin=pair.plain.read_bytes())
+    assert named == ok(bin, "intervention-stats", "-m", small_model, "--edited", pair.edited,
+                       stdin=pair.plain.read_bytes())
     assert named == ok(bin, "intervention-stats", "-m", small_model, "--edited", "-", pair.plain,
                        stdin=pair.edited.read_bytes())
     for plain in [], ["-"]:
@@ -283,7 +301,8 @@ def test_streams_that_must_not_be_compared(bin, small_model, normed_model, tmp_p
     pair = Streams(bin, small_model, tmp_path, tokens)
 
     def refused(edited, plain, says):
-        fails(bin, "intervention-stats", "-m", small_model, "--edited", edited, plain, "-o", tmp_path / "out", says=says)
+        fails(bin, "intervention-stats", "-m", small_model, "--edited", edited, plain, "-o", tmp_path / "out",
+              says=says)
         assert not (tmp_path / "out").exists()
 
     def dumped(name, *options, model=small_model, tokens=tokens):
@@ -297,7 +316,8 @@ def test_streams_that_must_not_be_compared(bin, small_model, normed_model, tmp_p
     other = "made with another model, corpus or options than the plain model's"
     refused(dumped("random", "--emit", "resid,ffn", "--positions", "random", *EDIT), pair.plain, other)
     refused(dumped("bos", "--emit", "resid,ffn", "--with-bos", *EDIT), pair.plain, other)
-    refused(dumped("other", "--emit", "resid,ffn", *EDIT, model=normed_model), pair.plain, "made with another model")
+    refused(dumped("other", "--emit", "resid,ffn", *EDIT, model=normed_model), pair.plain,
+            "made with another model")
     shard = tokens_of(bin, small_model, "--shard", "0/2")
     refused(dumped("shard", "--emit", "resid,ffn", *EDIT, tokens=shard), pair.plain,
             "is not that of the plain model's")
@@ -306,7 +326,8 @@ def test_streams_that_must_not_be_compared(bin, small_model, normed_model, tmp_p
     refused(pair.edited, dumped("fewer", "--emit", "resid,ffn", tokens=first), "it has more batches")
     same = ["--emit", "resid,ffn", "--layers", "1-2"]
     refused(dumped("low", *same, "--edit", "1:1=0"), dumped("low plain", *same), "it lacks the last layer")
-    refused(dumped("no ffn", "--emit", "resid", *EDIT), dumped("no ffn plain", "--emit", "resid"), "lacks resid or ffn")
+    refused(dumped("no ffn", "--emit", "resid", *EDIT), dumped("no ffn plain", "--emit", "resid"),
+            "lacks resid or ffn")
     refused(dumped("maxima", *EDIT), dumped("plain maxima"), "lacks resid or ffn")
 
 
@@ -314,19 +335,21 @@ def test_wrong_use(bin, small_model, tmp_path):
     pair = Streams(bin, small_model, tmp_path, tokens_of(bin, small_model))
     usual = ["-m", small_model, "--edited", pair.edited]
     for options, says in [
-            (["-m", small_model, pair.plain], "--edited FILE is needed"), (["--edited", pair.edited], "--model DIR is needed"),
-            ([*usual, "--token", "w5", pair.plain], "--token and --ids are for the tables"),
-            ([*usual, "--ids", "100", "--tokens", tmp_path / "x", pair.plain], "--ids takes a list"),
-            ([*usual, "--sums", "--sentences", tmp_path / "x", pair.plain], "--sums writes no tables"),
-            (["--merge", "--edited", pair.edited, pair.plain], "--merge keeps"),
-            (["--merge", "--ids", "5", pair.plain], "--merge keeps")]:
+        (["-m", small_model, pair.plain], "--edited FILE is needed"),
+        (["--edited", pair.edited], "--model DIR is needed"),
+        ([*usual, "--token", "w5", pair.plain], "--token and --ids are for the tables"),
+        ([*usual, "--ids", "100", "--tokens", tmp_path / "x", pair.plain], "--ids takes a list"),
+        ([*usual, "--sums", "--sentences", tmp_path / "x", pair.plain], "--sums writes no tables"),
+        (["--merge", "--edited", pair.edited, pair.plain], "--merge keeps"),
+        (["--merge", "--ids", "5", pair.plain], "--merge keeps")]:
         fails(bin, "intervention-stats", *options, status=2, says=says)
 
 
 def test_hostile_sums(bin, small_model, tmp_path):
     """What contradicts itself in a stream of sums is refused."""
     pair = Streams(bin, small_model, tmp_path, tokens_of(bin, small_model))
-    good = streams.read(ok(bin, "intervention-stats", "-m", small_model, "--sums", *IDS, "--edited", pair.edited, pair.plain))
+    good = streams.read(
+        ok(bin, "intervention-stats", "-m", small_model, "--sums", *IDS, "--edited", pair.edited, pair.plain))
 
     def merged(header=None, of_list=None, of_layer=None, of_all=None):
         *lists, layer, last = ({name: value for name, value in record.items()} for record in good.records)
@@ -341,15 +364,18 @@ def test_hostile_sums(bin, small_model, tmp_path):
     ok(bin, "intervention-stats", "--merge", "-", stdin=merged())
     prefixes = good.records[-2]["prefixes"]
     for lie, says in [
-            ({"of_list": {"kl": -1}}, "out of range"), ({"of_list": {"kl": np.inf}}, "out of range"),
-            ({"of_list": {"logp": 1}}, "out of range"), ({"of_list": {"edited_logp": np.nan}}, "out of range"),
-            ({"of_list": {"rank": 0}}, "out of range"), ({"of_list": {"edited_rank": 101}}, "out of range"),
-            ({"of_list": {"top": 100}}, "out of range"), ({"of_list": {"next": 100}}, "out of range"),
-            ({"of_list": {"sentence": 1 << 40}}, "out of order"), ({"of_list": {"position": 65535}}, "out of"),
-            ({"of_layer": {"prefixes": prefixes + 1}}, "its sums say"), ({"of_all": {"changed": prefixes + 1}}, "'changed'"),
-            ({"header": {"named_tokens": 5}}, "no list of named_tokens"), ({"header": {"named_tokens": [[7]]}}, "not each"),
-            ({"header": {"named_tokens": [[100, "x"]]}}, "not each"), ({"header": {"named_tokens": [[-1, "x"]]}}, "not each"),
-            ({"header": {"named_tokens": [[7, 8]]}}, "not each"), ({"header": {"named_tokens": []}}, "elements")]:
+        ({"of_list": {"kl": -1}}, "out of range"), ({"of_list": {"kl": np.inf}}, "out of range"),
+        ({"of_list": {"logp": 1}}, "out of range"), ({"of_list": {"edited_logp": np.nan}}, "out of range"),
+        ({"of_list": {"rank": 0}}, "out of range"), ({"of_list": {"edited_rank": 101}}, "out of range"),
+        ({"of_list": {"top": 100}}, "out of range"), ({"of_list": {"next": 100}}, "out of range"),
+        ({"of_list": {"sentence": 1 << 40}}, "out of order"), ({"of_list": {"position": 65535}}, "out of"),
+        ({"of_layer": {"prefixes": prefixes + 1}}, "its sums say"),
+        ({"of_all": {"changed": prefixes + 1}}, "'changed'"),
+        ({"header": {"named_tokens": 5}}, "no list of named_tokens"),
+        ({"header": {"named_tokens": [[7]]}}, "not each"),
+        ({"header": {"named_tokens": [[100, "x"]]}}, "not each"),
+        ({"header": {"named_tokens": [[-1, "x"]]}}, "not each"),
+        ({"header": {"named_tokens": [[7, 8]]}}, "not each"), ({"header": {"named_tokens": []}}, "elements")]:
         fails(bin, "intervention-stats", "--merge", "-", stdin=merged(**lie), says=says)
 
 
@@ -359,8 +385,9 @@ def ablated(bin, model, out, *options):
     """The script's table, of 40 sentences."""
     path = out / "text"
     path.write_bytes(text(random_sentences(40, 100, seed=5, longest=9)))
-    done = subprocess.run([ROOT / "pipelines" / "ablation.sh", model, path, out, *options], capture_output=True, text=True,
-                          check=False, env=environment({"PATH": f"{bin}:{os.environ['PATH']}"}))
+    done = subprocess.run([ROOT / "pipelines" / "ablation.sh", model, path, out, *options],
+                          capture_output=True, text=True, check=False,
+                          env=environment({"PATH": f"{bin}:{os.environ['PATH']}"}))
     assert done.returncode == 0, done.stderr
     assert sorted(entry.name for entry in out.iterdir()) == ["ablation.csv", "text", "values.msgpack"]
     assert done.stdout.startswith(f"{out}/ablation.csv:\nlayer,kind,removed,prefixes,sentences,changed,kl\n")
@@ -382,12 +409,15 @@ def test_ablation_of_every_position(bin, small_model, tmp_path):
         def remove(of_layer, coef):
             if of_layer == layer:
                 coef = coef.copy()
-                np.put_along_axis(coef, np.argsort(-np.abs(coef) * norms, axis=1, kind="stable")[:, :9], 0, axis=1)
+                best = np.argsort(-np.abs(coef) * norms, axis=1, kind="stable")[:, :9]
+                np.put_along_axis(coef, best, 0, axis=1)
             return coef
 
-        edited = [oracle.tops(exact, oracle.forward(exact, sentence, remove).out[-1])[1:] for sentence in sentences]
+        outputs = [oracle.forward(exact, sentence, remove).out[-1] for sentence in sentences]
+        edited = [oracle.tops(exact, output)[1:] for output in outputs]
         changed, wholes = [(a != b).sum() for a, b in zip(plain, edited)], [len(a) for a in plain]
-        (row,) = (row for row in found if (row["layer"], row["kind"], row["removed"]) == (str(layer + 1), "top", "9"))
+        (row,) = (row for row in found
+                   if (row["layer"], row["kind"], row["removed"]) == (str(layer + 1), "top", "9"))
         assert int(row["prefixes"]) == sum(wholes) and sum(changed) > 10
         assert float(row["changed"]) == pytest.approx(sum(changed) / sum(wholes), rel=1e-6)
         low, high = intervals.clustered(*zip(*((c, n) for c, n in zip(changed, wholes) if n)), sum(wholes))
@@ -402,8 +432,12 @@ def test_ablation_of_a_sample(bin, small_model, tmp_path):
     tokens = ok(bin, "tokenize", "-m", small_model, "--sample", 20, tmp_path / "text")
     usual = ["-m", small_model, "--emit", "resid,ffn", "--layers", "3", "--positions", "random"]
     (tmp_path / "plain").write_bytes(ok(bin, "forward-dump", *usual, stdin=tokens))
-    for layer, kind, more in (2, "top", []), (1, "random", []), (3, "agreeing", ["--values", tmp_path / "values.msgpack"]):
-        edited = ok(bin, "forward-dump", *usual, "--remove", f"{layer}:{kind}=3", "--edit-at", "last", *more, stdin=tokens)
-        (direct,) = table(ok(bin, "intervention-stats", "-m", small_model, "--edited", "-", tmp_path / "plain", stdin=edited))
+    values = ["--values", tmp_path / "values.msgpack"]
+    for layer, kind, more in (2, "top", []), (1, "random", []), (3, "agreeing", values):
+        edited = ok(bin, "forward-dump", *usual, "--remove", f"{layer}:{kind}=3", "--edit-at", "last", *more,
+                    stdin=tokens)
+        (direct,) = table(
+            ok(bin, "intervention-stats", "-m", small_model, "--edited", "-", tmp_path / "plain",
+               stdin=edited))
         (row,) = (row for row in found if (row["layer"], row["kind"]) == (str(layer), kind))
         assert row == {"layer": str(layer), "kind": kind, "removed": "3", **direct}

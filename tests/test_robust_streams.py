@@ -28,8 +28,8 @@ TEXT += "w5\nw4 other w6\n"
 READERS = ["stream-cat", "stream-cat --model", "stream-cat --cells", "forward-dump", "topk-keys", "topk-keys --prefixes every", "topk-keys --merge",
            "project-values", "agreement-stats", "perturb-triggers", "forward-dump --emit key", "perturbation-stats",
            "shallow-stats", "composition-stats", "composition-stats --values", "composition-stats --merge",
-           "refinement-stats", "refinement-stats --merge", "intervention-stats", "intervention-stats --edited",
-           "intervention-stats --merge", "annotation-sheet"]
+           "refinement-stats", "refinement-stats --merge", "intervention-stats",
+           "intervention-stats --edited", "intervention-stats --merge", "annotation-sheet"]
 
 
 class OptionReader(Reader):
@@ -71,11 +71,13 @@ def made(bin, tmp_path_factory):
         got.composing = ["--model", model, "--threads", 2, "--values", got.values_path]
         got.composed = ok(bin, "composition-stats", *got.composing, "--sums", stdin=got.whole)
         edited = place / f"edited-{model.name}"
-        edited.write_bytes(ok(bin, *forward, "--emit", "coef,resid,ffn", "--edit", "2:1=+0.5", stdin=got.tokens))
+        edited.write_bytes(ok(bin, *forward, "--emit", "coef,resid,ffn", "--edit", "2:1=+0.5",
+                              stdin=got.tokens))
         got.edited_path, got.edited = edited, edited.read_bytes()
         got.intervening = ["--model", model, "--threads", 2]
         got.comparing = [*got.intervening, "--edited", edited]
-        got.intervened = ok(bin, "intervention-stats", *got.comparing, "--ids", "5", "--sums", stdin=got.whole)
+        got.intervened = ok(bin, "intervention-stats", *got.comparing, "--ids", "5", "--sums",
+                            stdin=got.whole)
         got.refined = ok(bin, "refinement-stats", "--model", model, "--sums", stdin=got.whole)
         return got
 
@@ -98,8 +100,8 @@ def made(bin, tmp_path_factory):
         Reader("perturbation-stats", "perturbation-stats", [], got.keyed),
         Reader("shallow-stats", "shallow-stats", [], got.triggers),
         Reader("composition-stats", "composition-stats", got.composing, got.whole, outputs=("-o", "--active")),
-        OptionReader("composition-stats --values", "composition-stats", ["--model", model], got.values, "--values",
-                     got.rows_path),
+        OptionReader("composition-stats --values", "composition-stats", ["--model", model], got.values,
+                     "--values", got.rows_path),
         Reader("composition-stats --merge", "composition-stats", ["--merge"], got.composed, outputs=("-o", "--active")),
         Reader("refinement-stats", "refinement-stats", ["--model", model, "--threads", 2], got.whole,
                outputs=("-o", "--cases", "--last-layer", "--settled", "--perplexity")),
@@ -107,8 +109,8 @@ def made(bin, tmp_path_factory):
                outputs=("-o", "--cases", "--last-layer", "--settled", "--perplexity")),
         Reader("intervention-stats", "intervention-stats", got.comparing, got.whole,
                outputs=("-o", "--tokens", "--sentences"), beside=got.edited_path),
-        OptionReader("intervention-stats --edited", "intervention-stats", got.intervening, got.edited, "--edited",
-                     got.rows_path),
+        OptionReader("intervention-stats --edited", "intervention-stats", got.intervening, got.edited,
+                     "--edited", got.rows_path),
         Reader("intervention-stats --merge", "intervention-stats", ["--merge"], got.intervened,
                outputs=("-o", "--tokens", "--sentences")),
         Reader("annotation-sheet", "annotation-sheet", ["--model", model], got.projected),
@@ -457,8 +459,9 @@ def test_kind(bin, made, reader, tmp_path):
             ok(bin, "stream-cat", stdin=data)
         return
     kind = streams.items(reader.good)[0].value["kind"]
-    others = [data for data in (made.tokens, made.maxima, made.triggers, made.values, made.composed, made.refined,
-                                made.intervened) if streams.items(data)[0].value["kind"] != kind]
+    others = [data for data in (made.tokens, made.maxima, made.triggers, made.values, made.composed,
+                                made.refined, made.intervened)
+              if streams.items(data)[0].value["kind"] != kind]
     assert len(others) == 6
     check(bin, reader, [Case(f"{data[:60]}", data, f"where '{kind}' is needed") for data in others], tmp_path)
 
@@ -1066,7 +1069,8 @@ def test_sums_that_do_not_merge(bin, made, tmp_path):
                 ok(bin, "composition-stats", *made.composing, "--sums", "--rank", "abs", stdin=made.whole),
                 ok(bin, "composition-stats", "--model", made.model, "--scaled", "--sums", stdin=made.whole)]),
             ("intervention-stats", made.intervened, [
-                made.other.intervened, ok(bin, "intervention-stats", *made.comparing, "--sums", stdin=made.whole)]),
+                made.other.intervened,
+                ok(bin, "intervention-stats", *made.comparing, "--sums", stdin=made.whole)]),
             ("refinement-stats", made.refined, [made.other.refined])]:
         others.append(change(data, in_header("corpus.name", "another")))
         first = tmp_path / tool
