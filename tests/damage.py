@@ -35,12 +35,14 @@ class Reader:
     """A tool that reads one stream.
 
     arguments: of its command line, before the input; outputs: its options that
-    name a file to write.  good: the bytes of a stream that it takes.
+    name a file to write.  good: the bytes of a stream that it takes.  beside: a file that
+    it compares with, at which a message may begin that names the damaged one, too: where two
+    differ, nothing tells which is wrong.
     """
 
-    def __init__(self, name, tool, arguments, good, outputs=("-o",)):
+    def __init__(self, name, tool, arguments, good, outputs=("-o",), beside=None):
         self.name, self.tool, self.arguments, self.good = name, tool, list(arguments), good
-        self.outputs = outputs
+        self.outputs, self.beside = outputs, beside
 
     def argv(self, path, out):
         named = [part for option in self.outputs for part in (option, f"{out}{option}")]
@@ -63,14 +65,15 @@ class Case:
         self.label, self.data, self.says, self.harmless = label, data, says, harmless
 
 
-def complaint(tool, path, done, says=""):
+def complaint(tool, path, done, says="", beside=None):
     """What is wrong with a refusal; None: nothing."""
     message = done.stderr.decode(errors="backslashreplace")
     if done.returncode != 1:
         return f"status {done.returncode}: {message!r}"
     if message.count("\n") != 1 or not message.endswith("\n"):
         return f"not one line: {message!r}"
-    if not message.startswith(f"{tool}: {path}: "):
+    if not (message.startswith(f"{tool}: {path}: ")
+            or (beside and message.startswith(f"{tool}: {beside}: ") and str(path) in message)):
         return f"does not begin with tool and file: {message!r}"
     if says not in message:
         return f"does not say {says!r}: {message!r}"
@@ -105,7 +108,7 @@ def problems(bin, reader, cases, directory, memory=None):
             return f"{case.label}: took more than {SECONDS} seconds"
         if case.harmless and done.returncode == 0:
             return None if after == wanted else f"{case.label}: taken, with another result"
-        wrong = complaint(reader.tool, path, done, case.says)
+        wrong = complaint(reader.tool, path, done, case.says, reader.beside)
         if wrong:
             return f"{case.label}: {wrong}"
         if after != before:

@@ -7,6 +7,7 @@ FOLDER/NAME/ is a model directory with a dict.txt, FOLDER/NAME.npz has, for the
 sentences of SENTENCES (tokens; BOS before each, its last token not read): logits
 (positions x vocabulary), and per layer resid, coef, ffn.  The reference's own
 modules are watched by hooks: coefficients are what its down projection reads.
+edited are the logits where hooks change them before it does, as EDITS says.
 """
 
 import pathlib
@@ -176,6 +177,38 @@ def is_parallel(model):
     return config.model_type in ("gptj", "phi", "cohere", "cohere2")
 
 
+# Of the first layer and of the last: "layer:cells=value" for forward-dump, and the same in NumPy's words.
+EDITS = [(0, "0-4=0", lambda m: m.index_fill_(-1, torch.arange(5), 0)),
+         (0, "7=*2", lambda m: m[..., 7].mul_(2)), (0, "9-11=-0.75", lambda m: m[..., 9:12].fill_(-0.75)),
+         (-1, "13-16=+0.5", lambda m: m[..., 13:17].add_(0.5)), (-1, "5=*-1", lambda m: m[..., 5].mul_(-1))]
+
+
+def edits_text(layers):
+    return ",".join(f"{layer % layers + 1}:{text}" for layer, text, _ in EDITS)
+
+
+def edited(model, tokens):
+    """The logits for one sentence with EDITS, made in what the down projections read."""
+    config = model.config.get_text_config()
+    layers = config.num_hidden_layers
+
+    def change(layer, coefficients):
+        changed = coefficients.clone()
+        for where, _, apply in EDITS:
+            if where % layers == layer:
+                apply(changed)
+        return changed
+
+    hooks = [parts(model, l)[3].register_forward_pre_hook(lambda m, a, l=l: (change(l, a[0]), *a[1:]))
+             for l in range(layers)]
+    with torch.no_grad():
+        inputs = torch.tensor([[config.bos_token_id] + tokens[:-1]])
+        logits = model(input_ids=inputs, use_cache=False).logits[0]
+    for hook in hooks:
+        hook.remove()
+    return logits.double().numpy()
+
+
 def first(value):
     return value[0] if isinstance(value, tuple) else value
 
@@ -240,6 +273,8 @@ def make(folder, name, config, dtype):
     arrays = {f"tokens{i}": np.array(tokens) for i, tokens in enumerate(SENTENCES)}
     for i, tokens in enumerate(SENTENCES):
         arrays.update({f"{key}{i}": value for key, value in watch(model, tokens).items()})
+        arrays[f"edited{i}"] = edited(model, tokens)
+    arrays["edits"] = np.array(edits_text(model.config.get_text_config().num_hidden_layers))
     np.savez(folder / f"{name}.npz", **arrays)
 
 

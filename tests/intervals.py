@@ -68,6 +68,18 @@ def clustered(parts, wholes, most=math.inf):
     return wilson(min(share, 1.0), max(effective, 1.0))
 
 
+def mean(parts, wholes):
+    """Of sum(parts) / sum(wholes), an element a cluster, parts being of any size: Student's."""
+    parts, wholes = np.asarray(parts, float), np.asarray(wholes, float)
+    count = len(parts)
+    if count < 2:
+        return NOTHING
+    middle = parts.sum() / wholes.sum()
+    variance = count / (count - 1) * ((parts - middle * wholes) ** 2).sum() / wholes.sum() ** 2
+    reach = student(count - 1) * math.sqrt(variance)
+    return middle - reach, middle + reach
+
+
 def named(intervals):
     """{share: (low, high)} -> the columns that a table has at its end."""
     return {f"{share}_{end}": limit for share, limits in intervals.items()

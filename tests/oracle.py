@@ -166,8 +166,9 @@ def attention(model, prefix, x):
     return linear("out_proj", mixed)
 
 
-def forward(model, tokens):
+def forward(model, tokens, edit=None):
     """One sentence w_1..w_n; the model reads BOS, w_1, .., w_{n-1}.
+    edit(layer, coef): what becomes of a layer's coefficients (n, m) before its values are added up.
 
     Returns resid (L, n, d): r^l, what enters the feed-forward block;
     coef (L, n, m): memory coefficients; ffn (L, n, d): y^l = sum_i m_i v_i + b2;
@@ -190,6 +191,8 @@ def forward(model, tokens):
         x = layer_norm(resid, get("final_layer_norm.weight"),
                        get("final_layer_norm.bias"), eps)
         coef = np.maximum(x @ get("fc1.weight").T + get("fc1.bias"), 0)
+        if edit:
+            coef = edit(layer, coef)
         ffn = coef @ get("fc2.weight").T + get("fc2.bias")
         h = resid + ffn
         layers.append((resid, coef, ffn, h))

@@ -32,10 +32,13 @@ TEXT_READERS = ["pattern-stats", "tokenize"]
 STREAM_WRITERS = ["forward-dump", "perturb-triggers", "project-values", "tokenize", "topk-keys"]
 SEVERAL_INPUTS = ["pattern-stats", "perturbation-stats"]
 # Options that name a further table to write.
-TABLES = {"agreement-stats": ["--rank", "--confidence"], "composition-stats": ["--active"],
-          "pattern-stats": ["--kappa"],
-          "refinement-stats": ["--cases", "--last-layer", "--settled", "--perplexity"]}
-SUMMING = ["composition-stats", "refinement-stats"]  # these write streams with --sums
+TABLES = {
+    "agreement-stats": ["--rank", "--confidence"], "composition-stats": ["--active"],
+    "pattern-stats": ["--kappa"], "intervention-stats": ["--tokens", "--sentences"],
+    "refinement-stats": ["--cases", "--last-layer", "--settled", "--perplexity"]
+}
+PROJECTING = ["composition-stats", "refinement-stats"]  # with --norm
+SUMMING = [*PROJECTING, "intervention-stats"]  # these write streams with --sums
 CHAIN = ["tokenize", "forward-dump", "topk-keys", "project-values", "agreement-stats"]
 PATIENCE = 60  # seconds, for what should take far less than one
 
@@ -76,6 +79,11 @@ def made(bin, tmp_path_factory):
     uses["composition-stats"] = Use("composition-stats", ["-m", model, "--values", values, "--threads", 2],
                                     rows)
     uses["refinement-stats"] = Use("refinement-stats", ["-m", model, "--threads", 2], rows)
+    edited = place / "edited"
+    edited.write_bytes(ok(bin, "forward-dump", "-m", model, "--emit", "coef,resid,ffn", "--edit", "1:2=*2",
+                          stdin=uses["forward-dump"].data))
+    uses["intervention-stats"] = Use("intervention-stats", ["-m", model, "--edited", edited, "--threads", 2],
+                                     rows)
     assert sorted(uses) == FILTERS
     return uses
 
@@ -212,7 +220,7 @@ def test_operands(bin, made, tmp_path):
                            *SUMMING)]
     composing, refining = made["composition-stats"].arguments, made["refinement-stats"].arguments
     values = composing[composing.index("--values") + 1]
-    for tool, arguments in zip(SUMMING, (composing, refining)):
+    for tool, arguments in zip(PROJECTING, (composing, refining)):
         cases += [(tool, ["--merge"], "--merge needs"), (tool, ["--merge", "--sums"], "--merge needs"),
                   (tool, [*arguments, "-z"], "--gzip goes with --sums"),
                   (tool, ["--merge", "--norm", "gain", "x"], "--merge keeps"),
@@ -268,7 +276,7 @@ NOT_NUMBERS = ["", "x", "-1", "+1", " 1", "1 ", "1.0", "0x1", "1e3", "1,2", "\u0
     ("tokenize", "from", 0, None), ("tokenize", "to", 0, None), ("tokenize", "sample", 1, 1 << 28),
     ("tokenize", "seed", 0, (1 << 63) - 1), ("composition-stats", "frequent", 0, 1 << 26),
     ("composition-stats", "short", 0, 65535), ("composition-stats", "threads", 1, 64),
-    ("refinement-stats", "threads", 1, 64),
+    ("refinement-stats", "threads", 1, 64), ("intervention-stats", "threads", 1, 64),
     ("forward-dump", "seed", 0, (1 << 63) - 1), ("forward-dump", "threads", 1, 64),
     ("forward-dump", "paths", 1, 1 << 24),
     ("topk-keys", "top", 1, 1 << 24), ("topk-keys", "following", 1, 1000),
@@ -325,7 +333,7 @@ def test_choices(bin, tmp_path):
            f"--replacement does not know '{word}'; it takes: random, unknown")
           for word in ("", "first")],
         *[(tool, ["--norm", word], f"--norm does not know '{word}'; it takes: none, gain, full")
-          for tool in SUMMING for word in ("", "yes")],
+          for tool in PROJECTING for word in ("", "yes")],
         *[("composition-stats", ["--rank", word], f"--rank does not know '{word}'") for word in ("", "max")],
         *[("forward-dump", ["--positions", word], f"--positions does not know '{word}'")
           for word in ("", "some")],

@@ -53,8 +53,8 @@ def load(reference, name):
     """The reference's arrays, a dictionary a sentence."""
     arrays = np.load(reference / f"{name}.npz")
     count = sum(key.startswith("tokens") for key in arrays)
-    return [{key: arrays[f"{key}{i}"] for key in ("tokens", "logits", "resid", "coef", "ffn")}
-            for i in range(count)]
+    names = "tokens", "logits", "resid", "coef", "ffn", "edited"
+    return [{key: arrays[f"{key}{i}"] for key in names} for i in range(count)]
 
 
 def dump(bin, model, sentences, *options):
@@ -86,6 +86,20 @@ def test_activations_and_predictions(bin, reference, name):
                 assert np.array_equal(found, expected)
             else:
                 assert_close(found, expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_edited_predictions(bin, reference, name):
+    """Oracle: the reference library, with hooks that make the edits in what the down projections read."""
+    sentences, edits = load(reference, name), str(np.load(reference / f"{name}.npz")["edits"])
+    stream = dump(bin, reference / name, sentences, "--emit", "prediction", "--all-tokens", "--edit", edits)
+    found = by_sentence(stream, "next_logp"), by_sentence(stream, "top_logp")
+    for next_log_p, top_log_p, sentence in zip(*found, sentences, strict=True):
+        log_p = log_softmax(sentence["edited"])
+        near = 1e-4 * np.abs(sentence["edited"]).max()  # a log-probability near 0 has the error of logits
+        assert np.abs(next_log_p - log_p[np.arange(len(log_p)), sentence["tokens"]]).max() <= near
+        assert np.abs(top_log_p - log_p.max(axis=1)).max() <= near
+        assert np.abs(log_p - log_softmax(sentence["logits"])).max() > 0.01
 
 
 @pytest.mark.parametrize("name", NAMES)

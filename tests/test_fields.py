@@ -58,6 +58,8 @@ def written(stream, record):
     if "cells" in header:
         counted[header["cells"] and len(header["cells"])] = "cells"
         counted[header["model"]["d_model"]] = "d_model"
+    if "named_tokens" in header:
+        counted[1 + len(header["named_tokens"])] = "compared"
     if "following" in header:
         counted[header["following"]] = "following"
     found = []
@@ -92,8 +94,12 @@ def made(bin, tmp_path_factory):
     composition, _ = make("composition", "composition-stats", "--values", path, "--sums", maxima)
     _, residuals = make("residuals", "forward-dump", "--emit", "resid,ffn", text)
     refinement, _ = make("refinement", "refinement-stats", "--sums", residuals)
+    _, edited = make("edited", "forward-dump", "--emit", "resid,ffn", "--edit", "3:7=0", text)
+    intervention, _ = make("intervention", "intervention-stats", "--sums", "--ids", "4,7", "--edited", edited,
+                           residuals)
     return {"sample": sample, "rows": rows, "projected": projected, "changed": changed, "keyed": keyed,
-            "values": values, "composition": composition, "refinement": refinement}
+            "values": values, "composition": composition, "refinement": refinement,
+            "intervention": intervention}
 
 
 def kinds():
@@ -108,11 +114,14 @@ def kinds():
              if member[0] in ("layer", "cell", "top", "top_p", "bottom", "bottom_p")]
     _, of_composition = lists("Composition")
     changes, of_layer, of_all = lists("Refinement")
-    return {"sample": [batch],
-            "rows": [batch + rows, layer_number + layer, predictions, layer_number + counts_of_cells],
-            "projected": [triggers + projection, counts], "changed": [plain + keys],
-            "keyed": [plain + keys, key], "values": [value], "composition": [of_composition, counts],
-            "refinement": [changes, of_layer, of_all]}
+    _, *of_intervention = lists("Intervention")
+    return {
+        "sample": [batch],
+        "rows": [batch + rows, layer_number + layer, predictions, layer_number + counts_of_cells
+                 ], "projected": [triggers + projection, counts], "changed": [plain + keys],
+        "keyed": [plain + keys, key], "values": [value], "composition": [of_composition, counts],
+        "refinement": [changes, of_layer, of_all], "intervention": of_intervention
+    }
 
 
 @pytest.mark.parametrize("kind", sorted(kinds()))

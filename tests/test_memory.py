@@ -45,9 +45,10 @@ def under_limit(argv, kilobytes, stdin=None):
 def work(bin, model, tmp_path_factory):
     """{name: [tool, argument...]}, one or two for every tool, on small inputs for the shipped model."""
     place = tmp_path_factory.mktemp("work")
-    at = {name: place / name
-          for name in ("text", "tokens", "maxima", "rows", "triggers", "projected", "values",
-                       "changed", "keyed", "composed", "refined")}
+    at = {
+        name: place / name for name in ("text", "tokens", "maxima", "rows", "triggers", "projected", "values",
+                                        "changed", "keyed", "composed", "refined", "edited", "intervened")
+    }
     at["text"].write_text(
         "The jury said that it had taken place .\nNo evidence was found in the city of Atlanta .\n" * 8)
     forward = ["forward-dump", "-m", model, "--threads", 2]
@@ -63,6 +64,10 @@ def work(bin, model, tmp_path_factory):
         "composed": ["composition-stats", "-m", model, "--threads", 2, "--values", at["values"],
                      "--sums", at["rows"]],
         "refined": ["refinement-stats", "-m", model, "--threads", 2, "--sums", at["rows"]],
+        "edited": [*forward, "--emit", "coef,resid,ffn", "--positions", "random", "--edit", "16:*=0",
+                   at["tokens"]],
+        "intervened": ["intervention-stats", "-m", model, "--threads", 2, "--edited", at["edited"], "--sums",
+                       at["rows"]],
         "raw text": ["tokenize", "-m", model, "--mode", "raw", at["text"]],
         "predictions": [*forward, "--emit", "prediction", at["tokens"]],
         "triggers merged": ["topk-keys", "--merge", at["triggers"]],
@@ -70,6 +75,7 @@ def work(bin, model, tmp_path_factory):
         "last layer": ["refinement-stats", "-m", model, "--last-layer", "-", "-o", "/dev/null",
                        "--merge", at["refined"]],
         "composition merged": ["composition-stats", "--merge", at["composed"]],
+        "intervention": ["intervention-stats", "--merge", at["intervened"]],
         "perturbation": ["perturbation-stats", at["keyed"]],
         "shallow": ["shallow-stats", at["triggers"]],
         "sheet": ["annotation-sheet", "-m", model, "--sample", 1, "-t", 2, at["projected"]],

@@ -25,22 +25,24 @@ TOP = 3      # triggers a key
 TEXT = "".join(f"w{4 + i % 8} w{4 + 3 * i % 8} w{4 + i * i % 8} w{4 + i // 2 % 8}\n" for i in range(6))
 TEXT += "w5\nw4 other w6\n"
 
-READERS = ["stream-cat", "stream-cat --model", "stream-cat --cells", "forward-dump", "topk-keys",
-           "topk-keys --prefixes every", "topk-keys --merge", "project-values", "agreement-stats",
-           "perturb-triggers", "forward-dump --emit key", "perturbation-stats", "shallow-stats",
-           "composition-stats", "composition-stats --values", "composition-stats --merge",
-           "refinement-stats", "refinement-stats --merge", "annotation-sheet"]
+READERS = [
+    "stream-cat", "stream-cat --model", "stream-cat --cells", "forward-dump", "topk-keys",
+    "topk-keys --prefixes every", "topk-keys --merge", "project-values", "agreement-stats",
+    "perturb-triggers", "forward-dump --emit key", "perturbation-stats", "shallow-stats", "composition-stats",
+    "composition-stats --values", "composition-stats --merge", "refinement-stats", "refinement-stats --merge",
+    "intervention-stats", "intervention-stats --edited", "intervention-stats --merge", "annotation-sheet"
+]
 
 
-class ValuesReader(Reader):
-    """composition-stats as a reader of values: the damaged stream is --values, the input a good one."""
+class OptionReader(Reader):
+    """A tool as a reader of what an option names: the damaged stream is that, the input a good one."""
 
-    def __init__(self, name, tool, arguments, good, rows):
+    def __init__(self, name, tool, arguments, good, option, rows):
         super().__init__(name, tool, arguments, good)
-        self.rows = rows
+        self.option, self.rows = option, rows
 
     def argv(self, path, out):
-        return [*self.arguments, "--values", path, "-o", f"{out}-o", self.rows]
+        return [*self.arguments, self.option, path, "-o", f"{out}-o", self.rows]
 
 
 @pytest.fixture(scope="module")
@@ -72,40 +74,57 @@ def made(bin, tmp_path_factory):
         got.rows_path.write_bytes(got.whole)
         got.composing = ["--model", model, "--threads", 2, "--values", got.values_path]
         got.composed = ok(bin, "composition-stats", *got.composing, "--sums", stdin=got.whole)
+        edited = place / f"edited-{model.name}"
+        edited.write_bytes(ok(bin, *forward, "--emit", "coef,resid,ffn", "--edit", "2:1=+0.5",
+                              stdin=got.tokens))
+        got.edited_path, got.edited = edited, edited.read_bytes()
+        got.intervening = ["--model", model, "--threads", 2]
+        got.comparing = [*got.intervening, "--edited", edited]
+        got.intervened = ok(bin, "intervention-stats", *got.comparing, "--ids", "5", "--sums",
+                            stdin=got.whole)
         got.refined = ok(bin, "refinement-stats", "--model", model, "--sums", stdin=got.whole)
         return got
 
     got = chain(model, TEXT)
     got.other = chain(other, TEXT.replace("w", "x"))
-    got.readers = {reader.name: reader for reader in [
-        Reader("stream-cat", "stream-cat", [], got.tokens),
-        Reader("stream-cat --model", "stream-cat", ["--model", model], got.projected),
-        Reader("stream-cat --cells", "stream-cat", ["--cells", "1-2"], got.maxima),
-        Reader("forward-dump", "forward-dump",
-               ["--model", model, "--threads", 2, "--emit", "max,coef,prediction"], got.tokens),
-        Reader("topk-keys", "topk-keys", ["-t", TOP], got.maxima),
-        Reader("topk-keys --prefixes every", "topk-keys", ["-t", TOP, "--prefixes", "every"], got.rows),
-        Reader("topk-keys --merge", "topk-keys", ["--merge"], got.triggers),
-        Reader("project-values", "project-values", ["--model", model, "--threads", 2, "-k", 3], got.triggers),
-        Reader("agreement-stats", "agreement-stats", [], got.projected,
-               outputs=("-o", "--rank", "--confidence")),
-        Reader("perturb-triggers", "perturb-triggers", [], got.triggers),
-        Reader("forward-dump --emit key", "forward-dump", ["--model", model, "--threads", 2, "--emit", "key"],
-               got.changed),
-        Reader("perturbation-stats", "perturbation-stats", [], got.keyed),
-        Reader("shallow-stats", "shallow-stats", [], got.triggers),
-        Reader("composition-stats", "composition-stats", got.composing, got.whole,
-               outputs=("-o", "--active")),
-        ValuesReader("composition-stats --values", "composition-stats", ["--model", model], got.values,
-                     got.rows_path),
-        Reader("composition-stats --merge", "composition-stats", ["--merge"], got.composed,
-               outputs=("-o", "--active")),
-        Reader("refinement-stats", "refinement-stats", ["--model", model, "--threads", 2], got.whole,
-               outputs=("-o", "--cases", "--last-layer", "--settled", "--perplexity")),
-        Reader("refinement-stats --merge", "refinement-stats", ["--merge", "--model", model], got.refined,
-               outputs=("-o", "--cases", "--last-layer", "--settled", "--perplexity")),
-        Reader("annotation-sheet", "annotation-sheet", ["--model", model], got.projected),
-    ]}
+    got.readers = {
+        reader.name: reader for reader in [
+            Reader("stream-cat", "stream-cat", [], got.tokens),
+            Reader("stream-cat --model", "stream-cat", ["--model", model], got.projected),
+            Reader("stream-cat --cells", "stream-cat", ["--cells", "1-2"], got.maxima),
+            Reader("forward-dump", "forward-dump",
+                   ["--model", model, "--threads", 2, "--emit", "max,coef,prediction"], got.tokens),
+            Reader("topk-keys", "topk-keys", ["-t", TOP], got.maxima),
+            Reader("topk-keys --prefixes every", "topk-keys", ["-t", TOP, "--prefixes", "every"], got.rows),
+            Reader("topk-keys --merge", "topk-keys", ["--merge"], got.triggers),
+            Reader("project-values", "project-values", ["--model", model, "--threads", 2, "-k", 3],
+                   got.triggers),
+            Reader("agreement-stats", "agreement-stats", [], got.projected, outputs=("-o", "--rank",
+                                                                                     "--confidence")),
+            Reader("perturb-triggers", "perturb-triggers", [], got.triggers),
+            Reader("forward-dump --emit key", "forward-dump",
+                   ["--model", model, "--threads", 2, "--emit", "key"], got.changed),
+            Reader("perturbation-stats", "perturbation-stats", [], got.keyed),
+            Reader("shallow-stats", "shallow-stats", [], got.triggers),
+            Reader("composition-stats", "composition-stats", got.composing, got.whole, outputs=("-o",
+                                                                                                "--active")),
+            OptionReader("composition-stats --values", "composition-stats", ["--model", model], got.values,
+                         "--values", got.rows_path),
+            Reader("composition-stats --merge", "composition-stats", ["--merge"], got.composed, outputs=(
+                "-o", "--active")),
+            Reader("refinement-stats", "refinement-stats", ["--model", model, "--threads", 2], got.whole,
+                   outputs=("-o", "--cases", "--last-layer", "--settled", "--perplexity")),
+            Reader("refinement-stats --merge", "refinement-stats", ["--merge", "--model", model], got.refined,
+                   outputs=("-o", "--cases", "--last-layer", "--settled", "--perplexity")),
+            Reader("intervention-stats", "intervention-stats", got.comparing, got.whole, outputs=(
+                "-o", "--tokens", "--sentences"), beside=got.edited_path),
+            OptionReader("intervention-stats --edited", "intervention-stats", got.intervening, got.edited,
+                         "--edited", got.rows_path),
+            Reader("intervention-stats --merge", "intervention-stats", ["--merge"], got.intervened, outputs=(
+                "-o", "--tokens", "--sentences")),
+            Reader("annotation-sheet", "annotation-sheet", ["--model", model], got.projected),
+        ]
+    }
     return got
 
 
@@ -220,7 +239,7 @@ def test_garbage(bin, reader, tmp_path):
 
 def test_standard_input_is_named(bin, made):
     for reader in made.readers.values():
-        if isinstance(reader, ValuesReader):
+        if isinstance(reader, OptionReader):
             continue
         where = ["-"] if reader.name.endswith(" --merge") else []
         message = fails(bin, reader.tool, *reader.arguments, *where, stdin=b"", says="empty")
@@ -459,14 +478,14 @@ def test_header(bin, reader, tmp_path):
 def test_kind(bin, made, reader, tmp_path):
     if reader.tool == "stream-cat":
         for data in (made.tokens, made.maxima, made.rows, made.triggers, made.projected, made.values,
-                     made.changed, made.keyed, made.composed, made.refined):
+                     made.changed, made.keyed, made.composed, made.refined, made.intervened):
             ok(bin, "stream-cat", stdin=data)
         return
     kind = streams.items(reader.good)[0].value["kind"]
-    others = [data
-              for data in (made.tokens, made.maxima, made.triggers, made.values, made.composed, made.refined)
+    others = [data for data in (made.tokens, made.maxima, made.triggers, made.values, made.composed,
+                                made.refined, made.intervened)
               if streams.items(data)[0].value["kind"] != kind]
-    assert len(others) == 5
+    assert len(others) == 6
     check(bin, reader, [Case(f"{data[:60]}", data, f"where '{kind}' is needed") for data in others], tmp_path)
 
 
@@ -1117,6 +1136,9 @@ def test_sums_that_do_not_merge(bin, made, tmp_path):
                 ok(bin, "composition-stats", *made.composing, "--sums", "--threshold", 0.5, stdin=made.whole),
                 ok(bin, "composition-stats", *made.composing, "--sums", "--rank", "abs", stdin=made.whole),
                 ok(bin, "composition-stats", "--model", made.model, "--scaled", "--sums", stdin=made.whole)]),
+            ("intervention-stats", made.intervened, [
+                made.other.intervened,
+                ok(bin, "intervention-stats", *made.comparing, "--sums", stdin=made.whole)]),
             ("refinement-stats", made.refined, [made.other.refined])]:
         others.append(change(data, in_header("corpus.name", "another")))
         first = tmp_path / tool

@@ -259,7 +259,6 @@ int main(int argc, char **argv)
                       .size_given = options.threshold >= 0 || options.relative >= 0},
         .options = &options};
     statistic_main(&composing.composing.common, argv + first, (size_t)(argc - first));
-    free(composing.composing.value_top);
-    free(composing.composing.value_bottom);
+    value_tokens_free(&composing.composing.value_tokens);
     return STATUS_DONE;
 }

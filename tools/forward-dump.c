@@ -11,12 +11,15 @@
 #include "analysis/leaders.h"
 #include "analysis/maxima.h"
 #include "analysis/paths.h"
+#include "analysis/plain_predictions.h"
 #include "analysis/sentence_keys.h"
 #include "base/cli.h"
 #include "base/input.h"
 #include "base/json.h"
+#include "base/layer_number.h"
 #include "base/messages.h"
 #include "base/parallel.h"
+#include "model/edits.h"
 #include "model/family_table.h"
 #include "model/forward.h"
 #include "model/model_header.h"
@@ -55,6 +58,7 @@ struct options {
     unsigned emit;
     int positions, rank;
     uint64_t paths, seed, threads;
+    struct edit_options edits;
 };
 
 /* What all threads share. */
@@ -70,6 +74,7 @@ struct dump {
     struct leaders *leaders;     /* NULL unless there are paths */
     struct coefficient_counts *counts; /* for EMIT_COUNTS */
     struct row_rule rule;
+    struct edits *edits;         /* NULL: the model as it is */
     size_t product_rows;
     struct stream_writer *writer;
     struct stream_reader *reader;
@@ -87,6 +92,7 @@ struct worker {
     struct activations_batch batch; /* rows: positions that are written one by one */
     struct chosen_rows chosen; /* these positions, and what of the batch is computed */
     struct sentence_keys keys; /* of the batch, for EMIT_KEY */
+    struct edited_rows edited; /* where coefficients are edited */
     struct key_coefficients after; /* what became of their coefficients */
     size_t key_capacity;
     float *coefficient, *resid, *ffn; /* rows x what is written, where that is not the whole matrix */
@@ -100,6 +106,12 @@ struct worker {
 static uint32_t first_position(const struct options *options)
 {
     return options->with_bos ? 0 : 1;
+}
+
+/* Whether tokens are predicted, to be written or for a rule of edits. */
+static bool predicts(const struct dump *dump)
+{
+    return dump->options->emit & EMIT_PREDICTION || (dump->edits && edits_need_predictions(dump->edits));
 }
 
 /* ---- what is written ---- */
@@ -241,7 +253,7 @@ static void pack_tokens(struct worker *worker)
     bool rows = worker->dump->options->emit & EMIT_ROWS, keys = worker->dump->options->emit & EMIT_KEY;
     const struct batch *tokens = &worker->batch.tokens;
     struct record_part parts[2] = {{batch_fields, batch_groups(tokens), tokens}};
-    if (rows)
+    if (rows || worker->dump->rule.random) /* edits may be at random positions that are not written */
         rows_choose(&worker->dump->rule, &worker->batch, &worker->chosen);
     if (rows || keys)
         parts[1] = rows ? (struct record_part){rows_fields, 0, &worker->batch}
@@ -289,10 +301,18 @@ static void compute_batch(void *of_thread, struct turn *turn)
         leaders_wait(dump->leaders, worker->number);
     pack_tokens(worker);
     record_done(worker);
+    if (dump->edits)
+        rows_edited(&dump->rule, &worker->batch, &worker->chosen, edits_at(dump->edits) == EDIT_LAST,
+                    &worker->edited);
+    if (dump->edits && edits_need_predictions(dump->edits))
+        predict_plain(dump->model, worker->forward, worker->projection, worker->chosen.computed,
+                      &worker->edited);
     forward_begin(worker->forward, worker->chosen.computed);
     for (size_t layer = 0, wanted = 0; layer <= last; layer++) {
         forward_attention(worker->forward, layer);
         forward_coefficients(worker->forward, layer);
+        if (dump->edits)
+            edits_apply(dump->edits, layer, &worker->edited, forward_coefficient(worker->forward));
         if (layer < last || last_ffn)
             forward_values(worker->forward, layer);
         if (keys)
@@ -350,7 +370,7 @@ static void *worker_new(void *shared)
     msgpack_sbuffer_init(&worker->buffer);
     worker->cell_max = new_floats(config->d_ff);
     worker->cell_argmax = new_array(config->d_ff, sizeof *worker->cell_argmax);
-    if (dump->options->emit & EMIT_PREDICTION)
+    if (predicts(dump))
         worker->projection = projection_new(dump->model, &dump->candidates);
     return worker;
 }
@@ -365,6 +385,7 @@ static void worker_free(void *of_thread)
     fields_free(key_coefficients_fields, &worker->after);
     activations_batch_free(&worker->batch);
     chosen_rows_free(&worker->chosen);
+    edited_rows_free(&worker->edited);
     free(worker->coefficient);
     free(worker->resid);
     free(worker->ffn);
@@ -417,6 +438,8 @@ static json_t *make_header(const struct dump *dump)
     options_set_arithmetic(values);
     if (options->emit & EMIT_PREDICTION)
         header_set_candidates(header, values, &dump->candidates);
+    if (dump->edits)
+        header_set_edits(header, values, dump->edits);
     header_set_model(header, dump->model);
     json_put(header, "layers", json_list(dump->layers, dump->layer_count));
     json_put(header, "cells", dump->all_cells ? json_null() : json_list(dump->cells, dump->cell_count));
@@ -484,10 +507,22 @@ static void check_options(const struct options *options)
         die_usage(
             "--emit key gives one coefficient a sentence: nothing else of --emit goes with it, nor --layers, "
             "--cells, --positions, --with-bos");
-    if (options->all_tokens && !(options->emit & EMIT_PREDICTION))
-        die_usage("--all-tokens goes with --emit prediction");
     if (options->paths && !(options->emit & EMIT_MAX))
         die_usage("--paths goes with --emit max: it is the way to a sentence's best coefficient");
+}
+
+/* Edits, of layers that are computed: those of a key's batches are known only when they are read. */
+static void read_edits(struct dump *dump)
+{
+    const struct options *options = dump->options;
+    size_t last = options->emit & EMIT_PREDICTION ? dump->model->config.layers - 1
+                                                  : dump->layers[dump->layer_count - 1];
+    dump->edits = edits_read(&options->edits, dump->model, options->seed);
+    if (options->all_tokens && !predicts(dump))
+        die_usage("--all-tokens goes with --emit prediction, or with --remove and its rule agreeing");
+    if (dump->edits && edits_last_layer(dump->edits) > last)
+        die_usage("--edit: layer %zu is above the last one that is computed, %zu: nothing would change",
+                  layer_shown(edits_last_layer(dump->edits)), layer_shown(last));
 }
 
 /* With the model, and the stream at path. */
@@ -500,8 +535,12 @@ static struct dump dump_open(const struct options *options, const char *path)
     bool random = options->positions == POSITIONS_RANDOM;
     dump.rule = (struct row_rule){.random = random, .first = first_position(options), .seed = options->seed,
                                   .cut = random && !(options->emit & (EMIT_MAX | EMIT_COUNTS))};
+    read_edits(&dump);
     dump.reader = stream_open(path, "tokens");
     read_tokenizer(&dump);
+    if (dump.edits && edits_need_predictions(dump.edits))
+        edits_read_values(dump.edits, options->edits.values, model, &dump.candidates);
+    header_check_edits(dump.reader, dump.edits, options->emit & EMIT_KEY);
     if (options->emit & EMIT_KEY) {
         dump.changes = json_array_size(header_changes(dump.reader));
         dump.layer_count = 0; /* no record is a layer's */
@@ -544,6 +583,7 @@ int main(int argc, char **argv)
         OPTION_ALL_TOKENS(&options.all_tokens),
         {0, "models", NULL, "write the families of models that are known, as CSV, and nothing else",
          OPTION_FLAG, &options.models, 0, 0, NULL},
+        OPTIONS_EDITS(&options.edits),
         OPTION_THREADS(&options.threads),
         OPTION_OUTPUT(&options.output),
         OPTION_GZIP(&options.gzip),
@@ -570,6 +610,9 @@ int main(int argc, char **argv)
     free(dump.layers);
     free(dump.cells);
     candidates_free(&dump.candidates);
+    edits_free(dump.edits);
+    free(options.edits.edits.text);
+    free(options.edits.removed.text);
     model_free(dump.model);
     return STATUS_DONE;
 }

@@ -74,6 +74,42 @@ void rows_choose(const struct row_rule *rule, struct activations_batch *batch, s
     }
 }
 
+static void add_edited(struct edited_rows *rows, size_t row, uint64_t sentence, uint32_t position)
+{
+    rows->row[rows->count] = (uint32_t)row;
+    rows->sentence[rows->count] = sentence;
+    rows->position[rows->count++] = position;
+}
+
+void rows_edited(const struct row_rule *rule, const struct activations_batch *batch,
+                 const struct chosen_rows *chosen, bool last, struct edited_rows *rows)
+{
+    const struct batch *computed = chosen->computed;
+    bool is_cut = computed == &chosen->cut, is_chosen = last && rule->random;
+    rows->row = grow_array(rows->row, computed->tokens, sizeof *rows->row);
+    rows->sentence = grow_array(rows->sentence, computed->tokens, sizeof *rows->sentence);
+    rows->position = grow_array(rows->position, computed->tokens, sizeof *rows->position);
+    rows->token = grow_array(rows->token, computed->tokens, sizeof *rows->token);
+    rows->count = 0;
+    for (size_t r = 0; is_chosen && r < batch->rows; r++)
+        add_edited(rows, chosen->index[r], batch_sentence(&batch->tokens, batch->row_sentence[r]),
+                   batch->row_position[r]);
+    size_t start = 0;
+    for (size_t s = 0; !is_chosen && s < computed->sentences; start += computed->length[s++]) {
+        uint64_t sentence = batch_sentence(&batch->tokens, is_cut ? batch->row_sentence[s] : s);
+        for (uint32_t j = last ? computed->length[s] - 1 : 0; j < computed->length[s]; j++)
+            add_edited(rows, start + j, sentence, j);
+    }
+}
+
+void edited_rows_free(struct edited_rows *rows)
+{
+    free(rows->row);
+    free(rows->sentence);
+    free(rows->position);
+    free(rows->token);
+}
+
 const float *rows_select(const struct chosen_rows *chosen, size_t count, const float *matrix, size_t width,
                          const size_t *cells, size_t cell_count, float **selected)
 {

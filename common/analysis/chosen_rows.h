@@ -5,6 +5,7 @@
 #ifndef FFKV_CHOSEN_ROWS_H
 #define FFKV_CHOSEN_ROWS_H
 
+#include "model/removals.h"
 #include "stream/activations.h"
 
 struct row_rule {
@@ -24,6 +25,14 @@ struct chosen_rows {
 
 /* Chooses the rows of a batch whose tokens are there. chosen is 0 before the first batch. */
 void rows_choose(const struct row_rule *rule, struct activations_batch *batch, struct chosen_rows *chosen);
+
+/*
+ * Positions of the computed batch, which is there, to rows, which keeps its memory: all, or each
+ * sentence's last one, or, where positions are random, the chosen one of each.
+ */
+void rows_edited(const struct row_rule *rule, const struct activations_batch *batch,
+                 const struct chosen_rows *chosen, bool last, struct edited_rows *rows);
+void edited_rows_free(struct edited_rows *rows);
 
 /*
  * The chosen rows, count of them, of a matrix (the computed batch's tokens x width), and of these the

@@ -150,17 +150,6 @@ static void project_scaled(const struct composing *composing, struct projection 
     free(vectors);
 }
 
-/* The token that a memory, the index of its value, promotes with this coefficient. */
-static uint32_t value_token(const struct composing *composing, size_t memory, float coefficient)
-{
-    if (coefficient >= 0)
-        return composing->value_top[memory];
-    if (!composing->value_bottom)
-        die("%s: the least probable token of each value is needed, which an active memory's negative "
-            "coefficient promotes: project-values --all --bottoms 1 gives them", composing->values);
-    return composing->value_bottom[memory];
-}
-
 /* One prefix: its active memories, and which of them agree with top, the layer's own token. */
 static void add_prefix(struct worker *worker, size_t row, uint32_t top)
 {
@@ -174,12 +163,12 @@ static void add_prefix(struct worker *worker, size_t row, uint32_t top)
     size_t cells = composing->common.activations.cell_count, agreeing = 0;
     const float *coefficient = task->coefficient + row * cells;
     size_t active = activity_mark(&composing->active, coefficient, cells, is_active);
-    if (!composing->value_top)
+    if (!composing->values)
         project_scaled(composing, worker->projection, layer, coefficient, is_active, tops);
     size_t first = layer * composing->common.model->config.d_ff;
-    for (size_t c = 0; composing->value_top && c < cells; c++)
+    for (size_t c = 0; composing->values && c < cells; c++)
         if (is_active[c])
-            tops[c] = value_token(composing, first + cell[c], coefficient[c]);
+            tops[c] = value_tokens_promoted(&composing->value_tokens, first + cell[c], coefficient[c]);
     for (size_t c = 0; c < cells; c++)
         agreeing += is_active[c] && tops[c] == top;
     sums->active.count[active]++;
@@ -232,52 +221,7 @@ static void worker_end(void *of_thread)
 
 const struct ordered_work composition_work = {worker_new, take_task, compute_task, NULL, worker_end};
 
-/* ---- what each value promotes ---- */
-
-/* Takes the tokens of a value, which is number seen of the model's. */
-static void take_value(struct composing *composing, const struct stream_reader *reader,
-                       const struct key_triggers *value, size_t seen)
-{
-    const struct model_config *config = &composing->common.model->config;
-    number_check(reader, "layer", value->layer, config->layers - 1);
-    number_check(reader, "cell", value->cell, config->d_ff - 1);
-    if (value->layer * config->d_ff + value->cell != seen)
-        stream_fail(reader, "layer %zu cell %zu is not in order", layer_shown(value->layer), value->cell);
-    if (!value->tops || value->top[0] >= config->vocabulary
-        || (value->bottoms && value->bottom[0] >= config->vocabulary))
-        stream_fail(reader, "layer %zu cell %zu has no token", layer_shown(value->layer), value->cell);
-    composing->value_top[seen] = value->top[0];
-    if (value->bottoms && composing->value_bottom) {
-        composing->value_bottom[seen] = value->bottom[0];
-    } else {
-        free(composing->value_bottom);
-        composing->value_bottom = NULL;
-    }
-}
-
-/* Reads the tokens of every value of the model, and how they were projected. */
-static void read_values(struct composing *composing)
-{
-    const struct model *model = composing->common.model;
-    struct stream_reader *reader = stream_open(composing->values, "values");
-    size_t values = matrix_count(model->config.layers, model->config.d_ff), seen = 0;
-    composing->value_top = new_array(values, sizeof *composing->value_top);
-    composing->value_bottom = new_array(values, sizeof *composing->value_bottom);
-    struct record record;
-    header_check_model(reader, model);
-    header_check_candidates(reader, &composing->common.candidates);
-    composing->norm = (enum projection_norm)header_choice(reader, "norm", projection_norm_words);
-    for (; stream_next(reader, &record); seen++) {
-        struct key_triggers value = {0};
-        unsigned bottoms = fields_found(&record, key_fields) & KEY_BOTTOMS;
-        fields_read(&record, key_fields, KEY_TOPS | bottoms, &value);
-        take_value(composing, reader, &value, seen);
-        key_triggers_free(&value);
-    }
-    if (seen != values)
-        stream_fail(reader, "%zu values; the model has %zu: project-values --all gives them", seen, values);
-    stream_close(reader);
-}
+/* ---- before the work ---- */
 
 static void choose_active(struct composing *composing)
 {
@@ -294,8 +238,10 @@ void composition_prepare(void *of_all)
 {
     struct composing *composing = of_all;
     const struct model *model = composing->common.model;
-    if (composing->values)
-        read_values(composing);
+    if (composing->values) {
+        composing->value_tokens = value_tokens_read(composing->values, model, &composing->common.candidates);
+        composing->norm = composing->value_tokens.norm;
+    }
     projection_norm_check(model, composing->norm);
     choose_active(composing);
 }

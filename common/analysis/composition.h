@@ -11,6 +11,7 @@
 #include "analysis/composition_sums.h"
 #include "analysis/statistic.h"
 #include "model/projection.h"
+#include "model/value_tokens.h"
 
 struct composing {
     struct statistic common;
@@ -19,8 +20,7 @@ struct composing {
     struct activity active;    /* which memories are; composition_prepare takes what is not given */
     bool rank_given, size_given; /* its rank; its threshold or relative */
     uint64_t short_tokens;     /* prefixes of fewer tokens are short */
-    uint32_t *value_top;       /* layers x d_ff; NULL: without values. The caller frees. */
-    uint32_t *value_bottom;    /* the same of the least probable tokens; NULL: not all have one */
+    struct value_tokens value_tokens; /* of the file; the caller frees them */
     struct activations_batch batch;
     bool in_batch;
 };

@@ -83,7 +83,8 @@ static json_t *make_header(const struct statistic *statistic, const struct strea
     json_t *header = header_new(kind->stream, stream_header(stream)), *options = kind->shaping(statistic);
     json_put(header, "arrays", json_object());
     if (kind->list)
-        fields_declare(header, kind->list->fields, 0, NULL);
+        fields_declare(header, kind->list->fields, 0,
+                       kind->list->columns ? kind->list->columns(statistic) : NULL);
     layer_sums_declare(kind->sums, header);
     if (kind->declare)
         kind->declare(statistic, header);

@@ -39,6 +39,9 @@ struct statistic_list {
     const char *what;           /* is listed, for messages */
     const struct field *fields; /* the first is a member that no record of sums has */
 
+    /* Records with the numbers of columns that the fields have; or NULL: they have none. */
+    const void *(*columns)(const void *statistic);
+
     /* Reads and checks a record, which has at least one. */
     struct listed (*read)(const struct record *record, const struct model_shape *shape);
     void (*free)(void *records);

@@ -115,19 +115,39 @@ static double student(uint64_t degrees)
     return low;
 }
 
-struct interval clusters_interval(const struct clusters *clusters, double most)
+/*
+ * V of statistics.h, of two clusters at least; 0 where their means are equal: differences below
+ * rounding, relatively, are none.
+ */
+static double ratio_variance(const struct clusters *clusters)
 {
-    const double rounding = 1e-12; /* differences below it, relatively, are none */
-    if (!clusters->count)
-        return (struct interval){(double)NAN, (double)NAN};
+    const double rounding = 1e-12;
     double count = (double)clusters->count, share = clusters_share(clusters);
     double squares = clusters->part_square + share * share * clusters->whole_square;
     double difference = squares - 2 * share * clusters->product;
-    double effective = count;
-    if (clusters->count > 1 && difference > rounding * squares) {
-        double variance = count / (count - 1) * difference / (clusters->whole * clusters->whole);
+    return difference > rounding * squares
+               ? count / (count - 1) * difference / (clusters->whole * clusters->whole)
+               : 0;
+}
+
+struct interval clusters_interval(const struct clusters *clusters, double most)
+{
+    if (!clusters->count)
+        return (struct interval){(double)NAN, (double)NAN};
+    double share = clusters_share(clusters), effective = (double)clusters->count;
+    double variance = clusters->count > 1 ? ratio_variance(clusters) : 0;
+    if (variance > 0) {
         double fewer = NORMAL / student(clusters->count - 1);
         effective = fmin(share * (1 - share) / variance, most) * fewer * fewer;
     }
     return score_interval(share, fmax(effective, 1));
+}
+
+struct interval clusters_mean_interval(const struct clusters *clusters)
+{
+    if (clusters->count < 2)
+        return (struct interval){(double)NAN, (double)NAN};
+    double mean = clusters_share(clusters);
+    double reach = student(clusters->count - 1) * sqrt(ratio_variance(clusters));
+    return (struct interval){mean - reach, mean + reach};
 }

@@ -64,4 +64,10 @@ double clusters_share(const struct clusters *clusters);
  */
 struct interval clusters_interval(const struct clusters *clusters, double most);
 
+/*
+ * Of a mean sum of y / sum of n with y of any size and sign: from t sqrt(V) below it to as much above
+ * it, with V and t as above. Both NaN where there are fewer than two clusters.
+ */
+struct interval clusters_mean_interval(const struct clusters *clusters);
+
 #endif
