@@ -98,6 +98,11 @@ def blocks(name, count):
         row = bytearray([bytes([255] * size), bytes(size)][i] if i < 2 else generator.randbytes(size))
         for place in places:
             row[place:place + 2] = struct.pack("<H", finite_half(generator))
+        if name == "MXFP4":
+            row[0] = generator.choice((0, 1, 2, 126, 127, 252, generator.randrange(253)))
+        if name == "Q8_K":
+            row[:4] = struct.pack("<I", generator.choice((0, 1 << 31, 1, 0x807fffff, 0x00800000, 0x7bffffff, 0xfbffffff,
+                                                          generator.randrange(0x7c000000))))
         rows.append(bytes(row))
     data = b"".join(rows)
     if name in ("F32", "BF16"):  # random bytes may be infinite: halve the exponent
@@ -138,11 +143,13 @@ def test_every_block_is_what_the_definition_says(all_formats, name, build):
 
 
 def test_every_block_is_what_the_package_says(all_formats, package, tmp_path):
+    """Of all formats but Q8_K, which the package does not convert."""
     path, data = all_formats
     package("read", path, tmp_path)
     for index, name in enumerate(data):
         columns = ROW_BLOCKS * form.FORMATS[name][1]
-        same_bits(floats(path, name, ROWS, columns), np.load(tmp_path / f"{index}.npy"))
+        if name != "Q8_K":
+            same_bits(floats(path, name, ROWS, columns), np.load(tmp_path / f"{index}.npy"))
 
 
 @pytest.mark.parametrize("name, infinity", [("F16", 0x7c00), ("BF16", 0x7f80)])
@@ -163,6 +170,13 @@ def test_what_is_not_finite_is_refused(make, bits, word):
     block = struct.pack("<H", bits) + bytes([1] * 16)
     path = make(form.build([], [("t", [32], "Q4_0", block)]))
     assert f"'t' has {word} at element 0" in refused(path, "read", "t", 32, 0)
+
+
+def test_scales_of_which_products_are_infinite_are_refused(make):
+    for name, scale in ("MXFP4", b"\xfd"), ("Q8_K", struct.pack("<f", 3e38)):
+        elements, size = form.FORMATS[name][1:3]
+        path = make(form.build([], [("t", [elements], name, scale + bytes([0x66] * (size - len(scale))))]))
+        assert "'t' has infinity at element 0" in refused(path, "read", "t", elements, 0)
 
 
 def test_scales_that_overflow_nothing(make):
@@ -450,10 +464,10 @@ HOSTILE = {
     "one element too many": (with_tensors(info(lengths=(257,))), "end behind the end of the file"),
     "half a block": (with_tensors(info(lengths=(48, 2), number=2)), "not whole blocks of 32 as Q4_0"),
     "half a block of 256": (with_tensors(info(lengths=(32, 8), number=12)), "not whole blocks of 256 as Q4_K"),
-    "type gone": (with_tensors(info(number=4)), "type unknown (4)"),
-    "type not known": (with_tensors(info(number=10)), "type Q2_K (10); F32, F16"),
-    "type of integers": (with_tensors(info(number=26)), "type I32 (26); F32, F16"),
-    "type 2^32 - 1": (with_tensors(info(number=2**32 - 1)), "type unknown (4294967295)"),
+    "type gone": (with_tensors(info(number=4)), "of type 4, which no format has"),
+    "type not known": (with_tensors(info(number=17)), "type IQ2_XS (17), which is not read"),
+    "type of integers": (with_tensors(info(number=26)), "type I32 (26), which is not read"),
+    "type 2^32 - 1": (with_tensors(info(number=2**32 - 1)), "of type 4294967295, which no format has"),
     "offset odd": (with_tensors(info(offset=16)), "multiple of 32"),
     "offset beyond": (with_tensors(info(offset=1024)), "end behind the end of the file"),
     "offset wraps": (with_tensors(info(offset=2**64 - 32)), "behind the end of the file"),

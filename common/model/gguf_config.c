@@ -178,16 +178,6 @@ static void refuse_unread(const struct description *description)
     }
 }
 
-/* A part of a model that was split says so; of parts but the first, nothing else describes it. */
-static void refuse_part(const struct gguf *file, const char *path)
-{
-    static const char count_key[] = "split.count";
-    uint64_t count = gguf_has_key(file, count_key) ? gguf_uint(file, count_key, 0, MAX_NUMBER) : 0;
-    if (count > 1)
-        die("%s: one of %llu files into which a model was split; join them: llama-gguf-split --merge"
-            " FIRST-PART OUTPUT (of llama.cpp)", path, (unsigned long long)count);
-}
-
 /* A file of something else than a model, as general.type has it. */
 static void refuse_other_types(const struct gguf *file, const char *path)
 {
@@ -214,7 +204,6 @@ static const struct family *find_family(const struct gguf *file, const char *pat
 
 json_t *gguf_config(const struct gguf *file, const char *path)
 {
-    refuse_part(file, path);
     refuse_other_types(file, path);
     const struct family *family = find_family(file, path);
     struct description description = {file, path, family,

@@ -288,9 +288,7 @@ static void hash_shard(const struct weights *weights, size_t shard, const struct
 void weights_hash(const struct weights *weights, struct hash *hash)
 {
     if (weights->gguf) {
-        size_t size;
-        const void *bytes = gguf_bytes(weights->gguf, &size);
-        hash_add(hash, bytes, size);
+        gguf_hash(weights->gguf, hash);
         return;
     }
     struct checksums *checksums = checksums_open(weights->directory);
