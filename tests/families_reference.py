@@ -61,16 +61,23 @@ MODELS = {
                      word_embed_proj_dim=36),
     "opt-projected": OPTConfig(**SMALL, num_attention_heads=4, ffn_dim=41, max_position_embeddings=40,
                                word_embed_proj_dim=13),
+    "opt-post-norm": OPTConfig(**SMALL, num_attention_heads=4, ffn_dim=41, max_position_embeddings=40,
+                               word_embed_proj_dim=13, do_layer_norm_before=False),
+    "opt-no-final-norm": OPTConfig(**SMALL, num_attention_heads=4, ffn_dim=41, max_position_embeddings=40,
+                                   word_embed_proj_dim=36, _remove_final_layer_norm=True),
     "neox": GPTNeoXConfig(**SMALL, num_attention_heads=3, intermediate_size=50, max_position_embeddings=64,
                           rotary_pct=0.5, use_parallel_residual=True, hidden_act="gelu"),
     "neox-sequential": GPTNeoXConfig(**SMALL, num_attention_heads=3, intermediate_size=50, rotary_pct=1.0,
                                      max_position_embeddings=64, use_parallel_residual=False),
+    "neox-odd": GPTNeoXConfig(**SMALL, num_attention_heads=3, intermediate_size=50, max_position_embeddings=64,
+                              attention_bias=False, **rope(rope_type="default", partial_rotary_factor=0.42)),
     "gpt-neo": GPTNeoConfig(**GPT, hidden_size=30, num_layers=3, num_heads=5, max_position_embeddings=40,
                             attention_types=[[["global", "local"], 1], [["local"], 1]], window_size=4),
     "gptj": GPTJConfig(**GPT, n_embd=30, n_layer=3, n_head=3, rotary_dim=6, n_positions=40),
     "phi": PhiConfig(**dict(LLAMA, num_attention_heads=3, num_key_value_heads=1)),
     "phi-ungrouped": PhiConfig(**dict(LLAMA, num_key_value_heads=None), tie_word_embeddings=True,
                                **rope(rope_type="default", partial_rotary_factor=0.67)),
+    "phi-normed": PhiConfig(**dict(LLAMA, num_attention_heads=3, num_key_value_heads=1), qk_layernorm=True),
     "falcon": FalconConfig(**SIX),
     "falcon-grouped": FalconConfig(**SIX, num_kv_heads=2, new_decoder_architecture=True, bias=True, ffn_hidden_size=41),
     "falcon-grouped-one-norm": FalconConfig(**SIX, num_kv_heads=3, new_decoder_architecture=True,
@@ -110,10 +117,13 @@ MODELS = {
     "phi3-longrope": Phi3Config(**dict(LLAMA, max_position_embeddings=128), **LONG, original_max_position_embeddings=32,
                                 tie_word_embeddings=True),
     "phi4": Phi3Config(**LLAMA, **rope(rope_type="default", partial_rotary_factor=0.75)),
+    "phi4-odd": Phi3Config(**LLAMA, **rope(rope_type="default", partial_rotary_factor=0.84)),
     "stablelm": StableLmConfig(**dict(LLAMA, num_attention_heads=3, num_key_value_heads=1), use_qkv_bias=True,
                                **rope(rope_type="default", partial_rotary_factor=0.34)),
     "stablelm-parallel": StableLmConfig(**dict(LLAMA, num_attention_heads=3, num_key_value_heads=3),
                                         use_parallel_residual=True, **rope(rope_type="default", partial_rotary_factor=0.5)),
+    "stablelm-normed": StableLmConfig(**dict(LLAMA, num_key_value_heads=3), qk_layernorm=True,
+                                      **rope(rope_type="default", partial_rotary_factor=0.67)),
     "granite": GraniteConfig(**LLAMA, embedding_multiplier=5.0, residual_multiplier=0.4, attention_multiplier=0.3,
                              logits_scaling=3.0, mlp_bias=True, tie_word_embeddings=True),
     "cohere": CohereConfig(**LLAMA, logit_scale=0.3),
@@ -177,8 +187,11 @@ def watch(model, tokens):
     layers = config.num_hidden_layers
     seen = {}
     hooks = []
+    # Where the residual is normed behind attention, the first product that reads it sees it.
+    post_norm = config.model_type == "opt" and not config.do_layer_norm_before
     for l in range(layers):
         block, attention, norm, down, behind = parts(model, l)
+        norm = block.fc1 if post_norm else norm
         hooks += [
             block.register_forward_pre_hook(lambda m, a, k, l=l: seen.__setitem__(("in", l), first(a) if a else k["hidden_states"]), with_kwargs=True),
             attention.register_forward_hook(lambda m, a, o, l=l: seen.__setitem__(("attention", l), first(o))),

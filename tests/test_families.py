@@ -18,13 +18,15 @@ from families import known_families
 from helpers import assert_close, by_sentence, fails, ok, table, text
 
 NAMES = [
-    "gpt2", "gpt2-inner", "gpt2-f16", "opt", "opt-projected", "neox", "neox-sequential", "gpt-neo", "gptj", "phi",
-    "phi-ungrouped", "falcon", "falcon-grouped", "falcon-grouped-one-norm", "falcon-alibi", "bloom", "mpt",
-    "mpt-clipped", "starcoder2", "starcoder2-plain", "llama", "llama3-scaled", "llama-linear", "llama-yarn",
-    "llama-yarn-stated", "llama-longrope", "llama-dynamic", "mistral", "mistral-window", "qwen2", "qwen2-window",
-    "qwen3", "qwen3-bf16", "gemma", "gemma-untied", "gemma2", "gemma2-uncapped", "gemma3-text", "gemma3", "olmo",
-    "olmo-clipped", "olmo2", "phi3", "phi3-longrope", "phi4", "stablelm", "stablelm-parallel", "granite", "cohere",
-    "cohere-normed", "cohere2", "smollm3", "smollm3-window"]
+    "gpt2", "gpt2-inner", "gpt2-f16", "opt", "opt-projected", "opt-post-norm", "opt-no-final-norm", "neox",
+    "neox-sequential", "neox-odd", "gpt-neo", "gptj", "phi", "phi-ungrouped", "phi-normed", "falcon",
+    "falcon-grouped", "falcon-grouped-one-norm", "falcon-alibi", "bloom", "mpt", "mpt-clipped",
+    "starcoder2", "starcoder2-plain", "llama", "llama3-scaled", "llama-linear", "llama-yarn",
+    "llama-yarn-stated", "llama-longrope", "llama-dynamic", "mistral", "mistral-window", "qwen2",
+    "qwen2-window", "qwen3", "qwen3-bf16", "gemma", "gemma-untied", "gemma2", "gemma2-uncapped",
+    "gemma3-text", "gemma3", "olmo", "olmo-clipped", "olmo2", "phi3", "phi3-longrope", "phi4", "phi4-odd",
+    "stablelm", "stablelm-parallel", "stablelm-normed", "granite", "cohere", "cohere-normed", "cohere2",
+    "smollm3", "smollm3-window"]
 
 
 @pytest.fixture(scope="session")
@@ -126,11 +128,12 @@ def test_sharded_files(bin, reference, tmp_path):
     ("llama", {"num_key_value_heads": 4}, "num_key_value_heads"),
     ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx"),
     ("gpt2", {"n_positions": 41}, "wpe.weight"),
-    ("opt", {"do_layer_norm_before": False}, "do_layer_norm_before"),
+    ("opt", {"do_layer_norm_before": False}, "final_layer_norm"),
     ("opt", {"word_embed_proj_dim": 20}, "embed_tokens.weight"),
     ("opt", {"word_embed_proj_dim": 37}, "word_embed_proj_dim"),
-    ("phi", {"qk_layernorm": True}, "qk_layernorm"),
-    ("stablelm", {"qk_layernorm": True}, "qk_layernorm"),
+    ("phi", {"qk_layernorm": True}, "q_layernorm"),
+    ("phi", {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.42}}, "an even number"),
+    ("stablelm", {"qk_layernorm": True}, "q_layernorm.norms.0"),
     ("mpt", {"attn_config": {"alibi_bias_max": 16}}, "attn_config.alibi_bias_max"),
     ("mpt", {"attn_config": {"qk_ln": True}}, "attn_config.qk_ln"),
     ("mpt", {"logit_scale": 0.5}, "logit_scale"),

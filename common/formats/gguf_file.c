@@ -277,7 +277,7 @@ static uint32_t take_version(struct cursor *cursor)
     uint32_t version = take_uint32(cursor, "the version");
     if (version && !(version & 0xffff))
         die("%s: GGUF of big-endian byte order; only little-endian files are read: convert it"
-            " (gguf-convert-endian of the Python package gguf, FILE little)", path);
+            " (gguf-convert-endian FILE little, of the Python package gguf)", path);
     if (version != 2 && version != 3)
         die("%s: GGUF version %lu; versions 2 and 3 are known%s", path, (unsigned long)version,
             version == 1 ? ": convert the original model anew (convert_hf_to_gguf.py of llama.cpp)" : "");

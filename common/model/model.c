@@ -206,12 +206,18 @@ static struct model_config read_gguf_config(const char *path)
     return config;
 }
 
-/* Llama 3's scaling of positions, as GGUF files carry it: a divisor for each frequency. */
+/*
+ * Llama 3's scaling of positions, as GGUF files carry it: a divisor for each frequency. LongRoPE's came with
+ * the config.
+ */
 static void scale_frequencies(struct model *model)
 {
     static const char name[] = "rope_freqs.weight";
-    if (!weights_gguf(model->weights) || model->config.position != POSITION_ROTARY
-        || !weights_has(model->weights, name))
+    if (!weights_gguf(model->weights) || model->config.position != POSITION_ROTARY)
+        return;
+    weights_has(model->weights, GGUF_SHORT_FACTORS);
+    weights_has(model->weights, GGUF_LONG_FACTORS);
+    if (!weights_has(model->weights, name))
         return;
     size_t count = model->config.rotary[0].width / 2;
     float *divisors = new_floats(count);
