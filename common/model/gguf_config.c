@@ -143,13 +143,13 @@ static double scaling_factor(const struct description *description)
     return is_zero(factor) ? old : factor;
 }
 
-/* Lengths that the kinds of scaling but the linear one need, in scaling. */
-static void describe_lengths(const struct description *description, json_t *scaling)
+/* Lengths that the kinds of scaling but the linear one need. */
+static void describe_lengths(const struct description *description)
 {
     char *key = key_of(description, "rope.scaling.original_context_length");
     copy_number(description, "context_length", "max_position_embeddings");
     if (gguf_has_key(description->file, key))
-        json_put(scaling, "original_max_position_embeddings",
+        json_put(description->config, "original_max_position_embeddings",
                  json_integer((json_int_t)gguf_uint(description->file, key, 1, MAX_NUMBER)));
     free(key);
 }
@@ -163,7 +163,7 @@ static void describe_yarn(const struct description *description, json_t *scaling
         json_put(scaling, "beta_fast", json_real(fast));
     if (!is_zero(slow))
         json_put(scaling, "beta_slow", json_real(slow));
-    describe_lengths(description, scaling);
+    describe_lengths(description);
 }
 
 /* A vector of the file as a list of numbers. */
@@ -190,7 +190,7 @@ static void describe_longrope(const struct description *description, json_t *sca
     json_put(scaling, "attention_factor", json_real(real_or_none(description, "rope.scaling.attn_factor")));
     json_put(scaling, "short_factor", vector_of(description, GGUF_SHORT_FACTORS));
     json_put(scaling, "long_factor", vector_of(description, GGUF_LONG_FACTORS));
-    describe_lengths(description, scaling);
+    describe_lengths(description);
 }
 
 /* The type of scaling: as llama.cpp has it, without one longrope where there are its tensors, else linear. */

@@ -170,10 +170,11 @@ static const char *find_prefix(struct weights *weights, const struct tensor_name
 static void refuse_unused(const struct model *model, const struct tensor_names *names)
 {
     const char *unused = weights_unused(model->weights, names->ignored, names->other_parts);
+    const char *described = weights_gguf(model->weights) ? "what the metadata say" : "config.json";
     if (unused)
-        die("%s: config.json of a %s model with %zu layers has no place for tensor '%s'",
-            weights_file(model->weights, unused), model->config.family->model_type, model->config.layers,
-            unused);
+        die("%s: %s of a %s model with %zu layers has no place for tensor '%s'",
+            weights_file(model->weights, unused), described, model->config.family->model_type,
+            model->config.layers, unused);
 }
 
 static void hash_file(struct hash *hash, const char *path)
