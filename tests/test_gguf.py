@@ -360,6 +360,98 @@ def test_numbers_out_of_range_are_refused(make, kind, value, how, message):
     assert message in refused(make(form.build([("k", kind, value)])), how, "k")
 
 
+# --------------------------------------------------------------- split models
+
+def split_keys(number, parts, tensors):
+    return [("split.no", "uint16", number), ("split.count", "uint16", parts), ("split.tensors.count", "int32", tensors)]
+
+
+def one_vector(name, value, length=3):
+    return name, [length], "F32", np.full(length, value, "<f4").tobytes()
+
+
+def parts_of(metadata=(("general.architecture", "string", "llama"),), tensors=5, numbers=(0, 1, 2), counts=(3, 3, 3)):
+    """Bytes of three parts: without tensors, with a and c, with b, of lengths that need padding, d and e."""
+    contents = [], [one_vector("a", 1.5), one_vector("c", 2.5, 9)], [one_vector(name, i, i + 1) for i, name in enumerate("bed")]
+    return [form.build([*(metadata if i == 0 else ()), *split_keys(numbers[i], counts[i], tensors)], contents[i])
+            for i in range(3)]
+
+
+def write_parts(folder, parts, name="model", count=3):
+    folder.mkdir(exist_ok=True)
+    for i, data in enumerate(parts):
+        if data is not None:
+            (folder / f"{name}-{i + 1:05}-of-{count:05}.gguf").write_bytes(data)
+    return folder / f"{name}-00001-of-{count:05}.gguf"
+
+
+@pytest.mark.parametrize("build", BUILDS)
+def test_a_split_model_is_one_file(tmp_path, build):
+    path = write_parts(tmp_path / "model", parts_of())
+    for name, value, length in ("a", 1.5, 3), ("b", 0, 1), ("c", 2.5, 9), ("d", 2, 3), ("e", 1, 2):
+        same_bits(floats(path, name, length, 0, build), np.full(length, value, "<f4"))
+        same_bits(floats(path, name, length, 0, build, how="map"), np.full(length, value, "<f4"))
+    assert good(path, "word", "general.architecture", build=build) == b"llama\n"
+    assert [line.split()[0] for line in good(path, build=build).decode().splitlines()[-5:]] == list("abcde")
+    assert "there is no tensor 'z'" in refused(path, "read", "z", 1, 0)
+
+
+def test_a_split_models_hash_is_that_of_the_joined_file(tmp_path, make):
+    """Of the file that llama-gguf-split --merge makes, be its keys split.* there, as that leaves them, or not."""
+    path = write_parts(tmp_path / "model", parts_of())
+    metadata = [("general.architecture", "string", "llama")]
+    tensors = [one_vector("a", 1.5), one_vector("c", 2.5, 9), *(one_vector(name, i, i + 1) for i, name in enumerate("bed"))]
+    whole = form.padded(form.build(metadata, tensors), 32)
+    joined = form.build([*metadata, *split_keys(0, 0, 5)], tensors)
+    done = subprocess.run(["xxhsum", "-H2", make(whole)], capture_output=True, check=True, text=True)
+    assert {good(p, "hash").decode().strip() for p in (path, make(whole), make(joined))} == {done.stdout.split()[0]}
+    other = parts_of()
+    other[2] = other[2][:-1] + b"\1"
+    assert good(write_parts(tmp_path / "other", other), "hash").decode().strip() != done.stdout.split()[0]
+
+
+def shuffled(*order):
+    parts = parts_of()
+    return [parts[i] if i is not None else None for i in order]
+
+
+@pytest.mark.parametrize("parts, part, says", [
+    (shuffled(0, 1, None), 3, "part 3 of 3 of the model is not there; put all parts beside"),
+    (shuffled(0, 1, 1), 3, "split.no is 1, where 2 follows from its name"),
+    (shuffled(0, 2, 1), 2, "split.no is 2, where 1 follows from its name"),
+    (shuffled(1, 1, 2), 1, "part 2 of 3 of a split model; give the first, "),
+    (parts_of(numbers=(3, 1, 2)), 1, "split.no is 3, of 3 parts: the file is damaged"),
+    (parts_of(counts=(3, 3, 4)), 3, "split.count is 4, where 3 is that of the first"),
+    ([form.build([("split.count", "uint32", 70000)])], 1, "'split.count' is 70000; a whole number from 0 to 65535"),
+    (parts_of(tensors=6), 1, "split.tensors.count is 6, but its 3 parts have 5 tensors: a part is of another model"),
+    ([*parts_of()[:2], parts_of(tensors=4)[2]], 3, "split.tensors.count is 4, where 5 is that of the first"),
+    ([*parts_of()[:2], form.build([("general.name", "string", "x"), *split_keys(2, 3, 5)])], 3,
+     "has metadata of its own, 'general.name', which only the first part of a split model has"),
+    ([*parts_of()[:2], form.build(split_keys(2, 3, 5), [one_vector(name, 1) for name in "cde"])], None,
+     "the tensor 'c' is in "),
+    ([*parts_of()[:2], form.build([], [one_vector("b", 1)])], 3, "there is no metadata 'split.count'"),
+    ([*parts_of()[:2], b"GGUF"], 3, "not a GGUF file"),
+])
+def test_parts_that_are_no_model_are_refused(tmp_path, parts, part, says):
+    first = write_parts(tmp_path / "model", parts)
+    done = run(first, build="sanitize-gcc", leaks=False)
+    message = done.stderr.decode()
+    assert done.returncode == 1 and message.count("\n") == 1 and says in message, message
+    if part:
+        assert message.startswith(f"gguf-print: {tmp_path}/model/model-{part:05}-of-00003.gguf: "), message
+
+
+def test_another_part_or_another_name_is_refused_and_the_first_is_named(tmp_path):
+    first = write_parts(tmp_path / "model", parts_of())
+    second = tmp_path / "model/model-00002-of-00003.gguf"
+    assert f"part 2 of 3 of a split model; give the first, {first}" in refused(second)
+    renamed = tmp_path / "model/renamed.gguf"
+    renamed.write_bytes(second.read_bytes())
+    assert "give the first, whose name ends with -00001-of-00003.gguf" in refused(renamed)
+    renamed.write_bytes(first.read_bytes())
+    assert "whose name must end with -00001-of-00003.gguf" in refused(renamed)
+
+
 # -------------------------------------------------------------- hostile files
 
 def small_file():
