@@ -193,9 +193,11 @@ static void hash_uint64(struct hash *hash, uint64_t number)
 
 static void hash_zeros(struct hash *hash, size_t count)
 {
-    static const char zero = 0;
-    while (count--)
-        hash_add(hash, &zero, 1);
+    static const unsigned char zeros[4096] = {0};
+    for (size_t added; count; count -= added) {
+        added = count < sizeof zeros ? count : sizeof zeros;
+        hash_add(hash, zeros, added);
+    }
 }
 
 static size_t padding_of(size_t size, size_t alignment)

@@ -13,6 +13,7 @@ enum {
     MAX_NAME_BYTES = 65535,
     MAX_NESTING = 4, /* of arrays in arrays; none is known to have any */
     DEFAULT_ALIGNMENT = 32,
+    MAX_ALIGNMENT = 1 << 16, /* no processor's pages are larger */
 };
 
 const struct gguf_type_name gguf_types[GGUF_TYPES] = {
@@ -302,7 +303,7 @@ static void read_header(struct gguf_file *file)
 
     file->alignment = DEFAULT_ALIGNMENT;
     if (gguf_find_entry(file, "general.alignment"))
-        file->alignment = (size_t)gguf_file_uint(file, "general.alignment", 1, 1 << 30);
+        file->alignment = (size_t)gguf_file_uint(file, "general.alignment", 1, MAX_ALIGNMENT);
     if (file->alignment & (file->alignment - 1))
         die("%s: metadata 'general.alignment' is %zu, not a power of 2", file->path, file->alignment);
     size_t padding = (file->alignment - cursor.place % file->alignment) % file->alignment;
