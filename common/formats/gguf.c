@@ -63,7 +63,7 @@ static void check_first(const struct gguf_file *file, size_t parts)
     size_t number = (size_t)gguf_file_uint(file, split_number, 0, MAX_PARTS);
     char *ending = part_ending(0, parts);
     if (number >= parts)
-        die("%s: %s is %zu, of %zu parts: the file is damaged", file->path, split_number, number, parts);
+        die("%s: %s is %zu, of %zu parts: " GGUF_DAMAGED, file->path, split_number, number, parts);
     if (number > 0) {
         char *first = part_path(file->path, number, 0, parts);
         die("%s: part %zu of %zu of a split model; give the first, %s%s", file->path, number + 1, parts,
@@ -325,7 +325,7 @@ static double real_at(const struct gguf_file *file, const struct gguf_entry *ent
         memcpy(&real, data, sizeof real);
     }
     if (!isfinite(real))
-        die("%s: metadata '%s' has a number that is not finite: the file is damaged", file->path, entry->key);
+        die("%s: metadata '%s' has a number that is not finite: " GGUF_DAMAGED, file->path, entry->key);
     return real;
 }
 
@@ -345,7 +345,7 @@ char *gguf_word(const struct gguf *gguf, const char *key)
     const struct gguf_file *file = gguf->part[0];
     struct gguf_text text = gguf_text(gguf, key);
     if (!gguf_printable(text))
-        die("%s: metadata '%s' is not printable ASCII", file->path, key);
+        die("%s: metadata '%s' is not printable ASCII; " GGUF_ANEW, file->path, key);
     return gguf_copy_text(text);
 }
 
@@ -405,7 +405,7 @@ float *gguf_floats(const struct gguf *gguf, const char *key, size_t *count)
     for (size_t i = 0; i < entry->count; i++) {
         numbers[i] = (float)real_at(file, entry, i);
         if (!isfinite(numbers[i]))
-            die("%s: metadata '%s' has a number too large for 32 bits", file->path, key);
+            die("%s: metadata '%s' has a number too large for 32 bits; " GGUF_ANEW, file->path, key);
     }
     *count = entry->count;
     return numbers;
@@ -451,12 +451,12 @@ static const struct gguf_tensor *need_tensor(const struct gguf *gguf, const char
 {
     const struct gguf_tensor *tensor = find_tensor(gguf, name);
     if (!tensor)
-        die("%s: there is no tensor '%s', which the metadata ask for", gguf->part[0]->path, name);
+        die("%s: there is no tensor '%s', which the metadata ask for; " GGUF_ANEW, gguf->part[0]->path, name);
     const size_t *length = tensor->length;
     if (length[0] != (columns ? columns : rows) || length[1] != (columns ? rows : 1) || length[2] != 1
         || length[3] != 1)
-        die("%s: tensor '%s' has shape [%zu, %zu, %zu, %zu], the metadata ask for [%zu, %zu, 1, 1]",
-            tensor->file->path, name, length[0], length[1], length[2], length[3], columns ? columns : rows,
+        die("%s: tensor '%s' has shape [%zu, %zu, %zu, %zu], the metadata ask for [%zu, %zu, 1, 1]; "
+            GGUF_ANEW, tensor->file->path, name, length[0], length[1], length[2], length[3], columns ? columns : rows,
             columns ? rows : 1);
     return tensor;
 }
@@ -465,7 +465,8 @@ static void check_finite(const struct gguf_tensor *tensor, size_t first, const f
 {
     size_t place = floats_first_not_finite(values, count);
     if (place < count)
-        die("%s: tensor '%s' has %s at element %zu: the file is damaged or was trained to divergence",
+        die("%s: tensor '%s' has %s at element %zu: the file is damaged or was trained to divergence; fetch it"
+            " again, or take another model",
             tensor->file->path, tensor->name, isnan(values[place]) ? "NaN" : "infinity", first + place);
 }
 

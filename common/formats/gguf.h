@@ -16,6 +16,11 @@
 
 struct gguf;
 
+/* What messages say is to be done. */
+#define GGUF_DAMAGED "the file is damaged: fetch it again"
+#define GGUF_CUT "the file was cut, or is damaged: fetch it again"
+#define GGUF_ANEW "convert the original model anew (convert_hf_to_gguf.py of llama.cpp)"
+
 /* Bytes in the file, not terminated; the format says UTF-8, but nothing checks it. */
 struct gguf_text {
     const char *bytes;

@@ -40,7 +40,7 @@ static size_t left(const struct cursor *cursor)
 static const unsigned char *take(struct cursor *cursor, uint64_t bytes, const char *what)
 {
     if (bytes > left(cursor))
-        die("%s: %s at byte %zu needs %llu bytes, but the file has %zu: it was cut, or is damaged",
+        die("%s: %s at byte %zu needs %llu bytes, but the file has %zu: " GGUF_CUT,
             cursor->file->path, what, cursor->place, (unsigned long long)bytes, left(cursor));
     const unsigned char *taken = cursor->file->mapping.bytes + cursor->place;
     cursor->place += (size_t)bytes;
@@ -67,7 +67,7 @@ static size_t take_count(struct cursor *cursor, size_t least_bytes, const char *
     size_t place = cursor->place;
     uint64_t count = take_uint64(cursor, what);
     if (count > left(cursor) / least_bytes)
-        die("%s: %s at byte %zu claims %llu, more than the file has bytes for: it was cut, or is damaged",
+        die("%s: %s at byte %zu claims %llu, more than the file has bytes for: " GGUF_CUT,
             cursor->file->path, what, place, (unsigned long long)count);
     return (size_t)count;
 }
@@ -100,7 +100,7 @@ static char *take_name(struct cursor *cursor, const char *what)
     size_t place = cursor->place;
     struct gguf_text name = take_text(cursor, what);
     if (name.length < 1 || name.length > MAX_NAME_BYTES || !gguf_printable(name))
-        die("%s: %s at byte %zu is not 1 to %d printable ASCII characters: the file is damaged",
+        die("%s: %s at byte %zu is not 1 to %d printable ASCII characters: " GGUF_DAMAGED,
             cursor->file->path, what, place, MAX_NAME_BYTES);
     return gguf_copy_text(name);
 }
@@ -110,7 +110,7 @@ static enum gguf_type take_type(struct cursor *cursor, const char *key)
     size_t place = cursor->place;
     uint32_t number = take_uint32(cursor, "a type");
     if (number >= GGUF_TYPES)
-        die("%s: metadata '%s' has a value of type %lu at byte %zu; types up to %d are known",
+        die("%s: metadata '%s' has a value of type %lu at byte %zu; types up to %d are known: " GGUF_DAMAGED,
             cursor->file->path, key, (unsigned long)number, place, GGUF_TYPES - 1);
     return (enum gguf_type)number;
 }
@@ -120,7 +120,8 @@ static void skip_values(struct cursor *cursor, enum gguf_type type, size_t count
                         const char *key)
 {
     if (type == ARRAY && nesting == MAX_NESTING)
-        die("%s: metadata '%s' has arrays nested more than %d deep", cursor->file->path, key, MAX_NESTING);
+        die("%s: metadata '%s' has arrays nested more than %d deep: " GGUF_DAMAGED, cursor->file->path,
+            key, MAX_NESTING);
     if (type == ARRAY) {
         for (size_t i = 0; i < count; i++) {
             enum gguf_type inner = take_type(cursor, key);
@@ -134,7 +135,7 @@ static void skip_values(struct cursor *cursor, enum gguf_type type, size_t count
         const unsigned char *values = take(cursor, (uint64_t)count * gguf_types[type].bytes, "a value");
         for (size_t i = 0; type == BOOL && i < count; i++)
             if (values[i] > 1)
-                die("%s: metadata '%s' has a bool that is neither 0 nor 1: the file is damaged",
+                die("%s: metadata '%s' has a bool that is neither 0 nor 1: " GGUF_DAMAGED,
                     cursor->file->path, key);
     }
 }
@@ -180,14 +181,14 @@ static const struct quantization *take_format(struct cursor *cursor, const char 
 static void set_size(const struct gguf_file *file, struct gguf_tensor *tensor)
 {
     if (tensor->length[0] % tensor->format->elements)
-        die("%s: tensor '%s' has rows of %zu elements, not whole blocks of %zu as %s has them", file->path,
-            tensor->name, tensor->length[0], tensor->format->elements, tensor->format->name);
+        die("%s: tensor '%s' has rows of %zu elements, not whole blocks of %zu as %s has them: "
+            GGUF_DAMAGED, file->path, tensor->name, tensor->length[0], tensor->format->elements, tensor->format->name);
     tensor->elements = tensor->format->elements;
     tensor->bytes = tensor->format->bytes;
     for (size_t i = 0; i < GGUF_DIMENSIONS; i++) {
         size_t factor = i ? tensor->length[i] : tensor->length[0] / tensor->format->elements;
         if (factor && tensor->bytes > file->mapping.size / factor)
-            die("%s: tensor '%s' claims to be larger than the file: it was cut, or is damaged", file->path,
+            die("%s: tensor '%s' claims to be larger than the file: " GGUF_CUT, file->path,
                 tensor->name);
         tensor->elements *= factor; /* no more than 5 a byte of the file */
         tensor->bytes *= factor;
@@ -201,19 +202,19 @@ static struct gguf_tensor take_tensor(struct cursor *cursor)
     struct gguf_tensor tensor = {.file = file, .name = take_name(cursor, "a tensor's name")};
     uint32_t dimensions = take_uint32(cursor, "a number of dimensions");
     if (dimensions > GGUF_DIMENSIONS)
-        die("%s: tensor '%s' has %lu dimensions; up to %d are known", file->path, tensor.name,
+        die("%s: tensor '%s' has %lu dimensions; up to %d are known: " GGUF_DAMAGED, file->path, tensor.name,
             (unsigned long)dimensions, GGUF_DIMENSIONS);
     for (size_t i = 0; i < GGUF_DIMENSIONS; i++) {
         uint64_t length = i < dimensions ? take_uint64(cursor, "a dimension") : 1;
         if (length > INT64_MAX || length > SIZE_MAX)
-            die("%s: tensor '%s' claims to be larger than the file: it is damaged", file->path, tensor.name);
+            die("%s: tensor '%s' claims to be larger than the file: " GGUF_DAMAGED, file->path, tensor.name);
         tensor.length[i] = (size_t)length;
     }
     tensor.format = take_format(cursor, tensor.name);
     uint64_t begin = take_uint64(cursor, "a tensor's offset");
     set_size(file, &tensor);
     if (begin > file->mapping.size)
-        die("%s: tensor '%s' has its data behind the end of the file: it was cut, or is damaged",
+        die("%s: tensor '%s' has its data behind the end of the file: " GGUF_CUT,
             file->path, tensor.name);
     tensor.begin = (size_t)begin;
     tensor.info = passed(cursor, first);
@@ -235,7 +236,7 @@ static void sort_by_name(const struct gguf_file *file, void *items, size_t count
     qsort(items, count, size, gguf_by_name);
     for (size_t i = 1; i < count; i++)
         if (!gguf_by_name(item + (i - 1) * size, item + i * size))
-            die("%s: the %s '%s' is there twice: the file is damaged", file->path, what,
+            die("%s: the %s '%s' is there twice: " GGUF_DAMAGED, file->path, what,
                 *(char **)(void *)(item + i * size));
 }
 
@@ -257,12 +258,13 @@ static void check_places(const struct gguf_file *file)
     for (size_t i = 0; i < file->tensors; i++) {
         const struct gguf_tensor *tensor = sorted[i];
         if (tensor->begin % file->alignment)
-            die("%s: the data of tensor '%s' do not begin at a multiple of %zu bytes", file->path,
-                tensor->name, file->alignment);
+            die("%s: the data of tensor '%s' do not begin at a multiple of %zu bytes: " GGUF_DAMAGED,
+                file->path, tensor->name, file->alignment);
         if (tensor->begin < end)
-            die("%s: the data of tensor '%s' overlap those before it", file->path, tensor->name);
+            die("%s: the data of tensor '%s' overlap those before it: " GGUF_DAMAGED, file->path,
+                tensor->name);
         if (tensor->begin > file->data_size || tensor->bytes > file->data_size - tensor->begin)
-            die("%s: the data of tensor '%s' end behind the end of the file: it was cut, or is damaged",
+            die("%s: the data of tensor '%s' end behind the end of the file: " GGUF_CUT,
                 file->path, tensor->name);
         end = tensor->begin + tensor->bytes;
     }
@@ -281,7 +283,7 @@ static uint32_t take_version(struct cursor *cursor)
             " (gguf-convert-endian FILE little, of the Python package gguf)", path);
     if (version != 2 && version != 3)
         die("%s: GGUF version %lu; versions 2 and 3 are known%s", path, (unsigned long)version,
-            version == 1 ? ": convert the original model anew (convert_hf_to_gguf.py of llama.cpp)" : "");
+            version == 1 ? ": " GGUF_ANEW : "");
     return version;
 }
 
@@ -305,7 +307,8 @@ static void read_header(struct gguf_file *file)
     if (gguf_find_entry(file, "general.alignment"))
         file->alignment = (size_t)gguf_file_uint(file, "general.alignment", 1, MAX_ALIGNMENT);
     if (file->alignment & (file->alignment - 1))
-        die("%s: metadata 'general.alignment' is %zu, not a power of 2", file->path, file->alignment);
+        die("%s: metadata 'general.alignment' is %zu, not a power of 2: " GGUF_DAMAGED, file->path,
+            file->alignment);
     size_t padding = (file->alignment - cursor.place % file->alignment) % file->alignment;
     /* A file without data may end before it. */
     take(&cursor, padding < left(&cursor) ? padding : left(&cursor), "padding");
@@ -346,7 +349,7 @@ const struct gguf_entry *gguf_find_entry(const struct gguf_file *file, const cha
 _Noreturn void gguf_wrong_type(const struct gguf_file *file, const struct gguf_entry *entry,
                                const char *wanted)
 {
-    die("%s: metadata '%s' is of type %s%s; %s is needed", file->path, entry->key,
+    die("%s: metadata '%s' is of type %s%s; %s is needed; " GGUF_ANEW, file->path, entry->key,
         gguf_types[entry->type].name, entry->array ? " array" : "", wanted);
 }
 
@@ -355,7 +358,7 @@ const struct gguf_entry *gguf_need_entry(const struct gguf_file *file, const cha
 {
     const struct gguf_entry *entry = gguf_find_entry(file, key);
     if (!entry)
-        die("%s: there is no metadata '%s', %s", file->path, key, wanted);
+        die("%s: there is no metadata '%s', %s; " GGUF_ANEW, file->path, key, wanted);
     if (entry->array != array)
         gguf_wrong_type(file, entry, wanted);
     return entry;
@@ -377,7 +380,7 @@ int64_t gguf_integer_at(const struct gguf_file *file, const struct gguf_entry *e
         return (int64_t)bits;
     default:
         if (bits > INT64_MAX)
-            die("%s: metadata '%s' has a number larger than %lld", file->path, entry->key,
+            die("%s: metadata '%s' has a number larger than %lld; " GGUF_ANEW, file->path, entry->key,
                 (long long)INT64_MAX);
         return (int64_t)bits;
     }
@@ -391,7 +394,8 @@ uint64_t gguf_file_uint(const struct gguf_file *file, const char *key, uint64_t 
         gguf_wrong_type(file, entry, "a whole number");
     int64_t number = gguf_integer_at(file, entry, 0);
     if (number < 0 || (uint64_t)number < least || (uint64_t)number > most)
-        die("%s: metadata '%s' is %lld; a whole number from %llu to %llu is needed", file->path, key,
+        die("%s: metadata '%s' is %lld; a whole number from %llu to %llu is needed; " GGUF_ANEW, file->path,
+            key,
             (long long)number, (unsigned long long)least, (unsigned long long)most);
     return (uint64_t)number;
 }

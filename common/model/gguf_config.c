@@ -78,8 +78,8 @@ static void need_key(const struct description *description, const char *name)
 {
     char *key = key_of(description, name);
     if (!has_key(description, key))
-        die("%s: there is no metadata '%s', which %s needs: the file is damaged, or of an old or another"
-            " converter; convert the original model anew (convert_hf_to_gguf.py of llama.cpp)",
+        die("%s: there is no metadata '%s', which %s needs: the file is of an old or another converter;"
+            " " GGUF_ANEW,
             description->path, key, description->family->gguf.architecture);
     free(key);
 }
@@ -138,7 +138,8 @@ static double scaling_factor(const struct description *description)
     double factor = real_or_none(description, "rope.scaling.factor");
     double old = real_or_none(description, "rope.scale_linear");
     if (!is_zero(factor) && !is_zero(old) && (factor < old || factor > old))
-        die("%s: %s.rope.scaling.factor is %g, and %s.rope.scale_linear, its name of before, %g",
+        die("%s: %s.rope.scaling.factor is %g, and %s.rope.scale_linear, its name of before, %g; take one of"
+            " them out of the file: gguf-new-metadata --remove-metadata (of the Python package gguf)",
             description->path, architecture, factor, architecture, old);
     return is_zero(factor) ? old : factor;
 }
@@ -172,7 +173,7 @@ static json_t *vector_of(const struct description *description, const char *name
     size_t length[GGUF_DIMENSIONS];
     gguf_format(description->file, name, length);
     if (length[0] > MAX_WIDTH)
-        die("%s: tensor '%s' has %zu elements, more than a head can have: the file is damaged",
+        die("%s: tensor '%s' has %zu elements, more than a head can have: " GGUF_DAMAGED,
             description->path, name, length[0]);
     float *values = new_floats(length[0]);
     gguf_read(description->file, name, length[0], 0, values);
@@ -203,12 +204,12 @@ static char *scaling_type(const struct description *description)
                                            : copy_string(tensors ? "longrope" : "linear");
     bool longrope = !strcmp(type, "longrope");
     if (strcmp(type, "none") && strcmp(type, "linear") && strcmp(type, "yarn") && !longrope)
-        die("%s: %s is '%s'; of GGUF files this program knows only none, linear, yarn, longrope",
+        die("%s: %s is '%s'; of GGUF files this program knows only none, linear, yarn,"
+            " longrope; give the model's Hugging Face directory, if it is of another kind there",
             description->path, key, type);
     if (tensors != longrope)
-        die("%s: %s is '%s', but there %s '%s'; convert the original model anew (convert_hf_to_gguf.py of"
-            " llama.cpp)", description->path, key, type, tensors ? "is a tensor like" : "is no tensor",
-            GGUF_SHORT_FACTORS);
+        die("%s: %s is '%s', but there %s '%s'; " GGUF_ANEW, description->path, key, type,
+            tensors ? "is a tensor like" : "is no tensor", GGUF_SHORT_FACTORS);
     free(key);
     return type;
 }
@@ -219,8 +220,8 @@ static void describe_scaling(const struct description *description)
     char *type = scaling_type(description);
     bool longrope = !strcmp(type, "longrope");
     if (longrope && !is_zero(factor))
-        die("%s: %s.rope.scaling.factor is %g, which longrope scaling has no use for here", description->path,
-            description->family->gguf.architecture, factor);
+        die("%s: %s.rope.scaling.factor is %g, which longrope scaling has no use for; " GGUF_ANEW,
+            description->path, description->family->gguf.architecture, factor);
     /* no factor: no scaling */
     if (strcmp(type, "none") && (longrope || !is_zero(factor))) {
         json_t *scaling = json_make("{s:s}", "rope_type", type);
@@ -312,7 +313,8 @@ static const struct family *find_family(const struct gguf *file, const char *pat
     char *architecture = gguf_word(file, "general.architecture");
     const struct family *family = family_find_gguf(architecture);
     if (!family)
-        die("%s: general.architecture '%s' is not known; these are: %s", path, architecture,
+        die("%s: general.architecture '%s' is not known; more families are in the form of Hugging Face"
+            " directories; of GGUF files, these are: %s", path, architecture,
             family_list_gguf());
     free(architecture);
     return family;
