@@ -67,7 +67,8 @@ BUILDING = --no-print-directory -s $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),
 Q = $(if $(V),,@)
 SAY = $(if $(V),@true,@echo)
 
-# What 'make paper' and 'make run' run on. MODEL: brown-lm, smollm2, a directory, or a GGUF file.
+# What 'make paper' and 'make run' run on. MODEL: brown-lm, smollm2, a directory, or a GGUF file (the first
+# part of a split one).
 # CORPUS: brown, in the form that fits the model, or a file; MODE: how tokenize reads it; VALID: a file
 # for section 5 (default: that of the Brown corpus, else CORPUS). From these are taken SENTENCES for the
 # triggers (empty: all), PREFIXES for section 5 (or all), KEYS a layer and REMOVALS, triggers of each, for
@@ -76,8 +77,8 @@ MODEL ?= brown-lm
 CORPUS ?= brown
 MODEL_PATH = $(strip $(if $(filter brown-lm,$(MODEL)),data/brown-lm,\
 $(if $(filter smollm2,$(MODEL)),data/models/smollm2/model.gguf,$(MODEL))))
-# What OUT is called by default: without folders, a slash at the end, and the .gguf of a file.
-MODEL_NAME = $(patsubst %.gguf,%,$(lastword $(notdir $(abspath $(MODEL)))))
+# What OUT is called by default: without folders, a slash at the end, the .gguf of a file, a part's number.
+MODEL_NAME = $(firstword $(subst -00001-of-, ,$(patsubst %.gguf,%,$(lastword $(notdir $(abspath $(MODEL)))))))
 # A model whose tokenizer is a list of words has the Brown corpus as words, every other one as running text.
 model_has = $(wildcard $(addprefix $(MODEL_PATH)/,$(1)))
 has_tokenizer = $(call model_has,tokenizer.json vocab.json merges.txt)

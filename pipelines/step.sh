@@ -6,7 +6,8 @@
 #        step.sh NAME --undo
 #
 # A step is made of its command and of what the files say that the command reads: of a
-# directory, the files in it but those that begin with a point or end in .md. The files
+# directory, the files in it but those that begin with a point or end in .md; of the first
+# part of a split model, NAME-00001-of-00003.gguf, all parts. The files
 # behind --maybe need not be there. RESULT are files and directories in OUT. When the
 # command has succeeded, OUT/.made/NAME.step has the hashes of all, and as long as each of
 # them is what it was, the step is not run again. Times are not looked at; but a file with
@@ -29,6 +30,15 @@ fail() {
     exit 1
 }
 
+# The first part of a split model stands for all, a line each; other files for themselves.
+parts() {
+    case $1 in
+    *-00001-of-[0-9][0-9][0-9][0-9][0-9].gguf)
+        printf '%s\n' "${1%-00001-of-*}"-[0-9][0-9][0-9][0-9][0-9]-of-"${1##*-of-}" ;;
+    *) printf '%s\n' "$1" ;;
+    esac
+}
+
 # ---- the arguments: lists of files, a line each; the command stays in "$@" ----
 
 [ $# -ge 2 ] || { sed -n 's/^# usage/usage/p' "$0" >&2; exit 2; }
@@ -42,7 +52,8 @@ while [ $# -gt 0 ] && [ "$1" != -- ] && [ "$1" != --undo ]; do
     *--maybe) kind=maybe ;;
     *--results) kind=result ;;
     needed-*) inputs="$inputs./$1$newline" ;;
-    needed*) [ -e "$1" ] || fail "$1 is not there, and $name is made of it"; inputs="$inputs$1$newline" ;;
+    needed*) [ -e "$1" ] || fail "$1 is not there, and $name is made of it"
+        inputs="$inputs$(parts "$1")$newline" ;;
     maybe*) [ ! -e "$1" ] || inputs="$inputs$1$newline" ;;
     result*) results="$results$1$newline" ;;
     esac
@@ -75,6 +86,9 @@ match() {
                     if (value != "" && (path == value || index(path, value "/") == 1))
                         return "$" variable[i] substr(path, length(value) + 1)
                 }
+            value = ENVIRON["MODEL"]
+            if (sub(/-00001-of-[0-9]+[.]gguf$/, "", value) && index(path, value "-") == 1)
+                return "$MODEL" substr(path, length(value) + 1)
             return path
         }
         BEGIN {

@@ -1,6 +1,7 @@
 /*
- * A fuzzer of what reads GGUF files: opens one, asks every key for every type and
- * every tensor for its numbers, then reads its config and its tokenizer.
+ * A fuzzer of what reads GGUF files: opens one, or the first part of a split model, asks
+ * every key for every type and every tensor for its numbers, then reads its config and its
+ * tokenizer, and hashes it.
  */
 #include "formats/gguf.h"
 #include "fuzz.h"
@@ -8,7 +9,9 @@
 #include "model/gguf_config.h"
 #include "text/gguf_tokenizer.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { TYPES = 8, MAX_ELEMENTS = 1 << 16 };
 
@@ -64,9 +67,29 @@ static void read_tokenizer(void *context)
     bpe_free(gguf_bpe(question->path));
 }
 
+/* Writes an input; its path. What begins as several files do is parts of a split model. */
+static const char *write_input(const uint8_t *bytes, size_t size)
+{
+    static const char *const parts[] = {"m-00001-of-00002.gguf", "m-00002-of-00002.gguf", NULL};
+    static char first[4096];
+    if (size < 3 || memcmp(bytes, "%% ", 3) != 0)
+        return fuzz_file("model.gguf", bytes, size);
+    fuzz_files(bytes, size, parts);
+    snprintf(first, sizeof first, "%s/%s", fuzz_folder(), parts[0]);
+    return first;
+}
+
+static void hash_all(const struct gguf *file)
+{
+    char text[HASH_CHARACTERS + 1];
+    struct hash *hash = hash_new();
+    gguf_hash(file, hash);
+    hash_finish(hash, text);
+}
+
 static void ask(const uint8_t *bytes, size_t size)
 {
-    const char *path = fuzz_file("model.gguf", bytes, size);
+    const char *path = write_input(bytes, size);
     struct gguf *file = gguf_open(path);
     struct question question = {.file = file, .path = path};
     for (size_t i = 0; i < gguf_keys(file); i++)
@@ -80,6 +103,7 @@ static void ask(const uint8_t *bytes, size_t size)
     }
     fuzz_try(read_config, &question);
     fuzz_try(read_tokenizer, &question);
+    hash_all(file);
     gguf_close(file);
 }
 

@@ -6,6 +6,7 @@
  *   gguf-print FILE texts|ints|floats KEY  an element a line
  *   gguf-print FILE read|map NAME ROWS COLUMNS   32-bit floats, as bytes
  *   gguf-print FILE time                   converts all tensors, says how fast
+ *   gguf-print FILE hash                   the model's id
  */
 #include "base/messages.h"
 #include "formats/gguf.h"
@@ -122,14 +123,25 @@ static void time_tensors(const struct gguf *file)
     free(values);
 }
 
+static void print_hash(const struct gguf *file)
+{
+    char text[HASH_CHARACTERS + 1];
+    struct hash *hash = hash_new();
+    gguf_hash(file, hash);
+    hash_finish(hash, text);
+    puts(text);
+}
+
 int main(int arguments, char **argument)
 {
     set_program_name("gguf-print");
     if (arguments != 2 && arguments != 3 && arguments != 4 && arguments != 6)
-        die_usage("usage: gguf-print FILE [TYPE KEY | read|map NAME ROWS COLUMNS | time]");
+        die_usage("usage: gguf-print FILE [TYPE KEY | read|map NAME ROWS COLUMNS | time | hash]");
     struct gguf *file = gguf_open(argument[1]);
     if (arguments == 2)
         print_names(file);
+    else if (arguments == 3 && !strcmp(argument[2], "hash"))
+        print_hash(file);
     else if (arguments == 3)
         time_tensors(file);
     else if (arguments == 4)

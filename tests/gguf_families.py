@@ -3,11 +3,13 @@
 usage: gguf_families.py FOLDER OUTPUT      (run in an environment with gguf and safetensors)
 
 For each of MODELS, FOLDER/NAME becomes OUTPUT/NAME.gguf.  What the package does not know is how llama.cpp's
-convert_hf_to_gguf.py arranges weights: Gemma's gains have 1 added, Llama's and Granite's queries and keys are
-permuted, BLOOM's queries, keys and values are put one below the other, and GPT-2's matrices are transposed.
+convert_hf_to_gguf.py arranges weights, and what it writes of settings: `arrange`, `describe` and `extra` have it,
+architecture by architecture as there (its folder conversion/).  OUTPUT/SPLIT.gguf is split, too, into parts of a
+few tensors.
 """
 
 import json
+import math
 import pathlib
 import string
 import sys
@@ -16,80 +18,189 @@ import gguf
 import numpy as np
 from safetensors.numpy import load_file
 
-MODELS = {"gemma": "GEMMA", "gemma2": "GEMMA2", "gemma3-text": "GEMMA3", "olmo2": "OLMO2", "phi": "PHI2",
-          "phi3": "PHI3", "granite": "GRANITE", "cohere": "COMMAND_R", "starcoder2": "STARCODER2",
-          "bloom": "BLOOM", "stablelm": "STABLELM", "stablelm-parallel": "STABLELM", "gpt2": "GPT2",
-          "llama": "LLAMA", "qwen2": "QWEN2", "qwen3": "QWEN3"}
-RMS = ("gemma", "gemma2", "gemma3-text", "olmo2", "phi3", "granite", "llama", "qwen2", "qwen3")
-PERMUTED = ("granite", "llama")
+MODELS = {
+    "gpt2": "GPT2", "gpt2-inner": "GPT2", "neox": "GPTNEOX", "neox-sequential": "GPTNEOX",
+    "neox-odd": "GPTNEOX", "phi": "PHI2", "falcon": "FALCON", "falcon-grouped-one-norm": "FALCON",
+    "falcon-two-norms": "FALCON", "bloom": "BLOOM", "mpt": "MPT", "mpt-clipped": "MPT",
+    "starcoder2": "STARCODER2", "llama": "LLAMA", "llama3-scaled": "LLAMA", "llama-yarn": "LLAMA",
+    "llama-longrope": "LLAMA", "mistral-window": "LLAMA", "qwen2": "QWEN2", "qwen3": "QWEN3",
+    "gemma": "GEMMA", "gemma2": "GEMMA2", "gemma3-text": "GEMMA3", "olmo": "OLMO", "olmo-clipped": "OLMO",
+    "olmo2": "OLMO2", "phi3": "PHI3", "phi3-longrope": "PHI3", "phi4": "PHI3", "granite": "GRANITE",
+    "stablelm": "STABLELM", "stablelm-parallel": "STABLELM", "stablelm-normed": "STABLELM",
+    "cohere": "COMMAND_R", "cohere-normed": "COMMAND_R", "cohere2-plain": "COHERE2",
+    "smollm3-plain": "SMOLLM3"
+}
+RMS = ("GEMMA", "GEMMA2", "GEMMA3", "OLMO2", "PHI3", "GRANITE", "LLAMA", "QWEN2", "QWEN3", "SMOLLM3")
+PERMUTED = ("GRANITE", "LLAMA", "OLMO", "SMOLLM3")
+SPLIT, TENSORS_OF_A_PART = "olmo2", 7
 
 
-def arrange(name, key, array, config):
+def setting(config, *names, otherwise=None):
+    """The first of these settings that is there."""
+    return next((config[name] for name in names if config.get(name) is not None), otherwise)
+
+
+def sizes(config):
+    """(heads, key-value heads, layers, d_model)"""
+    heads = setting(config, "num_attention_heads", "n_head", "n_heads")
+    return (heads, setting(config, "num_key_value_heads", otherwise=heads),
+            setting(config, "num_hidden_layers", "n_layer", "n_layers"),
+            setting(config, "hidden_size", "n_embd", "d_model"))
+
+
+def permute(array, heads):
+    """Dimensions that are rotated together next to each other: LlamaModel.permute."""
+    return array.reshape(heads, 2, -1, *array.shape[1:]).swapaxes(1, 2).reshape(array.shape)
+
+
+def stack(array, groups, queries):
+    """Each group's queries, key and value as all queries, all keys, all values."""
+    rows = array.reshape(groups, queries + 2, -1, *array.shape[1:])
+    return np.concatenate([
+        rows[:, :-2].reshape(-1, *array.shape[1:]), rows[:, -2].reshape(-1, *array.shape[1:]),
+        rows[:, -1].reshape(-1, *array.shape[1:])
+    ])
+
+
+def arrange(arch, key, array, config):
     """A tensor as the converter writes it."""
-    heads = config.get("num_attention_heads", config.get("n_head"))
-    if name.startswith("gemma") and key.endswith("norm.weight"):
-        return array + 1
-    if name in PERMUTED and key.endswith(("q_proj.weight", "k_proj.weight")):
-        count = heads if "q_proj" in key else config["num_key_value_heads"]
-        return array.reshape(count, 2, -1, array.shape[1]).swapaxes(1, 2).reshape(array.shape)
-    if name == "gpt2" and key.endswith(("c_attn.weight", "c_fc.weight", "c_proj.weight")):
+    heads, groups, _, _ = sizes(config)
+    if arch == "GPT2" and key.endswith((".c_attn.weight", ".c_proj.weight", ".c_fc.weight")):
         return array.T
-    if name == "bloom" and "query_key_value" in key:
-        return array.reshape(heads, 3, -1, *array.shape[1:]).swapaxes(0, 1).reshape(array.shape)
+    if arch.startswith("GEMMA") and key.endswith("norm.weight"):
+        return array + 1
+    if arch in PERMUTED and key.endswith(("q_proj.weight", "k_proj.weight")):
+        return permute(array, heads if "q_proj" in key else groups)
+    if arch in PERMUTED and arch != "OLMO" and key.endswith(("q_proj.bias", "k_proj.bias")):
+        return permute(array, heads if "q_proj" in key else groups)
+    if arch in ("BLOOM", "GPTNEOX") and "query_key_value" in key:
+        return stack(array, heads, 1)
+    if arch == "FALCON" and "query_key_value" in key:
+        return stack(array, falcon_groups(config), heads // falcon_groups(config))
     return array
 
 
-def describe(writer, name, config):
-    """The settings, by the package's methods."""
-    heads = config.get("num_attention_heads", config.get("n_head"))
-    d_model = config.get("hidden_size", config.get("n_embd"))
-    layers = config.get("num_hidden_layers", config.get("n_layer"))
-    epsilon = next(config[key] for key in ("rms_norm_eps", "layer_norm_eps", "norm_epsilon",
-                                           "layer_norm_epsilon") if key in config)
-    writer.add_context_length(config.get("n_positions", 64))
-    writer.add_embedding_length(d_model)
-    writer.add_block_count(layers)
-    writer.add_feed_forward_length(config.get("intermediate_size", 4 * d_model))
-    writer.add_head_count(heads)
-    if name != "gpt2":
-        writer.add_head_count_kv(config.get("num_key_value_heads", heads))
-    (writer.add_layer_norm_rms_eps if name in RMS else writer.add_layer_norm_eps)(epsilon)
-    rope = config.get("rope_parameters", {})
-    if "head_dim" in config and config["head_dim"]:
-        writer.add_key_length(config["head_dim"])
-        writer.add_value_length(config["head_dim"])
-    if "partial_rotary_factor" in rope:
-        writer.add_rope_dimension_count(int(d_model // heads * rope["partial_rotary_factor"]))
-    if "rope_theta" in rope:
+def falcon_groups(config):
+    return config["num_kv_heads"] if config["new_decoder_architecture"] else 1
+
+
+def norms_in_one(tensors):
+    """StableLM's norms of heads, a tensor each, as one a layer; all else as it is."""
+    joined = {key: array for key, array in tensors.items() if ".norms." not in key}
+    for key in sorted(tensors, key=lambda key: (len(key), key)):
+        if ".norms." in key:
+            name = key.split(".norms.")[0] + ".weight"
+            joined[name] = np.vstack([joined[name], tensors[key]]) if name in joined else tensors[key][None]
+    return joined
+
+
+def rotary(config):
+    """(settings of the rotary positions, a head's dimensions that are rotated)"""
+    heads, _, _, d_model = sizes(config)
+    width = setting(config, "head_dim", otherwise=d_model // heads)
+    rope = config.get("rope_parameters") or {}
+    return rope, int(width * rope.get("partial_rotary_factor", 1))
+
+
+def extra(arch, config):
+    """Tensors that no directory has: divisors of rotary frequencies."""
+    rope, width = rotary(config)
+    if rope.get("rope_type") == "longrope":
+        return {
+            f"rope_factors_{kind}.weight": np.array(rope[f"{kind}_factor"], np.float32)
+            for kind in ("long", "short")
+        }
+    if rope.get("rope_type") == "llama3":
+        frequencies = rope["rope_theta"] ** (-np.arange(0, width, 2) / width)
+        waves = 2 * math.pi / frequencies
+        low, high = (rope["original_max_position_embeddings"] / rope[f"{name}_freq_factor"]
+                     for name in ("low", "high"))
+        smooth = (low / waves - 1) * rope["low_freq_factor"] / (rope["high_freq_factor"] -
+                                                                rope["low_freq_factor"])
+        between = 1 / ((1 - smooth) / rope["factor"] + smooth)
+        return {
+            "rope_freqs.weight": np.where(waves < high, 1, np.where(waves > low, rope["factor"],
+                                                                    between)).astype(np.float32)
+        }
+    return {}
+
+
+def describe_rotary(writer, arch, config):
+    rope, width = rotary(config)
+    if arch in ("GPTNEOX", "PHI2", "PHI3", "STABLELM", "COHERE2", "LLAMA", "GRANITE", "SMOLLM3"):
+        writer.add_rope_dimension_count(width)
+    if "rope_theta" in rope and arch not in ("GPTNEOX", "PHI2", "FALCON"):
         writer.add_rope_freq_base(rope["rope_theta"])
     if "full_attention" in rope:
         writer.add_rope_freq_base(rope["full_attention"]["rope_theta"])
         writer.add_rope_freq_base_swa(rope["sliding_attention"]["rope_theta"])
         writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         writer.add_rope_scaling_factor(rope["full_attention"]["factor"])
-    if config.get("sliding_window"):
+    if rope.get("rope_type") == "yarn":
+        writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        writer.add_rope_scaling_factor(rope["factor"])
+        writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+    if arch == "PHI3" or rope.get("rope_type") == "longrope":
+        length = rope.get("original_max_position_embeddings", config["max_position_embeddings"])
+        writer.add_rope_scaling_orig_ctx_len(length)
+    if rope.get("rope_type") == "longrope":
+        factor = config["max_position_embeddings"] / length if arch == "PHI3" else rope["factor"]
+        writer.add_rope_scaling_attn_factors(math.sqrt(1 + math.log(factor) / math.log(length)))
+        if arch != "PHI3":
+            writer.add_rope_scaling_type(gguf.RopeScalingType.LONGROPE)
+    if arch in ("COMMAND_R", "COHERE2"):
+        writer.add_rope_scaling_type(gguf.RopeScalingType.NONE)
+
+
+def describe_families(writer, arch, config):
+    """What the settings of only some architectures say."""
+    if config.get("sliding_window") and arch not in ("QWEN2", "QWEN3"):
         writer.add_sliding_window(config["sliding_window"])
-    if name == "gemma2":
+    if arch == "GEMMA2":
         writer.add_attn_logit_softcapping(config["attn_logit_softcapping"])
         writer.add_final_logit_softcapping(config["final_logit_softcapping"])
-    if name == "granite":
+    if arch == "GRANITE":
         writer.add_attention_scale(config["attention_multiplier"])
         writer.add_embedding_scale(config["embedding_multiplier"])
         writer.add_residual_scale(config["residual_multiplier"])
         writer.add_logit_scale(config["logits_scaling"])
-    if name.startswith("stablelm"):
+    if arch in ("STABLELM", "GPTNEOX"):
         writer.add_parallel_residual(config["use_parallel_residual"])
-    if name == "cohere":
+    if arch in ("COMMAND_R", "COHERE2"):
         writer.add_logit_scale(config["logit_scale"])
+    if arch == "MPT":
+        writer.add_max_alibi_bias(8.0)
+    if arch == "FALCON":
+        writer.add_tensor_data_layout("jploski")
+    clip = setting(config, "clip_qkv", otherwise=config.get("attn_config", {}).get("clip_qkv"))
+    if clip is not None:
+        writer.add_clamp_kqv(clip)
 
 
-def write(source, path, name, arch):
-    config = json.loads((source / "config.json").read_text())
-    layers = config.get("num_hidden_layers", config.get("n_layer"))
-    arch = gguf.MODEL_ARCH[arch]
-    names = gguf.get_tensor_name_map(arch, layers)
-    writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[arch])
-    describe(writer, name, config)
+def describe(writer, arch, config):
+    """The settings, by the package's methods."""
+    heads, groups, layers, d_model = sizes(config)
+    epsilon = setting(config, "rms_norm_eps", "layer_norm_eps", "norm_epsilon", "layer_norm_epsilon",
+                      otherwise=1e-5)
+    writer.add_context_length(
+        setting(config, "max_position_embeddings", "n_positions", "max_seq_len", otherwise=64))
+    writer.add_embedding_length(d_model)
+    writer.add_block_count(layers)
+    writer.add_feed_forward_length(setting(config, "intermediate_size", "n_inner", otherwise=4 * d_model))
+    writer.add_head_count(heads)
+    if arch == "FALCON":
+        writer.add_head_count_kv(falcon_groups(config))
+    elif arch not in ("GPT2", "MPT", "GPTNEOX"):
+        writer.add_head_count_kv(groups)
+    (writer.add_layer_norm_rms_eps if arch in RMS else writer.add_layer_norm_eps)(epsilon)
+    if config.get("head_dim"):
+        writer.add_key_length(config["head_dim"])
+        writer.add_value_length(config["head_dim"])
+    describe_rotary(writer, arch, config)
+    describe_families(writer, arch, config)
+
+
+def describe_tokenizer(writer, config):
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     tokens = list((string.ascii_letters + string.digits)[:config["vocab_size"]])
@@ -97,10 +208,22 @@ def write(source, path, name, arch):
     writer.add_token_list(tokens)
     writer.add_array("tokenizer.ggml.merges", ["a b"])
     writer.add_bos_token_id(2)
-    for key, array in load_file(source / "model.safetensors").items():
-        stem = key.removeprefix("transformer.")  # as the converter does
-        writer.add_tensor(names.get_name(stem, try_suffixes=(".weight", ".bias")),
-                          np.ascontiguousarray(arrange(name, key, array, config)))
+
+
+def write(source, path, arch, **options):
+    config = json.loads((source / "config.json").read_text())
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH[arch], sizes(config)[2])
+    writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH[arch]], **options)
+    writer.add_name("made")
+    describe(writer, arch, config)
+    describe_tokenizer(writer, config)
+    for key, array in norms_in_one(load_file(source / "model.safetensors")).items():
+        stem = key if arch in ("MPT", "FALCON",
+                               "GPTNEOX") else key.removeprefix("transformer.")  # as the converter does
+        name = names.get_name(stem, try_suffixes=(".weight", ".bias"))
+        writer.add_tensor(name, np.ascontiguousarray(arrange(arch, key, array, config)))
+    for name, array in extra(arch, config).items():
+        writer.add_tensor(name, array)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -108,8 +231,10 @@ def write(source, path, name, arch):
 
 
 def main(folder, output):
+    folder, output = pathlib.Path(folder), pathlib.Path(output)
     for name, arch in MODELS.items():
-        write(pathlib.Path(folder) / name, pathlib.Path(output) / f"{name}.gguf", name, arch)
+        write(folder / name, output / f"{name}.gguf", arch)
+    write(folder / SPLIT, output / f"{SPLIT}.gguf", MODELS[SPLIT], split_max_tensors=TENSORS_OF_A_PART)
 
 
 if __name__ == "__main__":

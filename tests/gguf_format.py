@@ -29,6 +29,15 @@ FORMATS = {
     "Q5_K": (13, 256, 176, (0, 2)),
     "Q6_K": (14, 256, 210, (208,)),
     "BF16": (30, 1, 2, ()),
+    "Q2_K": (10, 256, 84, (80, 82)),
+    "Q3_K": (11, 256, 110, (108,)),
+    "Q8_K": (15, 256, 292, ()),
+    "IQ4_NL": (20, 32, 18, (0,)),
+    "IQ4_XS": (23, 256, 136, (0,)),
+    "TQ1_0": (34, 256, 54, (52,)),
+    "TQ2_0": (35, 256, 66, (64,)),
+    "MXFP4": (39, 32, 17, ()),
+    "NVFP4": (40, 64, 36, ()),
 }
 
 
@@ -89,6 +98,62 @@ def q6_k(blocks):
     return np.repeat(halves(blocks, 208) * scales, 16, axis=1) * (low + 16 * high - 32).astype(FLOAT)
 
 
+def two_bits(blocks, start):
+    """Element i of 256: 128 of them share 32 bytes, 2 bits for each 32."""
+    i = np.arange(256)
+    return field(blocks, start + i // 128 * 32 + i % 32, i % 128 // 32 * 2, 2)
+
+
+def q2_k(blocks):
+    i = np.arange(256)
+    step, low = (halves(blocks, 80 + 2 * n) * field(blocks, i // 16, 4 * n, 4).astype(FLOAT) for n in (0, 1))
+    return step * two_bits(blocks, 16).astype(FLOAT) - low
+
+
+def q3_k(blocks):
+    i = np.arange(256)
+    run = i // 16
+    scales = field(blocks, 96 + run % 8, run // 8 * 4, 4) + 16 * field(blocks, 104 + run % 4, run // 4 * 2, 2)
+    third = field(blocks, i % 32, i // 32, 1)
+    return halves(blocks, 108) * (scales - 32).astype(FLOAT) * (two_bits(blocks, 32) - 4 * (1 - third)).astype(FLOAT)
+
+
+CURVE = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], FLOAT)
+
+
+def iq4_xs(blocks):
+    i = np.arange(256)
+    part = i // 32
+    scales = field(blocks, 4 + part // 2, part % 2 * 4, 4) + 16 * field(blocks, 2 + part // 4, part % 4 * 2, 2)
+    quants = field(blocks, 8 + part * 16 + i % 16, i % 32 // 16 * 4, 4)
+    return halves(blocks, 0) * (scales - 32).astype(FLOAT) * CURVE[quants]
+
+
+def digits(blocks):
+    """256 ternary digits: 160 in 32 bytes, 80 in 16, 16 in 4. A byte is a fraction of 256; its first digit
+    after the point, in base 3, is the first element."""
+    i = np.arange(256)
+    place = np.where(i < 160, i % 32, np.where(i < 240, 32 + (i - 160) % 16, 48 + (i - 240) % 4))
+    digit = np.where(i < 160, i // 32, np.where(i < 240, (i - 160) // 16, (i - 240) // 4))
+    return blocks[:, place].astype(np.int64) * 3 ** digit % 256 * 3 // 256
+
+
+def e2m1(quants):
+    """Floats of a sign, 2 bits of exponent, 1 of mantissa."""
+    exponent, mantissa = quants >> 1 & 3, quants & 1
+    size = np.where(exponent, 2.0 ** (exponent - 1.0) * (1 + mantissa / 2), mantissa / 2)
+    return np.where(quants & 8, 0 - size, size)  # there is no negative zero
+
+
+def nvfp4(blocks):
+    i = np.arange(64)
+    scale = blocks[:, i // 16].astype(np.int64)
+    exponent, mantissa = scale >> 3 & 15, scale & 7
+    size = np.where(exponent, 2.0 ** (exponent - 7.0) * (1 + mantissa / 8), 2.0 ** -6 * mantissa / 8)
+    quants = field(blocks, 4 + i // 16 * 8 + i % 8, i % 16 // 8 * 4, 4)
+    return np.where(scale == 0x7f, 0, size) * e2m1(quants)
+
+
 def dequantize(name, data):
     """bytes of whole blocks -> float32 elements."""
     _, _, size, _ = FORMATS[name]
@@ -109,6 +174,15 @@ def dequantize(name, data):
         "Q5_K": lambda: k_values(blocks, k_four_bits(blocks, 48)
                                  + 16 * field(blocks, 16 + i % 32, i // 32, 1)),
         "Q6_K": lambda: q6_k(blocks),
+        "Q2_K": lambda: q2_k(blocks),
+        "Q3_K": lambda: q3_k(blocks),
+        "Q8_K": lambda: np.ascontiguousarray(blocks[:, :4]).view("<f4") * blocks[:, 4:260].view(np.int8).astype(FLOAT),
+        "IQ4_NL": lambda: halves(blocks, 0) * CURVE[four_bits(blocks, 2)],
+        "IQ4_XS": lambda: iq4_xs(blocks),
+        "TQ1_0": lambda: halves(blocks, 52) * (digits(blocks) - 1).astype(FLOAT),
+        "TQ2_0": lambda: halves(blocks, 64) * (two_bits(blocks, 0) - 1).astype(FLOAT),
+        "MXFP4": lambda: 2.0 ** (blocks[:, :1].astype(float) - 127) * e2m1(four_bits(blocks, 1)),
+        "NVFP4": lambda: nvfp4(blocks),
     }[name]()
     return values.astype(FLOAT).ravel()
 

@@ -21,6 +21,8 @@ def read(path, folder, save=True):
                 if not name.startswith("GGUF.")}
     tensors = []
     for index, tensor in enumerate(reader.tensors):
+        if tensor.tensor_type.name == "Q8_K":
+            continue  # which the package does not convert
         values = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype("<f4", copy=False)
         if save:
             np.save(folder / f"{index}.npy", values)

@@ -427,19 +427,20 @@ def test_gguf_scaling_by_each_of_its_names(bin, reference, given, tmp_path, fact
 
 
 @pytest.mark.parametrize("more, without, says", [
-    ([kind("yarn"), FACTOR], (),
-     "llama.rope.scaling.type is 'yarn'; of GGUF files this program knows only none, linear"),
-    ([FACTOR, (OLD[0], "float32", 2.0)], (),
-     "llama.rope.scaling.factor is 4, and llama.rope.scale_linear, its name of before, 2"),
-    ([("llama.attention.clamp_kqv", "float32", 8.0)], (),
-     "metadata 'llama.attention.clamp_kqv' is not known"),
+    ([kind("ntk"), FACTOR], (), "llama.rope.scaling.type is 'ntk'; of GGUF files this program knows only none, linear,"
+                                " yarn, longrope"),
+    ([kind("yarn"), FACTOR, ("llama.rope.scaling.yarn_attn_factor", "float32", 1.0)], (),
+     "metadata 'llama.rope.scaling.yarn_attn_factor' is not known"),
+    ([kind("longrope")], (), "llama.rope.scaling.type is 'longrope', but there is no tensor 'rope_factors_short.weight'"),
+    ([FACTOR, (OLD[0], "float32", 2.0)], (), "llama.rope.scaling.factor is 4, and llama.rope.scale_linear, its name of before, 2"),
+    ([("llama.attention.clamp_kqv", "float32", 8.0)], (), "metadata 'llama.attention.clamp_kqv' is not known"),
     ([("llama.expert_count", "uint32", 8)], (), "metadata 'llama.expert_count' is not known"),
     ([("llama.logit_scale", "float32", 0.5)], (), "metadata 'llama.logit_scale' is not known"),
     ([("llama.attention.causal", "bool", 1)], (), "metadata 'llama.attention.causal' is not known"),
-    ([("split.count", "uint16", 3), ("split.no", "uint16", 0)], (),
-     "one of 3 files into which a model was split; join them:"
-                                                                    " llama-gguf-split --merge"),
-    ([("split.count", "uint16", 3)], ("general.architecture",), "one of 3 files"),
+    ([("split.count", "uint16", 3), ("split.no", "uint16", 0)], (), "the first of 3 parts of a split model, whose name"
+                                                                    " must end with -00001-of-00003.gguf"),
+    ([("split.count", "uint16", 3), ("split.no", "uint16", 1)], ("general.architecture",),
+     "part 2 of 3 of a split model; give the first, whose name ends with -00001-of-00003.gguf"),
     ([("general.type", "string", "adapter")], (), "an adapter (LoRA), not a model; merge it"),
     ([("general.type", "string", "imatrix")], (), "general.type is 'imatrix'"),
     *([[], (f"llama.{key}",), f"there is no metadata 'llama.{key}'"] for key in (
@@ -497,6 +498,8 @@ GGUF_NEEDS = {
     "granite": {"attention.scale": 1.0, "embedding_scale": 1.0, "residual_scale": 1.0, "logit_scale": 1.0},
     "command-r": {"logit_scale": 1.0}, "stablelm": {"use_parallel_residual": True},
     "bloom": {"attention.head_count_kv": 1}, "gemma3": {"attention.sliding_window": 2},
+    "gptneox": {"use_parallel_residual": True}, "falcon": {"attention.head_count_kv": 1},
+    "mpt": {"attention.max_alibi_bias": 8.0}, "cohere2": {"logit_scale": 1.0, "attention.sliding_window": 2},
     "gemma2": {"attn_logit_softcapping": 9.0, "final_logit_softcapping": 9.0, "attention.sliding_window": 2},
 }
 

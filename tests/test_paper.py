@@ -234,6 +234,27 @@ def test_an_input_that_changes_while_it_is_read(bin, place, tmp_path, undisturbe
             == undisturbed["agreement.csv"]
 
 
+def test_every_part_of_a_split_model_counts(tmp_path):
+    """By the script that runs a step, which sees its files and its command only; parts may be moved together."""
+    def step(folder):
+        first = folder / "m-00001-of-00002.gguf"
+        done = subprocess.run([ROOT / "pipelines/step.sh", "one", first, "--results", "made", "--", "sh", "-c",
+                               'echo run; echo x >"$OUT/made"'], capture_output=True, text=True, check=True,
+                              env={**environment(), "OUT": str(tmp_path / "out"), "MODEL": str(first)})
+        return "run\n" in done.stdout
+    for folder in "here", "out/.made":
+        (tmp_path / folder).mkdir(parents=True)
+    for name in "m-00001-of-00002.gguf", "m-00002-of-00002.gguf", "m-00002-of-00003.gguf":
+        (tmp_path / "here" / name).write_text(name)
+    assert step(tmp_path / "here") and not step(tmp_path / "here")
+    (tmp_path / "here/m-00002-of-00003.gguf").write_text("of another model")
+    assert not step(tmp_path / "here")
+    (tmp_path / "here/m-00002-of-00002.gguf").write_text("changed")
+    assert step(tmp_path / "here")
+    (tmp_path / "here").rename(tmp_path / "there")
+    assert not step(tmp_path / "there")
+
+
 def test_two_makes_in_one_folder(bin, place, tmp_path, undisturbed):
     """The second is refused as long as the first, or what is left of it, runs; by any name of the folder."""
     go, out = tmp_path / "go", place / "two" / "results"

@@ -12,6 +12,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* What one thread has of one batch. */
 struct worker {
@@ -76,20 +77,33 @@ static bool take_batch(void *of_thread)
     return true;
 }
 
-/*
- * Gathers the chosen rows of the layers' matrices, plus those of another where that is not
- * NULL, to worker->vectors. Returns how many that makes.
- */
-static size_t gather(struct worker *worker, const float *matrix, const float *plus)
+/* Gathers the chosen rows of the layers' matrices to worker->vectors. Returns how many that makes. */
+static size_t gather(struct worker *worker, const float *matrix)
 {
     size_t d_model = worker->refining->common.model->config.d_model;
     float *to = worker->vectors;
     for (size_t layer = worker->first; layer < worker->end; layer++)
-        for (size_t i = 0; i < worker->rows; i++) {
+        for (size_t i = 0; i < worker->rows; i++, to += d_model) {
             size_t from = (layer * worker->batch.rows + worker->row[i]) * d_model;
-            for (size_t k = 0; k < d_model; k++)
-                *to++ = matrix[from + k] + (plus ? plus[from + k] : 0);
+            memcpy(to, matrix + from, d_model * sizeof *to);
         }
+    return (worker->end - worker->first) * worker->rows;
+}
+
+/* The same of the layers' outputs, o^l. */
+static size_t gather_outputs(struct worker *worker)
+{
+    const struct model *model = worker->refining->common.model;
+    size_t d_model = model->config.d_model;
+    float *to = worker->vectors;
+    gather(worker, worker->resid);
+    for (size_t layer = worker->first; layer < worker->end; layer++) {
+        for (size_t i = 0; i < worker->rows; i++)
+            add_floats(to + i * d_model,
+                       worker->ffn + (layer * worker->batch.rows + worker->row[i]) * d_model, d_model);
+        layer_sum_norm(model, layer, worker->rows, to);
+        to += worker->rows * d_model;
+    }
     return (worker->end - worker->first) * worker->rows;
 }
 
@@ -107,13 +121,13 @@ static void ask(struct worker *worker, size_t count, const uint32_t *tokens, boo
 static void ask_layers(struct worker *worker)
 {
     const struct model *model = worker->refining->common.model;
-    size_t count = gather(worker, worker->resid, NULL);
+    size_t count = gather(worker, worker->resid);
     final_norm(model, worker->vectors, count, worker->vectors);
     ask(worker, count, worker->final_token, true, worker->residual);
-    gather(worker, worker->ffn, NULL);
+    gather(worker, worker->ffn);
     projection_norm(model, worker->refining->norm, worker->vectors, count);
     ask(worker, count, NULL, false, worker->block);
-    gather(worker, worker->resid, worker->ffn);
+    gather_outputs(worker);
     final_norm(model, worker->vectors, count, worker->vectors);
     ask(worker, count, NULL, false, worker->output);
 }
@@ -190,7 +204,7 @@ static void ask_final(struct worker *worker)
     const struct model *model = worker->refining->common.model;
     worker->first = model->config.layers - 1;
     worker->end = model->config.layers;
-    gather(worker, worker->resid, worker->ffn);
+    gather_outputs(worker);
     final_norm(model, worker->vectors, worker->rows, worker->vectors);
     ask(worker, worker->rows, worker->next, false, worker->final);
     for (size_t i = 0; i < worker->rows; i++)

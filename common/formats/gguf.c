@@ -1,9 +1,9 @@
 #include "formats/gguf.h"
 
-#include "base/mapping.h"
+#include "base/input.h"
 #include "base/messages.h"
 #include "base/order.h"
-#include "formats/quantized.h"
+#include "formats/gguf_file.h"
 #include "numeric/floats.h"
 
 #include <math.h>
@@ -14,457 +14,318 @@
 #include <sys/stat.h>
 
 enum {
-    HEADER_BYTES = 4 + 4 + 8 + 8, /* "GGUF", version, tensors, keys */
-    LEAST_ENTRY_BYTES = 8 + 1 + 4 + 1,
-    LEAST_TENSOR_BYTES = 8 + 1 + 4 + 4 + 8,
-    MAX_NAME_BYTES = 65535,
-    MAX_NESTING = 4, /* of arrays in arrays; none is known to have any */
-    DEFAULT_ALIGNMENT = 32,
     CHUNK = 1 << 14, /* elements that are converted, and then checked, while in the cache */
-};
-
-/* Types of metadata, by their numbers in the file. */
-enum type {
-    UINT8,
-    INT8,
-    UINT16,
-    INT16,
-    UINT32,
-    INT32,
-    FLOAT32,
-    BOOL,
-    TEXT,
-    ARRAY,
-    UINT64,
-    INT64,
-    FLOAT64,
-    TYPES
-};
-
-/* bytes: of a value; of texts and arrays the fewest, those of an empty one. */
-static const struct {
-    const char *name;
-    size_t bytes;
-    bool integer;
-} types[TYPES] = {
-    [UINT8] = {"uint8", 1, true},       [INT8] = {"int8", 1, true},        [UINT16] = {"uint16", 2, true},
-    [INT16] = {"int16", 2, true},       [UINT32] = {"uint32", 4, true},    [INT32] = {"int32", 4, true},
-    [FLOAT32] = {"float32", 4, false},  [BOOL] = {"bool", 1, false},       [TEXT] = {"string", 8, false},
-    [ARRAY] = {"array", 4 + 8, false},  [UINT64] = {"uint64", 8, true},    [INT64] = {"int64", 8, true},
-    [FLOAT64] = {"float64", 8, false},
-};
-
-/* Entries and tensors begin with their names: see by_name. */
-struct entry {
-    char *key;
-    bool array;
-    enum type type; /* of the value, or of the array's elements */
-    size_t count;   /* of elements; 1 when it is no array */
-    const unsigned char *data;
-};
-
-struct tensor {
-    char *name;
-    const struct quantization *format;
-    size_t length[GGUF_DIMENSIONS]; /* as the file has them, the fastest first; 1 behind the last */
-    size_t elements, bytes;
-    size_t begin; /* in the data */
+    MAX_PARTS = 65535,
 };
 
 struct gguf {
-    char *path;
-    struct mapping mapping;
-    const unsigned char *data; /* behind the header and its padding */
-    size_t data_size;
-    size_t entries, tensors;
-    struct entry *entry; /* by name */
-    struct tensor *tensor; /* by name */
+    struct gguf_file **part;           /* parts: of a split model, or 1 */
+    size_t parts;
+    const struct gguf_tensor **tensor; /* tensors, of all parts, by name */
+    size_t tensors;
 };
 
-/* Where the next bytes of the header are. */
-struct cursor {
-    const struct gguf *file;
-    size_t place;
-};
+/* ---- the parts of a split model ---- */
 
-/* ---- the header's parts ---- */
+static const char split_prefix[] = "split.", split_number[] = "split.no", split_count[] = "split.count",
+                  split_tensors[] = "split.tensors.count";
 
-static size_t left(const struct cursor *cursor)
+/* What the name of a part, from 0, of so many ends with. */
+static char *part_ending(size_t part, size_t parts)
 {
-    return cursor->file->mapping.size - cursor->place;
+    return format_string("-%05zu-of-%05zu.gguf", part + 1, parts);
 }
 
-static const unsigned char *take(struct cursor *cursor, uint64_t bytes, const char *what)
+/* The path of another part than that whose path this is. The caller frees it. NULL: it has another name. */
+static char *part_path(const char *path, size_t own, size_t other, size_t parts)
 {
-    if (bytes > left(cursor))
-        die("%s: %s at byte %zu needs %llu bytes, but the file has %zu: it was cut, or is damaged",
-            cursor->file->path, what, cursor->place, (unsigned long long)bytes, left(cursor));
-    const unsigned char *taken = cursor->file->mapping.bytes + cursor->place;
-    cursor->place += (size_t)bytes;
-    return taken;
+    char *own_ending = part_ending(own, parts), *ending = part_ending(other, parts);
+    char *found = NULL;
+    if (ends_with(path, own_ending))
+        found = format_string("%.*s%s", (int)(strlen(path) - strlen(own_ending)), path, ending);
+    free(own_ending);
+    free(ending);
+    return found;
 }
 
-static uint32_t take_uint32(struct cursor *cursor, const char *what)
+/* How many files the model is in, of which this is one. */
+static size_t parts_of(const struct gguf_file *file)
 {
-    uint32_t number; /* little endian, as the host is: stream_format.h */
-    memcpy(&number, take(cursor, sizeof number, what), sizeof number);
-    return number;
+    if (!gguf_find_entry(file, split_count))
+        return 1;
+    size_t parts = (size_t)gguf_file_uint(file, split_count, 0, MAX_PARTS);
+    return parts ? parts : 1; /* files that were joined again have 0 */
 }
 
-static uint64_t take_uint64(struct cursor *cursor, const char *what)
+/* Ends the program for a part but the first, which nothing else describes. */
+static void check_first(const struct gguf_file *file, size_t parts)
 {
-    uint64_t number;
-    memcpy(&number, take(cursor, sizeof number, what), sizeof number);
-    return number;
+    size_t number = (size_t)gguf_file_uint(file, split_number, 0, MAX_PARTS);
+    char *ending = part_ending(0, parts);
+    if (number >= parts)
+        die("%s: %s is %zu, of %zu parts: " GGUF_DAMAGED, file->path, split_number, number, parts);
+    if (number > 0) {
+        char *first = part_path(file->path, number, 0, parts);
+        die("%s: part %zu of %zu of a split model; give the first, %s%s", file->path, number + 1, parts,
+            first ? "" : "whose name ends with ", first ? first : ending);
+    }
+    if (!ends_with(file->path, ending))
+        die("%s: the first of %zu parts of a split model, whose name must end with %s, as those of the others"
+            " do with their numbers; give the files their names again", file->path, parts, ending);
+    free(ending);
 }
 
-/* A number of things that take at least so many bytes each. */
-static size_t take_count(struct cursor *cursor, size_t least_bytes, const char *what)
+/* Ends the program where a part's number at key is not what it must be. */
+static void check_number(const struct gguf *gguf, const struct gguf_file *file, const char *key, size_t must,
+                         const char *what)
 {
-    size_t place = cursor->place;
-    uint64_t count = take_uint64(cursor, what);
-    if (count > left(cursor) / least_bytes)
-        die("%s: %s at byte %zu claims %llu, more than the file has bytes for: it was cut, or is damaged",
-            cursor->file->path, what, place, (unsigned long long)count);
-    return (size_t)count;
+    size_t is = (size_t)gguf_file_uint(file, key, 0, INT32_MAX);
+    if (is != must)
+        die("%s: %s is %zu, where %zu %s: not that part of the model of %s; take all parts from one place",
+            file->path, key, is, must, what, gguf->part[0]->path);
 }
 
-static struct gguf_text take_text(struct cursor *cursor, const char *what)
+/* Ends the program for a file that is not part number index of the model. */
+static void check_part(const struct gguf *gguf, const struct gguf_file *file, size_t index)
 {
-    uint64_t length = take_uint64(cursor, what);
-    const unsigned char *bytes = take(cursor, length, what);
-    return (struct gguf_text){(const char *)bytes, (size_t)length};
+    check_number(gguf, file, split_count, gguf->parts, "is that of the first");
+    check_number(gguf, file, split_number, index, "follows from its name");
+    check_number(gguf, file, split_tensors,
+                 (size_t)gguf_file_uint(gguf->part[0], split_tensors, 0, INT32_MAX), "is that of the first");
+    for (size_t i = 0; i < file->entries; i++)
+        if (strncmp(file->entry[i].key, split_prefix, strlen(split_prefix))
+            && strcmp(file->entry[i].key, "general.alignment"))
+            die("%s: has metadata of its own, '%s', which only the first part of a split model has: it does"
+                " not belong to %s; take all parts from one place", file->path, file->entry[i].key,
+                gguf->part[0]->path);
 }
 
-static bool printable(struct gguf_text text)
+/* Opens the parts behind the first. */
+static void open_parts(struct gguf *gguf)
 {
-    for (size_t i = 0; i < text.length; i++)
-        if (text.bytes[i] < ' ' || text.bytes[i] > '~')
-            return false;
-    return true;
-}
-
-static char *copy_text(struct gguf_text text)
-{
-    char *copy = new_array(text.length + 1, 1);
-    memcpy(copy, text.bytes, text.length);
-    return copy;
-}
-
-/* A key's or a tensor's name, as a string to free. */
-static char *take_name(struct cursor *cursor, const char *what)
-{
-    size_t place = cursor->place;
-    struct gguf_text name = take_text(cursor, what);
-    if (name.length < 1 || name.length > MAX_NAME_BYTES || !printable(name))
-        die("%s: %s at byte %zu is not 1 to %d printable ASCII characters: the file is damaged",
-            cursor->file->path, what, place, MAX_NAME_BYTES);
-    return copy_text(name);
-}
-
-static enum type take_type(struct cursor *cursor, const char *key)
-{
-    size_t place = cursor->place;
-    uint32_t number = take_uint32(cursor, "a type");
-    if (number >= TYPES)
-        die("%s: metadata '%s' has a value of type %lu at byte %zu; types up to %d are known",
-            cursor->file->path, key, (unsigned long)number, place, TYPES - 1);
-    return (enum type)number;
-}
-
-/* Passes over count values of one type, which count was checked to have bytes for. */
-static void skip_values(struct cursor *cursor, enum type type, size_t count, size_t nesting, const char *key)
-{
-    if (type == ARRAY && nesting == MAX_NESTING)
-        die("%s: metadata '%s' has arrays nested more than %d deep", cursor->file->path, key, MAX_NESTING);
-    if (type == ARRAY) {
-        for (size_t i = 0; i < count; i++) {
-            enum type inner = take_type(cursor, key);
-            size_t elements = take_count(cursor, types[inner].bytes, "an array's length");
-            skip_values(cursor, inner, elements, nesting + 1, key);
-        }
-    } else if (type == TEXT) {
-        for (size_t i = 0; i < count; i++)
-            take_text(cursor, "a string");
-    } else {
-        const unsigned char *values = take(cursor, (uint64_t)count * types[type].bytes, "a value");
-        for (size_t i = 0; type == BOOL && i < count; i++)
-            if (values[i] > 1)
-                die("%s: metadata '%s' has a bool that is neither 0 nor 1: the file is damaged",
-                    cursor->file->path, key);
+    const char *first = gguf->part[0]->path;
+    for (size_t i = 1; i < gguf->parts; i++) {
+        char *path = part_path(first, 0, i, gguf->parts);
+        if (!input_exists(path))
+            die("%s: part %zu of %zu of the model is not there; put all parts beside %s", path, i + 1,
+                gguf->parts, first);
+        gguf->part[i] = gguf_file_open(path);
+        check_part(gguf, gguf->part[i], i);
+        free(path);
     }
 }
 
-static struct entry take_entry(struct cursor *cursor)
+/* ---- the tensors of all ---- */
+
+static int by_tensor_name(const void *a, const void *b)
 {
-    struct entry entry = {.key = take_name(cursor, "a key"), .count = 1};
-    entry.type = take_type(cursor, entry.key);
-    if (entry.type == ARRAY) {
-        entry.array = true;
-        entry.type = take_type(cursor, entry.key);
-        entry.count = take_count(cursor, types[entry.type].bytes, "an array's length");
-    }
-    entry.data = cursor->file->mapping.bytes + cursor->place;
-    skip_values(cursor, entry.type, entry.count, entry.array, entry.key);
-    return entry;
+    const struct gguf_tensor *const *left = a, *const *right = b;
+    return strcmp((*left)->name, (*right)->name);
 }
 
-static const struct quantization *take_format(struct cursor *cursor, const char *name)
+/* Compares a name with a tensor's. */
+static int by_its_name(const void *name, const void *tensor)
 {
-    uint32_t number = take_uint32(cursor, "a tensor's type");
-    const struct quantization *format = quantization_find(number);
-    if (!format || !format->convert)
-        die("%s: tensor '%s' is of type %s (%lu); " QUANTIZATIONS_KNOWN " are known: take another"
-            " quantization of the model", cursor->file->path, name, format ? format->name : "unknown",
-            (unsigned long)number);
-    return format;
+    const struct gguf_tensor *const *one = tensor;
+    return strcmp(name, (*one)->name);
 }
 
-/* Works out a tensor's elements and bytes, which must not exceed the file's. */
-static void set_size(const struct gguf *file, struct tensor *tensor)
+/* Ends the program where the parts have not the tensors that the first says. */
+static void check_tensors(const struct gguf *gguf)
 {
-    if (tensor->length[0] % tensor->format->elements)
-        die("%s: tensor '%s' has rows of %zu elements, not whole blocks of %zu as %s has them", file->path,
-            tensor->name, tensor->length[0], tensor->format->elements, tensor->format->name);
-    tensor->elements = tensor->format->elements;
-    tensor->bytes = tensor->format->bytes;
-    for (size_t i = 0; i < GGUF_DIMENSIONS; i++) {
-        size_t factor = i ? tensor->length[i] : tensor->length[0] / tensor->format->elements;
-        if (factor && tensor->bytes > file->mapping.size / factor)
-            die("%s: tensor '%s' claims to be larger than the file: it was cut, or is damaged", file->path,
-                tensor->name);
-        tensor->elements *= factor; /* no more than 2 a byte of the file */
-        tensor->bytes *= factor;
-    }
+    if (gguf->parts == 1)
+        return;
+    const struct gguf_file *first = gguf->part[0];
+    size_t stated = (size_t)gguf_file_uint(first, split_tensors, 0, INT32_MAX);
+    if (stated != gguf->tensors)
+        die("%s: %s is %zu, but its %zu parts have %zu tensors: a part is of another model; take all parts"
+            " from one place", first->path, split_tensors, stated, gguf->parts, gguf->tensors);
+    for (size_t i = 1; i < gguf->tensors; i++)
+        if (!by_tensor_name(&gguf->tensor[i - 1], &gguf->tensor[i]))
+            die("%s: the tensor '%s' is in %s, too: a part is of another model; take all parts from one"
+                " place",
+                gguf->tensor[i]->file->path, gguf->tensor[i]->name, gguf->tensor[i - 1]->file->path);
 }
 
-static struct tensor take_tensor(struct cursor *cursor)
+static void gather_tensors(struct gguf *gguf)
 {
-    const struct gguf *file = cursor->file;
-    struct tensor tensor = {.name = take_name(cursor, "a tensor's name")};
-    uint32_t dimensions = take_uint32(cursor, "a number of dimensions");
-    if (dimensions > GGUF_DIMENSIONS)
-        die("%s: tensor '%s' has %lu dimensions; up to %d are known", file->path, tensor.name,
-            (unsigned long)dimensions, GGUF_DIMENSIONS);
-    for (size_t i = 0; i < GGUF_DIMENSIONS; i++) {
-        uint64_t length = i < dimensions ? take_uint64(cursor, "a dimension") : 1;
-        if (length > INT64_MAX || length > SIZE_MAX)
-            die("%s: tensor '%s' claims to be larger than the file: it is damaged", file->path, tensor.name);
-        tensor.length[i] = (size_t)length;
-    }
-    tensor.format = take_format(cursor, tensor.name);
-    uint64_t begin = take_uint64(cursor, "a tensor's offset");
-    set_size(file, &tensor);
-    if (begin > file->mapping.size)
-        die("%s: tensor '%s' has its data behind the end of the file: it was cut, or is damaged",
-            file->path, tensor.name);
-    tensor.begin = (size_t)begin;
-    return tensor;
-}
-
-/* ---- the whole header ---- */
-
-/* Compares entries or tensors, which begin with a string. */
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-/* Sorts count entries or tensors, of size bytes each, by names, which must differ. */
-static void sort_by_name(const struct gguf *file, void *items, size_t count, size_t size, const char *what)
-{
-    char *item = items;
-    qsort(items, count, size, by_name);
-    for (size_t i = 1; i < count; i++)
-        if (!by_name(item + (i - 1) * size, item + i * size))
-            die("%s: the %s '%s' is there twice: the file is damaged", file->path, what,
-                *(char **)(void *)(item + i * size));
-}
-
-static int by_begin(const void *a, const void *b)
-{
-    const struct tensor *const *left = a, *const *right = b;
-    int order = compare_numbers((*left)->begin, (*right)->begin);
-    return order ? order : compare_numbers((*left)->bytes, (*right)->bytes); /* empty ones before others */
-}
-
-/* Checks that every tensor's data are aligned, within the file, and its own. */
-static void check_places(const struct gguf *file, size_t alignment)
-{
-    const struct tensor **sorted = new_array(file->tensors, sizeof *sorted);
-    for (size_t i = 0; i < file->tensors; i++)
-        sorted[i] = &file->tensor[i];
-    qsort(sorted, file->tensors, sizeof *sorted, by_begin);
-    size_t end = 0;
-    for (size_t i = 0; i < file->tensors; i++) {
-        const struct tensor *tensor = sorted[i];
-        if (tensor->begin % alignment)
-            die("%s: the data of tensor '%s' do not begin at a multiple of %zu bytes", file->path,
-                tensor->name, alignment);
-        if (tensor->begin < end)
-            die("%s: the data of tensor '%s' overlap those before it", file->path, tensor->name);
-        if (tensor->begin > file->data_size || tensor->bytes > file->data_size - tensor->begin)
-            die("%s: the data of tensor '%s' end behind the end of the file: it was cut, or is damaged",
-                file->path, tensor->name);
-        end = tensor->begin + tensor->bytes;
-    }
-    free(sorted);
-}
-
-/* Passes magic number and version. */
-static void check_version(struct cursor *cursor)
-{
-    const char *path = cursor->file->path;
-    if (memcmp(take(cursor, 4, "the magic number"), "GGUF", 4) != 0)
-        die("%s: not a GGUF file", path);
-    uint32_t version = take_uint32(cursor, "the version");
-    if (version && !(version & 0xffff))
-        die("%s: GGUF of big-endian byte order; only little-endian files are read: take one of those", path);
-    if (version != 2 && version != 3)
-        die("%s: GGUF version %lu; versions 2 and 3 are known", path, (unsigned long)version);
-}
-
-/* Reads the header, up to where the data begin. */
-static void read_header(struct gguf *file)
-{
-    struct cursor cursor = {file, 0};
-    check_version(&cursor);
-    size_t tensors = take_count(&cursor, LEAST_TENSOR_BYTES, "the number of tensors");
-    size_t entries = take_count(&cursor, LEAST_ENTRY_BYTES, "the number of keys");
-    file->entry = new_array(entries, sizeof *file->entry);
-    for (; file->entries < entries; file->entries++)
-        file->entry[file->entries] = take_entry(&cursor);
-    sort_by_name(file, file->entry, file->entries, sizeof *file->entry, "key");
-    file->tensor = new_array(tensors, sizeof *file->tensor);
-    for (; file->tensors < tensors; file->tensors++)
-        file->tensor[file->tensors] = take_tensor(&cursor);
-    sort_by_name(file, file->tensor, file->tensors, sizeof *file->tensor, "tensor");
-
-    size_t alignment = DEFAULT_ALIGNMENT;
-    if (gguf_has_key(file, "general.alignment"))
-        alignment = (size_t)gguf_uint(file, "general.alignment", 1, 1 << 30);
-    if (alignment & (alignment - 1))
-        die("%s: metadata 'general.alignment' is %zu, not a power of 2", file->path, alignment);
-    size_t padding = (alignment - cursor.place % alignment) % alignment;
-    /* A file without data may end before it. */
-    take(&cursor, padding < left(&cursor) ? padding : left(&cursor), "padding");
-    file->data = file->mapping.bytes + cursor.place;
-    file->data_size = left(&cursor);
-    check_places(file, alignment);
+    for (size_t i = 0; i < gguf->parts; i++)
+        gguf->tensors += gguf->part[i]->tensors; /* of files in memory */
+    gguf->tensor = new_array(gguf->tensors, sizeof *gguf->tensor);
+    size_t index = 0;
+    for (size_t i = 0; i < gguf->parts; i++)
+        for (size_t j = 0; j < gguf->part[i]->tensors; j++)
+            gguf->tensor[index++] = &gguf->part[i]->tensor[j];
+    if (gguf->parts > 1)
+        qsort(gguf->tensor, gguf->tensors, sizeof *gguf->tensor, by_tensor_name);
+    check_tensors(gguf);
 }
 
 struct gguf *gguf_open(const char *path)
 {
-    struct gguf *file = new_array(1, sizeof *file);
-    file->path = copy_string(path);
-    file->mapping = mapping_open(path, HEADER_BYTES, "GGUF");
-    read_header(file);
-    return file;
+    struct gguf *gguf = new_array(1, sizeof *gguf);
+    struct gguf_file *first = gguf_file_open(path);
+    gguf->parts = parts_of(first);
+    if (gguf->parts > 1)
+        check_first(first, gguf->parts);
+    gguf->part = new_array(gguf->parts, sizeof *gguf->part);
+    gguf->part[0] = first;
+    open_parts(gguf);
+    gather_tensors(gguf);
+    return gguf;
 }
 
-const void *gguf_bytes(const struct gguf *file, size_t *size)
+void gguf_close(struct gguf *gguf)
 {
-    *size = file->mapping.size;
-    return file->mapping.bytes;
+    for (size_t i = 0; i < gguf->parts; i++)
+        gguf_file_close(gguf->part[i]);
+    free(gguf->part);
+    free(gguf->tensor);
+    free(gguf);
 }
 
-void gguf_close(struct gguf *file)
+size_t gguf_files(const struct gguf *gguf, size_t *bytes)
 {
+    *bytes = 0;
+    for (size_t i = 0; i < gguf->parts; i++)
+        *bytes += gguf->part[i]->mapping.size;
+    return gguf->parts;
+}
+
+/* ---- the hash ---- */
+
+static void hash_uint64(struct hash *hash, uint64_t number)
+{
+    hash_add(hash, &number, sizeof number);
+}
+
+static void hash_zeros(struct hash *hash, size_t count)
+{
+    static const unsigned char zeros[4096] = {0};
+    for (size_t added; count; count -= added) {
+        added = count < sizeof zeros ? count : sizeof zeros;
+        hash_add(hash, zeros, added);
+    }
+}
+
+static size_t padding_of(size_t size, size_t alignment)
+{
+    return (alignment - size % alignment) % alignment;
+}
+
+static bool is_of_split(const struct gguf_entry *entry)
+{
+    return !strncmp(entry->key, split_prefix, strlen(split_prefix));
+}
+
+static int by_entry_place(const void *a, const void *b)
+{
+    const struct gguf_entry *const *left = a, *const *right = b;
+    return compare_numbers((uintptr_t)(*left)->data, (uintptr_t)(*right)->data);
+}
+
+static int by_info_place(const void *a, const void *b)
+{
+    const struct gguf_tensor *const *left = a, *const *right = b;
+    return compare_numbers((uintptr_t)(*left)->info.bytes, (uintptr_t)(*right)->info.bytes);
+}
+
+/* The metadata in the file's order, but what tells of parts. Returns their bytes. */
+static size_t hash_entries(const struct gguf_file *file, struct hash *hash)
+{
+    const struct gguf_entry **sorted = new_array(file->entries, sizeof *sorted);
+    size_t bytes = 0;
     for (size_t i = 0; i < file->entries; i++)
-        free(file->entry[i].key);
-    for (size_t i = 0; i < file->tensors; i++)
-        free(file->tensor[i].name);
-    free(file->entry);
-    free(file->tensor);
-    mapping_close(&file->mapping);
-    free(file->path);
-    free(file);
+        sorted[i] = &file->entry[i];
+    qsort(sorted, file->entries, sizeof *sorted, by_entry_place);
+    for (size_t i = 0; i < file->entries; i++)
+        if (!is_of_split(sorted[i])) {
+            hash_add(hash, sorted[i]->whole.bytes, sorted[i]->whole.size);
+            bytes += sorted[i]->whole.size;
+        }
+    free(sorted);
+    return bytes;
+}
+
+/* All tensors, part by part, in the order of the headers. The caller frees them. */
+static const struct gguf_tensor **in_file_order(const struct gguf *gguf)
+{
+    const struct gguf_tensor **sorted = new_array(gguf->tensors, sizeof *sorted);
+    size_t begin = 0;
+    for (size_t i = 0; i < gguf->parts; i++) {
+        const struct gguf_file *file = gguf->part[i];
+        for (size_t j = 0; j < file->tensors; j++)
+            sorted[begin + j] = &file->tensor[j];
+        qsort(sorted + begin, file->tensors, sizeof *sorted, by_info_place);
+        begin += file->tensors;
+    }
+    return sorted;
+}
+
+void gguf_hash(const struct gguf *gguf, struct hash *hash)
+{
+    const struct gguf_file *first = gguf->part[0];
+    const struct gguf_tensor **sorted = in_file_order(gguf);
+    size_t entries = 0, header = 4 + 4 + 8 + 8, offset = 0;
+    for (size_t i = 0; i < first->entries; i++)
+        entries += !is_of_split(&first->entry[i]);
+    hash_add(hash, "GGUF", 4);
+    hash_add(hash, &first->version, sizeof first->version);
+    hash_uint64(hash, gguf->tensors);
+    hash_uint64(hash, entries);
+    header += hash_entries(first, hash);
+    for (size_t i = 0; i < gguf->tensors; i++) {
+        const struct gguf_tensor *tensor = sorted[i];
+        hash_add(hash, tensor->info.bytes, tensor->info.size - sizeof(uint64_t));
+        hash_uint64(hash, offset);
+        header += tensor->info.size;
+        offset += tensor->bytes + padding_of(tensor->bytes, first->alignment);
+    }
+    hash_zeros(hash, padding_of(header, first->alignment));
+    for (size_t i = 0; i < gguf->tensors; i++) {
+        hash_add(hash, sorted[i]->file->data + sorted[i]->begin, sorted[i]->bytes);
+        hash_zeros(hash, padding_of(sorted[i]->bytes, first->alignment));
+    }
+    free(sorted);
 }
 
 /* ---- metadata ---- */
 
-size_t gguf_keys(const struct gguf *file)
+size_t gguf_keys(const struct gguf *gguf)
 {
-    return file->entries;
+    return gguf->part[0]->entries;
 }
 
-const char *gguf_key(const struct gguf *file, size_t index)
+const char *gguf_key(const struct gguf *gguf, size_t index)
 {
-    return file->entry[index].key;
+    return gguf->part[0]->entry[index].key;
 }
 
-/* NULL when there is none. */
-static const struct entry *find_entry(const struct gguf *file, const char *key)
+bool gguf_has_key(const struct gguf *gguf, const char *key)
 {
-    return bsearch(&key, file->entry, file->entries, sizeof *file->entry, by_name);
+    return gguf_find_entry(gguf->part[0], key);
 }
 
-bool gguf_has_key(const struct gguf *file, const char *key)
+bool gguf_is_array(const struct gguf *gguf, const char *key)
 {
-    return find_entry(file, key);
-}
-
-bool gguf_is_array(const struct gguf *file, const char *key)
-{
-    const struct entry *entry = find_entry(file, key);
+    const struct gguf_entry *entry = gguf_find_entry(gguf->part[0], key);
     return entry && entry->array;
 }
 
-bool gguf_is_neutral(const struct gguf *file, const char *key)
+bool gguf_is_neutral(const struct gguf *gguf, const char *key)
 {
     static const unsigned char zeros[8] = {0};
-    const struct entry *entry = find_entry(file, key);
+    const struct gguf_entry *entry = gguf_find_entry(gguf->part[0], key);
     return !entry
-           || (entry->array ? entry->count == 0 : !memcmp(entry->data, zeros, types[entry->type].bytes));
-}
-
-static _Noreturn void wrong_type(const struct gguf *file, const struct entry *entry, const char *wanted)
-{
-    die("%s: metadata '%s' is of type %s%s; %s is needed", file->path, entry->key, types[entry->type].name,
-        entry->array ? " array" : "", wanted);
-}
-
-/* The entry of key, which must be there and be an array or not; wanted is for the message. */
-static const struct entry *need_entry(const struct gguf *file, const char *key, bool array,
-                                      const char *wanted)
-{
-    const struct entry *entry = find_entry(file, key);
-    if (!entry)
-        die("%s: there is no metadata '%s', %s", file->path, key, wanted);
-    if (entry->array != array)
-        wrong_type(file, entry, wanted);
-    return entry;
-}
-
-/* Element index of an entry of integers. */
-static int64_t integer_at(const struct gguf *file, const struct entry *entry, size_t index)
-{
-    const unsigned char *data = entry->data + index * types[entry->type].bytes;
-    uint64_t bits = 0;
-    memcpy(&bits, data, types[entry->type].bytes);
-    switch (entry->type) {
-    case INT8:
-        return (int8_t)bits;
-    case INT16:
-        return (int16_t)bits;
-    case INT32:
-        return (int32_t)bits;
-    case INT64:
-        return (int64_t)bits;
-    default:
-        if (bits > INT64_MAX)
-            die("%s: metadata '%s' has a number larger than %lld", file->path, entry->key,
-                (long long)INT64_MAX);
-        return (int64_t)bits;
-    }
+           || (entry->array ? entry->count == 0 : !memcmp(entry->data, zeros, gguf_types[entry->type].bytes));
 }
 
 /* Element index of an entry of floats. */
-static double real_at(const struct gguf *file, const struct entry *entry, size_t index)
+static double real_at(const struct gguf_file *file, const struct gguf_entry *entry, size_t index)
 {
     double real;
     float single;
-    const unsigned char *data = entry->data + index * types[entry->type].bytes;
+    const unsigned char *data = entry->data + index * gguf_types[entry->type].bytes;
     if (entry->type == FLOAT32) {
         memcpy(&single, data, sizeof single);
         real = (double)single;
@@ -472,90 +333,87 @@ static double real_at(const struct gguf *file, const struct entry *entry, size_t
         memcpy(&real, data, sizeof real);
     }
     if (!isfinite(real))
-        die("%s: metadata '%s' has a number that is not finite: the file is damaged", file->path, entry->key);
+        die("%s: metadata '%s' has a number that is not finite: " GGUF_DAMAGED, file->path, entry->key);
     return real;
 }
 
-struct gguf_text gguf_text(const struct gguf *file, const char *key)
+struct gguf_text gguf_text(const struct gguf *gguf, const char *key)
 {
-    const struct entry *entry = need_entry(file, key, false, "a string");
+    const struct gguf_file *file = gguf->part[0];
+    const struct gguf_entry *entry = gguf_need_entry(file, key, false, "a string");
     if (entry->type != TEXT)
-        wrong_type(file, entry, "a string");
-    struct cursor cursor = {file, (size_t)(entry->data - file->mapping.bytes)};
-    return take_text(&cursor, "a string");
+        gguf_wrong_type(file, entry, "a string");
+    struct gguf_text *texts = gguf_texts_of(file, entry), text = *texts;
+    free(texts);
+    return text;
 }
 
-char *gguf_word(const struct gguf *file, const char *key)
+char *gguf_word(const struct gguf *gguf, const char *key)
 {
-    struct gguf_text text = gguf_text(file, key);
-    if (!printable(text))
-        die("%s: metadata '%s' is not printable ASCII", file->path, key);
-    return copy_text(text);
+    const struct gguf_file *file = gguf->part[0];
+    struct gguf_text text = gguf_text(gguf, key);
+    if (!gguf_printable(text))
+        die("%s: metadata '%s' is not printable ASCII; " GGUF_ANEW, file->path, key);
+    return gguf_copy_text(text);
 }
 
-uint64_t gguf_uint(const struct gguf *file, const char *key, uint64_t least, uint64_t most)
+uint64_t gguf_uint(const struct gguf *gguf, const char *key, uint64_t least, uint64_t most)
 {
-    const struct entry *entry = need_entry(file, key, false, "a whole number");
-    if (!types[entry->type].integer)
-        wrong_type(file, entry, "a whole number");
-    int64_t number = integer_at(file, entry, 0);
-    if (number < 0 || (uint64_t)number < least || (uint64_t)number > most)
-        die("%s: metadata '%s' is %lld; a whole number from %llu to %llu is needed", file->path, key,
-            (long long)number, (unsigned long long)least, (unsigned long long)most);
-    return (uint64_t)number;
+    return gguf_file_uint(gguf->part[0], key, least, most);
 }
 
-double gguf_real(const struct gguf *file, const char *key)
+double gguf_real(const struct gguf *gguf, const char *key)
 {
-    const struct entry *entry = need_entry(file, key, false, "a number with a fraction");
+    const struct gguf_file *file = gguf->part[0];
+    const struct gguf_entry *entry = gguf_need_entry(file, key, false, "a number with a fraction");
     if (entry->type != FLOAT32 && entry->type != FLOAT64)
-        wrong_type(file, entry, "a number with a fraction");
+        gguf_wrong_type(file, entry, "a number with a fraction");
     return real_at(file, entry, 0);
 }
 
-bool gguf_bool(const struct gguf *file, const char *key)
+bool gguf_bool(const struct gguf *gguf, const char *key)
 {
-    const struct entry *entry = need_entry(file, key, false, "a bool");
+    const struct gguf_file *file = gguf->part[0];
+    const struct gguf_entry *entry = gguf_need_entry(file, key, false, "a bool");
     if (entry->type != BOOL)
-        wrong_type(file, entry, "a bool");
+        gguf_wrong_type(file, entry, "a bool");
     return *entry->data;
 }
 
-struct gguf_text *gguf_texts(const struct gguf *file, const char *key, size_t *count)
+struct gguf_text *gguf_texts(const struct gguf *gguf, const char *key, size_t *count)
 {
-    const struct entry *entry = need_entry(file, key, true, "an array of strings");
+    const struct gguf_file *file = gguf->part[0];
+    const struct gguf_entry *entry = gguf_need_entry(file, key, true, "an array of strings");
     if (entry->type != TEXT)
-        wrong_type(file, entry, "an array of strings");
-    struct gguf_text *texts = new_array(entry->count, sizeof *texts);
-    struct cursor cursor = {file, (size_t)(entry->data - file->mapping.bytes)};
-    for (size_t i = 0; i < entry->count; i++)
-        texts[i] = take_text(&cursor, "a string");
+        gguf_wrong_type(file, entry, "an array of strings");
     *count = entry->count;
-    return texts;
+    return gguf_texts_of(file, entry);
 }
 
-int64_t *gguf_ints(const struct gguf *file, const char *key, size_t *count)
+int64_t *gguf_ints(const struct gguf *gguf, const char *key, size_t *count)
 {
-    const struct entry *entry = need_entry(file, key, true, "an array of whole numbers");
-    if (!types[entry->type].integer)
-        wrong_type(file, entry, "an array of whole numbers");
+    const struct gguf_file *file = gguf->part[0];
+    const struct gguf_entry *entry = gguf_need_entry(file, key, true, "an array of whole numbers");
+    if (!gguf_types[entry->type].integer)
+        gguf_wrong_type(file, entry, "an array of whole numbers");
     int64_t *numbers = new_array(entry->count, sizeof *numbers);
     for (size_t i = 0; i < entry->count; i++)
-        numbers[i] = integer_at(file, entry, i);
+        numbers[i] = gguf_integer_at(file, entry, i);
     *count = entry->count;
     return numbers;
 }
 
-float *gguf_floats(const struct gguf *file, const char *key, size_t *count)
+float *gguf_floats(const struct gguf *gguf, const char *key, size_t *count)
 {
-    const struct entry *entry = need_entry(file, key, true, "an array of numbers with a fraction");
+    const struct gguf_file *file = gguf->part[0];
+    const struct gguf_entry *entry = gguf_need_entry(file, key, true, "an array of numbers with a fraction");
     if (entry->type != FLOAT32 && entry->type != FLOAT64)
-        wrong_type(file, entry, "an array of numbers with a fraction");
+        gguf_wrong_type(file, entry, "an array of numbers with a fraction");
     float *numbers = new_floats(entry->count);
     for (size_t i = 0; i < entry->count; i++) {
         numbers[i] = (float)real_at(file, entry, i);
         if (!isfinite(numbers[i]))
-            die("%s: metadata '%s' has a number too large for 32 bits", file->path, key);
+            die("%s: metadata '%s' has a number too large for 32 bits; " GGUF_ANEW, file->path, key);
     }
     *count = entry->count;
     return numbers;
@@ -563,100 +421,103 @@ float *gguf_floats(const struct gguf *file, const char *key, size_t *count)
 
 /* ---- tensors ---- */
 
-size_t gguf_tensors(const struct gguf *file)
+size_t gguf_tensors(const struct gguf *gguf)
 {
-    return file->tensors;
+    return gguf->tensors;
 }
 
-const char *gguf_tensor(const struct gguf *file, size_t index)
+const char *gguf_tensor(const struct gguf *gguf, size_t index)
 {
-    return file->tensor[index].name;
+    return gguf->tensor[index]->name;
 }
 
 /* NULL when there is none. */
-static const struct tensor *find_tensor(const struct gguf *file, const char *name)
+static const struct gguf_tensor *find_tensor(const struct gguf *gguf, const char *name)
 {
-    return bsearch(&name, file->tensor, file->tensors, sizeof *file->tensor, by_name);
+    const struct gguf_tensor **found =
+        bsearch(name, gguf->tensor, gguf->tensors, sizeof *gguf->tensor, by_its_name);
+    return found ? *found : NULL;
 }
 
-bool gguf_has(const struct gguf *file, const char *name)
+bool gguf_has(const struct gguf *gguf, const char *name)
 {
-    return find_tensor(file, name);
+    return find_tensor(gguf, name);
 }
 
 /* The tensor called name, of any shape. */
-static const struct tensor *any_tensor(const struct gguf *file, const char *name)
+static const struct gguf_tensor *any_tensor(const struct gguf *gguf, const char *name)
 {
-    const struct tensor *tensor = find_tensor(file, name);
+    const struct gguf_tensor *tensor = find_tensor(gguf, name);
     if (!tensor)
-        die("%s: there is no tensor '%s'", file->path, name);
+        die("%s: there is no tensor '%s'", gguf->part[0]->path, name);
     return tensor;
 }
 
-const char *gguf_format(const struct gguf *file, const char *name, size_t length[GGUF_DIMENSIONS])
+const char *gguf_format(const struct gguf *gguf, const char *name, size_t length[GGUF_DIMENSIONS])
 {
-    const struct tensor *tensor = any_tensor(file, name);
+    const struct gguf_tensor *tensor = any_tensor(gguf, name);
     memcpy(length, tensor->length, sizeof tensor->length);
     return tensor->format->name;
 }
 
-size_t gguf_tensor_bytes(const struct gguf *file, const char *name)
+size_t gguf_tensor_bytes(const struct gguf *gguf, const char *name)
 {
-    return any_tensor(file, name)->bytes;
+    return any_tensor(gguf, name)->bytes;
 }
 
 /* The tensor called name, which must have that shape. */
-static const struct tensor *need_tensor(const struct gguf *file, const char *name, size_t rows,
+static const struct gguf_tensor *need_tensor(const struct gguf *gguf, const char *name, size_t rows,
                                         size_t columns)
 {
-    const struct tensor *tensor = find_tensor(file, name);
+    const struct gguf_tensor *tensor = find_tensor(gguf, name);
     if (!tensor)
-        die("%s: there is no tensor '%s', which the metadata ask for", file->path, name);
+        die("%s: there is no tensor '%s', which the metadata ask for; " GGUF_ANEW, gguf->part[0]->path, name);
     const size_t *length = tensor->length;
     if (length[0] != (columns ? columns : rows) || length[1] != (columns ? rows : 1) || length[2] != 1
         || length[3] != 1)
-        die("%s: tensor '%s' has shape [%zu, %zu, %zu, %zu], the metadata ask for [%zu, %zu, 1, 1]",
-            file->path, name, length[0], length[1], length[2], length[3], columns ? columns : rows,
+        die("%s: tensor '%s' has shape [%zu, %zu, %zu, %zu], the metadata ask for [%zu, %zu, 1, 1]; "
+            GGUF_ANEW, tensor->file->path, name, length[0], length[1], length[2], length[3], columns ? columns : rows,
             columns ? rows : 1);
     return tensor;
 }
 
-static void check_finite(const struct gguf *file, const struct tensor *tensor, size_t first,
-                         const float *values, size_t count)
+static void check_finite(const struct gguf_tensor *tensor, size_t first, const float *values, size_t count)
 {
     size_t place = floats_first_not_finite(values, count);
     if (place < count)
-        die("%s: tensor '%s' has %s at element %zu: the file is damaged or was trained to divergence",
-            file->path, tensor->name, isnan(values[place]) ? "NaN" : "infinity", first + place);
+        die("%s: tensor '%s' has %s at element %zu: the file is damaged or was trained to divergence; fetch it"
+            " again, or take another model",
+            tensor->file->path, tensor->name, isnan(values[place]) ? "NaN" : "infinity", first + place);
 }
 
-void gguf_read(const struct gguf *file, const char *name, size_t rows, size_t columns, float *values)
+void gguf_read(const struct gguf *gguf, const char *name, size_t rows, size_t columns, float *values)
 {
-    const struct tensor *tensor = need_tensor(file, name, rows, columns);
+    const struct gguf_tensor *tensor = need_tensor(gguf, name, rows, columns);
     const struct quantization *format = tensor->format;
     for (size_t first = 0; first < tensor->elements; first += CHUNK) {
         size_t count = tensor->elements - first < CHUNK ? tensor->elements - first : CHUNK;
-        const unsigned char *data = file->data + tensor->begin + first / format->elements * format->bytes;
+        const unsigned char *data = tensor->file->data + tensor->begin
+                                  + first / format->elements * format->bytes;
         format->convert(data, count, values + first);
-        check_finite(file, tensor, first, values + first, count);
+        check_finite(tensor, first, values + first, count);
     }
 }
 
-const float *gguf_find(const struct gguf *file, const char *name, size_t rows, size_t columns)
+const float *gguf_find(const struct gguf *gguf, const char *name, size_t rows, size_t columns)
 {
-    const struct tensor *tensor = need_tensor(file, name, rows, columns);
-    const unsigned char *data = file->data + tensor->begin;
+    const struct gguf_tensor *tensor = need_tensor(gguf, name, rows, columns);
+    const unsigned char *data = tensor->file->data + tensor->begin;
     if (tensor->format->convert != floats_from_floats || (uintptr_t)data % alignof(float))
         return NULL;
     return (const float *)(const void *)data;
 }
 
-const float *gguf_map(const struct gguf *file, const char *name, size_t rows, size_t columns)
+const float *gguf_map(const struct gguf *gguf, const char *name, size_t rows, size_t columns)
 {
-    const float *values = gguf_find(file, name, rows, columns);
-    const struct tensor *tensor = find_tensor(file, name);
+    const float *values = gguf_find(gguf, name, rows, columns);
+    const struct gguf_tensor *tensor = find_tensor(gguf, name);
     if (values)
-        check_finite(file, tensor, 0, values, tensor->elements);
+        check_finite(tensor, 0, values, tensor->elements);
     return values;
 }
 

@@ -8,11 +8,18 @@
 #ifndef FFKV_GGUF_H
 #define FFKV_GGUF_H
 
+#include "base/hash.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct gguf;
+
+/* What messages say is to be done. */
+#define GGUF_DAMAGED "the file is damaged: fetch it again"
+#define GGUF_CUT "the file was cut, or is damaged: fetch it again"
+#define GGUF_ANEW "convert the original model anew (convert_hf_to_gguf.py of llama.cpp)"
 
 /* Bytes in the file, not terminated; the format says UTF-8, but nothing checks it. */
 struct gguf_text {
@@ -27,46 +34,58 @@ bool is_gguf(const char *path);
  * Maps the file at path. Ends the program when it is not valid: another version
  * or byte order, counts, lengths or offsets beyond the file, unknown types,
  * names that are not printable ASCII or come twice, data that overlap.
+ *
+ * Where it is the first part of a split model, as its keys split.* and its name say,
+ * NAME-00001-of-00003.gguf, all parts are mapped, and are one file from then on. Another
+ * part ends the program, and so does one that is not there or not of this model.
  */
 struct gguf *gguf_open(const char *path);
 
-/* The whole file, for its hash. */
-const void *gguf_bytes(const struct gguf *file, size_t *size);
+/*
+ * Adds what a file says, its metadata and its tensors, to a hash: its bytes, as they would be
+ * if all parts were one file, without keys split.*, its tensors' data in the order of the header, each
+ * from the next multiple of the alignment on. Of a file that is so written, and such are
+ * the common programs' files, this is the hash of its bytes.
+ */
+void gguf_hash(const struct gguf *gguf, struct hash *hash);
 
-void gguf_close(struct gguf *file);
+void gguf_close(struct gguf *gguf);
+
+/* Of how many files the model is, and their bytes in all. */
+size_t gguf_files(const struct gguf *gguf, size_t *bytes);
 
 /* ---- metadata ---- */
 
 /* How many keys there are, and the one of an index: in order of their bytes. */
-size_t gguf_keys(const struct gguf *file);
-const char *gguf_key(const struct gguf *file, size_t index);
+size_t gguf_keys(const struct gguf *gguf);
+const char *gguf_key(const struct gguf *gguf, size_t index);
 
-bool gguf_has_key(const struct gguf *file, const char *key);
-bool gguf_is_array(const struct gguf *file, const char *key); /* false without the key, too */
-bool gguf_is_neutral(const struct gguf *file, const char *key); /* missing, 0, false, empty: asks nothing */
+bool gguf_has_key(const struct gguf *gguf, const char *key);
+bool gguf_is_array(const struct gguf *gguf, const char *key); /* false without the key, too */
+bool gguf_is_neutral(const struct gguf *gguf, const char *key); /* missing, 0, false, empty: asks nothing */
 
 /*
  * The value of key. A key that is not there, or is of another type, or a number
  * out of the range given, ends the program. Integers may be of any width.
  */
-struct gguf_text gguf_text(const struct gguf *file, const char *key);
-char *gguf_word(const struct gguf *file, const char *key); /* printable ASCII; the caller frees */
-uint64_t gguf_uint(const struct gguf *file, const char *key, uint64_t least, uint64_t most);
-double gguf_real(const struct gguf *file, const char *key); /* finite */
-bool gguf_bool(const struct gguf *file, const char *key);
+struct gguf_text gguf_text(const struct gguf *gguf, const char *key);
+char *gguf_word(const struct gguf *gguf, const char *key); /* printable ASCII; the caller frees */
+uint64_t gguf_uint(const struct gguf *gguf, const char *key, uint64_t least, uint64_t most);
+double gguf_real(const struct gguf *gguf, const char *key); /* finite */
+bool gguf_bool(const struct gguf *gguf, const char *key);
 
 /* The elements of the array at key, and in count how many. The caller frees. */
-struct gguf_text *gguf_texts(const struct gguf *file, const char *key, size_t *count);
-int64_t *gguf_ints(const struct gguf *file, const char *key, size_t *count);
-float *gguf_floats(const struct gguf *file, const char *key, size_t *count); /* finite */
+struct gguf_text *gguf_texts(const struct gguf *gguf, const char *key, size_t *count);
+int64_t *gguf_ints(const struct gguf *gguf, const char *key, size_t *count);
+float *gguf_floats(const struct gguf *gguf, const char *key, size_t *count); /* finite */
 
 /* ---- tensors ---- */
 
 /* How many tensors there are, and the name of one: in order of their bytes. */
-size_t gguf_tensors(const struct gguf *file);
-const char *gguf_tensor(const struct gguf *file, size_t index);
+size_t gguf_tensors(const struct gguf *gguf);
+const char *gguf_tensor(const struct gguf *gguf, size_t index);
 
-bool gguf_has(const struct gguf *file, const char *name);
+bool gguf_has(const struct gguf *gguf, const char *name);
 
 enum { GGUF_DIMENSIONS = 4 };
 
@@ -74,10 +93,10 @@ enum { GGUF_DIMENSIONS = 4 };
  * The number format of a tensor that is there, as "Q4_1", and at length its
  * lengths as the file has them: elements of a row, rows, ..., 1 behind the last.
  */
-const char *gguf_format(const struct gguf *file, const char *name, size_t length[GGUF_DIMENSIONS]);
+const char *gguf_format(const struct gguf *gguf, const char *name, size_t length[GGUF_DIMENSIONS]);
 
 /* The bytes that the tensor takes in the file. */
-size_t gguf_tensor_bytes(const struct gguf *file, const char *name);
+size_t gguf_tensor_bytes(const struct gguf *gguf, const char *name);
 
 /*
  * Converts the tensor called name, which must have rows x columns elements
@@ -85,15 +104,15 @@ size_t gguf_tensor_bytes(const struct gguf *file, const char *name);
  * another shape, or an element that is not finite ends the program. The file
  * has the lengths the other way round: columns first.
  */
-void gguf_read(const struct gguf *file, const char *name, size_t rows, size_t columns, float *values);
+void gguf_read(const struct gguf *gguf, const char *name, size_t rows, size_t columns, float *values);
 
 /*
  * The same without a copy, where the file has the tensor as 32-bit floats: they
  * are there until gguf_close. NULL when it has them otherwise: read it then.
  */
-const float *gguf_map(const struct gguf *file, const char *name, size_t rows, size_t columns);
+const float *gguf_map(const struct gguf *gguf, const char *name, size_t rows, size_t columns);
 
 /* The same, but that nothing looks at its elements, which may not be finite. */
-const float *gguf_find(const struct gguf *file, const char *name, size_t rows, size_t columns);
+const float *gguf_find(const struct gguf *gguf, const char *name, size_t rows, size_t columns);
 
 #endif

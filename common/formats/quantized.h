@@ -3,9 +3,9 @@
  *
  * A tensor is a row of blocks: so many elements each, stored as small whole
  * numbers q with scales d (and minima m) that the block's elements share, so
- * that an element is d q or d q + m. Sums and products are in 32-bit floats, in
- * the order that the definition states (ggml, ggml-quants.c), not contracted:
- * every processor gives the same bits.
+ * that an element is d q or d q + m, or what a table has for q, times d. Sums and
+ * products are in 32-bit floats, in the order that the definition states (ggml,
+ * ggml-quants.c), not contracted: every processor gives the same bits.
  */
 #ifndef FFKV_QUANTIZED_H
 #define FFKV_QUANTIZED_H
@@ -24,7 +24,7 @@ struct quantization {
 /* The format of that number; NULL when no format has it. convert may be NULL. */
 const struct quantization *quantization_find(uint32_t number);
 
-/* Names of the formats that can be converted, for messages. */
-#define QUANTIZATIONS_KNOWN "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K and Q6_K"
+/* The names of the formats that can be converted, "F32, F16, ..."; the caller frees it. */
+char *quantization_list(void);
 
 #endif

@@ -196,6 +196,7 @@ static struct model_config read_common(const struct settings *settings, const st
         .norm = family->norm,
         .norm_epsilon = names->norm_epsilon ? setting_float(settings, names->norm_epsilon) : 1e-5f,
         .final_norm = !names->final_norm || setting_flag(settings, names->final_norm),
+        .normed_sums = names->normed_inputs && !setting_flag(settings, names->normed_inputs),
         .gated = family->gated,
         .position = family->position,
         .position_offset = names->position_offset

@@ -67,6 +67,7 @@ struct model_config {
     enum norm_kind norm;
     float norm_epsilon;
     bool final_norm;          /* before the output embedding */
+    bool normed_sums;         /* norms are of the residual with what was added to it, not of what is read */
     enum activation activation;
     bool gated;               /* m_i = f(g_i . x)(u_i . x), Shazeer 2020 */
     bool query_key_value_bias, output_bias, ffn_bias; /* in a directory, where a family varies */

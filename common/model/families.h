@@ -26,6 +26,8 @@ enum layout {
     LAYOUT_PAIRED,             /* each head's dimensions that are rotated together are next to each other */
     LAYOUT_GAIN,               /* of a norm, less the family's gain_offset */
     LAYOUT_GAIN_PAIRED,        /* the same, of each head in a row of its own, which are paired */
+    LAYOUT_GAIN_ROWS,          /* the same, not paired */
+    LAYOUT_GAIN_TENSORS,       /* of each head in a tensor of its own: %%zu of the name is the head */
 };
 
 /* Whether a file has a tensor: always; optionally, where it says so by having it; or as the config says. */
@@ -33,6 +35,7 @@ enum presence {
     PRESENCE_ALWAYS, PRESENCE_OPTIONAL, PRESENCE_QKV_BIAS, PRESENCE_OUTPUT_BIAS, PRESENCE_FFN_BIAS,
     PRESENCE_HEAD_NORMS,
     PRESENCE_SEQUENTIAL, PRESENCE_PARALLEL, PRESENCE_NOT_PARALLEL, PRESENCE_SHARED, /* the block's norm */
+    PRESENCE_NORMED_INPUTS, PRESENCE_NORMED_SUMS,
 };
 
 /* A tensor of a layer: its name in the file, %zu being the layer, and where it goes. */
@@ -89,6 +92,7 @@ struct setting_names {
     const char *window;               /* NULL: sliding_window */
     const char *parallel;             /* a flag: whether block_norm is the family's, else sequential */
     const char *head_norm;            /* a flag: whether head_norm is the family's, else none */
+    const char *normed_inputs;        /* a flag: whether norms are of what blocks read, else of the sums */
     const char *query_key_value_bias, *output_bias, *ffn_bias; /* flags */
     const char *final_norm;           /* a flag; NULL: there is a final norm */
     const char *attention_scale, *attention_width; /* the scale of attention, or the width w in 1 / sqrt(w) */
@@ -129,10 +133,15 @@ enum metadata_kind {
     METADATA_NEEDED_FLAG,
 };
 
-/* The value at ARCHITECTURE.name is the setting of this name. */
+/* The value at ARCHITECTURE.name is the setting of this name, or, "OBJECT.name", a member of an object. */
 struct metadata_row {
     const char *name, *setting;
     enum metadata_kind kind;
+};
+
+/* A setting that a file says by having a tensor, or not; values are JSON. */
+struct tensor_setting {
+    const char *tensor, *setting, *present, *absent;
 };
 
 /* A family in GGUF files. */
@@ -140,6 +149,8 @@ struct gguf_family {
     const char *architecture;             /* general.architecture; NULL: the family is in no such file */
     const struct metadata_row *metadata;  /* a NULL name ends them */
     const struct known_setting *settings; /* what no metadata say and the architecture means; NULL: none */
+    const struct tensor_setting *by_tensors; /* a NULL tensor ends them; NULL: none */
+    const char *object;                   /* OBJECT of names of settings; NULL: none */
     const struct tensor_names *tensors;
     size_t wide_layers; /* a model of so many layers scales attention by 1 / sqrt(d_model / heads); 0: none */
 };
@@ -165,6 +176,7 @@ struct family {
     size_t position_offset;
     double rotary_part;          /* of a head's dimensions: default; 0: all, and settings must not differ */
     double rotary_base;          /* default; 0: 10000 */
+    bool rotary_rounds;          /* an odd number of dimensions to be rotated is one more */
 
     /* config.json; the lists of settings end with a NULL key, and NULL is an empty list */
     struct setting_names names;

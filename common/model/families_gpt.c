@@ -7,10 +7,12 @@
     LINEAR("layers.%zu.self_attn.k_proj", key, KEY_VALUE, D_MODEL, PLAIN, 0, ALWAYS), \
     LINEAR("layers.%zu.self_attn.v_proj", value, KEY_VALUE, D_MODEL, PLAIN, 0, ALWAYS), \
     LINEAR("layers.%zu.self_attn.out_proj", attention_output, D_MODEL, QUERY, PLAIN, 0, ALWAYS), \
-    NORM("layers.%zu.self_attn_layer_norm", attention_norm), \
+    NORM_WHERE("layers.%zu.self_attn_layer_norm", attention_norm, NORMED_INPUTS), \
+    NORM_WHERE("layers.%zu.self_attn_layer_norm", attention_sum_norm, NORMED_SUMS), \
     LINEAR("layers.%zu.fc1", keys, D_FF, D_MODEL, PLAIN, 0, ALWAYS), \
     LINEAR("layers.%zu.fc2", values, D_MODEL, D_FF, PLAIN, 0, ALWAYS), \
-    NORM("layers.%zu.final_layer_norm", ffn_norm))
+    NORM_WHERE("layers.%zu.final_layer_norm", ffn_norm, NORMED_INPUTS), \
+    NORM_WHERE("layers.%zu.final_layer_norm", ffn_sum_norm, NORMED_SUMS))
 
 /* Of architectures with one tensor for queries, keys and values, and biases everywhere. */
 #define GGUF_LAYERS TENSORS( \
@@ -117,15 +119,16 @@ const struct family gpt_families[] = {
         .names = {
             USUAL_SIZES, .d_ff = "ffn_dim", .activation = "activation_function",
             .context = "max_position_embeddings", .word_width = "word_embed_proj_dim",
+            .normed_inputs = "do_layer_norm_before",
         },
         .defaults = SETTINGS(
             {"vocab_size", "50272"}, {"hidden_size", "768"}, {"num_hidden_layers", "12"}, {"ffn_dim", "3072"},
             {"max_position_embeddings", "2048"}, {"num_attention_heads", "12"},
-            {"activation_function", "\"relu\""}, {"bos_token_id", "2"}),
+            {"activation_function", "\"relu\""}, {"bos_token_id", "2"}, {"do_layer_norm_before", "true"},
+            {"_remove_final_layer_norm", "false"}),
         .tied = true,
-        .fixed = SETTINGS(
-            {"do_layer_norm_before", "true"}, {"_remove_final_layer_norm", "false"}, {"enable_bias", "true"},
-            {"layer_norm_elementwise_affine", "true"}),
+        .fixed = SETTINGS({"enable_bias", "true"}, {"layer_norm_elementwise_affine", "true"}),
+        .read = read_opt,
         .tensors = &(const struct tensor_names){
             .prefixes = NAMES("model.decoder.", "decoder."),
             .layers = FAIRSEQ_LAYERS,
@@ -144,6 +147,7 @@ const struct family gpt_families[] = {
         .norm = NORM_LAYER,
         .position = POSITION_ROTARY,
         .rotary_part = 0.25,
+        .rotary_rounds = true,
         .block_norm = BLOCK_NORM_PARALLEL,
         .names = {
             USUAL_SIZES, .d_ff = "intermediate_size", .activation = "hidden_act",
@@ -172,6 +176,25 @@ const struct family gpt_families[] = {
             .final_norm_gain = "final_layer_norm.weight",
             .final_norm_bias = "final_layer_norm.bias",
             .ignored = NAMES(".attention.bias", ".attention.masked_bias", ".rotary_emb.inv_freq"),
+        },
+        .gguf = {
+            .architecture = "gptneox",
+            .metadata = METADATA(
+                GGUF_SIZES_UNGROUPED, GGUF_D_FF, GGUF_LAYER_NORM("layer_norm_eps"),
+                {"use_parallel_residual", "use_parallel_residual", METADATA_NEEDED_FLAG}),
+            .by_tensors = BY_TENSORS({"blk.0.attn_qkv.bias", "attention_bias", "true", "false"}),
+            .settings = SETTINGS({"hidden_act", "\"gelu\""}),
+            .tensors = &(const struct tensor_names){
+                GGUF_TENSORS,
+                .layers = TENSORS(
+                    NORM("blk.%zu.attn_norm", attention_norm),
+                    ALL_OF_ATTENTION("blk.%zu.attn_qkv", STACKED, QKV_BIAS),
+                    LINEAR("blk.%zu.attn_output", attention_output, D_MODEL, QUERY, PLAIN, 0, OUTPUT_BIAS),
+                    NORM("blk.%zu.ffn_norm", ffn_norm),
+                    LINEAR("blk.%zu.ffn_up", keys, D_FF, D_MODEL, PLAIN, 0, ALWAYS),
+                    LINEAR("blk.%zu.ffn_down", values, D_MODEL, D_FF, PLAIN, 0, ALWAYS)),
+                .final_norm_bias = "output_norm.bias",
+            },
         },
         .tokenizer_class = "GPTNeoXTokenizer",
     },
@@ -262,13 +285,14 @@ const struct family gpt_families[] = {
         .rotary_part = 0.5,
         .block_norm = BLOCK_NORM_SHARED,
         .query_key_value_bias = true,
-        .names = {GATED_NAMES, .norm_epsilon = "layer_norm_eps"},
+        .head_norm = HEAD_NORM_SHARED,
+        .names = {GATED_NAMES, .norm_epsilon = "layer_norm_eps", .head_norm = "qk_layernorm"},
         .defaults = SETTINGS(
             {"vocab_size", "51200"}, {"hidden_size", "2048"}, {"intermediate_size", "8192"},
             {"num_hidden_layers", "24"}, {"num_attention_heads", "32"}, {"hidden_act", "\"gelu_new\""},
-            {"max_position_embeddings", "2048"}, {"layer_norm_eps", "1e-5"}, {"bos_token_id", "1"}),
+            {"max_position_embeddings", "2048"}, {"layer_norm_eps", "1e-5"}, {"bos_token_id", "1"},
+            {"qk_layernorm", "false"}),
         .tied = false,
-        .fixed = SETTINGS({"qk_layernorm", "false"}),
         .ignored = ROTARY_IGNORED,
         .tensors = &(const struct tensor_names){
             .prefixes = NAMES("model.", ""),
@@ -277,6 +301,12 @@ const struct family gpt_families[] = {
                 LINEAR("layers.%zu.self_attn.q_proj", query, QUERY, D_MODEL, PLAIN, 0, ALWAYS),
                 LINEAR("layers.%zu.self_attn.k_proj", key, KEY_VALUE, D_MODEL, PLAIN, 0, ALWAYS),
                 LINEAR("layers.%zu.self_attn.v_proj", value, KEY_VALUE, D_MODEL, PLAIN, 0, ALWAYS),
+                GAIN("layers.%zu.self_attn.q_layernorm", query_norm_gain, HEAD, HEAD_NORMS),
+                TENSOR("layers.%zu.self_attn.q_layernorm.bias", query_norm_bias, HEAD, ONE, PLAIN, 0,
+                       HEAD_NORMS),
+                GAIN("layers.%zu.self_attn.k_layernorm", key_norm_gain, HEAD, HEAD_NORMS),
+                TENSOR("layers.%zu.self_attn.k_layernorm.bias", key_norm_bias, HEAD, ONE, PLAIN, 0,
+                       HEAD_NORMS),
                 LINEAR("layers.%zu.self_attn.dense", attention_output, D_MODEL, QUERY, PLAIN, 0, ALWAYS),
                 NORM("layers.%zu.input_layernorm", ffn_norm),
                 LINEAR("layers.%zu.mlp.fc1", keys, D_FF, D_MODEL, PLAIN, 0, ALWAYS),
@@ -342,6 +372,28 @@ const struct family gpt_families[] = {
             .final_norm_gain = "ln_f.weight",
             .final_norm_bias = "ln_f.bias",
             .ignored = NAMES(".rotary_emb.inv_freq"),
+        },
+        .gguf = {
+            .architecture = "falcon",
+            .metadata = METADATA(
+                GGUF_SIZES_UNGROUPED, {"attention.head_count_kv", "num_kv_heads", METADATA_NEEDED_NUMBER},
+                {"feed_forward_length", "ffn_hidden_size", METADATA_NEEDED_NUMBER},
+                GGUF_LAYER_NORM("layer_norm_epsilon")),
+            .by_tensors = BY_TENSORS({"blk.0.attn_norm_2.weight", "num_ln_in_parallel_attn", "2", "1"}),
+            /* One key-value head is a group, too. */
+            .settings = SETTINGS({"new_decoder_architecture", "true"}, {"activation", "\"gelu\""}),
+            .tensors = &(const struct tensor_names){
+                GGUF_TENSORS,
+                .layers = TENSORS(
+                    NORM_WHERE("blk.%zu.attn_norm", attention_norm, SHARED),
+                    NORM_WHERE("blk.%zu.attn_norm_2", attention_norm, PARALLEL),
+                    WEIGHTS_OF_ATTENTION("blk.%zu.attn_qkv"),
+                    WEIGHT("blk.%zu.attn_output", attention_output, D_MODEL, QUERY, PLAIN, 0),
+                    NORM("blk.%zu.attn_norm", ffn_norm),
+                    WEIGHT("blk.%zu.ffn_up", keys, D_FF, D_MODEL, PLAIN, 0),
+                    WEIGHT("blk.%zu.ffn_down", values, D_MODEL, D_FF, PLAIN, 0)),
+                .final_norm_bias = "output_norm.bias",
+            },
         },
     },
     {
@@ -432,6 +484,28 @@ const struct family gpt_families[] = {
             .embeddings = "wte.weight",
             .output = "lm_head.weight",
             .final_norm_gain = "norm_f.weight",
+        },
+        .gguf = {
+            .architecture = "mpt",
+            .object = "attn_config",
+            .metadata = METADATA(
+                {"embedding_length", "d_model", METADATA_NEEDED_NUMBER},
+                {"block_count", "n_layers", METADATA_NEEDED_NUMBER},
+                {"feed_forward_length", "intermediate_size", METADATA_NEEDED_NUMBER},
+                {"attention.head_count", "n_heads", METADATA_NEEDED_NUMBER},
+                {"attention.clamp_kqv", "attn_config.clip_qkv", METADATA_NONZERO_REAL},
+                {"attention.max_alibi_bias", "attn_config.alibi_bias_max", METADATA_NEEDED_REAL},
+                GGUF_LAYER_NORM("layer_norm_epsilon")),
+            .tensors = &(const struct tensor_names){
+                GGUF_TENSORS,
+                .layers = TENSORS(
+                    GAIN("blk.%zu.attn_norm", attention_norm_gain, D_MODEL, ALWAYS),
+                    WEIGHTS_OF_ATTENTION("blk.%zu.attn_qkv"),
+                    WEIGHT("blk.%zu.attn_output", attention_output, D_MODEL, QUERY, PLAIN, 0),
+                    GAIN("blk.%zu.ffn_norm", ffn_norm_gain, D_MODEL, ALWAYS),
+                    WEIGHT("blk.%zu.ffn_up", keys, D_FF, D_MODEL, PLAIN, 0),
+                    WEIGHT("blk.%zu.ffn_down", values, D_MODEL, D_FF, PLAIN, 0)),
+            },
         },
     },
     {

@@ -30,6 +30,10 @@ static const struct tensor_names stablelm_tensors = {
         LINEAR("layers.%zu.self_attn.q_proj", query, QUERY, D_MODEL, PLAIN, 0, QKV_BIAS),
         LINEAR("layers.%zu.self_attn.k_proj", key, KEY_VALUE, D_MODEL, PLAIN, 0, QKV_BIAS),
         LINEAR("layers.%zu.self_attn.v_proj", value, KEY_VALUE, D_MODEL, PLAIN, 0, QKV_BIAS),
+        TENSOR("layers.%zu.self_attn.q_layernorm.norms.%%zu.weight", query_norm_gain, QUERY, ONE,
+               GAIN_TENSORS, 0, HEAD_NORMS),
+        TENSOR("layers.%zu.self_attn.k_layernorm.norms.%%zu.weight", key_norm_gain, KEY_VALUE, ONE,
+               GAIN_TENSORS, 0, HEAD_NORMS),
         WEIGHT("layers.%zu.self_attn.o_proj", attention_output, D_MODEL, QUERY, PLAIN, 0),
         NORM_WHERE("layers.%zu.input_layernorm", ffn_norm, SHARED),
         NORM_WHERE("layers.%zu.post_attention_layernorm", ffn_norm, SEQUENTIAL),
@@ -89,6 +93,8 @@ static const struct tensor_names gguf_stablelm_tensors = {
     .layers = TENSORS(
         NORM("blk.%zu.attn_norm", attention_norm),
         GGUF_ATTENTION(PLAIN),
+        TENSOR("blk.%zu.attn_q_norm.weight", query_norm_gain, QUERY, ONE, GAIN_ROWS, 0, HEAD_NORMS),
+        TENSOR("blk.%zu.attn_k_norm.weight", key_norm_gain, KEY_VALUE, ONE, GAIN_ROWS, 0, HEAD_NORMS),
         NORM_WHERE("blk.%zu.attn_norm", ffn_norm, SHARED),
         NORM_WHERE("blk.%zu.ffn_norm", ffn_norm, SEQUENTIAL),
         GGUF_GATED_BLOCK),
@@ -99,7 +105,19 @@ static const struct tensor_names gguf_cohere_tensors = {
     .layers = TENSORS(
         GAIN("blk.%zu.attn_norm", attention_norm_gain, D_MODEL, ALWAYS),
         GGUF_ATTENTION(PAIRED),
+        TENSOR("blk.%zu.attn_q_norm.weight", query_norm_gain, QUERY, ONE, GAIN_PAIRED, 0, HEAD_NORMS),
+        TENSOR("blk.%zu.attn_k_norm.weight", key_norm_gain, KEY_VALUE, ONE, GAIN_PAIRED, 0, HEAD_NORMS),
         GAIN("blk.%zu.attn_norm", ffn_norm_gain, D_MODEL, ALWAYS),
+        GGUF_GATED_BLOCK),
+};
+
+static const struct tensor_names gguf_olmo_tensors = {
+    .prefixes = NAMES(""), .embeddings = "token_embd.weight", .output = "output.weight",
+    .layers = TENSORS(
+        WEIGHT("blk.%zu.attn_q", query, QUERY, D_MODEL, PAIRED, 0),
+        WEIGHT("blk.%zu.attn_k", key, KEY_VALUE, D_MODEL, PAIRED, 0),
+        WEIGHT("blk.%zu.attn_v", value, KEY_VALUE, D_MODEL, PLAIN, 0),
+        WEIGHT("blk.%zu.attn_output", attention_output, D_MODEL, QUERY, PLAIN, 0),
         GGUF_GATED_BLOCK),
 };
 
@@ -215,6 +233,10 @@ const struct family llama_families[] = {
         .tied = true,
         .ignored = NAMES("max_position_embeddings", "max_window_layers"),
         .tensors = &llama_tensors,
+        .gguf = {
+            .architecture = "smollm3", .metadata = METADATA(GGUF_ROTARY_ROWS), .tensors = &gguf_llama_tensors,
+            .settings = SETTINGS({"hidden_act", "\"silu\""}, {"no_rope_layer_interval", "4"}),
+        },
     },
     {
         .model_type = "granite",
@@ -248,11 +270,20 @@ const struct family llama_families[] = {
         .position = POSITION_ROTARY,
         .gated = true,
         .plain_norms = true,
-        .names = {GATED_NAMES, ATTENTION_BIAS, .clip = "clip_qkv"},
-        .defaults = SETTINGS(OLMO_DEFAULTS),
+        .names = {
+            GATED_NAMES, ATTENTION_BIAS, .norm_epsilon = "attention.layer_norm_epsilon", .clip = "clip_qkv",
+        },
+        .defaults = SETTINGS(OLMO_DEFAULTS, {"attention.layer_norm_epsilon", "1e-5"}), /* of GGUF files */
         .tied = false,
         .ignored = ROTARY_IGNORED,
         .tensors = &olmo_tensors,
+        .gguf = {
+            .architecture = "olmo", .tensors = &gguf_olmo_tensors,
+            .metadata = METADATA(
+                GGUF_SIZES, GGUF_LAYER_NORM("attention.layer_norm_epsilon"),
+                {"attention.clamp_kqv", "clip_qkv", METADATA_NONZERO_REAL}),
+            .settings = SETTINGS({"hidden_act", "\"silu\""}),
+        },
     },
     {
         .model_type = "olmo2",
@@ -273,6 +304,7 @@ const struct family llama_families[] = {
         LLAMA_ARITHMETIC,
         .window = WINDOW_ALL_LAYERS,
         .rotary_part = 1,
+        .rotary_rounds = true,
         .names = {LLAMA_NAMES},
         .defaults = SETTINGS(
             {"vocab_size", "32064"}, {"hidden_size", "3072"}, {"intermediate_size", "8192"},
@@ -295,17 +327,18 @@ const struct family llama_families[] = {
         .gated = true,
         .rotary_part = 0.25,
         .block_norm = BLOCK_NORM_SHARED,
+        .head_norm = HEAD_NORM_OWN,
         .names = {
             GATED_NAMES, .norm_epsilon = "layer_norm_eps", .parallel = "use_parallel_residual",
-            .query_key_value_bias = "use_qkv_bias",
+            .query_key_value_bias = "use_qkv_bias", .head_norm = "qk_layernorm",
         },
         .defaults = SETTINGS(
             {"vocab_size", "50304"}, {"hidden_size", "2560"}, {"intermediate_size", "6912"},
             {"num_hidden_layers", "32"}, {"num_attention_heads", "32"}, {"num_key_value_heads", "32"},
             {"hidden_act", "\"silu\""}, {"max_position_embeddings", "4096"}, {"layer_norm_eps", "1e-5"},
-            {"use_qkv_bias", "false"}, {"use_parallel_residual", "false"}, {"bos_token_id", "0"}),
+            {"use_qkv_bias", "false"}, {"use_parallel_residual", "false"}, {"bos_token_id", "0"},
+            {"qk_layernorm", "false"}),
         .tied = false,
-        .fixed = SETTINGS({"qk_layernorm", "false"}),
         .ignored = ROTARY_IGNORED,
         .tensors = &stablelm_tensors,
         .gguf = {
@@ -313,6 +346,7 @@ const struct family llama_families[] = {
             .metadata = METADATA(
                 GGUF_SIZES, GGUF_LAYER_NORM("layer_norm_eps"),
                 {"use_parallel_residual", "use_parallel_residual", METADATA_NEEDED_FLAG}),
+            .by_tensors = BY_TENSORS({"blk.0.attn_q_norm.weight", "qk_layernorm", "true", "false"}),
             .settings = SETTINGS({"hidden_act", "\"silu\""}),
         },
     },
@@ -337,6 +371,7 @@ const struct family llama_families[] = {
             .metadata = METADATA(
                 GGUF_SIZES, GGUF_LAYER_NORM("layer_norm_eps"),
                 {"logit_scale", "logit_scale", METADATA_NEEDED_REAL}),
+            .by_tensors = BY_TENSORS({"blk.0.attn_q_norm.weight", "use_qk_norm", "true", "false"}),
             .settings = SETTINGS({"hidden_act", "\"silu\""}),
         },
     },
@@ -362,6 +397,13 @@ const struct family llama_families[] = {
             "order_of_interleaved_layers", "position_embedding_type", "rotary_pct", "use_embedding_sharing",
             "use_gated_activation", "use_parallel_block", "use_parallel_embedding"),
         .tensors = &cohere_tensors,
+        .gguf = {
+            .architecture = "cohere2", .tensors = &gguf_cohere_tensors,
+            .metadata = METADATA(
+                GGUF_SIZES, GGUF_LAYER_NORM("layer_norm_eps"), GGUF_WINDOW("sliding_window"),
+                {"logit_scale", "logit_scale", METADATA_NEEDED_REAL}),
+            .settings = SETTINGS({"hidden_act", "\"silu\""}, {"sliding_window_pattern", "4"}),
+        },
     },
     {.model_type = NULL},
 };

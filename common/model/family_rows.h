@@ -14,6 +14,7 @@ extern const struct family gpt_families[], llama_families[], gemma_families[];
 
 #define NAMES(...) ((const char *const[]){__VA_ARGS__, NULL})
 #define SETTINGS(...) ((const struct known_setting[]){__VA_ARGS__, {NULL, NULL}})
+#define BY_TENSORS(...) ((const struct tensor_setting[]){__VA_ARGS__, {NULL, NULL, NULL, NULL}})
 #define METADATA(...) ((const struct metadata_row[]){__VA_ARGS__, {NULL, NULL, METADATA_NUMBER}})
 
 /* ---- tensors of the layers ---- */
@@ -85,16 +86,19 @@ extern const struct family gpt_families[], llama_families[], gemma_families[];
     {"hidden_act", "\"silu\""}, {"rms_norm_eps", "1e-6"}
 #define ROTARY_IGNORED NAMES("max_position_embeddings") /* nothing ends there */
 
-#define GGUF_SIZES \
+/* Of models with as many key-value heads as heads, of which all together are as wide as the model. */
+#define GGUF_SIZES_UNGROUPED \
     {"embedding_length", "hidden_size", METADATA_NEEDED_NUMBER}, \
     {"block_count", "num_hidden_layers", METADATA_NEEDED_NUMBER}, \
-    {"feed_forward_length", "intermediate_size", METADATA_NEEDED_NUMBER}, \
     {"attention.head_count", "num_attention_heads", METADATA_NEEDED_NUMBER}, \
-    {"attention.head_count_kv", "num_key_value_heads", METADATA_NUMBER}, \
-    {"attention.key_length", "head_dim", METADATA_NUMBER}, \
-    {"attention.value_length", "attention.value_length", METADATA_NUMBER}, \
     {"rope.dimension_count", "rope.dimension_count", METADATA_NUMBER}, \
     {"rope.freq_base", "rope_theta", METADATA_NONZERO_REAL}
+#define GGUF_D_FF {"feed_forward_length", "intermediate_size", METADATA_NEEDED_NUMBER}
+#define GGUF_SIZES \
+    GGUF_SIZES_UNGROUPED, GGUF_D_FF, \
+    {"attention.head_count_kv", "num_key_value_heads", METADATA_NUMBER}, \
+    {"attention.key_length", "head_dim", METADATA_NUMBER}, \
+    {"attention.value_length", "attention.value_length", METADATA_NUMBER}
 #define GGUF_ROTARY_ROWS \
     GGUF_SIZES, {"attention.layer_norm_rms_epsilon", "rms_norm_eps", METADATA_NEEDED_REAL}
 #define GGUF_LAYER_NORM(setting) {"attention.layer_norm_epsilon", setting, METADATA_NEEDED_REAL}

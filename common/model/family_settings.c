@@ -42,6 +42,13 @@ void read_bloom(const struct settings *settings, struct model_config *config)
     set_slopes(config);
 }
 
+/* Where norms are of sums, the last layer's norm is the last. */
+void read_opt(const struct settings *settings, struct model_config *config)
+{
+    bool removed = setting_flag(settings, "_remove_final_layer_norm");
+    config->final_norm = !config->normed_sums && !removed;
+}
+
 /* gelu is what files of before call the approximation. */
 void read_gemma(const struct settings *settings, struct model_config *config)
 {

@@ -5,6 +5,7 @@
 #include "model/config.h"
 #include "model/settings.h"
 
+void read_opt(const struct settings *settings, struct model_config *config);
 void read_bloom(const struct settings *settings, struct model_config *config);
 void read_falcon(const struct settings *settings, struct model_config *config);
 void read_gemma(const struct settings *settings, struct model_config *config);

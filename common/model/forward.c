@@ -335,8 +335,9 @@ static void attend_all(const struct forward *forward, size_t window)
         }
 }
 
-/* Queries or keys of all rows, x, by the gain that the layer has for them. */
-static void norm_heads(const struct forward *forward, const float *gain, size_t heads, float *x)
+/* Queries or keys of all rows, x, by the gain and the bias that the layer has for them. */
+static void norm_heads(const struct forward *forward, const float *gain, const float *bias, size_t heads,
+                       float *x)
 {
     const struct model_config *config = &forward->model->config;
     size_t rows = forward->positions, width = config->head_width;
@@ -348,7 +349,7 @@ static void norm_heads(const struct forward *forward, const float *gain, size_t 
         for (size_t i = 0; i < rows * heads; i++, x += width)
             norm_rows(config->norm, x, gain + i % heads * width, NULL, config->norm_epsilon, 1, width, x);
     else
-        norm_rows(config->norm, x, gain, NULL, config->norm_epsilon, rows * heads, width, x);
+        norm_rows(config->norm, x, gain, bias, config->norm_epsilon, rows * heads, width, x);
 }
 
 /* x = normed . matrix^T + bias, kept within the model's bounds. */
@@ -370,8 +371,8 @@ static void attend(const struct forward *forward, size_t index)
     project_heads(forward, &layer->query, layer->query_bias, forward->query);
     project_heads(forward, &layer->key, layer->key_bias, forward->key);
     project_heads(forward, &layer->value, layer->value_bias, forward->value);
-    norm_heads(forward, layer->query_norm_gain, config->heads, forward->query);
-    norm_heads(forward, layer->key_norm_gain, config->key_value_heads, forward->key);
+    norm_heads(forward, layer->query_norm_gain, layer->query_norm_bias, config->heads, forward->query);
+    norm_heads(forward, layer->key_norm_gain, layer->key_norm_bias, config->key_value_heads, forward->key);
     if (attention->rotary)
         rotate_all(forward, attention->rotary);
     attend_all(forward, attention->window);
@@ -414,18 +415,28 @@ static void add_attention(const struct forward *forward, const struct model_laye
     add_floats(forward->residual, added, rows * d_model);
 }
 
+/* The residual becomes the output of layer index. */
+static void end_layer(struct forward *forward, size_t index)
+{
+    add_floats(forward->residual, forward->ffn, forward->positions * forward->model->config.d_model);
+    layer_sum_norm(forward->model, index, forward->positions, forward->residual);
+}
+
 void forward_attention(struct forward *forward, size_t index)
 {
     const struct model_config *config = &forward->model->config;
     const struct model_layer *layer = &forward->model->layer[index];
     bool sequential = config->block_norm == BLOCK_NORM_SEQUENTIAL;
     if (index > 0)
-        add_floats(forward->residual, forward->ffn, forward->positions * config->d_model);
+        end_layer(forward, index - 1);
     norm_residual(forward, layer->attention_norm_gain, layer->attention_norm_bias);
     attend(forward, index);
     if (!sequential)
         norm_residual(forward, layer->ffn_norm_gain, layer->ffn_norm_bias);
     add_attention(forward, layer);
+    if (layer->attention_sum_norm_gain)
+        model_norm(config, forward->residual, layer->attention_sum_norm_gain, layer->attention_sum_norm_bias,
+                   forward->positions, forward->residual);
     if (sequential)
         norm_residual(forward, layer->ffn_norm_gain, layer->ffn_norm_bias);
 }
@@ -462,7 +473,7 @@ void forward_values(struct forward *forward, size_t index)
 
 void forward_output(struct forward *forward)
 {
-    add_floats(forward->residual, forward->ffn, forward->positions * forward->model->config.d_model);
+    end_layer(forward, forward->model->config.layers - 1);
 }
 
 float *forward_residual(const struct forward *forward)

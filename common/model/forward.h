@@ -55,7 +55,8 @@ void forward_output(struct forward *forward);
 /*
  * The arrays, of the batch's positions in a row, until the next forward_begin.
  * residual: positions x d_model. With parallel blocks r^l is the input plus attention, though
- * keys see the input. coefficient: positions x d_ff. ffn: positions x d_model.
+ * keys see the input; where the model norms sums, it is normed. coefficient: positions x d_ff.
+ * ffn: positions x d_model.
  */
 float *forward_residual(const struct forward *forward);
 float *forward_coefficient(const struct forward *forward);

@@ -31,15 +31,29 @@ static char *key_of(const struct description *description, const char *name)
     return format_string("%s.%s", description->family->gguf.architecture, name);
 }
 
+/* Sets a setting, or, where its name begins with the family's object's and a point, a member of that. */
+static void put(const struct description *description, const char *setting, json_t *value)
+{
+    const char *object = description->family->gguf.object;
+    size_t length = object ? strlen(object) : 0;
+    if (!object || strncmp(setting, object, length) || setting[length] != '.') {
+        json_put(description->config, setting, value);
+        return;
+    }
+    if (!json_object_get(description->config, object))
+        json_put(description->config, object, json_make("{}"));
+    json_put(json_object_get(description->config, object), setting + length + 1, value);
+}
+
 /*
  * Copies the whole number at key to the config as `to`. Where the file does not
  * have it, this is null: what config.json would have by default is another thing.
  */
 static void copy_key(const struct description *description, const char *key, const char *to)
 {
-    json_put(description->config, to,
-             has_key(description, key)
-                 ? json_integer((json_int_t)gguf_uint(description->file, key, 0, MAX_NUMBER)) : json_null());
+    put(description, to,
+        has_key(description, key)
+            ? json_integer((json_int_t)gguf_uint(description->file, key, 0, MAX_NUMBER)) : json_null());
 }
 
 /* The same for ARCHITECTURE.name. */
@@ -64,60 +78,162 @@ static void need_key(const struct description *description, const char *name)
 {
     char *key = key_of(description, name);
     if (!has_key(description, key))
-        die("%s: there is no metadata '%s'", description->path, key);
+        die("%s: there is no metadata '%s', which %s needs: the file is of an old or another converter;"
+            " " GGUF_ANEW,
+            description->path, key, description->family->gguf.architecture);
     free(key);
 }
 
 /* A setting's value, null for 0 where the row says so; missing ones end the program where they are needed. */
 static void describe(const struct description *description, const struct metadata_row *row)
 {
-    json_t *config = description->config;
+    const json_t *config = description->config;
     if (row->kind == METADATA_NEEDED_NUMBER || row->kind == METADATA_NEEDED_REAL
         || row->kind == METADATA_NEEDED_FLAG)
         need_key(description, row->name);
     if (row->kind == METADATA_NEEDED_FLAG) {
         char *key = key_of(description, row->name);
-        json_put(config, row->setting, json_boolean(gguf_bool(description->file, key)));
+        put(description, row->setting, json_boolean(gguf_bool(description->file, key)));
         free(key);
         return;
     }
     if (row->kind == METADATA_NEEDED_REAL || row->kind == METADATA_NONZERO_REAL) {
         double real = real_or_none(description, row->name);
         bool null = row->kind == METADATA_NONZERO_REAL && !(real < 0) && !(real > 0);
-        json_put(config, row->setting, null ? json_null() : json_real(real));
+        put(description, row->setting, null ? json_null() : json_real(real));
         return;
     }
     copy_number(description, row->name, row->setting);
     if (row->kind == METADATA_NONZERO_NUMBER
         && json_integer_value(json_object_get(config, row->setting)) == 0)
-        json_put(config, row->setting, json_null());
+        put(description, row->setting, json_null());
 }
 
-/*
- * Scaling of positions. As llama.cpp has it: a factor without a type is that of
- * linear scaling, and rope.scale_linear is the factor's name of before.
- */
-static void describe_scaling(const struct description *description)
+/* What the file says by the tensors that it has, and then what nothing in it says. */
+static void describe_unstated(const struct description *description)
+{
+    const struct gguf_family *gguf = &description->family->gguf;
+    struct settings settings = settings_open(description->path, "", description->config);
+    for (const struct tensor_setting *row = gguf->by_tensors; row && row->tensor; row++) {
+        bool present = gguf_has(description->file, row->tensor);
+        const struct known_setting known[] = {{row->setting, present ? row->present : row->absent},
+                                              {NULL, NULL}};
+        settings_default(&settings, known);
+    }
+    settings_default(&settings, gguf->settings);
+    settings_close(&settings);
+}
+
+/* ---- scaling of positions ---- */
+
+static bool is_zero(double real)
+{
+    return !(real < 0) && !(real > 0);
+}
+
+/* The factor, or 0. rope.scale_linear is its name of before. */
+static double scaling_factor(const struct description *description)
 {
     const char *architecture = description->family->gguf.architecture;
     double factor = real_or_none(description, "rope.scaling.factor");
     double old = real_or_none(description, "rope.scale_linear");
-    char *key = key_of(description, "rope.scaling.type");
-    char *type = has_key(description, key) ? gguf_word(description->file, key) : copy_string("linear");
-    bool both = (factor < 0 || factor > 0) && (old < 0 || old > 0);
-    if (both && (factor < old || factor > old))
-        die("%s: %s.rope.scaling.factor is %g, and %s.rope.scale_linear, its name of before, %g",
+    if (!is_zero(factor) && !is_zero(old) && (factor < old || factor > old))
+        die("%s: %s.rope.scaling.factor is %g, and %s.rope.scale_linear, its name of before, %g; take one of"
+            " them out of the file: gguf-new-metadata --remove-metadata (of the Python package gguf)",
             description->path, architecture, factor, architecture, old);
-    factor = factor < 0 || factor > 0 ? factor : old;
-    bool none = !strcmp(type, "none");
-    if (!none && strcmp(type, "linear"))
-        die("%s: %s is '%s'; of GGUF files this program knows only none, linear", description->path, key,
-            type);
-    if (!none && (factor < 0 || factor > 0)) /* no factor: no scaling */
-        json_put(description->config, "rope_scaling",
-                 json_make("{s:s, s:f}", "rope_type", type, "factor", factor));
-    free(type);
+    return is_zero(factor) ? old : factor;
+}
+
+/* Lengths that the kinds of scaling but the linear one need. */
+static void describe_lengths(const struct description *description)
+{
+    char *key = key_of(description, "rope.scaling.original_context_length");
+    copy_number(description, "context_length", "max_position_embeddings");
+    if (gguf_has_key(description->file, key))
+        json_put(description->config, "original_max_position_embeddings",
+                 json_integer((json_int_t)gguf_uint(description->file, key, 1, MAX_NUMBER)));
     free(key);
+}
+
+/* YaRN's, whose scale of cosines and sines llama.cpp works out as transformers does. */
+static void describe_yarn(const struct description *description, json_t *scaling)
+{
+    double fast = real_or_none(description, "rope.scaling.yarn_beta_fast");
+    double slow = real_or_none(description, "rope.scaling.yarn_beta_slow");
+    if (!is_zero(fast))
+        json_put(scaling, "beta_fast", json_real(fast));
+    if (!is_zero(slow))
+        json_put(scaling, "beta_slow", json_real(slow));
+    describe_lengths(description);
+}
+
+/* A vector of the file as a list of numbers. */
+static json_t *vector_of(const struct description *description, const char *name)
+{
+    size_t length[GGUF_DIMENSIONS];
+    gguf_format(description->file, name, length);
+    if (length[0] > MAX_WIDTH)
+        die("%s: tensor '%s' has %zu elements, more than a head can have: " GGUF_DAMAGED,
+            description->path, name, length[0]);
+    float *values = new_floats(length[0]);
+    gguf_read(description->file, name, length[0], 0, values);
+    json_t *list = json_make("[]");
+    for (size_t i = 0; i < length[0]; i++)
+        json_add(list, json_real((double)values[i]));
+    free(values);
+    return list;
+}
+
+/* LongRoPE's: divisors as tensors, and the scale of cosines and sines, which the converter works out. */
+static void describe_longrope(const struct description *description, json_t *scaling)
+{
+    need_key(description, "rope.scaling.attn_factor");
+    json_put(scaling, "attention_factor", json_real(real_or_none(description, "rope.scaling.attn_factor")));
+    json_put(scaling, "short_factor", vector_of(description, GGUF_SHORT_FACTORS));
+    json_put(scaling, "long_factor", vector_of(description, GGUF_LONG_FACTORS));
+    describe_lengths(description);
+}
+
+/* The type of scaling: as llama.cpp has it, without one longrope where there are its tensors, else linear. */
+static char *scaling_type(const struct description *description)
+{
+    char *key = key_of(description, "rope.scaling.type");
+    bool tensors = gguf_has(description->file, GGUF_SHORT_FACTORS)
+                || gguf_has(description->file, GGUF_LONG_FACTORS);
+    char *type = has_key(description, key) ? gguf_word(description->file, key)
+                                           : copy_string(tensors ? "longrope" : "linear");
+    bool longrope = !strcmp(type, "longrope");
+    if (strcmp(type, "none") && strcmp(type, "linear") && strcmp(type, "yarn") && !longrope)
+        die("%s: %s is '%s'; of GGUF files this program knows only none, linear, yarn,"
+            " longrope; give the model's Hugging Face directory, if it is of another kind there",
+            description->path, key, type);
+    if (tensors != longrope)
+        die("%s: %s is '%s', but there %s '%s'; " GGUF_ANEW, description->path, key, type,
+            tensors ? "is a tensor like" : "is no tensor", GGUF_SHORT_FACTORS);
+    free(key);
+    return type;
+}
+
+static void describe_scaling(const struct description *description)
+{
+    double factor = scaling_factor(description);
+    char *type = scaling_type(description);
+    bool longrope = !strcmp(type, "longrope");
+    if (longrope && !is_zero(factor))
+        die("%s: %s.rope.scaling.factor is %g, which longrope scaling has no use for; " GGUF_ANEW,
+            description->path, description->family->gguf.architecture, factor);
+    /* no factor: no scaling */
+    if (strcmp(type, "none") && (longrope || !is_zero(factor))) {
+        json_t *scaling = json_make("{s:s}", "rope_type", type);
+        if (!longrope)
+            json_put(scaling, "factor", json_real(factor));
+        if (!strcmp(type, "yarn"))
+            describe_yarn(description, scaling);
+        if (longrope)
+            describe_longrope(description, scaling);
+        json_put(description->config, "rope_scaling", scaling);
+    }
+    free(type);
 }
 
 /*
@@ -153,7 +269,7 @@ static void describe_vocabulary(const struct description *description)
 /* Keys of an architecture, after its name and the point, that change no number that is computed here. */
 static const char *const unread_names[] = {
     "context_length",                       /* nothing ends there where positions are rotated */
-    "rope.scaling.original_context_length", /* of yarn, which is refused by its type */
+    "rope.scaling.original_context_length", /* read where the kind of scaling needs it */
     "rope.scaling.finetuned", "tensor_data_layout", NULL};
 
 static bool is_unread_name(const char *name)
@@ -173,19 +289,10 @@ static void refuse_unread(const struct description *description)
         if (!strncmp(key, description->family->gguf.architecture, length) && key[length] == '.'
             && !json_object_get(description->read, key) && !is_unread_name(key + length + 1)
             && !gguf_is_neutral(description->file, key))
-            die("%s: metadata '%s' is not known, and may change what the model computes", description->path,
-                key);
+            die("%s: metadata '%s' is not known, and may change what the model computes; if it does not, take"
+                " it out of the file: gguf-new-metadata --remove-metadata %s (of the Python package gguf)",
+                description->path, key, key);
     }
-}
-
-/* A part of a model that was split says so; of parts but the first, nothing else describes it. */
-static void refuse_part(const struct gguf *file, const char *path)
-{
-    static const char count_key[] = "split.count";
-    uint64_t count = gguf_has_key(file, count_key) ? gguf_uint(file, count_key, 0, MAX_NUMBER) : 0;
-    if (count > 1)
-        die("%s: one of %llu files into which a model was split; join them: llama-gguf-split --merge"
-            " FIRST-PART OUTPUT (of llama.cpp)", path, (unsigned long long)count);
 }
 
 /* A file of something else than a model, as general.type has it. */
@@ -196,7 +303,7 @@ static void refuse_other_types(const struct gguf *file, const char *path)
         die("%s: an adapter (LoRA), not a model; merge it into its model: llama-export-lora (of"
             " llama.cpp)", path);
     if (strcmp(type, "model"))
-        die("%s: general.type is '%s', not 'model'", path, type);
+        die("%s: general.type is '%s', not 'model'; give the file of the language model", path, type);
     free(type);
 }
 
@@ -206,7 +313,8 @@ static const struct family *find_family(const struct gguf *file, const char *pat
     char *architecture = gguf_word(file, "general.architecture");
     const struct family *family = family_find_gguf(architecture);
     if (!family)
-        die("%s: general.architecture '%s' is not known; these are: %s", path, architecture,
+        die("%s: general.architecture '%s' is not known; more families are in the form of Hugging Face"
+            " directories; of GGUF files, these are: %s", path, architecture,
             family_list_gguf());
     free(architecture);
     return family;
@@ -214,16 +322,13 @@ static const struct family *find_family(const struct gguf *file, const char *pat
 
 json_t *gguf_config(const struct gguf *file, const char *path)
 {
-    refuse_part(file, path);
     refuse_other_types(file, path);
     const struct family *family = find_family(file, path);
     struct description description = {file, path, family,
                                       json_make("{s:s}", "model_type", family->model_type), json_make("{}")};
     for (const struct metadata_row *row = family->gguf.metadata; row->name; row++)
         describe(&description, row);
-    struct settings settings = settings_open(path, "", description.config);
-    settings_default(&settings, family->gguf.settings);
-    settings_close(&settings);
+    describe_unstated(&description);
     if (family->gguf.wide_layers)
         describe_wide_scale(&description);
     if (family->position == POSITION_ROTARY)

@@ -6,6 +6,10 @@
 
 #include <jansson.h>
 
+/* Tensors that are read with the metadata: LongRoPE's divisors, for shorter and longer sentences. */
+#define GGUF_SHORT_FACTORS "rope_factors_short.weight"
+#define GGUF_LONG_FACTORS "rope_factors_long.weight"
+
 /*
  * The metadata as config.json has them, for config_parse; model_type is that of the
  * architecture's family. An architecture that is not known ends the program.

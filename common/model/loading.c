@@ -52,6 +52,10 @@ static bool is_expected(const struct loading *loading, const struct tensor_row *
         return config->block_norm != BLOCK_NORM_PARALLEL;
     case PRESENCE_SHARED:
         return config->block_norm == BLOCK_NORM_SHARED;
+    case PRESENCE_NORMED_INPUTS:
+        return !config->normed_sums;
+    case PRESENCE_NORMED_SUMS:
+        return config->normed_sums;
     }
     return true;
 }
@@ -113,6 +117,8 @@ static size_t index_in_file(const struct tensor_row *tensor, const struct model_
     switch (tensor->layout) {
     case LAYOUT_PLAIN:
     case LAYOUT_GAIN:
+    case LAYOUT_GAIN_ROWS:
+    case LAYOUT_GAIN_TENSORS:
         break;
     case LAYOUT_TRANSPOSED:
         return column * rows + row;
@@ -129,13 +135,25 @@ static size_t index_in_file(const struct tensor_row *tensor, const struct model_
     return row * columns + column;
 }
 
+/* The gains of all heads, each in a tensor of its own. */
+static void read_of_heads(struct model *model, const char *name, size_t width, size_t heads, float *from)
+{
+    char of_head[MAX_TENSOR_NAME];
+    for (size_t head = 0; head < heads; head++) {
+        tensor_name(of_head, "", name, head);
+        weights_read(model->weights, of_head, width, 0, from + head * width);
+    }
+}
+
 /* A tensor as it is in the file, whose matrix has file_rows, to from. */
 static void read_as_stored(struct model *model, const struct tensor_row *tensor, const char *name,
                            size_t file_rows, size_t columns, float *from)
 {
     bool transposed = tensor->layout == LAYOUT_TRANSPOSED || tensor->layout == LAYOUT_STACKED_TRANSPOSED;
     size_t width = model->config.head_width;
-    if (tensor->layout == LAYOUT_GAIN_PAIRED)
+    if (tensor->layout == LAYOUT_GAIN_TENSORS)
+        read_of_heads(model, name, width, file_rows / width, from);
+    else if (tensor->layout == LAYOUT_GAIN_PAIRED || tensor->layout == LAYOUT_GAIN_ROWS)
         weights_read(model->weights, name, file_rows / width, width, from);
     else if (tensor->columns == SIZE_ONE)
         weights_read(model->weights, name, file_rows, 0, from);

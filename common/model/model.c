@@ -170,10 +170,11 @@ static const char *find_prefix(struct weights *weights, const struct tensor_name
 static void refuse_unused(const struct model *model, const struct tensor_names *names)
 {
     const char *unused = weights_unused(model->weights, names->ignored, names->other_parts);
+    const char *described = weights_gguf(model->weights) ? "what the metadata say" : "config.json";
     if (unused)
-        die("%s: config.json of a %s model with %zu layers has no place for tensor '%s'",
-            weights_file(model->weights, unused), model->config.family->model_type, model->config.layers,
-            unused);
+        die("%s: %s of a %s model with %zu layers has no place for tensor '%s'",
+            weights_file(model->weights, unused), described, model->config.family->model_type,
+            model->config.layers, unused);
 }
 
 static void hash_file(struct hash *hash, const char *path)
@@ -206,12 +207,18 @@ static struct model_config read_gguf_config(const char *path)
     return config;
 }
 
-/* Llama 3's scaling of positions, as GGUF files carry it: a divisor for each frequency. */
+/*
+ * Llama 3's scaling of positions, as GGUF files carry it: a divisor for each frequency. LongRoPE's came with
+ * the config.
+ */
 static void scale_frequencies(struct model *model)
 {
     static const char name[] = "rope_freqs.weight";
-    if (!weights_gguf(model->weights) || model->config.position != POSITION_ROTARY
-        || !weights_has(model->weights, name))
+    if (!weights_gguf(model->weights) || model->config.position != POSITION_ROTARY)
+        return;
+    weights_has(model->weights, GGUF_SHORT_FACTORS);
+    weights_has(model->weights, GGUF_LONG_FACTORS);
+    if (!weights_has(model->weights, name))
         return;
     size_t count = model->config.rotary[0].width / 2;
     float *divisors = new_floats(count);

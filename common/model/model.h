@@ -21,9 +21,11 @@ struct model_layer {
     const float *query_bias;             /* heads * head_width */
     const float *key_bias, *value_bias;  /* key_value_heads * head_width */
     const float *query_norm_gain, *key_norm_gain; /* head_width, or a row of them a head, or all in a row */
+    const float *query_norm_bias, *key_norm_bias; /* head_width */
     struct matrix attention_output;      /* d_model x heads * head_width */
     const float *attention_output_bias;  /* d_model */
     const float *attention_out_norm_gain; /* d_model: of what attention adds */
+    const float *attention_sum_norm_gain, *attention_sum_norm_bias; /* d_model: of the sum with it */
     const float *ffn_norm_gain, *ffn_norm_bias;   /* d_model */
     struct matrix keys;                  /* d_ff x d_model: row i is k_i, or u_i where gated */
     struct matrix gates;                 /* d_ff x d_model: row i is g_i; none: not gated */
@@ -31,6 +33,7 @@ struct model_layer {
     struct matrix values;                /* d_model x d_ff: COLUMN i is v_i */
     const float *values_bias;            /* d_model */
     const float *ffn_out_norm_gain;      /* d_model: of what the block adds */
+    const float *ffn_sum_norm_gain, *ffn_sum_norm_bias; /* d_model: of the sum with it */
 };
 
 /*

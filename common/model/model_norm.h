@@ -12,6 +12,12 @@ void model_norm(const struct model_config *config, const float *x, const float *
                 size_t rows, float *out);
 
 /*
+ * Makes rows vectors r^l + y^l (x d_model) to the layer's output o^l: a norm, where the
+ * layer has one of the sum. layer counts from 0.
+ */
+void layer_sum_norm(const struct model *model, size_t layer, size_t rows, float *sums);
+
+/*
  * The model's final norm of rows vectors (x d_model), each with its own
  * statistics; without one a copy. out may be x.
  */

@@ -16,6 +16,7 @@ struct reading {
     struct model_config *config;
     struct rotary *rotary;
     double base;
+    size_t dimensions; /* that the settings say; the width is the next even number */
 };
 
 /* ---- what several kinds of scaling have ---- */
@@ -85,7 +86,7 @@ static void scale_llama3(const struct reading *reading)
 /* The dimension that makes so many turns in a sentence of this length. */
 static double dimension_of(const struct reading *reading, double turns, double length)
 {
-    return (double)reading->rotary->width * log(length / (turns * turn)) / (2 * log(reading->base));
+    return (double)reading->dimensions * log(length / (turns * turn)) / (2 * log(reading->base));
 }
 
 static double yarn_scale(double factor, double share)
@@ -108,7 +109,7 @@ static void scale_yarn(const struct reading *reading)
         high = ceil(high);
     }
     low = fmax(low, 0);
-    high = fmin(high, (double)rotary->width - 1);
+    high = fmin(high, (double)reading->dimensions - 1);
     if (!(low < high) && !(low > high))
         high += 0.001;
     for (size_t k = 0; k < rotary->width / 2; k++) {
@@ -217,13 +218,14 @@ static void check_replaced(const struct settings *replaced, const struct setting
     settings_refuse_unread(replaced, none_ignored);
 }
 
-static void set_width(const struct settings *settings, const struct model_config *config, size_t width,
+/* An odd number of dimensions is refused, as transformers does, but in families where it takes one more. */
+static void set_width(const struct settings *settings, const struct model_config *config, size_t dimensions,
                       struct rotary *rotary)
 {
-    rotary->width = width;
-    if (width < 2 || width % 2 || width > config->head_width)
+    rotary->width = dimensions + (config->family->rotary_rounds ? dimensions % 2 : 0);
+    if (dimensions < 1 || rotary->width % 2 || rotary->width > config->head_width)
         die("%s: %zu of a head's %zu dimensions would be rotated; an even number of them can be",
-            settings->name, width, config->head_width);
+            settings->name, dimensions, config->head_width);
 }
 
 static void set_frequencies(const struct reading *reading)
@@ -232,7 +234,7 @@ static void set_frequencies(const struct reading *reading)
     rotary->scale = 1;
     rotary->frequency = new_array(rotary->width / 2, sizeof *rotary->frequency);
     for (size_t k = 0; k < rotary->width / 2; k++)
-        rotary->frequency[k] = pow(reading->base, -2.0 * (double)k / (double)rotary->width);
+        rotary->frequency[k] = pow(reading->base, -2.0 * (double)k / (double)reading->dimensions);
 }
 
 /* What is stated of one of the config's outside of its object, or 0, and what counts where nothing is. */
@@ -255,8 +257,9 @@ static void read_one(const struct settings *settings, const struct settings *sca
     double part = agreed_real(object, "partial_rotary_factor", outside.part);
     base = base > 0 ? base : outside.otherwise_base;
     part = part > 0 ? part : outside.otherwise_part;
-    set_width(settings, config, (size_t)((double)config->head_width * fmin(part, 2)), rotary);
-    struct reading reading = {settings, object, config, rotary, base};
+    size_t dimensions = (size_t)((double)config->head_width * fmin(part, 2));
+    set_width(settings, config, dimensions, rotary);
+    struct reading reading = {settings, object, config, rotary, base, dimensions};
     set_frequencies(&reading);
     const struct scaling *kind = scaling_of(object);
     if (kind->scale)
@@ -302,7 +305,7 @@ static void read_width(const struct settings *settings, const char *key, struct 
 {
     size_t width = setting_size_or(settings, key, 1, MAX_WIDTH, config->head_width);
     set_width(settings, config, width, &config->rotary[0]);
-    set_frequencies(&(struct reading){settings, NULL, config, &config->rotary[0], 10000});
+    set_frequencies(&(struct reading){settings, NULL, config, &config->rotary[0], 10000, width});
 }
 
 void rotary_read(const struct settings *settings, struct model_config *config)
@@ -317,8 +320,10 @@ void rotary_read(const struct settings *settings, struct model_config *config)
         read_width(settings, names->rotary_width, config);
         return;
     }
-    if (setting_stated(settings, "rope.dimension_count")) /* of GGUF files; null: all of them */
-        part = (double)setting_size_or(settings, "rope.dimension_count", 1, width, width) / (double)width;
+    /* of GGUF files; null: all of them. The half makes up for what rounding takes away. */
+    if (setting_stated(settings, "rope.dimension_count"))
+        part = ((double)setting_size_or(settings, "rope.dimension_count", 1, width, width) + 0.5)
+             / (double)width;
     else if (!(family->rotary_part > 0))
         part = 1;
     struct outside outside = {

@@ -111,12 +111,21 @@ void settings_default(const struct settings *settings, const struct known_settin
             json_put(settings->json, defaults->key, parse(defaults->value));
 }
 
+/* Whether two values are the same; 8 and 8.0 are. */
+static bool is_same(const json_t *a, const json_t *b)
+{
+    double left = json_number_value(a), right = json_number_value(b);
+    if (json_is_number(a) && json_is_number(b))
+        return !(left < right) && !(left > right);
+    return json_equal(a, b);
+}
+
 void settings_must_be(const struct settings *settings, const struct known_setting *known, bool required)
 {
     for (; known && known->key; known++) {
         const json_t *value = setting(settings, known->key);
         json_t *right = parse(known->value);
-        if (value ? !json_equal(value, right) : required)
+        if (value ? !is_same(value, right) : required)
             setting_refuse(settings, known->key, known->value);
         json_decref(right);
     }

@@ -242,9 +242,9 @@ static void count_shard(struct weights_summary *summary, const struct safetensor
 
 struct weights_summary weights_summarize(const struct weights *weights)
 {
-    struct weights_summary summary = {.files = weights->gguf ? 1 : weights->shard_count};
+    struct weights_summary summary = {.files = weights->shard_count};
     if (weights->gguf)
-        gguf_bytes(weights->gguf, &summary.bytes);
+        summary.files = gguf_files(weights->gguf, &summary.bytes);
     for (size_t i = 0; weights->gguf && i < gguf_tensors(weights->gguf); i++) {
         const char *name = gguf_tensor(weights->gguf, i);
         size_t length[GGUF_DIMENSIONS];
@@ -349,9 +349,7 @@ static void hash_shard(const struct weights *weights, size_t shard, const struct
 void weights_hash(const struct weights *weights, struct hash *hash)
 {
     if (weights->gguf) {
-        size_t size;
-        const void *bytes = gguf_bytes(weights->gguf, &size);
-        hash_add(hash, bytes, size);
+        gguf_hash(weights->gguf, hash);
         return;
     }
     struct checksums *checksums = checksums_open(weights->directory);
