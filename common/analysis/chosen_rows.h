@@ -26,7 +26,7 @@ struct chosen_rows {
 void rows_choose(const struct row_rule *rule, struct activations_batch *batch, struct chosen_rows *chosen);
 
 /*
- * The chosen rows, count of them, of a matrix (the computed batch's tokens x width), and of these the
+ * The chosen rows, count of them, of a matrix (the computed batch's positions x width), and of these the
  * chosen cells where cells is not NULL: the matrix itself, or *selected, which grows.
  */
 const float *rows_select(const struct chosen_rows *chosen, size_t count, const float *matrix, size_t width,
