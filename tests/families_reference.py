@@ -121,6 +121,12 @@ MODELS = {
     "cohere2": Cohere2Config(**LLAMA, sliding_window=5, attention_bias=True),
     "smollm3": SmolLM3Config(**LLAMA, no_rope_layer_interval=2),
     "smollm3-window": SmolLM3Config(**LLAMA, no_rope_layers=[0, 1, 0], use_sliding_window=True, sliding_window=5),
+    # Without BOS, which moves what each kind of positions begins with.
+    "qwen2-no-bos": Qwen2Config(**dict(LLAMA, bos_token_id=None)),
+    "olmo-no-bos": OlmoConfig(**dict(LLAMA, bos_token_id=None)),
+    "gpt2-no-bos": GPT2Config(vocab_size=VOCABULARY, n_layer=2, n_embd=30, n_head=5, n_positions=40,
+                              bos_token_id=None, eos_token_id=2),
+    "bloom-no-bos": BloomConfig(**dict(GPT, bos_token_id=None), hidden_size=36, n_layer=2, n_head=6),
 }
 FORMATS = {"qwen3-bf16": ("qwen3", torch.bfloat16), "gpt2-f16": ("gpt2", torch.float16)}
 
@@ -188,14 +194,15 @@ def watch(model, tokens):
             hooks.append(norm.register_forward_pre_hook(lambda m, a, l=l: seen.__setitem__(("norm", l), first(a))))
         if behind:
             hooks.append(behind.register_forward_hook(lambda m, a, o, l=l: seen.__setitem__(("ffn", l), o)))
-    inputs = torch.tensor([[config.bos_token_id] + tokens[:-1]])
-    with torch.no_grad():
-        logits = model(input_ids=inputs, use_cache=False).logits[0]
+    inputs = [config.bos_token_id] * (config.bos_token_id is not None) + tokens[:-1]
+    with torch.no_grad():  # a model has to read something
+        logits = model(input_ids=torch.tensor([inputs or [0]]), use_cache=False).logits[0, :len(inputs)]
     for hook in hooks:
         hook.remove()
 
     def stack(name):
-        return np.stack([seen[name, l].reshape(len(tokens), -1).double().numpy() for l in range(layers)])
+        rows = max(len(inputs), 1)
+        return np.stack([seen[name, l].reshape(rows, -1).double().numpy()[:len(inputs)] for l in range(layers)])
 
     resid = stack("in") + stack("attention") if is_parallel(model) else stack("norm")
     return {"logits": logits.double().numpy(), "resid": resid, "coef": stack("coef"),

@@ -24,7 +24,8 @@ NAMES = [
     "llama-yarn-stated", "llama-longrope", "llama-dynamic", "mistral", "mistral-window", "qwen2", "qwen2-window",
     "qwen3", "qwen3-bf16", "gemma", "gemma-untied", "gemma2", "gemma2-uncapped", "gemma3-text", "gemma3", "olmo",
     "olmo-clipped", "olmo2", "phi3", "phi3-longrope", "phi4", "stablelm", "stablelm-parallel", "granite", "cohere",
-    "cohere-normed", "cohere2", "smollm3", "smollm3-window"]
+    "cohere-normed", "cohere2", "smollm3", "smollm3-window", "qwen2-no-bos", "olmo-no-bos", "gpt2-no-bos",
+    "bloom-no-bos"]
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +52,11 @@ def load(reference, name):
     return [{key: arrays[f"{key}{i}"] for key in ("tokens", "logits", "resid", "coef", "ffn")} for i in range(count)]
 
 
+def following(sentence):
+    """The next token at each of a sentence's positions, of which a model without BOS has one fewer."""
+    return sentence["tokens"][len(sentence["tokens"]) - len(sentence["logits"]):]
+
+
 def dump(bin, model, sentences, *options):
     tokens = ok(bin, "tokenize", "--model", model, stdin=text(s["tokens"] for s in sentences))
     return streams.read(ok(bin, "forward-dump", "--model", model, *options, stdin=tokens))
@@ -74,7 +80,7 @@ def test_activations_and_predictions(bin, reference, name):
             log_p = log_softmax(sentence["logits"])
             top = log_p.argmax(axis=1)
             rows = np.arange(len(top))
-            expected = {"next_logp": log_p[rows, sentence["tokens"]], "top_logp": log_p[rows, top], "top": top}[key]
+            expected = {"next_logp": log_p[rows, following(sentence)], "top_logp": log_p[rows, top], "top": top}[key]
             if key == "top":
                 assert np.array_equal(found, expected)
             else:
@@ -88,12 +94,13 @@ def test_refinement_ends_in_the_models_prediction(bin, reference, name, tmp_path
     tokens = ok(bin, "tokenize", "--model", reference / name, stdin=text(s["tokens"] for s in sentences))
     rows = ok(bin, "forward-dump", "--model", reference / name, "--emit", "resid,ffn", stdin=tokens)
     ok(bin, "refinement-stats", "--all-tokens", "--model", reference / name, "--perplexity", tmp_path / "perplexity", stdin=rows)
-    log_p = np.concatenate([log_softmax(s["logits"])[1:] for s in sentences])  # the empty prefix does not count
-    following = np.concatenate([s["tokens"][1:] for s in sentences])
+    empty = [len(s["logits"]) == len(s["tokens"]) for s in sentences]  # the empty prefix does not count
+    log_p = np.concatenate([log_softmax(s["logits"])[skipped:] for s, skipped in zip(sentences, empty)])
+    tokens = np.concatenate([s["tokens"][1:] for s in sentences])
     (found,) = table(tmp_path / "perplexity")
-    assert int(found["prefixes"]) == len(following)
-    assert float(found["perplexity"]) == pytest.approx(np.exp(-log_p[np.arange(len(following)), following].mean()), rel=1e-3)
-    assert float(found["next_is_top"]) == pytest.approx((log_p.argmax(axis=1) == following).mean())
+    assert int(found["prefixes"]) == len(tokens)
+    assert float(found["perplexity"]) == pytest.approx(np.exp(-log_p[np.arange(len(tokens)), tokens].mean()), rel=1e-3)
+    assert float(found["next_is_top"]) == pytest.approx((log_p.argmax(axis=1) == tokens).mean())
 
 
 def test_sharded_files(bin, reference, tmp_path):

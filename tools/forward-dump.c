@@ -264,7 +264,7 @@ static size_t last_layer(const struct worker *worker)
     return last;
 }
 
-/* Of the sentences whose key is of this layer: its coefficient at the last position; 0 where there is none. */
+/* Of the sentences whose key is of this layer: its coefficient at the last position, if any; else 0. */
 static void take_key_coefficients(struct worker *worker, size_t layer)
 {
     const float *coefficient = forward_coefficient(worker->forward);
@@ -273,7 +273,8 @@ static void take_key_coefficients(struct worker *worker, size_t layer)
         size_t positions = sentence_positions(&worker->batch.tokens, s);
         row += positions;
         if (worker->keys.layer[s] == layer)
-            worker->after.coefficient[s] = positions ? coefficient[(row - 1) * d_ff + worker->keys.cell[s]] : 0;
+            worker->after.coefficient[s] =
+                positions ? coefficient[(row - 1) * d_ff + worker->keys.cell[s]] : 0;
     }
 }
 

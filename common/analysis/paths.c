@@ -12,8 +12,8 @@ void paths_free(struct paths *paths)
 }
 
 /*
- * Adds the path to element number element of max. column: of the cell, from the sentence's first row on, which
- * is that of position lowest.
+ * Adds the path to element number element of max. column: of the cell, from the sentence's first row on, that
+ * of position lowest.
  */
 static void add_path(struct paths *paths, size_t element, const float *column, size_t d_ff, uint32_t lowest,
                      struct layer_record *record)

@@ -14,8 +14,8 @@ struct stated_bos {
 
 /*
  * What the post-processor in the tokenizer.json at path puts before a single text; not stated where it puts
- * nothing there. What it puts behind does not matter: nothing is read behind a sentence. Several tokens before
- * a text, and a post-processor that is not known, end the program.
+ * nothing there. What it puts behind does not matter: nothing is read behind a sentence. Several tokens
+ * before a text, and a post-processor that is not known, end the program.
  */
 struct stated_bos bos_of_post_processor(const char *path, const json_t *post_processor);
 

@@ -480,11 +480,12 @@ static void add_specials(struct folder *folder)
 }
 
 /*
- * BOS: what the post-processor puts before a text; else the bos_token that files or class name, none where they
- * name other special tokens without it. They may name none at all.
+ * BOS: what the post-processor puts before a text; else the bos_token that files or class name, none where
+ * they name other special tokens without it. They may name none at all.
  */
 static struct stated_bos find_bos(const struct folder *folder)
 {
+    struct json_place place = {folder->path, "bos_token"};
     struct stated_bos bos = {false, NO_TOKEN};
     json_t *value, *other;
     if (folder->tokenizer_path)
@@ -498,7 +499,7 @@ static struct stated_bos find_bos(const struct folder *folder)
     if (!named_special(folder, "bos_token", &value))
         value = json_object_get(folder->standard, "bos_token");
     if (value)
-        bos.token = find_token(folder, special_text((struct json_place){folder->path, "bos_token"}, value))->id;
+        bos.token = find_token(folder, special_text(place, value))->id;
     return bos;
 }
 

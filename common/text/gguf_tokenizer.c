@@ -57,8 +57,9 @@ static void check_tokenizer_keys(const struct gguf *file, const char *path)
 }
 
 /*
- * Qwen's tokenizer has no BOS: the id that its files name is that of config.json, which the model does not read.
- * Of the others the file's bos_token_id is the one that their tokenizers name, whatever add_bos_token says.
+ * Qwen's tokenizer has no BOS: the id that its files name is that of config.json, which the model does not
+ * read. Of the others the file's bos_token_id is the one that their tokenizers name, whatever add_bos_token
+ * says.
  */
 static struct stated_bos find_bos(const struct gguf *file, const char *pre)
 {

@@ -53,8 +53,8 @@ struct candidates tokenizer_candidates(const struct tokenizer *tokenizer, const 
 struct candidates candidates_read(const struct model_config *config, bool all_tokens);
 
 /*
- * The token that the model reads before a text: that of the tokenizer's files, or, where they do not say, of its
- * configuration. NO_TOKEN: none, its texts begin with their own first token.
+ * The token that the model reads before a text: that of the tokenizer's files, or, where they do not say, of
+ * its configuration. NO_TOKEN: none, its texts begin with their own first token.
  */
 uint32_t tokenizer_bos(const struct tokenizer *tokenizer, const struct model_config *config);
 
