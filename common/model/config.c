@@ -175,8 +175,8 @@ static const struct family *find_family(const struct settings *settings)
 }
 
 /*
- * The token that is read before each sentence, where the tokenizer does not say; of a list the first. A family's
- * default that is beyond the vocabulary is none.
+ * The token that is read before each sentence, where the tokenizer does not say; of a list the first. A
+ * family's default that is beyond the vocabulary is none.
  */
 static uint32_t read_bos(const struct settings *settings, bool stated, size_t vocabulary)
 {
