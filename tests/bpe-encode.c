@@ -60,7 +60,7 @@ static struct bpe *read_tokenizer(const struct options *options, const char *pat
         return from_metadata(path);
     if (!options->folder)
         return bpe_read_json(path);
-    struct bpe *bpe = bpe_read_folder(path, options->folder);
+    struct bpe *bpe = bpe_read_folder(path, options->folder, &(struct stated_bos){0});
     if (!bpe)
         die("%s: no tokenizer", path);
     return bpe;

@@ -57,15 +57,14 @@ VISION = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_atten
 
 MODELS = {
     "gpt2": GPT2Config(vocab_size=VOCABULARY, n_layer=3, n_embd=30, n_head=5, n_positions=40, bos_token_id=2,
-                       eos_token_id=2), "gpt2-inner": GPT2Config(vocab_size=VOCABULARY, n_layer=1, n_embd=24,
-                                                                 n_head=3, n_inner=17, n_positions=40,
-                                                                 activation_function="gelu",
-                                                                 tie_word_embeddings=False, bos_token_id=2),
+                       eos_token_id=2),
+    "gpt2-inner": GPT2Config(vocab_size=VOCABULARY, n_layer=1, n_embd=24, n_head=3, n_inner=17,
+                             n_positions=40, activation_function="gelu", tie_word_embeddings=False,
+                             bos_token_id=2),
     "opt": OPTConfig(**SMALL, num_attention_heads=4, ffn_dim=41, max_position_embeddings=40,
-                     word_embed_proj_dim=36), "opt-projected": OPTConfig(**SMALL, num_attention_heads=4,
-                                                                         ffn_dim=41,
-                                                                         max_position_embeddings=40,
-                                                                         word_embed_proj_dim=13),
+                     word_embed_proj_dim=36),
+    "opt-projected": OPTConfig(**SMALL, num_attention_heads=4, ffn_dim=41, max_position_embeddings=40,
+                               word_embed_proj_dim=13),
     "opt-post-norm": OPTConfig(**SMALL, num_attention_heads=4, ffn_dim=41, max_position_embeddings=40,
                                word_embed_proj_dim=13, do_layer_norm_before=False),
     "opt-no-final-norm": OPTConfig(**SMALL, num_attention_heads=4, ffn_dim=41, max_position_embeddings=40,
@@ -78,82 +77,80 @@ MODELS = {
                               max_position_embeddings=64, attention_bias=False,
                               **rope(rope_type="default", partial_rotary_factor=0.42)),
     "gpt-neo": GPTNeoConfig(**GPT, hidden_size=30, num_layers=3, num_heads=5, max_position_embeddings=40,
-                            attention_types=[[["global", "local"], 1], [["local"], 1]],
-                            window_size=4), "gptj": GPTJConfig(**GPT, n_embd=30, n_layer=3, n_head=3,
-                                                               rotary_dim=6, n_positions=40),
+                            attention_types=[[["global", "local"], 1], [["local"], 1]], window_size=4),
+    "gptj": GPTJConfig(**GPT, n_embd=30, n_layer=3, n_head=3, rotary_dim=6, n_positions=40),
     "phi": PhiConfig(**dict(LLAMA, num_attention_heads=3, num_key_value_heads=1)),
     "phi-ungrouped": PhiConfig(**dict(LLAMA, num_key_value_heads=None), tie_word_embeddings=True,
                                **rope(rope_type="default", partial_rotary_factor=0.67)),
-    "phi-normed": PhiConfig(**dict(LLAMA, num_attention_heads=3, num_key_value_heads=1),
-                            qk_layernorm=True), "falcon": FalconConfig(
-                                **SIX), "falcon-grouped": FalconConfig(**SIX, num_kv_heads=2,
-                                                                       new_decoder_architecture=True,
-                                                                       bias=True, ffn_hidden_size=41),
+    "phi-normed": PhiConfig(**dict(LLAMA, num_attention_heads=3, num_key_value_heads=1), qk_layernorm=True),
+    "falcon": FalconConfig(**SIX),
+    "falcon-grouped": FalconConfig(**SIX, num_kv_heads=2, new_decoder_architecture=True, bias=True,
+                                   ffn_hidden_size=41),
     "falcon-grouped-one-norm": FalconConfig(**SIX, num_kv_heads=3, new_decoder_architecture=True,
                                             num_ln_in_parallel_attn=1, tie_word_embeddings=False),
     "falcon-two-norms": FalconConfig(**SIX, num_kv_heads=2, new_decoder_architecture=True),
-    "falcon-alibi": FalconConfig(**SIX, alibi=True, multi_query=False, parallel_attn=False,
-                                 bias=True), "bloom": BloomConfig(**GPT, hidden_size=36, n_layer=3, n_head=6),
+    "falcon-alibi": FalconConfig(**SIX, alibi=True, multi_query=False, parallel_attn=False, bias=True),
+    "bloom": BloomConfig(**GPT, hidden_size=36, n_layer=3, n_head=6),
     "mpt": MptConfig(**GPT, d_model=36, n_layers=3, n_heads=6, max_seq_len=40),
     "mpt-clipped": MptConfig(**GPT, d_model=32, n_layers=2, n_heads=4, max_seq_len=40,
-                             tie_word_embeddings=False,
-                             attn_config={"clip_qkv": 0.7, "softmax_scale": 0.3
-                                          }), "starcoder2": Starcoder2Config(**LLAMA, sliding_window=5),
+                             tie_word_embeddings=False, attn_config={"clip_qkv": 0.7, "softmax_scale": 0.3}),
+    "starcoder2": Starcoder2Config(**LLAMA, sliding_window=5),
     "starcoder2-plain": Starcoder2Config(**LLAMA, use_bias=False, sliding_window=None),
-    "llama": LlamaConfig(**LLAMA, **rope(
-        rope_type="default")), "llama3-scaled": LlamaConfig(**LLAMA, **rope(**ROPE3),
-                                                            tie_word_embeddings=True, head_dim=8),
+    "llama": LlamaConfig(**LLAMA, **rope(rope_type="default")),
+    "llama3-scaled": LlamaConfig(**LLAMA, **rope(**ROPE3), tie_word_embeddings=True, head_dim=8),
     "llama-linear": LlamaConfig(**LLAMA, **rope(rope_type="linear", factor=4.0), attention_bias=True),
-    "llama-yarn": LlamaConfig(**LLAMA, **YARN, head_dim=20, mlp_bias=True), "llama-yarn-stated": LlamaConfig(
-        **LLAMA, head_dim=20,
-        **rope(rope_type="yarn", factor=4.0, original_max_position_embeddings=512, beta_fast=20.0,
-               beta_slow=2.0, mscale=0.7, mscale_all_dim=0.4,
-               truncate=False)), "llama-longrope": LlamaConfig(**LLAMA, **LONG),
-    "llama-dynamic": LlamaConfig(**LLAMA,
-                                 **rope(rope_type="dynamic",
-                                        factor=4.0)), "mistral": MistralConfig(**LLAMA, sliding_window=32),
-    "mistral-window": MistralConfig(**LLAMA,
-                                    sliding_window=5), "qwen2": Qwen2Config(**LLAMA,
-                                                                            tie_word_embeddings=True),
-    "qwen2-window": Qwen2Config(**LLAMA, use_sliding_window=True, sliding_window=3,
-                                max_window_layers=1), "qwen3": Qwen3Config(**LLAMA, head_dim=10),
-    "gemma": GemmaConfig(**GEMMA), "gemma-untied": GemmaConfig(**GEMMA, attention_bias=True,
-                                                               tie_word_embeddings=False),
+    "llama-yarn": LlamaConfig(**LLAMA, **YARN, head_dim=20, mlp_bias=True),
+    "llama-yarn-stated": LlamaConfig(**LLAMA, head_dim=20, **rope(
+        rope_type="yarn", factor=4.0, original_max_position_embeddings=512, beta_fast=20.0, beta_slow=2.0,
+        mscale=0.7, mscale_all_dim=0.4, truncate=False)),
+    "llama-longrope": LlamaConfig(**LLAMA, **LONG),
+    "llama-dynamic": LlamaConfig(**LLAMA, **rope(rope_type="dynamic", factor=4.0)),
+    "mistral": MistralConfig(**LLAMA, sliding_window=32),
+    "mistral-window": MistralConfig(**LLAMA, sliding_window=5),
+    "qwen2": Qwen2Config(**LLAMA, tie_word_embeddings=True),
+    "qwen2-window": Qwen2Config(**LLAMA, use_sliding_window=True, sliding_window=3, max_window_layers=1),
+    "qwen3": Qwen3Config(**LLAMA, head_dim=10),
+    "gemma": GemmaConfig(**GEMMA),
+    "gemma-untied": GemmaConfig(**GEMMA, attention_bias=True, tie_word_embeddings=False),
     "gemma2": Gemma2Config(**GEMMA, query_pre_attn_scalar=7, sliding_window=5, attn_logit_softcapping=3.0,
                            final_logit_softcapping=4.0),
-    "gemma2-uncapped": Gemma2Config(**GEMMA, attn_logit_softcapping=None,
-                                    final_logit_softcapping=None), "gemma3-text": Gemma3TextConfig(**GEMMA3),
-    "gemma3": Gemma3Config(text_config=GEMMA3, vision_config=VISION, mm_tokens_per_image=4,
-                           bos_token_id=2), "olmo": OlmoConfig(
-                               **LLAMA), "olmo-clipped": OlmoConfig(**LLAMA, clip_qkv=0.8,
-                                                                    tie_word_embeddings=True),
-    "olmo-biased": OlmoConfig(**LLAMA, attention_bias=True), "olmo2": Olmo2Config(**LLAMA),
-    "phi3": Phi3Config(**LLAMA, sliding_window=6), "phi3-longrope": Phi3Config(
-        **dict(LLAMA, max_position_embeddings=128), **LONG, original_max_position_embeddings=32,
-        tie_word_embeddings=True), "phi4": Phi3Config(**LLAMA,
-                                                      **rope(rope_type="default",
-                                                             partial_rotary_factor=0.75)),
-    "phi4-odd": Phi3Config(**LLAMA, **rope(
-        rope_type="default", partial_rotary_factor=0.84)), "stablelm": StableLmConfig(
-            **dict(LLAMA, num_attention_heads=3, num_key_value_heads=1), use_qkv_bias=True,
-            **rope(rope_type="default", partial_rotary_factor=0.34)), "stablelm-parallel": StableLmConfig(
-                **dict(LLAMA, num_attention_heads=3, num_key_value_heads=3), use_parallel_residual=True,
-                **rope(rope_type="default", partial_rotary_factor=0.5)), "stablelm-normed": StableLmConfig(
-                    **dict(LLAMA, num_key_value_heads=3), qk_layernorm=True,
-                    **rope(rope_type="default", partial_rotary_factor=0.67)), "granite": GraniteConfig(
-                        **LLAMA, embedding_multiplier=5.0, residual_multiplier=0.4, attention_multiplier=0.3,
-                        logits_scaling=3.0, mlp_bias=True, tie_word_embeddings=True), "cohere": CohereConfig(
-                            **LLAMA,
-                            logit_scale=0.3), "cohere-normed": CohereConfig(**LLAMA, use_qk_norm=True,
-                                                                            attention_bias=True),
-    "cohere-untied": CohereConfig(**LLAMA, tie_word_embeddings=False), "cohere2": Cohere2Config(
-        **LLAMA, sliding_window=5,
-        attention_bias=True), "cohere2-plain": Cohere2Config(**dict(LLAMA, num_hidden_layers=4),
-                                                             sliding_window=5),
-    "smollm3-plain": SmolLM3Config(**dict(LLAMA, num_hidden_layers=4)), "smollm3": SmolLM3Config(
-        **LLAMA,
-        no_rope_layer_interval=2), "smollm3-window": SmolLM3Config(**LLAMA, no_rope_layers=[0, 1, 0],
-                                                                   use_sliding_window=True, sliding_window=5),
+    "gemma2-uncapped": Gemma2Config(**GEMMA, attn_logit_softcapping=None, final_logit_softcapping=None),
+    "gemma3-text": Gemma3TextConfig(**GEMMA3),
+    "gemma3": Gemma3Config(text_config=GEMMA3, vision_config=VISION, mm_tokens_per_image=4, bos_token_id=2),
+    "olmo": OlmoConfig(**LLAMA),
+    "olmo-clipped": OlmoConfig(**LLAMA, clip_qkv=0.8, tie_word_embeddings=True),
+    "olmo-biased": OlmoConfig(**LLAMA, attention_bias=True),
+    "olmo2": Olmo2Config(**LLAMA),
+    "phi3": Phi3Config(**LLAMA, sliding_window=6),
+    "phi3-longrope": Phi3Config(**dict(LLAMA, max_position_embeddings=128), **LONG,
+                                original_max_position_embeddings=32, tie_word_embeddings=True),
+    "phi4": Phi3Config(**LLAMA, **rope(rope_type="default", partial_rotary_factor=0.75)),
+    "phi4-odd": Phi3Config(**LLAMA, **rope(rope_type="default", partial_rotary_factor=0.84)),
+    "stablelm": StableLmConfig(**dict(LLAMA, num_attention_heads=3, num_key_value_heads=1), use_qkv_bias=True,
+                               **rope(rope_type="default", partial_rotary_factor=0.34)),
+    "stablelm-parallel": StableLmConfig(**dict(LLAMA, num_attention_heads=3, num_key_value_heads=3),
+                                        use_parallel_residual=True,
+                                        **rope(rope_type="default", partial_rotary_factor=0.5)),
+    "stablelm-normed": StableLmConfig(**dict(LLAMA, num_key_value_heads=3), qk_layernorm=True,
+                                      **rope(rope_type="default", partial_rotary_factor=0.67)),
+    "granite": GraniteConfig(**LLAMA, embedding_multiplier=5.0, residual_multiplier=0.4,
+                             attention_multiplier=0.3, logits_scaling=3.0, mlp_bias=True,
+                             tie_word_embeddings=True),
+    "cohere": CohereConfig(**LLAMA, logit_scale=0.3),
+    "cohere-normed": CohereConfig(**LLAMA, use_qk_norm=True, attention_bias=True),
+    "cohere-untied": CohereConfig(**LLAMA, tie_word_embeddings=False),
+    "cohere2": Cohere2Config(**LLAMA, sliding_window=5, attention_bias=True),
+    "cohere2-plain": Cohere2Config(**dict(LLAMA, num_hidden_layers=4), sliding_window=5),
+    "smollm3-plain": SmolLM3Config(**dict(LLAMA, num_hidden_layers=4)),
+    "smollm3": SmolLM3Config(**LLAMA, no_rope_layer_interval=2),
+    "smollm3-window": SmolLM3Config(**LLAMA, no_rope_layers=[0, 1, 0], use_sliding_window=True,
+                                    sliding_window=5),
+    # Without BOS, which moves what each kind of positions begins with.
+    "qwen2-no-bos": Qwen2Config(**dict(LLAMA, bos_token_id=None)),
+    "olmo-no-bos": OlmoConfig(**dict(LLAMA, bos_token_id=None)),
+    "gpt2-no-bos": GPT2Config(vocab_size=VOCABULARY, n_layer=2, n_embd=30, n_head=5, n_positions=40,
+                              bos_token_id=None, eos_token_id=2),
+    "bloom-no-bos": BloomConfig(**dict(GPT, bos_token_id=None), hidden_size=36, n_layer=2, n_head=6),
 }
 FORMATS = {"qwen3-bf16": ("qwen3", torch.bfloat16), "gpt2-f16": ("gpt2", torch.float16)}
 
@@ -212,6 +209,12 @@ def edits_text(layers):
     return ",".join(f"{layer % layers + 1}:{text}" for layer, text, _ in EDITS)
 
 
+def inputs_of(model, tokens):
+    """What the model reads of one sentence: BOS, where there is one, and all tokens but the last."""
+    bos = model.config.get_text_config().bos_token_id
+    return [bos] * (bos is not None) + tokens[:-1]
+
+
 def edited(model, tokens):
     """The logits for one sentence with EDITS, made in what the down projections read."""
     config = model.config.get_text_config()
@@ -227,8 +230,8 @@ def edited(model, tokens):
     hooks = [parts(model, l)[3].register_forward_pre_hook(lambda m, a, l=l: (change(l, a[0]), *a[1:]))
              for l in range(layers)]
     with torch.no_grad():
-        inputs = torch.tensor([[config.bos_token_id] + tokens[:-1]])
-        logits = model(input_ids=inputs, use_cache=False).logits[0]
+        inputs = inputs_of(model, tokens)
+        logits = model(input_ids=torch.tensor([inputs or [0]]), use_cache=False).logits[0, :len(inputs)]
     for hook in hooks:
         hook.remove()
     return logits.double().numpy()
@@ -263,14 +266,16 @@ def watch(model, tokens):
                 norm.register_forward_pre_hook(lambda m, a, l=l: seen.__setitem__(("norm", l), first(a))))
         if behind:
             hooks.append(behind.register_forward_hook(lambda m, a, o, l=l: seen.__setitem__(("ffn", l), o)))
-    inputs = torch.tensor([[config.bos_token_id] + tokens[:-1]])
-    with torch.no_grad():
-        logits = model(input_ids=inputs, use_cache=False).logits[0]
+    inputs = inputs_of(model, tokens)
+    with torch.no_grad():  # a model has to read something
+        logits = model(input_ids=torch.tensor([inputs or [0]]), use_cache=False).logits[0, :len(inputs)]
     for hook in hooks:
         hook.remove()
 
     def stack(name):
-        return np.stack([seen[name, l].reshape(len(tokens), -1).double().numpy() for l in range(layers)])
+        rows = max(len(inputs), 1)
+        return np.stack([seen[name, l].reshape(rows, -1).double().numpy()[:len(inputs)]
+                         for l in range(layers)])
 
     resid = stack("in") + stack("attention") if is_parallel(model) else stack("norm")
     return {"logits": logits.double().numpy(), "resid": resid, "coef": stack("coef"),

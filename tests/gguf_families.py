@@ -18,18 +18,15 @@ import gguf
 import numpy as np
 from safetensors.numpy import load_file
 
-MODELS = {
-    "gpt2": "GPT2", "gpt2-inner": "GPT2", "neox": "GPTNEOX", "neox-sequential": "GPTNEOX",
-    "neox-odd": "GPTNEOX", "phi": "PHI2", "falcon": "FALCON", "falcon-grouped-one-norm": "FALCON",
-    "falcon-two-norms": "FALCON", "bloom": "BLOOM", "mpt": "MPT", "mpt-clipped": "MPT",
-    "starcoder2": "STARCODER2", "llama": "LLAMA", "llama3-scaled": "LLAMA", "llama-yarn": "LLAMA",
-    "llama-longrope": "LLAMA", "mistral-window": "LLAMA", "qwen2": "QWEN2", "qwen3": "QWEN3",
-    "gemma": "GEMMA", "gemma2": "GEMMA2", "gemma3-text": "GEMMA3", "olmo": "OLMO", "olmo-clipped": "OLMO",
-    "olmo2": "OLMO2", "phi3": "PHI3", "phi3-longrope": "PHI3", "phi4": "PHI3", "granite": "GRANITE",
-    "stablelm": "STABLELM", "stablelm-parallel": "STABLELM", "stablelm-normed": "STABLELM",
-    "cohere": "COMMAND_R", "cohere-normed": "COMMAND_R", "cohere2-plain": "COHERE2",
-    "smollm3-plain": "SMOLLM3"
-}
+MODELS = {"gpt2": "GPT2", "gpt2-inner": "GPT2", "neox": "GPTNEOX", "neox-sequential": "GPTNEOX", "neox-odd": "GPTNEOX",
+          "phi": "PHI2", "falcon": "FALCON", "falcon-grouped-one-norm": "FALCON", "falcon-two-norms": "FALCON",
+          "bloom": "BLOOM", "mpt": "MPT", "mpt-clipped": "MPT", "starcoder2": "STARCODER2", "llama": "LLAMA",
+          "llama3-scaled": "LLAMA", "llama-yarn": "LLAMA", "llama-longrope": "LLAMA", "mistral-window": "LLAMA",
+          "qwen2": "QWEN2", "qwen3": "QWEN3", "gemma": "GEMMA", "gemma2": "GEMMA2", "gemma3-text": "GEMMA3",
+          "olmo": "OLMO", "olmo-clipped": "OLMO", "olmo2": "OLMO2", "phi3": "PHI3", "phi3-longrope": "PHI3",
+          "phi4": "PHI3", "granite": "GRANITE", "stablelm": "STABLELM", "stablelm-parallel": "STABLELM",
+          "stablelm-normed": "STABLELM", "cohere": "COMMAND_R", "cohere-normed": "COMMAND_R", "cohere2-plain": "COHERE2",
+          "smollm3-plain": "SMOLLM3"}
 RMS = ("GEMMA", "GEMMA2", "GEMMA3", "OLMO2", "PHI3", "GRANITE", "LLAMA", "QWEN2", "QWEN3", "SMOLLM3")
 PERMUTED = ("GRANITE", "LLAMA", "OLMO", "SMOLLM3")
 SPLIT, TENSORS_OF_A_PART = "olmo2", 7
@@ -44,8 +41,7 @@ def sizes(config):
     """(heads, key-value heads, layers, d_model)"""
     heads = setting(config, "num_attention_heads", "n_head", "n_heads")
     return (heads, setting(config, "num_key_value_heads", otherwise=heads),
-            setting(config, "num_hidden_layers", "n_layer", "n_layers"),
-            setting(config, "hidden_size", "n_embd", "d_model"))
+            setting(config, "num_hidden_layers", "n_layer", "n_layers"), setting(config, "hidden_size", "n_embd", "d_model"))
 
 
 def permute(array, heads):
@@ -56,10 +52,8 @@ def permute(array, heads):
 def stack(array, groups, queries):
     """Each group's queries, key and value as all queries, all keys, all values."""
     rows = array.reshape(groups, queries + 2, -1, *array.shape[1:])
-    return np.concatenate([
-        rows[:, :-2].reshape(-1, *array.shape[1:]), rows[:, -2].reshape(-1, *array.shape[1:]),
-        rows[:, -1].reshape(-1, *array.shape[1:])
-    ])
+    return np.concatenate([rows[:, :-2].reshape(-1, *array.shape[1:]), rows[:, -2].reshape(-1, *array.shape[1:]),
+                           rows[:, -1].reshape(-1, *array.shape[1:])])
 
 
 def arrange(arch, key, array, config):
@@ -106,22 +100,14 @@ def extra(arch, config):
     """Tensors that no directory has: divisors of rotary frequencies."""
     rope, width = rotary(config)
     if rope.get("rope_type") == "longrope":
-        return {
-            f"rope_factors_{kind}.weight": np.array(rope[f"{kind}_factor"], np.float32)
-            for kind in ("long", "short")
-        }
+        return {f"rope_factors_{kind}.weight": np.array(rope[f"{kind}_factor"], np.float32) for kind in ("long", "short")}
     if rope.get("rope_type") == "llama3":
         frequencies = rope["rope_theta"] ** (-np.arange(0, width, 2) / width)
         waves = 2 * math.pi / frequencies
-        low, high = (rope["original_max_position_embeddings"] / rope[f"{name}_freq_factor"]
-                     for name in ("low", "high"))
-        smooth = (low / waves - 1) * rope["low_freq_factor"] / (rope["high_freq_factor"] -
-                                                                rope["low_freq_factor"])
+        low, high = (rope["original_max_position_embeddings"] / rope[f"{name}_freq_factor"] for name in ("low", "high"))
+        smooth = (low / waves - 1) * rope["low_freq_factor"] / (rope["high_freq_factor"] - rope["low_freq_factor"])
         between = 1 / ((1 - smooth) / rope["factor"] + smooth)
-        return {
-            "rope_freqs.weight": np.where(waves < high, 1, np.where(waves > low, rope["factor"],
-                                                                    between)).astype(np.float32)
-        }
+        return {"rope_freqs.weight": np.where(waves < high, 1, np.where(waves > low, rope["factor"], between)).astype(np.float32)}
     return {}
 
 
@@ -180,10 +166,8 @@ def describe_families(writer, arch, config):
 def describe(writer, arch, config):
     """The settings, by the package's methods."""
     heads, groups, layers, d_model = sizes(config)
-    epsilon = setting(config, "rms_norm_eps", "layer_norm_eps", "norm_epsilon", "layer_norm_epsilon",
-                      otherwise=1e-5)
-    writer.add_context_length(
-        setting(config, "max_position_embeddings", "n_positions", "max_seq_len", otherwise=64))
+    epsilon = setting(config, "rms_norm_eps", "layer_norm_eps", "norm_epsilon", "layer_norm_epsilon", otherwise=1e-5)
+    writer.add_context_length(setting(config, "max_position_embeddings", "n_positions", "max_seq_len", otherwise=64))
     writer.add_embedding_length(d_model)
     writer.add_block_count(layers)
     writer.add_feed_forward_length(setting(config, "intermediate_size", "n_inner", otherwise=4 * d_model))
@@ -218,8 +202,7 @@ def write(source, path, arch, **options):
     describe(writer, arch, config)
     describe_tokenizer(writer, config)
     for key, array in norms_in_one(load_file(source / "model.safetensors")).items():
-        stem = key if arch in ("MPT", "FALCON",
-                               "GPTNEOX") else key.removeprefix("transformer.")  # as the converter does
+        stem = key if arch in ("MPT", "FALCON", "GPTNEOX") else key.removeprefix("transformer.")  # as the converter does
         name = names.get_name(stem, try_suffixes=(".weight", ".bias"))
         writer.add_tensor(name, np.ascontiguousarray(arrange(arch, key, array, config)))
     for name, array in extra(arch, config).items():

@@ -167,7 +167,8 @@ def attention(model, prefix, x):
 
 
 def forward(model, tokens, edit=None):
-    """One sentence w_1..w_n; the model reads BOS, w_1, .., w_{n-1}.
+    """One sentence w_1..w_n; the model reads BOS, w_1, .., w_{n-1}, or, where its configuration's
+    bos_token_id is None, w_1, .., w_{n-1}: position 0 has NaN then.
     edit(layer, coef): what becomes of a layer's coefficients (n, m) before its values are added up.
 
     Returns resid (L, n, d): r^l, what enters the feed-forward block;
@@ -176,6 +177,8 @@ def forward(model, tokens, edit=None):
     """
     config, tensors = model.config, model.tensors
     eps, d = config["layer_norm_eps"], config["hidden_size"]
+    if config["bos_token_id"] is None:
+        return without_bos(model, tokens)
     ids = [config["bos_token_id"]] + list(tokens)[:-1]
     h = embed(model, ids) + positions(len(ids), d, config["position_offset"], model.dtype)
     layers = []
@@ -201,6 +204,18 @@ def forward(model, tokens, edit=None):
         final = layer_norm(h, tensors["decoder.layer_norm.weight"],
                            tensors["decoder.layer_norm.bias"], eps)
     return Activations(*(np.stack(arrays) for arrays in zip(*layers)), final)
+
+
+def without_bos(model, tokens):
+    """forward() of a model that reads no BOS.  What it reads first stands where BOS would."""
+    def read_after(first, rest):
+        return forward(model._replace(config={**model.config, "bos_token_id": first}), rest)
+
+    *ids, _ = tokens
+    found = read_after(ids[0], tokens[1:]) if ids else read_after(0, tokens)
+    nothing = [np.full_like(array[..., :1, :], np.nan) for array in found]
+    return Activations(*(np.concatenate([row, array[..., :len(ids), :]], axis=-2)
+                         for row, array in zip(nothing, found)))
 
 
 # --------------------------------------------------------------- vocabulary

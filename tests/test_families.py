@@ -23,12 +23,11 @@ NAMES = [
     "neox-sequential", "neox-odd", "gpt-neo", "gptj", "phi", "phi-ungrouped", "phi-normed", "falcon",
     "falcon-grouped", "falcon-grouped-one-norm", "falcon-two-norms", "falcon-alibi", "bloom", "mpt",
     "mpt-clipped", "starcoder2", "starcoder2-plain", "llama", "llama3-scaled", "llama-linear", "llama-yarn",
-    "llama-yarn-stated", "llama-longrope", "llama-dynamic", "mistral", "mistral-window", "qwen2",
-    "qwen2-window", "qwen3", "qwen3-bf16", "gemma", "gemma-untied", "gemma2", "gemma2-uncapped",
-    "gemma3-text", "gemma3", "olmo", "olmo-clipped", "olmo-biased", "olmo2", "phi3", "phi3-longrope",
-    "phi4", "phi4-odd", "stablelm", "stablelm-parallel", "stablelm-normed", "granite", "cohere",
-    "cohere-normed", "cohere-untied", "cohere2", "cohere2-plain", "smollm3", "smollm3-plain",
-    "smollm3-window"]
+    "llama-yarn-stated", "llama-longrope", "llama-dynamic", "mistral", "mistral-window", "qwen2", "qwen2-window",
+    "qwen3", "qwen3-bf16", "gemma", "gemma-untied", "gemma2", "gemma2-uncapped", "gemma3-text", "gemma3", "olmo",
+    "olmo-clipped", "olmo2", "phi3", "phi3-longrope", "phi4", "stablelm", "stablelm-parallel", "granite", "cohere",
+    "cohere-normed", "cohere2", "smollm3", "smollm3-window", "qwen2-no-bos", "olmo-no-bos", "gpt2-no-bos",
+    "bloom-no-bos"]
 
 
 @pytest.fixture(scope="session")
@@ -61,6 +60,11 @@ def load(reference, name):
     return [{key: arrays[f"{key}{i}"] for key in names} for i in range(count)]
 
 
+def following(sentence):
+    """The next token at each of a sentence's positions, of which a model without BOS has one fewer."""
+    return sentence["tokens"][len(sentence["tokens"]) - len(sentence["logits"]):]
+
+
 def dump(bin, model, sentences, *options):
     tokens = ok(bin, "tokenize", "--model", model, stdin=text(s["tokens"] for s in sentences))
     return streams.read(ok(bin, "forward-dump", "--model", model, *options, stdin=tokens))
@@ -84,8 +88,7 @@ def test_activations_and_predictions(bin, reference, name):
             log_p = log_softmax(sentence["logits"])
             top = log_p.argmax(axis=1)
             rows = np.arange(len(top))
-            expected = {"next_logp": log_p[rows, sentence["tokens"]], "top_logp": log_p[rows, top],
-                        "top": top}[key]
+            expected = {"next_logp": log_p[rows, following(sentence)], "top_logp": log_p[rows, top], "top": top}[key]
             if key == "top":
                 assert np.array_equal(found, expected)
             else:
@@ -112,16 +115,14 @@ def test_refinement_ends_in_the_models_prediction(bin, reference, name, tmp_path
     sentences = load(reference, name)
     tokens = ok(bin, "tokenize", "--model", reference / name, stdin=text(s["tokens"] for s in sentences))
     rows = ok(bin, "forward-dump", "--model", reference / name, "--emit", "resid,ffn", stdin=tokens)
-    ok(bin, "refinement-stats", "--all-tokens", "--model", reference / name,
-       "--perplexity", tmp_path / "perplexity", stdin=rows)
-    # the empty prefix does not count
-    log_p = np.concatenate([log_softmax(s["logits"])[1:] for s in sentences])
-    following = np.concatenate([s["tokens"][1:] for s in sentences])
+    ok(bin, "refinement-stats", "--all-tokens", "--model", reference / name, "--perplexity", tmp_path / "perplexity", stdin=rows)
+    empty = [len(s["logits"]) == len(s["tokens"]) for s in sentences]  # the empty prefix does not count
+    log_p = np.concatenate([log_softmax(s["logits"])[skipped:] for s, skipped in zip(sentences, empty)])
+    tokens = np.concatenate([s["tokens"][1:] for s in sentences])
     (found,) = table(tmp_path / "perplexity")
-    assert int(found["prefixes"]) == len(following)
-    assert float(found["perplexity"]) \
-        == pytest.approx(np.exp(-log_p[np.arange(len(following)), following].mean()), rel=1e-3)
-    assert float(found["next_is_top"]) == pytest.approx((log_p.argmax(axis=1) == following).mean())
+    assert int(found["prefixes"]) == len(tokens)
+    assert float(found["perplexity"]) == pytest.approx(np.exp(-log_p[np.arange(len(tokens)), tokens].mean()), rel=1e-3)
+    assert float(found["next_is_top"]) == pytest.approx((log_p.argmax(axis=1) == tokens).mean())
 
 
 def test_sharded_files(bin, reference, tmp_path):
@@ -209,11 +210,8 @@ GGUF = [
     "stablelm-normed", "cohere", "cohere-normed", "cohere2-plain", "smollm3-plain"]
 LETTERS = string.ascii_letters + string.digits
 # What no metadata say: attention's scale of Gemma's models and MPT, which layers have a window, the activation.
-UNSAID = {
-    "gemma2": {"query_pre_attn_scalar": 10},
-    "gemma3-text": {"query_pre_attn_scalar": 10, "layer_types": None},
-    "mpt-clipped": {"attn_config": {"clip_qkv": 0.7}}, "gpt2-inner": {"activation_function": "gelu_new"}
-}
+UNSAID = {"gemma2": {"query_pre_attn_scalar": 10}, "gemma3-text": {"query_pre_attn_scalar": 10, "layer_types": None},
+          "mpt-clipped": {"attn_config": {"clip_qkv": 0.7}}, "gpt2-inner": {"activation_function": "gelu_new"}}
 
 
 @pytest.fixture(scope="session")
@@ -259,38 +257,32 @@ def test_a_gguf_file_is_the_directory_that_it_was_made_of(bin, reference, gguf_f
 
 
 # Not the norms of StableLM's heads and Falcon's groups, which the library leaves as the file has them.
-SECOND = [
-    name for name in GGUF
-    if name.startswith(("gpt2", "bloom", "starcoder2", "llama", "qwen", "gemma2", "gemma3", "phi3", "phi4",
-                        "stablelm")) and name not in ("llama-longrope", "stablelm-normed")
-] + ["falcon"]
+SECOND = [name for name in GGUF if name.startswith(("gpt2", "bloom", "starcoder2", "llama", "qwen", "gemma2", "gemma3", "phi3",
+                                                    "phi4", "stablelm"))
+          and name not in ("llama-longrope", "stablelm-normed")] + ["falcon"]
 
 
 def test_a_second_reader_finds_the_same_weights(reference, gguf_files):
     """Oracle: the reference library's own reading of GGUF files; so these are arranged as others expect them."""
     script = pathlib.Path(__file__).with_name("gguf_second_reader.py")
-    assert environments.run(environments.python(*environments.TRANSFORMERS), script, reference, gguf_files,
-                            *SECOND) == ""
+    assert environments.run(environments.python(*environments.TRANSFORMERS), script, reference, gguf_files, *SECOND) == ""
 
 
 def test_a_split_file_is_the_file_that_was_split(bin, reference, gguf_files, tmp_path):
     """The package gguf wrote both; the model's id is the hash of the whole file."""
     whole, first = gguf_files / "olmo2.gguf", gguf_files / "olmo2-00001-of-00006.gguf"
-    text = "".join("".join(LETTERS[token] for token in s["tokens"]) + "\n"
-                   for s in load(reference, "olmo2")).encode()
+    text = "".join("".join(LETTERS[token] for token in s["tokens"]) + "\n" for s in load(reference, "olmo2")).encode()
     streams_of = []
     for model in whole, first:
         tokens = ok(bin, "tokenize", "--model", model, stdin=text)
-        streams_of.append(
-            ok(bin, "forward-dump", "--model", model, "--emit", "coef,resid,ffn,prediction", stdin=tokens))
+        streams_of.append(ok(bin, "forward-dump", "--model", model, "--emit", "coef,resid,ffn,prediction", stdin=tokens))
     assert streams_of[0] == streams_of[1]
     done = subprocess.run(["xxhsum", "-H2", whole], capture_output=True, check=True, text=True)
     assert streams.read(streams_of[0]).header["model"]["id"] == done.stdout.split()[0]
     (tmp_path / "elsewhere").mkdir()
     shutil.copy(gguf_files / "olmo2-00003-of-00006.gguf", tmp_path / "elsewhere")
-    fails(
-        bin, "tokenize", "--model", tmp_path / "elsewhere/olmo2-00003-of-00006.gguf",
-        says=f"part 3 of 6 of a split model; give the first, {tmp_path}/elsewhere/olmo2-00001-of-00006.gguf")
+    fails(bin, "tokenize", "--model", tmp_path / "elsewhere/olmo2-00003-of-00006.gguf",
+          says=f"part 3 of 6 of a split model; give the first, {tmp_path}/elsewhere/olmo2-00001-of-00006.gguf")
 
 
 def logits_of(tensors, vectors):

@@ -101,10 +101,8 @@ def blocks(name, count):
         if name == "MXFP4":
             row[0] = generator.choice((0, 1, 2, 126, 127, 252, generator.randrange(253)))
         if name == "Q8_K":
-            row[:4] = struct.pack(
-                "<I",
-                generator.choice((0, 1 << 31, 1, 0x807fffff, 0x00800000, 0x7bffffff, 0xfbffffff,
-                                  generator.randrange(0x7c000000))))
+            row[:4] = struct.pack("<I", generator.choice((0, 1 << 31, 1, 0x807fffff, 0x00800000, 0x7bffffff, 0xfbffffff,
+                                                          generator.randrange(0x7c000000))))
         rows.append(bytes(row))
     data = b"".join(rows)
     if name in ("F32", "BF16"):  # random bytes may be infinite: halve the exponent
@@ -367,24 +365,18 @@ def test_numbers_out_of_range_are_refused(make, kind, value, how, message):
 # --------------------------------------------------------------- split models
 
 def split_keys(number, parts, tensors):
-    return [("split.no", "uint16", number), ("split.count", "uint16", parts),
-            ("split.tensors.count", "int32", tensors)]
+    return [("split.no", "uint16", number), ("split.count", "uint16", parts), ("split.tensors.count", "int32", tensors)]
 
 
 def one_vector(name, value, length=3):
     return name, [length], "F32", np.full(length, value, "<f4").tobytes()
 
 
-def parts_of(metadata=(("general.architecture", "string", "llama"), ), tensors=5, numbers=(0, 1,
-                                                                                           2), counts=(3, 3,
-                                                                                                       3)):
+def parts_of(metadata=(("general.architecture", "string", "llama"),), tensors=5, numbers=(0, 1, 2), counts=(3, 3, 3)):
     """Bytes of three parts: without tensors, with a and c, with b, of lengths that need padding, d and e."""
-    contents = [], [one_vector("a", 1.5),
-                    one_vector("c", 2.5, 9)], [one_vector(name, i, i + 1) for i, name in enumerate("bed")]
-    return [
-        form.build([*(metadata if i == 0 else ()), *split_keys(numbers[i], counts[i], tensors)], contents[i])
-        for i in range(3)
-    ]
+    contents = [], [one_vector("a", 1.5), one_vector("c", 2.5, 9)], [one_vector(name, i, i + 1) for i, name in enumerate("bed")]
+    return [form.build([*(metadata if i == 0 else ()), *split_keys(numbers[i], counts[i], tensors)], contents[i])
+            for i in range(3)]
 
 
 def write_parts(folder, parts, name="model", count=3):
@@ -410,15 +402,11 @@ def test_a_split_models_hash_is_that_of_the_joined_file(tmp_path, make):
     """Of the file that llama-gguf-split --merge makes, be its keys split.* there, as that leaves them, or not."""
     path = write_parts(tmp_path / "model", parts_of())
     metadata = [("general.architecture", "string", "llama")]
-    tensors = [
-        one_vector("a", 1.5),
-        one_vector("c", 2.5, 9), *(one_vector(name, i, i + 1) for i, name in enumerate("bed"))
-    ]
+    tensors = [one_vector("a", 1.5), one_vector("c", 2.5, 9), *(one_vector(name, i, i + 1) for i, name in enumerate("bed"))]
     whole = form.padded(form.build(metadata, tensors), 32)
     joined = form.build([*metadata, *split_keys(0, 0, 5)], tensors)
     done = subprocess.run(["xxhsum", "-H2", make(whole)], capture_output=True, check=True, text=True)
-    assert {good(p, "hash").decode().strip()
-            for p in (path, make(whole), make(joined))} == {done.stdout.split()[0]}
+    assert {good(p, "hash").decode().strip() for p in (path, make(whole), make(joined))} == {done.stdout.split()[0]}
     other = parts_of()
     other[2] = other[2][:-1] + b"\1"
     assert good(write_parts(tmp_path / "other", other), "hash").decode().strip() != done.stdout.split()[0]
@@ -524,96 +512,71 @@ def nested(depth):
 
 
 HOSTILE = {
-    "empty": (b"", "not a GGUF file"), "magic": (form.header([], [], magic=b"GGML"), "not a GGUF file"),
+    "empty": (b"", "not a GGUF file"),
+    "magic": (form.header([], [], magic=b"GGML"), "not a GGUF file"),
     "version 0": (form.header([], [], version=0), "GGUF version 0; versions 2 and 3"),
-    "version 1": (form.header([], [], version=1),
-                  "GGUF version 1; versions 2 and 3"), "version 4": (form.header([], [], version=4),
-                                                                     "GGUF version 4; versions 2 and 3"),
-    "big endian": (b"GGUF" + struct.pack(">IQQ", 3, 0, 0),
-                   "big-endian byte order"), "tensor count": (form.header([], [], counts=(2**64 - 1, 0)),
-                                                              "the number of tensors at byte 8 claims"),
+    "version 1": (form.header([], [], version=1), "GGUF version 1; versions 2 and 3"),
+    "version 4": (form.header([], [], version=4), "GGUF version 4; versions 2 and 3"),
+    "big endian": (b"GGUF" + struct.pack(">IQQ", 3, 0, 0), "big-endian byte order"),
+    "tensor count": (form.header([], [], counts=(2**64 - 1, 0)), "the number of tensors at byte 8 claims"),
     "key count": (form.header([], [], counts=(0, 2**63)), "the number of keys at byte 16 claims"),
-    "one key too many": (form.header([form.entry("k", "uint64", 1)], [], counts=(0, 2)),
-                         "claims 2"), "one tensor too many": (form.header([], [info()], counts=(2, 0)) +
-                                                              bytes(8), "claims 2"),
+    "one key too many": (form.header([form.entry("k", "uint64", 1)], [], counts=(0, 2)), "claims 2"),
+    "one tensor too many": (form.header([], [info()], counts=(2, 0)) + bytes(8), "claims 2"),
     "one tensor too many, with data": (form.header([], [info()], counts=(2, 0)) + bytes(64),
                                        "printable ASCII"),
-    "key length": (form.header([struct.pack("<Q", 2**64 - 1) + bytes(64)],
-                               []), "needs 18446744073709551615 bytes"),
-    "key empty": (form.header([form.entry("", "uint64", 1)], []),
-                  "printable ASCII"), "key with line end": (form.header([form.entry("a\nb", "uint8", 1)],
-                                                                        []), "printable ASCII"),
-    "key not ASCII": (form.header([form.entry(b"a\xff", "uint8", 1)], []),
-                      "printable ASCII"), "key too long": (form.header([form.entry("k" * 65536, "uint8", 1)],
-                                                                       []), "printable ASCII"),
-    "key with NUL": (form.header([form.entry(b"a\0b", "uint8", 1)], []),
-                     "printable ASCII"), "key twice": (form.header([
-                         form.entry("k", "uint8", 1),
-                         form.entry("j", "uint8", 1),
-                         form.entry("k", "uint8", 2)
-                     ], []), "the key 'k' is there twice"), "value type": (with_value(13,
-                                                                                      bytes(16)), "type 13"),
-    "value type huge": (with_value(2**32 - 1, bytes(16)), "type 4294967295"), "element type": (with_value(
-        9,
-        struct.pack("<IQ", 99, 1) + bytes(16)), "type 99"), "array count": (with_value(
-            9,
-            struct.pack("<IQ", 4, 2**62) + bytes(16)), "claims 4611686018427387904"), "array count wraps": (
-                with_value(9,
-                           struct.pack("<IQ", 10, 2**61 + 1) + bytes(16)),
-                "claims"), "array of strings count": (with_value(9,
-                                                                 struct.pack("<IQ", 8, 2**61) + bytes(16)),
-                                                      "claims"), "array of arrays count": (with_value(
-                                                          9,
-                                                          struct.pack("<IQ", 9, 2**40) + bytes(64)),
-                                                                                           "claims"),
-    "string length": (with_value(8,
-                                 struct.pack("<Q", 2**64 - 8) + bytes(16)),
-                      "needs"), "bool 2": (with_value(7, b"\2" + bytes(16)), "neither 0 nor 1"),
-    "bools 2": (with_value(9,
-                           struct.pack("<IQ", 7, 3) + b"\0\1\2"),
-                "neither 0 nor 1"), "nested 5": (with_value(9, nested(5)), "nested more than 4 deep"),
-    "nested 100000": (with_value(9, nested(100000)), "nested more than 4 deep"), "alignment 0": (with_tensors(
-        entries=[form.entry("general.alignment", "uint32", 0)]), "from 1 to"), "alignment 48": (with_tensors(
-            entries=[form.entry("general.alignment", "uint32", 48)]), "not a power of 2"),
-    "alignment 2^31": (with_tensors(entries=[form.entry("general.alignment", "uint32", 2**31)]),
-                       "from 1 to"), "alignment a string": (with_tensors(
-                           entries=[form.entry("general.alignment", "string", "32")]), "type string"),
+    "key length": (form.header([struct.pack("<Q", 2**64 - 1) + bytes(64)], []),
+                   "needs 18446744073709551615 bytes"),
+    "key empty": (form.header([form.entry("", "uint64", 1)], []), "printable ASCII"),
+    "key with line end": (form.header([form.entry("a\nb", "uint8", 1)], []), "printable ASCII"),
+    "key not ASCII": (form.header([form.entry(b"a\xff", "uint8", 1)], []), "printable ASCII"),
+    "key too long": (form.header([form.entry("k" * 65536, "uint8", 1)], []), "printable ASCII"),
+    "key with NUL": (form.header([form.entry(b"a\0b", "uint8", 1)], []), "printable ASCII"),
+    "key twice": (form.header([form.entry("k", "uint8", 1), form.entry("j", "uint8", 1),
+                               form.entry("k", "uint8", 2)], []), "the key 'k' is there twice"),
+    "value type": (with_value(13, bytes(16)), "type 13"),
+    "value type huge": (with_value(2**32 - 1, bytes(16)), "type 4294967295"),
+    "element type": (with_value(9, struct.pack("<IQ", 99, 1) + bytes(16)), "type 99"),
+    "array count": (with_value(9, struct.pack("<IQ", 4, 2**62) + bytes(16)), "claims 4611686018427387904"),
+    "array count wraps": (with_value(9, struct.pack("<IQ", 10, 2**61 + 1) + bytes(16)), "claims"),
+    "array of strings count": (with_value(9, struct.pack("<IQ", 8, 2**61) + bytes(16)), "claims"),
+    "array of arrays count": (with_value(9, struct.pack("<IQ", 9, 2**40) + bytes(64)), "claims"),
+    "string length": (with_value(8, struct.pack("<Q", 2**64 - 8) + bytes(16)), "needs"),
+    "bool 2": (with_value(7, b"\2" + bytes(16)), "neither 0 nor 1"),
+    "bools 2": (with_value(9, struct.pack("<IQ", 7, 3) + b"\0\1\2"), "neither 0 nor 1"),
+    "nested 5": (with_value(9, nested(5)), "nested more than 4 deep"),
+    "nested 100000": (with_value(9, nested(100000)), "nested more than 4 deep"),
+    "alignment 0": (with_tensors(entries=[form.entry("general.alignment", "uint32", 0)]), "from 1 to"),
+    "alignment 48": (with_tensors(entries=[form.entry("general.alignment", "uint32", 48)]),
+                     "not a power of 2"),
+    "alignment 2^31": (with_tensors(entries=[form.entry("general.alignment", "uint32", 2**31)]), "from 1 to"),
+    "alignment a string": (with_tensors(entries=[form.entry("general.alignment", "string", "32")]), "type string"),
     "alignment beyond": (with_tensors(info(), entries=[form.entry("general.alignment", "uint32", 2**16)]),
-                         "end behind the end of the file"), "alignment 2^17": (
-                             with_tensors(entries=[form.entry("general.alignment", "uint32", 2**17)]),
-                             "from 1 to 65536"), "5 dimensions": (with_tensors(info(lengths=(1, ) * 5)),
-                                                                  "5 dimensions"),
+                         "end behind the end of the file"),
+    "alignment 2^17": (with_tensors(entries=[form.entry("general.alignment", "uint32", 2**17)]), "from 1 to 65536"),
+    "5 dimensions": (with_tensors(info(lengths=(1,) * 5)), "5 dimensions"),
     "2^32 dimensions": (with_tensors(form.text("t") + struct.pack("<I", 2**32 - 1) + bytes(64)),
-                        "dimensions"), "length 2^64 - 1": (with_tensors(info(lengths=(2**64 - 1, ))),
-                                                           "larger than the file"),
-    "length 2^63": (with_tensors(info(lengths=(2**63, ))),
-                    "larger than the file"), "lengths wrap to 0": (with_tensors(info(lengths=(2**32, 2**32))),
-                                                                   "larger than the file"),
-    "lengths wrap to 8": (with_tensors(info(
-        lengths=(2**32 + 2, 2**31, 2))), "larger than the file"), "bytes wrap": (with_tensors(
-            info(lengths=(2**62, ))), "larger than the file"), "one element too many": (with_tensors(
-                info(lengths=(257, ))), "end behind the end of the file"), "half a block": (with_tensors(
-                    info(lengths=(48, 2),
-                         number=2)), "not whole blocks of 32 as Q4_0"), "half a block of 256": (with_tensors(
-                             info(lengths=(32, 8),
-                                  number=12)), "not whole blocks of 256 as Q4_K"), "type gone": (with_tensors(
-                                      info(number=4)), "of type 4, which no format has"),
-    "type not known": (with_tensors(info(
-        number=17)), "type IQ2_XS (17), which is not read"), "type of integers": (with_tensors(info(
-            number=26)), "type I32 (26), which is not read"), "type 2^32 - 1": (
-                with_tensors(info(number=2**32 - 1)),
-                "of type 4294967295, which no format has"), "offset odd": (with_tensors(info(
-                    offset=16)), "multiple of 32"), "offset beyond": (with_tensors(info(
-                        offset=1024)), "end behind the end of the file"), "offset wraps": (with_tensors(
-                            info(offset=2**64 - 32)), "behind the end of the file"), "overlap": (with_tensors(
-                                info("a", (16, )),
-                                info("b", (16, ), offset=32)), "'b' overlap"), "overlap whole": (with_tensors(
-                                    info("a"), info("b")), "overlap"), "overlap inner": (with_tensors(
-                                        info("a", (64, )), info("b", (8, ), offset=64)), "'b' overlap"),
-    "tensor twice": (with_tensors(info(), info(offset=32)),
-                     "the tensor 't' is there twice"), "tensor empty name": (with_tensors(
-                         info("")), "printable ASCII"), "tensor with line end": (with_tensors(info("a\nb")),
-                                                                                 "printable ASCII"),
+                        "dimensions"),
+    "length 2^64 - 1": (with_tensors(info(lengths=(2**64 - 1,))), "larger than the file"),
+    "length 2^63": (with_tensors(info(lengths=(2**63,))), "larger than the file"),
+    "lengths wrap to 0": (with_tensors(info(lengths=(2**32, 2**32))), "larger than the file"),
+    "lengths wrap to 8": (with_tensors(info(lengths=(2**32 + 2, 2**31, 2))), "larger than the file"),
+    "bytes wrap": (with_tensors(info(lengths=(2**62,))), "larger than the file"),
+    "one element too many": (with_tensors(info(lengths=(257,))), "end behind the end of the file"),
+    "half a block": (with_tensors(info(lengths=(48, 2), number=2)), "not whole blocks of 32 as Q4_0"),
+    "half a block of 256": (with_tensors(info(lengths=(32, 8), number=12)), "not whole blocks of 256 as Q4_K"),
+    "type gone": (with_tensors(info(number=4)), "of type 4, which no format has"),
+    "type not known": (with_tensors(info(number=17)), "type IQ2_XS (17), which is not read"),
+    "type of integers": (with_tensors(info(number=26)), "type I32 (26), which is not read"),
+    "type 2^32 - 1": (with_tensors(info(number=2**32 - 1)), "of type 4294967295, which no format has"),
+    "offset odd": (with_tensors(info(offset=16)), "multiple of 32"),
+    "offset beyond": (with_tensors(info(offset=1024)), "end behind the end of the file"),
+    "offset wraps": (with_tensors(info(offset=2**64 - 32)), "behind the end of the file"),
+    "overlap": (with_tensors(info("a", (16,)), info("b", (16,), offset=32)), "'b' overlap"),
+    "overlap whole": (with_tensors(info("a"), info("b")), "overlap"),
+    "overlap inner": (with_tensors(info("a", (64,)), info("b", (8,), offset=64)), "'b' overlap"),
+    "tensor twice": (with_tensors(info(), info(offset=32)), "the tensor 't' is there twice"),
+    "tensor empty name": (with_tensors(info("")), "printable ASCII"),
+    "tensor with line end": (with_tensors(info("a\nb")), "printable ASCII"),
 }
 
 

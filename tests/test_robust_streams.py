@@ -691,7 +691,6 @@ def test_tokens(bin, made, tmp_path):
         ("lengths that add up to more", put("len", 0, 5), "add up"),
         ("no sentence", lambda header, records: records[0].update(len=b"", tok=b""), "without a sentence"),
         ("another dictionary", in_header("tokenizer.id", "0" * 32), "another tokenizer"),
-        ("another BOS", in_header("tokenizer.bos", 0), "another tokenizer or BOS"),
         ("another vocabulary", in_header("tokenizer.vocabulary", 13), "another tokenizer"),
         ("no tokenizer", in_header("tokenizer", None), "tokenizer.id"),
         ("tokenizer a list", in_header("tokenizer", []), "tokenizer.id"),

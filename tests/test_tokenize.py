@@ -84,21 +84,11 @@ def llama_gguf(path, bos, more=()):
 
 
 @pytest.mark.parametrize("write", [llama_folder, llama_gguf])
-@pytest.mark.parametrize("bos", [0, 4])
-def test_bos_is_the_configurations_once_and_said(bin, tmp_path, write, bos):
-    """Whatever a post-processor would add and add_bos_token says; 0 is a token as others are."""
-    stream = read(bin, write(tmp_path / "model", bos), "ab a\nb\n")
-    assert stream.header["tokenizer"]["bos"] == bos
+def test_bos_is_said_and_no_token_of_a_sentence(bin, tmp_path, write):
+    """The header has it, once; test_bos.py has which one it is."""
+    stream = read(bin, write(tmp_path / "model", 4), "ab a\nb\n")
+    assert stream.header["tokenizer"]["bos"] == 4
     assert [list(tokens) for tokens in sentences_of(stream)] == [[2, 3, 0], [1]]
-
-
-@pytest.mark.parametrize("write, says", [(llama_folder, "write the token as bos_token_id into config.json"),
-                                         (llama_gguf,
-                                          "the file's metadata lack tokenizer.ggml.bos_token_id")])
-def test_a_model_without_bos_is_refused(bin, tmp_path, write, says):
-    model = write(tmp_path / "model", None)
-    fails(bin, "tokenize", "-m", model, stdin=b"ab\n", says=f"{model}: the model names no BOS")
-    fails(bin, "tokenize", "-m", model, stdin=b"ab\n", says=says)
 
 
 # ----------------------------------------------------------------------- lines

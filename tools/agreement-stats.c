@@ -44,7 +44,6 @@ struct stats {
     struct candidates candidates;
     struct key_summary *keys;
     size_t key_count, key_capacity;
-    uint32_t bos;
     bool keep_confident;
     struct key_triggers confident[MAX_CONFIDENT]; /* most confident first */
     size_t confident_count;
@@ -98,7 +97,7 @@ static void read_keys(struct stats *stats, struct stream_reader *reader)
             stream_fail(reader, "triggers without projected values: run project-values first");
         stats->keys = reserve_array(stats->keys, &stats->key_capacity, stats->key_count + 1,
                                     sizeof *stats->keys);
-        stats->keys[stats->key_count++] = summarize(&key, stats->bos);
+        stats->keys[stats->key_count++] = summarize(&key, stats->triggers.bos);
         keep_if_confident(stats, &key);
         input_count(stream_input(reader), 1, "keys");
     }
@@ -309,7 +308,6 @@ static void run(const struct options *options, const char *path)
     struct stream_reader *reader = stream_open(path, "triggers");
     stream_need_sentences(reader);
     struct stats stats = {.triggers = triggers_open(reader), .keep_confident = options->top_values};
-    stats.bos = (uint32_t)header_number(reader, "tokenizer", "bos", stats.triggers.shape.vocabulary - 1);
     stats.candidates = header_candidates(reader, stats.triggers.shape.vocabulary);
     if (options->top_values && stats.triggers.top < AGREEING_TRIGGERS)
         stream_fail(reader, "fewer than %d triggers a key: --top-values needs topk-keys -t %d",

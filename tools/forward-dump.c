@@ -138,9 +138,11 @@ static void find_maxima(struct worker *worker, size_t index, struct layer_record
     record->argmax = worker->argmax = grow_array(worker->argmax, count, sizeof *worker->argmax);
     const float *coefficients = forward_coefficient(worker->forward);
     size_t at = 0;
-    for (size_t s = 0; s < batch->sentences; coefficients += batch->length[s] * d_ff, s++) {
-        column_maxima((enum rank)dump->options->rank, coefficients, batch->length[s], d_ff,
-                      first_position(dump->options), worker->cell_max, worker->cell_argmax);
+    struct maxima_positions positions = {batch_lowest(batch), first_position(dump->options), 0};
+    for (size_t s = 0; s < batch->sentences; coefficients += sentence_positions(batch, s) * d_ff, s++) {
+        positions.end = batch->length[s];
+        column_maxima((enum rank)dump->options->rank, coefficients, d_ff, positions, worker->cell_max,
+                      worker->cell_argmax);
         for (size_t i = 0; i < dump->cell_count; i++, at++) {
             record->max[at] = worker->cell_max[dump->cells[i]];
             worker->argmax[at] = (uint16_t)worker->cell_argmax[dump->cells[i]];
@@ -275,15 +277,17 @@ static size_t last_layer(const struct worker *worker)
     return last;
 }
 
-/* Of the sentences whose key is of this layer: its coefficient at the last position. */
+/* Of the sentences whose key is of this layer: its coefficient at the last position, if any; else 0. */
 static void take_key_coefficients(struct worker *worker, size_t layer)
 {
     const float *coefficient = forward_coefficient(worker->forward);
     size_t d_ff = worker->dump->model->config.d_ff, row = 0;
     for (size_t s = 0; s < worker->batch.tokens.sentences; s++) {
-        row += worker->batch.tokens.length[s];
+        size_t positions = sentence_positions(&worker->batch.tokens, s);
+        row += positions;
         if (worker->keys.layer[s] == layer)
-            worker->after.coefficient[s] = coefficient[(row - 1) * d_ff + worker->keys.cell[s]];
+            worker->after.coefficient[s] =
+                positions ? coefficient[(row - 1) * d_ff + worker->keys.cell[s]] : 0;
     }
 }
 
@@ -459,6 +463,9 @@ static void read_tokenizer(struct dump *dump)
     const struct model_config *config = &dump->model->config;
     struct tokenizer *tokenizer = tokenizer_read(config);
     tokenizer_check(tokenizer, config, dump->reader);
+    if (header_bos(dump->reader, config->vocabulary) == NO_TOKEN && dump->options->with_bos)
+        stream_fail(dump->reader, "its sentences are read without BOS, so that no prefix is empty: leave out "
+                                  "--with-bos, or see --bos of tokenize");
     dump->candidates = dump->options->all_tokens ? candidates_all(config->vocabulary)
                                                  : tokenizer_candidates(tokenizer, config);
     tokenizer_free(tokenizer);

@@ -5,7 +5,7 @@
  * The paper's local modifications (section 3, figure 3): the first, the last or a
  * random token is removed; beside these, a token is replaced, or all but the last
  * few tokens go. A changed prefix is written as a sentence, with the token that
- * followed the trigger behind it: the model reads BOS and the prefix, and the
+ * followed the trigger behind it: the model reads BOS, if it has one, and the prefix, and the
  * wanted coefficient is that of the sentence's last position. A prefix that is too
  * short for the change is a sentence of the next token alone.
  *
@@ -88,12 +88,12 @@ static uint32_t random_below(const struct options *options, const struct trigger
     return (uint32_t)(hash_random(of_trigger, draw, 0) % bound);
 }
 
-/* Any token but BOS and the one that is replaced, all alike. */
+/* Any token but BOS, where there is one, and the one that is replaced, all alike. */
 static uint32_t random_replacement(const struct perturbation *perturbation, const struct trigger *trigger,
                                    uint32_t replaced)
 {
-    uint32_t low = replaced < perturbation->bos ? replaced : perturbation->bos;
-    uint32_t high = replaced < perturbation->bos ? perturbation->bos : replaced;
+    uint32_t bos = perturbation->bos == NO_TOKEN ? replaced : perturbation->bos;
+    uint32_t low = replaced < bos ? replaced : bos, high = replaced < bos ? bos : replaced;
     uint32_t token = random_below(perturbation->options, trigger, DRAW_TOKEN,
                                   perturbation->vocabulary - (low == high ? 1 : 2));
     token += token >= low;
@@ -299,11 +299,11 @@ int main(int argc, char **argv)
     };
     if (!perturbation.budget)
         stream_fail(reader, "the header's batch.positions is 0");
-    perturbation.bos = (uint32_t)header_number(reader, "tokenizer", "bos", perturbation.vocabulary - 1);
+    perturbation.bos = header_bos(reader, perturbation.vocabulary);
     if (options.replacement == REPLACEMENT_UNKNOWN)
         perturbation.unknown =
             (uint32_t)header_number(reader, "tokenizer", "unknown", perturbation.vocabulary - 1);
-    else if (perturbation.vocabulary < 3)
+    else if (perturbation.vocabulary < (perturbation.bos == NO_TOKEN ? 2 : 3))
         stream_fail(reader, "a vocabulary of %u tokens has none to take another's place",
                     perturbation.vocabulary);
     perturb_all(&perturbation, reader);

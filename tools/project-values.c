@@ -39,7 +39,6 @@ struct projecting {
     const struct model *model;
     struct candidates candidates;
     struct stream_writer *writer;
-    uint32_t bos;                 /* the stream's */
     struct stream_reader *reader; /* NULL with --all */
     struct triggers_reader triggers;
     size_t listed;                /* values taken so far, with --all */
@@ -137,7 +136,7 @@ static void annotate(struct key_triggers *key, const float *log_probabilities,
     fields_allocate(key_fields, KEY_RANKS, key);
     for (struct prefix_walk prefix = key_prefixes(key, key->count); prefix_next(&prefix);) {
         size_t i = prefix.index;
-        uint32_t next = key->next[i], last = prefix_last(&prefix, projecting->bos);
+        uint32_t next = key->next[i], last = prefix_last(&prefix, projecting->triggers.bos);
         key->next_rank[i] = projection_rank(log_probabilities, candidates, next);
         key->last_rank[i] = projection_rank(log_probabilities, candidates, last);
         key->next_probability[i] = exponential(log_probabilities[next]);
@@ -309,8 +308,6 @@ int main(int argc, char **argv)
         projecting.reader = stream_open(cli_input(argc, argv, first), "triggers");
         header_check_model(projecting.reader, model);
         projecting.triggers = triggers_open(projecting.reader);
-        projecting.bos =
-            (uint32_t)header_number(projecting.reader, "tokenizer", "bos", model->config.vocabulary - 1);
     }
     project_all(&projecting);
     if (projecting.reader)

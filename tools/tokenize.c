@@ -19,6 +19,7 @@
 #include "stream/records.h"
 #include "stream/stream_writer.h"
 #include "text/text.h"
+#include "text/token_find.h"
 #include "text/tokenizer.h"
 
 #include <stdio.h>
@@ -30,7 +31,7 @@ static const char *const long_words[] = {"error", "truncate", "skip", NULL};
 static const char *const mode_words[] = {"lines", "wikitext", "raw", NULL};
 
 struct options {
-    const char *model, *output, *name, *shard, *language;
+    const char *model, *output, *name, *shard, *language, *bos;
     bool gzip;
     int mode, long_sentences;
     uint64_t batch, max_length, limit, sample, seed, from, to;
@@ -199,7 +200,17 @@ static void tokenize(struct packer *packer, struct text_reader *text)
             (unsigned long long)packer->sentences);
 }
 
-static json_t *make_header(const struct options *options, const struct tokenizer *tokenizer,
+/* BOS as the model has it, or as it is said. */
+static uint32_t choose_bos(const struct options *options, struct tokenizer *tokenizer,
+                           const struct model_config *config)
+{
+    if (!options->bos)
+        return tokenizer_bos(tokenizer, config);
+    return strcmp(options->bos, "none") ? token_find(tokenizer, config->vocabulary, options->bos, "bos")
+                                        : NO_TOKEN;
+}
+
+static json_t *make_header(const struct options *options, struct tokenizer *tokenizer,
                            const struct model_config *config)
 {
     json_t *header = header_new("tokens", NULL);
@@ -220,7 +231,7 @@ static json_t *make_header(const struct options *options, const struct tokenizer
     if (!name)
         die_usage("--name takes UTF-8 text, not '%s'", options->name);
     json_put(header, "corpus", json_make("{s:o}", "name", name));
-    json_put(header, "tokenizer", tokenizer_json(tokenizer, config));
+    json_put(header, "tokenizer", tokenizer_json(tokenizer, config, choose_bos(options, tokenizer, config)));
     json_put(header, "batch", json_make("{s:I}", "positions", (json_int_t)options->batch));
     fields_declare(header, batch_fields, options->sample ? BATCH_NUMBERED : 0, NULL);
     header_add_stage(header, "tokenize", values);
@@ -324,6 +335,8 @@ int main(int argc, char **argv)
          OPTION_TEXT, &options.language, 0, 0, NULL},
         {0, "name", "NAME", "the corpus' name, for the stream's header (default: text)", OPTION_TEXT,
          &options.name, 0, 0, NULL},
+        {0, "bos", "TOKEN", "what is read before each sentence, or none (default: as the model has it)",
+         OPTION_TEXT, &options.bos, 0, 0, NULL},
         {0, "batch", "N", "positions in a batch (default 512)", OPTION_NUMBER, &options.batch, 1, 1 << 20,
          NULL},
         {0, "max-length", "N", "tokens that a sentence may have (default 4096)", OPTION_NUMBER,

@@ -13,14 +13,15 @@ struct range {
     uint32_t from, to;
 };
 
-static struct range choose(const struct row_rule *rule, uint64_t sentence, uint32_t length)
+static struct range choose(const struct row_rule *rule, const struct batch *batch, size_t s)
 {
+    uint32_t length = batch->length[s];
     if (!rule->random)
-        return (struct range){0, length};
+        return (struct range){batch_lowest(batch), length};
     if (length <= rule->first) /* no prefix in it */
         return (struct range){length, length};
     uint32_t position = rule->first
-        + (uint32_t)(hash_random(rule->seed, sentence, 0) % (length - rule->first));
+        + (uint32_t)(hash_random(rule->seed, batch_sentence(batch, s), 0) % (length - rule->first));
     return (struct range){position, position + 1};
 }
 
@@ -38,6 +39,7 @@ static void begin_cut(struct chosen_rows *chosen, const struct batch *batch)
     cut->length = grow_array(cut->length, batch->sentences, sizeof *cut->length);
     cut->token = grow_array(cut->token, batch->tokens, sizeof *cut->token);
     cut->id = batch->id;
+    cut->bos = batch->bos;
     cut->sentences = cut->tokens = 0;
     chosen->computed = cut;
 }
@@ -54,23 +56,23 @@ void rows_choose(const struct row_rule *rule, struct activations_batch *batch, s
 {
     const struct batch *all = &batch->tokens;
     const uint32_t *tokens = all->token;
-    uint32_t start = 0; /* the sentence's first row among the computed ones */
+    uint32_t start = 0, lowest = batch_lowest(all); /* the sentence's first row among the computed ones */
     reserve(batch, chosen);
     chosen->computed = all;
     if (rule->cut)
         begin_cut(chosen, all);
     batch->rows = 0;
     for (uint32_t s = 0; s < all->sentences; tokens += all->length[s], s++) {
-        struct range range = choose(rule, batch_sentence(all, s), all->length[s]);
+        struct range range = choose(rule, all, s);
         for (uint32_t j = range.from; j < range.to; j++, batch->rows++) {
             batch->row_sentence[batch->rows] = s;
             batch->row_position[batch->rows] = j;
-            chosen->index[batch->rows] = start + j;
+            chosen->index[batch->rows] = start + j - lowest;
             chosen->next[batch->rows] = tokens[j]; /* w_{j+1} */
         }
         if (rule->cut && range.from < range.to)
             add_cut(&chosen->cut, tokens, range.to);
-        start = rule->cut ? (uint32_t)chosen->cut.tokens : start + all->length[s];
+        start = (uint32_t)(rule->cut ? batch_positions(&chosen->cut) : start + sentence_positions(all, s));
     }
 }
 
@@ -113,7 +115,7 @@ void edited_rows_free(struct edited_rows *rows)
 const float *rows_select(const struct chosen_rows *chosen, size_t count, const float *matrix, size_t width,
                          const size_t *cells, size_t cell_count, float **selected)
 {
-    if (!cells && count == chosen->computed->tokens)
+    if (!cells && count == batch_positions(chosen->computed))
         return matrix;
     size_t columns = cells ? cell_count : width;
     *selected = grow_array(*selected, matrix_count(count, columns), sizeof(float));

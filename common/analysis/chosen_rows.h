@@ -35,7 +35,7 @@ void rows_edited(const struct row_rule *rule, const struct activations_batch *ba
 void edited_rows_free(struct edited_rows *rows);
 
 /*
- * The chosen rows, count of them, of a matrix (the computed batch's tokens x width), and of these the
+ * The chosen rows, count of them, of a matrix (the computed batch's positions x width), and of these the
  * chosen cells where cells is not NULL: the matrix itself, or *selected, which grows.
  */
 const float *rows_select(const struct chosen_rows *chosen, size_t count, const float *matrix, size_t width,

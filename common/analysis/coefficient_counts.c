@@ -49,9 +49,10 @@ static void count_block(const struct batch *batch, const float *coefficients, si
                         uint32_t first, uint32_t count[BLOCK][COEFFICIENT_BINS])
 {
     uint8_t bin[BLOCK];
-    for (size_t s = 0; s < batch->sentences; coefficients += batch->length[s] * d_ff, s++)
+    uint32_t lowest = batch_lowest(batch);
+    for (size_t s = 0; s < batch->sentences; coefficients += sentence_positions(batch, s) * d_ff, s++)
         for (size_t position = first; position < batch->length[s]; position++) {
-            find_bins(coefficients + position * d_ff, cells, bin);
+            find_bins(coefficients + (position - lowest) * d_ff, cells, bin);
             for (size_t i = 0; i < cells; i++)
                 count[i][bin[i]]++;
         }

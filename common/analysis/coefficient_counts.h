@@ -10,8 +10,8 @@ struct coefficient_counts *coefficient_counts_new(size_t layers, size_t d_ff);
 void coefficient_counts_free(struct coefficient_counts *counts);
 
 /*
- * Adds a layer's coefficients of a batch (tokens x d_ff) at the positions from first on. Threads may call it
- * at once: counts add up to the same in any order.
+ * Adds a layer's coefficients of a batch (positions x d_ff) at the positions from first on. Threads may call
+ * it at once: counts add up to the same in any order.
  */
 void coefficient_counts_add(struct coefficient_counts *counts, size_t layer, const struct batch *batch,
                             const float *coefficients, uint32_t first);

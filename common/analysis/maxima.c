@@ -3,42 +3,44 @@
 #include "numeric/vector.h"
 
 /* One rank's loop; rank is a constant where this is inlined. */
-static inline void best_rows(enum rank rank, const float *matrix, size_t rows, size_t width, uint32_t first,
-                             float *restrict best, uint32_t *restrict row)
+static inline void best_rows(enum rank rank, const float *matrix, size_t width,
+                             struct maxima_positions positions, float *restrict best,
+                             uint32_t *restrict position)
 {
     for (size_t i = 0; i < width; i++) {
         best[i] = rank == RANK_VALUE ? -INFINITY : rank == RANK_ABS ? 0 : INFINITY;
-        row[i] = first < rows ? first : 0;
+        position[i] = positions.first < positions.end ? positions.first : 0;
     }
-    for (uint32_t r = first; r < rows; r++)
+    for (uint32_t j = positions.first; j < positions.end; j++) {
+        const float *row = matrix + (j - positions.lowest) * width;
         for (size_t i = 0; i < width; i++) {
-            float value = matrix[r * width + i];
-            bool more = rank == RANK_VALUE ? value > best[i]
-                      : rank == RANK_ABS ? fabsf(value) > fabsf(best[i]) : value < best[i];
-            best[i] = more ? value : best[i];
-            row[i] = more ? r : row[i];
+            bool more = rank == RANK_VALUE ? row[i] > best[i]
+                      : rank == RANK_ABS ? fabsf(row[i]) > fabsf(best[i]) : row[i] < best[i];
+            best[i] = more ? row[i] : best[i];
+            position[i] = more ? j : position[i];
         }
+    }
 }
 
 /* Static, since clang 14 does not link clones that another file calls. */
-KERNEL static void find(enum rank rank, const float *matrix, size_t rows, size_t width, uint32_t first,
-                        float *restrict best, uint32_t *restrict row)
+KERNEL static void find(enum rank rank, const float *matrix, size_t width, struct maxima_positions positions,
+                        float *restrict best, uint32_t *restrict position)
 {
     switch (rank) {
     case RANK_VALUE:
-        best_rows(RANK_VALUE, matrix, rows, width, first, best, row);
+        best_rows(RANK_VALUE, matrix, width, positions, best, position);
         break;
     case RANK_ABS:
-        best_rows(RANK_ABS, matrix, rows, width, first, best, row);
+        best_rows(RANK_ABS, matrix, width, positions, best, position);
         break;
     case RANK_MIN:
-        best_rows(RANK_MIN, matrix, rows, width, first, best, row);
+        best_rows(RANK_MIN, matrix, width, positions, best, position);
         break;
     }
 }
 
-void column_maxima(enum rank rank, const float *matrix, size_t rows, size_t width, uint32_t first,
-                   float *best, uint32_t *row)
+void column_maxima(enum rank rank, const float *matrix, size_t width, struct maxima_positions positions,
+                   float *best, uint32_t *position)
 {
-    find(rank, matrix, rows, width, first, best, row);
+    find(rank, matrix, width, positions, best, position);
 }

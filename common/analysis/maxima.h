@@ -4,12 +4,17 @@
 
 #include "stream/records.h"
 
+/* The positions from lowest to end - 1, of which a maximum may have those from first on, first >= lowest. */
+struct maxima_positions {
+    uint32_t lowest, first, end;
+};
+
 /*
- * Of each column of matrix (rows x width) the best element by rank (width), among the rows from
- * first on, and its row (width); equal ones: the lower row. Where there is no such row: the worst
- * score there is, and row 0.
+ * Of each column of matrix, a row of width for each of the positions from lowest on, the best element by rank
+ * (width) among those that it may have, and its position (width); equal ones: the lower position. Where there
+ * is no such position: the worst score there is, and position 0.
  */
-void column_maxima(enum rank rank, const float *matrix, size_t rows, size_t width, uint32_t first,
-                   float *best, uint32_t *row);
+void column_maxima(enum rank rank, const float *matrix, size_t width, struct maxima_positions positions,
+                   float *best, uint32_t *position);
 
 #endif

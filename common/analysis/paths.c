@@ -11,8 +11,11 @@ void paths_free(struct paths *paths)
     *paths = (struct paths){0};
 }
 
-/* Adds the path to element number element of max. column: of the cell, from the sentence's first row on. */
-static void add_path(struct paths *paths, size_t element, const float *column, size_t d_ff,
+/*
+ * Adds the path to element number element of max. column: of the cell, from the sentence's first row on, that
+ * of position lowest.
+ */
+static void add_path(struct paths *paths, size_t element, const float *column, size_t d_ff, uint32_t lowest,
                      struct layer_record *record)
 {
     size_t length = record->argmax[element], before = record->path_coefficients;
@@ -21,7 +24,7 @@ static void add_path(struct paths *paths, size_t element, const float *column, s
     paths->coefficient = reserve_array(paths->coefficient, &paths->coefficient_capacity, before + length,
                                        sizeof *paths->coefficient);
     for (size_t i = 0; i < length; i++)
-        paths->coefficient[before + i] = column[(i + 1) * d_ff];
+        paths->coefficient[before + i] = column[(i + 1 - lowest) * d_ff];
     record->path_coefficients += length;
 }
 
@@ -29,11 +32,12 @@ void paths_find(struct paths *paths, const float *least, enum rank rank, const s
                 const float *coefficients, size_t d_ff, const size_t *cells, struct layer_record *record)
 {
     record->paths = record->path_coefficients = 0;
-    for (size_t s = 0, element = 0; s < batch->sentences; coefficients += batch->length[s] * d_ff, s++)
+    size_t element = 0;
+    for (size_t s = 0; s < batch->sentences; coefficients += sentence_positions(batch, s) * d_ff, s++)
         for (size_t i = 0; i < record->cells; i++, element++) {
             float score = rank_score(rank, record->max[element]);
             if (score > 0 && score >= least[i])
-                add_path(paths, element, coefficients + cells[i], d_ff, record);
+                add_path(paths, element, coefficients + cells[i], d_ff, batch_lowest(batch), record);
         }
     record->path = paths->path;
     record->path_coefficient = paths->coefficient;

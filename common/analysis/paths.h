@@ -13,7 +13,7 @@ struct paths {
 void paths_free(struct paths *paths);
 
 /*
- * Gives a record, which has maxima of the batch's coefficients (tokens x d_ff) of some cells, the paths to
+ * Gives a record, which has maxima of the batch's coefficients (positions x d_ff) of some cells, the paths to
  * those whose score is positive, and at least least (cells). The arrays stay those of paths.
  */
 void paths_find(struct paths *paths, const float *least, enum rank rank, const struct batch *batch,

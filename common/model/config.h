@@ -7,6 +7,7 @@
 
 #include "numeric/activation.h"
 #include "numeric/norm.h"
+#include "stream/no_token.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -54,9 +55,6 @@ struct layer_attention {
 };
 
 struct family;
-
-/* No token has this number. */
-#define NO_TOKEN UINT32_MAX
 
 struct model_config {
     char *path;               /* of the model, as the user gave it */

@@ -199,12 +199,14 @@ static void fill_alibi(struct forward *forward)
         }
 }
 
+/* For a sentence of so many positions. */
 static void reserve_sentence(struct forward *forward, size_t length)
 {
     const struct model_config *config = &forward->model->config;
-    if (config->context && length > config->context)
+    size_t lowest = batch_lowest(forward->batch), tokens = length + lowest, most = config->context + lowest;
+    if (config->context && tokens > most)
         die("sentences from %llu on: one has %zu tokens, but %s can attend to %zu: tokenize --max-length %zu",
-            (unsigned long long)forward->batch->id, length, config->path, config->context, config->context);
+            (unsigned long long)forward->batch->id, tokens, config->path, most, most);
     if (length <= forward->known_positions)
         return;
     free_tables(forward);
@@ -228,19 +230,14 @@ static void batch_multiply(const struct forward *forward, const struct matrix *m
                         y + row * matrix->rows, matrix->rows);
 }
 
-/* The token that is read at each position: BOS, then the sentence but its last token. */
-static uint32_t input_token(const struct forward *forward, size_t start, size_t j)
-{
-    return j == 0 ? forward->model->config.bos : forward->batch->token[start + j - 1];
-}
-
 /* Copies the words of one cluster to the rows where they are; zero rows elsewhere are left. */
 static void gather_words(const struct forward *forward, const struct model_cluster *cluster, float *rows)
 {
     const struct batch *batch = forward->batch;
-    for (size_t s = 0, start = 0; s < batch->sentences; start += batch->length[s], s++)
-        for (size_t j = 0; j < batch->length[s]; j++, rows += cluster->width) {
-            size_t word = input_token(forward, start, j) - cluster->first;
+    const uint32_t *tokens = batch->token;
+    for (size_t s = 0; s < batch->sentences; tokens += batch->length[s], s++)
+        for (size_t j = batch_lowest(batch); j < batch->length[s]; j++, rows += cluster->width) {
+            size_t word = read_token(batch, tokens, j) - cluster->first;
             if (word < cluster->size) /* wraps below cluster->first */
                 matrix_row(&cluster->input, word, rows);
         }
@@ -279,7 +276,7 @@ static void embed_positions(struct forward *forward)
                                           : forward->position_vectors;
     float *row = forward->residual;
     for (size_t s = 0; s < batch->sentences; s++)
-        for (size_t j = 0; j < batch->length[s]; j++, row += d_model)
+        for (size_t j = 0; j < sentence_positions(batch, s); j++, row += d_model)
             for (size_t k = 0; k < d_model; k++)
                 row[k] = row[k] * model->config.embed_scale + (table ? table[j * d_model + k] : 0.0f);
 }
@@ -287,10 +284,10 @@ static void embed_positions(struct forward *forward)
 void forward_begin(struct forward *forward, const struct batch *batch)
 {
     forward->batch = batch;
-    forward->positions = batch->tokens;
+    forward->positions = batch_positions(batch);
     reserve(forward);
     for (size_t s = 0; s < batch->sentences; s++)
-        reserve_sentence(forward, batch->length[s]);
+        reserve_sentence(forward, sentence_positions(batch, s));
     embed_words(forward);
     embed_positions(forward);
     const struct model *model = forward->model;
@@ -306,7 +303,7 @@ static void rotate_all(const struct forward *forward, const struct rotary *rotar
     const struct batch *batch = forward->batch;
     size_t width = config->head_width, half = rotary->width / 2, row = 0;
     for (size_t s = 0; s < batch->sentences; s++)
-        for (size_t j = 0; j < batch->length[s]; j++, row++) {
+        for (size_t j = 0; j < sentence_positions(batch, s); j++, row++) {
             const float *cosines = rotation->cosines + j * half, *sines = rotation->sines + j * half;
             rotate_heads(forward->query + row * config->heads * width, config->heads, width, half, cosines,
                          sines);
@@ -325,13 +322,13 @@ static void attend_all(const struct forward *forward, size_t window)
     size_t width = config->head_width, group = config->heads / config->key_value_heads;
     size_t query_step = config->heads * width, key_step = config->key_value_heads * width;
     size_t row = 0;
-    for (size_t s = 0; s < batch->sentences; row += batch->length[s], s++)
+    for (size_t s = 0; s < batch->sentences; row += sentence_positions(batch, s), s++)
         for (size_t head = 0; head < config->heads; head++) {
             size_t query = row * query_step + head * width, key = row * key_step + head / group * width;
             const float *bias = forward->alibi ? forward->alibi + head * forward->known_positions : NULL;
             attend_sentence(&rule, bias, forward->query + query, query_step, forward->key + key,
-                            forward->value + key, key_step, batch->length[s], forward->keys_transposed,
-                            forward->scores, forward->attended + query);
+                            forward->value + key, key_step, sentence_positions(batch, s),
+                            forward->keys_transposed, forward->scores, forward->attended + query);
         }
 }
 

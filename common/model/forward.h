@@ -3,7 +3,8 @@
  *
  * A batch is one matrix: its sentences' positions lie one after the other,
  * attention stays within each. Input positions 0 .. n-1 of a sentence w_1 .. w_n
- * are BOS, w_1, .., w_{n-1}. Products have a fixed number of rows, or
+ * are BOS, w_1, .., w_{n-1}; without BOS these are 1 .. n-1, and w_1, at 1, is what
+ * the model reads first, at its own position 0. Products have a fixed number of rows, or
  * what is left rounded up, the rest being padding, so that a batch's results do
  * not depend on what else is computed.
  *

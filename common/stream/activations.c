@@ -50,6 +50,8 @@ struct activations_reader activations_open(struct stream_reader *stream)
     reader.cells = header_list(stream, "cells", reader.shape.d_ff, &reader.cell_count);
     reader.rank = header_rank(stream);
     reader.first = (uint32_t)header_number(stream, NULL, "first", 1);
+    if (!reader.first && header_bos(stream, reader.shape.vocabulary) == NO_TOKEN)
+        stream_fail(stream, "the header's first is 0, the empty prefix, which there is not without BOS");
     if (json_object_get(stream_header(stream), "paths"))
         reader.paths = (size_t)header_number(stream, NULL, "paths", MAX_TRIGGERS);
     return reader;
@@ -70,6 +72,7 @@ static void read_rows(const struct record *record, struct activations_batch *bat
     for (size_t r = 0; r < batch->rows; r++) {
         uint32_t s = batch->row_sentence[r];
         if (s >= tokens->sentences || batch->row_position[r] >= tokens->length[s]
+            || batch->row_position[r] < batch_lowest(tokens)
             || (r && s < batch->row_sentence[r - 1])
             || (r && s == batch->row_sentence[r - 1] && batch->row_position[r] <= batch->row_position[r - 1]))
             stream_fail(record->reader, "row %zu is not a position of a sentence of the batch, in order", r);

@@ -1,6 +1,7 @@
 #include "stream/header_members.h"
 
 #include "base/messages.h"
+#include "stream/no_token.h"
 
 #include <stdbool.h>
 #include <string.h>
@@ -30,6 +31,13 @@ const char *header_text(const struct stream_reader *reader, const char *section,
         stream_fail(reader, "the header's %s%s%s is not a text", section ? section : "",
                     section ? "." : "", name);
     return text;
+}
+
+uint32_t header_bos(const struct stream_reader *reader, size_t vocabulary)
+{
+    if (json_is_null(header_member(reader, "tokenizer", "bos")))
+        return NO_TOKEN;
+    return (uint32_t)header_number(reader, "tokenizer", "bos", vocabulary - 1);
 }
 
 int header_choice(const struct stream_reader *reader, const char *name, const char *const *words)

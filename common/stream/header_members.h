@@ -19,6 +19,9 @@ uint64_t header_number(const struct stream_reader *reader, const char *section, 
                        uint64_t most);
 const char *header_text(const struct stream_reader *reader, const char *section, const char *name);
 
+/* tokenizer.bos, below vocabulary: the token that is read before each sentence. NO_TOKEN: there is none. */
+uint32_t header_bos(const struct stream_reader *reader, size_t vocabulary);
+
 /* The index, in words (NULL-terminated), of what the header says under name. */
 int header_choice(const struct stream_reader *reader, const char *name, const char *const *words);
 

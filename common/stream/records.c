@@ -39,7 +39,7 @@ static void check_sentences(const struct record *record, const struct batch *bat
 
 struct batch batch_read(const struct record *record, size_t vocabulary)
 {
-    struct batch batch = {0};
+    struct batch batch = {.bos = header_bos(record->reader, vocabulary)};
     fields_read(record, batch_fields, fields_found(record, batch_fields), &batch);
     if (batch.sentences == 0)
         stream_fail(record->reader, "a batch without a sentence");
@@ -151,13 +151,15 @@ static bool is_before(enum rank rank, const struct key_triggers *key, size_t a, 
 }
 
 static void check_triggers(const struct record *record, const struct key_triggers *key,
-                           const struct model_shape *shape, enum rank rank)
+                           const struct triggers_reader *reader)
 {
+    const struct model_shape *shape = &reader->shape;
+    enum rank rank = reader->rank;
     size_t prefix_tokens = 0;
     for (size_t i = 0; i < key->count; i++) {
         if (!isfinite(key->coefficient[i]) || rank_score(rank, key->coefficient[i]) <= 0
             || key->sentence[i] > INT64_MAX || key->position[i] >= MAX_SENTENCE_TOKENS
-            || key->next[i] >= shape->vocabulary)
+            || key->next[i] >= shape->vocabulary || (!key->position[i] && reader->bos == NO_TOKEN))
             stream_fail(record->reader, "trigger %zu of layer %zu cell %zu is out of range", i,
                         layer_shown(key->layer), key->cell);
         if (i && !is_before(rank, key, i - 1, i))
@@ -258,7 +260,7 @@ static struct key_triggers key_triggers_read(const struct record *record, struct
     fields_read(record, key_fields, found | groups, &key);
     number_check(record->reader, "layer", key.layer, shape->layers - 1);
     number_check(record->reader, "cell", key.cell, shape->d_ff - 1);
-    check_triggers(record, &key, shape, reader->rank);
+    check_triggers(record, &key, reader);
     if (key.following)
         check_following(record, &key, shape->vocabulary);
     if (key.prefix_coefficient)
@@ -349,6 +351,7 @@ struct triggers_reader triggers_open(struct stream_reader *stream)
     reader.prefix_coefficients = json_object_get(arrays, "prefix_coef");
     reader.coefficients = json_object_get(arrays, "coefs_bin");
     reader.rank = header_rank(stream);
+    reader.bos = header_bos(stream, reader.shape.vocabulary);
     if (!reader.top)
         stream_fail(stream, "the header's top is 0");
     return reader;

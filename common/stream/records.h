@@ -3,6 +3,7 @@
 #define FFKV_RECORDS_H
 
 #include "stream/fields.h"
+#include "stream/no_token.h"
 #include "stream/stream_reader.h"
 #include "stream/sums.h"
 
@@ -18,6 +19,7 @@ struct batch {
     uint64_t *sentence; /* sentences: each one's number; NULL: they follow each other from id on */
     uint32_t *length;   /* sentences: tokens of each, at least 1 */
     uint32_t *token;    /* tokens: w_1 .. w_n of all sentences in a row, without BOS */
+    uint32_t bos;       /* the header's: read before each sentence; NO_TOKEN: nothing is */
 };
 
 /* A tokens record. BATCH_NUMBERED: the sentences' numbers, which batches of a sample have. */
@@ -27,9 +29,35 @@ extern const struct field batch_fields[];
 /* Which groups a batch has. */
 unsigned batch_groups(const struct batch *batch);
 
-/* Unpacks and checks a tokens record; token ids must be below vocabulary. */
+/* Unpacks and checks a tokens record; token ids, the header's BOS too, must be below vocabulary. */
 struct batch batch_read(const struct record *record, size_t vocabulary);
 void batch_free(struct batch *batch);
+
+/*
+ * The lowest position of the batch's sentences: 0, where BOS alone has been read, or, in a model without BOS,
+ * 1: the prefix there is the sentence's first token, and there is none before it.
+ */
+static inline uint32_t batch_lowest(const struct batch *batch)
+{
+    return batch->bos == NO_TOKEN;
+}
+
+/* How many positions sentence s has, from the lowest to its length - 1, and all sentences have. */
+static inline size_t sentence_positions(const struct batch *batch, size_t s)
+{
+    return batch->length[s] - batch_lowest(batch);
+}
+
+static inline size_t batch_positions(const struct batch *batch)
+{
+    return batch->tokens - batch_lowest(batch) * batch->sentences; /* a sentence has a token at least */
+}
+
+/* The token that is read at a position of the sentence whose tokens these are: the prefix's last, or BOS. */
+static inline uint32_t read_token(const struct batch *batch, const uint32_t *tokens, size_t position)
+{
+    return position ? tokens[position - 1] : batch->bos;
+}
 
 /* The number in the corpus of the batch's sentence s. */
 uint64_t batch_sentence(const struct batch *batch, size_t s);
@@ -153,7 +181,7 @@ const float *prefix_coefficients(const struct key_triggers *key, const struct pr
 /* True: the walk is at the next one. False: the end. */
 bool prefix_next(struct prefix_walk *walk);
 
-/* The last token of the prefix; bos where it is empty. */
+/* The last token of the prefix; where it is empty the stream's BOS, which there is then. */
 uint32_t prefix_last(const struct prefix_walk *walk, uint32_t bos);
 
 /* Reads the records of a triggers stream: keys by layer, then cell, then perhaps the counts. */
@@ -166,6 +194,7 @@ struct triggers_reader {
     bool coefficients;        /* and how often their coefficients occur: the header's arrays */
     uint64_t positions;       /* in the corpus, by the coefficients of the first key */
     enum rank rank;
+    uint32_t bos;             /* the header's; NO_TOKEN: none, and then no prefix is empty */
     size_t seen;              /* keys read so far */
     size_t next_key;          /* lowest number, layer * d_ff + cell, that may come next */
     struct token_counts token_counts; /* count NULL until, or unless, they were read */

@@ -13,6 +13,7 @@
 
 #include "base/hash.h"
 #include "text/added.h"
+#include "text/bos.h"
 #include "text/pretokenize.h"
 #include "text/text.h"
 
@@ -35,9 +36,10 @@ struct bpe *bpe_read_json(const char *path);
  * The tokenizer of a model's folder, as transformers 5 loads it: tokenizer.json, or vocab.json and
  * merges.txt, with tokenizer_config.json, special_tokens_map.json and added_tokens.json. model_type is
  * that of config.json. Files that contradict each other, and settings that are not known, end the
- * program. NULL: there is neither tokenizer.json nor vocab.json nor merges.txt.
+ * program. NULL: there is neither tokenizer.json nor vocab.json nor merges.txt. *bos: what the files say of
+ * it, see ffkv(7).
  */
-struct bpe *bpe_read_folder(const char *folder, const char *model_type);
+struct bpe *bpe_read_folder(const char *folder, const char *model_type, struct stated_bos *bos);
 
 /* tokenizer.ggml.token_type in GGUF files. */
 enum gguf_token_type {

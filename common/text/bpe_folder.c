@@ -479,12 +479,36 @@ static void add_specials(struct folder *folder)
     json_decref(texts);
 }
 
+/*
+ * BOS: what the post-processor puts before a text; else the bos_token that files or class name, none where
+ * they name other special tokens without it. They may name none at all.
+ */
+static struct stated_bos find_bos(const struct folder *folder)
+{
+    struct json_place place = {folder->path, "bos_token"};
+    struct stated_bos bos = {false, NO_TOKEN};
+    json_t *value, *other;
+    if (folder->tokenizer_path)
+        bos = bos_of_post_processor(folder->tokenizer_path,
+                                    json_object_get(folder->source.json, "post_processor"));
+    if (bos.stated)
+        return bos;
+    bos.stated = named_special(folder, "bos_token", &value) || folder->class;
+    for (size_t i = 0; i < SPECIALS; i++)
+        bos.stated = bos.stated || (named_special(folder, special_names[i], &other) && other);
+    if (!named_special(folder, "bos_token", &value))
+        value = json_object_get(folder->standard, "bos_token");
+    if (value)
+        bos.token = find_token(folder, special_text(place, value))->id;
+    return bos;
+}
+
 /* ---- settings ---- */
 
 /* Settings that are read above, and those that leave the tokens of a text as they are. */
 static const char *const known_settings[] = {"tokenizer_class", "add_prefix_space", "added_tokens_decoder",
                                              "additional_special_tokens", "extra_special_tokens",
-                                             /* BOS and EOS, which the tools put where they are wanted */
+                                             /* BOS, by its name, and EOS, which is not read */
                                              "add_bos_token", "add_eos_token",
                                              /* reading tokens, chats, padding, cutting, offsets */
                                              "clean_up_tokenization_spaces", "spaces_between_special_tokens",
@@ -576,10 +600,11 @@ static void free_folder(struct folder *folder)
     free(folder->tokens);
 }
 
-struct bpe *bpe_read_folder(const char *path, const char *model_type)
+struct bpe *bpe_read_folder(const char *path, const char *model_type, struct stated_bos *bos)
 {
     struct folder folder = {.path = path};
     struct bpe *bpe = NULL;
+    *bos = (struct stated_bos){false, NO_TOKEN};
     if (find_files(&folder)) {
         read_files(&folder);
         check_settings(&folder);
@@ -588,6 +613,7 @@ struct bpe *bpe_read_folder(const char *path, const char *model_type)
         folder.next = (uint32_t)json_object_size(folder.source.vocabulary);
         read_added(&folder);
         add_specials(&folder);
+        *bos = find_bos(&folder);
         struct bpe_parts parts = folder.source.parts;
         parts.added = folder.tokens;
         parts.added_count = folder.count;

@@ -56,7 +56,19 @@ static void check_tokenizer_keys(const struct gguf *file, const char *path)
     }
 }
 
-struct bpe *gguf_bpe(const char *path)
+/*
+ * Qwen's tokenizer has no BOS: the id that its files name is that of config.json, which the model does not
+ * read. Of the others the file's bos_token_id is the one that their tokenizers name, whatever add_bos_token
+ * says.
+ */
+static struct stated_bos find_bos(const struct gguf *file, const char *pre)
+{
+    static const char adds[] = "tokenizer.ggml.add_bos_token";
+    bool none = !strcmp(pre, "qwen2") && !(gguf_has_key(file, adds) && gguf_bool(file, adds));
+    return (struct stated_bos){none, NO_TOKEN};
+}
+
+struct bpe *gguf_bpe(const char *path, struct stated_bos *bos)
 {
     struct gguf *file = gguf_open(path);
     char *model = gguf_word(file, "tokenizer.ggml.model");
@@ -66,6 +78,7 @@ struct bpe *gguf_bpe(const char *path)
     char *pre = gguf_has_key(file, "tokenizer.ggml.pre") ? gguf_word(file, "tokenizer.ggml.pre")
                                                          : copy_string("default");
     struct bpe_metadata metadata = {.pre = pre};
+    *bos = find_bos(file, pre);
     struct span *tokens = read_spans(file, "tokenizer.ggml.tokens", &metadata.token_count);
     struct span *merges = read_spans(file, "tokenizer.ggml.merges", &metadata.merge_count);
     int32_t *types = NULL;

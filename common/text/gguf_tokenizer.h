@@ -5,6 +5,6 @@
 #include "text/bpe.h"
 
 /* The tokenizer of the file at path. Kinds other than byte-level BPE end the program. */
-struct bpe *gguf_bpe(const char *path);
+struct bpe *gguf_bpe(const char *path, struct stated_bos *bos);
 
 #endif

@@ -14,10 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* One of the two. */
+/* One of the two, and what its files say of BOS. */
 struct tokenizer {
     struct dictionary *dictionary;
     struct bpe *bpe;
+    struct stated_bos bos;
 };
 
 /* ---- where it is read from ---- */
@@ -37,11 +38,12 @@ static void check_words(const struct model_config *config)
         config->path, config->family->word_list ? ", or in dict.txt" : "");
 }
 
-static struct tokenizer *read_any(const struct model_config *config)
+struct tokenizer *tokenizer_read(const struct model_config *config)
 {
     struct tokenizer *tokenizer = new_array(1, sizeof *tokenizer);
-    tokenizer->bpe = is_gguf(config->path) ? gguf_bpe(config->path)
-                                           : bpe_read_folder(config->path, config->family->model_type);
+    tokenizer->bpe = is_gguf(config->path)
+        ? gguf_bpe(config->path, &tokenizer->bos)
+        : bpe_read_folder(config->path, config->family->model_type, &tokenizer->bos);
     if (tokenizer->bpe && bpe_size(tokenizer->bpe) > config->vocabulary)
         die("%s: the tokenizer has %zu tokens, the model a vocabulary of %zu", config->path,
             bpe_size(tokenizer->bpe), config->vocabulary);
@@ -50,15 +52,6 @@ static struct tokenizer *read_any(const struct model_config *config)
         tokenizer->dictionary = dictionary_read(config);
     }
     return tokenizer;
-}
-
-struct tokenizer *tokenizer_read(const struct model_config *config)
-{
-    if (config->bos == NO_TOKEN)
-        die("%s: the model names no BOS, which is read before each sentence: %s", config->path,
-            is_gguf(config->path) ? "the file's metadata lack tokenizer.ggml.bos_token_id"
-                                        : "write the token as bos_token_id into config.json");
-    return read_any(config);
 }
 
 void tokenizer_free(struct tokenizer *tokenizer)
@@ -121,6 +114,15 @@ uint32_t tokenizer_unknown(const struct tokenizer *tokenizer)
     return tokenizer->dictionary ? tokenizer->dictionary->unknown : NO_TOKEN;
 }
 
+uint32_t tokenizer_bos(const struct tokenizer *tokenizer, const struct model_config *config)
+{
+    uint32_t bos = tokenizer->bos.stated ? tokenizer->bos.token : config->bos;
+    if (bos != NO_TOKEN && bos >= config->vocabulary)
+        die("%s: the tokenizer puts token %u before a text, the model has a vocabulary of %zu", config->path,
+            bos, config->vocabulary);
+    return bos;
+}
+
 /* ---- which tokens can follow ---- */
 
 struct candidates tokenizer_candidates(const struct tokenizer *tokenizer, const struct model_config *config)
@@ -154,7 +156,7 @@ struct candidates candidates_read(const struct model_config *config, bool all_to
 {
     if (all_tokens || !has_tokenizer(config))
         return candidates_all(config->vocabulary);
-    struct tokenizer *tokenizer = read_any(config);
+    struct tokenizer *tokenizer = tokenizer_read(config);
     struct candidates candidates = tokenizer_candidates(tokenizer, config);
     tokenizer_free(tokenizer);
     return candidates;
@@ -177,10 +179,11 @@ static const char *id_of(const struct tokenizer *tokenizer)
     return tokenizer->bpe ? bpe_id(tokenizer->bpe) : tokenizer->dictionary->id;
 }
 
-json_t *tokenizer_json(const struct tokenizer *tokenizer, const struct model_config *config)
+json_t *tokenizer_json(const struct tokenizer *tokenizer, const struct model_config *config, uint32_t bos)
 {
-    json_t *json = json_make("{s:s, s:I, s:I}", "id", id_of(tokenizer), "vocabulary",
-                             (json_int_t)config->vocabulary, "bos", (json_int_t)config->bos);
+    json_t *json = json_make("{s:s, s:I, s:o}", "id", id_of(tokenizer), "vocabulary",
+                             (json_int_t)config->vocabulary, "bos",
+                             bos == NO_TOKEN ? json_null() : json_integer((json_int_t)bos));
     if (tokenizer_unknown(tokenizer) != NO_TOKEN)
         json_put(json, "unknown", json_integer((json_int_t)tokenizer_unknown(tokenizer)));
     return json;
@@ -190,9 +193,9 @@ void tokenizer_check(const struct tokenizer *tokenizer, const struct model_confi
                      const struct stream_reader *reader)
 {
     const char *id = header_text(reader, "tokenizer", "id");
-    if (strcmp(id, id_of(tokenizer)) || header_number(reader, "tokenizer", "bos", UINT32_MAX) != config->bos
+    if (strcmp(id, id_of(tokenizer))
         || header_number(reader, "tokenizer", "vocabulary", UINT32_MAX) != config->vocabulary)
-        stream_fail(reader, "made with another tokenizer or BOS (id %s) than that of %s (id %s)", id,
+        stream_fail(reader, "made with another tokenizer (id %s) than that of %s (id %s)", id,
                     config->path, id_of(tokenizer));
 }
 

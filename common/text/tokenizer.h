@@ -52,14 +52,20 @@ struct candidates tokenizer_candidates(const struct tokenizer *tokenizer, const 
  */
 struct candidates candidates_read(const struct model_config *config, bool all_tokens);
 
-/* What a header says of the tokenizer: id, vocabulary, bos, and unknown where there is one. */
-json_t *tokenizer_json(const struct tokenizer *tokenizer, const struct model_config *config);
+/*
+ * The token that the model reads before a text: that of the tokenizer's files, or, where they do not say, of
+ * its configuration. NO_TOKEN: none, its texts begin with their own first token.
+ */
+uint32_t tokenizer_bos(const struct tokenizer *tokenizer, const struct model_config *config);
 
 /* Its kind, in words, and how many tokens it has. */
 const char *tokenizer_kind(const struct tokenizer *tokenizer);
 size_t tokenizer_size(const struct tokenizer *tokenizer);
 
-/* Ends the program unless the stream was made with this tokenizer and its model's BOS. */
+/* What a header says of the tokenizer: id, vocabulary, bos, and unknown where there is one. */
+json_t *tokenizer_json(const struct tokenizer *tokenizer, const struct model_config *config, uint32_t bos);
+
+/* Ends the program unless the stream was made with this tokenizer. BOS is the stream's own. */
 void tokenizer_check(const struct tokenizer *tokenizer, const struct model_config *config,
                      const struct stream_reader *reader);
 
