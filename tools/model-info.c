@@ -98,7 +98,7 @@ static json_t *tokenizer_part(const void *context)
     json_t *facts = json_make("{s:s, s:I, s:I}", "kind", tokenizer_kind(tokenizer), "tokens",
                               (json_int_t)tokenizer_size(tokenizer), "can_follow",
                               (json_int_t)candidates.count);
-    json_t *header = tokenizer_json(tokenizer, &config);
+    json_t *header = tokenizer_json(tokenizer, &config, tokenizer_bos(tokenizer, &config));
     json_object_del(header, "vocabulary"); /* which the settings have */
     json_object_update(facts, header);
     json_decref(header);
