@@ -594,18 +594,17 @@ const char *gguf_format(const struct gguf *file, const char *name, size_t length
 }
 
 /* The tensor called name, which must have that shape. */
-static const struct tensor *need_tensor(const struct gguf *file, const char *name, size_t rows,
-                                        size_t columns)
+static const struct tensor *need_tensor(const struct gguf *file, const char *name, struct tensor_shape shape)
 {
     const struct tensor *tensor = find_tensor(file, name);
     if (!tensor)
         die("%s: there is no tensor '%s', which the metadata ask for", file->path, name);
     const size_t *length = tensor->length;
-    if (length[0] != (columns ? columns : rows) || length[1] != (columns ? rows : 1) || length[2] != 1
-        || length[3] != 1)
-        die("%s: tensor '%s' has shape [%zu, %zu, %zu, %zu], the metadata ask for [%zu, %zu, 1, 1]",
-            file->path, name, length[0], length[1], length[2], length[3], columns ? columns : rows,
-            columns ? rows : 1);
+    const size_t wanted[] = {shape.columns ? shape.columns : shape.rows, shape.columns ? shape.rows : 1,
+                             shape.stack ? shape.stack : 1, 1};
+    if (memcmp(length, wanted, sizeof wanted))
+        die("%s: tensor '%s' has shape [%zu, %zu, %zu, %zu], the metadata ask for [%zu, %zu, %zu, 1]",
+            file->path, name, length[0], length[1], length[2], length[3], wanted[0], wanted[1], wanted[2]);
     return tensor;
 }
 
@@ -618,9 +617,9 @@ static void check_finite(const struct gguf *file, const struct tensor *tensor, s
             file->path, tensor->name, isnan(values[place]) ? "NaN" : "infinity", first + place);
 }
 
-void gguf_read(const struct gguf *file, const char *name, size_t rows, size_t columns, float *values)
+void gguf_read(const struct gguf *file, const char *name, struct tensor_shape shape, float *values)
 {
-    const struct tensor *tensor = need_tensor(file, name, rows, columns);
+    const struct tensor *tensor = need_tensor(file, name, shape);
     const struct quantization *format = tensor->format;
     for (size_t first = 0; first < tensor->elements; first += CHUNK) {
         size_t count = tensor->elements - first < CHUNK ? tensor->elements - first : CHUNK;
@@ -630,9 +629,9 @@ void gguf_read(const struct gguf *file, const char *name, size_t rows, size_t co
     }
 }
 
-const float *gguf_map(const struct gguf *file, const char *name, size_t rows, size_t columns)
+const float *gguf_map(const struct gguf *file, const char *name, struct tensor_shape shape)
 {
-    const struct tensor *tensor = need_tensor(file, name, rows, columns);
+    const struct tensor *tensor = need_tensor(file, name, shape);
     const unsigned char *data = file->data + tensor->begin;
     if (tensor->format->convert != floats_from_floats || (uintptr_t)data % alignof(float))
         return NULL;

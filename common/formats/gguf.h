@@ -8,6 +8,8 @@
 #ifndef FFKV_GGUF_H
 #define FFKV_GGUF_H
 
+#include "formats/tensor_shape.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -77,17 +79,17 @@ enum { GGUF_DIMENSIONS = 4 };
 const char *gguf_format(const struct gguf *file, const char *name, size_t length[GGUF_DIMENSIONS]);
 
 /*
- * Converts the tensor called name, which must have rows x columns elements
- * (columns 0: a vector of rows), to 32-bit floats at values. A missing tensor,
- * another shape, or an element that is not finite ends the program. The file
- * has the lengths the other way round: columns first.
+ * Converts the tensor called name, which must have this shape, to 32-bit floats at
+ * values. A missing tensor, another shape, or an element that is not finite ends
+ * the program. The file has the lengths the other way round: columns first, and
+ * does not tell a matrix of one row from a vector.
  */
-void gguf_read(const struct gguf *file, const char *name, size_t rows, size_t columns, float *values);
+void gguf_read(const struct gguf *file, const char *name, struct tensor_shape shape, float *values);
 
 /*
  * The same without a copy, where the file has the tensor as 32-bit floats: they
  * are there until gguf_close. NULL when it has them otherwise: read it then.
  */
-const float *gguf_map(const struct gguf *file, const char *name, size_t rows, size_t columns);
+const float *gguf_map(const struct gguf *file, const char *name, struct tensor_shape shape);
 
 #endif

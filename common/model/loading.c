@@ -64,13 +64,14 @@ float *new_tensor(struct model *model, size_t count)
     return values;
 }
 
-const float *plain_tensor(struct model *model, const char *name, size_t rows, size_t columns)
+const float *plain_tensor(struct model *model, const char *name, struct tensor_shape shape)
 {
-    const float *mapped = weights_map(model->weights, name, rows, columns);
+    const float *mapped = weights_map(model->weights, name, shape);
     if (mapped)
         return mapped;
-    float *values = new_tensor(model, matrix_count(rows, columns ? columns : 1));
-    weights_read(model->weights, name, rows, columns, values);
+    size_t rows = matrix_count(shape.stack ? shape.stack : 1, shape.rows);
+    float *values = new_tensor(model, matrix_count(rows, shape.columns ? shape.columns : 1));
+    weights_read(model->weights, name, shape, values);
     return values;
 }
 
@@ -133,14 +134,14 @@ static void read_as_stored(struct model *model, const struct tensor_row *tensor,
 {
     bool transposed = tensor->layout == LAYOUT_TRANSPOSED || tensor->layout == LAYOUT_STACKED_TRANSPOSED;
     size_t width = model->config.head_width;
+    struct tensor_shape shape = {.rows = file_rows, .columns = columns};
     if (tensor->layout == LAYOUT_GAIN_PAIRED)
-        weights_read(model->weights, name, file_rows / width, width, from);
+        shape = (struct tensor_shape){.rows = file_rows / width, .columns = width};
     else if (tensor->columns == SIZE_ONE)
-        weights_read(model->weights, name, file_rows, 0, from);
+        shape.columns = 0;
     else if (transposed)
-        weights_read(model->weights, name, columns, file_rows, from);
-    else
-        weights_read(model->weights, name, file_rows, columns, from);
+        shape = (struct tensor_shape){.rows = columns, .columns = file_rows};
+    weights_read(model->weights, name, shape, from);
 }
 
 static float *arranged_tensor(struct model *model, const struct tensor_row *tensor, const char *name)
@@ -183,7 +184,8 @@ static const float *layer_tensor(const struct loading *loading, const struct ten
     bool plain = tensor->layout == LAYOUT_PLAIN || tensor->layout == LAYOUT_GAIN
               || (tensor->layout == LAYOUT_TRANSPOSED && vector);
     if (plain && !gain && !(scale < 1 || scale > 1))
-        return plain_tensor(model, name, rows, vector ? 0 : columns);
+        return plain_tensor(model, name,
+                            (struct tensor_shape){.rows = rows, .columns = vector ? 0 : columns});
     float *values = arranged_tensor(model, tensor, name);
     scale_floats(values, rows * columns, scale);
     for (size_t i = 0; gain && i < rows; i++)

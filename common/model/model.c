@@ -22,7 +22,7 @@ static const float *named_tensor(struct loading *loading, const char *prefix, co
 {
     char name[MAX_TENSOR_NAME];
     tensor_name(name, prefix, format, index);
-    return plain_tensor(loading->model, name, rows, columns);
+    return plain_tensor(loading->model, name, (struct tensor_shape){.rows = rows, .columns = columns});
 }
 
 static struct matrix named_matrix(struct loading *loading, const char *prefix, const char *format,
@@ -215,7 +215,7 @@ static void scale_frequencies(struct model *model)
         return;
     size_t count = model->config.rotary[0].width / 2;
     float *divisors = new_floats(count);
-    weights_read(model->weights, name, count, 0, divisors);
+    weights_read(model->weights, name, (struct tensor_shape){.rows = count}, divisors);
     for (size_t k = 0; k < count; k++) {
         if (divisors[k] <= 0)
             die("%s: tensor '%s' has an element that is not above 0", model->config.path, name);

@@ -179,20 +179,20 @@ static void check_place(const struct weights *weights, size_t shard, const char 
             " model's own files", weights->paths[shard], name, file ? file : "none");
 }
 
-void weights_read(struct weights *weights, const char *name, size_t rows, size_t columns, float *values)
+void weights_read(struct weights *weights, const char *name, struct tensor_shape shape, float *values)
 {
     use(weights, name);
     if (weights->gguf)
-        gguf_read(weights->gguf, name, rows, columns, values);
+        gguf_read(weights->gguf, name, shape, values);
     else
-        safetensors_read(weights->shards[shard_of(weights, name)], name, rows, columns, values);
+        safetensors_read(weights->shards[shard_of(weights, name)], name, shape, values);
 }
 
-const float *weights_map(struct weights *weights, const char *name, size_t rows, size_t columns)
+const float *weights_map(struct weights *weights, const char *name, struct tensor_shape shape)
 {
     use(weights, name);
-    return weights->gguf ? gguf_map(weights->gguf, name, rows, columns)
-                         : safetensors_map(weights->shards[shard_of(weights, name)], name, rows, columns);
+    return weights->gguf ? gguf_map(weights->gguf, name, shape)
+                         : safetensors_map(weights->shards[shard_of(weights, name)], name, shape);
 }
 
 bool weights_equal(const struct weights *weights, const char *a, const char *b)
