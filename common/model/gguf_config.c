@@ -204,10 +204,13 @@ static void refuse_other_types(const struct gguf *file, const char *path)
 static const struct family *find_family(const struct gguf *file, const char *path)
 {
     char *architecture = gguf_word(file, "general.architecture");
-    const struct family *family = family_find_gguf(architecture);
+    char *experts = format_string("%s.expert_count", architecture);
+    bool mixture = gguf_has_key(file, experts) && gguf_uint(file, experts, 0, MAX_NUMBER);
+    const struct family *family = family_find_gguf(architecture, mixture);
     if (!family)
         die("%s: general.architecture '%s' is not known; these are: %s", path, architecture,
             family_list_gguf());
+    free(experts);
     free(architecture);
     return family;
 }

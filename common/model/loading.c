@@ -23,14 +23,18 @@ static size_t size_called(const struct model_config *config, enum size_name name
         return config->key_value_heads * config->head_width;
     case SIZE_HEAD:
         return config->head_width;
+    case SIZE_SHARED:
+        return config->shared_width;
     }
     return 0;
 }
 
-/* Whether the file must have a tensor, and else may not. */
-static bool is_expected(const struct loading *loading, const struct tensor_row *tensor, const char *name)
+/* Whether the file must have a tensor of layer index, and else may not. */
+static bool is_expected(const struct loading *loading, const struct tensor_row *tensor, const char *name,
+                        size_t index)
 {
     const struct model_config *config = &loading->model->config;
+    bool experts = config->experts && config->has_experts[index];
     switch (tensor->presence) {
     case PRESENCE_ALWAYS:
         return true;
@@ -44,6 +48,10 @@ static bool is_expected(const struct loading *loading, const struct tensor_row *
         return config->ffn_bias;
     case PRESENCE_HEAD_NORMS:
         return config->head_norm != HEAD_NORM_NONE;
+    case PRESENCE_EXPERTS:
+        return experts;
+    case PRESENCE_NO_EXPERTS:
+        return !experts;
     case PRESENCE_SEQUENTIAL:
         return config->block_norm == BLOCK_NORM_SEQUENTIAL;
     case PRESENCE_PARALLEL:
@@ -201,8 +209,8 @@ void read_layer_tensor(const struct loading *loading, const struct tensor_row *t
     size_t rows = size_called(&model->config, tensor->rows);
     size_t columns = size_called(&model->config, tensor->columns);
     char name[MAX_TENSOR_NAME];
-    tensor_name(name, loading->prefix, tensor->name, index);
-    if (!is_expected(loading, tensor, name))
+    tensor_name(name, loading->prefix, tensor->name, index, 0);
+    if (!is_expected(loading, tensor, name, index))
         return;
     const float *values = layer_tensor(loading, tensor, name);
     if (vector)

@@ -7,6 +7,7 @@
 #include "model/families.h"
 #include "model/gguf_config.h"
 #include "model/loading.h"
+#include "model/loading_experts.h"
 #include "model/weights.h"
 #include "numeric/activation.h"
 
@@ -21,7 +22,7 @@ static const float *named_tensor(struct loading *loading, const char *prefix, co
                                  size_t index, size_t rows, size_t columns)
 {
     char name[MAX_TENSOR_NAME];
-    tensor_name(name, prefix, format, index);
+    tensor_name(name, prefix, format, index, 0);
     return plain_tensor(loading->model, name, (struct tensor_shape){.rows = rows, .columns = columns});
 }
 
@@ -159,7 +160,7 @@ static const char *find_prefix(struct weights *weights, const struct tensor_name
 {
     for (const char *const *prefix = names->prefixes; *prefix; prefix++) {
         char name[MAX_TENSOR_NAME];
-        tensor_name(name, *prefix, names->embeddings, 0);
+        tensor_name(name, *prefix, names->embeddings, 0, 0);
         if (weights_has(weights, name))
             return *prefix;
     }
@@ -303,6 +304,7 @@ static void read_layers(struct loading *loading)
     for (size_t i = 0; i < config->layers; i++) {
         for (const struct tensor_row *row = loading->names->layers; row->name; row++)
             read_layer_tensor(loading, row, i);
+        read_layer_experts(loading, i);
         if (ones)
             model->layer[i].attention_norm_gain = model->layer[i].ffn_norm_gain = ones;
     }
@@ -310,10 +312,23 @@ static void read_layers(struct loading *loading)
         model->final_norm_gain = ones;
 }
 
+/* Copies what the down projection has of a cell. */
+static void copy_value(const struct model_config *config, const struct model_layer *layer, size_t cell,
+                       float *value)
+{
+    size_t expert = layer->experts ? cell / config->expert_width : 0;
+    if (!layer->experts)
+        matrix_column(&layer->values, cell, value);
+    else if (expert < config->experts)
+        matrix_column(&layer->experts[expert].values, cell % config->expert_width, value);
+    else
+        matrix_column(&layer->shared.values, cell - config->experts * config->expert_width, value);
+}
+
 void model_value(const struct model *model, size_t layer, size_t cell, float *value)
 {
     const float *gain = model->layer[layer].ffn_out_norm_gain;
-    matrix_column(&model->layer[layer].values, cell, value);
+    copy_value(&model->config, &model->layer[layer], cell, value);
     if (gain)
         multiply_floats(value, gain, model->config.d_model);
 }
@@ -348,6 +363,8 @@ void model_free(struct model *model)
         free(model->owned[i]);
     free(model->owned);
     free(model->cluster);
+    for (size_t i = 0; i < model->config.layers; i++)
+        free(model->layer[i].experts);
     free(model->layer);
     weights_close(model->weights);
     config_free(&model->config);
