@@ -24,7 +24,9 @@ NAMES = [
     "llama-yarn-stated", "llama-longrope", "llama-dynamic", "mistral", "mistral-window", "qwen2", "qwen2-window",
     "qwen3", "qwen3-bf16", "gemma", "gemma-untied", "gemma2", "gemma2-uncapped", "gemma3-text", "gemma3", "olmo",
     "olmo-clipped", "olmo2", "phi3", "phi3-longrope", "phi4", "stablelm", "stablelm-parallel", "granite", "cohere",
-    "cohere-normed", "cohere2", "smollm3", "smollm3-window"]
+    "cohere-normed", "cohere2", "smollm3", "smollm3-window", "mixtral", "mixtral-one", "mixtral-f16",
+    "mixtral-packed", "olmoe", "olmoe-clipped", "qwen2-moe", "qwen2-moe-step", "qwen2-moe-packed", "qwen3-moe",
+    "qwen3-moe-mixed"]
 
 
 @pytest.fixture(scope="session")
