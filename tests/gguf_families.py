@@ -4,7 +4,7 @@ usage: gguf_families.py FOLDER OUTPUT      (run in an environment with gguf and 
 
 For each of MODELS, FOLDER/NAME becomes OUTPUT/NAME.gguf.  What the package does not know is how llama.cpp's
 convert_hf_to_gguf.py arranges weights: Gemma's gains have 1 added, Granite's queries and keys are permuted as
-Llama's, and BLOOM's queries, keys and values are put one below the other.
+Llama's, BLOOM's queries, keys and values are put one below the other, and experts' matrices become one tensor.
 """
 
 import json
@@ -18,8 +18,10 @@ from safetensors.numpy import load_file
 
 MODELS = {"gemma": "GEMMA", "gemma2": "GEMMA2", "gemma3-text": "GEMMA3", "olmo2": "OLMO2", "phi": "PHI2", "phi3": "PHI3",
           "granite": "GRANITE", "cohere": "COMMAND_R", "starcoder2": "STARCODER2", "bloom": "BLOOM",
-          "stablelm": "STABLELM", "stablelm-parallel": "STABLELM"}
-RMS = ("gemma", "gemma2", "gemma3-text", "olmo2", "phi3", "granite")
+          "stablelm": "STABLELM", "stablelm-parallel": "STABLELM", "mixtral": "LLAMA", "olmoe": "OLMOE",
+          "qwen2-moe": "QWEN2MOE", "qwen3-moe": "QWEN3MOE"}
+RMS = ("gemma", "gemma2", "gemma3-text", "olmo2", "phi3", "granite", "mixtral", "olmoe", "qwen2-moe", "qwen3-moe")
+PERMUTED = ("granite", "mixtral")
 
 
 def arrange(name, key, array, config):
@@ -27,7 +29,7 @@ def arrange(name, key, array, config):
     heads = config.get("num_attention_heads", config.get("n_head"))
     if name.startswith("gemma") and key.endswith("norm.weight"):
         return array + 1
-    if name == "granite" and key.endswith(("q_proj.weight", "k_proj.weight")):
+    if name in PERMUTED and key.endswith(("q_proj.weight", "k_proj.weight")):
         count = heads if "q_proj" in key else config["num_key_value_heads"]
         return array.reshape(count, 2, -1, array.shape[1]).swapaxes(1, 2).reshape(array.shape)
     if name == "bloom" and "query_key_value" in key:
@@ -74,6 +76,28 @@ def describe(writer, name, config):
         writer.add_parallel_residual(config["use_parallel_residual"])
     if name == "cohere":
         writer.add_logit_scale(config["logit_scale"])
+    experts = config.get("num_local_experts", config.get("num_experts"))
+    if experts:
+        writer.add_expert_count(experts)
+        writer.add_expert_used_count(config["num_experts_per_tok"])
+    if "moe_intermediate_size" in config:
+        writer.add_expert_feed_forward_length(config["moe_intermediate_size"])
+    if "shared_expert_intermediate_size" in config:
+        writer.add_expert_shared_feed_forward_length(config["shared_expert_intermediate_size"])
+
+
+def stack_experts(tensors):
+    """Tensors of single experts as one, by the name that is left without their numbers."""
+    stacked = {}
+    for key in sorted(tensors, key=lambda key: [int(part) if part.isdigit() else 0 for part in key.split(".")]):
+        head, found, tail = key.partition(".experts.")
+        if not found:
+            stacked[key] = tensors[key]
+            continue
+        head = head.replace("model.layers", "layers").replace("block_sparse_moe", "feed_forward")  # Mixtral's
+        head = head if "feed_forward" in head else f"model.{head}"
+        stacked.setdefault(f"{head}.experts.{tail.partition('.')[2]}", []).append(tensors[key])
+    return {key: np.stack(value) if isinstance(value, list) else value for key, value in stacked.items()}
 
 
 def write(source, path, name, arch):
@@ -90,7 +114,7 @@ def write(source, path, name, arch):
     writer.add_token_list(tokens)
     writer.add_array("tokenizer.ggml.merges", ["a b"])
     writer.add_bos_token_id(2)
-    for key, array in load_file(source / "model.safetensors").items():
+    for key, array in stack_experts(load_file(source / "model.safetensors")).items():
         stem = key.removeprefix("transformer.")  # as the converter does
         writer.add_tensor(names.get_name(stem, try_suffixes=(".weight", ".bias")),
                           np.ascontiguousarray(arrange(name, key, array, config)))

@@ -172,7 +172,7 @@ def test_a_sentence_that_would_have_other_positions_is_refused(bin, reference, n
 
 
 GGUF = ["gemma", "gemma2", "gemma3-text", "olmo2", "phi", "phi3", "granite", "cohere", "starcoder2", "bloom",
-        "stablelm", "stablelm-parallel"]
+        "stablelm", "stablelm-parallel", "mixtral", "olmoe", "qwen2-moe", "qwen3-moe"]
 LETTERS = string.ascii_letters + string.digits
 # What no metadata say: attention's scale of Gemma's models, and which layers have a window.
 UNSAID = {"gemma2": {"query_pre_attn_scalar": 10}, "gemma3-text": {"query_pre_attn_scalar": 10, "layer_types": None}}

@@ -3,6 +3,7 @@
 #include "base/messages.h"
 #include "model/products.h"
 #include "numeric/activation.h"
+#include "numeric/floats.h"
 #include "numeric/routing.h"
 
 #include <stdlib.h>
@@ -152,14 +153,6 @@ void experts_coefficients(struct experts *experts, const struct model_layer *lay
 
 /* ---- values ---- */
 
-static bool are_zero(const float *x, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        if (x[i] < 0 || x[i] > 0)
-            return false;
-    return true;
-}
-
 /* Adds an expert's values, each times its coefficient, at the positions where one is not 0. */
 static void add_values(struct experts *experts, const struct matrix *values, size_t first, size_t positions,
                        const float *coefficient, float *ffn)
@@ -168,7 +161,7 @@ static void add_values(struct experts *experts, const struct matrix *values, siz
     size_t width = values->columns, d_model = config->d_model, count = 0;
     for (size_t r = 0; r < positions; r++) {
         const float *cells = coefficient + r * config->d_ff + first;
-        if (are_zero(cells, width))
+        if (floats_are_zero(cells, width))
             continue;
         memcpy(experts->cells + count * width, cells, width * sizeof *cells);
         experts->row[count++] = r;

@@ -7,8 +7,8 @@
 
 #include "numeric/matrix.h"
 
-/* Of how many rows a product is a multiple: of every kernel's tile, or, where there are few rows, of less. */
-enum { PRODUCT_STEP = 64, SHORT_PRODUCT_STEP = 16 };
+/* What a product's rows are rounded up to: a multiple of every kernel's tile, or, where they are few, less. */
+enum { PRODUCT_STEP = 64, SHORT_PRODUCT_STEP = 8 };
 
 /* Rows that the matrices of a product of so many rows have, with the padding of the last one. */
 size_t padded_rows(size_t rows, size_t product_rows, size_t step);
