@@ -2,11 +2,12 @@
  * bench-forward: how near the forward pass comes to the plain matrix products.
  *
  * Builds a random model of any shape in memory, of the paper's kind or of Llama's
- * (--gated), which may have experts (--experts, --chosen), and runs two things in turn, each in all threads: the forward pass over
- * full batches of random tokens, and cblas_sgemm alone, on matrices of the shapes
- * that the pass multiplies. Counted are the products' operations only, so that all else that the pass does
- * (attention, norms, activation) shows as loss. The rates are those of the same
- * run, round by round; a machine's noise hits both.
+ * (--gated), perhaps with experts (--experts, --chosen), and runs two things in turn,
+ * each in all threads: the forward pass over full batches of random tokens, and
+ * cblas_sgemm alone, on matrices of the shapes that the pass multiplies. Counted are
+ * the products' operations only, so that all else that the pass does (attention,
+ * norms, activation) shows as loss. The rates are those of the same run, round by
+ * round; a machine's noise hits both.
  */
 #include "base/cli.h"
 #include "base/hash.h"

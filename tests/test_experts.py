@@ -143,7 +143,8 @@ def expected(tensors):
 def test_activations_of_experts(activations, expected):
     """Oracle: NumPy.  Cells of experts that are not chosen are 0, and only these."""
     stream = streams.read(activations)
-    assert stream.header["model"]["d_ff"] == ALL_CELLS
+    shape = stream.header["model"]
+    assert (shape["d_ff"], shape["experts"], shape["expert_cells"]) == (ALL_CELLS, EXPERTS, CELLS)
     found = [by_sentence(stream, name) for name in ("coef", "ffn", "resid")]
     for coef, ffn, resid, (wanted, y, r, chosen) in zip(*found, expected, strict=True):
         assert_close(coef, wanted, 1e-5)

@@ -54,7 +54,7 @@ static void of_equal_logits_the_lower_expert_is_chosen(void **state)
         assert_int_equal(chosen[i].expert, expected[i]);
 }
 
-/* Far logits leave the others nothing; what is not a number is in every weight, and chooses no expert twice. */
+/* Far logits leave the others nothing. What is not a number is in every weight, and chooses none twice. */
 static void logits_of_any_size_have_weights(void **state)
 {
     (void)state;
@@ -82,8 +82,8 @@ static void a_sigmoid_is_that_of_libm(void **state)
 enum { EXPERTS = 2, WIDTH = 2, SHARED = 1, CELLS = EXPERTS * WIDTH + SHARED, POSITIONS = 3, ROWS = 64 };
 
 /*
- * Gates are 1 at the first dimension and relu, so that g . x is x_0; keys and values of cell i of expert e are
- * 10 e + i + 1, at the second dimension and the first. The router likes expert 1 where x_1 is positive.
+ * Gates are 1 at the first dimension and relu, so that g . x is x_0; keys and values of cell i of expert e
+ * are 10 e + i + 1, at the second dimension and the first. The router likes expert 1 where x_1 is positive.
  */
 static const float gates[] = {1, 0, 1, 0}, shared_keys[] = {0, 100}, shared_values[] = {1, 2};
 static const float first_keys[] = {0, 1, 0, 2}, second_keys[] = {0, 11, 0, 12};

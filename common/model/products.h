@@ -7,7 +7,7 @@
 
 #include "numeric/matrix.h"
 
-/* What a product's rows are rounded up to: a multiple of every kernel's tile, or, where they are few, less. */
+/* What a product's rows are rounded up to: a multiple of every kernel's tile; less where they are few. */
 enum { PRODUCT_STEP = 64, SHORT_PRODUCT_STEP = 8 };
 
 /* Rows that the matrices of a product of so many rows have, with the padding of the last one. */
