@@ -59,7 +59,7 @@ size_t floats_first_not_finite(const float *values, size_t count)
     return i;
 }
 
-KERNEL bool floats_are_zero(const float *values, size_t count)
+KERNEL static bool all_zero(const float *values, size_t count)
 {
     uint32_t found = 0;
     for (size_t i = 0; i < count; i++) {
@@ -68,4 +68,9 @@ KERNEL bool floats_are_zero(const float *values, size_t count)
         found |= bits << 1; /* the sign left out */
     }
     return !found;
+}
+
+bool floats_are_zero(const float *values, size_t count)
+{
+    return all_zero(values, count);
 }
