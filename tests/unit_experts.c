@@ -11,6 +11,7 @@
 
 #include "base/messages.h"
 #include "model/experts.h"
+#include "numeric/floats.h"
 #include "numeric/routing.h"
 
 #include <math.h>
@@ -77,6 +78,22 @@ static void a_sigmoid_is_that_of_libm(void **state)
         assert_float_equal(x[i], (float)(1 / (1 + exp(-(double)of[i]))), 1e-6f);
 }
 
+static void what_is_not_zero_is_found_at_every_place(void **state)
+{
+    (void)state;
+    enum { COUNT = 67 };
+    float x[COUNT];
+    for (size_t i = 0; i < COUNT; i++)
+        x[i] = i % 2 ? 0.0f : -0.0f;
+    assert_true(floats_are_zero(x, COUNT) && floats_are_zero(x, 0));
+    const float others[] = {1, -1e-45f, NAN, INFINITY};
+    for (size_t i = 0; i < COUNT; i++) {
+        x[i] = others[i % 4];
+        assert_false(floats_are_zero(x, COUNT));
+        x[i] = 0;
+    }
+}
+
 /* ---- a layer ---- */
 
 enum { EXPERTS = 2, WIDTH = 2, SHARED = 1, CELLS = EXPERTS * WIDTH + SHARED, POSITIONS = 3, ROWS = 64 };
@@ -136,6 +153,7 @@ int main(void)
         cmocka_unit_test(of_equal_logits_the_lower_expert_is_chosen),
         cmocka_unit_test(logits_of_any_size_have_weights),
         cmocka_unit_test(a_sigmoid_is_that_of_libm),
+        cmocka_unit_test(what_is_not_zero_is_found_at_every_place),
         cmocka_unit_test(a_layer_of_experts_computes_those_that_are_chosen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
