@@ -2,11 +2,12 @@
  * bench-forward: how near the forward pass comes to the plain matrix products.
  *
  * Builds a random model of any shape in memory, of the paper's kind or of Llama's
- * (--gated), and runs two things in turn, each in all threads: the forward pass over
- * full batches of random tokens, and cblas_sgemm alone, on matrices of the shapes
- * that the pass multiplies. Counted are the products' operations only, so that all else that the pass does
- * (attention, norms, activation) shows as loss. The rates are those of the same
- * run, round by round; a machine's noise hits both.
+ * (--gated), perhaps with experts (--experts, --chosen), and runs two things in turn,
+ * each in all threads: the forward pass over full batches of random tokens, and
+ * cblas_sgemm alone, on matrices of the shapes that the pass multiplies. Counted are
+ * the products' operations only, so that all else that the pass does (attention,
+ * norms, activation) shows as loss. The rates are those of the same run, round by
+ * round; a machine's noise hits both.
  */
 #include "base/cli.h"
 #include "base/hash.h"
@@ -22,6 +23,7 @@
 
 struct options {
     uint64_t layers, d_model, d_ff, heads, key_value_heads, vocabulary, batch, sentence, rounds, threads;
+    uint64_t experts, chosen;
     bool gated;
 };
 
@@ -64,11 +66,25 @@ static const float *bias(const struct model_config *config, size_t count)
     return config->gated ? NULL : constant(count, 0);
 }
 
+/* A router, and the experts that have the layer's cells. */
+static void add_experts(const struct model_config *config, uint64_t seed, struct model_layer *layer)
+{
+    size_t d_model = config->d_model, width = config->expert_width;
+    layer->router = random_matrix(config->experts, d_model, seed);
+    layer->experts = new_array(config->experts, sizeof *layer->experts);
+    for (size_t e = 0; e < config->experts; e++)
+        layer->experts[e] = (struct model_expert){
+            .keys = random_matrix(width, d_model, seed + 3 * e + 1),
+            .gates = random_matrix(width, d_model, seed + 3 * e + 2),
+            .values = random_matrix(d_model, width, seed + 3 * e + 3),
+        };
+}
+
 static struct model_layer random_layer(const struct model_config *config, uint64_t seed)
 {
     size_t d_model = config->d_model, d_ff = config->d_ff,
            keys = config->key_value_heads * config->head_width;
-    return (struct model_layer){
+    struct model_layer layer = {
         .attention_norm_gain = constant(d_model, 1), .attention_norm_bias = bias(config, d_model),
         .query = random_matrix(d_model, d_model, seed), .query_bias = bias(config, d_model),
         .key = random_matrix(keys, d_model, seed + 4), .key_bias = bias(config, keys),
@@ -76,10 +92,17 @@ static struct model_layer random_layer(const struct model_config *config, uint64
         .attention_output = random_matrix(d_model, d_model, seed + 1),
         .attention_output_bias = bias(config, d_model),
         .ffn_norm_gain = constant(d_model, 1), .ffn_norm_bias = bias(config, d_model),
-        .keys = random_matrix(d_ff, d_model, seed + 2), .keys_bias = bias(config, d_ff),
-        .gates = config->gated ? random_matrix(d_ff, d_model, seed + 6) : (struct matrix){0},
-        .values = random_matrix(d_model, d_ff, seed + 3), .values_bias = bias(config, d_model),
     };
+    if (config->experts) {
+        add_experts(config, seed + 7, &layer);
+        return layer;
+    }
+    layer.keys = random_matrix(d_ff, d_model, seed + 2);
+    layer.keys_bias = bias(config, d_ff);
+    layer.gates = config->gated ? random_matrix(d_ff, d_model, seed + 6) : (struct matrix){0};
+    layer.values = random_matrix(d_model, d_ff, seed + 3);
+    layer.values_bias = bias(config, d_model);
+    return layer;
 }
 
 static void set_rotary(struct model_config *config)
@@ -113,6 +136,9 @@ static void make_model(struct bench *bench)
         .gated = options->gated, .norm = options->gated ? NORM_RMS : NORM_LAYER,
         .activation = options->gated ? ACTIVATION_SILU : ACTIVATION_RELU,
         .position = options->gated ? POSITION_ROTARY : POSITION_SINUSOIDAL,
+        .experts = (size_t)options->experts, .chosen_experts = (size_t)options->chosen,
+        .expert_width = (size_t)(options->experts ? options->d_ff / options->experts : 0),
+        .experts_normalized = true,
     };
     if (config->position == POSITION_ROTARY)
         set_rotary(config);
@@ -127,7 +153,7 @@ static void make_model(struct bench *bench)
     };
     bench->model.layer = new_array(config->layers, sizeof *bench->model.layer);
     for (size_t i = 0; i < config->layers; i++)
-        bench->model.layer[i] = random_layer(config, 10 * (i + 1));
+        bench->model.layer[i] = random_layer(config, 10000 * (i + 1));
 }
 
 /* A full batch of sentences of equal length, the last one shorter where they do not fit. */
@@ -148,15 +174,42 @@ static void make_batch(struct bench *bench)
         batch->token[i] = (uint32_t)(hash_random(3, i, 0) % options->vocabulary);
 }
 
+/* Cells of a layer that are computed at a position. */
+static size_t computed_cells(const struct model_config *config)
+{
+    return config->experts ? config->chosen_experts * config->expert_width : config->d_ff;
+}
+
 /* Multiplications and additions of one batch's products. */
 static double operations(const struct bench *bench)
 {
     const struct model_config *config = &bench->model.config;
     double d_model = (double)config->d_model, keys = (double)(config->key_value_heads * config->head_width);
-    double layer = 2 * d_model + 2 * keys + (config->gated ? 3 : 2) * (double)config->d_ff;
+    double layer = 2 * d_model + 2 * keys + (double)config->experts
+                 + (config->gated ? 3 : 2) * (double)computed_cells(config);
     return 2.0 * (double)bench->batch.tokens * d_model
            * ((double)config->layers * layer
               + (matrix_exists(&bench->model.cluster[0].input_projection) ? d_model : 0));
+}
+
+/* A block's products; of experts, each with its part of the rows. */
+static void run_block(const struct model_config *config, const struct model_layer *layer, size_t rows,
+                      float *narrow, float *wide)
+{
+    if (!config->experts) {
+        matrix_multiply(&layer->keys, rows, narrow, 0, wide, config->d_ff);
+        if (matrix_exists(&layer->gates))
+            matrix_multiply(&layer->gates, rows, narrow, 0, wide, config->d_ff);
+        matrix_multiply(&layer->values, rows, wide, 0, narrow, config->d_model);
+        return;
+    }
+    size_t part = rows * config->chosen_experts / config->experts;
+    matrix_multiply(&layer->router, rows, narrow, 0, wide, config->experts);
+    for (size_t e = 0; e < config->experts; e++) {
+        matrix_multiply(&layer->experts[e].keys, part, narrow, 0, wide, config->expert_width);
+        matrix_multiply(&layer->experts[e].gates, part, narrow, 0, wide, config->expert_width);
+        matrix_multiply(&layer->experts[e].values, part, wide, 0, narrow, config->d_model);
+    }
 }
 
 static void run_products(const struct bench *bench)
@@ -175,10 +228,7 @@ static void run_products(const struct bench *bench)
             matrix_multiply(&layer->key, rows, narrow, 0, wide, keys);
             matrix_multiply(&layer->value, rows, narrow, 0, wide, keys);
             matrix_multiply(&layer->attention_output, rows, wide, 0, narrow, d_model);
-            matrix_multiply(&layer->keys, rows, narrow, 0, wide, d_ff);
-            if (matrix_exists(&layer->gates))
-                matrix_multiply(&layer->gates, rows, narrow, 0, wide, d_ff);
-            matrix_multiply(&layer->values, rows, wide, 0, narrow, d_model);
+            run_block(config, layer, rows, narrow, wide);
         }
     }
     free(narrow);
@@ -226,13 +276,17 @@ static int by_size(const void *a, const void *b)
 
 int main(int argc, char **argv)
 {
-    struct options options = {4, 1024, 4096, 8, 0, 10000, 512, 25, 5, cli_threads(), false};
+    struct options options = {4, 1024, 4096, 8, 0, 10000, 512, 25, 5, cli_threads(), 0, 2, false};
     const struct option_spec specs[] = {
         {0, "layers", "N", "layers (default 4)", OPTION_NUMBER, &options.layers, 1, 4096, NULL},
         {0, "d-model", "N", "width (default 1024, the paper's)", OPTION_NUMBER, &options.d_model, 2, 1 << 16,
          NULL},
         {0, "d-ff", "N", "memory cells of a layer (default 4096, the paper's)", OPTION_NUMBER, &options.d_ff,
          1, 1 << 18, NULL},
+        {0, "experts", "N", "experts that the cells are divided among, gated (default: none)", OPTION_NUMBER,
+         &options.experts, 1, 1 << 10, NULL},
+        {0, "chosen", "N", "of which a position has so many (default 2)", OPTION_NUMBER, &options.chosen, 1,
+         1 << 10, NULL},
         {0, "heads", "N", "attention heads (default 8)", OPTION_NUMBER, &options.heads, 1, 1 << 16, NULL},
         {0, "key-value-heads", "N", "heads of keys and values (default: as many)", OPTION_NUMBER,
          &options.key_value_heads, 1, 1 << 16, NULL},
@@ -259,6 +313,11 @@ int main(int argc, char **argv)
         die_usage("--d-model %llu is not a multiple of --heads %llu", (unsigned long long)options.d_model,
                   (unsigned long long)options.heads);
 
+    options.gated |= options.experts > 0;
+    if (options.experts && (options.chosen > options.experts || options.d_ff % options.experts))
+        die_usage("--experts %llu must divide --d-ff, and be no fewer than --chosen %llu",
+                  (unsigned long long)options.experts, (unsigned long long)options.chosen);
+
     struct bench bench = {.options = &options, .repetitions = 1};
     double *ratios = new_array((size_t)options.rounds, sizeof *ratios);
     matrix_start((size_t)options.threads);
@@ -267,6 +326,9 @@ int main(int argc, char **argv)
     /* The first round, which is not counted, also tells how many batches take about a second. */
     double rate = measure(&bench, true);
     bench.repetitions = 1 + (size_t)(1e9 * rate / operations(&bench) / (double)options.threads);
+    if (options.experts)
+        printf("%llu experts, %llu of them at a position; ", (unsigned long long)options.experts,
+               (unsigned long long)options.chosen);
     printf("%s, %llu threads, %llu %slayers, d_model %llu, d_ff %llu, heads %llu, of keys %llu, batches of "
            "%llu positions\n",
            matrix_arithmetic(), (unsigned long long)options.threads, (unsigned long long)options.layers,

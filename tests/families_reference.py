@@ -18,9 +18,10 @@ import torch
 import transformers
 from transformers import (BloomConfig, Cohere2Config, CohereConfig, FalconConfig, Gemma2Config, Gemma3Config,
                           Gemma3TextConfig, GemmaConfig, GPT2Config, GPTJConfig, GPTNeoConfig, GPTNeoXConfig,
-                          GraniteConfig, LlamaConfig, MistralConfig, MptConfig, Olmo2Config, OlmoConfig,
-                          OPTConfig, Phi3Config, PhiConfig, Qwen2Config, Qwen3Config, SmolLM3Config,
-                          StableLmConfig, Starcoder2Config)
+                          GraniteConfig, LlamaConfig, MistralConfig, MixtralConfig, MptConfig, Olmo2Config,
+                          OlmoConfig, OlmoeConfig, OPTConfig, Phi3Config, PhiConfig, Qwen2Config,
+                          Qwen2MoeConfig, Qwen3Config, Qwen3MoeConfig, SmolLM3Config, StableLmConfig,
+                          Starcoder2Config)
 
 VOCABULARY = 61
 SENTENCES = [[5, 9, 30, 7, 44, 60, 12, 5], [17],
@@ -52,6 +53,10 @@ LAYERS = {"sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
           "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 5000.0}}
 GEMMA3 = dict(GEMMA, query_pre_attn_scalar=7, sliding_window=4, rope_parameters=LAYERS,
               layer_types=["sliding_attention", "full_attention", "sliding_attention"])
+# Experts of 7 cells; where layers without experts are among them, these have as many cells as all experts.
+EXPERTS = dict(LLAMA, intermediate_size=7, num_experts_per_tok=2)
+QWEN_EXPERTS = dict(LLAMA, moe_intermediate_size=7, num_experts=6)
+SHARED = dict(QWEN_EXPERTS, shared_expert_intermediate_size=9, intermediate_size=51)
 VISION = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, image_size=28,
               patch_size=14)
 
@@ -143,6 +148,20 @@ MODELS = {
     "cohere2-plain": Cohere2Config(**dict(LLAMA, num_hidden_layers=4), sliding_window=5),
     "smollm3-plain": SmolLM3Config(**dict(LLAMA, num_hidden_layers=4)),
     "smollm3": SmolLM3Config(**LLAMA, no_rope_layer_interval=2),
+    "mixtral": MixtralConfig(**EXPERTS, num_local_experts=5),
+    "mixtral-one": MixtralConfig(**dict(EXPERTS, num_experts_per_tok=1, num_key_value_heads=1),
+                                 num_local_experts=9, sliding_window=5, tie_word_embeddings=True),
+    "olmoe": OlmoeConfig(**dict(EXPERTS, num_experts_per_tok=3), num_experts=8, attention_bias=True),
+    "olmoe-clipped": OlmoeConfig(**dict(EXPERTS, num_experts_per_tok=4), num_experts=4, clip_qkv=0.8,
+                                 norm_topk_prob=True),
+    "qwen2-moe": Qwen2MoeConfig(**SHARED, num_experts_per_tok=3),
+    "qwen2-moe-step": Qwen2MoeConfig(**SHARED, num_experts_per_tok=2, norm_topk_prob=True, qkv_bias=False,
+                                     decoder_sparse_step=2, tie_word_embeddings=True, use_sliding_window=True,
+                                     sliding_window=4, max_window_layers=3),
+    "qwen3-moe": Qwen3MoeConfig(**QWEN_EXPERTS, num_experts_per_tok=2, head_dim=10, norm_topk_prob=True),
+    "qwen3-moe-mixed": Qwen3MoeConfig(**dict(QWEN_EXPERTS, intermediate_size=42), num_experts_per_tok=6,
+                                      mlp_only_layers=[1], use_sliding_window=True, sliding_window=5,
+                                      attention_bias=True),
     "smollm3-window": SmolLM3Config(**LLAMA, no_rope_layers=[0, 1, 0], use_sliding_window=True,
                                     sliding_window=5),
     # Without BOS, which moves what each kind of positions begins with.
@@ -152,7 +171,10 @@ MODELS = {
                               bos_token_id=None, eos_token_id=2),
     "bloom-no-bos": BloomConfig(**dict(GPT, bos_token_id=None), hidden_size=36, n_layer=2, n_head=6),
 }
-FORMATS = {"qwen3-bf16": ("qwen3", torch.bfloat16), "gpt2-f16": ("gpt2", torch.float16)}
+FORMATS = {"qwen3-bf16": ("qwen3", torch.bfloat16), "gpt2-f16": ("gpt2", torch.float16),
+           "mixtral-f16": ("mixtral", torch.float16)}
+# Saved with one tensor for all experts.
+PACKED = {"mixtral-packed": ("mixtral", torch.float32), "qwen2-moe-packed": ("qwen2-moe", torch.bfloat16)}
 
 # Of a model's layer: the layers themselves, attention, the norm before the feed-forward block, its down
 # projection.
@@ -185,8 +207,9 @@ def parts(model, layer):
     layers, attention, norm, down = PLACES.get(model.config.model_type, USUAL)
     block = model.get_submodule(layers)[layer]
     norm = None if is_parallel(model) else norm
-    return (block, block.get_submodule(attention), norm and block.get_submodule(norm),
-            block.get_submodule(down), getattr(block, "post_feedforward_layernorm", None))
+    down = None if hasattr(getattr(block, "mlp", None), "experts") else block.get_submodule(down)
+    return (block, block.get_submodule(attention), norm and block.get_submodule(norm), down,
+            getattr(block, "post_feedforward_layernorm", None))
 
 
 def is_parallel(model):
@@ -241,6 +264,29 @@ def first(value):
     return value[0] if isinstance(value, tuple) else value
 
 
+def expert_coefficients(mlp, x, scores, chosen):
+    """Of a layer's cells at positions x: the router's score times the expert's own, 0 where it is not chosen."""
+    experts, width = mlp.experts.gate_up_proj.shape[0], mlp.experts.gate_up_proj.shape[1] // 2
+    found = torch.zeros(len(x), experts * width)
+    for row, (vector, row_scores, row_chosen) in enumerate(zip(x, scores, chosen, strict=True)):
+        for score, expert in zip(row_scores, row_chosen, strict=True):
+            gate, up = (mlp.experts.gate_up_proj[expert] @ vector).chunk(2)
+            found[row, expert * width:(expert + 1) * width] = score * mlp.experts.act_fn(gate) * up
+    if not hasattr(mlp, "shared_expert"):
+        return found
+    shared = mlp.shared_expert
+    own = shared.act_fn(x @ shared.gate_proj.weight.T) * (x @ shared.up_proj.weight.T)
+    return torch.cat([found, torch.sigmoid(x @ mlp.shared_expert_gate.weight.T) * own], dim=1)
+
+
+def watch_experts(mlp, seen, l):
+    """Hooks of a layer with experts; which of them compute a position is what the library's router says."""
+    def routed(_, arguments, output):
+        seen["coef", l] = expert_coefficients(mlp, arguments[0].reshape(-1, mlp.gate.hidden_dim), *output[1:])
+    return [mlp.gate.register_forward_hook(routed),
+            mlp.register_forward_hook(lambda m, a, o: seen.__setitem__(("ffn", l), first(o)))]
+
+
 def watch(model, tokens):
     """What the model computes for one sentence; arrays by name."""
     config = model.config.get_text_config()
@@ -258,9 +304,12 @@ def watch(model, tokens):
                 with_kwargs=True),
             attention.register_forward_hook(
                 lambda m, a, o, l=l: seen.__setitem__(("attention", l), first(o))),
-            down.register_forward_hook(  # Falcon adds to its output
-                lambda m, a, o, l=l: seen.update({("coef", l): first(a), ("ffn", l): o.clone()})),
         ]
+        if down:
+            hooks.append(down.register_forward_hook(lambda m, a, o, l=l: seen.update(
+                {("coef", l): first(a), ("ffn", l): o.clone()})))  # Falcon adds to it
+        else:
+            hooks += watch_experts(block.mlp, seen, l)
         if norm:
             hooks.append(
                 norm.register_forward_pre_hook(lambda m, a, l=l: seen.__setitem__(("norm", l), first(a))))
@@ -282,12 +331,13 @@ def watch(model, tokens):
             "ffn": stack("ffn") * getattr(config, "residual_multiplier", 1)}
 
 
-def make(folder, name, config, dtype):
+def make(folder, name, config, dtype, packed=False):
     # Falcon's "eager" adds ALiBi twice, to the mask and to the scores; "sdpa", the default, does once.
-    attention = "sdpa" if getattr(config, "alibi", False) else "eager"
+    ways = {"attn_implementation": "sdpa" if getattr(config, "alibi", False) else "eager"}
+    if hasattr(config, "num_experts_per_tok"):  # other ways want widths that are multiples of 4
+        ways["experts_implementation"] = "eager"
     torch.manual_seed(7)
-    model = transformers.AutoModelForCausalLM.from_config(config,
-                                                          attn_implementation=attention).float().eval()
+    model = transformers.AutoModelForCausalLM.from_config(config, **ways).float().eval()
     with torch.no_grad():  # livelier than the library's start values, which are nearly linear
         for key, tensor in model.named_parameters():
             if key.endswith("bias"):
@@ -297,10 +347,9 @@ def make(folder, name, config, dtype):
             else:
                 tensor.normal_(0, 0.25)
     model = model.to(dtype)
-    model.save_pretrained(folder / name, safe_serialization=True)
+    model.save_pretrained(folder / name, safe_serialization=True, save_original_format=not packed)
     # The arithmetic is in 32 bits, whatever the weights were stored in.
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder / name, dtype=torch.float32,
-                                                              attn_implementation=attention).eval()
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder / name, dtype=torch.float32, **ways).eval()
     with open(folder / name / "dict.txt", "w") as dictionary:
         dictionary.writelines(f"w{i} 1\n" for i in range(4, VOCABULARY))
     arrays = {f"tokens{i}": np.array(tokens) for i, tokens in enumerate(SENTENCES)}
@@ -318,6 +367,8 @@ def main(folder):
         make(folder, name, config, torch.float32)
     for name, (family, dtype) in FORMATS.items():
         make(folder, name, MODELS[family], dtype)
+    for name, (family, dtype) in PACKED.items():
+        make(folder, name, MODELS[family], dtype, packed=True)
 
 
 if __name__ == "__main__":

@@ -47,9 +47,11 @@ static void read_tensor(void *context)
     const struct question *question = context;
     size_t length[GGUF_DIMENSIONS];
     gguf_format(question->file, question->name, length);
-    if (length[0] && length[1] <= MAX_ELEMENTS / length[0]) {
-        gguf_map(question->file, question->name, length[1], length[0]);
-        gguf_read(question->file, question->name, length[1], length[0], values);
+    const struct tensor_shape shape = {length[2], length[1], length[0]};
+    if (length[0] && length[1] <= MAX_ELEMENTS / length[0]
+        && length[2] <= MAX_ELEMENTS / length[0] / (length[1] ? length[1] : 1)) {
+        gguf_map(question->file, question->name, shape);
+        gguf_read(question->file, question->name, shape, values);
     }
 }
 

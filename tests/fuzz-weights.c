@@ -13,15 +13,15 @@
 struct question {
     struct weights *weights;
     const char *name;
-    size_t rows, columns;
+    struct tensor_shape shape;
 };
 
 static void read_tensor(void *context)
 {
     const struct question *question = context;
-    float *values = new_floats(question->rows * (question->columns ? question->columns : 1));
-    weights_map(question->weights, question->name, question->rows, question->columns);
-    weights_read(question->weights, question->name, question->rows, question->columns, values);
+    float *values = new_floats(shape_elements(question->shape));
+    weights_map(question->weights, question->name, question->shape);
+    weights_read(question->weights, question->name, question->shape, values);
     free(values);
 }
 
@@ -33,11 +33,13 @@ static void read_tensors(struct weights *weights)
         struct safetensors *file = safetensors_open(weights_file(weights, question.name));
         const json_t *shape =
             json_object_get(json_object_get(safetensors_header(file), question.name), "shape");
-        question.rows = (size_t)json_integer_value(json_array_get(shape, 0));
-        question.columns = (size_t)json_integer_value(json_array_get(shape, 1));
-        if (weights_has(weights, question.name) && json_array_size(shape) < 3)
+        size_t length[3] = {0}, lengths = json_array_size(shape), first = lengths == 3;
+        for (size_t i = 0; i < 3; i++)
+            length[i] = (size_t)json_integer_value(json_array_get(shape, i));
+        question.shape = (struct tensor_shape){first ? length[0] : 0, length[first], length[first + 1]};
+        if (weights_has(weights, question.name) && (lengths < 3 || (lengths == 3 && length[2])))
             fuzz_try(read_tensor, &question);
-        question.rows = question.columns = 2;
+        question.shape = (struct tensor_shape){.rows = 2, .columns = 2};
         fuzz_try(read_tensor, &question);
         safetensors_close(file);
     }

@@ -80,15 +80,16 @@ static void print_tensor(const struct gguf *file, const char *how, const char *n
                          const char *columns_text)
 {
     size_t rows = strtoul(rows_text, NULL, 10), columns = strtoul(columns_text, NULL, 10);
-    size_t count = rows * (columns ? columns : 1);
+    const struct tensor_shape shape = {.rows = rows, .columns = columns};
+    size_t count = shape_elements(shape);
     if (!strcmp(how, "map")) {
-        const float *mapped = gguf_map(file, name, rows, columns);
+        const float *mapped = gguf_map(file, name, shape);
         if (mapped)
             fwrite(mapped, sizeof *mapped, count, stdout);
         return;
     }
     float *values = new_floats(count);
-    gguf_read(file, name, rows, columns, values);
+    gguf_read(file, name, shape, values);
     fwrite(values, sizeof *values, count, stdout);
     free(values);
 }
@@ -113,7 +114,8 @@ static void time_tensors(const struct gguf *file)
         values[i] = aligned_alloc(64, (rows + 16) / 16 * 64);
         if (!values[i])
             die("out of memory");
-        gguf_read(file, gguf_tensor(file, i), length[1], length[0], values[i]);
+        const struct tensor_shape shape = {.rows = length[1], .columns = length[0]};
+        gguf_read(file, gguf_tensor(file, i), shape, values[i]);
         elements += rows;
     }
     double took = seconds() - begin;

@@ -18,16 +18,19 @@ import gguf
 import numpy as np
 from safetensors.numpy import load_file
 
-MODELS = {"gpt2": "GPT2", "gpt2-inner": "GPT2", "neox": "GPTNEOX", "neox-sequential": "GPTNEOX", "neox-odd": "GPTNEOX",
-          "phi": "PHI2", "falcon": "FALCON", "falcon-grouped-one-norm": "FALCON", "falcon-two-norms": "FALCON",
-          "bloom": "BLOOM", "mpt": "MPT", "mpt-clipped": "MPT", "starcoder2": "STARCODER2", "llama": "LLAMA",
-          "llama3-scaled": "LLAMA", "llama-yarn": "LLAMA", "llama-longrope": "LLAMA", "mistral-window": "LLAMA",
-          "qwen2": "QWEN2", "qwen3": "QWEN3", "gemma": "GEMMA", "gemma2": "GEMMA2", "gemma3-text": "GEMMA3",
-          "olmo": "OLMO", "olmo-clipped": "OLMO", "olmo2": "OLMO2", "phi3": "PHI3", "phi3-longrope": "PHI3",
-          "phi4": "PHI3", "granite": "GRANITE", "stablelm": "STABLELM", "stablelm-parallel": "STABLELM",
-          "stablelm-normed": "STABLELM", "cohere": "COMMAND_R", "cohere-normed": "COMMAND_R", "cohere2-plain": "COHERE2",
-          "smollm3-plain": "SMOLLM3"}
-RMS = ("GEMMA", "GEMMA2", "GEMMA3", "OLMO2", "PHI3", "GRANITE", "LLAMA", "QWEN2", "QWEN3", "SMOLLM3")
+MODELS = {"gpt2": "GPT2", "gpt2-inner": "GPT2", "neox": "GPTNEOX", "neox-sequential": "GPTNEOX",
+          "neox-odd": "GPTNEOX", "phi": "PHI2", "falcon": "FALCON", "falcon-grouped-one-norm": "FALCON",
+          "falcon-two-norms": "FALCON", "bloom": "BLOOM", "mpt": "MPT", "mpt-clipped": "MPT",
+          "starcoder2": "STARCODER2", "llama": "LLAMA", "llama3-scaled": "LLAMA", "llama-yarn": "LLAMA",
+          "llama-longrope": "LLAMA", "mistral-window": "LLAMA", "qwen2": "QWEN2", "qwen3": "QWEN3",
+          "gemma": "GEMMA", "gemma2": "GEMMA2", "gemma3-text": "GEMMA3", "olmo": "OLMO", "olmo-clipped": "OLMO",
+          "olmo2": "OLMO2", "phi3": "PHI3", "phi3-longrope": "PHI3", "phi4": "PHI3", "granite": "GRANITE",
+          "stablelm": "STABLELM", "stablelm-parallel": "STABLELM", "stablelm-normed": "STABLELM",
+          "cohere": "COMMAND_R", "cohere-normed": "COMMAND_R", "cohere2-plain": "COHERE2",
+          "smollm3-plain": "SMOLLM3", "mixtral": "LLAMA", "olmoe": "OLMOE", "qwen2-moe": "QWEN2MOE",
+          "qwen3-moe": "QWEN3MOE"}
+RMS = ("GEMMA", "GEMMA2", "GEMMA3", "OLMO2", "PHI3", "GRANITE", "LLAMA", "QWEN2", "QWEN3", "SMOLLM3",
+       "OLMOE", "QWEN2MOE", "QWEN3MOE")
 PERMUTED = ("GRANITE", "LLAMA", "OLMO", "SMOLLM3")
 SPLIT, TENSORS_OF_A_PART = "olmo2", 7
 
@@ -161,6 +164,32 @@ def describe_families(writer, arch, config):
     clip = setting(config, "clip_qkv", otherwise=config.get("attn_config", {}).get("clip_qkv"))
     if clip is not None:
         writer.add_clamp_kqv(clip)
+    describe_experts(writer, config)
+
+
+def describe_experts(writer, config):
+    experts = setting(config, "num_local_experts", "num_experts")
+    if experts:
+        writer.add_expert_count(experts)
+        writer.add_expert_used_count(config["num_experts_per_tok"])
+    if "moe_intermediate_size" in config:
+        writer.add_expert_feed_forward_length(config["moe_intermediate_size"])
+    if "shared_expert_intermediate_size" in config:
+        writer.add_expert_shared_feed_forward_length(config["shared_expert_intermediate_size"])
+
+
+def stack_experts(tensors):
+    """Tensors of single experts as one, by the name that is left without their numbers."""
+    stacked = {}
+    for key in sorted(tensors, key=lambda key: [int(part) if part.isdigit() else 0 for part in key.split(".")]):
+        head, found, tail = key.partition(".experts.")
+        if not found:
+            stacked[key] = tensors[key]
+            continue
+        head = head.replace("model.layers", "layers").replace("block_sparse_moe", "feed_forward")  # Mixtral's
+        head = head if "feed_forward" in head else f"model.{head}"
+        stacked.setdefault(f"{head}.experts.{tail.partition('.')[2]}", []).append(tensors[key])
+    return {key: np.stack(value) if isinstance(value, list) else value for key, value in stacked.items()}
 
 
 def describe(writer, arch, config):
@@ -201,8 +230,10 @@ def write(source, path, arch, **options):
     writer.add_name("made")
     describe(writer, arch, config)
     describe_tokenizer(writer, config)
-    for key, array in norms_in_one(load_file(source / "model.safetensors")).items():
-        stem = key if arch in ("MPT", "FALCON", "GPTNEOX") else key.removeprefix("transformer.")  # as the converter does
+    for key, array in stack_experts(norms_in_one(load_file(source / "model.safetensors"))).items():
+        stem = key  # as the converter has it
+        if arch not in ("MPT", "FALCON", "GPTNEOX"):
+            stem = key.removeprefix("transformer.")
         name = names.get_name(stem, try_suffixes=(".weight", ".bias"))
         writer.add_tensor(name, np.ascontiguousarray(arrange(arch, key, array, config)))
     for name, array in extra(arch, config).items():

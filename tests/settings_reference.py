@@ -20,7 +20,8 @@ from families_reference import SENTENCES
 def judge(folder):
     try:
         model, info = transformers.AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True)
+            folder, dtype=torch.float32, attn_implementation="eager", experts_implementation="eager",
+            output_loading_info=True)
         if info["missing_keys"] or info["mismatched_keys"]:
             return {"error": f"made up: {sorted(info['missing_keys'])} {info['mismatched_keys']}"}
         found = []

@@ -19,15 +19,18 @@ from families import known_families, listed_families
 from helpers import assert_close, by_sentence, fails, ok, table, text
 
 NAMES = [
-    "gpt2", "gpt2-inner", "gpt2-f16", "opt", "opt-projected", "opt-post-norm", "opt-no-final-norm", "neox",
+    "gpt2", "gpt2-inner", "opt", "opt-projected", "opt-post-norm", "opt-no-final-norm", "neox",
     "neox-sequential", "neox-odd", "gpt-neo", "gptj", "phi", "phi-ungrouped", "phi-normed", "falcon",
     "falcon-grouped", "falcon-grouped-one-norm", "falcon-two-norms", "falcon-alibi", "bloom", "mpt",
     "mpt-clipped", "starcoder2", "starcoder2-plain", "llama", "llama3-scaled", "llama-linear", "llama-yarn",
-    "llama-yarn-stated", "llama-longrope", "llama-dynamic", "mistral", "mistral-window", "qwen2", "qwen2-window",
-    "qwen3", "qwen3-bf16", "gemma", "gemma-untied", "gemma2", "gemma2-uncapped", "gemma3-text", "gemma3", "olmo",
-    "olmo-clipped", "olmo2", "phi3", "phi3-longrope", "phi4", "stablelm", "stablelm-parallel", "granite", "cohere",
-    "cohere-normed", "cohere2", "smollm3", "smollm3-window", "qwen2-no-bos", "olmo-no-bos", "gpt2-no-bos",
-    "bloom-no-bos"]
+    "llama-yarn-stated", "llama-longrope", "llama-dynamic", "mistral", "mistral-window", "qwen2",
+    "qwen2-window", "qwen3", "gemma", "gemma-untied", "gemma2", "gemma2-uncapped", "gemma3-text", "gemma3",
+    "olmo", "olmo-clipped", "olmo-biased", "olmo2", "phi3", "phi3-longrope", "phi4", "phi4-odd", "stablelm",
+    "stablelm-parallel", "stablelm-normed", "granite", "cohere", "cohere-normed", "cohere-untied", "cohere2",
+    "cohere2-plain", "smollm3-plain", "smollm3", "mixtral", "mixtral-one", "olmoe", "olmoe-clipped",
+    "qwen2-moe", "qwen2-moe-step", "qwen3-moe", "qwen3-moe-mixed", "smollm3-window", "qwen2-no-bos",
+    "olmo-no-bos", "gpt2-no-bos", "bloom-no-bos", "qwen3-bf16", "gpt2-f16", "mixtral-f16", "mixtral-packed",
+    "qwen2-moe-packed"]
 
 
 @pytest.fixture(scope="session")
@@ -88,7 +91,8 @@ def test_activations_and_predictions(bin, reference, name):
             log_p = log_softmax(sentence["logits"])
             top = log_p.argmax(axis=1)
             rows = np.arange(len(top))
-            expected = {"next_logp": log_p[rows, following(sentence)], "top_logp": log_p[rows, top], "top": top}[key]
+            expected = {"next_logp": log_p[rows, following(sentence)], "top_logp": log_p[rows, top],
+                        "top": top}[key]
             if key == "top":
                 assert np.array_equal(found, expected)
             else:
@@ -115,13 +119,15 @@ def test_refinement_ends_in_the_models_prediction(bin, reference, name, tmp_path
     sentences = load(reference, name)
     tokens = ok(bin, "tokenize", "--model", reference / name, stdin=text(s["tokens"] for s in sentences))
     rows = ok(bin, "forward-dump", "--model", reference / name, "--emit", "resid,ffn", stdin=tokens)
-    ok(bin, "refinement-stats", "--all-tokens", "--model", reference / name, "--perplexity", tmp_path / "perplexity", stdin=rows)
+    ok(bin, "refinement-stats", "--all-tokens", "--model", reference / name,
+       "--perplexity", tmp_path / "perplexity", stdin=rows)
     empty = [len(s["logits"]) == len(s["tokens"]) for s in sentences]  # the empty prefix does not count
     log_p = np.concatenate([log_softmax(s["logits"])[skipped:] for s, skipped in zip(sentences, empty)])
     tokens = np.concatenate([s["tokens"][1:] for s in sentences])
     (found,) = table(tmp_path / "perplexity")
     assert int(found["prefixes"]) == len(tokens)
-    assert float(found["perplexity"]) == pytest.approx(np.exp(-log_p[np.arange(len(tokens)), tokens].mean()), rel=1e-3)
+    assert float(found["perplexity"]) \
+        == pytest.approx(np.exp(-log_p[np.arange(len(tokens)), tokens].mean()), rel=1e-3)
     assert float(found["next_is_top"]) == pytest.approx((log_p.argmax(axis=1) == tokens).mean())
 
 
@@ -207,10 +213,13 @@ GGUF = [
     "falcon-two-norms", "bloom", "mpt", "mpt-clipped", "starcoder2", "llama", "llama3-scaled", "llama-yarn",
     "llama-longrope", "mistral-window", "qwen2", "qwen3", "gemma", "gemma2", "gemma3-text", "olmo",
     "olmo-clipped", "olmo2", "phi3", "phi3-longrope", "phi4", "granite", "stablelm", "stablelm-parallel",
-    "stablelm-normed", "cohere", "cohere-normed", "cohere2-plain", "smollm3-plain"]
+    "stablelm-normed", "cohere", "cohere-normed", "cohere2-plain", "smollm3-plain", "mixtral", "olmoe",
+    "qwen2-moe", "qwen3-moe"]
 LETTERS = string.ascii_letters + string.digits
-# What no metadata say: attention's scale of Gemma's models and MPT, which layers have a window, the activation.
-UNSAID = {"gemma2": {"query_pre_attn_scalar": 10}, "gemma3-text": {"query_pre_attn_scalar": 10, "layer_types": None},
+# What no metadata say: attention's scale of Gemma's models and MPT, which layers have a window, the
+# activation.
+UNSAID = {"gemma2": {"query_pre_attn_scalar": 10},
+          "gemma3-text": {"query_pre_attn_scalar": 10, "layer_types": None},
           "mpt-clipped": {"attn_config": {"clip_qkv": 0.7}}, "gpt2-inner": {"activation_function": "gelu_new"}}
 
 

@@ -24,7 +24,7 @@ from helpers import assert_close, by_sentence, fails, ok, run, text
 
 TESTS = pathlib.Path(__file__).parent
 FAMILIES = ["gpt2", "opt", "neox", "llama", "llama3-scaled", "mistral", "qwen2", "qwen3", "gemma3-text",
-            "phi3", "smollm3", "mpt"]
+            "phi3", "smollm3", "mpt", "mixtral", "olmoe-clipped", "qwen2-moe", "qwen3-moe"]
 
 
 @pytest.fixture(scope="session")
@@ -434,7 +434,10 @@ def test_gguf_scaling_by_each_of_its_names(bin, reference, given, tmp_path, fact
     ([kind("longrope")], (), "llama.rope.scaling.type is 'longrope', but there is no tensor 'rope_factors_short.weight'"),
     ([FACTOR, (OLD[0], "float32", 2.0)], (), "llama.rope.scaling.factor is 4, and llama.rope.scale_linear, its name of before, 2"),
     ([("llama.attention.clamp_kqv", "float32", 8.0)], (), "metadata 'llama.attention.clamp_kqv' is not known"),
-    ([("llama.expert_count", "uint32", 8)], (), "metadata 'llama.expert_count' is not known"),
+    ([("llama.expert_count", "uint32", 8)], (), "there is no metadata 'llama.expert_used_count'"),
+    ([("llama.expert_used_count", "uint32", 2)], (), "metadata 'llama.expert_used_count' is not known"),
+    ([("llama.expert_count", "uint32", 8), ("llama.expert_used_count", "uint32", 2)], (),
+     "there is no metadata 'llama.rope.freq_base'"),
     ([("llama.logit_scale", "float32", 0.5)], (), "metadata 'llama.logit_scale' is not known"),
     ([("llama.attention.causal", "bool", 1)], (), "metadata 'llama.attention.causal' is not known"),
     ([("split.count", "uint16", 3), ("split.no", "uint16", 0)], (), "the first of 3 parts of a split model, whose name"
@@ -494,6 +497,7 @@ def test_a_wrapped_modules_names(bin, reference, tmp_path, prefix, says):
         fails(bin, "project-values", "--all", "-m", place, says=says)
 
 
+EXPERTS = {"expert_count": 3, "expert_used_count": 2}
 GGUF_NEEDS = {
     "granite": {"attention.scale": 1.0, "embedding_scale": 1.0, "residual_scale": 1.0, "logit_scale": 1.0},
     "command-r": {"logit_scale": 1.0}, "stablelm": {"use_parallel_residual": True},
@@ -501,6 +505,8 @@ GGUF_NEEDS = {
     "gptneox": {"use_parallel_residual": True}, "falcon": {"attention.head_count_kv": 1},
     "mpt": {"attention.max_alibi_bias": 8.0}, "cohere2": {"logit_scale": 1.0, "attention.sliding_window": 2},
     "gemma2": {"attn_logit_softcapping": 9.0, "final_logit_softcapping": 9.0, "attention.sliding_window": 2},
+    "olmoe": EXPERTS, "qwen3moe": {**EXPERTS, "expert_feed_forward_length": 3},
+    "qwen2moe": {**EXPERTS, "expert_feed_forward_length": 3, "expert_shared_feed_forward_length": 2},
 }
 
 

@@ -466,18 +466,19 @@ size_t gguf_tensor_bytes(const struct gguf *gguf, const char *name)
 }
 
 /* The tensor called name, which must have that shape. */
-static const struct gguf_tensor *need_tensor(const struct gguf *gguf, const char *name, size_t rows,
-                                        size_t columns)
+static const struct gguf_tensor *need_tensor(const struct gguf *gguf, const char *name,
+                                             struct tensor_shape shape)
 {
     const struct gguf_tensor *tensor = find_tensor(gguf, name);
     if (!tensor)
         die("%s: there is no tensor '%s', which the metadata ask for; " GGUF_ANEW, gguf->part[0]->path, name);
     const size_t *length = tensor->length;
-    if (length[0] != (columns ? columns : rows) || length[1] != (columns ? rows : 1) || length[2] != 1
-        || length[3] != 1)
-        die("%s: tensor '%s' has shape [%zu, %zu, %zu, %zu], the metadata ask for [%zu, %zu, 1, 1]; "
-            GGUF_ANEW, tensor->file->path, name, length[0], length[1], length[2], length[3], columns ? columns : rows,
-            columns ? rows : 1);
+    const size_t wanted[] = {shape.columns ? shape.columns : shape.rows, shape.columns ? shape.rows : 1,
+                             shape.stack ? shape.stack : 1, 1};
+    if (memcmp(length, wanted, sizeof wanted))
+        die("%s: tensor '%s' has shape [%zu, %zu, %zu, %zu], the metadata ask for [%zu, %zu, %zu, 1]; "
+            GGUF_ANEW, tensor->file->path, name, length[0], length[1], length[2], length[3], wanted[0],
+            wanted[1], wanted[2]);
     return tensor;
 }
 
@@ -490,9 +491,9 @@ static void check_finite(const struct gguf_tensor *tensor, size_t first, const f
             tensor->file->path, tensor->name, isnan(values[place]) ? "NaN" : "infinity", first + place);
 }
 
-void gguf_read(const struct gguf *gguf, const char *name, size_t rows, size_t columns, float *values)
+void gguf_read(const struct gguf *gguf, const char *name, struct tensor_shape shape, float *values)
 {
-    const struct gguf_tensor *tensor = need_tensor(gguf, name, rows, columns);
+    const struct gguf_tensor *tensor = need_tensor(gguf, name, shape);
     const struct quantization *format = tensor->format;
     for (size_t first = 0; first < tensor->elements; first += CHUNK) {
         size_t count = tensor->elements - first < CHUNK ? tensor->elements - first : CHUNK;
@@ -503,18 +504,18 @@ void gguf_read(const struct gguf *gguf, const char *name, size_t rows, size_t co
     }
 }
 
-const float *gguf_find(const struct gguf *gguf, const char *name, size_t rows, size_t columns)
+const float *gguf_find(const struct gguf *gguf, const char *name, struct tensor_shape shape)
 {
-    const struct gguf_tensor *tensor = need_tensor(gguf, name, rows, columns);
+    const struct gguf_tensor *tensor = need_tensor(gguf, name, shape);
     const unsigned char *data = tensor->file->data + tensor->begin;
     if (tensor->format->convert != floats_from_floats || (uintptr_t)data % alignof(float))
         return NULL;
     return (const float *)(const void *)data;
 }
 
-const float *gguf_map(const struct gguf *gguf, const char *name, size_t rows, size_t columns)
+const float *gguf_map(const struct gguf *gguf, const char *name, struct tensor_shape shape)
 {
-    const float *values = gguf_find(gguf, name, rows, columns);
+    const float *values = gguf_find(gguf, name, shape);
     const struct gguf_tensor *tensor = find_tensor(gguf, name);
     if (values)
         check_finite(tensor, 0, values, tensor->elements);

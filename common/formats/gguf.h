@@ -9,6 +9,7 @@
 #define FFKV_GGUF_H
 
 #include "base/hash.h"
+#include "formats/tensor_shape.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -99,20 +100,20 @@ const char *gguf_format(const struct gguf *gguf, const char *name, size_t length
 size_t gguf_tensor_bytes(const struct gguf *gguf, const char *name);
 
 /*
- * Converts the tensor called name, which must have rows x columns elements
- * (columns 0: a vector of rows), to 32-bit floats at values. A missing tensor,
- * another shape, or an element that is not finite ends the program. The file
- * has the lengths the other way round: columns first.
+ * Converts the tensor called name, which must have this shape, to 32-bit floats at
+ * values. A missing tensor, another shape, or an element that is not finite ends
+ * the program. The file has the lengths the other way round: columns first, and
+ * does not tell a matrix of one row from a vector.
  */
-void gguf_read(const struct gguf *gguf, const char *name, size_t rows, size_t columns, float *values);
+void gguf_read(const struct gguf *gguf, const char *name, struct tensor_shape shape, float *values);
 
 /*
  * The same without a copy, where the file has the tensor as 32-bit floats: they
  * are there until gguf_close. NULL when it has them otherwise: read it then.
  */
-const float *gguf_map(const struct gguf *gguf, const char *name, size_t rows, size_t columns);
+const float *gguf_map(const struct gguf *gguf, const char *name, struct tensor_shape shape);
 
 /* The same, but that nothing looks at its elements, which may not be finite. */
-const float *gguf_find(const struct gguf *gguf, const char *name, size_t rows, size_t columns);
+const float *gguf_find(const struct gguf *gguf, const char *name, struct tensor_shape shape);
 
 #endif

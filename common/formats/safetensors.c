@@ -1,5 +1,6 @@
 #include "formats/safetensors.h"
 
+#include "base/json.h"
 #include "base/mapping.h"
 #include "base/messages.h"
 #include "base/order.h"
@@ -137,22 +138,29 @@ json_t *safetensors_header(const struct safetensors *file)
     return file->header;
 }
 
+/* The lengths of a shape that are stated, as a header has them; the caller releases the list. */
+static json_t *shape_json(struct tensor_shape shape)
+{
+    json_int_t stack = (json_int_t)shape.stack, rows = (json_int_t)shape.rows;
+    json_int_t columns = (json_int_t)shape.columns;
+    return shape.stack ? json_make("[I, I, I]", stack, rows, columns)
+         : columns     ? json_make("[I, I]", rows, columns) : json_make("[I]", rows);
+}
+
 /* The tensor's header entry; the shape must be as asked for, the type one of numbers that can be read. */
-static const json_t *find_tensor(const struct safetensors *file, const char *name, size_t rows,
-                                 size_t columns)
+static const json_t *find_tensor(const struct safetensors *file, const char *name, struct tensor_shape wanted)
 {
     if (!safetensors_has(file, name))
         die("%s: there is no tensor '%s', which config.json asks for", file->path, name);
     const json_t *tensor = json_object_get(file->header, name);
     const json_t *shape = json_object_get(tensor, "shape");
-    size_t dimensions = columns ? 2 : 1;
-    if (json_array_size(shape) != dimensions
-        || (size_t)json_integer_value(json_array_get(shape, 0)) != rows
-        || (columns && (size_t)json_integer_value(json_array_get(shape, 1)) != columns)) {
-        char *found = json_dumps(shape, 0);
-        die("%s: tensor '%s' has shape %s, config.json asks for [%zu%s%.0zu]", file->path, name,
-            found ? found : "?", rows, columns ? ", " : "", columns);
+    json_t *asked = shape_json(wanted);
+    if (!json_equal(shape, asked)) {
+        char *found = json_dumps(shape, 0), *right = json_dumps(asked, 0);
+        die("%s: tensor '%s' has shape %s, config.json asks for %s", file->path, name, found ? found : "?",
+            right ? right : "another");
     }
+    json_decref(asked);
     const char *type = json_string_value(json_object_get(tensor, "dtype"));
     if (strcmp(type, "F32") && strcmp(type, "F16") && strcmp(type, "BF16"))
         die("%s: tensor '%s' is of type %s; F32, F16 and BF16 can be read", file->path, name, type);
@@ -177,12 +185,12 @@ static void check_finite(const struct safetensors *file, const char *name, const
             file->path, name, isnan(values[place]) ? "NaN" : "infinity", place);
 }
 
-void safetensors_read(const struct safetensors *file, const char *name, size_t rows, size_t columns,
+void safetensors_read(const struct safetensors *file, const char *name, struct tensor_shape shape,
                       float *values)
 {
-    const json_t *tensor = find_tensor(file, name, rows, columns);
+    const json_t *tensor = find_tensor(file, name, shape);
     const unsigned char *data = data_of(file, tensor);
-    size_t count = rows * (columns ? columns : 1);
+    size_t count = shape_elements(shape);
     if (is_type(tensor, "F32"))
         floats_from_floats(data, count, values);
     else if (is_type(tensor, "F16"))
@@ -192,20 +200,20 @@ void safetensors_read(const struct safetensors *file, const char *name, size_t r
     check_finite(file, name, values, count);
 }
 
-const float *safetensors_find(const struct safetensors *file, const char *name, size_t rows, size_t columns)
+const float *safetensors_find(const struct safetensors *file, const char *name, struct tensor_shape shape)
 {
-    const json_t *tensor = find_tensor(file, name, rows, columns);
+    const json_t *tensor = find_tensor(file, name, shape);
     const unsigned char *data = data_of(file, tensor);
     if (!is_type(tensor, "F32") || (uintptr_t)data % _Alignof(float))
         return NULL;
     return (const float *)(const void *)data;
 }
 
-const float *safetensors_map(const struct safetensors *file, const char *name, size_t rows, size_t columns)
+const float *safetensors_map(const struct safetensors *file, const char *name, struct tensor_shape shape)
 {
-    const float *values = safetensors_find(file, name, rows, columns);
+    const float *values = safetensors_find(file, name, shape);
     if (values)
-        check_finite(file, name, values, rows * (columns ? columns : 1));
+        check_finite(file, name, values, shape_elements(shape));
     return values;
 }
 

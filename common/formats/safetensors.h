@@ -5,6 +5,8 @@
 #ifndef FFKV_SAFETENSORS_H
 #define FFKV_SAFETENSORS_H
 
+#include "formats/tensor_shape.h"
+
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -24,22 +26,21 @@ json_t *safetensors_header(const struct safetensors *file);
 bool safetensors_has(const struct safetensors *file, const char *name);
 
 /*
- * Converts the tensor called name, which must have rows x columns elements
- * (columns 0: a vector of rows), to 32-bit floats at values. A missing tensor,
- * another shape, a type other than F32, F16 and BF16, or an element that is not
- * finite ends the program.
+ * Converts the tensor called name, which must have this shape, to 32-bit floats
+ * at values. A missing tensor, another shape, a type other than F32, F16 and
+ * BF16, or an element that is not finite ends the program.
  */
-void safetensors_read(const struct safetensors *file, const char *name, size_t rows, size_t columns,
+void safetensors_read(const struct safetensors *file, const char *name, struct tensor_shape shape,
                       float *values);
 
 /*
  * The same tensor where it lies in the mapped file; NULL when it is not stored
  * as 32-bit floats at an address where these can be.
  */
-const float *safetensors_map(const struct safetensors *file, const char *name, size_t rows, size_t columns);
+const float *safetensors_map(const struct safetensors *file, const char *name, struct tensor_shape shape);
 
 /* The same, but that nothing looks at its elements, which may not be finite. */
-const float *safetensors_find(const struct safetensors *file, const char *name, size_t rows, size_t columns);
+const float *safetensors_find(const struct safetensors *file, const char *name, struct tensor_shape shape);
 
 /* A tensor as it is stored. */
 struct stored_bytes {

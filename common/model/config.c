@@ -2,6 +2,7 @@
 
 #include "base/json.h"
 #include "base/messages.h"
+#include "model/expert_settings.h"
 #include "model/families.h"
 #include "model/layer_attention.h"
 #include "model/neutral_settings.h"
@@ -288,6 +289,7 @@ struct model_config config_parse(const char *path, json_t *json, const char *nam
     check_needed(&settings, family);
     read_scales(&settings, family, &config);
     read_attention(&settings, family, &config);
+    expert_settings_read(&settings, &config);
     if (family->tensors->adaptive)
         read_adaptive(&settings, &config);
     settings_refuse_unknown(&settings, family->ignored);
@@ -301,6 +303,7 @@ void config_free(struct model_config *config)
     free(config->path);
     rotary_free(config);
     free(config->attention);
+    free(config->has_experts);
     free(config->alibi_slope);
     free(config->cutoffs);
     *config = (struct model_config){0};

@@ -37,7 +37,9 @@ enum block_norm {
 };
 
 /* Bounds that no model reaches; they keep products of sizes far from overflow. */
-enum { MAX_LAYERS = 4096, MAX_WIDTH = 1 << 20, MAX_VOCABULARY = 1 << 26, MAX_CLUSTERS = 16 };
+enum {
+    MAX_LAYERS = 4096, MAX_WIDTH = 1 << 20, MAX_VOCABULARY = 1 << 26, MAX_CLUSTERS = 16, MAX_EXPERTS = 4096
+};
 
 /* Rotary positions: dimension k of a head, of width / 2, is rotated by frequency[k] radians a position. */
 struct rotary {
@@ -68,6 +70,11 @@ struct model_config {
     bool normed_sums;         /* norms are of the residual with what was added to it, not of what is read */
     enum activation activation;
     bool gated;               /* m_i = f(g_i . x)(u_i . x), Shazeer 2020 */
+    size_t experts;           /* of a layer that has them; 0: no layer has */
+    size_t chosen_experts;    /* at each position */
+    size_t expert_width, shared_width; /* cells of each, and of the one that all positions have, or 0 */
+    bool experts_normalized;  /* the weights of those that are chosen add up to 1 */
+    bool *has_experts;        /* layers; NULL where experts is 0 */
     bool query_key_value_bias, output_bias, ffn_bias; /* in a directory, where a family varies */
     enum head_norm head_norm;
     enum block_norm block_norm;

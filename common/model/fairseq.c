@@ -406,7 +406,7 @@ static void drop_tied(struct import *import, const char *name, const char *other
 /* The directory's name of a tensor of the whole model. */
 static char *whole_name(const struct import *import, char to[MAX_TENSOR_NAME], const char *name)
 {
-    tensor_name(to, import->family->tensors->prefixes[0], name, 0);
+    tensor_name(to, import->family->tensors->prefixes[0], name, 0, 0);
     return to;
 }
 
@@ -417,7 +417,7 @@ static char *embeddings_name(const struct import *import, char to[MAX_TENSOR_NAM
 
 static char *cluster_name(char to[MAX_TENSOR_NAME], const char *format, size_t index)
 {
-    tensor_name(to, "", format, index);
+    tensor_name(to, "", format, index, 0);
     return to;
 }
 
@@ -502,7 +502,7 @@ static void take_layer(struct import *import, size_t index)
     const struct tensor_names *names = import->family->tensors;
     for (const struct tensor_row *row = names->layers; row->name; row++) {
         char name[MAX_TENSOR_NAME];
-        tensor_name(name, names->prefixes[0], row->name, index);
+        tensor_name(name, names->prefixes[0], row->name, index, 0);
         take(import, name, sizes[row->rows], sizes[row->columns]);
     }
 }

@@ -19,7 +19,7 @@ static const char *gguf_name(const struct family *family)
     return family->gguf.architecture;
 }
 
-static const struct family *const tables[] = {gpt_families, llama_families, gemma_families};
+static const struct family *const tables[] = {gpt_families, llama_families, gemma_families, expert_families};
 enum { TABLES = sizeof tables / sizeof *tables };
 
 /* The family behind this one, or the first of all; NULL: it was the last. */
@@ -35,15 +35,14 @@ static const struct family *next(const struct family *family, size_t *table)
     return family->model_type ? family : NULL;
 }
 
-/* The family that has this name, of those that have one. */
-static const struct family *find(const char *(*name_of)(const struct family *), const char *name)
+/* Whether one before this family has the same name. */
+static bool is_named_before(const char *(*name_of)(const struct family *), const struct family *family)
 {
     size_t table;
-    const struct family *family = NULL;
-    while ((family = next(family, &table)))
-        if (name_of(family) && !strcmp(name_of(family), name))
-            break;
-    return family;
+    for (const struct family *before = NULL; (before = next(before, &table)) && before != family;)
+        if (name_of(before) && !strcmp(name_of(before), name_of(family)))
+            return true;
+    return false;
 }
 
 static char *list(const char *(*name_of)(const struct family *))
@@ -51,7 +50,7 @@ static char *list(const char *(*name_of)(const struct family *))
     char *names = copy_string("");
     size_t table;
     for (const struct family *family = NULL; (family = next(family, &table));) {
-        if (!name_of(family))
+        if (!name_of(family) || is_named_before(name_of, family))
             continue;
         char *longer = format_string("%s%s%s", names, *names ? ", " : "", name_of(family));
         free(names);
@@ -71,12 +70,22 @@ const struct family *family_at(size_t index)
 
 const struct family *family_find(const char *model_type)
 {
-    return find(directory_name, model_type);
+    size_t table;
+    const struct family *family = NULL;
+    while ((family = next(family, &table)) && strcmp(family->model_type, model_type))
+        ;
+    return family;
 }
 
-const struct family *family_find_gguf(const char *architecture)
+const struct family *family_find_gguf(const char *architecture, bool experts)
 {
-    return find(gguf_name, architecture);
+    size_t table;
+    const struct family *family = NULL, *found = NULL;
+    while ((family = next(family, &table)))
+        if (gguf_name(family) && !strcmp(gguf_name(family), architecture)
+            && (!found || (family->names.experts != NULL) == experts))
+            found = family;
+    return found;
 }
 
 char *family_list(void)
@@ -89,9 +98,9 @@ char *family_list_gguf(void)
     return list(gguf_name);
 }
 
-void tensor_name(char to[MAX_TENSOR_NAME], const char *prefix, const char *name, size_t index)
+void tensor_name(char to[MAX_TENSOR_NAME], const char *prefix, const char *name, size_t index, size_t expert)
 {
     char format[MAX_TENSOR_NAME];
     snprintf(format, sizeof format, "%s%s", prefix, name);
-    snprintf(to, MAX_TENSOR_NAME, format, index);
+    snprintf(to, MAX_TENSOR_NAME, format, index, expert);
 }

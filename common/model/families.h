@@ -2,8 +2,8 @@
  * The families of models, one table entry each: how a family's files call its
  * settings and tensors, what its settings are where a file does not say, and
  * which known arithmetic it is. A family that needs no other arithmetic is added
- * to a table, families_gpt.c, families_llama.c or families_gemma.c, and nowhere else in
- * the program.
+ * to a table, families_gpt.c, families_llama.c, families_gemma.c or
+ * families_experts.c, and nowhere else in the program.
  */
 #ifndef FFKV_FAMILIES_H
 #define FFKV_FAMILIES_H
@@ -14,7 +14,7 @@
 /* ---- tensors ---- */
 
 /* A dimension of a tensor, by its name in struct model_config; QUERY is heads * head_width, and so on. */
-enum size_name { SIZE_ONE, SIZE_D_MODEL, SIZE_D_FF, SIZE_QUERY, SIZE_KEY_VALUE, SIZE_HEAD };
+enum size_name { SIZE_ONE, SIZE_D_MODEL, SIZE_D_FF, SIZE_QUERY, SIZE_KEY_VALUE, SIZE_HEAD, SIZE_SHARED };
 
 /* How a file lays out a matrix of ours, rows x columns, part being 0, 1 or 2. */
 enum layout {
@@ -34,6 +34,7 @@ enum layout {
 enum presence {
     PRESENCE_ALWAYS, PRESENCE_OPTIONAL, PRESENCE_QKV_BIAS, PRESENCE_OUTPUT_BIAS, PRESENCE_FFN_BIAS,
     PRESENCE_HEAD_NORMS,
+    PRESENCE_EXPERTS, PRESENCE_NO_EXPERTS, /* whether the layer has them */
     PRESENCE_SEQUENTIAL, PRESENCE_PARALLEL, PRESENCE_NOT_PARALLEL, PRESENCE_SHARED, /* the block's norm */
     PRESENCE_NORMED_INPUTS, PRESENCE_NORMED_SUMS,
 };
@@ -56,6 +57,18 @@ struct adaptive_names {
     const char *tail_words, *tail_projection;
 };
 
+/*
+ * One form in which files have the experts of a layer, whose number is the first %zu: a tensor an expert,
+ * whose number is the second, or, packed, a stack of all experts' matrices.
+ */
+struct expert_names {
+    const char *router;         /* experts x d_model */
+    const char *gates, *keys;   /* of an expert, expert_width x d_model */
+    const char *gates_and_keys; /* in their place: the gates, and below them the keys */
+    const char *values;         /* of an expert, d_model x expert_width */
+    bool packed;
+};
+
 /* What one kind of files calls a family's tensors. */
 struct tensor_names {
     const char *const *prefixes;     /* all names but output's begin with one of these; NULL-terminated */
@@ -71,12 +84,13 @@ struct tensor_names {
     const char *const *ignored;      /* endings of tensors that change nothing; NULL-terminated, NULL: none */
     const char *const *other_parts;  /* beginnings of tensors of what is no language model; the same */
     const struct adaptive_names *adaptive; /* NULL: there is no such thing in this family */
+    const struct expert_names *experts; /* forms; a NULL router ends them, NULL: the family has no experts */
 };
 
 enum { MAX_TENSOR_NAME = 128 };
 
-/* Writes prefix and name, in which index replaces a %zu. */
-void tensor_name(char to[MAX_TENSOR_NAME], const char *prefix, const char *name, size_t index);
+/* Writes prefix and name, in which index replaces a %zu, and expert a second one. */
+void tensor_name(char to[MAX_TENSOR_NAME], const char *prefix, const char *name, size_t index, size_t expert);
 
 /* ---- settings ---- */
 
@@ -101,6 +115,11 @@ struct setting_names {
     const char *logit_divisor;        /* 1 / logit_scale */
     const char *logit_cap;
     const char *word_width;
+    const char *experts;              /* how many a layer has */
+    const char *chosen_experts, *expert_width, *shared_width; /* NULL: as many, as d_ff says, no shared one */
+    const char *experts_normalized;   /* a flag; NULL: the weights of the chosen ones add up to 1 */
+    const char *expert_step;          /* every so many layers one has experts; NULL: every one */
+    const char *plain_layers;         /* a list of layers that have none */
 };
 
 /* Which layers attend to no more than the last sliding_window tokens. */
@@ -110,6 +129,8 @@ enum window_kind {
     WINDOW_LATER_LAYERS,     /* as Qwen's use_sliding_window, max_window_layers and layer_types say */
     WINDOW_PATTERN,          /* all but every n-th, n being sliding_window_pattern, or as layer_types says */
     WINDOW_UNROTATED_LAYERS, /* as use_sliding_window says, those without rotation, or as layer_types says */
+    WINDOW_EARLY_LAYERS,     /* as use_sliding_window says, every second of the first max_window_layers, or as
+                                layer_types says */
     WINDOW_LOCAL_LAYERS,     /* as GPT-Neo's attention_types says */
 };
 
@@ -206,8 +227,11 @@ struct family {
 /* The family with this model_type, or NULL. */
 const struct family *family_find(const char *model_type);
 
-/* The family whose general.architecture in GGUF files is this, or NULL. */
-const struct family *family_find_gguf(const char *architecture);
+/*
+ * The family whose general.architecture in GGUF files is this, or NULL; where one with experts and one
+ * without have the same, the one that is asked for.
+ */
+const struct family *family_find_gguf(const char *architecture, bool experts);
 
 /* The family of this index, from 0, in the order of the tables; NULL: there are no more. */
 const struct family *family_at(size_t index);

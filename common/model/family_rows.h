@@ -10,7 +10,7 @@
 
 #include <stddef.h>
 
-extern const struct family gpt_families[], llama_families[], gemma_families[];
+extern const struct family gpt_families[], llama_families[], gemma_families[], expert_families[];
 
 #define NAMES(...) ((const char *const[]){__VA_ARGS__, NULL})
 #define SETTINGS(...) ((const struct known_setting[]){__VA_ARGS__, {NULL, NULL}})
@@ -49,13 +49,14 @@ extern const struct family gpt_families[], llama_families[], gemma_families[];
     WEIGHT(name, value, KEY_VALUE, D_MODEL, STACKED, 2)
 
 /* Queries and keys are paired where the GGUF architecture rotates neighbouring dimensions together. */
-#define GGUF_ROTARY_LAYERS(layout) TENSORS( \
+#define GGUF_ROTARY_LAYERS(layout) TENSORS(GGUF_ROTARY_ATTENTION(layout), GGUF_GATED_BLOCK)
+
+#define GGUF_ROTARY_ATTENTION(layout) \
     GAIN("blk.%zu.attn_norm", attention_norm_gain, D_MODEL, ALWAYS), \
     GGUF_ATTENTION(layout), \
     GAIN("blk.%zu.attn_q_norm", query_norm_gain, HEAD, OPTIONAL), \
     GAIN("blk.%zu.attn_k_norm", key_norm_gain, HEAD, OPTIONAL), \
-    GAIN("blk.%zu.ffn_norm", ffn_norm_gain, D_MODEL, ALWAYS), \
-    GGUF_GATED_BLOCK)
+    GAIN("blk.%zu.ffn_norm", ffn_norm_gain, D_MODEL, ALWAYS)
 
 #define GGUF_GATED_BLOCK \
     LINEAR("blk.%zu.ffn_gate", gates, D_FF, D_MODEL, PLAIN, 0, OPTIONAL), \
@@ -115,13 +116,13 @@ extern const struct family gpt_families[], llama_families[], gemma_families[];
     LINEAR("layers.%zu.mlp.gate_proj", gates, D_FF, D_MODEL, PLAIN, 0, FFN_BIAS), \
     LINEAR("layers.%zu.mlp.up_proj", keys, D_FF, D_MODEL, PLAIN, 0, FFN_BIAS), \
     LINEAR("layers.%zu.mlp.down_proj", values, D_MODEL, D_FF, PLAIN, 0, FFN_BIAS)
-#define LLAMA_LAYERS TENSORS( \
+#define LLAMA_ATTENTION \
     GAIN("layers.%zu.input_layernorm", attention_norm_gain, D_MODEL, ALWAYS), \
     GATED_ATTENTION, \
     GAIN("layers.%zu.self_attn.q_norm", query_norm_gain, HEAD, HEAD_NORMS), \
     GAIN("layers.%zu.self_attn.k_norm", key_norm_gain, HEAD, HEAD_NORMS), \
-    GAIN("layers.%zu.post_attention_layernorm", ffn_norm_gain, D_MODEL, ALWAYS), \
-    GATED_BLOCK)
+    GAIN("layers.%zu.post_attention_layernorm", ffn_norm_gain, D_MODEL, ALWAYS)
+#define LLAMA_LAYERS TENSORS(LLAMA_ATTENTION, GATED_BLOCK)
 
 #define LLAMA_OUTSIDE \
     .prefixes = NAMES("model.", ""), .embeddings = "embed_tokens.weight", .output = "lm_head.weight", \

@@ -1,5 +1,6 @@
 #include "model/family_settings.h"
 
+#include "base/json.h"
 #include "base/messages.h"
 #include "model/neutral_settings.h"
 
@@ -89,6 +90,14 @@ void read_falcon(const struct settings *settings, struct model_config *config)
     set_slopes(config);
     setting(settings, "rope_parameters"); /* not used; transformers writes it in any case */
     setting(settings, "rope_theta");
+}
+
+/* A window without the flag is none; with it, it is one of every layer. */
+void read_qwen3_moe(const struct settings *settings, struct model_config *config)
+{
+    (void)config;
+    if (!setting_flag(settings, "use_sliding_window"))
+        json_put(settings->json, "sliding_window", json_null());
 }
 
 /* Another alibi_bias_max has other slopes in MPT's own code, and the same in transformers: it is refused. */

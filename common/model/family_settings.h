@@ -9,6 +9,7 @@ void read_opt(const struct settings *settings, struct model_config *config);
 void read_bloom(const struct settings *settings, struct model_config *config);
 void read_falcon(const struct settings *settings, struct model_config *config);
 void read_gemma(const struct settings *settings, struct model_config *config);
+void read_qwen3_moe(const struct settings *settings, struct model_config *config);
 void read_mpt(const struct settings *settings, struct model_config *config);
 
 #endif

@@ -2,7 +2,9 @@
 
 #include "base/layer_number.h"
 #include "base/messages.h"
+#include "model/experts.h"
 #include "model/model_norm.h"
+#include "model/products.h"
 #include "numeric/attention.h"
 #include "numeric/floats.h"
 
@@ -22,7 +24,8 @@ struct forward {
     float *query;           /* capacity x heads * head_width */
     float *key, *value;     /* capacity x key_value_heads * head_width */
     float *attended;        /* capacity x heads * head_width */
-    float *gate;            /* capacity x d_ff, where the layers are gated */
+    float *gate;            /* capacity x d_ff, where layers without experts are gated */
+    struct experts *experts;/* NULL: no layer has any */
     float *keys_transposed; /* head_width x positions of a sentence */
     float *scores;          /* positions of a sentence */
     size_t known_positions; /* that these tables have: */
@@ -38,6 +41,7 @@ struct forward *forward_new(const struct model *model, size_t product_rows)
     struct forward *forward = new_array(1, sizeof *forward);
     forward->model = model;
     forward->product_rows = product_rows;
+    forward->experts = model->config.experts ? experts_new(&model->config, product_rows) : NULL;
     return forward;
 }
 
@@ -70,35 +74,29 @@ void forward_free(struct forward *forward)
 {
     free_matrices(forward);
     free_tables(forward);
+    experts_free(forward->experts);
     free(forward);
 }
 
-static size_t round_up(size_t number, size_t multiple)
-{
-    return (number + multiple - 1) / multiple * multiple;
-}
-
-/* Rows of a product that begins at row: product_rows, or what is left of the batch, rounded up. */
-static size_t rows_from(const struct forward *forward, size_t row)
-{
-    enum { STEP = 64 }; /* a multiple of every kernel's tile */
-    size_t left = round_up(forward->positions - row, STEP);
-    return left < forward->product_rows ? left : forward->product_rows;
-}
-
 /* Rows of the batch's matrices, with the padding of the last product. */
-static size_t padded_rows(const struct forward *forward)
+static size_t batch_rows(const struct forward *forward)
 {
-    if (forward->positions == 0)
-        return 0;
-    size_t last = (forward->positions - 1) / forward->product_rows * forward->product_rows;
-    return last + rows_from(forward, last);
+    return padded_rows(forward->positions, forward->product_rows, PRODUCT_STEP);
+}
+
+/* Whether layers without experts have gates. */
+static bool has_gates(const struct model_config *config)
+{
+    bool plain = !config->experts;
+    for (size_t i = 0; !plain && i < config->layers; i++)
+        plain = !config->has_experts[i];
+    return plain && config->gated;
 }
 
 static void reserve(struct forward *forward)
 {
     const struct model_config *config = &forward->model->config;
-    size_t rows = forward->positions ? padded_rows(forward) : 1; /* a batch may have nothing to compute */
+    size_t rows = forward->positions ? batch_rows(forward) : 1; /* a batch may have nothing to compute */
     if (rows <= forward->capacity)
         return;
     free_matrices(forward);
@@ -112,15 +110,15 @@ static void reserve(struct forward *forward)
     forward->value =
         new_floats(matrix_count(rows, matrix_count(config->key_value_heads, config->head_width)));
     forward->attended = new_floats(matrix_count(rows, matrix_count(config->heads, config->head_width)));
-    forward->gate = config->gated ? new_floats(matrix_count(rows, config->d_ff)) : NULL;
+    forward->gate = has_gates(config) ? new_floats(matrix_count(rows, config->d_ff)) : NULL;
 }
 
 double forward_bytes(const struct model_config *config, size_t positions)
 {
     double query = (double)config->heads * (double)config->head_width;
     double key_value = (double)config->key_value_heads * (double)config->head_width;
-    double columns = 3 * (double)config->d_model + (config->gated ? 2 : 1) * (double)config->d_ff
-                   + 2 * query + 2 * key_value;
+    double columns = 3 * (double)config->d_model + (has_gates(config) ? 2 : 1) * (double)config->d_ff
+                   + 2 * query + 2 * key_value + (config->experts ? experts_columns(config) : 0);
     return columns * (double)positions * sizeof(float);
 }
 
@@ -129,8 +127,14 @@ double forward_operations(const struct model_config *config)
     double query = (double)config->heads * (double)config->head_width;
     double key_value = (double)config->key_value_heads * (double)config->head_width;
     double attention = 2 * query + 2 * key_value; /* columns of queries, keys, values, and of the output */
-    double block = (config->gated ? 3 : 2) * (double)config->d_ff;
-    return 2 * (double)config->layers * (double)config->d_model * (attention + block);
+    double all = 0;
+    for (size_t i = 0; i < config->layers; i++) {
+        bool experts = config->experts && config->has_experts[i];
+        double cells = (double)(experts ? config->chosen_experts * config->expert_width + config->shared_width
+                                        : config->d_ff);
+        all += attention + (config->gated ? 3 : 2) * cells + (experts ? (double)config->experts : 0);
+    }
+    return 2 * (double)config->d_model * all;
 }
 
 /*
@@ -225,9 +229,7 @@ static void reserve_sentence(struct forward *forward, size_t length)
 static void batch_multiply(const struct forward *forward, const struct matrix *matrix, const float *x,
                            float beta, float *y)
 {
-    for (size_t row = 0; row < forward->positions; row += forward->product_rows)
-        matrix_multiply(matrix, rows_from(forward, row), x + row * matrix->columns, beta,
-                        y + row * matrix->rows, matrix->rows);
+    multiply_rows(matrix, forward->positions, forward->product_rows, PRODUCT_STEP, x, beta, y);
 }
 
 /* Copies the words of one cluster to the rows where they are; zero rows elsewhere are left. */
@@ -251,7 +253,7 @@ static void embed_words(struct forward *forward)
 {
     const struct model *model = forward->model;
     size_t d_model = model->config.d_model;
-    size_t rows = padded_rows(forward);
+    size_t rows = batch_rows(forward);
     float *words = forward->normed; /* free until the first layer */
     memset(forward->residual, 0, rows * d_model * sizeof *forward->residual);
     for (size_t i = 0; i < model->config.clusters; i++) {
@@ -349,14 +351,16 @@ static void norm_heads(const struct forward *forward, const float *gain, const f
         norm_rows(config->norm, x, gain, bias, config->norm_epsilon, rows * heads, width, x);
 }
 
-/* x = normed . matrix^T + bias, kept within the model's bounds. */
+/* x = normed . matrix^T + bias, normed where there is a gain for it, and kept within the model's bounds. */
 static void project_heads(const struct forward *forward, const struct matrix *matrix, const float *bias,
-                          float *x)
+                          const float *norm_gain, const float *norm_bias, float *x)
 {
+    const struct model_config *config = &forward->model->config;
     size_t rows = forward->positions;
     batch_multiply(forward, matrix, forward->normed, 0, x);
     add_bias(x, bias, rows, matrix->rows);
-    clip_floats(x, rows * matrix->rows, forward->model->config.clip);
+    norm_heads(forward, norm_gain, norm_bias, matrix->rows / config->head_width, x);
+    clip_floats(x, rows * matrix->rows, config->clip);
 }
 
 /* From normed: attended. */
@@ -365,11 +369,11 @@ static void attend(const struct forward *forward, size_t index)
     const struct model_config *config = &forward->model->config;
     const struct model_layer *layer = &forward->model->layer[index];
     const struct layer_attention *attention = &config->attention[index];
-    project_heads(forward, &layer->query, layer->query_bias, forward->query);
-    project_heads(forward, &layer->key, layer->key_bias, forward->key);
-    project_heads(forward, &layer->value, layer->value_bias, forward->value);
-    norm_heads(forward, layer->query_norm_gain, layer->query_norm_bias, config->heads, forward->query);
-    norm_heads(forward, layer->key_norm_gain, layer->key_norm_bias, config->key_value_heads, forward->key);
+    project_heads(forward, &layer->query, layer->query_bias, layer->query_norm_gain, layer->query_norm_bias,
+                  forward->query);
+    project_heads(forward, &layer->key, layer->key_bias, layer->key_norm_gain, layer->key_norm_bias,
+                  forward->key);
+    project_heads(forward, &layer->value, layer->value_bias, NULL, NULL, forward->value);
     if (attention->rotary)
         rotate_all(forward, attention->rotary);
     attend_all(forward, attention->window);
@@ -438,10 +442,10 @@ void forward_attention(struct forward *forward, size_t index)
         norm_residual(forward, layer->ffn_norm_gain, layer->ffn_norm_bias);
 }
 
-void forward_coefficients(struct forward *forward, size_t index)
+/* Of a layer without experts. */
+static void plain_coefficients(const struct forward *forward, const struct model_layer *layer)
 {
     const struct model_config *config = &forward->model->config;
-    const struct model_layer *layer = &forward->model->layer[index];
     size_t rows = forward->positions, d_ff = config->d_ff;
     batch_multiply(forward, &layer->keys, forward->normed, 0, forward->coefficient);
     add_bias(forward->coefficient, layer->keys_bias, rows, d_ff);
@@ -453,7 +457,17 @@ void forward_coefficients(struct forward *forward, size_t index)
     } else {
         activate(config->activation, forward->coefficient, rows * d_ff);
     }
-    check_finite(forward, index, forward->coefficient, d_ff);
+}
+
+void forward_coefficients(struct forward *forward, size_t index)
+{
+    const struct model_layer *layer = &forward->model->layer[index];
+    if (layer->experts)
+        experts_coefficients(forward->experts, layer, forward->positions, forward->normed,
+                             forward->coefficient);
+    else
+        plain_coefficients(forward, layer);
+    check_finite(forward, index, forward->coefficient, forward->model->config.d_ff);
 }
 
 void forward_values(struct forward *forward, size_t index)
@@ -461,7 +475,10 @@ void forward_values(struct forward *forward, size_t index)
     const struct model_config *config = &forward->model->config;
     const struct model_layer *layer = &forward->model->layer[index];
     size_t d_model = config->d_model;
-    batch_multiply(forward, &layer->values, forward->coefficient, 0, forward->ffn);
+    if (layer->experts)
+        experts_values(forward->experts, layer, forward->positions, forward->coefficient, forward->ffn);
+    else
+        batch_multiply(forward, &layer->values, forward->coefficient, 0, forward->ffn);
     add_bias(forward->ffn, layer->values_bias, forward->positions, d_model);
     if (layer->ffn_out_norm_gain)
         model_norm(config, forward->ffn, layer->ffn_out_norm_gain, NULL, forward->positions, forward->ffn);

@@ -42,7 +42,8 @@ void forward_begin(struct forward *forward, const struct batch *batch);
  *
  * forward_attention: residual becomes r^l. The block's input is made ready.
  * forward_coefficients: coefficient becomes m^l = f(x K^T + b1), or f(x G^T)(x U^T) where
- * the layer is gated (paper, section 2).
+ * the layer is gated (paper, section 2); of experts, that times their weight, and 0 of those
+ * that are not chosen (model/experts.h).
  * forward_values: ffn becomes y^l = m^l V + b2, normed where the model has a norm there. The
  * last layer that is asked for may go without.
  */

@@ -176,7 +176,7 @@ static json_t *vector_of(const struct description *description, const char *name
         die("%s: tensor '%s' has %zu elements, more than a head can have: " GGUF_DAMAGED,
             description->path, name, length[0]);
     float *values = new_floats(length[0]);
-    gguf_read(description->file, name, length[0], 0, values);
+    gguf_read(description->file, name, (struct tensor_shape){.rows = length[0]}, values);
     json_t *list = json_make("[]");
     for (size_t i = 0; i < length[0]; i++)
         json_add(list, json_real((double)values[i]));
@@ -311,11 +311,14 @@ static void refuse_other_types(const struct gguf *file, const char *path)
 static const struct family *find_family(const struct gguf *file, const char *path)
 {
     char *architecture = gguf_word(file, "general.architecture");
-    const struct family *family = family_find_gguf(architecture);
+    char *experts = format_string("%s.expert_count", architecture);
+    bool mixture = gguf_has_key(file, experts) && gguf_uint(file, experts, 0, MAX_NUMBER);
+    const struct family *family = family_find_gguf(architecture, mixture);
     if (!family)
         die("%s: general.architecture '%s' is not known; more families are in the form of Hugging Face"
             " directories; of GGUF files, these are: %s", path, architecture,
             family_list_gguf());
+    free(experts);
     free(architecture);
     return family;
 }

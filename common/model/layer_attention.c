@@ -101,6 +101,10 @@ static bool has_window_otherwise(const struct settings *settings, const struct m
         size_t full = setting_size(settings, "max_window_layers", 0, INT32_MAX);
         return is_window_used(settings) && index >= full;
     }
+    case WINDOW_EARLY_LAYERS: {
+        size_t full = setting_size(settings, "max_window_layers", 0, INT32_MAX);
+        return is_window_used(settings) && index < full && index % 2 == 0;
+    }
     case WINDOW_UNROTATED_LAYERS:
         return is_window_used(settings) && !is_listed_to_rotate(settings, config, index);
     case WINDOW_PATTERN:
@@ -115,7 +119,8 @@ static bool has_window(const struct settings *settings, const struct model_confi
 {
     enum window_kind kind = config->family->window;
     bool otherwise = has_window_otherwise(settings, config, index); /* whose settings are known in any case */
-    bool typed = kind == WINDOW_LATER_LAYERS || kind == WINDOW_UNROTATED_LAYERS || kind == WINDOW_PATTERN;
+    bool typed = kind == WINDOW_LATER_LAYERS || kind == WINDOW_EARLY_LAYERS || kind == WINDOW_UNROTATED_LAYERS
+              || kind == WINDOW_PATTERN;
     if (!typed || !setting(settings, "layer_types"))
         return otherwise;
     check_list(settings, config, "layer_types");

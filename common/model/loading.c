@@ -23,14 +23,18 @@ static size_t size_called(const struct model_config *config, enum size_name name
         return config->key_value_heads * config->head_width;
     case SIZE_HEAD:
         return config->head_width;
+    case SIZE_SHARED:
+        return config->shared_width;
     }
     return 0;
 }
 
-/* Whether the file must have a tensor, and else may not. */
-static bool is_expected(const struct loading *loading, const struct tensor_row *tensor, const char *name)
+/* Whether the file must have a tensor of layer index, and else may not. */
+static bool is_expected(const struct loading *loading, const struct tensor_row *tensor, const char *name,
+                        size_t index)
 {
     const struct model_config *config = &loading->model->config;
+    bool experts = config->experts && config->has_experts[index];
     switch (tensor->presence) {
     case PRESENCE_ALWAYS:
         return true;
@@ -44,6 +48,10 @@ static bool is_expected(const struct loading *loading, const struct tensor_row *
         return config->ffn_bias;
     case PRESENCE_HEAD_NORMS:
         return config->head_norm != HEAD_NORM_NONE;
+    case PRESENCE_EXPERTS:
+        return experts;
+    case PRESENCE_NO_EXPERTS:
+        return !experts;
     case PRESENCE_SEQUENTIAL:
         return config->block_norm == BLOCK_NORM_SEQUENTIAL;
     case PRESENCE_PARALLEL:
@@ -70,13 +78,14 @@ float *new_tensor(struct model *model, size_t count)
     return values;
 }
 
-const float *plain_tensor(struct model *model, const char *name, size_t rows, size_t columns)
+const float *plain_tensor(struct model *model, const char *name, struct tensor_shape shape)
 {
-    const float *mapped = weights_map(model->weights, name, rows, columns);
+    const float *mapped = weights_map(model->weights, name, shape);
     if (mapped)
         return mapped;
-    float *values = new_tensor(model, matrix_count(rows, columns ? columns : 1));
-    weights_read(model->weights, name, rows, columns, values);
+    size_t rows = matrix_count(shape.stack ? shape.stack : 1, shape.rows);
+    float *values = new_tensor(model, matrix_count(rows, shape.columns ? shape.columns : 1));
+    weights_read(model->weights, name, shape, values);
     return values;
 }
 
@@ -140,8 +149,8 @@ static void read_of_heads(struct model *model, const char *name, size_t width, s
 {
     char of_head[MAX_TENSOR_NAME];
     for (size_t head = 0; head < heads; head++) {
-        tensor_name(of_head, "", name, head);
-        weights_read(model->weights, of_head, width, 0, from + head * width);
+        tensor_name(of_head, "", name, head, 0);
+        weights_read(model->weights, of_head, (struct tensor_shape){.rows = width}, from + head * width);
     }
 }
 
@@ -151,16 +160,18 @@ static void read_as_stored(struct model *model, const struct tensor_row *tensor,
 {
     bool transposed = tensor->layout == LAYOUT_TRANSPOSED || tensor->layout == LAYOUT_STACKED_TRANSPOSED;
     size_t width = model->config.head_width;
-    if (tensor->layout == LAYOUT_GAIN_TENSORS)
+    struct tensor_shape shape = {.rows = file_rows, .columns = columns};
+    if (tensor->layout == LAYOUT_GAIN_TENSORS) {
         read_of_heads(model, name, width, file_rows / width, from);
-    else if (tensor->layout == LAYOUT_GAIN_PAIRED || tensor->layout == LAYOUT_GAIN_ROWS)
-        weights_read(model->weights, name, file_rows / width, width, from);
+        return;
+    }
+    if (tensor->layout == LAYOUT_GAIN_PAIRED || tensor->layout == LAYOUT_GAIN_ROWS)
+        shape = (struct tensor_shape){.rows = file_rows / width, .columns = width};
     else if (tensor->columns == SIZE_ONE)
-        weights_read(model->weights, name, file_rows, 0, from);
+        shape.columns = 0;
     else if (transposed)
-        weights_read(model->weights, name, columns, file_rows, from);
-    else
-        weights_read(model->weights, name, file_rows, columns, from);
+        shape = (struct tensor_shape){.rows = columns, .columns = file_rows};
+    weights_read(model->weights, name, shape, from);
 }
 
 static float *arranged_tensor(struct model *model, const struct tensor_row *tensor, const char *name)
@@ -204,7 +215,8 @@ static const float *layer_tensor(const struct loading *loading, const struct ten
     bool plain = tensor->layout == LAYOUT_PLAIN || tensor->layout == LAYOUT_GAIN
               || (tensor->layout == LAYOUT_TRANSPOSED && vector);
     if (plain && !gain && !(scale < 1 || scale > 1))
-        return plain_tensor(model, name, rows, vector ? 0 : columns);
+        return plain_tensor(model, name,
+                            (struct tensor_shape){.rows = rows, .columns = vector ? 0 : columns});
     float *values = arranged_tensor(model, tensor, name);
     if (model->described && !vector)
         return values;
@@ -222,8 +234,8 @@ void read_layer_tensor(const struct loading *loading, const struct tensor_row *t
     size_t rows = size_called(&model->config, tensor->rows);
     size_t columns = size_called(&model->config, tensor->columns);
     char name[MAX_TENSOR_NAME];
-    tensor_name(name, loading->prefix, tensor->name, index);
-    if (!is_expected(loading, tensor, name))
+    tensor_name(name, loading->prefix, tensor->name, index, 0);
+    if (!is_expected(loading, tensor, name, index))
         return;
     const float *values = layer_tensor(loading, tensor, name);
     if (vector)

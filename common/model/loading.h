@@ -2,6 +2,7 @@
 #ifndef FFKV_LOADING_H
 #define FFKV_LOADING_H
 
+#include "formats/tensor_shape.h"
 #include "model/families.h"
 #include "model/model.h"
 
@@ -15,8 +16,8 @@ struct loading {
 /* count floats that the model owns. */
 float *new_tensor(struct model *model, size_t count);
 
-/* A tensor as it is in the file, rows x columns; columns 0: a vector. */
-const float *plain_tensor(struct model *model, const char *name, size_t rows, size_t columns);
+/* A tensor as it is in the file. */
+const float *plain_tensor(struct model *model, const char *name, struct tensor_shape shape);
 
 /* Reads a tensor of layer index, where the config or the file says that there is one. */
 void read_layer_tensor(const struct loading *loading, const struct tensor_row *tensor, size_t index);

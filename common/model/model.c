@@ -7,6 +7,7 @@
 #include "model/families.h"
 #include "model/gguf_config.h"
 #include "model/loading.h"
+#include "model/loading_experts.h"
 #include "model/weights.h"
 #include "numeric/activation.h"
 
@@ -21,8 +22,8 @@ static const float *named_tensor(struct loading *loading, const char *prefix, co
                                  size_t index, size_t rows, size_t columns)
 {
     char name[MAX_TENSOR_NAME];
-    tensor_name(name, prefix, format, index);
-    return plain_tensor(loading->model, name, rows, columns);
+    tensor_name(name, prefix, format, index, 0);
+    return plain_tensor(loading->model, name, (struct tensor_shape){.rows = rows, .columns = columns});
 }
 
 static struct matrix named_matrix(struct loading *loading, const char *prefix, const char *format,
@@ -159,7 +160,7 @@ static const char *find_prefix(struct weights *weights, const struct tensor_name
 {
     for (const char *const *prefix = names->prefixes; *prefix; prefix++) {
         char name[MAX_TENSOR_NAME];
-        tensor_name(name, *prefix, names->embeddings, 0);
+        tensor_name(name, *prefix, names->embeddings, 0, 0);
         if (weights_has(weights, name))
             return *prefix;
     }
@@ -222,7 +223,7 @@ static void scale_frequencies(struct model *model)
         return;
     size_t count = model->config.rotary[0].width / 2;
     float *divisors = new_floats(count);
-    weights_read(model->weights, name, count, 0, divisors);
+    weights_read(model->weights, name, (struct tensor_shape){.rows = count}, divisors);
     for (size_t k = 0; k < count; k++) {
         if (divisors[k] <= 0)
             die("%s: tensor '%s' has an element that is not above 0", model->config.path, name);
@@ -310,6 +311,7 @@ static void read_layers(struct loading *loading)
     for (size_t i = 0; i < config->layers; i++) {
         for (const struct tensor_row *row = loading->names->layers; row->name; row++)
             read_layer_tensor(loading, row, i);
+        read_layer_experts(loading, i);
         if (ones)
             model->layer[i].attention_norm_gain = model->layer[i].ffn_norm_gain = ones;
     }
@@ -317,10 +319,23 @@ static void read_layers(struct loading *loading)
         model->final_norm_gain = ones;
 }
 
+/* Copies what the down projection has of a cell. */
+static void copy_value(const struct model_config *config, const struct model_layer *layer, size_t cell,
+                       float *value)
+{
+    size_t expert = layer->experts ? cell / config->expert_width : 0;
+    if (!layer->experts)
+        matrix_column(&layer->values, cell, value);
+    else if (expert < config->experts)
+        matrix_column(&layer->experts[expert].values, cell % config->expert_width, value);
+    else
+        matrix_column(&layer->shared.values, cell - config->experts * config->expert_width, value);
+}
+
 void model_value(const struct model *model, size_t layer, size_t cell, float *value)
 {
     const float *gain = model->layer[layer].ffn_out_norm_gain;
-    matrix_column(&model->layer[layer].values, cell, value);
+    copy_value(&model->config, &model->layer[layer], cell, value);
     if (gain)
         multiply_floats(value, gain, model->config.d_model);
 }
@@ -369,6 +384,8 @@ void model_free(struct model *model)
         free(model->owned[i]);
     free(model->owned);
     free(model->cluster);
+    for (size_t i = 0; i < model->config.layers; i++)
+        free(model->layer[i].experts);
     free(model->layer);
     weights_close(model->weights);
     config_free(&model->config);

@@ -9,6 +9,12 @@
 #include "model/config.h"
 #include "numeric/matrix.h"
 
+/* An expert of a layer, whose cells are some of the layer's. */
+struct model_expert {
+    struct matrix keys, gates; /* its cells x d_model: row i is u_i, g_i */
+    struct matrix values;      /* d_model x its cells: COLUMN i is v_i */
+};
+
 /*
  * The comment after a tensor is its shape, head_width being a head's width. Biases, norms
  * and their biases are NULL where a family has none. What attention and the feed-forward
@@ -27,6 +33,14 @@ struct model_layer {
     const float *attention_out_norm_gain; /* d_model: of what attention adds */
     const float *attention_sum_norm_gain, *attention_sum_norm_bias; /* d_model: of the sum with it */
     const float *ffn_norm_gain, *ffn_norm_bias;   /* d_model */
+    /*
+     * Experts in place of keys, gates and values: config.experts of expert_width cells, cell i of expert e
+     * being cell e * expert_width + i of the layer; NULL: this layer has none.
+     */
+    struct model_expert *experts;
+    struct matrix router;                /* experts x d_model */
+    struct model_expert shared;          /* of shared_width cells, the layer's last ones */
+    struct matrix shared_router;         /* 1 x d_model; none: its weight is 1 */
     struct matrix keys;                  /* d_ff x d_model: row i is k_i, or u_i where gated */
     struct matrix gates;                 /* d_ff x d_model: row i is g_i; none: not gated */
     const float *keys_bias, *gates_bias; /* d_ff */

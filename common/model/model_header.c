@@ -19,6 +19,11 @@ void header_set_model(json_t *header, const struct model *model)
                        config->family->model_type, "layers", (json_int_t)config->layers, "d_model",
                        (json_int_t)config->d_model, "d_ff", (json_int_t)config->d_ff, "vocabulary",
                        (json_int_t)config->vocabulary, "activation", config->activation_name));
+    if (!config->experts)
+        return;
+    json_t *of_model = json_object_get(header, "model");
+    json_put(of_model, "experts", json_integer((json_int_t)config->experts));
+    json_put(of_model, "expert_cells", json_integer((json_int_t)config->expert_width));
 }
 
 /* The last part of a path, without slashes behind it; the caller frees it. */

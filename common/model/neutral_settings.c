@@ -10,13 +10,14 @@ static const char *const origin_ignored[] = {
 static const char *const training_ignored[] = {
     "activation_dropout", "attention_dropout", "attention_probs_dropout_prob", "attn_pdrop",
     "classifier_dropout", "dropout", "embd_pdrop", "gradient_checkpointing", "hidden_dropout",
-    "hidden_dropout_prob", "init_std", "initializer_range", "layerdrop", "resid_pdrop", NULL};
+    "hidden_dropout_prob", "init_std", "initializer_range", "layerdrop", "resid_pdrop",
+    "router_aux_loss_coef", "router_jitter_noise", NULL};
 
 /* The same numbers by another way, or more of them given back. */
 static const char *const means_ignored[] = {
     "_attn_implementation", "_attn_implementation_autoset", "chunk_size_feed_forward", "is_decoder",
-    "output_attentions", "output_hidden_states", "output_past", "pretraining_tp", "reorder_and_upcast_attn",
-    "return_dict", "use_cache", NULL};
+    "output_attentions", "output_hidden_states", "output_past", "output_router_logits", "pretraining_tp",
+    "reorder_and_upcast_attn", "return_dict", "use_cache", NULL};
 
 /* Tasks other than the next token's distribution. */
 static const char *const tasks_ignored[] = {

@@ -186,30 +186,30 @@ static void check_place(const struct weights *weights, size_t shard, const char 
 }
 
 /* The tensor where it lies, if it can be used there, without a look at its elements. */
-static const float *find(const struct weights *weights, const char *name, size_t rows, size_t columns)
+static const float *find(const struct weights *weights, const char *name, struct tensor_shape shape)
 {
-    return weights->gguf ? gguf_find(weights->gguf, name, rows, columns)
-                         : safetensors_find(weights->shards[shard_of(weights, name)], name, rows, columns);
+    return weights->gguf ? gguf_find(weights->gguf, name, shape)
+                         : safetensors_find(weights->shards[shard_of(weights, name)], name, shape);
 }
 
-void weights_read(struct weights *weights, const char *name, size_t rows, size_t columns, float *values)
+void weights_read(struct weights *weights, const char *name, struct tensor_shape shape, float *values)
 {
     use(weights, name);
-    if (weights->described && columns)
-        find(weights, name, rows, columns);
+    if (weights->described && shape.columns)
+        find(weights, name, shape);
     else if (weights->gguf)
-        gguf_read(weights->gguf, name, rows, columns, values);
+        gguf_read(weights->gguf, name, shape, values);
     else
-        safetensors_read(weights->shards[shard_of(weights, name)], name, rows, columns, values);
+        safetensors_read(weights->shards[shard_of(weights, name)], name, shape, values);
 }
 
-const float *weights_map(struct weights *weights, const char *name, size_t rows, size_t columns)
+const float *weights_map(struct weights *weights, const char *name, struct tensor_shape shape)
 {
     use(weights, name);
-    if (weights->described && columns)
-        return find(weights, name, rows, columns);
-    return weights->gguf ? gguf_map(weights->gguf, name, rows, columns)
-                         : safetensors_map(weights->shards[shard_of(weights, name)], name, rows, columns);
+    if (weights->described && shape.columns)
+        return find(weights, name, shape);
+    return weights->gguf ? gguf_map(weights->gguf, name, shape)
+                         : safetensors_map(weights->shards[shard_of(weights, name)], name, shape);
 }
 
 static void count_tensor(struct weights_summary *summary, const char *type, size_t bytes)

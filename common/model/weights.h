@@ -7,6 +7,7 @@
 #define FFKV_WEIGHTS_H
 
 #include "base/hash.h"
+#include "formats/tensor_shape.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -29,16 +30,16 @@ void weights_describe(struct weights *weights);
 bool weights_has(struct weights *weights, const char *name);
 
 /*
- * Copies the tensor called name, rows x columns (columns 0: a vector), to
- * values as 32-bit floats. Missing, another shape, not finite: the program ends.
+ * Copies the tensor called name, of this shape, to values as 32-bit floats.
+ * Missing, another shape, not finite: the program ends.
  */
-void weights_read(struct weights *weights, const char *name, size_t rows, size_t columns, float *values);
+void weights_read(struct weights *weights, const char *name, struct tensor_shape shape, float *values);
 
 /*
  * The same tensor where it lies in the file, until weights_close; NULL when it
  * is not stored as 32-bit floats at an address where these can be.
  */
-const float *weights_map(struct weights *weights, const char *name, size_t rows, size_t columns);
+const float *weights_map(struct weights *weights, const char *name, struct tensor_shape shape);
 
 /* What the files have: their number and bytes, and of each number format ("F32") its tensors and bytes. */
 struct weights_type {

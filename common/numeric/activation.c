@@ -94,7 +94,7 @@ KERNEL static void cap_kernel(float *x, size_t count, float cap)
 
 void scale_floats(float *x, size_t count, float scale)
 {
-    if (scale < 1 || scale > 1)
+    if (!(scale >= 1 && scale <= 1)) /* NaN scales, too */
         scale_kernel(x, count, scale);
 }
 

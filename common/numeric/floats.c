@@ -3,7 +3,6 @@
 #include "numeric/vector.h"
 
 #include <math.h>
-#include <stdbool.h>
 
 KERNEL static void convert_halves(const unsigned char *restrict bytes, size_t count, float *restrict values)
 {
@@ -58,4 +57,20 @@ size_t floats_first_not_finite(const float *values, size_t count)
     while (isfinite(values[i]))
         i++;
     return i;
+}
+
+KERNEL static bool all_zero(const float *values, size_t count)
+{
+    uint32_t found = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t bits;
+        memcpy(&bits, values + i, sizeof bits);
+        found |= bits << 1; /* the sign left out */
+    }
+    return !found;
+}
+
+bool floats_are_zero(const float *values, size_t count)
+{
+    return all_zero(values, count);
 }

@@ -5,6 +5,7 @@
 #ifndef FFKV_FLOATS_H
 #define FFKV_FLOATS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -50,5 +51,8 @@ void floats_from_floats(const unsigned char *bytes, size_t count, float *values)
 
 /* Index of the first value that is infinite or not a number; count when there is none. */
 size_t floats_first_not_finite(const float *values, size_t count);
+
+/* Whether all of them are 0, or -0. */
+bool floats_are_zero(const float *values, size_t count);
 
 #endif

@@ -1,0 +1,34 @@
+/*
+ * The experts of a layer: which ones compute a position, their coefficients and what their values add up
+ * to. Time is proportional to the experts that are chosen: an expert reads the rows of its positions only.
+ */
+#ifndef FFKV_EXPERTS_H
+#define FFKV_EXPERTS_H
+
+#include "model/model.h"
+
+/* What one thread computes them with. */
+struct experts;
+
+struct experts *experts_new(const struct model_config *config, size_t product_rows);
+void experts_free(struct experts *experts);
+
+/* How many floats it takes for a position, of a model with experts. */
+double experts_columns(const struct model_config *config);
+
+/*
+ * coefficient (positions x d_ff) becomes, for cell i of expert e, the router's weight of e times
+ * f(g_i . x)(u_i . x), and 0 where e is not chosen; for the shared expert, whose cells are the last ones,
+ * its own weight takes the router's place. x: positions x d_model, with the padding of products.
+ */
+void experts_coefficients(struct experts *experts, const struct model_layer *layer, size_t positions,
+                          const float *x, float *coefficient);
+
+/*
+ * ffn (positions x d_model) becomes the sum of m_i v_i over all cells. An expert whose coefficients are
+ * all 0 at a position is passed over, be they as above or changed since.
+ */
+void experts_values(struct experts *experts, const struct model_layer *layer, size_t positions,
+                    const float *coefficient, float *ffn);
+
+#endif

@@ -1,0 +1,14 @@
+/* The tensors of a layer's experts, read to our arrangement. */
+#ifndef FFKV_LOADING_EXPERTS_H
+#define FFKV_LOADING_EXPERTS_H
+
+#include "model/loading.h"
+
+/*
+ * Reads the router and the experts of layer index, where the config says that it has them, in the form in
+ * which the file has its values, or else the first that the family knows. The shared expert's tensors are
+ * rows of the family's layers.
+ */
+void read_layer_experts(const struct loading *loading, size_t index);
+
+#endif

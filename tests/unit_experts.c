@@ -1,0 +1,160 @@
+/*
+ * Unit tests of mixtures of experts: which experts a position has, and a layer of two experts and a shared
+ * one whose numbers are worked out by hand.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/messages.h"
+#include "model/experts.h"
+#include "numeric/floats.h"
+#include "numeric/routing.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---- routing ---- */
+
+static void assert_chosen(const struct chosen_expert *chosen, size_t expert, float weight)
+{
+    assert_int_equal(chosen->expert, expert);
+    assert_float_equal(chosen->weight, weight, 1e-6f);
+}
+
+/* exp(logit) is 1, 4, 2, 3, of 10 in all. */
+static void experts_with_the_largest_logits_are_chosen(void **state)
+{
+    (void)state;
+    const float logits[] = {0, logf(4), logf(2), logf(3)};
+    struct chosen_expert chosen[4];
+    choose_experts(logits, 4, 2, false, chosen);
+    assert_chosen(&chosen[0], 1, 0.4f);
+    assert_chosen(&chosen[1], 3, 0.3f);
+    choose_experts(logits, 4, 2, true, chosen);
+    assert_chosen(&chosen[0], 1, 4.0f / 7);
+    assert_chosen(&chosen[1], 3, 3.0f / 7);
+    choose_experts(logits, 4, 1, true, chosen);
+    assert_chosen(&chosen[0], 1, 1);
+    choose_experts(logits, 4, 4, false, chosen);
+    assert_chosen(&chosen[2], 2, 0.2f);
+    assert_chosen(&chosen[3], 0, 0.1f);
+}
+
+static void of_equal_logits_the_lower_expert_is_chosen(void **state)
+{
+    (void)state;
+    const float logits[] = {-5, 2, 2, -5, 2};
+    struct chosen_expert chosen[4];
+    choose_experts(logits, 5, 4, true, chosen);
+    const size_t expected[] = {1, 2, 4, 0};
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(chosen[i].expert, expected[i]);
+}
+
+/* Far logits leave the others nothing. What is not a number is in every weight, and chooses none twice. */
+static void logits_of_any_size_have_weights(void **state)
+{
+    (void)state;
+    struct chosen_expert chosen[2];
+    choose_experts((const float[]){-3e38f, 3e38f, 0}, 3, 2, true, chosen);
+    assert_chosen(&chosen[0], 1, 1);
+    assert_chosen(&chosen[1], 2, 0);
+    choose_experts((const float[]){0, NAN, 1}, 3, 2, false, chosen);
+    assert_int_not_equal(chosen[0].expert, chosen[1].expert);
+    assert_true(isnan(chosen[0].weight) && isnan(chosen[1].weight));
+}
+
+static void a_sigmoid_is_that_of_libm(void **state)
+{
+    (void)state;
+    float x[] = {-100, -3, 0, 0.5f, 100};
+    const float of[] = {-100, -3, 0, 0.5f, 100};
+    sigmoids(x, 5);
+    for (size_t i = 0; i < 5; i++)
+        assert_float_equal(x[i], (float)(1 / (1 + exp(-(double)of[i]))), 1e-6f);
+}
+
+static void what_is_not_zero_is_found_at_every_place(void **state)
+{
+    (void)state;
+    enum { COUNT = 67 };
+    float x[COUNT];
+    for (size_t i = 0; i < COUNT; i++)
+        x[i] = i % 2 ? 0.0f : -0.0f;
+    assert_true(floats_are_zero(x, COUNT) && floats_are_zero(x, 0));
+    const float others[] = {1, -1e-45f, NAN, INFINITY};
+    for (size_t i = 0; i < COUNT; i++) {
+        x[i] = others[i % 4];
+        assert_false(floats_are_zero(x, COUNT));
+        x[i] = 0;
+    }
+}
+
+/* ---- a layer ---- */
+
+enum { EXPERTS = 2, WIDTH = 2, SHARED = 1, CELLS = EXPERTS * WIDTH + SHARED, POSITIONS = 3, ROWS = 64 };
+
+/*
+ * Gates are 1 at the first dimension and relu, so that g . x is x_0; keys and values of cell i of expert e
+ * are 10 e + i + 1, at the second dimension and the first. The router likes expert 1 where x_1 is positive.
+ */
+static const float gates[] = {1, 0, 1, 0}, shared_keys[] = {0, 100}, shared_values[] = {1, 2};
+static const float first_keys[] = {0, 1, 0, 2}, second_keys[] = {0, 11, 0, 12};
+static const float first_values[] = {1, 2, 0, 0}, second_values[] = {11, 12, 0, 0};
+static const float router[] = {0, -1, 0, 1};
+
+static struct model_expert make_expert(const float *keys, const float *values, size_t width)
+{
+    return (struct model_expert){.keys = matrix_of(keys, width, 2), .gates = matrix_of(gates, width, 2),
+                                 .values = matrix_of(values, 2, width)};
+}
+
+static void a_layer_of_experts_computes_those_that_are_chosen(void **state)
+{
+    (void)state;
+    struct model_expert expert[] = {make_expert(first_keys, first_values, WIDTH),
+                                    make_expert(second_keys, second_values, WIDTH)};
+    const struct model_layer layer = {.experts = expert, .router = matrix_of(router, EXPERTS, 2),
+                                      .shared = make_expert(shared_keys, shared_values, SHARED)};
+    const struct model_config config = {
+        .d_model = 2, .d_ff = CELLS, .gated = true, .activation = ACTIVATION_RELU, .experts = EXPERTS,
+        .chosen_experts = 1, .expert_width = WIDTH, .shared_width = SHARED, .experts_normalized = true};
+    float x[ROWS * 2] = {1, 1, 2, -1, 3, 1}, coefficient[POSITIONS * CELLS], ffn[POSITIONS * 2];
+    memset(coefficient, 0xff, sizeof coefficient);
+    struct experts *experts = experts_new(&config, ROWS);
+
+    experts_coefficients(experts, &layer, POSITIONS, x, coefficient);
+    const float expected[] = {0,  0,  11, 12, 100, /* expert 1: x_0 times 11 and 12 */
+                              -2, -4, 0,  0,  -200,
+                              0,  0,  33, 36, 300};
+    assert_memory_equal(coefficient, expected, sizeof expected);
+
+    experts_values(experts, &layer, POSITIONS, coefficient, ffn);
+    const float sums[] = {11 * 11 + 12 * 12 + 100, 200, -2 - 8 - 200, -400, 33 * 11 + 36 * 12 + 300, 600};
+    assert_memory_equal(ffn, sums, sizeof sums);
+
+    coefficient[1] = 5; /* of an expert that position 0 has not chosen: it counts, once it is set */
+    memset(coefficient + 2, 0, 3 * sizeof *coefficient);
+    experts_values(experts, &layer, POSITIONS, coefficient, ffn);
+    assert_float_equal(ffn[0], 5 * 2, 0);
+    assert_float_equal(ffn[1], 0, 0);
+    assert_memory_equal(ffn + 2, sums + 2, 4 * sizeof *sums);
+    experts_free(experts);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(experts_with_the_largest_logits_are_chosen),
+        cmocka_unit_test(of_equal_logits_the_lower_expert_is_chosen),
+        cmocka_unit_test(logits_of_any_size_have_weights),
+        cmocka_unit_test(a_sigmoid_is_that_of_libm),
+        cmocka_unit_test(what_is_not_zero_is_found_at_every_place),
+        cmocka_unit_test(a_layer_of_experts_computes_those_that_are_chosen),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
