@@ -1,16 +1,17 @@
-"""The tokenizers library as the oracle of test_tokenizer_kinds.py, of tokenizers that are not byte-level BPE; runs
-in the virtual environment that the test makes.
+"""The tokenizers library as the oracle of test_tokenizer_kinds.py, of tokenizers that are not byte-level BPE;
+runs in the virtual environment that the test makes.
 
-    kinds_oracle.py DIR [TEXTS]    tokenizers, texts, and each text's tokens
+    kinds_oracle.py DIR [TEXTS MIXTURES]    tokenizers, texts, and each text's tokens
 
-DIR then holds texts (each ends with a NUL byte) and for every tokenizer NAME NAME.json and NAME.ids (a line a
-text).  The library trains the vocabularies; normalizers, pre-tokenizers and decoders are those of model
+DIR then holds for every tokenizer NAME NAME.json, NAME.texts (each ends with a NUL byte) and NAME.ids (a line
+a text).  The library trains the vocabularies; normalizers, pre-tokenizers and decoders are those of model
 families, and of mixtures that no family has, as tokenizer.json has them.
 """
 
 import copy
 import json
 import pathlib
+import random
 import sys
 
 import subword_oracle as base
@@ -18,7 +19,9 @@ import subword_oracle as base
 from tokenizers import Tokenizer, models, trainers
 from tokenizers import normalizers, pre_tokenizers as pre
 
-TEXTS = 2500
+TEXTS = 20_000
+MIXTURES = 30
+ALL_TEXTS = ["llama-2"]
 SPACE = "\u2581"
 REPLACE_SPACE = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
 PREPEND = {"type": "Prepend", "prepend": SPACE}
@@ -41,13 +44,51 @@ def added(text, **flags):
             "special": True, **flags}
 
 
-# name: (vocabulary, what tokenizer.json has otherwise, added tokens)
 SPECIALS = [added("<s>"), added("</s>"), added("<mask>", lstrip=True), added("<|im_end|>", rstrip=True),
             added("word", single_word=True, special=False), added(SPACE * 2, special=False),
             added("\u00e9t\u00e9", normalized=True, special=False), added("\n\n", special=False)]
 NORMALIZED = [added("<s>", normalized=True), added("</s>", normalized=True, rstrip=True),
-              added("<|im_end|>", normalized=True, lstrip=True), added("word", normalized=True, special=False)]
-BPE_KINDS = {
+              added("<|im_end|>", normalized=True, lstrip=True),
+              added("word", normalized=True, special=False)]
+
+
+def byte_level(prefix=False, regex=True):
+    return {"type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": True, "use_regex": regex}
+
+
+def split(pattern, behavior="Isolated", invert=False):
+    return {"type": "Split", "pattern": pattern, "behavior": behavior, "invert": invert}
+
+
+def digits(individual):
+    return {"type": "Digits", "individual_digits": individual}
+
+
+def punctuation(behavior):
+    return {"type": "Punctuation", "behavior": behavior}
+
+
+def bert(clean=True, chinese=True, accents=None, lowercase=True):
+    return {"type": "BertNormalizer", "clean_text": clean, "handle_chinese_chars": chinese,
+            "strip_accents": accents, "lowercase": lowercase}
+
+
+def replace(pattern, content):
+    return {"type": "Replace", "pattern": pattern, "content": content}
+
+
+def kinds(*names):
+    return [{"type": name} for name in names]
+
+
+FALCON = sequence("pretokenizers", punctuation("Contiguous"), byte_level(), digits(False),
+                  split({"Regex": "[0-9][0-9][0-9]"}))
+BLOOM = sequence("pretokenizers", split(
+    {"Regex": " ?[^(\\s|[.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c])]+"}), byte_level(regex=False))
+COHERE = sequence("pretokenizers", digits(True), byte_level())
+WORDS = sequence("pretokenizers", *kinds("Whitespace"))
+# name: (vocabulary, what tokenizer.json has otherwise, added tokens)
+KINDS = {
     "llama-2": ("pieces", {"normalizer": LLAMA}, SPECIALS),
     "llama-1": ("pieces", {"normalizer": LLAMA}, NORMALIZED),
     "mistral": ("pieces", {"pre_tokenizer": metaspace("first", split=False)}, SPECIALS),
@@ -60,7 +101,33 @@ BPE_KINDS = {
     "no-bytes-fused": ("no bytes, fused", {"normalizer": LLAMA}, SPECIALS),
     "some-bytes": ("some bytes", {"normalizer": LLAMA}, SPECIALS),
     "across": ("across", {"normalizer": LLAMA}, SPECIALS),
+    "ignoring": ("ignoring", {"pre_tokenizer": metaspace("first")}, SPECIALS),
+    "falcon": ("byte level", {"pre_tokenizer": FALCON}, SPECIALS),
+    "bloom": ("byte level", {"pre_tokenizer": BLOOM}, SPECIALS),
+    "cohere": ("byte level", {"normalizer": {"type": "NFC"}, "pre_tokenizer": COHERE}, NORMALIZED),
+    "byte-normalizer": ("byte level", {"normalizer": {"type": "ByteLevel"}, "pre_tokenizer": split(
+        {"String": "\u0120"}, "MergedWithNext")}, SPECIALS),
+    "first-word": ("pieces", {"pre_tokenizer": sequence("pretokenizers", *kinds("WhitespaceSplit"),
+                                                        metaspace("first"))}, SPECIALS),
+    "suffix": ("suffix", {"normalizer": bert(), "pre_tokenizer": {"type": "BertPreTokenizer"}}, SPECIALS),
+    "prefix": ("prefix", {"normalizer": sequence("normalizers", *kinds("NFD", "StripAccents", "Lowercase")),
+                          "pre_tokenizer": WORDS}, SPECIALS),
 }
+NORMALIZERS = [
+    *kinds("NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "Nmt"), PREPEND, REPLACE_SPACE,
+    {"type": "Prepend", "prepend": "ab"}, {"type": "Strip", "strip_left": True, "strip_right": True},
+    {"type": "Strip", "strip_left": True, "strip_right": False}, bert(), bert(lowercase=False),
+    bert(clean=False, chinese=False, accents=True, lowercase=False), bert(accents=False),
+    replace({"Regex": " {2,}"}, " "), replace({"Regex": "\\s+"}, SPACE), replace({"String": "``"}, "\""),
+    replace({"String": "e"}, ""), replace({"Regex": "[a-c]"}, "xyz"), {"type": "ByteLevel"}]
+PRE_TOKENIZERS = [
+    *(metaspace(scheme, split=each) for scheme in ("always", "never", "first") for each in (True, False)),
+    *(punctuation(each) for each in ("Isolated", "Contiguous", "Removed", "MergedWithNext",
+                                     "MergedWithPrevious")),
+    *kinds("Whitespace", "WhitespaceSplit", "BertPreTokenizer", "Punctuation"), digits(True), digits(False),
+    {"type": "CharDelimiterSplit", "delimiter": "e"}, GEMMA_SPLIT, split({"String": SPACE}, "MergedWithNext"),
+    split({"Regex": "\\p{L}+|\\s"}, "Removed", True), split({"Regex": "\\p{Lu}"}, "MergedWithPrevious", True),
+    byte_level(), byte_level(prefix=True, regex=False)]
 
 
 def byte_tokens():
@@ -73,8 +140,8 @@ def piece_vocabulary(corpus, split=True, size=3000):
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend(SPACE), normalizers.Replace(" ", SPACE)])
     if split:
         tokenizer.pre_tokenizer = pre.Split(SPACE, "merged_with_next")
-    trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=["<unk>", *byte_tokens()], show_progress=False,
-                                  initial_alphabet=[SPACE], limit_alphabet=300)
+    trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=["<unk>", *byte_tokens()],
+                                  show_progress=False, initial_alphabet=[SPACE], limit_alphabet=300)
     tokenizer.train_from_iterator(corpus if split else corpus[:600], trainer)
     model = json.loads(tokenizer.to_str())["model"]
     if split:
@@ -94,11 +161,27 @@ def without_bytes(model, fuse, keep=()):
     return model
 
 
+def affixed_vocabulary(corpus, **affixes):
+    """Words between white space, with marks of where tokens are in them."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", **affixes))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre.BertPreTokenizer()
+    trainer = trainers.BpeTrainer(vocab_size=1500, special_tokens=["<unk>"], show_progress=False,
+                                  limit_alphabet=300, **affixes)
+    tokenizer.train_from_iterator(corpus, trainer)
+    return json.loads(tokenizer.to_str())["model"]
+
+
 def models_of(corpus):
     pieces = piece_vocabulary(corpus)
+    ignoring = {**pieces, "ignore_merges": True, "merges": pieces["merges"][::2]}
     some = [f"<0x{byte:02X}>" for byte in range(256) if byte % 3 or byte > 0xe0]
-    return {"pieces": pieces, "no bytes": without_bytes(pieces, False), "no bytes, fused": without_bytes(pieces, True),
-            "some bytes": without_bytes(pieces, True, some), "across": piece_vocabulary(corpus, split=False)}
+    return {"pieces": pieces, "no bytes": without_bytes(pieces, False), "ignoring": ignoring,
+            "no bytes, fused": without_bytes(pieces, True), "some bytes": without_bytes(pieces, True, some),
+            "across": piece_vocabulary(corpus, split=False),
+            "byte level": base.trained("gpt2", corpus)["model"],
+            "suffix": affixed_vocabulary(corpus, end_of_word_suffix="</w>"),
+            "prefix": affixed_vocabulary(corpus, continuing_subword_prefix="##")}
 
 
 def whole(model, settings, tokens):
@@ -106,7 +189,8 @@ def whole(model, settings, tokens):
     made = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
             "pre_tokenizer": None, "post_processor": None, "decoder": None, "model": model, **settings}
     vocabulary = model["vocab"]
-    ids = vocabulary if isinstance(vocabulary, dict) else {token: i for i, (token, _) in enumerate(vocabulary)}
+    is_list = isinstance(vocabulary, list)
+    ids = {token: i for i, (token, _) in enumerate(vocabulary)} if is_list else vocabulary
     size = len(ids)
     for token in tokens:
         made["added_tokens"].append({"id": ids.get(token["content"], size), **token})
@@ -115,23 +199,54 @@ def whole(model, settings, tokens):
     return made
 
 
-def make_tokenizers():
+def mixture(draw, models_by_name):
+    """Steps that no family has together; some that leave nothing of an added token are drawn again."""
+    def steps(list_name, choices, most):
+        return sequence(list_name, *draw.choices(choices, k=draw.randint(0, most)))
+    def loses_start(settings):
+        later = settings["pre_tokenizer"]["pretokenizers"][1:]
+        return any(step.get("prepend_scheme") == "first" for step in later)
+
+    while True:
+        tokens = draw.sample(SPECIALS, 4) if draw.random() < 0.5 else draw.sample(NORMALIZED, 3)
+        settings = {"normalizer": steps("normalizers", NORMALIZERS, 3),
+                    "pre_tokenizer": steps("pretokenizers", PRE_TOKENIZERS, 3)}
+        if loses_start(settings):
+            continue
+        made = whole(models_by_name[draw.choice(list(models_by_name))], settings, tokens)
+        normalizer = Tokenizer.from_str(json.dumps(made)).normalizer
+        normal = [normalizer.normalize_str(token["content"]) for token in tokens if token["normalized"]]
+        if all(normal) and len(set(normal)) == len(normal):
+            return made
+
+
+def make_tokenizers(mixtures):
     writer = base.Writer(seed=5)
-    corpus = [writer.training_text() for _ in range(4000)]
-    kinds = models_of(corpus)
-    return {name: whole(kinds[kind], settings, tokens) for name, (kind, settings, tokens) in BPE_KINDS.items()}
+    models_by_name = models_of([writer.training_text() for _ in range(4000)])
+    made = {name: whole(models_by_name[model], *rest) for name, (model, *rest) in KINDS.items()}
+    draw = random.Random(9)
+    made.update((f"mixture-{i}", mixture(draw, models_by_name)) for i in range(mixtures))
+    return made
 
 
-def make(directory, count):
+def texts_of(names, count):
+    """For each name its share of texts; those of ALL_TEXTS have them all."""
     writer = base.Writer(seed=3)
-    texts = ["", " ", "\n", "  a", "a  ", *(writer.text() for _ in range(count)), *base.every_character(),
-             "a" * 3000, " " * 3000, "\u00e9'" * 2000]
-    (directory / "texts").write_bytes("".join(text + "\0" for text in texts).encode())
-    for name, tokenizer in make_tokenizers().items():
-        (directory / f"{name}.json").write_text(json.dumps(tokenizer))
-        rows = base.encode(tokenizer, texts)
+    edges = ["", " ", "\n", "  a", "a  ", "a" * 3000, " " * 3000, "\u00e9'" * 2000]
+    texts = [*(writer.text() for _ in range(count)), *base.every_character()]
+    for number, name in enumerate(names):
+        share = 1 if name in ALL_TEXTS else 16 if name.startswith("mixture") else 6
+        yield name, edges + texts[number % share::share]
+
+
+def make(directory, count, mixtures):
+    made = make_tokenizers(mixtures)
+    for name, texts in texts_of(made, count):
+        (directory / f"{name}.json").write_text(json.dumps(made[name]))
+        (directory / f"{name}.texts").write_bytes("".join(text + "\0" for text in texts).encode())
+        rows = base.encode(made[name], texts)
         (directory / f"{name}.ids").write_text("".join(" ".join(map(str, row)) + "\n" for row in rows))
 
 
 if __name__ == "__main__":
-    make(pathlib.Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else TEXTS)
+    make(pathlib.Path(sys.argv[1]), *map(int, sys.argv[2:] or (TEXTS, MIXTURES)))

@@ -11,12 +11,12 @@ struct character_editor {
     struct character_set *dropped, *spaces, *spaced; /* become nothing, a space, or get spaces around them */
 };
 
-/* As patterns of ICU's sets; NULL: none. */
+/* As patterns of ICU's sets; NULL: none. Some characters are of another category now than they were. */
 static const struct {
     const UChar *dropped, *spaces, *spaced;
 } sets[] = {
     [EDIT_LOWERCASE] = {NULL, NULL, NULL},
-    [EDIT_STRIP_ACCENTS] = {u"[[[:M:]&[:age=9.0:]]\\u1cf2\\u1cf3]", NULL, NULL},
+    [EDIT_STRIP_ACCENTS] = {u"[[[:M:]&[:age=9.0:]][\\u1cf2\\u1cf3]-[\\U000111c9]]", NULL, NULL},
     [EDIT_NMT] = {u"[\\u0001-\\u0008\\u000b\\u000e-\\u001f\\u007f\\u008f\\u009f]",
                   u"[\\u0009\\u000a\\u000c\\u000d\\u0020\\u1680\\u200b-\\u200f\\u2028\\u2029"
                   u"\\u2581\\ufeff\\ufffd]",
@@ -26,7 +26,8 @@ static const struct {
     [EDIT_BERT_CHINESE] = {NULL, NULL,
                            u"[\\u3400-\\u4dbf\\u4e00-\\u9fff\\uf900-\\ufaff\\U00020000-\\U0002a6df"
                            u"\\U0002a700-\\U0002b81f\\U0002b920-\\U0002ceaf\\U0002f800-\\U0002fa1f]"},
-    [EDIT_BERT_STRIP_ACCENTS] = {u"[[[:Mn:]&[:age=8.0:]]\\u1734]", NULL, NULL},
+    [EDIT_BERT_STRIP_ACCENTS] = {u"[[[:Mn:]&[:age=8.0:]][\\u1734]-[\\u1885\\u1886\\ua9bd\\U000111c9]]", NULL,
+                                 NULL},
 };
 
 /* Small letters of Unicode 16 and 17, which the library knows and an older ICU does not. */

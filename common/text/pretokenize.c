@@ -2,16 +2,19 @@
 
 #include "base/messages.h"
 #include "text/byte_characters.h"
+#include "text/character_set.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unicode/utf8.h>
 
 enum { MAX_RULES = 16, MAX_NAMED_RULES = 4 };
 
 /* A rule, and what it writes a piece and what it was split into to, for the rules behind it. */
 struct step {
     struct split_rule rule;
+    struct character_set *set; /* NULL: SET_NONE */
     char *marked, *mapped;
     size_t marked_capacity, mapped_capacity;
 };
@@ -36,6 +39,26 @@ static const char qwen2_expression[] =
 
 /* Rust's own tables of characters are at Unicode 17 already: two more ranges. */
 const char digit_expression[] = "[\\p{N}\U00011DE0-\U00011DE9\U00016FF4-\U00016FF6]";
+
+/* Patterns of ICU's sets. \w and punctuation have had other members in the library's tables and in ICU's. */
+static const UChar *const set_patterns[] = {
+    [SET_SPACES] = u"[:White_Space:]",
+    [SET_WORDS] =
+        u"[[[:Alphabetic:][:M:][:Nd:][:Pc:][:Join_Control:]]&[:age=16.0:]"
+        u"\\u0897\\u0cf3\\u0ece\\u1c89\\u1c8a\\ua7cb-\\ua7cd\\ua7da-\\ua7dc\\U000105c0-\\U000105f3"
+        u"\\U00010d40-\\U00010d65\\U00010d69-\\U00010d6d\\U00010d6f-\\U00010d85\\U00010ec2-\\U00010ec4"
+        u"\\U00010efc-\\U00010eff\\U0001123f-\\U00011241\\U00011380-\\U00011389\\U0001138b\\U0001138e"
+        u"\\U00011390-\\U000113b5\\U000113b7-\\U000113c0\\U000113c2\\U000113c5\\U000113c7-\\U000113ca"
+        u"\\U000113cc-\\U000113d3\\U000113e1\\U000113e2\\U000116d0-\\U000116e3\\U00011bc0-\\U00011be0"
+        u"\\U00011bf0-\\U00011bf9\\U00011f00-\\U00011f10\\U00011f12-\\U00011f3a\\U00011f3e-\\U00011f42"
+        u"\\U00011f50-\\U00011f5a\\U0001342f\\U00013440-\\U00013455\\U00013460-\\U000143fa"
+        u"\\U00016100-\\U00016139\\U00016d40-\\U00016d6c\\U00016d70-\\U00016d79\\U00018cff\\U0001b132"
+        u"\\U0001b155\\U0001ccf0-\\U0001ccf9\\U0001df25-\\U0001df2a\\U0001e030-\\U0001e06d\\U0001e08f"
+        u"\\U0001e4d0-\\U0001e4f9\\U0001e5d0-\\U0001e5fa\\U0002b739\\U0002ebf0-\\U0002ee5d"
+        u"\\U00031350-\\U000323af]",
+    [SET_PUNCTUATION] = u"[[[:P:]&[:age=8.0:]]\\u166d\\U000111c9[\\u0021-\\u002f][\\u003a-\\u0040]"
+                        u"[\\u005b-\\u0060][\\u007b-\\u007e]]",
+};
 
 /*
  * Rules by GGUF's names. "default" is what llama.cpp does with files that name
@@ -69,6 +92,8 @@ void pretokenizer_free(struct pretokenizer *pretokenizer)
     for (size_t i = 0; i < pretokenizer->count; i++) {
         if (pretokenizer->steps[i].rule.pattern)
             pattern_free(pretokenizer->steps[i].rule.pattern);
+        if (pretokenizer->steps[i].set)
+            character_set_free(pretokenizer->steps[i].set);
         free(pretokenizer->steps[i].marked);
         free(pretokenizer->steps[i].mapped);
     }
@@ -79,7 +104,10 @@ void pretokenizer_add(struct pretokenizer *pretokenizer, struct split_rule rule)
 {
     if (pretokenizer->count == MAX_RULES)
         die("a pre-tokenizer of more than %d steps; this program has no room for them", MAX_RULES);
-    pretokenizer->steps[pretokenizer->count++].rule = rule;
+    struct step *step = &pretokenizer->steps[pretokenizer->count++];
+    step->rule = rule;
+    if (rule.set != SET_NONE)
+        step->set = character_set_new(set_patterns[rule.set]);
 }
 
 bool pretokenizer_take_bytes(struct pretokenizer *pretokenizer)
@@ -106,6 +134,19 @@ const char *pretokenizer_space(const struct pretokenizer *pretokenizer)
     return NULL;
 }
 
+bool pretokenizer_loses_start(const struct pretokenizer *pretokenizer, bool changes_start)
+{
+    bool has_split = false;
+    for (size_t i = 0; i < pretokenizer->count; i++) {
+        const struct split_rule *rule = &pretokenizer->steps[i].rule;
+        if (rule->prefix == PREFIX_FIRST && has_split && changes_start)
+            return true;
+        has_split = has_split || rule->pattern || rule->set != SET_NONE;
+        changes_start = changes_start || rule->prefix != PREFIX_NEVER || rule->to_byte_characters;
+    }
+    return false;
+}
+
 bool pretokenizer_prefixes(const struct pretokenizer *pretokenizer)
 {
     for (size_t i = 0; i < pretokenizer->count; i++)
@@ -119,7 +160,7 @@ static const struct split_rule *shaping_rule(const struct pretokenizer *pretoken
 {
     for (; *index < pretokenizer->count; ++*index) {
         const struct split_rule *rule = &pretokenizer->steps[*index].rule;
-        if (rule->pattern || *rule->space || rule->to_byte_characters)
+        if (rule->pattern || rule->set != SET_NONE || *rule->space || rule->to_byte_characters)
             return rule;
     }
     return NULL;
@@ -129,7 +170,7 @@ static bool equal_rules(const struct split_rule *left, const struct split_rule *
 {
     const char *expressions[] = {left->pattern ? pattern_expression(left->pattern) : "",
                                  right->pattern ? pattern_expression(right->pattern) : ""};
-    return left->behavior == right->behavior && left->invert == right->invert
+    return left->set == right->set && left->behavior == right->behavior && left->invert == right->invert
            && left->to_byte_characters == right->to_byte_characters && !strcmp(left->space, right->space)
            && !strcmp(expressions[0], expressions[1]);
 }
@@ -179,6 +220,8 @@ void pretokenizer_hash(const struct pretokenizer *pretokenizer, struct hash *has
                                           (unsigned char)rule->prefix};
         hash_add(hash, expression, strlen(expression) + 1);
         hash_add(hash, settings, sizeof settings);
+        if (rule->set != SET_NONE)
+            hash_add(hash, &rule->set, sizeof rule->set);
         if (*rule->space)
             hash_add(hash, rule->space, sizeof rule->space);
         if (*rule->mark && strcmp(rule->mark, " "))
@@ -300,6 +343,29 @@ static struct span mark_piece(struct step *step, struct span piece, bool at_star
     return (struct span){step->marked, length};
 }
 
+/* The next character of the set, from byte `at` of the piece on. */
+static bool find_member(const struct character_set *set, struct span piece, size_t at, struct span *match)
+{
+    for (size_t start = at; at < piece.length; start = at) {
+        UChar32 character;
+        U8_NEXT_UNSAFE((const uint8_t *)piece.bytes, at, character);
+        if (character_set_has(set, character)) {
+            *match = (struct span){piece.bytes + start, at - start};
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool find_match(const struct step *step, struct span piece, bool ascii, size_t at, struct span *match)
+{
+    if (at == piece.length)
+        return false;
+    if (step->set)
+        return find_member(step->set, piece, at, match);
+    return step->rule.pattern && pattern_find(step->rule.pattern, piece, ascii, at, match);
+}
+
 /* Splits a piece, which is not empty, by the rules from first_rule on. */
 static void split(const struct splitting *splitting, size_t first_rule, struct span piece, bool at_start)
 {
@@ -308,14 +374,14 @@ static void split(const struct splitting *splitting, size_t first_rule, struct s
         splitting->take(splitting->context, piece);
         return;
     }
-    const struct split_rule *rule = &pretokenizer->steps[first_rule].rule;
-    if (rule->prefix != PREFIX_NEVER || *rule->space)
-        piece = mark_piece(&pretokenizer->steps[first_rule], piece, at_start);
+    struct step *step = &pretokenizer->steps[first_rule];
+    if (step->rule.prefix != PREFIX_NEVER || *step->rule.space)
+        piece = mark_piece(step, piece, at_start);
     struct joint joint = {.splitting = splitting, .rule = first_rule, .at_start = at_start};
     struct span match;
     size_t at = 0;
-    const bool ascii = rule->pattern && is_ascii(piece);
-    while (rule->pattern && at < piece.length && pattern_find(rule->pattern, piece, ascii, at, &match)) {
+    const bool ascii = step->rule.pattern && is_ascii(piece);
+    while (find_match(step, piece, ascii, at, &match)) {
         size_t start = (size_t)(match.bytes - piece.bytes);
         if (start > at)
             add_run(&joint, (struct span){piece.bytes + at, start - at}, false);

@@ -35,11 +35,20 @@ enum prefix_scheme {
  * What is done with a piece, in this order: its spaces are replaced, the mark is put before it, it is split,
  * and what it is split into is written in GPT-2's characters for bytes.
  */
+/* Characters that are matches, one by one, as the library's pre-tokenizers of fixed kinds find them. */
+enum split_set {
+    SET_NONE,
+    SET_SPACES,      /* white space, as Unicode has it */
+    SET_WORDS,       /* the regular expressions' \w */
+    SET_PUNCTUATION, /* all signs of ASCII, and others as of Unicode 8 */
+};
+
 struct split_rule {
     char space[MARK_BYTES];  /* a character, as UTF-8, in place of each space; "": they stay */
     char mark[MARK_BYTES];   /* a character; used by prefix */
     enum prefix_scheme prefix;
-    struct pattern *pattern; /* NULL: pieces stay whole */
+    struct pattern *pattern; /* these two tell the matches; NULL and SET_NONE: pieces stay whole */
+    enum split_set set;
     enum split_behavior behavior;
     bool invert;             /* what lies between the matches counts as matches */
     bool to_byte_characters; /* in a rule of its own */
@@ -64,6 +73,13 @@ bool pretokenizer_writes_bytes(const struct pretokenizer *pretokenizer);
 
 /* The character that a rule puts in place of spaces, or NULL. */
 const char *pretokenizer_space(const struct pretokenizer *pretokenizer);
+
+/*
+ * Whether a rule with PREFIX_FIRST is behind one that splits: which piece is the first depends then on
+ * changes_start, that what is before the pre-tokenizer may have put more than one character in place of
+ * the text's first. It is not known here then.
+ */
+bool pretokenizer_loses_start(const struct pretokenizer *pretokenizer, bool changes_start);
 
 /* Whether a rule puts a mark before what has none. */
 bool pretokenizer_prefixes(const struct pretokenizer *pretokenizer);

@@ -211,6 +211,10 @@ struct subword_tokenizer *subword_new(const struct subword_parts *parts)
     tokenizer->pretokenizer = parts->pretokenizer;
     tokenizer->vocabulary = vocabulary_new(parts->path, parts->tokens, parts->token_count, parts->added,
                                            parts->added_count);
+    if (pretokenizer_loses_start(parts->pretokenizer, !normalizer_is_empty(parts->normalizer)))
+        die("%s: pre_tokenizer: Metaspace with prepend_scheme first behind a step that splits, where the "
+            "text has been changed before; this program knows it as the first step only",
+            parts->path);
     set_space(tokenizer);
     set_display(tokenizer, parts);
     set_model(tokenizer, parts);

@@ -190,6 +190,43 @@ static void add_split(void *steps, struct json_place place, const json_t *object
                                                 .invert = member_flag(place, object, "invert", false)});
 }
 
+/* White space goes. */
+static void add_spaces(void *steps)
+{
+    pretokenizer_add(steps, (struct split_rule){.set = SET_SPACES, .behavior = SPLIT_REMOVED});
+}
+
+static void add_whitespace_split(void *steps, struct json_place place, const json_t *object)
+{
+    (void)place;
+    (void)object;
+    add_spaces(steps);
+}
+
+/* \w+|[^\w\s]+ */
+static void add_whitespace(void *steps, struct json_place place, const json_t *object)
+{
+    (void)place;
+    (void)object;
+    add_spaces(steps);
+    pretokenizer_add(steps, (struct split_rule){.set = SET_WORDS, .behavior = SPLIT_CONTIGUOUS});
+}
+
+static void add_bert_words(void *steps, struct json_place place, const json_t *object)
+{
+    (void)place;
+    (void)object;
+    add_spaces(steps);
+    pretokenizer_add(steps, (struct split_rule){.set = SET_PUNCTUATION, .behavior = SPLIT_ISOLATED});
+}
+
+static void add_punctuation(void *steps, struct json_place place, const json_t *object)
+{
+    enum split_behavior behavior =
+        json_object_get(object, "behavior") ? read_behavior(place, object) : SPLIT_ISOLATED;
+    pretokenizer_add(steps, (struct split_rule){.set = SET_PUNCTUATION, .behavior = behavior});
+}
+
 static void add_digits(void *steps, struct json_place place, const json_t *object)
 {
     bool individual = member_flag(place, object, "individual_digits", false);
@@ -217,6 +254,14 @@ static void read_character(struct json_place place, const json_t *object, const 
     if (text.length == 0 || text.length != (size_t)U8_COUNT_TRAIL_BYTES(text.bytes[0]) + 1)
         die("%s: %s: '%s' must be one character", place.path, place.part, name);
     memcpy(character, text.bytes, text.length + 1);
+}
+
+static void add_delimiter(void *steps, struct json_place place, const json_t *object)
+{
+    char delimiter[MARK_BYTES];
+    read_character(place, object, "delimiter", delimiter);
+    pretokenizer_add(steps, (struct split_rule){.pattern = pattern_literal(delimiter, place.path),
+                                                .behavior = SPLIT_REMOVED});
 }
 
 /* prepend_scheme, which came after add_prefix_space and may stand beside it. */
@@ -255,12 +300,18 @@ struct pretokenizer *read_pretokenizer(const char *path, json_t *object)
                       *const digits[] = {"individual_digits", NULL},
                       *const byte_level[] = {"add_prefix_space", "trim_offsets", "use_regex", NULL},
                       *const metaspace[] = {"replacement", "str_rep", "prepend_scheme", "add_prefix_space",
-                                            "split", NULL};
+                                            "split", NULL},
+                      *const punctuation[] = {"behavior", NULL}, *const delimiter[] = {"delimiter", NULL};
     static const struct step_reader readers[] = {
         {"Split", split, add_split},
         {"Digits", digits, add_digits},
         {"ByteLevel", byte_level, add_byte_level},
         {"Metaspace", metaspace, add_metaspace},
+        {"Punctuation", punctuation, add_punctuation},
+        {"Whitespace", NULL, add_whitespace},
+        {"WhitespaceSplit", NULL, add_whitespace_split},
+        {"BertPreTokenizer", NULL, add_bert_words},
+        {"CharDelimiterSplit", delimiter, add_delimiter},
         {0},
     };
     struct pretokenizer *pretokenizer = pretokenizer_new();
