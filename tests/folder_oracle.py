@@ -18,7 +18,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import transformers  # noqa: E402
 
-import bpe_oracle as bpe  # noqa: E402
+import subword_oracle as bpe  # noqa: E402
 
 transformers.logging.set_verbosity_error()
 

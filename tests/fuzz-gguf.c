@@ -61,7 +61,7 @@ static void read_config(void *context)
 static void read_tokenizer(void *context)
 {
     const struct question *question = context;
-    bpe_free(gguf_bpe(question->path));
+    subword_free(gguf_subword(question->path));
 }
 
 static void ask(const uint8_t *bytes, size_t size)

@@ -6,7 +6,7 @@ import struct
 import sys
 
 import gguf_format as form
-import test_bpe as bpe
+import test_subword as bpe
 import test_gguf as gguf
 
 ROOT = pathlib.Path(__file__).resolve().parent

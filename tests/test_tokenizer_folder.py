@@ -13,7 +13,7 @@ import environments
 
 from conftest import ROOT
 from helpers import fails, ok, run
-from test_bpe import encode, program, small
+from test_subword import encode, program, small
 from test_tokenize import LLAMA, llama_folder, llama_gguf
 
 

@@ -56,7 +56,7 @@ static void check_tokenizer_keys(const struct gguf *file, const char *path)
     }
 }
 
-struct bpe *gguf_bpe(const char *path)
+struct subword_tokenizer *gguf_subword(const char *path)
 {
     struct gguf *file = gguf_open(path);
     char *model = gguf_word(file, "tokenizer.ggml.model");
@@ -65,7 +65,7 @@ struct bpe *gguf_bpe(const char *path)
     check_tokenizer_keys(file, path);
     char *pre = gguf_has_key(file, "tokenizer.ggml.pre") ? gguf_word(file, "tokenizer.ggml.pre")
                                                          : copy_string("default");
-    struct bpe_metadata metadata = {.pre = pre};
+    struct subword_metadata metadata = {.pre = pre};
     struct span *tokens = read_spans(file, "tokenizer.ggml.tokens", &metadata.token_count);
     struct span *merges = read_spans(file, "tokenizer.ggml.merges", &metadata.merge_count);
     int32_t *types = NULL;
@@ -80,12 +80,12 @@ struct bpe *gguf_bpe(const char *path)
     metadata.tokens = tokens;
     metadata.merges = merges;
     metadata.types = types;
-    struct bpe *bpe = bpe_from_metadata(path, &metadata);
+    struct subword_tokenizer *tokenizer = subword_from_metadata(path, &metadata);
     free(tokens);
     free(merges);
     free(types);
     free(pre);
     free(model);
     gguf_close(file);
-    return bpe;
+    return tokenizer;
 }

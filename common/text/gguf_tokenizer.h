@@ -2,9 +2,9 @@
 #ifndef FFKV_GGUF_TOKENIZER_H
 #define FFKV_GGUF_TOKENIZER_H
 
-#include "text/bpe.h"
+#include "text/subword.h"
 
 /* The tokenizer of the file at path. Kinds other than byte-level BPE end the program. */
-struct bpe *gguf_bpe(const char *path);
+struct subword_tokenizer *gguf_subword(const char *path);
 
 #endif

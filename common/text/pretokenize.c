@@ -1,6 +1,7 @@
 #include "text/pretokenize.h"
 
 #include "base/messages.h"
+#include "text/byte_characters.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,11 +9,16 @@
 
 enum { MAX_RULES = 16, MAX_NAMED_RULES = 4 };
 
+/* A rule, and what it writes a piece and what it was split into to, for the rules behind it. */
+struct step {
+    struct split_rule rule;
+    char *marked, *mapped;
+    size_t marked_capacity, mapped_capacity;
+};
+
 struct pretokenizer {
-    struct split_rule rules[MAX_RULES];
+    struct step steps[MAX_RULES];
     size_t count;
-    char *prefixed; /* a piece with its space */
-    size_t prefixed_capacity;
 };
 
 /* ---- the rules ---- */
@@ -60,10 +66,12 @@ struct pretokenizer *pretokenizer_new(void)
 
 void pretokenizer_free(struct pretokenizer *pretokenizer)
 {
-    for (size_t i = 0; i < pretokenizer->count; i++)
-        if (pretokenizer->rules[i].pattern)
-            pattern_free(pretokenizer->rules[i].pattern);
-    free(pretokenizer->prefixed);
+    for (size_t i = 0; i < pretokenizer->count; i++) {
+        if (pretokenizer->steps[i].rule.pattern)
+            pattern_free(pretokenizer->steps[i].rule.pattern);
+        free(pretokenizer->steps[i].marked);
+        free(pretokenizer->steps[i].mapped);
+    }
     free(pretokenizer);
 }
 
@@ -71,33 +79,68 @@ void pretokenizer_add(struct pretokenizer *pretokenizer, struct split_rule rule)
 {
     if (pretokenizer->count == MAX_RULES)
         die("a pre-tokenizer of more than %d steps; this program has no room for them", MAX_RULES);
-    pretokenizer->rules[pretokenizer->count++] = rule;
+    pretokenizer->steps[pretokenizer->count++].rule = rule;
+}
+
+bool pretokenizer_take_bytes(struct pretokenizer *pretokenizer)
+{
+    size_t count = pretokenizer->count;
+    bool writes_bytes = count && pretokenizer->steps[count - 1].rule.to_byte_characters;
+    pretokenizer->count -= writes_bytes;
+    return writes_bytes;
+}
+
+bool pretokenizer_writes_bytes(const struct pretokenizer *pretokenizer)
+{
+    for (size_t i = 0; i < pretokenizer->count; i++)
+        if (pretokenizer->steps[i].rule.to_byte_characters)
+            return true;
+    return false;
+}
+
+const char *pretokenizer_space(const struct pretokenizer *pretokenizer)
+{
+    for (size_t i = 0; i < pretokenizer->count; i++)
+        if (*pretokenizer->steps[i].rule.space)
+            return pretokenizer->steps[i].rule.space;
+    return NULL;
 }
 
 bool pretokenizer_prefixes(const struct pretokenizer *pretokenizer)
 {
     for (size_t i = 0; i < pretokenizer->count; i++)
-        if (pretokenizer->rules[i].prefix_space)
+        if (pretokenizer->steps[i].rule.prefix != PREFIX_NEVER)
             return true;
     return false;
 }
 
-/* The rule of this index or behind it that has a pattern, or NULL. */
-static const struct split_rule *splitting_rule(const struct pretokenizer *pretokenizer, size_t *index)
+/* The rule of this index or behind it that does more than to put a mark before a piece, or NULL. */
+static const struct split_rule *shaping_rule(const struct pretokenizer *pretokenizer, size_t *index)
 {
-    while (*index < pretokenizer->count && !pretokenizer->rules[*index].pattern)
-        ++*index;
-    return *index < pretokenizer->count ? &pretokenizer->rules[*index] : NULL;
+    for (; *index < pretokenizer->count; ++*index) {
+        const struct split_rule *rule = &pretokenizer->steps[*index].rule;
+        if (rule->pattern || *rule->space || rule->to_byte_characters)
+            return rule;
+    }
+    return NULL;
+}
+
+static bool equal_rules(const struct split_rule *left, const struct split_rule *right)
+{
+    const char *expressions[] = {left->pattern ? pattern_expression(left->pattern) : "",
+                                 right->pattern ? pattern_expression(right->pattern) : ""};
+    return left->behavior == right->behavior && left->invert == right->invert
+           && left->to_byte_characters == right->to_byte_characters && !strcmp(left->space, right->space)
+           && !strcmp(expressions[0], expressions[1]);
 }
 
 bool pretokenizer_equal(const struct pretokenizer *left, const struct pretokenizer *right)
 {
     for (size_t i = 0, j = 0;; i++, j++) {
-        const struct split_rule *a = splitting_rule(left, &i), *b = splitting_rule(right, &j);
+        const struct split_rule *a = shaping_rule(left, &i), *b = shaping_rule(right, &j);
         if (!a || !b)
             return !a && !b;
-        if (a->behavior != b->behavior || a->invert != b->invert
-            || strcmp(pattern_expression(a->pattern), pattern_expression(b->pattern)))
+        if (!equal_rules(a, b))
             return false;
     }
 }
@@ -130,11 +173,18 @@ char *pretokenizer_names(void)
 void pretokenizer_hash(const struct pretokenizer *pretokenizer, struct hash *hash)
 {
     for (size_t i = 0; i < pretokenizer->count; i++) {
-        const struct split_rule *rule = &pretokenizer->rules[i];
+        const struct split_rule *rule = &pretokenizer->steps[i].rule;
         const char *expression = rule->pattern ? pattern_expression(rule->pattern) : "";
-        const unsigned char settings[] = {(unsigned char)rule->behavior, rule->invert, rule->prefix_space};
+        const unsigned char settings[] = {(unsigned char)rule->behavior, rule->invert,
+                                          (unsigned char)rule->prefix};
         hash_add(hash, expression, strlen(expression) + 1);
         hash_add(hash, settings, sizeof settings);
+        if (*rule->space)
+            hash_add(hash, rule->space, sizeof rule->space);
+        if (*rule->mark && strcmp(rule->mark, " "))
+            hash_add(hash, rule->mark, sizeof rule->mark);
+        if (rule->to_byte_characters)
+            hash_add(hash, "bytes", sizeof "bytes");
     }
 }
 
@@ -147,7 +197,7 @@ struct splitting {
     void *context;
 };
 
-static void split(const struct splitting *splitting, size_t first_rule, struct span piece);
+static void split(const struct splitting *splitting, size_t first_rule, struct span piece, bool at_start);
 
 /* A piece on its way to the next rule: held back as long as more may be joined to it. */
 struct joint {
@@ -155,6 +205,7 @@ struct joint {
     size_t rule;
     struct span held;
     bool is_match; /* the last run of held */
+    bool at_start; /* nothing has been passed on of a piece at the text's start */
 };
 
 static bool joins(enum split_behavior behavior, bool previous, bool next)
@@ -175,15 +226,24 @@ static bool joins(enum split_behavior behavior, bool previous, bool next)
 
 static void pass_on(struct joint *joint)
 {
-    if (joint->held.length)
-        split(joint->splitting, joint->rule + 1, joint->held);
+    struct step *step = &joint->splitting->pretokenizer->steps[joint->rule];
+    struct span piece = joint->held;
+    if (!piece.length)
+        return;
+    if (step->rule.to_byte_characters) {
+        step->mapped = reserve_array(step->mapped, &step->mapped_capacity, piece.length,
+                                     BYTE_CHARACTER_BYTES);
+        piece = byte_characters_write(step->mapped, piece);
+    }
+    split(joint->splitting, joint->rule + 1, piece, joint->at_start);
     joint->held.length = 0;
+    joint->at_start = false;
 }
 
 /* The next run of the piece: a match, or what is between two. */
 static void add_run(struct joint *joint, struct span run, bool found)
 {
-    const struct split_rule *rule = &joint->splitting->pretokenizer->rules[joint->rule];
+    const struct split_rule *rule = &joint->splitting->pretokenizer->steps[joint->rule].rule;
     bool is_match = found != rule->invert;
     if (joint->held.length && joins(rule->behavior, joint->is_match, is_match)) {
         joint->held.length += run.length;
@@ -191,34 +251,67 @@ static void add_run(struct joint *joint, struct span run, bool found)
         pass_on(joint);
         if (!is_match || rule->behavior != SPLIT_REMOVED)
             joint->held = run;
+        else
+            joint->at_start = false;
     }
     joint->is_match = is_match;
 }
 
-/* The piece with a space before it, in a buffer of the pretokenizer. */
-static struct span prefix_space(struct pretokenizer *pretokenizer, struct span piece)
+/* Appends count bytes at *length of the step's buffer. */
+static void append(struct step *step, size_t *length, const char *bytes, size_t count)
 {
-    if (piece.bytes[0] == ' ')
+    step->marked = reserve_array(step->marked, &step->marked_capacity, *length + count, 1);
+    memcpy(step->marked + *length, bytes, count);
+    *length += count;
+}
+
+static bool starts_with(struct span text, const char *start)
+{
+    return text.length >= strlen(start) && !memcmp(text.bytes, start, strlen(start));
+}
+
+/* Whether the piece gets the mark before it; its spaces count as what they become. */
+static bool wants_mark(const struct split_rule *rule, struct span piece, bool at_start)
+{
+    if (rule->prefix == PREFIX_NEVER || (rule->prefix == PREFIX_FIRST && !at_start))
+        return false;
+    return !starts_with(piece, rule->mark)
+        && !(*rule->space && !strcmp(rule->space, rule->mark) && starts_with(piece, " "));
+}
+
+/* The piece with its spaces replaced and the mark before it, in a buffer of the step where it changes. */
+static struct span mark_piece(struct step *step, struct span piece, bool at_start)
+{
+    const struct split_rule *rule = &step->rule;
+    const bool wanted = wants_mark(rule, piece, at_start), replaces = *rule->space;
+    const char *space = replaces ? memchr(piece.bytes, ' ', piece.length) : NULL;
+    size_t length = 0, space_bytes = strlen(rule->space);
+    if (!wanted && !space)
         return piece;
-    pretokenizer->prefixed = reserve_array(pretokenizer->prefixed, &pretokenizer->prefixed_capacity,
-                                           piece.length + 1, 1);
-    pretokenizer->prefixed[0] = ' ';
-    memcpy(pretokenizer->prefixed + 1, piece.bytes, piece.length);
-    return (struct span){pretokenizer->prefixed, piece.length + 1};
+    if (wanted)
+        append(step, &length, rule->mark, strlen(rule->mark));
+    for (; space; space = memchr(piece.bytes, ' ', piece.length)) {
+        size_t before = (size_t)(space - piece.bytes);
+        append(step, &length, piece.bytes, before);
+        append(step, &length, rule->space, space_bytes);
+        piece = (struct span){space + 1, piece.length - before - 1};
+    }
+    append(step, &length, piece.bytes, piece.length);
+    return (struct span){step->marked, length};
 }
 
 /* Splits a piece, which is not empty, by the rules from first_rule on. */
-static void split(const struct splitting *splitting, size_t first_rule, struct span piece)
+static void split(const struct splitting *splitting, size_t first_rule, struct span piece, bool at_start)
 {
     struct pretokenizer *pretokenizer = splitting->pretokenizer;
     if (first_rule == pretokenizer->count) {
         splitting->take(splitting->context, piece);
         return;
     }
-    const struct split_rule *rule = &pretokenizer->rules[first_rule];
-    if (rule->prefix_space)
-        piece = prefix_space(pretokenizer, piece);
-    struct joint joint = {.splitting = splitting, .rule = first_rule};
+    const struct split_rule *rule = &pretokenizer->steps[first_rule].rule;
+    if (rule->prefix != PREFIX_NEVER || *rule->space)
+        piece = mark_piece(&pretokenizer->steps[first_rule], piece, at_start);
+    struct joint joint = {.splitting = splitting, .rule = first_rule, .at_start = at_start};
     struct span match;
     size_t at = 0;
     const bool ascii = rule->pattern && is_ascii(piece);
@@ -234,9 +327,10 @@ static void split(const struct splitting *splitting, size_t first_rule, struct s
     pass_on(&joint);
 }
 
-void pretokenize(struct pretokenizer *pretokenizer, struct span text, word_function *take, void *context)
+void pretokenize(struct pretokenizer *pretokenizer, struct span text, bool at_start, word_function *take,
+                 void *context)
 {
     const struct splitting splitting = {pretokenizer, take, context};
     if (text.length)
-        split(&splitting, 0, text);
+        split(&splitting, 0, text, at_start);
 }

@@ -7,7 +7,7 @@
 #include "model/families.h"
 #include "model/model.h"
 #include "stream/header_members.h"
-#include "text/bpe.h"
+#include "text/subword.h"
 #include "text/dictionary.h"
 #include "text/gguf_tokenizer.h"
 
@@ -17,7 +17,7 @@
 /* One of the two. */
 struct tokenizer {
     struct dictionary *dictionary;
-    struct bpe *bpe;
+    struct subword_tokenizer *subword;
 };
 
 /* ---- where it is read from ---- */
@@ -40,12 +40,12 @@ static void check_words(const struct model_config *config)
 static struct tokenizer *read_any(const struct model_config *config)
 {
     struct tokenizer *tokenizer = new_array(1, sizeof *tokenizer);
-    tokenizer->bpe = is_gguf(config->path) ? gguf_bpe(config->path)
-                                           : bpe_read_folder(config->path, config->family->model_type);
-    if (tokenizer->bpe && bpe_size(tokenizer->bpe) > config->vocabulary)
+    tokenizer->subword = is_gguf(config->path) ? gguf_subword(config->path)
+                                           : subword_read_folder(config->path, config->family->model_type);
+    if (tokenizer->subword && subword_size(tokenizer->subword) > config->vocabulary)
         die("%s: the tokenizer has %zu tokens, the model a vocabulary of %zu", config->path,
-            bpe_size(tokenizer->bpe), config->vocabulary);
-    if (!tokenizer->bpe) {
+            subword_size(tokenizer->subword), config->vocabulary);
+    if (!tokenizer->subword) {
         check_words(config);
         tokenizer->dictionary = dictionary_read(config);
     }
@@ -63,8 +63,8 @@ struct tokenizer *tokenizer_read(const struct model_config *config)
 
 void tokenizer_free(struct tokenizer *tokenizer)
 {
-    if (tokenizer->bpe)
-        bpe_free(tokenizer->bpe);
+    if (tokenizer->subword)
+        subword_free(tokenizer->subword);
     if (tokenizer->dictionary)
         dictionary_free(tokenizer->dictionary);
     free(tokenizer);
@@ -75,8 +75,8 @@ void tokenizer_free(struct tokenizer *tokenizer)
 size_t tokenizer_encode(struct tokenizer *tokenizer, struct text_reader *reader, struct span sentence,
                         uint32_t **tokens, size_t *capacity)
 {
-    if (tokenizer->bpe)
-        return bpe_encode(tokenizer->bpe, text_strip(sentence), tokens, capacity);
+    if (tokenizer->subword)
+        return subword_encode(tokenizer->subword, text_strip(sentence), tokens, capacity);
     size_t count;
     const struct span *words = text_words(reader, sentence, &count);
     *tokens = reserve_array(*tokens, capacity, count, sizeof **tokens);
@@ -89,8 +89,8 @@ size_t tokenizer_encode_text(struct tokenizer *tokenizer, struct span text, uint
                              size_t *capacity)
 {
     static const char white[] = " \t\n\v\f\r";
-    if (tokenizer->bpe)
-        return bpe_encode(tokenizer->bpe, text, tokens, capacity);
+    if (tokenizer->subword)
+        return subword_encode(tokenizer->subword, text, tokens, capacity);
     size_t count = 0, start = 0;
     for (size_t i = 0; i <= text.length; i++) {
         if (i < text.length && !strchr(white, text.bytes[i]))
@@ -106,14 +106,14 @@ size_t tokenizer_encode_text(struct tokenizer *tokenizer, struct span text, uint
 
 char *tokenizer_text(const struct tokenizer *tokenizer, const uint32_t *tokens, size_t count)
 {
-    if (tokenizer->bpe)
-        return bpe_text(tokenizer->bpe, tokens, count);
+    if (tokenizer->subword)
+        return subword_text(tokenizer->subword, tokens, count);
     return dictionary_text(tokenizer->dictionary, tokens, count);
 }
 
 const char *tokenizer_joint(const struct tokenizer *tokenizer)
 {
-    return tokenizer->bpe ? "" : " ";
+    return tokenizer->subword ? "" : " ";
 }
 
 uint32_t tokenizer_unknown(const struct tokenizer *tokenizer)
@@ -127,7 +127,7 @@ struct candidates tokenizer_candidates(const struct tokenizer *tokenizer, const 
 {
     bool *can_follow = new_array(config->vocabulary, sizeof *can_follow);
     for (uint32_t token = 0; token < config->vocabulary; token++)
-        can_follow[token] = tokenizer->bpe ? bpe_can_follow(tokenizer->bpe, token)
+        can_follow[token] = tokenizer->subword ? subword_can_follow(tokenizer->subword, token)
                                            : dictionary_can_follow(tokenizer->dictionary, token);
     struct candidates candidates = candidates_new(can_follow, config->vocabulary, config->path);
     free(can_follow);
@@ -164,7 +164,7 @@ struct candidates candidates_read(const struct model_config *config, bool all_to
 
 static const char *id_of(const struct tokenizer *tokenizer)
 {
-    return tokenizer->bpe ? bpe_id(tokenizer->bpe) : tokenizer->dictionary->id;
+    return tokenizer->subword ? subword_id(tokenizer->subword) : tokenizer->dictionary->id;
 }
 
 json_t *tokenizer_json(const struct tokenizer *tokenizer, const struct model_config *config)

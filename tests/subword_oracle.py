@@ -1,9 +1,9 @@
-"""The tokenizers library as the oracle of test_bpe.py; runs in the virtual
-environment that test_bpe.py makes.
+"""The tokenizers library as the oracle of test_subword.py; runs in the virtual
+environment that test_subword.py makes.
 
-    bpe_oracle.py make DIR [GGUF]   tokenizers, texts, and each text's tokens
-    bpe_oracle.py train NAME SIZE FILE TOKENIZER    a tokenizer of that size, from a file's lines
-    bpe_oracle.py speed TOKENIZER FILE    MB/s of the library in one thread, a line a text
+    subword_oracle.py make DIR [GGUF]   tokenizers, texts, and each text's tokens
+    subword_oracle.py train NAME SIZE FILE TOKENIZER    a tokenizer of that size, from a file's lines
+    subword_oracle.py speed TOKENIZER FILE    MB/s of the library in one thread, a line a text
 
 DIR then holds texts (each ends with a NUL byte) and for every tokenizer NAME
 NAME.json and NAME.ids (a line a text).  With a GGUF file, smollm2.json and

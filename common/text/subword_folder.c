@@ -3,7 +3,7 @@
  * came one after the other and may repeat or contradict each other; what counts is
  * transformers 5 (PreTrainedTokenizerBase._from_pretrained, TokenizersBackend.__init__).
  */
-#include "text/bpe_source.h"
+#include "text/subword_source.h"
 
 #include "base/input.h"
 #include "base/json.h"
@@ -52,7 +52,7 @@ struct folder {
     json_t *settings, *specials, *added, *config;         /* empty where there is none */
     char *class_name;
     const struct tokenizer_class *class;                  /* NULL: tokenizer.json as it is */
-    struct bpe_source source;
+    struct subword_source source;
     struct added_token *tokens;                           /* that are found in the text */
     size_t count, capacity;
     json_t *standard;                                     /* special tokens of the class, by name */
@@ -129,7 +129,8 @@ static struct pretokenizer *pretokenizer_of_class(const struct tokenizer_class *
     if (!class->pre || prefix)
         pretokenizer_add(pretokenizer, (struct split_rule){
             .pattern = class->pre ? NULL : pattern_new(gpt2_expression, where), .behavior = SPLIT_ISOLATED,
-            .prefix_space = prefix});
+            .mark = " ", .prefix = prefix ? PREFIX_ALWAYS : PREFIX_NEVER});
+    pretokenizer_add(pretokenizer, (struct split_rule){.to_byte_characters = true});
     return pretokenizer;
 }
 
@@ -144,14 +145,17 @@ static _Noreturn void contradict(const struct folder *folder, const char *what)
 /* What tokenizer.json says of itself must be what its class makes of it. */
 static void check_class(const struct folder *folder, const struct pretokenizer *pretokenizer)
 {
-    const struct bpe_parts *parts = &folder->source.parts;
+    const struct subword_parts *parts = &folder->source.parts;
     if (!pretokenizer_equal(parts->pretokenizer, pretokenizer))
         contradict(folder, "pre_tokenizer");
-    if (parts->form_c != folder->class->form_c)
+    if (folder->class->form_c ? !normalizer_is_form_c(parts->normalizer)
+                              : !normalizer_is_empty(parts->normalizer))
         contradict(folder, "normalizer");
-    if (parts->ignore_merges)
+    if (parts->model != SUBWORD_BPE)
+        contradict(folder, "model");
+    if (parts->bpe.ignore_merges)
         contradict(folder, "model: ignore_merges");
-    if (parts->unknown)
+    if (parts->bpe.unknown)
         contradict(folder, "model: unk_token");
 }
 
@@ -177,11 +181,11 @@ static bool wants_prefix(const struct folder *folder)
 /* Tokens, merges, normalizer and pre-tokenizer. */
 static void read_source(struct folder *folder)
 {
-    struct bpe_parts *parts = &folder->source.parts;
+    struct subword_parts *parts = &folder->source.parts;
     if (folder->tokenizer_path)
-        bpe_source_json(&folder->source, folder->tokenizer_path);
+        subword_source_json(&folder->source, folder->tokenizer_path);
     else if (folder->class)
-        bpe_source_vocabulary(&folder->source, folder->vocabulary_path, folder->merges_path);
+        subword_source_vocabulary(&folder->source, folder->vocabulary_path, folder->merges_path);
     else
         die("%s: how vocab.json and merges.txt split text is not said: give tokenizer_class in "
             "tokenizer_config.json (GPT2Tokenizer, GPTNeoXTokenizer, Qwen2Tokenizer), or tokenizer.json",
@@ -193,9 +197,12 @@ static void read_source(struct folder *folder)
     if (parts->pretokenizer) {
         check_class(folder, pretokenizer);
         pretokenizer_free(parts->pretokenizer);
+        normalizer_free(parts->normalizer);
     }
     parts->pretokenizer = pretokenizer;
-    parts->form_c = folder->class->form_c;
+    parts->normalizer = normalizer_new();
+    if (folder->class->form_c)
+        normalizer_add_form(parts->normalizer, FORM_C);
 }
 
 /* ---- special tokens, as the files have them ---- */
@@ -302,8 +309,9 @@ static struct added_token *find_token(const struct folder *folder, const char *t
 static void add_token(struct folder *folder, struct json_place place, struct added_token token)
 {
     struct added_token *known = find_token(folder, token.text.bytes);
-    uint32_t id = known ? known->id : bpe_library_id(place, folder->source.vocabulary, &token, folder->next);
-    if (known && token.id != BPE_NO_TOKEN && token.id != id)
+    uint32_t id = known ? known->id
+                        : subword_library_id(place, folder->source.vocabulary, &token, folder->next);
+    if (known && token.id != NO_TOKEN && token.id != id)
         die("%s: %s: '%s' has id %u, and id %u in another file", place.path, place.part, token.text.bytes,
             token.id, id);
     token.id = id;
@@ -335,9 +343,9 @@ static int by_id(const void *a, const void *b)
 
 static uint32_t checked_id(struct json_place place, const char *text, json_int_t id)
 {
-    if (id < 0 || id > BPE_MAX_ID)
+    if (id < 0 || id > SUBWORD_MAX_ID)
         die("%s: %s: the id of '%s' must be a whole number from 0 to %d", place.path, place.part, text,
-            BPE_MAX_ID);
+            SUBWORD_MAX_ID);
     return (uint32_t)id;
 }
 
@@ -349,7 +357,7 @@ static size_t read_decoder(const struct folder *folder, json_t *decoder, struct 
     json_t *value;
     size_t count = 0;
     json_object_foreach(decoder, key, value) {
-        struct added_token token = bpe_added_token(place, value);
+        struct added_token token = subword_added_token(place, value);
         char *end;
         long id = strtol(key, &end, 10);
         token.id = checked_id(place, token.text.bytes, *end || end == key ? -1 : id);
@@ -363,7 +371,7 @@ static size_t read_decoder(const struct folder *folder, json_t *decoder, struct 
 static size_t read_legacy(const struct folder *folder, struct found_token *found)
 {
     struct json_place place = {folder->added_path, "added tokens"};
-    const struct bpe_parts *parts = &folder->source.parts;
+    const struct subword_parts *parts = &folder->source.parts;
     const char *text;
     json_t *id, *specials = special_texts(folder);
     size_t count = 0;
@@ -387,7 +395,7 @@ static size_t read_legacy(const struct folder *folder, struct found_token *found
 /* Where the settings list added tokens, a class has no others. */
 static void check_decoder(const struct folder *folder)
 {
-    const struct bpe_parts *parts = &folder->source.parts;
+    const struct subword_parts *parts = &folder->source.parts;
     for (size_t i = 0; i < parts->added_count; i++)
         if (!find_token(folder, parts->added[i].text.bytes))
             die("%s: added token '%s' of tokenizer.json is not in added_tokens_decoder; add it there",
@@ -396,7 +404,7 @@ static void check_decoder(const struct folder *folder)
 
 static void read_added(struct folder *folder)
 {
-    const struct bpe_parts *parts = &folder->source.parts;
+    const struct subword_parts *parts = &folder->source.parts;
     json_t *decoder = json_object_get(folder->settings, "added_tokens_decoder");
     if (has_decoder(folder) && !json_is_object(decoder))
         die("%s: added_tokens_decoder: an object of ids and tokens is expected", folder->settings_path);
@@ -428,10 +436,10 @@ static void add_special(struct folder *folder, struct json_place place, const js
 {
     const char *text = special_text(place, value);
     const struct added_token *known = find_token(folder, text);
-    struct added_token token = {.text = {text, strlen(text)}, .id = BPE_NO_TOKEN};
+    struct added_token token = {.text = {text, strlen(text)}, .id = NO_TOKEN};
     bool plain = folder->class && folder->class->plain_specials;
     if (!plain && json_is_object(value))
-        token = bpe_added_token(place, (json_t *)(uintptr_t)value);
+        token = subword_added_token(place, (json_t *)(uintptr_t)value);
     if (plain || !((known && (size_t)(known - folder->tokens) < before)
                    || (json_is_string(value) && json_object_get(texts, text))))
         add_token(folder, place, token);
@@ -576,10 +584,10 @@ static void free_folder(struct folder *folder)
     free(folder->tokens);
 }
 
-struct bpe *bpe_read_folder(const char *path, const char *model_type)
+struct subword_tokenizer *subword_read_folder(const char *path, const char *model_type)
 {
     struct folder folder = {.path = path};
-    struct bpe *bpe = NULL;
+    struct subword_tokenizer *tokenizer = NULL;
     if (find_files(&folder)) {
         read_files(&folder);
         check_settings(&folder);
@@ -588,12 +596,12 @@ struct bpe *bpe_read_folder(const char *path, const char *model_type)
         folder.next = (uint32_t)json_object_size(folder.source.vocabulary);
         read_added(&folder);
         add_specials(&folder);
-        struct bpe_parts parts = folder.source.parts;
+        struct subword_parts parts = folder.source.parts;
         parts.added = folder.tokens;
         parts.added_count = folder.count;
-        bpe = bpe_new(&parts);
-        bpe_source_free(&folder.source);
+        tokenizer = subword_new(&parts);
+        subword_source_free(&folder.source);
     }
     free_folder(&folder);
-    return bpe;
+    return tokenizer;
 }
