@@ -182,7 +182,7 @@ faults: ## SEEDS=500 cases from FIRST=1 on
 
 unit-tests: $(UNIT_TESTS)
 bench-program: $(DIR)/tests/bench-forward $(DIR)/tests/bench-projection
-test-programs: bench-program $(DIR)/tests/subword-encode $(DIR)/tests/gguf-print
+test-programs: bench-program $(DIR)/tests/subword-encode $(DIR)/tests/gguf-print $(DIR)/tests/piece-encode
 
 install: ## install tools, manual pages, pipelines, the example model;
 install: all ## PREFIX, DESTDIR, PROGRAM_PREFIX=ffkv-
