@@ -35,16 +35,17 @@ CFLAGS_sanitize = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all 
 MSGPACK := $(if $(shell pkg-config --exists msgpack 2>&1 || echo no),msgpack-c,msgpack)
 PACKAGES = $(MSGPACK) jansson zlib icu-uc libpcre2-8 libxxhash openblas libzip libprotobuf-c
 HEADERS = csv.h uthash.h $(if $(filter unit-tests,$(MAKECMDGOALS)),cmocka.h)
-ALL_CPPFLAGS = -Icommon -I$(DIR)/proto -D_POSIX_C_SOURCE=200809L $(shell pkg-config --cflags $(PACKAGES)) $(CPPFLAGS)
+ALL_CPPFLAGS = -Icommon -I$(DIR)/generated -D_POSIX_C_SOURCE=200809L \
+	$(shell pkg-config --cflags $(PACKAGES)) $(CPPFLAGS)
 ALL_CFLAGS = -std=c11 $(WARNINGS) -ffp-contract=off -fno-math-errno $(CFLAGS_$(BUILD)) $(CFLAGS)
 ALL_LDFLAGS = $(CFLAGS_$(BUILD)) -pthread -Wl,--as-needed $(LDFLAGS)
 LIBRARIES = $(shell pkg-config --libs $(PACKAGES)) -lcsv -lresolv -lm
 
 TOOLS = $(sort $(patsubst tools/%.c,%,$(wildcard tools/*.c)))
 # Formats that are messages of protocol buffers: a .proto each, of which protoc-c makes C.
-PROTOS = $(patsubst common/formats/%.proto,%,$(sort $(wildcard common/formats/*.proto)))
+PROTOS = $(patsubst common/%.proto,%,$(sort $(wildcard common/*/*.proto)))
 COMMON = $(patsubst common/%.c,$(DIR)/common/%.o,$(sort $(wildcard common/*/*.c))) \
-	$(PROTOS:%=$(DIR)/proto/%.pb-c.o)
+	$(PROTOS:%=$(DIR)/generated/%.pb-c.o)
 UNIT_TESTS = $(patsubst tests/%.c,$(DIR)/tests/%,$(sort $(wildcard tests/unit_*.c)))
 
 # Fuzzers, built by clang alone; tests/fuzz.c takes the place of these functions.
@@ -248,16 +249,16 @@ $(DIR)/common/base/version.o: ALL_CPPFLAGS += -DFFKV_BUILD='"$(shell cat $(DIR)/
 $(DIR)/common/base/version.o: $(DIR)/version
 
 # The readers of messages include what is made here.
-$(DIR)/proto/%.pb-c.c $(DIR)/proto/%.pb-c.h: common/formats/%.proto | libraries
-	$(SAY) "protoc  $(@:.h=.c)"
-	$(Q)mkdir -p $(@D)
-	$(Q)protoc-c -Icommon/formats --c_out=$(@D) $<
+$(DIR)/generated/%.pb-c.c $(DIR)/generated/%.pb-c.h: common/%.proto | libraries
+	$(SAY) "protoc  $@"
+	$(Q)mkdir -p $(DIR)/generated
+	$(Q)protoc-c -Icommon --c_out=$(DIR)/generated $<
 
-$(DIR)/proto/%.pb-c.o: $(DIR)/proto/%.pb-c.c
+$(DIR)/generated/%.o: $(DIR)/generated/%.c
 	$(SAY) "compile $@"
 	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
-$(PROTOS:%=$(DIR)/common/formats/%.o): $(DIR)/common/formats/%.o: $(DIR)/proto/%.pb-c.h
+$(PROTOS:%=$(DIR)/common/%.o): $(DIR)/common/%.o: $(DIR)/generated/%.pb-c.h
 
 # A file's bytes, to be part of the executable that has this as a prerequisite: common/report/embedded.h.
 $(DIR)/%.embedded.o: %

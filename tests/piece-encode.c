@@ -6,7 +6,7 @@
 #include "base/input.h"
 #include "base/messages.h"
 #include "formats/gguf.h"
-#include "text/gguf_pieces.h"
+#include "text/gguf_tokenizer.h"
 #include "text/sentencepiece.h"
 
 #include <stdio.h>

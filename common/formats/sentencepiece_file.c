@@ -2,8 +2,7 @@
 
 #include "base/input.h"
 #include "base/messages.h"
-
-#include "sentencepiece_file.pb-c.h" /* of sentencepiece_file.proto; made by the Makefile */
+#include "formats/sentencepiece_file.pb-c.h" /* of sentencepiece_file.proto; made by the Makefile */
 
 #include <ctype.h>
 #include <math.h>
@@ -31,8 +30,8 @@ static void check_fields(const char *path, const char *where, const ProtobufCMes
     for (unsigned i = 0; i < message->n_unknown_fields; i++) {
         uint32_t field = message->unknown_fields[i].tag;
         if (!training || !is_of_training(field))
-            die("%s: %s has a field %u, which is not known to this program; it may change what the tokens are",
-                path, where, field);
+            die("%s: %s has a field %u, which is not known to this program; it may change the tokens", path,
+                where, field);
     }
 }
 

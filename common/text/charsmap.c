@@ -34,17 +34,6 @@ static uint32_t read_unit(const unsigned char *bytes)
     return bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
 }
 
-static bool is_utf8(struct span text)
-{
-    for (size_t at = 0; at < text.length;) {
-        UChar32 character;
-        U8_NEXT((const uint8_t *)text.bytes, at, text.length, character);
-        if (character < 0)
-            return false;
-    }
-    return true;
-}
-
 static struct charsmap *take_table(char *table, size_t size, const char *where)
 {
     struct charsmap *charsmap = new_array(1, sizeof *charsmap);
@@ -55,7 +44,7 @@ static struct charsmap *take_table(char *table, size_t size, const char *where)
     *charsmap = (struct charsmap){.where = copy_string(where), .table = table, .size = size,
                                   .units = bytes + UNIT_BYTES, .unit_count = trie / UNIT_BYTES,
                                   .texts = {table + UNIT_BYTES + trie, rest - trie}};
-    if (!is_utf8(charsmap->texts))
+    if (!text_is_utf8(charsmap->texts))
         die("%s: the table of replacements (precompiled_charsmap) has text that is not UTF-8", where);
     return charsmap;
 }

@@ -1,4 +1,5 @@
-#include "text/gguf_pieces.h"
+/* SentencePiece's models in GGUF files. */
+#include "text/gguf_tokenizer.h"
 
 #include "base/messages.h"
 
@@ -67,6 +68,8 @@ static char *read_charsmap(const struct gguf *file, const char *path, struct pie
 
 struct sentencepiece *gguf_pieces(const struct gguf *file, const char *path, enum piece_model_kind kind)
 {
+    static const char *const read[] = {space_prefix, removed_spaces, escaped_spaces, charsmap, NULL};
+    gguf_check_tokenizer_keys(file, path, read);
     struct piece_model model = {
         .kind = kind,
         .dummy_prefix = setting(file, space_prefix, true),

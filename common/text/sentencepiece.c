@@ -83,7 +83,8 @@ static struct unigram *make_unigram(const struct sentencepiece *pieces, const st
         }
     for (size_t i = 0; i < model->count; i++) {
         const struct piece *piece = &model->pieces[i];
-        scores[i] = piece->type == PIECE_USER_DEFINED ? (float)((float)piece->length * most - 0.1) : piece->score;
+        scores[i] = piece->type == PIECE_USER_DEFINED ? (float)((float)piece->length * most - 0.1)
+                                                      : piece->score;
         if (is_chosen(piece->type))
             tokens[i] = pieces->vocabulary->tokens[i];
     }
@@ -294,12 +295,25 @@ size_t sentencepiece_encode(struct sentencepiece *pieces, struct span text, uint
     struct token_row row = {tokens, capacity, 0};
     if (text.length > MAX_TEXT_BYTES)
         die("a text of %zu bytes; at most %d can be encoded at once", text.length, MAX_TEXT_BYTES);
+    if (!text_is_utf8(text))
+        die("a text that is not UTF-8 cannot be encoded; convert it, for instance with iconv");
     struct span normal = normalize(pieces, text);
+    token_row_add(&row, 0);
     if (pieces->unigram)
         unigram_encode(pieces->unigram, normal, &row);
     else
         score_bpe_encode(pieces->bpe, normal, &row);
     return row.count;
+}
+
+uint32_t sentencepiece_find(const struct sentencepiece *pieces, struct span text)
+{
+    return vocabulary_find(pieces->vocabulary, text);
+}
+
+bool sentencepiece_adds_space(const struct sentencepiece *pieces)
+{
+    return pieces->dummy_prefix;
 }
 
 size_t sentencepiece_size(const struct sentencepiece *pieces)

@@ -24,6 +24,13 @@ struct sentencepiece;
  */
 struct sentencepiece *sentencepiece_new(const char *path, const struct piece_model *model);
 struct sentencepiece *sentencepiece_read(const char *path);
+
+/*
+ * tokenizer.model of a model's folder. The files beside it, which are for transformers, may name its pieces
+ * as special tokens; where they add tokens to it, or settings that SentencePiece does not have, the program
+ * ends. NULL: there is no tokenizer.model.
+ */
+struct sentencepiece *sentencepiece_read_folder(const char *folder);
 void sentencepiece_free(struct sentencepiece *pieces);
 
 /*
@@ -32,6 +39,12 @@ void sentencepiece_free(struct sentencepiece *pieces);
  */
 size_t sentencepiece_encode(struct sentencepiece *pieces, struct span text, uint32_t **tokens,
                             size_t *capacity);
+
+/* The id of the piece with this text, or NO_TOKEN. */
+uint32_t sentencepiece_find(const struct sentencepiece *pieces, struct span text);
+
+/* Whether white space is put at one of a text's ends. */
+bool sentencepiece_adds_space(const struct sentencepiece *pieces);
 
 /* Ids are below this. */
 size_t sentencepiece_size(const struct sentencepiece *pieces);

@@ -60,6 +60,14 @@ void unigram_free(struct unigram *unigram)
     free(unigram);
 }
 
+bool unigram_can_be_unknown(const struct unigram *unigram, uint32_t id)
+{
+    bool can = !unigram->has_byte_tokens;
+    for (size_t byte = 0; byte < UNIGRAM_BYTES; byte++)
+        can = can || unigram->byte_tokens[byte] == NO_TOKEN;
+    return can && id == unigram->unknown;
+}
+
 /* ---- the best path ---- */
 
 /* Offers a token with this score, from start to end; of two equal ways the first one stays. */

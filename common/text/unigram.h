@@ -25,7 +25,7 @@ struct unigram_parts {
     size_t count;
     double unknown_score;      /* of a character that is no token: the least score less UNIGRAM_PENALTY */
     uint32_t unknown;          /* what it becomes, one for a run of them; NO_TOKEN: it ends the program */
-    const uint32_t *byte_tokens; /* UNIGRAM_BYTES that it becomes instead, where its bytes have some; or NULL */
+    const uint32_t *byte_tokens; /* UNIGRAM_BYTES that it becomes instead, if its bytes have some; or NULL */
     bool sentencepiece;        /* as SentencePiece, else as the tokenizers library */
 };
 
@@ -34,6 +34,9 @@ struct unigram;
 /* Nothing needs to outlive the call. */
 struct unigram *unigram_new(const struct unigram_parts *parts);
 void unigram_free(struct unigram *unigram);
+
+/* Whether this is the unknown token, and a text can have it. */
+bool unigram_can_be_unknown(const struct unigram *unigram, uint32_t id);
 
 /* Appends the tokens of text, which is UTF-8. */
 void unigram_encode(struct unigram *unigram, struct span text, struct token_row *row);

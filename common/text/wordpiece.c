@@ -44,6 +44,11 @@ void wordpiece_free(struct wordpiece *wordpiece)
     free(wordpiece);
 }
 
+bool wordpiece_is_unknown(const struct wordpiece *wordpiece, uint32_t id)
+{
+    return id == wordpiece->unknown;
+}
+
 static size_t count_characters(struct span text)
 {
     size_t count = 0;

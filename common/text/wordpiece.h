@@ -8,6 +8,7 @@
 #include "text/text.h"
 #include "text/token_row.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,6 +26,8 @@ struct wordpiece;
 /* Nothing needs to outlive the call. */
 struct wordpiece *wordpiece_new(const struct wordpiece_parts *parts);
 void wordpiece_free(struct wordpiece *wordpiece);
+
+bool wordpiece_is_unknown(const struct wordpiece *wordpiece, uint32_t id);
 
 /* Appends the tokens of a word, which is UTF-8. */
 void wordpiece_encode(const struct wordpiece *wordpiece, struct span word, struct token_row *row);
