@@ -10,7 +10,7 @@
 
 #include <stdlib.h>
 
-enum { TYPES = 8, MAX_ELEMENTS = 1 << 16 };
+enum { TYPES = 8, TOKENIZERS = 3, MAX_ELEMENTS = 1 << 16 };
 
 /* One question to a file. */
 struct question {
@@ -61,7 +61,11 @@ static void read_config(void *context)
 static void read_tokenizer(void *context)
 {
     const struct question *question = context;
-    subword_free(gguf_subword(question->path));
+    switch (question->type) {
+    case 0: subword_free(gguf_subword(question->file, question->path)); break;
+    case 1: sentencepiece_free(gguf_pieces(question->file, question->path, PIECE_MODEL_BPE)); break;
+    default: sentencepiece_free(gguf_pieces(question->file, question->path, PIECE_MODEL_UNIGRAM)); break;
+    }
 }
 
 static void ask(const uint8_t *bytes, size_t size)
@@ -79,7 +83,8 @@ static void ask(const uint8_t *bytes, size_t size)
         fuzz_try(read_tensor, &question);
     }
     fuzz_try(read_config, &question);
-    fuzz_try(read_tokenizer, &question);
+    for (question.type = 0; question.type < TOKENIZERS; question.type++)
+        fuzz_try(read_tokenizer, &question);
     gguf_close(file);
 }
 

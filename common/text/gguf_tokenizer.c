@@ -29,12 +29,7 @@ static int32_t *as_types(int64_t *numbers, size_t count, const char *path)
     return types;
 }
 
-/*
- * Ends the program when the file says more of its tokenizer than is known here. Known beside what is read:
- * the ids of special tokens, whether BOS and the like are wanted, chats, and scores, which byte-level BPE
- * has none of. What other kinds of tokenizers do with spaces must be off.
- */
-static void check_tokenizer_keys(const struct gguf *file, const char *path)
+void gguf_check_tokenizer_keys(const struct gguf *file, const char *path, const char *const *read)
 {
     static const char prefix[] = "tokenizer.", chats[] = "tokenizer.chat_template";
     static const char *const known[] = {
@@ -47,7 +42,7 @@ static void check_tokenizer_keys(const struct gguf *file, const char *path)
     for (size_t i = 0; i < gguf_keys(file); i++) {
         const char *key = gguf_key(file, i);
         if (strncmp(key, prefix, sizeof prefix - 1) || is_listed(key, known) || ends_with(key, "_token_id")
-            || ends_with(key, "_token_ids") || !strncmp(key, chats, sizeof chats - 1))
+            || ends_with(key, "_token_ids") || !strncmp(key, chats, sizeof chats - 1) || is_listed(key, read))
             continue;
         if (!is_listed(key, off))
             die("%s: this program does not know what %s does to the tokens of a text", path, key);
@@ -56,13 +51,10 @@ static void check_tokenizer_keys(const struct gguf *file, const char *path)
     }
 }
 
-struct subword_tokenizer *gguf_subword(const char *path)
+struct subword_tokenizer *gguf_subword(const struct gguf *file, const char *path)
 {
-    struct gguf *file = gguf_open(path);
-    char *model = gguf_word(file, "tokenizer.ggml.model");
-    if (strcmp(model, "gpt2"))
-        die("%s: tokenizer.ggml.model '%s' is not known; 'gpt2', byte-level BPE, is", path, model);
-    check_tokenizer_keys(file, path);
+    static const char *const no_others[] = {NULL};
+    gguf_check_tokenizer_keys(file, path, no_others);
     char *pre = gguf_has_key(file, "tokenizer.ggml.pre") ? gguf_word(file, "tokenizer.ggml.pre")
                                                          : copy_string("default");
     struct subword_metadata metadata = {.pre = pre};
@@ -85,7 +77,5 @@ struct subword_tokenizer *gguf_subword(const char *path)
     free(merges);
     free(types);
     free(pre);
-    free(model);
-    gguf_close(file);
     return tokenizer;
 }

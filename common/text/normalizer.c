@@ -14,12 +14,13 @@ enum {
 };
 
 struct step {
-    enum kind { FORM, EDIT, PREPEND, REPLACE, STRIP, BYTE_CHARACTERS } kind;
+    enum kind { FORM, EDIT, PREPEND, REPLACE, STRIP, BYTE_CHARACTERS, CHARSMAP } kind;
     struct form_writer *form;
     enum normal_form form_kind;
     struct character_editor *editor;
     enum character_edit edit;
     struct pattern *pattern;
+    struct charsmap *charsmap;
     char *content;           /* of PREPEND and REPLACE */
     size_t content_length;
     bool left, right;        /* of STRIP */
@@ -49,6 +50,8 @@ void normalizer_free(struct normalizer *normalizer)
             character_editor_free(step->editor);
         if (step->pattern)
             pattern_free(step->pattern);
+        if (step->charsmap)
+            charsmap_free(step->charsmap);
         free(step->content);
         free(step->text);
     }
@@ -102,6 +105,11 @@ void normalizer_add_strip(struct normalizer *normalizer, bool left, bool right)
     struct step *step = add_step(normalizer, STRIP);
     step->left = left;
     step->right = right;
+}
+
+void normalizer_add_charsmap(struct normalizer *normalizer, struct charsmap *charsmap)
+{
+    add_step(normalizer, CHARSMAP)->charsmap = charsmap;
 }
 
 void normalizer_add_byte_characters(struct normalizer *normalizer)
@@ -166,6 +174,8 @@ void normalizer_hash(const struct normalizer *normalizer, struct hash *hash)
         hash_add(hash, lengths, sizeof lengths);
         hash_add(hash, expression, strlen(expression));
         hash_add(hash, step->content ? step->content : "", step->content_length);
+        if (step->charsmap)
+            hash_add(hash, charsmap_table(step->charsmap).bytes, charsmap_table(step->charsmap).length);
     }
 }
 
@@ -265,6 +275,8 @@ static struct span apply_step(struct step *step, struct span text, bool *at_star
         return strip_text(step, text, at_start);
     case BYTE_CHARACTERS:
         return to_byte_characters(step, text);
+    case CHARSMAP:
+        return charsmap_normalize(step->charsmap, text);
     }
     return text;
 }

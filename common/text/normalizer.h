@@ -7,6 +7,7 @@
 
 #include "base/hash.h"
 #include "text/character_edits.h"
+#include "text/charsmap.h"
 #include "text/normal_form.h"
 #include "text/pattern.h"
 #include "text/text.h"
@@ -31,6 +32,9 @@ void normalizer_add_replace(struct normalizer *normalizer, struct pattern *patte
 
 /* Takes white space away at the text's ends. */
 void normalizer_add_strip(struct normalizer *normalizer, bool left, bool right);
+
+/* Puts in what a table of SentencePiece has; it is the normalizer's from now on. */
+void normalizer_add_charsmap(struct normalizer *normalizer, struct charsmap *charsmap);
 
 /* Writes the text in GPT-2's characters for bytes. */
 void normalizer_add_byte_characters(struct normalizer *normalizer);

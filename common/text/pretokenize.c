@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unicode/utf8.h>
 
-enum { MAX_RULES = 16, MAX_NAMED_RULES = 4 };
+enum { MAX_RULES = 16, MAX_NAMED_RULES = 5 };
 
 /* A rule, and what it writes a piece and what it was split into to, for the rules behind it. */
 struct step {
@@ -36,6 +36,19 @@ static const char llama3_expression[] =
 static const char qwen2_expression[] =
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}"
     "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+
+/* GPT-4o's, with \\p{N}{1,3}, and Mistral's tekken, without contractions. */
+#define UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
+#define LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
+#define LOWER_WORD "[^\\r\\n\\p{L}\\p{N}]?" UPPER "*" LOWER "+"
+#define UPPER_WORD "[^\\r\\n\\p{L}\\p{N}]?" UPPER "+" LOWER "*"
+#define SIGNS_AND_SPACES "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+static const char tekken_expression[] = LOWER_WORD "|" UPPER_WORD "|\\p{N}" SIGNS_AND_SPACES;
+static const char gpt4o_expression[] = LOWER_WORD "(?i:'s|'t|'re|'ve|'m|'ll|'d)?|" UPPER_WORD
+                                       "(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\\p{N}{1,3}" SIGNS_AND_SPACES;
+
+/* BLOOM's, whose class within a class has no other members than this one. */
+static const char bloom_expression[] = " ?[^(\\s|.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c)]+";
 
 /* Rust's own tables of characters are at Unicode 17 already: two more ranges. */
 const char digit_expression[] = "[\\p{N}\U00011DE0-\U00011DE9\U00016FF4-\U00016FF6]";
@@ -69,15 +82,28 @@ static const struct {
     const char *expressions[MAX_NAMED_RULES];
 } named_rules[] = {
     {"default", {"[\\p{P}\\$\\+<=>\\^~\\|]+", gpt2_expression, "\\p{N}+", "[0-9][0-9][0-9]"}},
+    {"bloom", {bloom_expression}},
+    {"command-r", {digit_expression, gpt2_expression}},
+    {"dbrx", {llama3_expression}},
+    {"deepseek-coder",
+        {"[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+",
+         digit_expression}},
     {"gpt-2", {gpt2_expression}},
+    {"gpt-4o", {gpt4o_expression}},
+    {"gpt3-finnish", {bloom_expression}},
     {"llama-bpe", {llama3_expression}},
     {"llama3", {llama3_expression}},
     {"llama-v3", {llama3_expression}},
+    {"olmo", {gpt2_expression}},
     {"phi-2", {gpt2_expression}},
+    {"poro-chat", {bloom_expression}},
     {"qwen2", {qwen2_expression}},
     {"refact", {digit_expression, gpt2_expression}},
+    {"smaug-bpe", {llama3_expression}},
     {"smollm", {digit_expression, gpt2_expression}},
     {"starcoder", {digit_expression, gpt2_expression}},
+    {"tekken", {tekken_expression}},
+    {"viking", {bloom_expression, "\\p{N}"}},
 };
 
 enum { NAMES = sizeof named_rules / sizeof *named_rules };

@@ -3,13 +3,15 @@
 #include "base/memory_text.h"
 #include "base/messages.h"
 #include "base/order.h"
+#include "text/byte_tokens.h"
 #include "text/token_display.h"
+#include "text/unigram.h"
 #include "text/word_cache.h"
+#include "text/wordpiece.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unicode/utf8.h>
 
 enum { MAX_TEXT_BYTES = (1 << 28) - 1 };
 
@@ -21,7 +23,9 @@ struct subword_tokenizer {
     struct pretokenizer *pretokenizer;
     bool by_bytes;           /* words are bytes, which the model takes in GPT-2's characters */
     enum subword_model model;
-    struct bpe *bpe;         /* of SUBWORD_BPE */
+    struct bpe *bpe;         /* one of these, by model */
+    struct unigram *unigram;
+    struct wordpiece *wordpiece;
     char space[MARK_BYTES];  /* the character in place of spaces; "": none */
     bool cuts;               /* words are cut where it comes behind another one */
     struct word_cache *cache; /* NULL until something is encoded */
@@ -70,6 +74,37 @@ static void set_added(struct subword_tokenizer *tokenizer, const struct subword_
 
 /* ---- the model ---- */
 
+static struct unigram *make_unigram(const struct vocabulary *vocabulary, const struct subword_parts *parts)
+{
+    const struct unigram_settings *settings = &parts->unigram;
+    uint32_t byte_tokens[UNIGRAM_BYTES];
+    double least = parts->token_count ? settings->scores[0] : 0;
+    for (size_t i = 0; i < parts->token_count; i++)
+        least = settings->scores[i] < least ? settings->scores[i] : least;
+    for (unsigned byte = 0; byte < UNIGRAM_BYTES; byte++)
+        byte_tokens[byte] = byte_token_find(vocabulary, byte);
+    const struct unigram_parts unigram = {
+        .path = parts->path, .tokens = parts->tokens, .scores = settings->scores, .count = parts->token_count,
+        .unknown_score = least - UNIGRAM_PENALTY, .unknown = settings->unknown,
+        .byte_tokens = settings->byte_fallback ? byte_tokens : NULL,
+    };
+    return unigram_new(&unigram);
+}
+
+static struct wordpiece *make_wordpiece(const struct vocabulary *vocabulary,
+                                        const struct subword_parts *parts)
+{
+    const struct wordpiece_settings *settings = &parts->wordpiece;
+    const struct wordpiece_parts wordpiece = {
+        .path = parts->path, .tokens = parts->tokens, .count = parts->token_count, .prefix = settings->prefix,
+        .max_characters = settings->max_characters,
+        .unknown = vocabulary_find_text(vocabulary, settings->unknown),
+    };
+    if (wordpiece.unknown == NO_TOKEN)
+        die("%s: the unknown token '%s' is not in the vocabulary", parts->path, settings->unknown);
+    return wordpiece_new(&wordpiece);
+}
+
 static void set_model(struct subword_tokenizer *tokenizer, const struct subword_parts *parts)
 {
     const struct bpe_settings *bpe = &parts->bpe;
@@ -83,6 +118,12 @@ static void set_model(struct subword_tokenizer *tokenizer, const struct subword_
         tokenizer->cuts = *tokenizer->space
             && bpe_can_cut(tokenizer->bpe, (struct span){tokenizer->space, strlen(tokenizer->space)});
         break;
+    case SUBWORD_UNIGRAM:
+        tokenizer->unigram = make_unigram(tokenizer->vocabulary, parts);
+        break;
+    case SUBWORD_WORDPIECE:
+        tokenizer->wordpiece = make_wordpiece(tokenizer->vocabulary, parts);
+        break;
     }
 }
 
@@ -91,6 +132,12 @@ static void free_model(struct subword_tokenizer *tokenizer)
     switch (tokenizer->model) {
     case SUBWORD_BPE:
         bpe_free(tokenizer->bpe);
+        break;
+    case SUBWORD_UNIGRAM:
+        unigram_free(tokenizer->unigram);
+        break;
+    case SUBWORD_WORDPIECE:
+        wordpiece_free(tokenizer->wordpiece);
         break;
     }
 }
@@ -102,6 +149,12 @@ static void encode_by_model(struct subword_tokenizer *tokenizer, struct span wor
     case SUBWORD_BPE:
         bpe_encode(tokenizer->bpe, word, row);
         break;
+    case SUBWORD_UNIGRAM:
+        unigram_encode(tokenizer->unigram, word, row);
+        break;
+    case SUBWORD_WORDPIECE:
+        wordpiece_encode(tokenizer->wordpiece, word, row);
+        break;
     }
 }
 
@@ -111,8 +164,19 @@ static bool can_be_token(const struct subword_tokenizer *tokenizer, uint32_t id,
     switch (tokenizer->model) {
     case SUBWORD_BPE:
         return bpe_can_be_unknown(tokenizer->bpe, id) || (!is_special && bpe_can_be_byte(tokenizer->bpe, id));
+    case SUBWORD_UNIGRAM:
+        return unigram_can_be_unknown(tokenizer->unigram, id) || !is_special;
+    case SUBWORD_WORDPIECE:
+        return wordpiece_is_unknown(tokenizer->wordpiece, id) || !is_special;
     }
     return !is_special;
+}
+
+static void hash_span(struct hash *hash, struct span text)
+{
+    uint64_t length = text.length; /* little endian, as the stream is */
+    hash_add(hash, &length, sizeof length);
+    hash_add(hash, text.bytes, text.length);
 }
 
 /* What shapes a word's tokens beside the vocabulary. */
@@ -121,6 +185,16 @@ static void hash_model(const struct subword_parts *parts, struct hash *hash)
     switch (parts->model) {
     case SUBWORD_BPE:
         bpe_hash(&parts->bpe, hash);
+        break;
+    case SUBWORD_UNIGRAM:
+        hash_add(hash, parts->unigram.scores, parts->token_count * sizeof *parts->unigram.scores);
+        hash_add(hash, &parts->unigram.unknown, sizeof parts->unigram.unknown);
+        hash_add(hash, &parts->unigram.byte_fallback, sizeof parts->unigram.byte_fallback);
+        break;
+    case SUBWORD_WORDPIECE:
+        hash_span(hash, (struct span){parts->wordpiece.prefix, strlen(parts->wordpiece.prefix)});
+        hash_span(hash, (struct span){parts->wordpiece.unknown, strlen(parts->wordpiece.unknown)});
+        hash_add(hash, &parts->wordpiece.max_characters, sizeof parts->wordpiece.max_characters);
         break;
     }
 }
@@ -137,17 +211,16 @@ static void set_display(struct subword_tokenizer *tokenizer, const struct subwor
         display->prefix = tokenizer->prefix = parts->bpe.prefix ? copy_string(parts->bpe.prefix) : NULL;
         display->suffix = tokenizer->suffix = parts->bpe.suffix ? copy_string(parts->bpe.suffix) : NULL;
         break;
+    case SUBWORD_UNIGRAM:
+        display->byte_tokens = parts->unigram.byte_fallback;
+        break;
+    case SUBWORD_WORDPIECE:
+        display->prefix = tokenizer->prefix = copy_string(parts->wordpiece.prefix);
+        break;
     }
 }
 
 /* ---- the id ---- */
-
-static void hash_span(struct hash *hash, struct span text)
-{
-    uint64_t length = text.length; /* little endian, as the stream is */
-    hash_add(hash, &length, sizeof length);
-    hash_add(hash, text.bytes, text.length);
-}
 
 static int by_id(const void *a, const void *b)
 {
@@ -311,24 +384,13 @@ static void encode_piece(struct encoding *encoding, struct span piece, bool at_s
     encode_words(encoding, before, at_start && before.bytes == piece.bytes);
 }
 
-static bool is_utf8(struct span text)
-{
-    for (size_t at = 0; at < text.length;) {
-        UChar32 character;
-        U8_NEXT((const uint8_t *)text.bytes, at, text.length, character);
-        if (character < 0)
-            return false;
-    }
-    return true;
-}
-
 size_t subword_encode(struct subword_tokenizer *tokenizer, struct span text, uint32_t **tokens,
                       size_t *capacity)
 {
     struct encoding encoding = {tokenizer, {tokens, capacity, 0}};
     if (text.length > MAX_TEXT_BYTES)
         die("a text of %zu bytes; at most %d can be encoded at once", text.length, MAX_TEXT_BYTES);
-    if (!is_utf8(text))
+    if (!text_is_utf8(text))
         die("a text that is not UTF-8 cannot be encoded; convert it, for instance with iconv");
     if (!tokenizer->cache)
         tokenizer->cache = word_cache_new();

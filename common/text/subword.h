@@ -68,6 +68,20 @@ struct subword_tokenizer *subword_from_metadata(const char *path, const struct s
 /* What splits a word into tokens. */
 enum subword_model {
     SUBWORD_BPE,
+    SUBWORD_UNIGRAM,
+    SUBWORD_WORDPIECE,
+};
+
+struct unigram_settings {
+    double *scores;     /* of the model's tokens, by id */
+    uint32_t unknown;   /* the token of what has none; NO_TOKEN: it ends the program */
+    bool byte_fallback; /* what has none is the tokens of its bytes, <0x00> to <0xFF>, if all are there */
+};
+
+struct wordpiece_settings {
+    const char *prefix;    /* of tokens that do not begin a word */
+    size_t max_characters; /* a longer word is unknown */
+    const char *unknown;   /* the token of a word that tokens do not make up */
 };
 
 struct subword_parts {
@@ -79,7 +93,9 @@ struct subword_parts {
     struct normalizer *normalizer;     /* these two are the tokenizer's from now on */
     struct pretokenizer *pretokenizer;
     enum subword_model model;
-    struct bpe_settings bpe;           /* of SUBWORD_BPE */
+    struct bpe_settings bpe;             /* of SUBWORD_BPE */
+    struct unigram_settings unigram;     /* of SUBWORD_UNIGRAM */
+    struct wordpiece_settings wordpiece; /* of SUBWORD_WORDPIECE */
 };
 struct subword_tokenizer *subword_new(const struct subword_parts *parts);
 

@@ -523,17 +523,24 @@ static bool is_special_name(const char *name, const json_t *value)
         && (is_nothing(value) || json_is_string(value) || json_is_object(value));
 }
 
+void subword_check_settings(const char *path, json_t *settings)
+{
+    const char *name;
+    json_t *value;
+    json_object_foreach(settings, name, value) {
+        if (is_listed(name, unwanted_settings) && (is_nothing(value) || json_is_false(value)))
+            continue;
+        if (!is_listed(name, known_settings) && !is_special_name(name, value))
+            die("%s: this program does not know what the setting '%s' does to the tokens of a text", path,
+                name);
+    }
+}
+
 static void check_settings(const struct folder *folder)
 {
     const char *name;
     json_t *value;
-    json_object_foreach(folder->settings, name, value) {
-        if (is_listed(name, unwanted_settings) && (is_nothing(value) || json_is_false(value)))
-            continue;
-        if (!is_listed(name, known_settings) && !is_special_name(name, value))
-            die("%s: this program does not know what the setting '%s' does to the tokens of a text",
-                folder->settings_path, name);
-    }
+    subword_check_settings(folder->settings_path, folder->settings);
     json_object_foreach(folder->specials, name, value)
         if (!is_listed(name, known_lists) && !is_special_name(name, value))
             die("%s: '%s' is no name of a special token, or its value none", folder->specials_path, name);

@@ -13,10 +13,13 @@ static const struct family {
     const char *pre;
     bool form_c, ignore_merges;
 } families[] = {
+    {"command-r", true, false},
     {"llama-bpe", false, true},
     {"llama3", false, true},
     {"llama-v3", false, true},
+    {"olmo", true, false},
     {"qwen2", true, false},
+    {"tekken", false, true},
 };
 
 static void set_family(struct subword_parts *parts, const char *pre)

@@ -6,6 +6,8 @@
 #include "text/subword_source.h"
 #include "text/subword_steps.h"
 
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -114,16 +116,111 @@ static void read_bpe(struct subword_parts *parts, struct json_place place, json_
         (const struct span(*)[2])read_merges(place, json_object_get(model, "merges"), &bpe->merge_count);
 }
 
-/* The model, by its type. */
-static void read_model(struct subword_parts *parts, json_t *model)
+/*
+ * A number as the tokenizers library reads it: its digits as a whole number, times or divided by a power of
+ * ten, both rounded, which is not always the double that is nearest. The digits are taken to be the fewest
+ * that tell the number from others, as programs write them. Where tokens tie, the last bit counts.
+ */
+static double library_number(double value)
 {
+    enum { MAX_DIGITS = 17, MAX_POWER = 308 };
+    char text[32], power[16], digits[MAX_DIGITS + 2];
+    int precision = 0;
+    do {
+        snprintf(text, sizeof text, "%.*e", precision, fabs(value));
+    } while (strtod(text, NULL) != fabs(value) && ++precision < MAX_DIGITS);
+    const char *exponent_text = strchr(text, 'e');
+    snprintf(digits, sizeof digits, "%c%.*s", text[0], precision, precision ? text + 2 : "");
+    int exponent = atoi(exponent_text + 1) - precision;
+    double read = (double)strtoull(digits, NULL, 10);
+    for (; exponent < -MAX_POWER; exponent += MAX_POWER)
+        read /= 1e308;
+    snprintf(power, sizeof power, "1e%d", abs(exponent));
+    read = exponent < 0 ? read / strtod(power, NULL) : read * strtod(power, NULL);
+    return value < 0 ? -read : read;
+}
+
+/* A token and its score. */
+static void read_scored(struct json_place place, const json_t *item, size_t id, struct span *token,
+                        double *score)
+{
+    const json_t *text = json_array_get(item, 0), *number = json_array_get(item, 1);
+    if (json_array_size(item) != 2 || !json_is_string(text) || !json_is_number(number))
+        die("%s: %s: token %zu must be a list of its text and its score", place.path, place.part, id);
+    *token = string_span(text);
+    *score = json_is_real(number) ? library_number(json_real_value(number)) : json_number_value(number);
+}
+
+/* The id of the unknown token, which there may be none of. */
+static uint32_t read_unknown_id(struct json_place place, const json_t *model, size_t tokens)
+{
+    const json_t *id = json_object_get(model, "unk_id");
+    if (is_nothing(id))
+        return NO_TOKEN;
+    if (!json_is_integer(id) || json_integer_value(id) < 0 || (size_t)json_integer_value(id) >= tokens)
+        die("%s: %s: 'unk_id' must be a whole number below %zu, that of the tokens", place.path, place.part,
+            tokens);
+    return (uint32_t)json_integer_value(id);
+}
+
+static void read_unigram(struct subword_source *source, struct json_place place, json_t *model)
+{
+    static const char *const members[] = {"type", "unk_id", "vocab", "byte_fallback", NULL};
+    struct subword_parts *parts = &source->parts;
+    const json_t *list = json_object_get(model, "vocab");
+    size_t count = json_array_size(list);
+    check_members(place, model, members);
+    if (!count || count > SUBWORD_MAX_ID)
+        die("%s: model: vocab: a list of 1 to %d tokens is expected", place.path, SUBWORD_MAX_ID);
+    struct span *tokens = new_array(count, sizeof *tokens);
+    parts->model = SUBWORD_UNIGRAM;
+    parts->unigram.scores = new_array(count, sizeof *parts->unigram.scores);
+    source->ids = json_make("{}");
+    for (size_t i = 0; i < count; i++) {
+        read_scored(place, json_array_get(list, i), i, &tokens[i], &parts->unigram.scores[i]);
+        json_put(source->ids, tokens[i].bytes, json_integer((json_int_t)i));
+    }
+    parts->tokens = tokens;
+    parts->token_count = count;
+    parts->unigram.unknown = read_unknown_id(place, model, count);
+    parts->unigram.byte_fallback = member_flag(place, model, "byte_fallback", false);
+}
+
+static void read_wordpiece(struct subword_parts *parts, struct json_place place, json_t *model)
+{
+    static const char *const members[] = {"type", "unk_token", "continuing_subword_prefix",
+                                          "max_input_chars_per_word", "vocab", NULL};
+    enum { MAX_CHARACTERS = 100 }; /* where the file says nothing */
+    const json_t *most = json_object_get(model, "max_input_chars_per_word");
+    const char *unknown = member_text(place, model, "unk_token"),
+               *prefix = member_text(place, model, "continuing_subword_prefix");
+    check_members(place, model, members);
+    if (!is_nothing(most) && (!json_is_integer(most) || json_integer_value(most) < 0))
+        die("%s: %s: 'max_input_chars_per_word' must be a whole number, at least 0", place.path, place.part);
+    parts->model = SUBWORD_WORDPIECE;
+    parts->wordpiece = (struct wordpiece_settings){
+        .prefix = prefix ? prefix : "##", .unknown = unknown ? unknown : "[UNK]",
+        .max_characters = is_nothing(most) ? MAX_CHARACTERS : (size_t)json_integer_value(most)};
+    parts->tokens = read_vocabulary((struct json_place){place.path, "model: vocab"},
+                                    json_object_get(model, "vocab"), &parts->token_count);
+}
+
+/* The model, by its type. */
+static void read_model(struct subword_source *source, json_t *model)
+{
+    struct subword_parts *parts = &source->parts;
     struct json_place place = {parts->path, "model"};
     /* The first versions of the format did not name the type. */
     const char *type = json_object_get(model, "type") || !json_object_get(model, "merges")
                      ? member_type(place, model) : "BPE";
-    if (strcmp(type, "BPE"))
-        die("%s: the model is of type '%s'; this program knows BPE", place.path, type);
-    read_bpe(parts, place, model);
+    if (!strcmp(type, "BPE"))
+        read_bpe(parts, place, model);
+    else if (!strcmp(type, "Unigram"))
+        read_unigram(source, place, model);
+    else if (!strcmp(type, "WordPiece"))
+        read_wordpiece(parts, place, model);
+    else
+        die("%s: the model is of type '%s'; this program knows BPE, Unigram and WordPiece", place.path, type);
 }
 
 /* ---- tokenizer.json: added tokens ---- */
@@ -200,8 +297,8 @@ void subword_source_json(struct subword_source *source, const char *path)
     const char *version = member_text(place, file, "version");
     if (!version || strcmp(version, "1.0"))
         die("%s: version '%s' of the format is not known; 1.0 is", path, version ? version : "(none)");
-    read_model(&source->parts, model);
-    source->vocabulary = json_object_get(model, "vocab");
+    read_model(source, model);
+    source->vocabulary = source->ids ? source->ids : json_object_get(model, "vocab");
     read_added(&source->parts, json_object_get(file, "added_tokens"), source->vocabulary);
     source->parts.normalizer = read_normalizer(path, json_object_get(file, "normalizer"));
     source->parts.pretokenizer = read_pretokenizer(path, json_object_get(file, "pre_tokenizer"));
@@ -215,6 +312,8 @@ void subword_source_free(struct subword_source *source)
     free((void *)(uintptr_t)source->parts.bpe.merges);
     free((void *)(uintptr_t)source->parts.added);
     free((void *)(uintptr_t)source->merges_text.bytes);
+    free(source->parts.unigram.scores);
+    json_decref(source->ids);
     json_decref(source->json);
 }
 

@@ -14,7 +14,8 @@ enum { SUBWORD_MAX_ID = (1 << 22) - 1 };
 struct subword_source {
     struct subword_parts parts;
     json_t *json;
-    const json_t *vocabulary; /* in it: texts and ids */
+    const json_t *vocabulary; /* in it, or in ids: texts and ids */
+    json_t *ids;              /* of tokens that the file lists in their order; NULL: it does not */
     struct span merges_text;  /* of merges.txt */
 };
 
@@ -29,6 +30,9 @@ void subword_split_merge(const char *path, size_t number, struct span text, stru
 
 /* Frees all but the normalizer and the pre-tokenizer, which belong to what subword_new has made. */
 void subword_source_free(struct subword_source *source);
+
+/* Ends the program where tokenizer_config.json, the settings of path, has one that is not known. */
+void subword_check_settings(const char *path, json_t *settings);
 
 /* An added token that is an object, without its id. */
 struct added_token subword_added_token(struct json_place place, json_t *object);

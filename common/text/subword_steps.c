@@ -141,12 +141,19 @@ static void add_byte_characters(void *steps, struct json_place place, const json
     normalizer_add_byte_characters(steps);
 }
 
+static void add_precompiled(void *steps, struct json_place place, const json_t *object)
+{
+    struct span table = needed_text(place, object, "precompiled_charsmap");
+    normalizer_add_charsmap(steps, charsmap_from_base64(table.bytes, place.path));
+}
+
 struct normalizer *read_normalizer(const char *path, json_t *object)
 {
     static const char *const prepend[] = {"prepend", NULL}, *const replace[] = {"pattern", "content", NULL},
                       *const strip[] = {"strip_left", "strip_right", NULL},
                       *const bert[] = {"clean_text", "handle_chinese_chars", "strip_accents", "lowercase",
-                                       NULL};
+                                       NULL},
+                      *const precompiled[] = {"precompiled_charsmap", NULL};
     static const struct step_reader readers[] = {
         {"NFC", NULL, add_form_c},
         {"NFD", NULL, add_form_d},
@@ -160,6 +167,7 @@ struct normalizer *read_normalizer(const char *path, json_t *object)
         {"Strip", strip, add_strip},
         {"BertNormalizer", bert, add_bert},
         {"ByteLevel", NULL, add_byte_characters},
+        {"Precompiled", precompiled, add_precompiled},
         {0},
     };
     struct normalizer *normalizer = normalizer_new();

@@ -7,48 +7,79 @@
 #include "model/families.h"
 #include "model/model.h"
 #include "stream/header_members.h"
-#include "text/subword.h"
 #include "text/dictionary.h"
 #include "text/gguf_tokenizer.h"
+#include "text/sentencepiece.h"
+#include "text/subword.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* One of the two. */
+/* One of the three. */
 struct tokenizer {
     struct dictionary *dictionary;
     struct subword_tokenizer *subword;
+    struct sentencepiece *pieces;
 };
 
 /* ---- where it is read from ---- */
 
-/* The folder has no byte-level BPE: it is to have words, unless it has another kind of tokenizer or none. */
+/* The folder has no other tokenizer: it is to have words. */
 static void check_words(const struct model_config *config)
 {
     if (input_exists_in(config->path, "dict.txt"))
         return;
-    if (input_exists_in(config->path, "tokenizer.model"))
-        die("%s: tokenizer.model, of SentencePiece or tiktoken, is not read by this program, which knows "
-            "byte-level BPE and lists of words; where it is byte-level BPE, transformers' save_pretrained "
-            "writes it as tokenizer.json",
-            config->path);
-    die("%s: there is no tokenizer: it is to be in tokenizer.json, or in vocab.json and merges.txt%s; copy "
-        "what there is of them from where the model is from",
+    die("%s: there is no tokenizer: it is to be in tokenizer.json, in vocab.json and merges.txt, or in "
+        "tokenizer.model%s; copy what there is of them from where the model is from",
         config->path, config->family->word_list ? ", or in dict.txt" : "");
+}
+
+static void read_folder(struct tokenizer *tokenizer, const struct model_config *config)
+{
+    tokenizer->subword = subword_read_folder(config->path, config->family->model_type);
+    if (!tokenizer->subword)
+        tokenizer->pieces = sentencepiece_read_folder(config->path);
+    if (!tokenizer->subword && !tokenizer->pieces) {
+        check_words(config);
+        tokenizer->dictionary = dictionary_read(config);
+    }
+}
+
+static void read_gguf(struct tokenizer *tokenizer, const char *path)
+{
+    struct gguf *file = gguf_open(path);
+    char *model = gguf_word(file, "tokenizer.ggml.model");
+    if (!strcmp(model, "gpt2"))
+        tokenizer->subword = gguf_subword(file, path);
+    else if (!strcmp(model, "llama"))
+        tokenizer->pieces = gguf_pieces(file, path, PIECE_MODEL_BPE);
+    else if (!strcmp(model, "t5"))
+        tokenizer->pieces = gguf_pieces(file, path, PIECE_MODEL_UNIGRAM);
+    else
+        die("%s: tokenizer.ggml.model '%s' is not known; gpt2, llama and t5 are: byte-level BPE, and "
+            "SentencePiece's BPE and unigram model. The folder that the file was converted from may have "
+            "the tokenizer as tokenizer.json",
+            path, model);
+    free(model);
+    gguf_close(file);
+}
+
+static size_t size_of(const struct tokenizer *tokenizer)
+{
+    return tokenizer->subword ? subword_size(tokenizer->subword)
+         : tokenizer->pieces ? sentencepiece_size(tokenizer->pieces) : 0;
 }
 
 static struct tokenizer *read_any(const struct model_config *config)
 {
     struct tokenizer *tokenizer = new_array(1, sizeof *tokenizer);
-    tokenizer->subword = is_gguf(config->path) ? gguf_subword(config->path)
-                                           : subword_read_folder(config->path, config->family->model_type);
-    if (tokenizer->subword && subword_size(tokenizer->subword) > config->vocabulary)
+    if (is_gguf(config->path))
+        read_gguf(tokenizer, config->path);
+    else
+        read_folder(tokenizer, config);
+    if (size_of(tokenizer) > config->vocabulary)
         die("%s: the tokenizer has %zu tokens, the model a vocabulary of %zu", config->path,
-            subword_size(tokenizer->subword), config->vocabulary);
-    if (!tokenizer->subword) {
-        check_words(config);
-        tokenizer->dictionary = dictionary_read(config);
-    }
+            size_of(tokenizer), config->vocabulary);
     return tokenizer;
 }
 
@@ -65,6 +96,8 @@ void tokenizer_free(struct tokenizer *tokenizer)
 {
     if (tokenizer->subword)
         subword_free(tokenizer->subword);
+    if (tokenizer->pieces)
+        sentencepiece_free(tokenizer->pieces);
     if (tokenizer->dictionary)
         dictionary_free(tokenizer->dictionary);
     free(tokenizer);
@@ -77,6 +110,8 @@ size_t tokenizer_encode(struct tokenizer *tokenizer, struct text_reader *reader,
 {
     if (tokenizer->subword)
         return subword_encode(tokenizer->subword, text_strip(sentence), tokens, capacity);
+    if (tokenizer->pieces)
+        return sentencepiece_encode(tokenizer->pieces, text_strip(sentence), tokens, capacity);
     size_t count;
     const struct span *words = text_words(reader, sentence, &count);
     *tokens = reserve_array(*tokens, capacity, count, sizeof **tokens);
@@ -91,6 +126,8 @@ size_t tokenizer_encode_text(struct tokenizer *tokenizer, struct span text, uint
     static const char white[] = " \t\n\v\f\r";
     if (tokenizer->subword)
         return subword_encode(tokenizer->subword, text, tokens, capacity);
+    if (tokenizer->pieces)
+        return sentencepiece_encode(tokenizer->pieces, text, tokens, capacity);
     size_t count = 0, start = 0;
     for (size_t i = 0; i <= text.length; i++) {
         if (i < text.length && !strchr(white, text.bytes[i]))
@@ -108,12 +145,14 @@ char *tokenizer_text(const struct tokenizer *tokenizer, const uint32_t *tokens, 
 {
     if (tokenizer->subword)
         return subword_text(tokenizer->subword, tokens, count);
+    if (tokenizer->pieces)
+        return sentencepiece_text(tokenizer->pieces, tokens, count);
     return dictionary_text(tokenizer->dictionary, tokens, count);
 }
 
 const char *tokenizer_joint(const struct tokenizer *tokenizer)
 {
-    return tokenizer->subword ? "" : " ";
+    return tokenizer->dictionary ? " " : "";
 }
 
 uint32_t tokenizer_unknown(const struct tokenizer *tokenizer)
@@ -123,12 +162,18 @@ uint32_t tokenizer_unknown(const struct tokenizer *tokenizer)
 
 /* ---- which tokens can follow ---- */
 
+static bool token_can_follow(const struct tokenizer *tokenizer, uint32_t token)
+{
+    return tokenizer->subword ? subword_can_follow(tokenizer->subword, token)
+         : tokenizer->pieces ? sentencepiece_can_follow(tokenizer->pieces, token)
+                             : dictionary_can_follow(tokenizer->dictionary, token);
+}
+
 struct candidates tokenizer_candidates(const struct tokenizer *tokenizer, const struct model_config *config)
 {
     bool *can_follow = new_array(config->vocabulary, sizeof *can_follow);
     for (uint32_t token = 0; token < config->vocabulary; token++)
-        can_follow[token] = tokenizer->subword ? subword_can_follow(tokenizer->subword, token)
-                                           : dictionary_can_follow(tokenizer->dictionary, token);
+        can_follow[token] = token_can_follow(tokenizer, token);
     struct candidates candidates = candidates_new(can_follow, config->vocabulary, config->path);
     free(can_follow);
     return candidates;
@@ -164,7 +209,8 @@ struct candidates candidates_read(const struct model_config *config, bool all_to
 
 static const char *id_of(const struct tokenizer *tokenizer)
 {
-    return tokenizer->subword ? subword_id(tokenizer->subword) : tokenizer->dictionary->id;
+    return tokenizer->subword ? subword_id(tokenizer->subword)
+         : tokenizer->pieces ? sentencepiece_id(tokenizer->pieces) : tokenizer->dictionary->id;
 }
 
 json_t *tokenizer_json(const struct tokenizer *tokenizer, const struct model_config *config)

@@ -5,7 +5,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unicode/utf8.h>
 
 /* Bounds that no tokenizer reaches; they keep a damaged file from using up the memory. */
 enum {
@@ -46,21 +45,10 @@ size_t vocabulary_table_size(size_t entries)
     return size;
 }
 
-static bool is_utf8(struct span text)
-{
-    for (size_t at = 0; at < text.length;) {
-        UChar32 character;
-        U8_NEXT((const uint8_t *)text.bytes, at, text.length, character);
-        if (character < 0)
-            return false;
-    }
-    return true;
-}
-
 /* Takes a copy of text, behind *end, as the token's. */
 static void set_token(struct vocabulary *vocabulary, uint32_t id, struct span text, char **end)
 {
-    if (!is_utf8(text))
+    if (!text_is_utf8(text))
         die("%s: the text of token %u is not UTF-8: the file is damaged", vocabulary->path, id);
     vocabulary->tokens[id] = (struct span){*end, text.length};
     if (text.length)
