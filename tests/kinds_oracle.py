@@ -21,7 +21,7 @@ from tokenizers import normalizers, pre_tokenizers as pre
 
 TEXTS = 20_000
 MIXTURES = 30
-ALL_TEXTS = ["llama-2"]
+ALL_TEXTS = ["llama-2", "t5", "bert"]
 SPACE = "\u2581"
 REPLACE_SPACE = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
 PREPEND = {"type": "Prepend", "prepend": SPACE}
@@ -37,6 +37,9 @@ def metaspace(scheme, split=True, **more):
 
 LLAMA = sequence("normalizers", PREPEND, REPLACE_SPACE)
 GEMMA_SPLIT = {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False}
+
+
+WORD_METASPACE = sequence("pretokenizers", {"type": "WhitespaceSplit"}, metaspace("always"))
 
 
 def added(text, **flags):
@@ -107,6 +110,20 @@ KINDS = {
     "cohere": ("byte level", {"normalizer": {"type": "NFC"}, "pre_tokenizer": COHERE}, NORMALIZED),
     "byte-normalizer": ("byte level", {"normalizer": {"type": "ByteLevel"}, "pre_tokenizer": split(
         {"String": "\u0120"}, "MergedWithNext")}, SPECIALS),
+    "t5": ("unigram", {"normalizer": sequence("normalizers", replace({"Regex": " {2,}"}, " ")),
+                       "pre_tokenizer": WORD_METASPACE}, SPECIALS),
+    "xlnet": ("unigram", {"normalizer": sequence(
+        "normalizers", replace({"String": "``"}, "\""), replace({"String": "''"}, "\""),
+        *kinds("NFKD", "StripAccents", "Lowercase")), "pre_tokenizer": WORD_METASPACE}, SPECIALS),
+    "xglm": ("unigram", {"normalizer": replace({"Regex": " {2,}"}, " "),
+                         "pre_tokenizer": metaspace("always")}, NORMALIZED),
+    "unigram-bytes": ("unigram, bytes", {"normalizer": LLAMA}, SPECIALS),
+    "unigram-whole": ("unigram", {"pre_tokenizer": metaspace("first", split=False)}, SPECIALS),
+    "bert": ("pieces of words", {"normalizer": bert(), "pre_tokenizer": {"type": "BertPreTokenizer"},
+                                 "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True}},
+             SPECIALS),
+    "bert-cased": ("pieces of words", {"normalizer": bert(lowercase=False, accents=False),
+                                       "pre_tokenizer": {"type": "BertPreTokenizer"}}, NORMALIZED),
     "first-word": ("pieces", {"pre_tokenizer": sequence("pretokenizers", *kinds("WhitespaceSplit"),
                                                         metaspace("first"))}, SPECIALS),
     "suffix": ("suffix", {"normalizer": bert(), "pre_tokenizer": {"type": "BertPreTokenizer"}}, SPECIALS),
@@ -172,6 +189,25 @@ def affixed_vocabulary(corpus, **affixes):
     return json.loads(tokenizer.to_str())["model"]
 
 
+def unigram_vocabulary(corpus, byte_fallback):
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre.Metaspace()
+    specials = ["<unk>", *(byte_tokens() if byte_fallback else [])]
+    trainer = trainers.UnigramTrainer(vocab_size=1500, special_tokens=specials, unk_token="<unk>",
+                                      show_progress=False)
+    tokenizer.train_from_iterator(corpus[:1500], trainer)
+    return {**json.loads(tokenizer.to_str())["model"], "byte_fallback": byte_fallback}
+
+
+def word_pieces(corpus):
+    tokenizer = Tokenizer(models.WordPiece(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(vocab_size=2000, special_tokens=["<unk>"], show_progress=False,
+                                        limit_alphabet=400)
+    tokenizer.train_from_iterator(corpus, trainer)
+    return json.loads(tokenizer.to_str())["model"]
+
+
 def models_of(corpus):
     pieces = piece_vocabulary(corpus)
     ignoring = {**pieces, "ignore_merges": True, "merges": pieces["merges"][::2]}
@@ -180,6 +216,8 @@ def models_of(corpus):
             "no bytes, fused": without_bytes(pieces, True), "some bytes": without_bytes(pieces, True, some),
             "across": piece_vocabulary(corpus, split=False),
             "byte level": base.trained("gpt2", corpus)["model"],
+            "unigram": unigram_vocabulary(corpus, False), "unigram, bytes": unigram_vocabulary(corpus, True),
+            "pieces of words": word_pieces(corpus),
             "suffix": affixed_vocabulary(corpus, end_of_word_suffix="</w>"),
             "prefix": affixed_vocabulary(corpus, continuing_subword_prefix="##")}
 
