@@ -1,5 +1,5 @@
 /*
- * A fuzzer of what reads byte-level BPE: a folder with tokenizer.json, or
+ * A fuzzer of what reads subword tokenizers: a folder with tokenizer.json, or
  * vocab.json and merges.txt, and the settings beside them; encodes the lines of a
  * file "text" there, or what a file "raw" has, and reads the tokens.
  */
