@@ -33,15 +33,19 @@ CFLAGS_release = -O3 -g
 CFLAGS_sanitize = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 # Debian 12 and older call msgpack-c's C library msgpack; Debian 13 and Ubuntu 24.04 call it by its name.
 MSGPACK := $(if $(shell pkg-config --exists msgpack 2>&1 || echo no),msgpack-c,msgpack)
-PACKAGES = $(MSGPACK) jansson zlib icu-uc libpcre2-8 libxxhash openblas libzip
+PACKAGES = $(MSGPACK) jansson zlib icu-uc libpcre2-8 libxxhash openblas libzip libprotobuf-c
 HEADERS = csv.h uthash.h $(if $(filter unit-tests,$(MAKECMDGOALS)),cmocka.h)
-ALL_CPPFLAGS = -Icommon -D_POSIX_C_SOURCE=200809L $(shell pkg-config --cflags $(PACKAGES)) $(CPPFLAGS)
+ALL_CPPFLAGS = -Icommon -I$(DIR)/generated -D_POSIX_C_SOURCE=200809L \
+	$(shell pkg-config --cflags $(PACKAGES)) $(CPPFLAGS)
 ALL_CFLAGS = -std=c11 $(WARNINGS) -ffp-contract=off -fno-math-errno $(CFLAGS_$(BUILD)) $(CFLAGS)
 ALL_LDFLAGS = $(CFLAGS_$(BUILD)) -pthread -Wl,--as-needed $(LDFLAGS)
-LIBRARIES = $(shell pkg-config --libs $(PACKAGES)) -lcsv -lm
+LIBRARIES = $(shell pkg-config --libs $(PACKAGES)) -lcsv -lresolv -lm
 
 TOOLS = $(sort $(patsubst tools/%.c,%,$(wildcard tools/*.c)))
-COMMON = $(patsubst common/%.c,$(DIR)/common/%.o,$(sort $(wildcard common/*/*.c)))
+# Formats that are messages of protocol buffers: a .proto each, of which protoc-c makes C.
+PROTOS = $(patsubst common/%.proto,%,$(sort $(wildcard common/*/*.proto)))
+COMMON = $(patsubst common/%.c,$(DIR)/common/%.o,$(sort $(wildcard common/*/*.c))) \
+	$(PROTOS:%=$(DIR)/generated/%.pb-c.o)
 UNIT_TESTS = $(patsubst tests/%.c,$(DIR)/tests/%,$(sort $(wildcard tests/unit_*.c)))
 
 # Fuzzers, built by clang alone; tests/fuzz.c takes the place of these functions.
@@ -59,6 +63,9 @@ NAMES ?=
 # Cases of 'make faults'; a case follows from its number.
 SEEDS ?= 500
 FIRST ?= 1
+
+# Tokenizers that 'make tokenizers' mixes.
+MIXTURES ?= 500
 
 # How other targets call make to build: on all processors, unless -j says on how many.
 BUILDING = --no-print-directory -s $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
@@ -178,9 +185,15 @@ faults: ## SEEDS=500 cases from FIRST=1 on
 	@$(MAKE) $(BUILDING) all
 	@$(PYTHON) tests/faults.py --seeds $(SEEDS) --first $(FIRST) --bin $(DIR) --csv build/faults.csv
 
+tokenizers: ## tokenizers of mixed settings beside the tokenizers library; MIXTURES=500
+	@./setup.sh test
+	@$(MAKE) $(BUILDING) test-programs
+	@FFKV_BUILDS="$(DIR)" MIXTURES="$(MIXTURES)" $(PYTHON) -m pytest -q -p no:cacheprovider \
+		tests/test_tokenizer_kinds.py
+
 unit-tests: $(UNIT_TESTS)
 bench-program: $(DIR)/tests/bench-forward $(DIR)/tests/bench-projection
-test-programs: bench-program $(DIR)/tests/bpe-encode $(DIR)/tests/gguf-print
+test-programs: bench-program $(DIR)/tests/subword-encode $(DIR)/tests/gguf-print $(DIR)/tests/piece-encode
 
 install: ## install tools, manual pages, pipelines, the example model;
 install: all ## PREFIX, DESTDIR, PROGRAM_PREFIX=ffkv-
@@ -222,7 +235,7 @@ $(DIR)/libffkv.a: $(COMMON)
 
 # What must be there before anything is compiled; one sentence says what is not.
 libraries:
-	@missing=; for program in $(CC) pkg-config; do \
+	@missing=; for program in $(CC) pkg-config protoc-c; do \
 		command -v $$program >/dev/null || missing="$$missing $$program"; done; \
 	[ -n "$$missing" ] || pkg-config --exists $(PACKAGES) || \
 		for package in $(PACKAGES); do pkg-config --exists $$package || missing="$$missing $$package"; done; \
@@ -245,6 +258,18 @@ $(DIR)/version: FORCE | libraries
 $(DIR)/common/base/version.o: ALL_CPPFLAGS += -DFFKV_BUILD='"$(shell cat $(DIR)/version)"'
 $(DIR)/common/base/version.o: $(DIR)/version
 
+# The readers of messages include what is made here.
+$(DIR)/generated/%.pb-c.c $(DIR)/generated/%.pb-c.h: common/%.proto | libraries
+	$(SAY) "protoc  $@"
+	$(Q)mkdir -p $(DIR)/generated
+	$(Q)protoc-c -Icommon --c_out=$(DIR)/generated $<
+
+$(DIR)/generated/%.o: $(DIR)/generated/%.c
+	$(SAY) "compile $@"
+	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(PROTOS:%=$(DIR)/common/%.o): $(DIR)/common/%.o: $(DIR)/generated/%.pb-c.h
+
 # A file's bytes, to be part of the executable that has this as a prerequisite: common/report/embedded.h.
 $(DIR)/%.embedded.o: %
 	$(SAY) "embed   $@"
@@ -253,5 +278,5 @@ $(DIR)/%.embedded.o: %
 
 -include $(wildcard $(DIR)/*/*.d $(DIR)/*/*/*.d)
 .SECONDARY:
-.PHONY: FORCE all run paper test systems bench fuzz faults libraries unit-tests bench-program \
+.PHONY: FORCE all run paper test systems bench fuzz faults tokenizers libraries unit-tests bench-program \
 	test-programs install uninstall clean help

@@ -9,13 +9,13 @@ set -eu
 # installed, unless one is there; "a?" is left out where apt does not know it.
 what=${1:-run}
 libraries="libc6-dev libmsgpack-c-dev|libmsgpack-dev libjansson-dev libcsv-dev zlib1g-dev libicu-dev
-libpcre2-dev libxxhash-dev libzip-dev libopenblas-dev"
-packages="$libraries gcc make pkgconf|pkg-config uthash-dev"
+libpcre2-dev libxxhash-dev libzip-dev libprotobuf-c-dev libopenblas-dev"
+packages="$libraries gcc make pkgconf|pkg-config protobuf-c-compiler uthash-dev"
 [ "$what" = build ] || packages="$packages gnuplot-nox librsvg2-bin fonts-dejavu-core"
 case $what in
 run | build) ;;
 arm64) packages="$(echo "$libraries" | sed -E "s/([ |]|\$)/:$what\1/g") gcc-aarch64-linux-gnu qemu-user
-pkgconf|pkg-config uthash-dev" ;;
+pkgconf|pkg-config protobuf-c-compiler uthash-dev" ;;
 smollm2) packages="$packages python3 python3-pip" ;;
 test) packages="$packages clang libclang-rt-dev|libclang-rt-14-dev libcmocka-dev mandoc
 python3 python3-pip python3-venv python3-pytest python3-pytest-xdist python3-numpy python3-msgpack

@@ -13,6 +13,7 @@ import pytest
 
 # Reference libraries; the tests that compare with the same ones share an environment.
 TOKENIZERS = ("tokenizers==0.23.3", "gguf==0.19.0", "numpy==2.2.6")
+SENTENCEPIECE = ("sentencepiece==0.2.3", "protobuf==7.36.2", *TOKENIZERS)
 TRANSFORMERS = ("torch==2.15.0", "transformers==5.23.0", "accelerate==1.15.0", "gguf==0.19.0", "numpy==2.2.6")
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent

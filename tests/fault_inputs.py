@@ -8,7 +8,7 @@ import numpy as np
 import gguf_format
 import random_model
 from helpers import random_sentences, text
-from test_bpe import added, small
+from test_subword import added, small
 
 VOCABULARY = 60
 D, CELLS, LAYERS = 16, 24, 2

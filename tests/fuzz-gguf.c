@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TYPES = 8, MAX_ELEMENTS = 1 << 16 };
+enum { TYPES = 8, TOKENIZERS = 3, MAX_ELEMENTS = 1 << 16 };
 
 /* One question to a file. */
 struct question {
@@ -66,7 +66,11 @@ static void read_config(void *context)
 static void read_tokenizer(void *context)
 {
     const struct question *question = context;
-    bpe_free(gguf_bpe(question->path));
+    switch (question->type) {
+    case 0: subword_free(gguf_subword(question->file, question->path, &(struct stated_bos){0})); break;
+    case 1: sentencepiece_free(gguf_pieces(question->file, question->path, PIECE_MODEL_BPE)); break;
+    default: sentencepiece_free(gguf_pieces(question->file, question->path, PIECE_MODEL_UNIGRAM)); break;
+    }
 }
 
 /* Writes an input; its path. What begins as several files do is parts of a split model. */
@@ -104,7 +108,8 @@ static void ask(const uint8_t *bytes, size_t size)
         fuzz_try(read_tensor, &question);
     }
     fuzz_try(read_config, &question);
-    fuzz_try(read_tokenizer, &question);
+    for (question.type = 0; question.type < TOKENIZERS; question.type++)
+        fuzz_try(read_tokenizer, &question);
     hash_all(file);
     gguf_close(file);
 }

@@ -1,11 +1,11 @@
 /*
- * A fuzzer of what reads byte-level BPE: a folder with tokenizer.json, or
+ * A fuzzer of what reads subword tokenizers: a folder with tokenizer.json, or
  * vocab.json and merges.txt, and the settings beside them; encodes the lines of a
  * file "text" there, or what a file "raw" has, and reads the tokens.
  */
 #include "fuzz.h"
 #include "model/families.h"
-#include "text/normalize.h"
+#include "text/normal_form.h"
 #include "text/text.h"
 #include "text/tokenizer.h"
 
@@ -63,9 +63,9 @@ static void read_folder(const uint8_t *bytes, size_t size)
 static void prepare(void)
 {
     static const char accented[] = "e\xcc\x81";
-    struct normalizer *normalizer = normalizer_new();
-    normalize(normalizer, (struct span){accented, sizeof accented - 1});
-    normalizer_free(normalizer);
+    struct form_writer *writer = form_writer_new(FORM_C);
+    form_write(writer, (struct span){accented, sizeof accented - 1});
+    form_writer_free(writer);
 
     static const char sentences[] = "He saw Mr. Lee. He ran.";
     struct span sentence;

@@ -1,13 +1,16 @@
 """fuzz_seeds.py FOLDER: files for the fuzzers to begin with, in FOLDER/NAME-seeds/."""
 
+import base64
 import json
 import pathlib
 import struct
 import sys
 
 import gguf_format as form
-import test_bpe as bpe
+import test_subword as bpe
 import test_gguf as gguf
+import test_tokenizer_kinds as kinds
+import test_sentencepiece as pieces
 
 ROOT = pathlib.Path(__file__).resolve().parent
 MAX_BYTES = 4096
@@ -58,16 +61,73 @@ def tokenizer_seeds():
                     "additional_special_tokens": ["<q>", "a"]}
         seeds[name] = files(**pair, text=text, tokenizer_config__json=json.dumps(settings).encode(),
                             special_tokens_map__json=specials, added_tokens__json=b'{"<x>": 6, "<y>": 7}')
-        settings["added_tokens_decoder"] = {"5": {"content": "<s>", "rstrip": True},
-                                            "6": {"content": "<z>", "special": True}}
-        seeds[f"{name}-decoder"] = files(**pair, text=b"!\n",
-                                         tokenizer_config__json=json.dumps(settings).encode())
+        settings["added_tokens_decoder"] = {"5": {"content": "<s>", "rstrip": True}, "6": {"content": "<z>", "special": True}}
+        seeds[f"{name}-decoder"] = files(**pair, text=b"!\n", tokenizer_config__json=json.dumps(settings).encode())
+    spaces = {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": kinds.SPACE}, {
+        "type": "Replace", "pattern": {"String": " "}, "content": kinds.SPACE}]}
+    steps = [*({"type": name} for name in ("NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "Nmt", "ByteLevel",
+                                           "BertNormalizer", "Strip")),
+             {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}]
+    splits = [*({"type": name} for name in ("Whitespace", "WhitespaceSplit", "BertPreTokenizer", "Punctuation")),
+              {"type": "CharDelimiterSplit", "delimiter": "b"}, {**kinds.METASPACE, "split": True}, bpe.BYTE_LEVEL]
+    for name, changes in {"few": kinds.FEW, "word-pieces": kinds.WORD_PIECES, "suffixes": kinds.SUFFIXES}.items():
+        seeds[name] = files(tokenizer__json=bpe.small(**changes).encode(), text=text)
+        for i, (normalizer, split) in enumerate(zip([*steps, spaces], [*splits, *splits])):
+            seeds[f"{name}-{i}"] = files(tokenizer__json=bpe.small(**{
+                **changes, "normalizer": normalizer, "pre_tokenizer": split}).encode(), text=text)
+    for name in "LlamaTokenizer", "GemmaTokenizer", "CohereTokenizer":
+        seeds[name] = files(tokenizer__json=bpe.small(**{**kinds.FEW, "normalizer": spaces, "pre_tokenizer": None}).encode(),
+                            tokenizer_config__json=json.dumps({"tokenizer_class": name, "legacy": True}).encode(), text=text)
     plain = json.dumps({"extra_special_tokens": {"x": "<s>"}, "add_prefix_space": False}).encode()
     marks = "e\u0301\u0316".encode() * 100 + b" Mr. Lee. He\n\nran.\n"
     seeds["raw"] = files(tokenizer__json=bpe.small(normalizer={"type": "NFC"}).encode(), raw=marks,
                          tokenizer_config__json=plain,
                          config__json=b'{"tokenizer_class": "PreTrainedTokenizerFast"}')
+    seeds.update(model_seeds())
     return seeds
+
+
+def table(*replacements):
+    """A table that replaces each of these bytes by itself in capitals."""
+    units = [0] * 1024
+    units[0] = 256 << 10
+    texts = b""
+    for leaf, byte in enumerate(replacements, 512):
+        units[256 ^ byte] = (leaf ^ 256 ^ byte) << 10 | 1 << 8 | byte
+        units[leaf] = 1 << 31 | len(texts)
+        texts += bytes([byte]).upper() + b"\0"
+    return struct.pack("<I", 4 * len(units)) + struct.pack("<1024I", *units) + texts
+
+
+def charsmap_seeds():
+    return {"letters": files(table=table(*b"abc"), text="abc a\u0301\r\n e\u0301".encode()),
+            "ascii": files(table=table(*b" x"), text=b"a x\r\n"), "young": files(table=table(*b"a"), text="a\u0897".encode()),
+            "empty": files(table=struct.pack("<I", 4) + bytes(6), text="\u00e9".encode())}
+
+
+def pieces_seeds():
+    by_hand = [parameter for mark in pieces.test_by_hand.pytestmark for parameter in mark.args[1]]
+    refused = [parameter for mark in pieces.test_refused.pytestmark for parameter in mark.args[1]]
+    beside = [parameter for mark in pieces.test_files_beside_it.pytestmark for parameter in mark.args[1]]
+    seeds = {f"model-{i}": files(tokenizer__model=content, text="ab  b<x>a\u00e9".encode())
+             for i, (content, *_) in enumerate([*by_hand, *refused])}
+    seeds.update((f"beside-{i}", files(tokenizer__model=pieces.model_file(), text=b"ab",
+                                       **{name: json.dumps(value).encode() for name, value in others.items()}))
+                 for i, (others, _) in enumerate(beside))
+    small = pieces.model_file(normalizer=pieces.field(2, table(*b"ab")), kind=1)
+    seeds["table"] = files(tokenizer__model=small, text=b"ab b")
+    return seeds
+
+
+def model_seeds():
+    """tokenizer.json of other models than BPE."""
+    by_hand = [model for mark in pieces.test_models_by_hand.pytestmark for model, *_ in mark.args[1]]
+    refused = [model for mark in pieces.test_models_that_are_refused.pytestmark for model, *_ in mark.args[1]]
+    normalizer = {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(table(*b"ab")[:2100]).decode()}
+    return {f"model-{i}": files(text=b"abba abc\n", tokenizer__json=json.dumps(
+                {"version": "1.0", "added_tokens": [], "model": model,
+                 "normalizer": normalizer if i % 8 == 0 else None}).encode())
+            for i, model in enumerate([*by_hand, *refused])}
 
 
 def dictionary_seeds():
@@ -95,13 +155,13 @@ def import_seeds():
 
 
 def main(folder):
-    for name, seeds in {"weights": weights_seeds(), "tokenizer": tokenizer_seeds(),
-                        "dictionary": dictionary_seeds(), "gguf": gguf_seeds(),
-                        "import": import_seeds()}.items():
+    for name, seeds in {"weights": weights_seeds(), "tokenizer": tokenizer_seeds(), "dictionary": dictionary_seeds(),
+                        "gguf": gguf_seeds(), "import": import_seeds(), "charsmap": charsmap_seeds(),
+                        "pieces": pieces_seeds()}.items():
         place = folder / f"{name}-seeds"
         place.mkdir(parents=True, exist_ok=True)
         for seed, data in seeds.items():
-            if len(data) <= MAX_BYTES or name == "import":
+            if len(data) <= MAX_BYTES or name in ("import", "charsmap", "pieces"):
                 (place / seed).write_bytes(data)
 
 

@@ -236,14 +236,14 @@ def test_tokenizers_that_do_not_tell(bin, tmp_path):
 
     make_nothing(model)
     (model / "tokenizer.model").write_bytes(b"\n")
-    check("tokenizer.model, of SentencePiece or tiktoken, is not read")
+    check("tokenizer.model: this is no model of SentencePiece")
     make_tokenizer(model, ["a"], [("a", True), ("<s>", True)])
     check("no token can follow another", "--all-tokens")
     (model / "tokenizer.json").write_text("{")
     check("tokenizer.json: line 1")
     model = tmp_path / "model.gguf"
-    write_gguf(model, [NORMAL] * 20, kind="llama")
-    check("tokenizer.ggml.model 'llama' is not known")
+    write_gguf(model, [NORMAL] * 20, kind="bert")
+    check("tokenizer.ggml.model 'bert' is not known")
 
 
 def test_more_tokens_than_can_follow(bin, tmp_path):

@@ -13,7 +13,7 @@ import pytest
 
 import expressions
 from helpers import command, environment, ok
-from test_bpe import BYTE_LEVEL, added, program, small
+from test_subword import BYTE_LEVEL, added, program, small
 from test_tokenize import gpt2_characters
 
 RATIO = 8           # of the two lengths

@@ -13,7 +13,7 @@ import environments
 
 from conftest import ROOT
 from helpers import fails, ok, run
-from test_bpe import encode, program, small
+from test_subword import encode, program, small
 from test_tokenize import LLAMA, llama_folder, llama_gguf
 
 
@@ -51,6 +51,9 @@ def test_tokens_are_those_of_transformers(bin, oracle):
     for model_type in "gpt2", "opt", "gpt_neox", "qwen2", "qwen3":
         for what in "", "-harmless", "-prefix", "-added", "-decoder", "-map":
             assert f"{model_type}-slow{what}" in read
+    assert all(name in read for name in index if name.startswith("family-"))
+    for name in "llama-first-0", "llama-first-3", "llama-always-1", "llama-always-2", "llama-never-1":
+        assert f"spaces-{name}-LlamaTokenizer" in read
     for name, (tokens, message) in found.items():
         if tokens is None:
             assert str(oracle / name) in message and message.count("\n") == 1
@@ -235,23 +238,17 @@ def test_every_key_of_a_gguf_tokenizer_is_known_or_refused_by_name(bin, tmp_path
 def test_a_folder_without_a_tokenizer_says_what_is_missing(bin, tmp_path):
     model = llama_folder(tmp_path / "model", 4)
     (model / "tokenizer.json").unlink()
-    message = fails(bin, "tokenize", "-m", model, stdin=b"ab\n",
-                    says=f"{model}: there is no tokenizer: it is to be in tokenizer.json")
-    assert "or in vocab.json and merges.txt; copy what there is of them" in message \
-        and "dict.txt" not in message
-    (model / "tokenizer.model").write_bytes(b"\n\x0e\n\x05<unk>")
-    message = fails(bin, "tokenize", "-m", model, stdin=b"ab\n",
-                    says=f"{model}: tokenizer.model, of SentencePiece or tiktoken, is not read")
-    assert "save_pretrained" in message
+    message = fails(bin, "tokenize", "-m", model, stdin=b"ab\n", says=f"{model}: there is no tokenizer: it is to be in tokenizer.json")
+    assert "in vocab.json and merges.txt, or in tokenizer.model; copy what there is of them" in message
+    assert "dict.txt" not in message
 
 
 def test_a_folder_without_words_names_every_file_that_would_do(bin, small_model, tmp_path):
     """A family that may have a list of words."""
     for name in "config.json", "model.safetensors":
         (tmp_path / name).symlink_to(small_model / name)
-    message = fails(bin, "tokenize", "-m", tmp_path, stdin=b"w5\n",
-                    says=f"{tmp_path}: there is no tokenizer: ")
-    assert "in tokenizer.json, or in vocab.json and merges.txt, or in dict.txt; " in message
+    message = fails(bin, "tokenize", "-m", tmp_path, stdin=b"w5\n", says=f"{tmp_path}: there is no tokenizer: ")
+    assert "in tokenizer.json, in vocab.json and merges.txt, or in tokenizer.model, or in dict.txt; " in message
 
 
 def test_tokens_beyond_the_models_vocabulary_are_refused(bin, tmp_path):

@@ -334,6 +334,7 @@ const struct family gpt_families[] = {
                 .output_bias = "output.bias",
             },
         },
+        .tokenizer_class = "GPT2Tokenizer",
     },
     {
         .model_type = "falcon",
@@ -485,6 +486,7 @@ const struct family gpt_families[] = {
             .output = "lm_head.weight",
             .final_norm_gain = "norm_f.weight",
         },
+        .tokenizer_class = "GPTNeoXTokenizer",
         .gguf = {
             .architecture = "mpt",
             .object = "attn_config",
@@ -554,6 +556,7 @@ const struct family gpt_families[] = {
                 .final_norm_bias = "output_norm.bias",
             },
         },
+        .tokenizer_class = "GPT2Tokenizer",
     },
     {.model_type = NULL},
 };

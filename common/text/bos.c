@@ -1,7 +1,7 @@
 #include "text/bos.h"
 
 #include "base/messages.h"
-#include "text/bpe_json.h"
+#include "text/json_members.h"
 
 #include <string.h>
 

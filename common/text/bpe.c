@@ -1,49 +1,31 @@
 #include "text/bpe.h"
 
 #include "base/heap.h"
-#include "base/memory_text.h"
 #include "base/messages.h"
-#include "base/order.h"
-#include "text/normalize.h"
+#include "text/byte_characters.h"
+#include "text/byte_tokens.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unicode/uchar.h>
 #include <unicode/utf8.h>
 
-/* Bounds that no tokenizer reaches; they keep a damaged file from using up the memory. */
 enum {
-    MAX_TOKENS = 1 << 22,
-    MAX_MERGES = 1 << 22,
-    MAX_ADDED_BYTES = 1024, /* of one added token: a search may look at so many for each byte of text */
-    MAX_TEXT_BYTES = (1 << 28) - 1,
+    MAX_MERGES = 1 << 22, /* which no tokenizer has; it keeps a damaged file from using up the memory */
+    BYTES = 256,
+    CHARACTERS = 1 << 16, /* that have a table; younger scripts and pictures are searched for */
 };
-
-enum { BYTES = 256 };
 
 /* A merge in the table of all merges: an open hash table, by left and right. */
 struct merge {
-    uint32_t left, right; /* left BPE_NO_TOKEN: an empty place */
+    uint32_t left, right; /* left NO_TOKEN: an empty place */
     uint32_t rank;        /* lower ones go first */
     uint32_t token;       /* what the two become */
 };
 
-/*
- * What words were encoded as: a table of sets of a few words. In a set the word of
- * the last hit is the first; a new word goes before it, and the last one is forgotten.
- * A word is a cache line.
- */
-enum { CACHED_SETS = 1 << 14, SET_WORDS = 4, CACHED_BYTES = 30, CACHED_TOKENS = 8 };
-struct cached_word {
-    uint8_t length; /* of the word; 0: an empty place */
-    uint8_t count;
-    char bytes[CACHED_BYTES];
-    uint32_t tokens[CACHED_TOKENS];
-};
-
 /* A word's symbols while it is merged: a doubly linked list within an array. */
 struct symbol {
-    uint32_t token;          /* BPE_NO_TOKEN: merged into one before it */
+    uint32_t token;          /* NO_TOKEN: merged into one before it */
     uint32_t previous, next; /* NOWHERE at the ends */
 };
 #define NOWHERE UINT32_MAX
@@ -55,227 +37,83 @@ struct candidate {
 };
 
 struct bpe {
-    char *path;
-    char id[HASH_CHARACTERS + 1];
-    struct span *tokens;     /* by id */
-    bool *special;           /* by id */
-    size_t size;
-    char *text;              /* that tokens point into */
-    size_t longest;          /* token's text in bytes */
-    uint32_t *index;         /* open hash table of the vocabulary's ids, by text; BPE_NO_TOKEN: empty */
-    size_t index_size;       /* a power of 2 */
+    const struct vocabulary *vocabulary;
     struct merge *merges;
     size_t merges_size;      /* a power of 2 */
-    uint32_t byte_token[BYTES];
+    uint32_t byte_token[BYTES]; /* by_bytes: of each byte; else of byte_fallback */
+    uint32_t *character_token;  /* of characters below CHARACTERS; NULL: by_bytes */
     uint32_t unknown;
-    bool ignore_merges, fuse_unknown;
-    struct added_set *added, *added_normalized;
-    struct normalizer *normalizer; /* NULL: none */
-    struct pretokenizer *pretokenizer;
-    struct cached_word *cache; /* NULL until something is encoded */
+    bool by_bytes, ignore_merges, fuse_unknown, byte_fallback;
+    bool lone_byte[BYTES];   /* with byte_fallback: a character without a token has this byte */
+    char *prefix, *suffix;   /* NULL: none */
     struct symbol *symbols;  /* of the current word */
     struct candidate *heap;  /* its pairs */
-    size_t symbol_capacity, heap_capacity, heap_count;
-    char *mapped;            /* the current word as the vocabulary writes it */
+    size_t symbol_capacity, symbol_count, heap_capacity, heap_count;
+    char *mapped;            /* the current word, or symbol, as the vocabulary writes it */
 };
 
-/* ---- bytes and characters ---- */
+/* ---- start symbols ---- */
 
-/*
- * GPT-2's characters for bytes: printable ones of Latin-1 stand for themselves,
- * the others are U+0100 and up, in their order. Two bytes of UTF-8 at most.
- */
-static bool is_itself(unsigned byte)
+static void set_byte_tokens(struct bpe *bpe)
 {
-    return (byte >= '!' && byte <= '~') || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
-}
-
-enum {
-    FIRST_ODD_CHARACTER = 0x100,
-    LOW_ODD_BYTES = 0x21,  /* 0 .. 0x20 */
-    FIRST_HIGH_ODD_BYTE = 0x7F,
-    LAST_ODD_BYTE = 0xAD,  /* behind 0x7F .. 0xA0 */
-    ODD_BYTES = 68,
-    CHARACTER_BYTES = 2,
-};
-
-static uint32_t character_of_byte(unsigned byte)
-{
-    if (is_itself(byte))
-        return byte;
-    return FIRST_ODD_CHARACTER + (byte < LOW_ODD_BYTES ? byte
-                                  : byte == LAST_ODD_BYTE ? ODD_BYTES - 1
-                                  : byte - FIRST_HIGH_ODD_BYTE + LOW_ODD_BYTES);
-}
-
-/* The byte that a character stands for, or -1. */
-static int byte_of_character(uint32_t character)
-{
-    uint32_t odd = character - FIRST_ODD_CHARACTER;
-    if (character < FIRST_ODD_CHARACTER)
-        return is_itself(character) ? (int)character : -1;
-    if (odd >= ODD_BYTES)
-        return -1;
-    return (int)(odd < LOW_ODD_BYTES ? odd
-                 : odd == ODD_BYTES - 1 ? LAST_ODD_BYTE
-                 : odd - LOW_ODD_BYTES + FIRST_HIGH_ODD_BYTE);
-}
-
-static size_t write_character(char *to, uint32_t character)
-{
-    size_t length = 0;
-    U8_APPEND_UNSAFE((uint8_t *)to, length, character);
-    return length;
-}
-
-/* ---- the vocabulary ---- */
-
-static bool same_text(struct span left, struct span right)
-{
-    return left.length == right.length && !memcmp(left.bytes, right.bytes, left.length);
-}
-
-/* Where the token with this text is in the index, or belongs. */
-static size_t index_place(const struct bpe *bpe, struct span text)
-{
-    size_t place = hash_bytes(text.bytes, text.length) & (bpe->index_size - 1);
-    while (bpe->index[place] != BPE_NO_TOKEN && !same_text(bpe->tokens[bpe->index[place]], text))
-        place = (place + 1) & (bpe->index_size - 1);
-    return place;
-}
-
-static uint32_t find_text(const struct bpe *bpe, struct span text)
-{
-    return bpe->index[index_place(bpe, text)];
-}
-
-size_t bpe_size(const struct bpe *bpe)
-{
-    return bpe->size;
-}
-
-bool bpe_can_follow(const struct bpe *bpe, uint32_t id)
-{
-    if (id >= bpe->size || !bpe->tokens[id].bytes)
-        return false;
-    bool can = !bpe->special[id];
-    for (unsigned byte = 0; id == bpe->unknown && byte < BYTES; byte++)
-        can = can || bpe->byte_token[byte] == BPE_NO_TOKEN;
-    return can;
-}
-
-const char *bpe_id(const struct bpe *bpe)
-{
-    return bpe->id;
-}
-
-/* At most half of a table is full, so that searches are short. */
-static size_t table_size(size_t entries)
-{
-    size_t size = 16;
-    while (size < 2 * entries)
-        size *= 2;
-    return size;
-}
-
-static bool is_utf8(struct span text)
-{
-    for (size_t at = 0; at < text.length;) {
-        UChar32 character;
-        U8_NEXT((const uint8_t *)text.bytes, at, text.length, character);
-        if (character < 0)
-            return false;
-    }
-    return true;
-}
-
-/* Takes a copy of text, behind *end, as the token's. */
-static void set_token(struct bpe *bpe, uint32_t id, struct span text, char **end)
-{
-    if (!is_utf8(text))
-        die("%s: the text of token %u is not UTF-8: the file is damaged", bpe->path, id);
-    bpe->tokens[id] = (struct span){*end, text.length};
-    if (text.length)
-        memcpy(*end, text.bytes, text.length);
-    *end += text.length;
-    if (text.length > bpe->longest)
-        bpe->longest = text.length;
-}
-
-static void add_to_index(struct bpe *bpe, uint32_t id)
-{
-    struct span text = bpe->tokens[id];
-    size_t place = index_place(bpe, text);
-    if (bpe->index[place] != BPE_NO_TOKEN)
-        die("%s: tokens %u and %u are both '%.*s'", bpe->path, bpe->index[place], id, (int)text.length,
-            text.bytes);
-    bpe->index[place] = id;
-}
-
-static void check_added(const struct bpe_parts *parts, const struct added_token *token)
-{
-    if (token->text.length == 0 || token->text.length > MAX_ADDED_BYTES)
-        die("%s: added token %u has %zu bytes; 1 to %d are possible", parts->path, token->id,
-            token->text.length, MAX_ADDED_BYTES);
-    if (token->id >= MAX_TOKENS)
-        die("%s: added token '%.*s' has id %u; ids below %d are possible", parts->path,
-            (int)token->text.length, token->text.bytes, token->id, MAX_TOKENS);
-}
-
-/* Tokens, and those of the added tokens that are not among them. */
-static void set_vocabulary(struct bpe *bpe, const struct bpe_parts *parts)
-{
-    size_t length = 0, count = parts->token_count + parts->added_count;
-    if (parts->token_count > MAX_TOKENS || parts->added_count > MAX_TOKENS)
-        die("%s: %zu tokens; at most %d are possible", parts->path, count, MAX_TOKENS);
-    bpe->size = parts->token_count;
-    for (size_t i = 0; i < parts->token_count; i++)
-        length += parts->tokens[i].length;
-    for (size_t i = 0; i < parts->added_count; i++) {
-        check_added(parts, &parts->added[i]);
-        length += parts->added[i].text.length;
-        bpe->size = bpe->size > parts->added[i].id ? bpe->size : parts->added[i].id + 1;
-    }
-    bpe->tokens = new_array(bpe->size, sizeof *bpe->tokens);
-    bpe->special = new_array(bpe->size, sizeof *bpe->special);
-    bpe->text = new_array(length, 1);
-    bpe->index_size = table_size(parts->token_count);
-    bpe->index = new_array(bpe->index_size, sizeof *bpe->index);
-    memset(bpe->index, 0xff, bpe->index_size * sizeof *bpe->index);
-
-    char *end = bpe->text;
-    for (size_t i = 0; i < parts->token_count; i++)
-        if (parts->tokens[i].bytes) {
-            set_token(bpe, (uint32_t)i, parts->tokens[i], &end);
-            add_to_index(bpe, (uint32_t)i);
-        }
-    added_free(added_new(parts->added, parts->added_count, bpe->path)); /* looks for repetitions */
-    for (size_t i = 0; i < parts->added_count; i++) {
-        const struct added_token *token = &parts->added[i];
-        bpe->special[token->id] = token->special;
-        if (!bpe->tokens[token->id].bytes)
-            set_token(bpe, token->id, token->text, &end);
-        else if (!same_text(bpe->tokens[token->id], token->text))
-            die("%s: added token '%.*s' has the id %u of token '%.*s'", bpe->path, (int)token->text.length,
-                token->text.bytes, token->id, (int)bpe->tokens[token->id].length,
-                bpe->tokens[token->id].bytes);
-    }
-    bpe->mapped = new_array(bpe->longest, CHARACTER_BYTES);
-}
-
-static void set_byte_tokens(struct bpe *bpe, const struct bpe_parts *parts)
-{
-    bpe->unknown = parts->unknown ? find_text(bpe, (struct span){parts->unknown, strlen(parts->unknown)})
-                                  : BPE_NO_TOKEN;
-    bpe->fuse_unknown = parts->fuse_unknown;
     for (unsigned byte = 0; byte < BYTES; byte++) {
-        char text[CHARACTER_BYTES];
-        bpe->byte_token[byte] =
-            find_text(bpe, (struct span){text, write_character(text, character_of_byte(byte))});
-        if (bpe->byte_token[byte] == BPE_NO_TOKEN && parts->unknown && bpe->unknown == BPE_NO_TOKEN)
-            die("%s: there is no token for byte 0x%02X, and the unknown token '%s' is not in the vocabulary",
-                bpe->path, byte, parts->unknown);
+        char text[BYTE_CHARACTER_BYTES];
+        struct span character = {text, byte_character_write(text, byte)};
+        bpe->byte_token[byte] = bpe->by_bytes ? vocabulary_find(bpe->vocabulary, character)
+                              : bpe->byte_fallback ? byte_token_find(bpe->vocabulary, byte)
+                                                   : NO_TOKEN;
     }
+}
+
+static void set_character_tokens(struct bpe *bpe)
+{
+    const struct vocabulary *vocabulary = bpe->vocabulary;
+    bpe->character_token = new_array(CHARACTERS, sizeof *bpe->character_token);
+    memset(bpe->character_token, 0xff, CHARACTERS * sizeof *bpe->character_token);
+    for (uint32_t id = 0; id < vocabulary->size; id++) {
+        struct span text = vocabulary->tokens[id];
+        UChar32 character = -1;
+        size_t used = 0;
+        if (text.length && text.length <= U8_MAX_LENGTH)
+            U8_NEXT((const uint8_t *)text.bytes, used, text.length, character);
+        /* An added token that the model lacks is no symbol. */
+        if (used && used == text.length && character < CHARACTERS && vocabulary_find(vocabulary, text) == id)
+            bpe->character_token[character] = id;
+    }
+}
+
+/* The bytes of characters that have no token. */
+static void set_lone_bytes(struct bpe *bpe)
+{
+    for (uint32_t character = 0; character <= UCHAR_MAX_VALUE; character++) {
+        char text[U8_MAX_LENGTH];
+        size_t length = 0;
+        bool has_token = character < CHARACTERS && bpe->character_token[character] != NO_TOKEN;
+        if (U_IS_SURROGATE(character) || has_token)
+            continue;
+        U8_APPEND_UNSAFE((uint8_t *)text, length, character);
+        for (size_t i = 0; i < length; i++)
+            bpe->lone_byte[(unsigned char)text[i]] = true;
+    }
+}
+
+bool bpe_can_be_byte(const struct bpe *bpe, uint32_t id)
+{
+    int byte = bpe->byte_fallback ? byte_token_value(bpe->vocabulary->tokens[id]) : -1;
+    return byte < 0 || bpe->lone_byte[byte];
+}
+
+static bool lacks_bytes(const struct bpe *bpe)
+{
+    for (unsigned byte = 0; byte < BYTES; byte++)
+        if (bpe->byte_token[byte] == NO_TOKEN)
+            return true;
+    return false;
+}
+
+bool bpe_can_be_unknown(const struct bpe *bpe, uint32_t id)
+{
+    return id == bpe->unknown && id != NO_TOKEN && lacks_bytes(bpe);
 }
 
 /* ---- the merges ---- */
@@ -283,7 +121,7 @@ static void set_byte_tokens(struct bpe *bpe, const struct bpe_parts *parts)
 static size_t merge_place(const struct bpe *bpe, uint32_t left, uint32_t right)
 {
     size_t place = hash_random(0, left, right) & (bpe->merges_size - 1);
-    while (bpe->merges[place].left != BPE_NO_TOKEN
+    while (bpe->merges[place].left != NO_TOKEN
            && (bpe->merges[place].left != left || bpe->merges[place].right != right))
         place = (place + 1) & (bpe->merges_size - 1);
     return place;
@@ -293,74 +131,125 @@ static size_t merge_place(const struct bpe *bpe, uint32_t left, uint32_t right)
 static const struct merge *find_merge(const struct bpe *bpe, uint32_t left, uint32_t right)
 {
     const struct merge *merge = &bpe->merges[merge_place(bpe, left, right)];
-    return merge->left == BPE_NO_TOKEN ? NULL : merge;
+    return merge->left == NO_TOKEN ? NULL : merge;
 }
 
 static uint32_t merge_part(const struct bpe *bpe, size_t rank, struct span text, const char *what)
 {
-    uint32_t token = text.length ? find_text(bpe, text) : BPE_NO_TOKEN;
-    if (token == BPE_NO_TOKEN)
-        die("%s: merge %zu: its %s '%.*s' is not in the vocabulary", bpe->path, rank + 1, what,
+    uint32_t token = text.length ? vocabulary_find(bpe->vocabulary, text) : NO_TOKEN;
+    if (token == NO_TOKEN)
+        die("%s: merge %zu: its %s '%.*s' is not in the vocabulary", bpe->vocabulary->path, rank + 1, what,
             (int)text.length, text.bytes);
     return token;
 }
 
-static void set_merges(struct bpe *bpe, const struct bpe_parts *parts)
+/* What two tokens become: the right one without its prefix, of prefix bytes, behind the left one. */
+static uint32_t merge_result(const struct bpe *bpe, size_t rank, struct span left, struct span right)
 {
-    char *both = NULL;
-    size_t capacity = 0;
-    if (parts->merge_count > MAX_MERGES)
-        die("%s: %zu merges; at most %d are possible", parts->path, parts->merge_count, MAX_MERGES);
-    bpe->merges_size = table_size(parts->merge_count);
+    size_t prefix = bpe->prefix ? strlen(bpe->prefix) : 0;
+    if (right.length < prefix || memcmp(right.bytes, bpe->prefix ? bpe->prefix : "", prefix))
+        die("%s: merge %zu: its right side '%.*s' does not begin with '%s', the continuing_subword_prefix",
+            bpe->vocabulary->path, rank + 1, (int)right.length, right.bytes, bpe->prefix);
+    struct span joined = {NULL, left.length + right.length - prefix};
+    char *both = new_array(joined.length, 1);
+    memcpy(both, left.bytes, left.length);
+    memcpy(both + left.length, right.bytes + prefix, right.length - prefix);
+    joined.bytes = both;
+    uint32_t token = merge_part(bpe, rank, joined, "result");
+    free(both);
+    return token;
+}
+
+static void set_merges(struct bpe *bpe, const struct bpe_settings *settings)
+{
+    if (settings->merge_count > MAX_MERGES)
+        die("%s: %zu merges; at most %d are possible", bpe->vocabulary->path, settings->merge_count,
+            MAX_MERGES);
+    bpe->merges_size = vocabulary_table_size(settings->merge_count);
     bpe->merges = new_array(bpe->merges_size, sizeof *bpe->merges);
     memset(bpe->merges, 0xff, bpe->merges_size * sizeof *bpe->merges);
-    for (size_t i = 0; i < parts->merge_count; i++) {
-        struct span left = parts->merges[i][0], right = parts->merges[i][1];
+    for (size_t i = 0; i < settings->merge_count; i++) {
+        struct span left = settings->merges[i][0], right = settings->merges[i][1];
         struct merge merge = {merge_part(bpe, i, left, "left side"), merge_part(bpe, i, right, "right side"),
                               (uint32_t)i, 0};
-        struct span joined = {NULL, left.length + right.length};
-        both = reserve_array(both, &capacity, joined.length, 1);
-        memcpy(both, left.bytes, left.length);
-        memcpy(both + left.length, right.bytes, right.length);
-        joined.bytes = both;
-        merge.token = merge_part(bpe, i, joined, "result");
+        merge.token = merge_result(bpe, i, left, right);
         /* The same merge a second time: the library goes by the last. */
         bpe->merges[merge_place(bpe, merge.left, merge.right)] = merge;
     }
-    free(both);
 }
 
-/* ---- added tokens ---- */
-
-static void set_added(struct bpe *bpe, const struct bpe_parts *parts)
+static bool begins_with(struct span text, struct span start)
 {
-    struct added_token *tokens = new_array(parts->added_count, sizeof *tokens);
-    char **texts = new_array(parts->added_count, sizeof *texts);
-    size_t count = 0;
-    for (size_t i = 0; i < parts->added_count; i++)
-        if (!parts->added[i].normalized)
-            tokens[count++] = parts->added[i];
-    bpe->added = added_new(tokens, count, bpe->path);
-    count = 0;
-    for (size_t i = 0; i < parts->added_count; i++) {
-        if (!parts->added[i].normalized)
-            continue;
-        struct added_token *token = &tokens[count];
-        *token = parts->added[i];
-        if (bpe->normalizer)
-            token->text = normalize(bpe->normalizer, token->text);
-        texts[count] = new_array(token->text.length, 1);
-        memcpy(texts[count], token->text.bytes, token->text.length);
-        token->text.bytes = texts[count++];
-    }
-    bpe->added_normalized = added_new(tokens, count, bpe->path);
-    for (size_t i = 0; i < count; i++)
-        free(texts[i]);
-    free(texts);
-    free(tokens);
+    return text.length >= start.length && !memcmp(text.bytes, start.bytes, start.length);
 }
 
-/* ---- the id ---- */
+static bool ends_with_span(struct span text, struct span end)
+{
+    return text.length >= end.length
+           && !memcmp(text.bytes + text.length - end.length, end.bytes, end.length);
+}
+
+bool bpe_can_cut(const struct bpe *bpe, struct span mark)
+{
+    const struct span *tokens = bpe->vocabulary->tokens;
+    /* Else the mark itself is made of other symbols, or one word's unknown token runs into the next's. */
+    if (bpe->by_bytes || bpe->ignore_merges || bpe->prefix || bpe->suffix
+        || vocabulary_find(bpe->vocabulary, mark) == NO_TOKEN
+        || (bpe->unknown != NO_TOKEN && ends_with_span(tokens[bpe->unknown], mark)))
+        return false;
+    for (size_t i = 0; i < bpe->merges_size; i++) {
+        const struct merge *merge = &bpe->merges[i];
+        if (merge->left != NO_TOKEN && !ends_with_span(tokens[merge->left], mark)
+            && begins_with(tokens[merge->right], mark))
+            return false;
+    }
+    return true;
+}
+
+/* ---- making and freeing ---- */
+
+static char *copy_or_null(const char *text)
+{
+    return text && *text ? copy_string(text) : NULL;
+}
+
+struct bpe *bpe_new(const struct bpe_settings *settings, const struct vocabulary *vocabulary, bool by_bytes)
+{
+    struct bpe *bpe = new_array(1, sizeof *bpe);
+    bpe->vocabulary = vocabulary;
+    bpe->by_bytes = by_bytes;
+    bpe->ignore_merges = settings->ignore_merges;
+    bpe->fuse_unknown = settings->fuse_unknown;
+    bpe->byte_fallback = settings->byte_fallback;
+    bpe->prefix = copy_or_null(settings->prefix);
+    bpe->suffix = copy_or_null(settings->suffix);
+    bpe->unknown = vocabulary_find_text(vocabulary, settings->unknown);
+    size_t affixes = (bpe->prefix ? strlen(bpe->prefix) : 0) + (bpe->suffix ? strlen(bpe->suffix) : 0);
+    bpe->mapped = new_array(BYTE_CHARACTER_BYTES * vocabulary->longest + affixes + U8_MAX_LENGTH, 1);
+    set_byte_tokens(bpe);
+    if (!by_bytes)
+        set_character_tokens(bpe);
+    if (bpe->byte_fallback)
+        set_lone_bytes(bpe);
+    if (settings->unknown && bpe->unknown == NO_TOKEN && lacks_bytes(bpe))
+        die("%s: not all that a text can have has a token, and the unknown token '%s' is not in the "
+            "vocabulary",
+            vocabulary->path, settings->unknown);
+    set_merges(bpe, settings);
+    return bpe;
+}
+
+void bpe_free(struct bpe *bpe)
+{
+    free(bpe->merges);
+    free(bpe->character_token);
+    free(bpe->prefix);
+    free(bpe->suffix);
+    free(bpe->symbols);
+    free(bpe->heap);
+    free(bpe->mapped);
+    free(bpe);
+}
 
 static void hash_span(struct hash *hash, struct span text)
 {
@@ -369,100 +258,100 @@ static void hash_span(struct hash *hash, struct span text)
     hash_add(hash, text.bytes, text.length);
 }
 
-static int by_id(const void *a, const void *b)
+void bpe_hash(const struct bpe_settings *settings, struct hash *hash)
 {
-    return compare_numbers(((const struct added_token *)a)->id, ((const struct added_token *)b)->id);
-}
-
-static void hash_added(struct hash *hash, const struct bpe_parts *parts)
-{
-    struct added_token *tokens = new_array(parts->added_count, sizeof *tokens);
-    if (parts->added_count)
-        memcpy(tokens, parts->added, parts->added_count * sizeof *tokens);
-    qsort(tokens, parts->added_count, sizeof *tokens, by_id);
-    for (size_t i = 0; i < parts->added_count; i++) {
-        const struct added_token *token = &tokens[i];
-        const unsigned char flags[] = {token->single_word, token->left_strip, token->right_strip,
-                                       token->normalized};
-        hash_add(hash, &token->id, sizeof token->id);
-        hash_add(hash, flags, sizeof flags);
+    for (size_t i = 0; i < settings->merge_count; i++) {
+        hash_span(hash, settings->merges[i][0]);
+        hash_span(hash, settings->merges[i][1]);
     }
-    free(tokens);
+    const char *const affixes[] = {settings->prefix, settings->suffix};
+    for (size_t i = 0; i < sizeof affixes / sizeof *affixes; i++)
+        if (affixes[i] && *affixes[i]) {
+            hash_add(hash, &i, sizeof i);
+            hash_add(hash, affixes[i], strlen(affixes[i]));
+        }
+    if (settings->byte_fallback)
+        hash_add(hash, "bytes", sizeof "bytes");
 }
 
-static void set_id(struct bpe *bpe, const struct bpe_parts *parts)
+/* ---- a word's start symbols ---- */
+
+static void add_symbol(struct bpe *bpe, uint32_t token)
 {
-    struct hash *hash = hash_new();
-    const uint64_t sizes[] = {bpe->size, parts->merge_count, parts->added_count};
-    const unsigned char flags[] = {parts->form_c, parts->ignore_merges, parts->fuse_unknown};
-    hash_add(hash, sizes, sizeof sizes);
-    hash_add(hash, flags, sizeof flags);
-    hash_add(hash, &bpe->unknown, sizeof bpe->unknown);
-    for (size_t i = 0; i < bpe->size; i++)
-        hash_span(hash, bpe->tokens[i]);
-    for (size_t i = 0; i < parts->merge_count; i++) {
-        hash_span(hash, parts->merges[i][0]);
-        hash_span(hash, parts->merges[i][1]);
+    uint32_t count = (uint32_t)bpe->symbol_count++;
+    bpe->symbols[count] = (struct symbol){token, count ? count - 1 : NOWHERE, count + 1};
+}
+
+/* One symbol a byte; bytes without a token become the unknown one or nothing. */
+static void byte_symbols(struct bpe *bpe, struct span word)
+{
+    bool after_unknown = false;
+    bpe->symbols = reserve_array(bpe->symbols, &bpe->symbol_capacity, word.length, sizeof *bpe->symbols);
+    for (size_t i = 0; i < word.length; i++) {
+        uint32_t token = bpe->byte_token[(unsigned char)word.bytes[i]];
+        bool is_unknown = token == NO_TOKEN;
+        if (is_unknown)
+            token = after_unknown && bpe->fuse_unknown ? NO_TOKEN : bpe->unknown;
+        after_unknown = is_unknown;
+        if (token != NO_TOKEN)
+            add_symbol(bpe, token);
     }
-    hash_added(hash, parts);
-    pretokenizer_hash(parts->pretokenizer, hash);
-    hash_finish(hash, bpe->id);
 }
 
-/* ---- making and freeing ---- */
-
-struct bpe *bpe_new(const struct bpe_parts *parts)
+/* A character as the vocabulary writes it there: with the prefix unless first, with the suffix if last. */
+static struct span with_affixes(const struct bpe *bpe, struct span character, bool first, bool last)
 {
-    struct bpe *bpe = new_array(1, sizeof *bpe);
-    bpe->path = copy_string(parts->path);
-    bpe->pretokenizer = parts->pretokenizer;
-    bpe->ignore_merges = parts->ignore_merges;
-    bpe->normalizer = parts->form_c ? normalizer_new() : NULL;
-    set_vocabulary(bpe, parts);
-    set_byte_tokens(bpe, parts);
-    set_merges(bpe, parts);
-    set_added(bpe, parts);
-    set_id(bpe, parts);
-    return bpe;
+    const char *const parts[] = {bpe->prefix && !first ? bpe->prefix : "",
+                                 bpe->suffix && last ? bpe->suffix : ""};
+    size_t before = strlen(parts[0]), behind = strlen(parts[1]);
+    if (!before && !behind)
+        return character;
+    memcpy(bpe->mapped, parts[0], before);
+    memcpy(bpe->mapped + before, character.bytes, character.length);
+    memcpy(bpe->mapped + before + character.length, parts[1], behind);
+    return (struct span){bpe->mapped, before + character.length + behind};
 }
 
-void bpe_free(struct bpe *bpe)
+/* The tokens of the text's bytes; false: some have none. */
+static bool fall_back(struct bpe *bpe, struct span text)
 {
-    free(bpe->path);
-    free(bpe->tokens);
-    free(bpe->special);
-    free(bpe->text);
-    free(bpe->index);
-    free(bpe->merges);
-    added_free(bpe->added);
-    added_free(bpe->added_normalized);
-    if (bpe->normalizer)
-        normalizer_free(bpe->normalizer);
-    pretokenizer_free(bpe->pretokenizer);
-    free(bpe->cache);
-    free(bpe->symbols);
-    free(bpe->heap);
-    free(bpe->mapped);
-    free(bpe);
+    for (size_t i = 0; i < text.length; i++)
+        if (bpe->byte_token[(unsigned char)text.bytes[i]] == NO_TOKEN)
+            return false;
+    bpe->symbols = reserve_array(bpe->symbols, &bpe->symbol_capacity, bpe->symbol_count + text.length + 2,
+                                 sizeof *bpe->symbols);
+    for (size_t i = 0; i < text.length; i++)
+        add_symbol(bpe, bpe->byte_token[(unsigned char)text.bytes[i]]);
+    return true;
 }
 
-/* ---- encoding a word ---- */
-
-/* Tokens on their way to the caller of bpe_encode. */
-struct encoding {
-    struct bpe *bpe;
-    uint32_t **tokens;
-    size_t *capacity;
-    size_t count;
-};
-
-static uint32_t *add_tokens(struct encoding *encoding, size_t count)
+/* One symbol a character. An unknown one waits for the next that has a token, behind bytes even. */
+static void character_symbols(struct bpe *bpe, struct span word)
 {
-    size_t room = encoding->count + count + 1; /* never full: there is an array, for no tokens too */
-    *encoding->tokens = reserve_array(*encoding->tokens, encoding->capacity, room, sizeof **encoding->tokens);
-    encoding->count += count;
-    return *encoding->tokens + encoding->count - count;
+    bool waits = false, affixes = bpe->prefix || bpe->suffix;
+    for (size_t at = 0, start = 0; at < word.length; start = at) {
+        UChar32 character;
+        U8_NEXT_UNSAFE((const uint8_t *)word.bytes, at, character);
+        struct span text = {word.bytes + start, at - start};
+        if (affixes)
+            text = with_affixes(bpe, text, start == 0, at == word.length);
+        uint32_t token = !affixes && character < CHARACTERS ? bpe->character_token[character]
+                                                            : vocabulary_find(bpe->vocabulary, text);
+        bpe->symbols = reserve_array(bpe->symbols, &bpe->symbol_capacity, bpe->symbol_count + 2,
+                                     sizeof *bpe->symbols);
+        if (token == NO_TOKEN && ((bpe->byte_fallback && fall_back(bpe, text)) || bpe->unknown == NO_TOKEN))
+            continue;
+        if (waits && (token != NO_TOKEN || !bpe->fuse_unknown))
+            add_symbol(bpe, bpe->unknown);
+        waits = token == NO_TOKEN;
+        if (!waits)
+            add_symbol(bpe, token);
+    }
+    if (waits)
+        add_symbol(bpe, bpe->unknown);
 }
+
+/* ---- merging ---- */
 
 static bool goes_before(const struct candidate *left, const struct candidate *right)
 {
@@ -483,48 +372,26 @@ static void offer_pair(struct bpe *bpe, uint32_t place)
     candidate_push(bpe->heap, bpe->heap_count++, (struct candidate){merge->rank, place, merge->token});
 }
 
-/* One symbol a byte; bytes without a token become the unknown one or nothing. Returns how many. */
-static uint32_t first_symbols(struct bpe *bpe, struct span word)
-{
-    uint32_t count = 0;
-    bool after_unknown = false;
-    bpe->symbols = reserve_array(bpe->symbols, &bpe->symbol_capacity, word.length, sizeof *bpe->symbols);
-    for (size_t i = 0; i < word.length; i++) {
-        uint32_t token = bpe->byte_token[(unsigned char)word.bytes[i]];
-        bool is_unknown = token == BPE_NO_TOKEN;
-        if (is_unknown)
-            token = after_unknown && bpe->fuse_unknown ? BPE_NO_TOKEN : bpe->unknown;
-        after_unknown = is_unknown;
-        if (token == BPE_NO_TOKEN)
-            continue;
-        bpe->symbols[count] = (struct symbol){token, count ? count - 1 : NOWHERE, count + 1};
-        count++;
-    }
-    if (count)
-        bpe->symbols[count - 1].next = NOWHERE;
-    return count;
-}
-
 /* Joins the symbol to the one behind it. */
 static void join(struct symbol *symbols, uint32_t place, uint32_t token)
 {
     struct symbol *left = &symbols[place], *right = &symbols[left->next];
     left->token = token;
     left->next = right->next;
-    right->token = BPE_NO_TOKEN;
+    right->token = NO_TOKEN;
     if (left->next != NOWHERE)
         symbols[left->next].previous = place;
 }
 
 /* Merges as long as there is one to do: the one of lowest rank first, of equal ones the leftmost. */
-static void merge_symbols(struct bpe *bpe, uint32_t symbols)
+static void merge_symbols(struct bpe *bpe)
 {
-    for (uint32_t i = 0; i < symbols; i++)
+    for (uint32_t i = 0; i < bpe->symbol_count; i++)
         offer_pair(bpe, i);
     while (bpe->heap_count) {
         struct candidate top = candidate_pop(bpe->heap, bpe->heap_count--);
         const struct symbol *left = &bpe->symbols[top.place];
-        if (left->token == BPE_NO_TOKEN || left->next == NOWHERE)
+        if (left->token == NO_TOKEN || left->next == NOWHERE)
             continue;
         const struct merge *merge = find_merge(bpe, left->token, bpe->symbols[left->next].token);
         if (!merge || merge->token != top.token) /* one of the two has changed since */
@@ -536,177 +403,30 @@ static void merge_symbols(struct bpe *bpe, uint32_t symbols)
     }
 }
 
-/* The token that is the whole word, or BPE_NO_TOKEN. */
+/* The token that is the whole word, or NO_TOKEN. */
 static uint32_t whole_word(struct bpe *bpe, struct span word)
 {
-    size_t length = 0;
-    if (word.length > bpe->longest)
-        return BPE_NO_TOKEN;
-    for (size_t i = 0; i < word.length; i++)
-        length += write_character(bpe->mapped + length, character_of_byte((unsigned char)word.bytes[i]));
-    return find_text(bpe, (struct span){bpe->mapped, length});
+    if (word.length > bpe->vocabulary->longest)
+        return NO_TOKEN;
+    return vocabulary_find(bpe->vocabulary, bpe->by_bytes ? byte_characters_write(bpe->mapped, word) : word);
 }
 
-static void merge_word(struct encoding *encoding, struct span word)
+void bpe_encode(struct bpe *bpe, struct span word, struct token_row *row)
 {
-    struct bpe *bpe = encoding->bpe;
-    uint32_t token = bpe->ignore_merges ? whole_word(bpe, word) : BPE_NO_TOKEN;
-    if (token != BPE_NO_TOKEN) {
-        *add_tokens(encoding, 1) = token;
+    uint32_t token = bpe->ignore_merges ? whole_word(bpe, word) : NO_TOKEN;
+    if (token != NO_TOKEN) {
+        *token_row_add(row, 1) = token;
         return;
     }
-    uint32_t symbols = first_symbols(bpe, word);
-    merge_symbols(bpe, symbols);
-    uint32_t *to = add_tokens(encoding, symbols);
+    bpe->symbol_count = 0;
+    (bpe->by_bytes ? byte_symbols : character_symbols)(bpe, word);
+    if (bpe->symbol_count)
+        bpe->symbols[bpe->symbol_count - 1].next = NOWHERE;
+    merge_symbols(bpe);
+    uint32_t *to = token_row_add(row, bpe->symbol_count);
     size_t count = 0;
-    for (uint32_t i = 0; i < symbols; i++)
-        if (bpe->symbols[i].token != BPE_NO_TOKEN)
+    for (size_t i = 0; i < bpe->symbol_count; i++)
+        if (bpe->symbols[i].token != NO_TOKEN)
             to[count++] = bpe->symbols[i].token;
-    encoding->count -= symbols - count;
-}
-
-/* The word's set in the cache, with the word as the first when it is there; NULL: it cannot be. */
-static struct cached_word *find_cached(const struct bpe *bpe, struct span word, bool *found)
-{
-    *found = false;
-    if (word.length > CACHED_BYTES)
-        return NULL;
-    struct cached_word *set = bpe->cache + hash_bytes(word.bytes, word.length) % CACHED_SETS * SET_WORDS;
-    for (size_t i = 0; i < SET_WORDS && !*found; i++)
-        if (set[i].length == word.length && !memcmp(set[i].bytes, word.bytes, word.length)) {
-            struct cached_word hit = set[i];
-            set[i] = set[0];
-            set[0] = hit;
-            *found = true;
-        }
-    return set;
-}
-
-static void add_cached(struct cached_word *set, struct span word, const uint32_t *tokens, size_t count)
-{
-    memmove(set + 1, set, (SET_WORDS - 1) * sizeof *set);
-    set->length = (uint8_t)word.length;
-    set->count = (uint8_t)count;
-    memcpy(set->bytes, word.bytes, word.length);
-    memcpy(set->tokens, tokens, count * sizeof *tokens);
-}
-
-/* A word_function. */
-static void encode_word(void *context, struct span word)
-{
-    struct encoding *encoding = context;
-    bool found;
-    struct cached_word *cached = find_cached(encoding->bpe, word, &found);
-    if (found) {
-        memcpy(add_tokens(encoding, cached->count), cached->tokens, cached->count * sizeof *cached->tokens);
-        return;
-    }
-    size_t before = encoding->count;
-    merge_word(encoding, word);
-    size_t count = encoding->count - before;
-    if (cached && count && count <= CACHED_TOKENS)
-        add_cached(cached, word, *encoding->tokens + before, count);
-}
-
-/* ---- encoding a text ---- */
-
-/* Text between added tokens that are found before normalization. */
-static void encode_piece(struct encoding *encoding, struct span piece)
-{
-    struct bpe *bpe = encoding->bpe;
-    if (bpe->normalizer)
-        piece = normalize(bpe->normalizer, piece);
-    struct added_search search = {.set = bpe->added_normalized, .text = piece};
-    struct span before;
-    uint32_t token;
-    while (added_next(&search, &before, &token)) {
-        pretokenize(bpe->pretokenizer, before, encode_word, encoding);
-        *add_tokens(encoding, 1) = token;
-    }
-    pretokenize(bpe->pretokenizer, before, encode_word, encoding);
-}
-
-size_t bpe_encode(struct bpe *bpe, struct span text, uint32_t **tokens, size_t *capacity)
-{
-    struct encoding encoding = {bpe, tokens, capacity, 0};
-    if (text.length > MAX_TEXT_BYTES)
-        die("a text of %zu bytes; at most %d can be encoded at once", text.length, MAX_TEXT_BYTES);
-    if (!is_utf8(text))
-        die("a text that is not UTF-8 cannot be encoded; convert it, for instance with iconv");
-    if (!bpe->cache)
-        bpe->cache = new_aligned(CACHED_SETS * SET_WORDS, sizeof *bpe->cache);
-    struct added_search search = {.set = bpe->added, .text = text};
-    struct span before;
-    uint32_t token;
-    while (added_next(&search, &before, &token)) {
-        encode_piece(&encoding, before);
-        *add_tokens(&encoding, 1) = token;
-    }
-    encode_piece(&encoding, before);
-    return encoding.count;
-}
-
-/* ---- reading tokens ---- */
-
-/* To a stream in memory, which does not set its error indicator where it cannot grow. */
-static void put(FILE *out, const char *bytes, size_t length)
-{
-    if (fwrite(bytes, 1, length, out) != length)
-        die("out of memory");
-}
-
-/*
- * A token's bytes: the characters of its text undone, or the text itself when
- * one of them stands for no byte.
- */
-static void write_bytes(FILE *out, struct span text)
-{
-    for (int write = 0; write < 2; write++)
-        for (size_t at = 0; at < text.length;) {
-            UChar32 character;
-            U8_NEXT((const uint8_t *)text.bytes, at, text.length, character);
-            int byte = byte_of_character((uint32_t)character);
-            if (byte < 0) {
-                put(out, text.bytes, text.length);
-                return;
-            }
-            if (write)
-                put(out, &(char){(char)byte}, 1);
-        }
-}
-
-/* The bytes with \xNN for what is not UTF-8; the caller frees it. */
-static char *escape(struct span bytes)
-{
-    char *text = NULL;
-    size_t length = 0;
-    FILE *out = memory_text_open(&text, &length);
-    for (size_t at = 0; at < bytes.length;) {
-        size_t start = at;
-        UChar32 character;
-        U8_NEXT((const uint8_t *)bytes.bytes, at, bytes.length, character);
-        if (character > 0)
-            put(out, bytes.bytes + start, at - start);
-        for (; character <= 0 && start < at; start++)
-            fprintf(out, "\\x%02X", (unsigned char)bytes.bytes[start]);
-    }
-    memory_text_close(out);
-    return text;
-}
-
-char *bpe_text(const struct bpe *bpe, const uint32_t *tokens, size_t count)
-{
-    char *bytes = NULL;
-    size_t length = 0;
-    FILE *out = memory_text_open(&bytes, &length);
-    for (size_t i = 0; i < count; i++) {
-        if (tokens[i] < bpe->size && bpe->tokens[tokens[i]].bytes)
-            write_bytes(out, bpe->tokens[tokens[i]]);
-        else
-            fprintf(out, "<token %u>", tokens[i]);
-    }
-    memory_text_close(out);
-    char *text = escape((struct span){bytes, length});
-    free(bytes);
-    return text;
+    row->count -= bpe->symbol_count - count;
 }

@@ -29,12 +29,7 @@ static int32_t *as_types(int64_t *numbers, size_t count, const char *path)
     return types;
 }
 
-/*
- * Ends the program when the file says more of its tokenizer than is known here. Known beside what is read:
- * the ids of special tokens, whether BOS and the like are wanted, chats, and scores, which byte-level BPE
- * has none of. What other kinds of tokenizers do with spaces must be off.
- */
-static void check_tokenizer_keys(const struct gguf *file, const char *path)
+void gguf_check_tokenizer_keys(const struct gguf *file, const char *path, const char *const *read)
 {
     static const char prefix[] = "tokenizer.", chats[] = "tokenizer.chat_template";
     static const char *const known[] = {
@@ -47,7 +42,7 @@ static void check_tokenizer_keys(const struct gguf *file, const char *path)
     for (size_t i = 0; i < gguf_keys(file); i++) {
         const char *key = gguf_key(file, i);
         if (strncmp(key, prefix, sizeof prefix - 1) || is_listed(key, known) || ends_with(key, "_token_id")
-            || ends_with(key, "_token_ids") || !strncmp(key, chats, sizeof chats - 1))
+            || ends_with(key, "_token_ids") || !strncmp(key, chats, sizeof chats - 1) || is_listed(key, read))
             continue;
         if (!is_listed(key, off))
             die("%s: this program does not know what %s does to the tokens of a text", path, key);
@@ -57,27 +52,25 @@ static void check_tokenizer_keys(const struct gguf *file, const char *path)
 }
 
 /*
- * Qwen's tokenizer has no BOS: the id that its files name is that of config.json, which the model does not
- * read. Of the others the file's bos_token_id is the one that their tokenizers name, whatever add_bos_token
- * says.
+ * The tokenizers of Qwen and Falcon have no BOS: the id that their files name is that of config.json, which
+ * the model does not read. Of the others the file's bos_token_id is the one that their tokenizers name,
+ * whatever add_bos_token says.
  */
 static struct stated_bos find_bos(const struct gguf *file, const char *pre)
 {
     static const char adds[] = "tokenizer.ggml.add_bos_token";
-    bool none = !strcmp(pre, "qwen2") && !(gguf_has_key(file, adds) && gguf_bool(file, adds));
+    static const char *const without[] = {"falcon", "qwen2", NULL};
+    bool none = is_listed(pre, without) && !(gguf_has_key(file, adds) && gguf_bool(file, adds));
     return (struct stated_bos){none, NO_TOKEN};
 }
 
-struct bpe *gguf_bpe(const char *path, struct stated_bos *bos)
+struct subword_tokenizer *gguf_subword(const struct gguf *file, const char *path, struct stated_bos *bos)
 {
-    struct gguf *file = gguf_open(path);
-    char *model = gguf_word(file, "tokenizer.ggml.model");
-    if (strcmp(model, "gpt2"))
-        die("%s: tokenizer.ggml.model '%s' is not known; 'gpt2', byte-level BPE, is", path, model);
-    check_tokenizer_keys(file, path);
+    static const char *const no_others[] = {NULL};
+    gguf_check_tokenizer_keys(file, path, no_others);
     char *pre = gguf_has_key(file, "tokenizer.ggml.pre") ? gguf_word(file, "tokenizer.ggml.pre")
                                                          : copy_string("default");
-    struct bpe_metadata metadata = {.pre = pre};
+    struct subword_metadata metadata = {.pre = pre};
     *bos = find_bos(file, pre);
     struct span *tokens = read_spans(file, "tokenizer.ggml.tokens", &metadata.token_count);
     struct span *merges = read_spans(file, "tokenizer.ggml.merges", &metadata.merge_count);
@@ -93,12 +86,10 @@ struct bpe *gguf_bpe(const char *path, struct stated_bos *bos)
     metadata.tokens = tokens;
     metadata.merges = merges;
     metadata.types = types;
-    struct bpe *bpe = bpe_from_metadata(path, &metadata);
+    struct subword_tokenizer *tokenizer = subword_from_metadata(path, &metadata);
     free(tokens);
     free(merges);
     free(types);
     free(pre);
-    free(model);
-    gguf_close(file);
-    return bpe;
+    return tokenizer;
 }

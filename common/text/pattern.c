@@ -190,27 +190,43 @@ static void translate_escape(struct translation *translation, bool in_class)
         refuse(translation, "an escape other than \\s \\S \\d \\p \\P \\n \\r \\t \\f and those of signs");
 }
 
+/*
+ * The members of a class; at is behind its [. Those of a class inside of it are its own, but not where
+ * that is negated, or could be the end of a range.
+ */
+static void translate_members(struct translation *translation, bool inside)
+{
+    if (*translation->at == ']')
+        refuse(translation, "a class that begins with ]");
+    while (*translation->at != ']') {
+        char letter = *translation->at;
+        bool is_range = letter == '-' || translation->at[-1] == '-';
+        if (!letter)
+            refuse(translation, "a class that does not end");
+        if (!strncmp(translation->at, "&&", 2)
+            || (letter == '[' && (inside || is_range || strchr("^:", translation->at[1]))))
+            refuse(translation, "a class inside of a class, other than one of members of the outer one");
+        translation->at++;
+        if (letter == '\\')
+            translate_escape(translation, true);
+        else if (letter == '[')
+            translate_members(translation, true);
+        else
+            fputc(letter, translation->out);
+    }
+    if (inside && translation->at[1] == '-')
+        refuse(translation, "a range behind a class inside of a class");
+    translation->at++;
+}
+
 /* at is behind the [. */
 static void translate_class(struct translation *translation)
 {
     fputc('[', translation->out);
     if (*translation->at == '^')
         fputc(*translation->at++, translation->out);
-    if (*translation->at == ']')
-        refuse(translation, "a class that begins with ]");
-    while (*translation->at != ']') {
-        char letter = *translation->at;
-        if (!letter)
-            refuse(translation, "a class that does not end");
-        if (letter == '[' || !strncmp(translation->at, "&&", 2))
-            refuse(translation, "a class inside of a class");
-        translation->at++;
-        if (letter == '\\')
-            translate_escape(translation, true);
-        else
-            fputc(letter, translation->out);
-    }
-    fputc(*translation->at++, translation->out);
+    translate_members(translation, false);
+    fputc(']', translation->out);
 }
 
 /* at is behind the (. */

@@ -63,6 +63,17 @@ static void check_icu(UErrorCode code, const char *what)
         die("ICU cannot %s: %s", what, u_errorName(code));
 }
 
+bool text_is_utf8(struct span text)
+{
+    for (size_t at = 0; at < text.length;) {
+        UChar32 character;
+        U8_NEXT((const uint8_t *)text.bytes, at, text.length, character);
+        if (character < 0)
+            return false;
+    }
+    return true;
+}
+
 bool text_is_language(const char *language)
 {
     return strspn(language, "abcdefghijklmnopqrstuvwxyz") == strlen(language)

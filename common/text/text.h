@@ -31,6 +31,9 @@ struct text_reader;
  */
 struct text_reader *text_open(const char *path, enum text_mode mode, const char *language);
 
+/* Whether a text is UTF-8. */
+bool text_is_utf8(struct span text);
+
 /* Whether there is such a language. */
 bool text_is_language(const char *language);
 

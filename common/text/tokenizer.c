@@ -7,57 +7,83 @@
 #include "model/families.h"
 #include "model/model.h"
 #include "stream/header_members.h"
-#include "text/bpe.h"
 #include "text/dictionary.h"
 #include "text/gguf_tokenizer.h"
+#include "text/sentencepiece.h"
+#include "text/subword.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* One of the two, and what its files say of BOS. */
+/* One of the three, and what its files say of BOS. */
 struct tokenizer {
     struct dictionary *dictionary;
-    struct bpe *bpe;
+    struct subword_tokenizer *subword;
+    struct sentencepiece *pieces;
     struct stated_bos bos;
 };
 
 /* ---- where it is read from ---- */
 
-/* The folder has no byte-level BPE: it is to have words, unless it has another kind of tokenizer or none. */
+/* The folder has no other tokenizer: it is to have words. */
 static void check_words(const struct model_config *config)
 {
     if (input_exists_in(config->path, "dict.txt"))
         return;
-    if (input_exists_in(config->path, "tokenizer.model"))
-        die("%s: tokenizer.model, of SentencePiece or tiktoken, is not read by this program, which knows "
-            "byte-level BPE and lists of words; where it is byte-level BPE, transformers' save_pretrained "
-            "writes it as tokenizer.json",
-            config->path);
-    die("%s: there is no tokenizer: it is to be in tokenizer.json, or in vocab.json and merges.txt%s; copy "
-        "what there is of them from where the model is from",
+    die("%s: there is no tokenizer: it is to be in tokenizer.json, in vocab.json and merges.txt, or in "
+        "tokenizer.model%s; copy what there is of them from where the model is from",
         config->path, config->family->word_list ? ", or in dict.txt" : "");
+}
+
+static void read_folder(struct tokenizer *tokenizer, const struct model_config *config)
+{
+    tokenizer->subword = subword_read_folder(config->path, config->family->model_type, &tokenizer->bos);
+    if (!tokenizer->subword)
+        tokenizer->pieces = sentencepiece_read_folder(config->path);
+    if (!tokenizer->subword && !tokenizer->pieces) {
+        check_words(config);
+        tokenizer->dictionary = dictionary_read(config);
+    }
+}
+
+static void read_gguf(struct tokenizer *tokenizer, const char *path)
+{
+    struct gguf *file = gguf_open(path);
+    char *model = gguf_word(file, "tokenizer.ggml.model");
+    if (!strcmp(model, "gpt2"))
+        tokenizer->subword = gguf_subword(file, path, &tokenizer->bos);
+    else if (!strcmp(model, "llama"))
+        tokenizer->pieces = gguf_pieces(file, path, PIECE_MODEL_BPE);
+    else if (!strcmp(model, "t5"))
+        tokenizer->pieces = gguf_pieces(file, path, PIECE_MODEL_UNIGRAM);
+    else
+        die("%s: tokenizer.ggml.model '%s' is not known; gpt2, llama and t5 are: byte-level BPE, and "
+            "SentencePiece's BPE and unigram model. The folder that the file was converted from may have "
+            "the tokenizer as tokenizer.json",
+            path, model);
+    free(model);
+    gguf_close(file);
 }
 
 struct tokenizer *tokenizer_read(const struct model_config *config)
 {
     struct tokenizer *tokenizer = new_array(1, sizeof *tokenizer);
-    tokenizer->bpe = is_gguf(config->path)
-        ? gguf_bpe(config->path, &tokenizer->bos)
-        : bpe_read_folder(config->path, config->family->model_type, &tokenizer->bos);
-    if (tokenizer->bpe && bpe_size(tokenizer->bpe) > config->vocabulary)
+    if (is_gguf(config->path))
+        read_gguf(tokenizer, config->path);
+    else
+        read_folder(tokenizer, config);
+    if (tokenizer_size(tokenizer) > config->vocabulary)
         die("%s: the tokenizer has %zu tokens, the model a vocabulary of %zu", config->path,
-            bpe_size(tokenizer->bpe), config->vocabulary);
-    if (!tokenizer->bpe) {
-        check_words(config);
-        tokenizer->dictionary = dictionary_read(config);
-    }
+            tokenizer_size(tokenizer), config->vocabulary);
     return tokenizer;
 }
 
 void tokenizer_free(struct tokenizer *tokenizer)
 {
-    if (tokenizer->bpe)
-        bpe_free(tokenizer->bpe);
+    if (tokenizer->subword)
+        subword_free(tokenizer->subword);
+    if (tokenizer->pieces)
+        sentencepiece_free(tokenizer->pieces);
     if (tokenizer->dictionary)
         dictionary_free(tokenizer->dictionary);
     free(tokenizer);
@@ -68,8 +94,10 @@ void tokenizer_free(struct tokenizer *tokenizer)
 size_t tokenizer_encode(struct tokenizer *tokenizer, struct text_reader *reader, struct span sentence,
                         uint32_t **tokens, size_t *capacity)
 {
-    if (tokenizer->bpe)
-        return bpe_encode(tokenizer->bpe, text_strip(sentence), tokens, capacity);
+    if (tokenizer->subword)
+        return subword_encode(tokenizer->subword, text_strip(sentence), tokens, capacity);
+    if (tokenizer->pieces)
+        return sentencepiece_encode(tokenizer->pieces, text_strip(sentence), tokens, capacity);
     size_t count;
     const struct span *words = text_words(reader, sentence, &count);
     *tokens = reserve_array(*tokens, capacity, count, sizeof **tokens);
@@ -82,8 +110,10 @@ size_t tokenizer_encode_text(struct tokenizer *tokenizer, struct span text, uint
                              size_t *capacity)
 {
     static const char white[] = " \t\n\v\f\r";
-    if (tokenizer->bpe)
-        return bpe_encode(tokenizer->bpe, text, tokens, capacity);
+    if (tokenizer->subword)
+        return subword_encode(tokenizer->subword, text, tokens, capacity);
+    if (tokenizer->pieces)
+        return sentencepiece_encode(tokenizer->pieces, text, tokens, capacity);
     size_t count = 0, start = 0;
     for (size_t i = 0; i <= text.length; i++) {
         if (i < text.length && !strchr(white, text.bytes[i]))
@@ -99,14 +129,16 @@ size_t tokenizer_encode_text(struct tokenizer *tokenizer, struct span text, uint
 
 char *tokenizer_text(const struct tokenizer *tokenizer, const uint32_t *tokens, size_t count)
 {
-    if (tokenizer->bpe)
-        return bpe_text(tokenizer->bpe, tokens, count);
+    if (tokenizer->subword)
+        return subword_text(tokenizer->subword, tokens, count);
+    if (tokenizer->pieces)
+        return sentencepiece_text(tokenizer->pieces, tokens, count);
     return dictionary_text(tokenizer->dictionary, tokens, count);
 }
 
 const char *tokenizer_joint(const struct tokenizer *tokenizer)
 {
-    return tokenizer->bpe ? "" : " ";
+    return tokenizer->dictionary ? " " : "";
 }
 
 uint32_t tokenizer_unknown(const struct tokenizer *tokenizer)
@@ -125,12 +157,18 @@ uint32_t tokenizer_bos(const struct tokenizer *tokenizer, const struct model_con
 
 /* ---- which tokens can follow ---- */
 
+static bool token_can_follow(const struct tokenizer *tokenizer, uint32_t token)
+{
+    return tokenizer->subword ? subword_can_follow(tokenizer->subword, token)
+         : tokenizer->pieces ? sentencepiece_can_follow(tokenizer->pieces, token)
+                             : dictionary_can_follow(tokenizer->dictionary, token);
+}
+
 struct candidates tokenizer_candidates(const struct tokenizer *tokenizer, const struct model_config *config)
 {
     bool *can_follow = new_array(config->vocabulary, sizeof *can_follow);
     for (uint32_t token = 0; token < config->vocabulary; token++)
-        can_follow[token] = tokenizer->bpe ? bpe_can_follow(tokenizer->bpe, token)
-                                           : dictionary_can_follow(tokenizer->dictionary, token);
+        can_follow[token] = token_can_follow(tokenizer, token);
     struct candidates candidates = candidates_new(can_follow, config->vocabulary, config->path);
     free(can_follow);
     return candidates;
@@ -166,17 +204,20 @@ struct candidates candidates_read(const struct model_config *config, bool all_to
 
 const char *tokenizer_kind(const struct tokenizer *tokenizer)
 {
-    return tokenizer->bpe ? "byte-level BPE" : "words";
+    return tokenizer->subword ? subword_kind(tokenizer->subword)
+         : tokenizer->pieces ? sentencepiece_kind(tokenizer->pieces) : "words";
 }
 
 size_t tokenizer_size(const struct tokenizer *tokenizer)
 {
-    return tokenizer->bpe ? bpe_size(tokenizer->bpe) : tokenizer->dictionary->size;
+    return tokenizer->subword ? subword_size(tokenizer->subword)
+         : tokenizer->pieces ? sentencepiece_size(tokenizer->pieces) : tokenizer->dictionary->size;
 }
 
 static const char *id_of(const struct tokenizer *tokenizer)
 {
-    return tokenizer->bpe ? bpe_id(tokenizer->bpe) : tokenizer->dictionary->id;
+    return tokenizer->subword ? subword_id(tokenizer->subword)
+         : tokenizer->pieces ? sentencepiece_id(tokenizer->pieces) : tokenizer->dictionary->id;
 }
 
 json_t *tokenizer_json(const struct tokenizer *tokenizer, const struct model_config *config, uint32_t bos)

@@ -1,7 +1,8 @@
 /*
  * Sentences into a model's tokens and back, by whatever the model's folder has:
- * tokenizer.json, or vocab.json with merges.txt (byte-level BPE), or dict.txt
- * (words, as fairseq lists them); or by a GGUF file's metadata.
+ * tokenizer.json, or vocab.json with merges.txt (byte-level BPE), or tokenizer.model
+ * (SentencePiece), or dict.txt (words, as fairseq lists them); or by a GGUF file's
+ * metadata.
  */
 #ifndef FFKV_TOKENIZER_H
 #define FFKV_TOKENIZER_H

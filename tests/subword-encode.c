@@ -1,5 +1,5 @@
 /*
- * bpe-encode: byte-level BPE by itself, for the tests. Reads texts that end with
+ * subword-encode: subword tokenizers by themselves, for the tests. Reads texts that end with
  * a line feed, or with a NUL byte (-0), and prints each one's tokens on a line.
  *
  * The tokenizer: tokenizer.json; or with --folder a folder of a model of this type;
@@ -8,7 +8,7 @@
 #include "base/cli.h"
 #include "base/input.h"
 #include "base/messages.h"
-#include "text/bpe.h"
+#include "text/subword.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -18,7 +18,7 @@
 
 struct options {
     const char *folder, *input;
-    bool metadata, nul, text, about;
+    bool metadata, nul, text, about, candidates;
     uint64_t rounds;
 };
 
@@ -33,11 +33,11 @@ static struct span *spans(const json_t *list, size_t *count)
     return texts;
 }
 
-static struct bpe *from_metadata(const char *path)
+static struct subword_tokenizer *from_metadata(const char *path)
 {
     json_t *file = json_load_file(path, 0, NULL);
     const json_t *type_list = json_object_get(file, "types");
-    struct bpe_metadata metadata = {.pre = json_string_value(json_object_get(file, "pre"))};
+    struct subword_metadata metadata = {.pre = json_string_value(json_object_get(file, "pre"))};
     struct span *tokens = spans(json_object_get(file, "tokens"), &metadata.token_count);
     struct span *merges = spans(json_object_get(file, "merges"), &metadata.merge_count);
     int32_t *types = new_array(metadata.token_count, sizeof *types);
@@ -46,24 +46,24 @@ static struct bpe *from_metadata(const char *path)
     metadata.tokens = tokens;
     metadata.merges = merges;
     metadata.types = type_list ? types : NULL;
-    struct bpe *bpe = bpe_from_metadata(path, &metadata);
+    struct subword_tokenizer *tokenizer = subword_from_metadata(path, &metadata);
     free(tokens);
     free(merges);
     free(types);
     json_decref(file);
-    return bpe;
+    return tokenizer;
 }
 
-static struct bpe *read_tokenizer(const struct options *options, const char *path)
+static struct subword_tokenizer *read_tokenizer(const struct options *options, const char *path)
 {
     if (options->metadata)
         return from_metadata(path);
     if (!options->folder)
-        return bpe_read_json(path);
-    struct bpe *bpe = bpe_read_folder(path, options->folder, &(struct stated_bos){0});
-    if (!bpe)
+        return subword_read_json(path);
+    struct subword_tokenizer *tokenizer = subword_read_folder(path, options->folder, &(struct stated_bos){0});
+    if (!tokenizer)
         die("%s: no tokenizer", path);
-    return bpe;
+    return tokenizer;
 }
 
 static struct span read_all(const char *path)
@@ -80,9 +80,10 @@ static struct span read_all(const char *path)
     return (struct span){bytes, length};
 }
 
-static void print(const struct options *options, const struct bpe *bpe, const uint32_t *tokens, size_t count)
+static void print(const struct options *options, const struct subword_tokenizer *tokenizer,
+                  const uint32_t *tokens, size_t count)
 {
-    char *text = options->text ? bpe_text(bpe, tokens, count) : NULL;
+    char *text = options->text ? subword_text(tokenizer, tokens, count) : NULL;
     for (size_t i = 0; i < count && !text; i++)
         printf(i ? " %u" : "%u", tokens[i]);
     printf("%s%c", text ? text : "", options->nul && text ? '\0' : '\n');
@@ -90,16 +91,18 @@ static void print(const struct options *options, const struct bpe *bpe, const ui
 }
 
 /* Encodes every text of the input; the number of tokens. */
-static size_t encode(const struct options *options, struct bpe *bpe, struct span input, bool quiet)
+static size_t encode(const struct options *options, struct subword_tokenizer *tokenizer, struct span input,
+                     bool quiet)
 {
     uint32_t *tokens = NULL;
     size_t capacity = 0, total = 0;
     while (input.length) {
         const char *end = memchr(input.bytes, options->nul ? '\0' : '\n', input.length);
         struct span text = {input.bytes, end ? (size_t)(end - input.bytes) : input.length};
-        size_t used = text.length + (end != NULL), count = bpe_encode(bpe, text, &tokens, &capacity);
+        size_t used = text.length + (end != NULL);
+        size_t count = subword_encode(tokenizer, text, &tokens, &capacity);
         if (!quiet)
-            print(options, bpe, tokens, count);
+            print(options, tokenizer, tokens, count);
         total += count;
         input = (struct span){input.bytes + used, input.length - used};
     }
@@ -115,11 +118,11 @@ static double now(void)
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
-static void measure(const struct options *options, struct bpe *bpe, struct span input)
+static void measure(const struct options *options, struct subword_tokenizer *tokenizer, struct span input)
 {
     for (uint64_t i = 0; i < options->rounds; i++) {
         double start = now();
-        size_t tokens = encode(options, bpe, input, true);
+        size_t tokens = encode(options, tokenizer, input, true);
         printf("%zu tokens, %.1f MB/s\n", tokens, 1e-6 * (double)input.length / (now() - start));
     }
 }
@@ -137,27 +140,33 @@ int main(int argc, char **argv)
         {'0', "nul", NULL, "texts end with a NUL byte, and so does what --text prints", OPTION_FLAG,
          &options.nul, 0, 0, NULL},
         {0, "text", NULL, "print what the tokens read", OPTION_FLAG, &options.text, 0, 0, NULL},
+        {0, "candidates", NULL, "print the tokens that a text can have, nothing else", OPTION_FLAG,
+         &options.candidates, 0, 0, NULL},
         {0, "about", NULL, "print the tokenizer's id and size, nothing else", OPTION_FLAG, &options.about, 0,
          0, NULL},
         {0, "rounds", "N", "print no tokens, but the speed, N times", OPTION_NUMBER, &options.rounds, 0, 1000,
          NULL},
         OPTION_END,
     };
-    const struct tool tool = {"bpe-encode", "Encodes texts.", "TOKENIZER", specs, 1};
+    const struct tool tool = {"subword-encode", "Encodes texts.", "TOKENIZER", specs, 1};
     int first = cli_parse(&tool, argc, argv);
     if (first == argc)
         die_usage("a tokenizer is needed");
-    struct bpe *bpe = read_tokenizer(&options, argv[first]);
+    struct subword_tokenizer *tokenizer = read_tokenizer(&options, argv[first]);
     if (options.about) {
-        printf("%s %zu\n", bpe_id(bpe), bpe_size(bpe));
+        printf("%s %zu\n", subword_id(tokenizer), subword_size(tokenizer));
+    } else if (options.candidates) {
+        for (uint32_t id = 0; id < subword_size(tokenizer); id++)
+            if (subword_can_follow(tokenizer, id))
+                printf("%u\n", id);
     } else {
         struct span input = read_all(options.input);
         if (options.rounds)
-            measure(&options, bpe, input);
+            measure(&options, tokenizer, input);
         else
-            encode(&options, bpe, input, false);
+            encode(&options, tokenizer, input, false);
         free((void *)(uintptr_t)input.bytes);
     }
-    bpe_free(bpe);
+    subword_free(tokenizer);
     return STATUS_DONE;
 }

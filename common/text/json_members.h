@@ -2,8 +2,8 @@
  * Members of the JSON that tokenizers come in. Whatever is not as it should be ends the program,
  * with the file and the part of it.
  */
-#ifndef FFKV_BPE_JSON_H
-#define FFKV_BPE_JSON_H
+#ifndef FFKV_JSON_MEMBERS_H
+#define FFKV_JSON_MEMBERS_H
 
 #include "text/text.h"
 

@@ -1,9 +1,9 @@
-"""The tokenizers library as the oracle of test_bpe.py; runs in the virtual
-environment that test_bpe.py makes.
+"""The tokenizers library as the oracle of test_subword.py; runs in the virtual
+environment that test_subword.py makes.
 
-    bpe_oracle.py make DIR [GGUF]   tokenizers, texts, and each text's tokens
-    bpe_oracle.py train NAME SIZE FILE TOKENIZER    a tokenizer of that size, from a file's lines
-    bpe_oracle.py speed TOKENIZER FILE    MB/s of the library in one thread, a line a text
+    subword_oracle.py make DIR [GGUF]   tokenizers, texts, and each text's tokens
+    subword_oracle.py train NAME SIZE FILE TOKENIZER    a tokenizer of that size, from a file's lines
+    subword_oracle.py speed TOKENIZER FILE    MB/s of the library in one thread, a line a text
 
 DIR then holds texts (each ends with a NUL byte) and for every tokenizer NAME
 NAME.json and NAME.ids (a line a text).  With a GGUF file, smollm2.json and
@@ -43,6 +43,22 @@ SCRIPTS = {
     "kana": "".join(map(chr, range(0x3041, 0x3097))) + "".join(map(chr, range(0x30a1, 0x30fb))),
     "hangul": "".join(map(chr, range(0xac00, 0xac40))),
     "jamo": "\u1100\u1161\u11a8\u1102\u1165\u11ab",
+    "armenian": "".join(map(chr, range(0x561, 0x587))),
+    "bengali": "".join(map(chr, range(0x995, 0x9b0))) + "\u09be\u09bf\u09cd\u0982",
+    "gurmukhi": "".join(map(chr, range(0xa15, 0xa29))) + "\u0a3e\u0a3f\u0a70",
+    "gujarati": "".join(map(chr, range(0xa95, 0xaa9))) + "\u0abe\u0abf\u0acd",
+    "telugu": "".join(map(chr, range(0xc15, 0xc29))) + "\u0c3e\u0c3f\u0c4d",
+    "kannada": "".join(map(chr, range(0xc95, 0xca9))) + "\u0cbe\u0cbf\u0ccd",
+    "malayalam": "".join(map(chr, range(0xd15, 0xd29))) + "\u0d3e\u0d3f\u0d4d",
+    "sinhala": "".join(map(chr, range(0xd9a, 0xdb2))) + "\u0dcf\u0dd2\u0dca",
+    "lao": "".join(map(chr, [*range(0xe94, 0xe98), *range(0xe99, 0xea0)])) + "\u0eb1\u0eb4\u0ec8",
+    "tibetan": "".join(map(chr, range(0xf40, 0xf48))) + "\u0f72\u0f74\u0f0b",
+    "burmese": "".join(map(chr, range(0x1000, 0x1021))) + "\u102b\u102d\u1039",
+    "khmer": "".join(map(chr, range(0x1780, 0x17a0))) + "\u17b6\u17d2",
+    "mongolian": "".join(map(chr, range(0x1820, 0x1840))),
+    "cherokee": "".join(map(chr, range(0x13a0, 0x13c0))) + "".join(map(chr, range(0xab70, 0xab90))),
+    "bopomofo": "".join(map(chr, range(0x3105, 0x312a))),
+    "vietnamese": "a\u0103\u00e2e\u00eao\u00f4\u01a1u\u01b0\u1ea1\u1ebf\u1ed9\u0301\u0323d\u0111nghti",
     "young": "".join(map(chr, [*range(0x1c89, 0x1c8b), *range(0x10d4a, 0x10d52), *range(0x11f12, 0x11f20),
                                0x2ebf0, 0x31350, 0x1e4d0, 0x11938, 0x11935, 0x11930])),
 }

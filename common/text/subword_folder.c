@@ -3,7 +3,8 @@
  * came one after the other and may repeat or contradict each other; what counts is
  * transformers 5 (PreTrainedTokenizerBase._from_pretrained, TokenizersBackend.__init__).
  */
-#include "text/bpe_source.h"
+#include "text/subword_classes.h"
+#include "text/subword_source.h"
 
 #include "base/input.h"
 #include "base/json.h"
@@ -15,34 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- classes ---- */
-
-/* The names that transformers has for special tokens, in the order in which it adds them. */
-static const char *const special_names[] = {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token",
-                                            "cls_token", "mask_token", NULL};
-enum { SPECIALS = sizeof special_names / sizeof *special_names - 1 };
-
-/*
- * A tokenizer_class that takes tokens and merges from the files, and has its own normalizer,
- * pre-tokenizer and, where nothing else is said, special tokens.
- */
-static const struct tokenizer_class {
-    const char *name;
-    const char *pre; /* NULL: GPT-2's, with the space before the text that add_prefix_space asks for */
-    bool form_c;
-    bool plain_specials;     /* they take no white space along, whatever the files say */
-    const char *specials[SPECIALS];
-} classes[] = {
-    {"GPT2Tokenizer", NULL, false, false, {"<|endoftext|>", "<|endoftext|>", "<|endoftext|>"}},
-    {"GPTNeoXTokenizer", NULL, true, false,
-        {"<|endoftext|>", "<|endoftext|>", "<|endoftext|>", NULL, "<|padding|>"}},
-    {"Qwen2Tokenizer", "qwen2", true, true, {NULL, "<|endoftext|>", "<|endoftext|>", NULL, "<|endoftext|>"}},
-};
-
-/* Classes that are tokenizer.json as it is. */
-static const char *const plain_classes[] = {"TokenizersBackend", "PreTrainedTokenizer", "BloomTokenizer",
-                                            NULL};
-
 /* ---- the folder ---- */
 
 struct folder {
@@ -52,7 +25,7 @@ struct folder {
     json_t *settings, *specials, *added, *config;         /* empty where there is none */
     char *class_name;
     const struct tokenizer_class *class;                  /* NULL: tokenizer.json as it is */
-    struct bpe_source source;
+    struct subword_source source;
     struct added_token *tokens;                           /* that are found in the text */
     size_t count, capacity;
     json_t *standard;                                     /* special tokens of the class, by name */
@@ -108,51 +81,19 @@ static void find_class(struct folder *folder, const char *model_type)
     if (family && family->tokenizer_class && (!stated || family->tokenizer_class_forced))
         name = family->tokenizer_class;
     folder->class_name = without_fast(name);
-    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
-        if (!strcmp(classes[i].name, folder->class_name))
-            folder->class = &classes[i];
-    for (size_t i = 0; folder->class && i < SPECIALS; i++)
+    bool byte_level = folder->tokenizer_path && pretokenizer_writes_bytes(folder->source.parts.pretokenizer);
+    if (tokenizer_class_is_plain(folder->class_name, byte_level))
+        return;
+    folder->class = tokenizer_class_find(folder->class_name);
+    if (!folder->class) {
+        char *names = tokenizer_class_names();
+        die("%s: tokenizer_class '%s' is not known to this program; %s, and for tokenizer.json as it is "
+            "PreTrainedTokenizerFast are",
+            stated == name && folder->settings_path ? folder->settings_path : folder->path, name, names);
+    }
+    for (size_t i = 0; i < SPECIALS; i++)
         if (folder->class->specials[i])
             json_put(folder->standard, special_names[i], json_string(folder->class->specials[i]));
-    bool is_llama = !strcmp(folder->class_name, "LlamaTokenizer"); /* where tokenizer.json is byte-level */
-    if (!folder->class && !is_llama && !is_listed(folder->class_name, plain_classes))
-        die("%s: tokenizer_class '%s' is not known to this program; GPT2Tokenizer, GPTNeoXTokenizer, "
-            "Qwen2Tokenizer, and for tokenizer.json as it is PreTrainedTokenizerFast are",
-            stated == name && folder->settings_path ? folder->settings_path : folder->path, name);
-}
-
-static struct pretokenizer *pretokenizer_of_class(const struct tokenizer_class *class, bool prefix,
-                                                  const char *where)
-{
-    struct pretokenizer *pretokenizer =
-        class->pre ? pretokenizer_named(class->pre, where) : pretokenizer_new();
-    if (!class->pre || prefix)
-        pretokenizer_add(pretokenizer, (struct split_rule){
-            .pattern = class->pre ? NULL : pattern_new(gpt2_expression, where), .behavior = SPLIT_ISOLATED,
-            .prefix_space = prefix});
-    return pretokenizer;
-}
-
-static _Noreturn void contradict(const struct folder *folder, const char *what)
-{
-    die("%s: %s is not that of the tokenizer_class, %s, by which transformers 5 would go; the files "
-        "contradict each other: where tokenizer.json is right, give tokenizer_class as "
-        "PreTrainedTokenizerFast in tokenizer_config.json",
-        folder->tokenizer_path, what, folder->class_name);
-}
-
-/* What tokenizer.json says of itself must be what its class makes of it. */
-static void check_class(const struct folder *folder, const struct pretokenizer *pretokenizer)
-{
-    const struct bpe_parts *parts = &folder->source.parts;
-    if (!pretokenizer_equal(parts->pretokenizer, pretokenizer))
-        contradict(folder, "pre_tokenizer");
-    if (parts->form_c != folder->class->form_c)
-        contradict(folder, "normalizer");
-    if (parts->ignore_merges)
-        contradict(folder, "model: ignore_merges");
-    if (parts->unknown)
-        contradict(folder, "model: unk_token");
 }
 
 /*
@@ -161,11 +102,13 @@ static void check_class(const struct folder *folder, const struct pretokenizer *
  */
 static bool wants_prefix(const struct folder *folder)
 {
-    const struct pretokenizer *own = folder->source.parts.pretokenizer;
-    bool in_file = own && pretokenizer_prefixes(own);
+    const struct subword_parts *parts = &folder->source.parts;
+    bool in_file = parts->pretokenizer && (pretokenizer_prefixes(parts->pretokenizer)
+                                           || normalizer_prepends(parts->normalizer));
     bool said = !is_nothing(json_object_get(folder->settings, "add_prefix_space"));
-    bool wanted = member_flag(in_settings(folder), folder->settings, "add_prefix_space", false);
-    if (own && wanted != in_file && (said ? !folder->class : folder->class != NULL))
+    bool otherwise = folder->class && tokenizer_class_prefixes(folder->class);
+    bool wanted = member_flag(in_settings(folder), folder->settings, "add_prefix_space", otherwise);
+    if (parts->pretokenizer && wanted != in_file && (said ? !folder->class : folder->class != NULL))
         die("%s: add_prefix_space of the pre_tokenizer is %s, in tokenizer_config.json %s: make them agree",
             folder->tokenizer_path, in_file ? "true" : "false",
             !said    ? "missing"
@@ -174,28 +117,26 @@ static bool wants_prefix(const struct folder *folder)
     return wanted;
 }
 
-/* Tokens, merges, normalizer and pre-tokenizer. */
+/* Tokens and merges; of tokenizer.json normalizer and pre-tokenizer, too. */
 static void read_source(struct folder *folder)
 {
-    struct bpe_parts *parts = &folder->source.parts;
     if (folder->tokenizer_path)
-        bpe_source_json(&folder->source, folder->tokenizer_path);
-    else if (folder->class)
-        bpe_source_vocabulary(&folder->source, folder->vocabulary_path, folder->merges_path);
+        subword_source_json(&folder->source, folder->tokenizer_path);
     else
+        subword_source_vocabulary(&folder->source, folder->vocabulary_path, folder->merges_path);
+}
+
+static void apply_class(struct folder *folder)
+{
+    struct subword_parts *parts = &folder->source.parts;
+    if (!folder->tokenizer_path && (!folder->class || folder->class->kind != CLASS_BYTE_LEVEL))
         die("%s: how vocab.json and merges.txt split text is not said: give tokenizer_class in "
             "tokenizer_config.json (GPT2Tokenizer, GPTNeoXTokenizer, Qwen2Tokenizer), or tokenizer.json",
             folder->path);
     bool prefix = wants_prefix(folder);
-    if (!folder->class)
-        return;
-    struct pretokenizer *pretokenizer = pretokenizer_of_class(folder->class, prefix, parts->path);
-    if (parts->pretokenizer) {
-        check_class(folder, pretokenizer);
-        pretokenizer_free(parts->pretokenizer);
-    }
-    parts->pretokenizer = pretokenizer;
-    parts->form_c = folder->class->form_c;
+    if (folder->class)
+        tokenizer_class_apply(folder->class, parts, folder->source.vocabulary, prefix,
+                              member_flag(in_settings(folder), folder->settings, "legacy", false));
 }
 
 /* ---- special tokens, as the files have them ---- */
@@ -302,8 +243,9 @@ static struct added_token *find_token(const struct folder *folder, const char *t
 static void add_token(struct folder *folder, struct json_place place, struct added_token token)
 {
     struct added_token *known = find_token(folder, token.text.bytes);
-    uint32_t id = known ? known->id : bpe_library_id(place, folder->source.vocabulary, &token, folder->next);
-    if (known && token.id != BPE_NO_TOKEN && token.id != id)
+    uint32_t id = known ? known->id
+                        : subword_library_id(place, folder->source.vocabulary, &token, folder->next);
+    if (known && token.id != NO_TOKEN && token.id != id)
         die("%s: %s: '%s' has id %u, and id %u in another file", place.path, place.part, token.text.bytes,
             token.id, id);
     token.id = id;
@@ -335,9 +277,9 @@ static int by_id(const void *a, const void *b)
 
 static uint32_t checked_id(struct json_place place, const char *text, json_int_t id)
 {
-    if (id < 0 || id > BPE_MAX_ID)
+    if (id < 0 || id > SUBWORD_MAX_ID)
         die("%s: %s: the id of '%s' must be a whole number from 0 to %d", place.path, place.part, text,
-            BPE_MAX_ID);
+            SUBWORD_MAX_ID);
     return (uint32_t)id;
 }
 
@@ -349,7 +291,7 @@ static size_t read_decoder(const struct folder *folder, json_t *decoder, struct 
     json_t *value;
     size_t count = 0;
     json_object_foreach(decoder, key, value) {
-        struct added_token token = bpe_added_token(place, value);
+        struct added_token token = subword_added_token(place, value);
         char *end;
         long id = strtol(key, &end, 10);
         token.id = checked_id(place, token.text.bytes, *end || end == key ? -1 : id);
@@ -363,7 +305,7 @@ static size_t read_decoder(const struct folder *folder, json_t *decoder, struct 
 static size_t read_legacy(const struct folder *folder, struct found_token *found)
 {
     struct json_place place = {folder->added_path, "added tokens"};
-    const struct bpe_parts *parts = &folder->source.parts;
+    const struct subword_parts *parts = &folder->source.parts;
     const char *text;
     json_t *id, *specials = special_texts(folder);
     size_t count = 0;
@@ -387,7 +329,7 @@ static size_t read_legacy(const struct folder *folder, struct found_token *found
 /* Where the settings list added tokens, a class has no others. */
 static void check_decoder(const struct folder *folder)
 {
-    const struct bpe_parts *parts = &folder->source.parts;
+    const struct subword_parts *parts = &folder->source.parts;
     for (size_t i = 0; i < parts->added_count; i++)
         if (!find_token(folder, parts->added[i].text.bytes))
             die("%s: added token '%s' of tokenizer.json is not in added_tokens_decoder; add it there",
@@ -396,7 +338,7 @@ static void check_decoder(const struct folder *folder)
 
 static void read_added(struct folder *folder)
 {
-    const struct bpe_parts *parts = &folder->source.parts;
+    const struct subword_parts *parts = &folder->source.parts;
     json_t *decoder = json_object_get(folder->settings, "added_tokens_decoder");
     if (has_decoder(folder) && !json_is_object(decoder))
         die("%s: added_tokens_decoder: an object of ids and tokens is expected", folder->settings_path);
@@ -428,10 +370,10 @@ static void add_special(struct folder *folder, struct json_place place, const js
 {
     const char *text = special_text(place, value);
     const struct added_token *known = find_token(folder, text);
-    struct added_token token = {.text = {text, strlen(text)}, .id = BPE_NO_TOKEN};
+    struct added_token token = {.text = {text, strlen(text)}, .id = NO_TOKEN};
     bool plain = folder->class && folder->class->plain_specials;
     if (!plain && json_is_object(value))
-        token = bpe_added_token(place, (json_t *)(uintptr_t)value);
+        token = subword_added_token(place, (json_t *)(uintptr_t)value);
     if (plain || !((known && (size_t)(known - folder->tokens) < before)
                    || (json_is_string(value) && json_object_get(texts, text))))
         add_token(folder, place, token);
@@ -539,17 +481,24 @@ static bool is_special_name(const char *name, const json_t *value)
         && (is_nothing(value) || json_is_string(value) || json_is_object(value));
 }
 
+void subword_check_settings(const char *path, json_t *settings)
+{
+    const char *name;
+    json_t *value;
+    json_object_foreach(settings, name, value) {
+        if (is_listed(name, unwanted_settings) && (is_nothing(value) || json_is_false(value)))
+            continue;
+        if (!is_listed(name, known_settings) && !is_special_name(name, value))
+            die("%s: this program does not know what the setting '%s' does to the tokens of a text", path,
+                name);
+    }
+}
+
 static void check_settings(const struct folder *folder)
 {
     const char *name;
     json_t *value;
-    json_object_foreach(folder->settings, name, value) {
-        if (is_listed(name, unwanted_settings) && (is_nothing(value) || json_is_false(value)))
-            continue;
-        if (!is_listed(name, known_settings) && !is_special_name(name, value))
-            die("%s: this program does not know what the setting '%s' does to the tokens of a text",
-                folder->settings_path, name);
-    }
+    subword_check_settings(folder->settings_path, folder->settings);
     json_object_foreach(folder->specials, name, value)
         if (!is_listed(name, known_lists) && !is_special_name(name, value))
             die("%s: '%s' is no name of a special token, or its value none", folder->specials_path, name);
@@ -600,26 +549,28 @@ static void free_folder(struct folder *folder)
     free(folder->tokens);
 }
 
-struct bpe *bpe_read_folder(const char *path, const char *model_type, struct stated_bos *bos)
+struct subword_tokenizer *subword_read_folder(const char *path, const char *model_type,
+                                              struct stated_bos *bos)
 {
     struct folder folder = {.path = path};
-    struct bpe *bpe = NULL;
+    struct subword_tokenizer *tokenizer = NULL;
     *bos = (struct stated_bos){false, NO_TOKEN};
     if (find_files(&folder)) {
         read_files(&folder);
         check_settings(&folder);
-        find_class(&folder, model_type);
         read_source(&folder);
+        find_class(&folder, model_type);
+        apply_class(&folder);
         folder.next = (uint32_t)json_object_size(folder.source.vocabulary);
         read_added(&folder);
         add_specials(&folder);
         *bos = find_bos(&folder);
-        struct bpe_parts parts = folder.source.parts;
+        struct subword_parts parts = folder.source.parts;
         parts.added = folder.tokens;
         parts.added_count = folder.count;
-        bpe = bpe_new(&parts);
-        bpe_source_free(&folder.source);
+        tokenizer = subword_new(&parts);
+        subword_source_free(&folder.source);
     }
     free_folder(&folder);
-    return bpe;
+    return tokenizer;
 }

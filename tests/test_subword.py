@@ -30,12 +30,12 @@ def library():
 def oracle(library, smollm2, tmp_path_factory):
     """A directory of tokenizers, texts, and what the library makes of them."""
     directory = tmp_path_factory.mktemp("bpe")
-    environments.run(library, ROOT / "tests" / "bpe_oracle.py", "make", directory, smollm2)
+    environments.run(library, ROOT / "tests" / "subword_oracle.py", "make", directory, smollm2)
     return directory
 
 
 def program(bin):
-    return bin / "tests" / "bpe-encode"
+    return bin / "tests" / "subword-encode"
 
 
 def encode(bin, *args, texts=None, stdin=b""):
@@ -194,21 +194,25 @@ def test_readable_text(bin, tokenizer):
     ({"model__vocab": {"a": 1 << 40}}, "'a' must be a whole number"),
     ({"model__vocab": {"a": 0.5}}, "'a' must be a whole number"),
     ({"model__dropout": 0.1}, "'dropout'"),
-    ({"model__byte_fallback": True}, "'byte_fallback'"),
-    ({"model__end_of_word_suffix": "</w>"}, "'end_of_word_suffix' is '</w>'"),
+    ({"model__byte_fallback": 1}, "'byte_fallback' must be true or false"),
+    ({"model__continuing_subword_prefix": "##"}, "merge 1: its right side 'b' does not begin with '##'"),
     ({"model__unk_token": "?"}, "the unknown token '?'"),
     ({"model__fuse_unk": "no"}, "'fuse_unk' must be true or false"),
-    ({"normalizer": {"type": "NFKC"}}, "normalizer 'NFKC'"),
-    ({"normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Lowercase"}]}},
-     "'Lowercase'"),
-    ({"decoder": {"type": "WordPiece"}}, "decoder 'WordPiece'"),
-    ({"pre_tokenizer": None}, "'null'"),
-    ({"pre_tokenizer": {"type": "Whitespace"}}, "pre_tokenizer 'Whitespace'"),
-    ({"pre_tokenizer": {"type": "Digits", "individual_digits": True}}, "no ByteLevel"),
-    ({"pre_tokenizer": {"type": "Sequence", "pretokenizers": [BYTE_LEVEL, {"type": "Digits"}]}},
-     "behind ByteLevel"),
-    ({"pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Digits"}] * 40 + [BYTE_LEVEL]}},
-     "more than 16"),
+    ({"normalizer": {"type": "NFX"}}, "normalizer 'NFX'"),
+    ({"normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Upper"}]}}, "'Upper'"),
+    ({"normalizer": {"type": "NFC", "form": 1}}, "normalizer: the setting 'form'"),
+    ({"normalizer": {"type": "Prepend"}}, "'prepend' must be text"),
+    ({"normalizer": {"type": "Replace", "pattern": {"String": "a"}}}, "'content' must be text"),
+    ({"normalizer": {"type": "Replace", "pattern": {"String": "<s>"}, "content": ""},
+      "added_tokens": [added("<s>", 8, normalized=True)]}, "nothing is left of added token '<s>'"),
+    ({"decoder": {"type": "CTC"}}, "decoder 'CTC'"),
+    ({"pre_tokenizer": {"type": "UnicodeScripts"}}, "pre_tokenizer 'UnicodeScripts'"),
+    ({"pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+        BYTE_LEVEL, {"type": "Metaspace", "replacement": "_", "prepend_scheme": "first"}]}}, "as the first step only"),
+    ({"pre_tokenizer": {"type": "Metaspace", "replacement": "__"}}, "'replacement' must be one character"),
+    ({"pre_tokenizer": {"type": "Metaspace", "replacement": "_", "add_prefix_space": False}}, "not never"),
+    ({"pre_tokenizer": {"type": "Metaspace", "replacement": "_", "prepend_scheme": "last"}}, "'last' is not known"),
+    ({"pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Digits"}] * 40 + [BYTE_LEVEL]}}, "more than 16"),
     ({"pre_tokenizer": {**BYTE_LEVEL, "new": 1}}, "the setting 'new'"),
     ({"pre_tokenizer": split("a", behavior="Twice")}, "'Twice'"),
     ({"pre_tokenizer": split("", "String")}, "matches where there is nothing"),
@@ -216,7 +220,10 @@ def test_readable_text(bin, tokenizer):
     ({"pre_tokenizer": split("(a")}, "( without )"),
     ({"pre_tokenizer": split("a)")}, ") without ("),
     ({"pre_tokenizer": split("[a")}, "a class that does not end"),
-    ({"pre_tokenizer": split("[a[b]]")}, "a class inside of a class"),
+    ({"pre_tokenizer": split("[a[^b]]")}, "a class inside of a class"),
+    ({"pre_tokenizer": split("[a-[b]]")}, "a class inside of a class"),
+    ({"pre_tokenizer": split("[[b]-c]")}, "a range behind a class"),
+    ({"pre_tokenizer": split("[a[b")}, "a class that does not end"),
     ({"pre_tokenizer": split("[+-\\p{L}]")}, "invalid range"),
     ({"pre_tokenizer": split("\\p{Greek}")}, "a character category other than"),
     ({"pre_tokenizer": split("\\w+")}, "an escape other than"),

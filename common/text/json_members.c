@@ -1,4 +1,4 @@
-#include "text/bpe_json.h"
+#include "text/json_members.h"
 
 #include "base/messages.h"
 
