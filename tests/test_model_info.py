@@ -1,6 +1,7 @@
 """model-info: facts against the files that other programs wrote, refusals in the words of the other tools,
 and the estimate of memory against what the tools take."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -267,6 +268,7 @@ def test_weights_that_are_refused(bin, copied, damage, says):
     assert message.removeprefix("model-info: ") == said.removeprefix("project-values: ")
 
 
+@pytest.mark.release_only  # sanitizers have memory of their own for each of the tools' bytes
 def test_large_weights_are_not_read(bin, tmp_path):
     """A sparse file of 20 GB takes next to no time and memory."""
     config = {"model_type": "llama", "hidden_size": 4096, "num_hidden_layers": 4, "num_attention_heads": 32,
@@ -293,7 +295,7 @@ def test_large_weights_are_not_read(bin, tmp_path):
     process.stdout.close()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0 and usage.ru_maxrss < 400_000  # KB; of the sanitizers' builds, too
+    assert process.returncode == 0 and usage.ru_maxrss < 200_000  # KB
     assert found["weights"] == {"copied_bytes": 2 * end, "id": None}
     assert found["cost"]["forward_dump_bytes"] > 3 * end
 
@@ -342,9 +344,11 @@ def test_a_part_that_is_killed_is_told(bin, model):
     stop = threading.Event()
 
     def kill():
+        children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children")
         while not stop.is_set():
-            for child in pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
-                os.kill(int(child), 9)
+            with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # one that has ended
+                for child in children.read_text().split():
+                    os.kill(int(child), 9)
 
     thread = threading.Thread(target=kill)
     thread.start()
@@ -380,7 +384,7 @@ def peak(bin, *argv, stdin, out):
 SIZES = {"small": dict(layers=3, d_model=32, d_ff=64, heads=2, vocabulary=300, cutoffs=(100,), factor=2),
          "of many cells": dict(layers=4, d_model=64, d_ff=4096, heads=4, vocabulary=500, cutoffs=(200,),
                                factor=2),
-         "wide": dict(layers=4, d_model=768, d_ff=2048, heads=8, vocabulary=5000, cutoffs=(5000 - 1,),
+         "wide": dict(layers=3, d_model=768, d_ff=1024, heads=8, vocabulary=5000, cutoffs=(5000 - 1,),
                       factor=1)}
 
 
@@ -391,7 +395,7 @@ def test_memory_is_as_estimated(bin, tmp_path, size, threads):
     """Measured: peaks of real runs."""
     model = tmp_path / "model"
     random_model.write_model(model, **SIZES[size])
-    sentences = random_sentences(400, SIZES[size]["vocabulary"], longest=40)
+    sentences = random_sentences(200, SIZES[size]["vocabulary"], longest=40)
     (tmp_path / "text").write_bytes(text(sentences))
     count = sum(map(len, sentences))
     cost = info(bin, model, "--tokens", count, "--threads", threads)["cost"]
@@ -417,7 +421,7 @@ def test_formulas(bin, model):
     assert cost["operations_a_value"] == 2 * words
     assert cost["project_values_seconds"] == pytest.approx(16 * 512 * (2 * words / 2e10 + 21176 * 5e-9 / 2))
     record = 12 * 26 * 512
-    assert cost["topk_keys_bytes"] == 10_000_000 + record + 16 * 512 * (28 + 40 * 7) + 100 * 96
+    assert cost["topk_keys_bytes"] == 5_000_000 + record + 16 * 512 * (28 + 40 * 7) + 100 * 96
 
 
 def test_measured_rate(bin, model):
