@@ -18,7 +18,7 @@ enum { POSITIONS = 512, SENTENCE = 20 };
  * Measured: a program with its libraries; products of matrices in it; a tokenizer while it is read, for each
  * token of the vocabulary; and what a distribution takes beside its product, for each token.
  */
-static const double PROGRAM_BYTES = 5e6, PRODUCT_BYTES = 5e6, TOKEN_BYTES = 300, TOKEN_SECONDS = 5e-9;
+static const double PROGRAM_BYTES = 7e6, PRODUCT_BYTES = 3e6, TOKEN_BYTES = 300, TOKEN_SECONDS = 5e-9;
 
 /* ---- memory ---- */
 
