@@ -268,27 +268,41 @@ def test_weights_that_are_refused(bin, copied, damage, says):
     assert message.removeprefix("model-info: ") == said.removeprefix("project-values: ")
 
 
-@pytest.mark.release_only  # sanitizers have memory of their own for each of the tools' bytes
+def write_sparse(place, config, shapes, kind):
+    """A model directory whose weights are zeros that take no room; the bytes that they have."""
+    (place / "config.json").write_text(json.dumps({**config, "vocab_size": 61, "bos_token_id": 2}))
+    (place / "dict.txt").write_text("".join(f"w{i} 1\n" for i in range(4, 61)))
+    entries, end = {}, 0
+    for name, shape in shapes.items():
+        begin, end = end, end + {"BF16": 2, "F32": 4}[kind] * int(np.prod(shape))
+        entries[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [begin, end]}
+    entries = json.dumps(entries).encode()
+    with open(place / "model.safetensors", "wb") as file:
+        file.write(struct.pack("<Q", len(entries)) + entries)
+        file.truncate(8 + len(entries) + end)
+    return end
+
+
+def check_changes(bin, place, changes):
+    """Settings that are not those of the weights are refused without a look at these."""
+    config = json.loads((place / "config.json").read_text())
+    for change, says in changes:
+        (place / "config.json").write_text(json.dumps({**config, **change}))
+        assert says in refused(bin, place)[1]
+
+
+@pytest.mark.release_only  # sanitizers have memory of their own for all that is allocated
 def test_large_weights_are_not_read(bin, tmp_path):
-    """A sparse file of 20 GB takes next to no time and memory; its tensors are checked all the same."""
-    config = {"model_type": "llama", "hidden_size": 4096, "num_hidden_layers": 4, "num_attention_heads": 32,
-              "intermediate_size": 200000, "vocab_size": 61, "tie_word_embeddings": True, "bos_token_id": 2}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    (tmp_path / "dict.txt").write_text("".join(f"w{i} 1\n" for i in range(4, 61)))
+    """20 GB take next to no time and memory; the tensors are checked all the same."""
     shapes = {"model.embed_tokens.weight": (61, 4096), "model.norm.weight": (4096,)}
     for i in range(4):
         shapes.update({f"model.layers.{i}.{name}.weight": shape for name, shape in {
             "input_layernorm": (4096,), "post_attention_layernorm": (4096,), "mlp.gate_proj": (200000, 4096),
             "mlp.up_proj": (200000, 4096), "mlp.down_proj": (4096, 200000),
             **{f"self_attn.{part}_proj": (4096, 4096) for part in "qkvo"}}.items()})
-    entries, end = {}, 0
-    for name, shape in shapes.items():
-        begin, end = end, end + 2 * int(np.prod(shape))
-        entries[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [begin, end]}
-    entries = json.dumps(entries).encode()
-    with open(tmp_path / "model.safetensors", "wb") as file:
-        file.write(struct.pack("<Q", len(entries)) + entries)
-        file.truncate(8 + len(entries) + end)
+    size = write_sparse(tmp_path, {"model_type": "llama", "hidden_size": 4096, "num_hidden_layers": 4,
+                                   "num_attention_heads": 32, "intermediate_size": 200000,
+                                   "tie_word_embeddings": True}, shapes, "BF16")
     process = subprocess.Popen(command(bin, "model-info", *RATE, "--json", tmp_path), stdout=subprocess.PIPE,
                                env=environment())
     found = json.loads(process.stdout.read())
@@ -296,12 +310,28 @@ def test_large_weights_are_not_read(bin, tmp_path):
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0 and usage.ru_maxrss < 200_000  # KB
-    assert found["weights"] == {"copied_bytes": 2 * end, "id": None}
-    assert found["cost"]["forward_dump_bytes"] > 3 * end
-    for change, says in ({"intermediate_size": 100000}, "has shape"), \
-            ({"num_hidden_layers": 5}, "there is no tensor"), ({"num_hidden_layers": 3}, "has no place"):
-        (tmp_path / "config.json").write_text(json.dumps({**config, **change}))
-        assert says in refused(bin, tmp_path)[1]
+    assert found["weights"] == {"copied_bytes": 2 * size, "id": None}
+    assert found["cost"]["forward_dump_bytes"] > 3 * size
+    check_changes(bin, tmp_path, [({"intermediate_size": 100000}, "has shape"),
+                                  ({"num_hidden_layers": 5}, "there is no tensor"),
+                                  ({"num_hidden_layers": 3}, "has no place")])
+
+
+@pytest.mark.release_only
+def test_large_weights_in_another_order_are_not_read(bin, tmp_path):
+    """Of GPT-2, whose matrices lie the other way round in the file, and are copied."""
+    d, cells, shapes = 2048, 70000, {}
+    for name in "ln_1", "ln_2":
+        shapes.update({f"h.0.{name}.weight": (d,), f"h.0.{name}.bias": (d,)})
+    for name, rows, columns in [("attn.c_attn", d, 3 * d), ("attn.c_proj", d, d), ("mlp.c_fc", d, cells),
+                                ("mlp.c_proj", cells, d)]:
+        shapes.update({f"h.0.{name}.weight": (rows, columns), f"h.0.{name}.bias": (columns,)})
+    shapes.update({"wte.weight": (61, d), "wpe.weight": (40, d), "ln_f.weight": (d,), "ln_f.bias": (d,)})
+    write_sparse(tmp_path, {"model_type": "gpt2", "n_embd": d, "n_layer": 1, "n_head": 8, "n_inner": cells,
+                            "n_positions": 40}, shapes, "F32")
+    copied = 4 * (4 * d * d + 2 * cells * d + 3 * d)  # the stacked bias, too
+    assert info(bin, tmp_path)["weights"] == {"copied_bytes": copied, "id": None}
+    check_changes(bin, tmp_path, [({"n_inner": cells - 1}, "has shape")])
 
 
 HOSTILE = {
