@@ -327,11 +327,13 @@ def test_large_weights_in_another_order_are_not_read(bin, tmp_path):
                                 ("mlp.c_proj", cells, d)]:
         shapes.update({f"h.0.{name}.weight": (rows, columns), f"h.0.{name}.bias": (columns,)})
     shapes.update({"wte.weight": (61, d), "wpe.weight": (40, d), "ln_f.weight": (d,), "ln_f.bias": (d,)})
-    write_sparse(tmp_path, {"model_type": "gpt2", "n_embd": d, "n_layer": 1, "n_head": 8, "n_inner": cells,
-                            "n_positions": 40}, shapes, "F32")
+    config = {"model_type": "gpt2", "n_embd": d, "n_layer": 1, "n_head": 8, "n_inner": cells,
+              "n_positions": 40}
+    write_sparse(tmp_path, config, shapes, "F32")
     copied = 4 * (4 * d * d + 2 * cells * d + 3 * d)  # the stacked bias, too
     assert info(bin, tmp_path)["weights"] == {"copied_bytes": copied, "id": None}
-    check_changes(bin, tmp_path, [({"n_inner": cells - 1}, "has shape")])
+    write_sparse(tmp_path, config, {**shapes, "h.0.mlp.c_fc.weight": (d, cells - 1)}, "F32")
+    assert "'h.0.mlp.c_fc.weight' has shape" in refused(bin, tmp_path)[1]
 
 
 HOSTILE = {
