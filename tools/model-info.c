@@ -2,7 +2,7 @@
  * model-info: whether a model is supported, what it is, and what an experiment with it would take.
  *
  * Each part of a model, its settings, its files, its weights, its tokenizer, is read as the other tools read
- * it, in a process of its own: what they would refuse is told in their words, and the other parts all the same.
+ * it, in a process of its own: what they would refuse is told in their words, and the other parts as well.
  * Weights are read whole only where they are few, or on demand.
  */
 #include "analysis/cost.h"
