@@ -77,6 +77,8 @@ FAMILIES = {
     "Qwen3": ("qwen3", [END, "<|im_end|>"], LEVEL, {
         "tokenizer_class": "Qwen2Tokenizer", "add_bos_token": False, "bos_token": None, "eos_token": "<|im_end|>",
         "pad_token": END, "unk_token": None}, 4, QWEN, NFC, None),
+    "Qwen's class, which names no BOS": ("qwen2", [END, "<|im_end|>"], LEVEL, {"tokenizer_class": "Qwen2Tokenizer"}, 4, QWEN, NFC,
+                                         None),
     "OLMo": ("olmo", [END, "<|padding|>"], template("$A"), {
         "tokenizer_class": "GPTNeoXTokenizer", "bos_token": None, "eos_token": END, "pad_token": "<|padding|>",
         "unk_token": None}, None, LEVEL, NFC, None),
