@@ -1,5 +1,6 @@
 """A model that reads no BOS, from tokens to every table: against the NumPy oracle, which reads
-w_1 .. w_{n-1}, and against plain recomputations.  test_families.py has such models of other families against transformers."""
+w_1 .. w_{n-1}, and against plain recomputations.  test_families.py has models of other families without BOS
+against transformers."""
 
 import json
 import re
@@ -93,7 +94,7 @@ def test_maxima_are_recomputed(dumped, coefs):
 
 
 def test_random_positions_are_the_same_rows(bin, small_model, tokens, dumped):
-    """Sentences are computed up to their row only; numbers are the whole sentence's, but for the last bits."""
+    """Sentences are computed up to their row only; numbers are those of the whole, but for last bits."""
     some = streams.read(
         ok(bin, "forward-dump", "-m", small_model, "--emit", "coef,prediction", "--positions", "random",
            stdin=tokens))
@@ -197,8 +198,8 @@ def test_agreement_is_the_oracles(bin, small_model, triggers, exact):
 
 
 def test_changed_prefixes_are_the_oracles(bin, small_model, triggers, exact):
-    """Oracle: NumPy in float64, on the changed sentence by itself.  Behind the first token that is removed the
-    next one is read first; of a prefix of one token nothing is left, and no coefficient is."""
+    """Oracle: NumPy in float64, on the changed sentence by itself.  Behind a first token that is removed
+    the next one is read first; of a prefix of one token nothing is left, and no coefficient is."""
     data = pipeline(bin, ["perturb-triggers", "--sample", 12, "--change", ",".join(test_perturbation.KINDS)],
                     ["forward-dump", "-m", small_model, "--emit", "key"], stdin=triggers)
     rows = test_perturbation.key_coefficients(streams.read(data))
