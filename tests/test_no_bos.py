@@ -1,5 +1,6 @@
-"""A model that reads no BOS, from tokens to every table: against the NumPy oracle, which reads w_1 .. w_{n-1},
-and against plain recomputations.  test_families.py has such models of other families against transformers."""
+"""A model that reads no BOS, from tokens to every table: against the NumPy oracle, which reads
+w_1 .. w_{n-1}, and against plain recomputations.  test_families.py has models of other families without BOS
+against transformers."""
 
 import json
 import re
@@ -16,8 +17,8 @@ import test_perturbation
 import test_refinement
 import test_shallow
 import test_triggers
-from helpers import (assert_close, assert_table, by_sentence, batches_of, fails, ok, pipeline, random_sentences, sentences_of,
-                     table, text)
+from helpers import (assert_close, assert_table, by_sentence, batches_of, fails, ok, pipeline,
+                     random_sentences, sentences_of, table, text)
 
 VOCABULARY, LAYERS, CELLS, TOP = 100, 3, 37, 6
 SENTENCES = random_sentences(90, VOCABULARY, seed=8, longest=9) + random_sentences(30, 6, seed=9, longest=4)
@@ -54,17 +55,20 @@ def forwards(exact):
 @pytest.fixture(scope="module")
 def coefs(dumped):
     """The tool's own coefficients by position, NaN at position 0."""
-    return [np.concatenate([np.full((LAYERS, 1, CELLS), np.nan, np.float32), array], axis=1)
-            for array in by_sentence(streams.read(dumped), "coef")]
+    return [
+        np.concatenate([np.full((LAYERS, 1, CELLS), np.nan, np.float32), array], axis=1)
+        for array in by_sentence(streams.read(dumped), "coef")
+    ]
 
 
 @pytest.fixture(scope="module")
 def triggers(bin, small_model, tokens):
-    return pipeline(bin, ["forward-dump", "-m", small_model, *SEARCH], ["topk-keys", "-t", TOP, "--following", 2],
-                    stdin=tokens)
+    return pipeline(bin, ["forward-dump", "-m", small_model, *SEARCH],
+                    ["topk-keys", "-t", TOP, "--following", 2], stdin=tokens)
 
 
 # -------------------------------------------------------------- activations
+
 
 def test_rows_are_the_oracles(bin, dumped, forwards, exact):
     """Oracle: NumPy in float64.  Positions are 1 to n-1; the prefix of one token is w_1, read first."""
@@ -83,15 +87,17 @@ def test_rows_are_the_oracles(bin, dumped, forwards, exact):
 def test_maxima_are_recomputed(dumped, coefs):
     """Exact: of the same dump's coefficients; minus infinity where the sentence has no position."""
     stream = streams.read(dumped)
-    for best, where, coef in zip(by_sentence(stream, "max"), by_sentence(stream, "argmax"), coefs, strict=True):
+    for best, where, coef in zip(by_sentence(stream, "max"), by_sentence(stream, "argmax"), coefs,
+                                 strict=True):
         wanted, position = oracle.sentence_max(coef)
         assert np.array_equal(best, wanted) and np.array_equal(where, position)
 
 
 def test_random_positions_are_the_same_rows(bin, small_model, tokens, dumped):
-    """Sentences are computed up to their row only; numbers are those of the whole sentence, but for the last bits."""
-    some = streams.read(ok(bin, "forward-dump", "-m", small_model, "--emit", "coef,prediction", "--positions", "random",
-                           stdin=tokens))
+    """Sentences are computed up to their row only; numbers are those of the whole, but for last bits."""
+    some = streams.read(
+        ok(bin, "forward-dump", "-m", small_model, "--emit", "coef,prediction", "--positions", "random",
+           stdin=tokens))
     every, drawn = by_sentence(streams.read(dumped), "coef"), by_sentence(some, "coef")
     positions = iter(np.concatenate([record["row_position"] for record in some.records if "tok" in record]))
     for sentence, all_rows, row in zip(SENTENCES, every, drawn, strict=True):
@@ -102,34 +108,46 @@ def test_random_positions_are_the_same_rows(bin, small_model, tokens, dumped):
 
 def test_a_sentence_has_one_token_more_than_the_model_can_attend_to(bin, tmp_path):
     """The last one is not read."""
-    (tmp_path / "config.json").write_text(json.dumps({
-        "model_type": "opt", "vocab_size": 60, "hidden_size": 8, "num_hidden_layers": 1, "ffn_dim": 4,
-        "num_attention_heads": 2, "max_position_embeddings": 5}))
+    (tmp_path / "config.json").write_text(
+        json.dumps({
+            "model_type": "opt", "vocab_size": 60, "hidden_size": 8, "num_hidden_layers": 1, "ffn_dim": 4,
+            "num_attention_heads": 2, "max_position_embeddings": 5
+        }))
     random, shapes = np.random.default_rng(1), {"embed_tokens": (60, 8), "embed_positions": (7, 8)}
     tensors = {f"model.decoder.{name}.weight": shape for name, shape in shapes.items()}
     layer = "model.decoder.layers.0."
-    for name, shape in {**{f"self_attn.{x}_proj": (8, 8) for x in ("q", "k", "v", "out")}, "fc1": (4, 8), "fc2": (8, 4)}.items():
+    for name, shape in {
+            **{f"self_attn.{x}_proj": (8, 8)
+               for x in ("q", "k", "v", "out")}, "fc1": (4, 8), "fc2": (8, 4)
+    }.items():
         tensors |= {f"{layer}{name}.weight": shape, f"{layer}{name}.bias": shape[:1]}
-    for name in (layer + "self_attn_layer_norm", layer + "final_layer_norm", "model.decoder.final_layer_norm"):
-        tensors |= {f"{name}.weight": (8,), f"{name}.bias": (8,)}
-    random_model.write_tensors(tmp_path / "model.safetensors",
-                               {name: random.normal(size=shape).astype(np.float32) for name, shape in tensors.items()})
+    for name in (layer + "self_attn_layer_norm", layer + "final_layer_norm",
+                 "model.decoder.final_layer_norm"):
+        tensors |= {f"{name}.weight": (8, ), f"{name}.bias": (8, )}
+    random_model.write_tensors(
+        tmp_path / "model.safetensors",
+        {name: random.normal(size=shape).astype(np.float32)
+         for name, shape in tensors.items()})
     (tmp_path / "dict.txt").write_text("".join(f"w{i} 1\n" for i in range(4, 60)))
     for options, most in ([], 5), (["--bos", "none"], 6):
-        made = [ok(bin, "tokenize", "-m", tmp_path, *options, stdin=b"w4 " * count) for count in (most, most + 1)]
+        made = [
+            ok(bin, "tokenize", "-m", tmp_path, *options, stdin=b"w4 " * count) for count in (most, most + 1)
+        ]
         ok(bin, "forward-dump", "-m", tmp_path, stdin=made[0])
-        fails(bin, "forward-dump", "-m", tmp_path, stdin=made[1],
-              says=f"one has {most + 1} tokens, but {tmp_path} can attend to {most}: tokenize --max-length {most}")
+        fails(
+            bin, "forward-dump", "-m", tmp_path, stdin=made[1], says=
+            f"one has {most + 1} tokens, but {tmp_path} can attend to {most}: tokenize --max-length {most}")
 
 
 # ----------------------------------------------------------------- triggers
+
 
 @pytest.mark.parametrize("every", [False, True])
 def test_triggers_are_recomputed(bin, dumped, coefs, every):
     """Exact: sort all coefficients of the same dump; no prefix is empty."""
     found = ok(bin, "topk-keys", "-t", TOP, "--following", 2, *["--prefixes", "every"] * every, stdin=dumped)
-    test_triggers.assert_triggers(found, SENTENCES, coefs, range(LAYERS), range(CELLS), TOP, every, vocabulary=VOCABULARY,
-                                  following=2)
+    test_triggers.assert_triggers(found, SENTENCES, coefs, range(LAYERS), range(CELLS), TOP, every,
+                                  vocabulary=VOCABULARY, following=2)
     assert all(record["position"].all() for record in streams.read(found).records[:-1])
 
 
@@ -144,23 +162,25 @@ def test_shards_are_one_run(bin, small_model, triggers, tmp_path):
     paths = []
     for i in range(3):
         paths.append(tmp_path / str(i))
-        paths[i].write_bytes(pipeline(
-            bin, ["tokenize", "-m", small_model, *TOKENIZE, "--shard", f"{i}/3"],
-            ["forward-dump", "-m", small_model, *SEARCH],
-            ["topk-keys", "-t", TOP, "--following", 2], stdin=text(SENTENCES)))
+        paths[i].write_bytes(
+            pipeline(bin, ["tokenize", "-m", small_model, *TOKENIZE, "--shard", f"{i}/3"],
+                     ["forward-dump", "-m", small_model, *SEARCH], ["topk-keys", "-t", TOP, "--following", 2],
+                     stdin=text(SENTENCES)))
     assert ok(bin, "topk-keys", "--merge", *paths[::-1]) == triggers
 
 
 def test_streams_with_bos_and_without_are_not_mixed(bin, small_model, tmp_path):
     """Though their texts are the same."""
     for i, bos in enumerate(["none", "</s>", "<s>"]):
-        (tmp_path / bos.strip("</>")).write_bytes(pipeline(
-            bin, ["tokenize", "-m", small_model, "--bos", bos, "--batch", 24, "--shard", f"{i % 2}/2"],
-            ["forward-dump", "-m", small_model], ["topk-keys", "-t", TOP], stdin=text(SENTENCES)))
+        (tmp_path / bos.strip("</>")).write_bytes(
+            pipeline(bin,
+                     ["tokenize", "-m", small_model, "--bos", bos, "--batch", 24, "--shard", f"{i % 2}/2"],
+                     ["forward-dump", "-m", small_model], ["topk-keys", "-t", TOP], stdin=text(SENTENCES)))
     fails(bin, "topk-keys", "--merge", tmp_path / "none", tmp_path / "s", says="header")
 
 
 # ------------------------------------------------------------------- values
+
 
 def test_agreement_is_the_oracles(bin, small_model, triggers, exact):
     """Oracle: NumPy in float64.  The last token of a prefix of one token is that token."""
@@ -176,9 +196,10 @@ def test_agreement_is_the_oracles(bin, small_model, triggers, exact):
 
 # -------------------------------------------------------------- perturbation
 
+
 def test_changed_prefixes_are_the_oracles(bin, small_model, triggers, exact):
-    """Oracle: NumPy in float64, on the changed sentence by itself.  Behind the first token that is removed the next
-    one is read first; of a prefix of one token nothing is left, and no coefficient is."""
+    """Oracle: NumPy in float64, on the changed sentence by itself.  Behind a first token that is removed
+    the next one is read first; of a prefix of one token nothing is left, and no coefficient is."""
     data = pipeline(bin, ["perturb-triggers", "--sample", 12, "--change", ",".join(test_perturbation.KINDS)],
                     ["forward-dump", "-m", small_model, "--emit", "key"], stdin=triggers)
     rows = test_perturbation.key_coefficients(streams.read(data))
@@ -187,19 +208,21 @@ def test_changed_prefixes_are_the_oracles(bin, small_model, triggers, exact):
                  [oracle.forward(exact, tokens).coef[layer, -1, cell] for tokens, layer, cell, *_ in long])
     same = [row for row in long if row[4] == "none"]
     assert_close([row[5] for row in same], [row[3] for row in same], 1e-6)
-    assert [row[5] for row in rows if len(row[0]) == 1] == [0] * (len(rows) - len(long)) and len(long) < len(rows)
+    assert [row[5]
+            for row in rows if len(row[0]) == 1] == [0] * (len(rows) - len(long)) and len(long) < len(rows)
     for line in table(ok(bin, "perturbation-stats", stdin=data)):
         here = [row for row in rows if (row[1] + 1, row[4]) == (int(line["layer"]), line["kind"])]
         measured = [row for row in here if len(row[0]) > 1]
         assert (int(line["triggers"]), int(line["short"])) == (len(measured), len(here) - len(measured))
-        assert float(line["mean"]) == pytest.approx(np.mean([100 * (row[5] / row[3] - 1) for row in measured]), rel=1e-4, abs=1e-4)
+        assert float(line["mean"]) == pytest.approx(
+            np.mean([100 * (row[5] / row[3] - 1) for row in measured]), rel=1e-4, abs=1e-4)
 
 
 def test_any_other_token_may_replace_one(bin):
     """Of a vocabulary of two, the other one; with BOS there is none."""
     key = test_perturbation.key(0, 0, [([0, 1, 0], 1)])
-    header = test_perturbation.header("triggers", test_perturbation.TRIGGERS, layers=[0], cells=None, keys=1, top=50,
-                                      prefixes="sentence", rank="value")
+    header = test_perturbation.header("triggers", test_perturbation.TRIGGERS, layers=[0], cells=None, keys=1,
+                                      top=50, prefixes="sentence", rank="value")
     header["model"]["vocabulary"] = header["tokenizer"]["vocabulary"] = 2
     header["tokenizer"]["bos"] = None
     changes = "replace-first,replace-last,replace-random"
@@ -211,6 +234,7 @@ def test_any_other_token_may_replace_one(bin):
 
 
 # ------------------------------------------------------------ the other tables
+
 
 def test_composition_and_refinement_are_the_oracles(bin, small_model, dumped, tmp_path):
     """Oracle: NumPy in float64; a prefix of j tokens is short when j is."""
@@ -230,8 +254,11 @@ def test_shallow_patterns_are_recomputed(bin, triggers):
     """Reference: plain Python, from the triggers."""
     found = test_shallow.shallow(bin, triggers, "--skip-frequent", 0)
     for layer, row in found.items():
-        keys = [test_shallow.recomputed(prefixes_of(record), set()) for record in streams.read(triggers).records[:-1]
-                if record["layer"] == layer - 1 and len(record["coef"]) > 1]
+        keys = [
+            test_shallow.recomputed(prefixes_of(record), set())
+            for record in streams.read(triggers).records[:-1]
+            if record["layer"] == layer - 1 and len(record["coef"]) > 1
+        ]
         for name, numbers in zip((*test_shallow.LAYER[2:6], "overlap_before"), zip(*keys), strict=True):
             assert_close(row[name], np.mean(numbers), 1e-8)
 
@@ -255,6 +282,7 @@ def test_words_of_prefixes(bin, small_model, triggers, tmp_path):
 
 # ------------------------------------------------------------------- refusals
 
+
 def changed(data, change):
     stream = streams.read(data)
     records = [dict(record) for record in stream.records]
@@ -264,7 +292,8 @@ def changed(data, change):
 
 
 def test_there_is_no_position_0(bin, small_model, tokens, dumped, triggers):
-    fails(bin, "forward-dump", "-m", small_model, "--with-bos", stdin=tokens, says="its sentences are read without BOS")
+    fails(bin, "forward-dump", "-m", small_model, "--with-bos", stdin=tokens,
+          says="its sentences are read without BOS")
 
     def first_is_0(header, records):
         header["first"] = 0
