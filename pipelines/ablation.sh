@@ -34,7 +34,8 @@ at=last
 # shellcheck disable=SC2086 # $sample is a list of words
 tokenize --model "$model" $sample "$@" --output "$work/tokens" "$text"
 dump() {
-    forward-dump --model "$model" --emit resid,ffn --layers "$layers" --positions "$positions" "$@" "$work/tokens"
+    forward-dump --model "$model" --emit resid,ffn --layers "$layers" --positions "$positions" "$@" \
+        "$work/tokens"
 }
 
 layers=$(stream-cat --header "$out/values.msgpack" | sed 's/.*"layers":\([0-9]*\).*/\1/')

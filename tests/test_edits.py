@@ -347,6 +347,7 @@ def test_bad_removals(bin, small_model, tmp_path):
 
 # ------------------------------------------------------ edits that change nothing
 
+@pytest.mark.release_only
 @pytest.mark.parametrize("options", [
     ["--edit", "1:*=*1,2:3-9=+0,3:4=*1"], ["--edit", "1:*=0", "--edit-where", ">1e30"],
     ["--edit", "1:*=0", "--edit-where", "|m|<0"], ["--edit", "1:*=0,2:*=0", "--edit-where", "<=0"]],
@@ -434,6 +435,7 @@ TWICE = {
     "1:0-9=0,1:3=0,1:9=0": "cell 3 of layer 1"}
 
 
+@pytest.mark.release_only
 def test_bad_edits(bin, small_model, tmp_path):
     """Nothing is read: the stream is not there."""
     path = tmp_path / "edits"

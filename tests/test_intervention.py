@@ -394,6 +394,7 @@ def ablated(bin, model, out, *options):
     return table(out / "ablation.csv")
 
 
+@pytest.mark.release_only
 def test_ablation_of_every_position(bin, small_model, tmp_path):
     """Oracle: NumPy computes the whole model with and without a layer's greatest contributions."""
     found = ablated(bin, small_model, tmp_path, "--all", "--removed", "1,9")
@@ -426,6 +427,7 @@ def test_ablation_of_every_position(bin, small_model, tmp_path):
     assert all(shares[layer, "top", "9"] > shares[layer, "random", "1"] for layer in "123")
 
 
+@pytest.mark.release_only
 def test_ablation_of_a_sample(bin, small_model, tmp_path):
     """The same tools by hand: memories are removed at the random position only."""
     found = ablated(bin, small_model, tmp_path, "--prefixes", "20", "--removed", "3")
