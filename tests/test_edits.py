@@ -516,7 +516,7 @@ def test_bad_conditions_and_options(bin, small_model, tmp_path):
     fails(bin, "forward-dump", "-m", small_model, "--edit", "1:1=0", "--edit-at", "first", none, status=2,
           says="--edit-at does not know 'first'; it takes: all, last")
     fails(bin, "forward-dump", "-m", small_model, "--edit", "1:1=0,3:1=0", "--layers", "1-2", none, status=2,
-          says="layer 3 is above the last one that is computed, 2: nothing would change")
+          says="layer 3 is above the last one that is computed, 2: its edits would change nothing")
     fails(bin, "forward-dump", "-m", small_model, "--edits", none, none, says="No such file")
 
 

@@ -389,7 +389,7 @@ def ablated(bin, model, out, *options):
                           capture_output=True, text=True, check=False,
                           env=environment({"PATH": f"{bin}:{os.environ['PATH']}"}))
     assert done.returncode == 0, done.stderr
-    assert sorted(entry.name for entry in out.iterdir()) == ["ablation.csv", "text", "values.msgpack"]
+    assert sorted(entry.name for entry in out.iterdir()) == ["ablation.csv", "text"]
     assert done.stdout.startswith(f"{out}/ablation.csv:\nlayer,kind,removed,prefixes,sentences,changed,kl\n")
     return table(out / "ablation.csv")
 
@@ -434,7 +434,8 @@ def test_ablation_of_a_sample(bin, small_model, tmp_path):
     tokens = ok(bin, "tokenize", "-m", small_model, "--sample", 20, tmp_path / "text")
     usual = ["-m", small_model, "--emit", "resid,ffn", "--layers", "3", "--positions", "random"]
     (tmp_path / "plain").write_bytes(ok(bin, "forward-dump", *usual, stdin=tokens))
-    values = ["--values", tmp_path / "values.msgpack"]
+    ok(bin, "project-values", "-m", small_model, "--all", "-k", 1, "-o", tmp_path / "values")
+    values = ["--values", tmp_path / "values"]
     for layer, kind, more in (2, "top", []), (1, "random", []), (3, "agreeing", values):
         edited = ok(bin, "forward-dump", *usual, "--remove", f"{layer}:{kind}=3", "--edit-at", "last", *more,
                     stdin=tokens)
