@@ -7,9 +7,8 @@
 # every sentence. At each of them, in one layer after the other, K active memories are removed:
 # those that contribute most to the layer's output (top), those that contribute most of the ones
 # whose value's top token is the model's prediction (agreeing), and random ones (random); K is each
-# number of LIST (1,10). Leaves in the folder OUT: values.msgpack (the top token of every value of
-# the model, made if it is not there), ablation.csv: intervention-stats(1) has its columns, behind
-# layer, kind and removed. The tools must be in PATH.
+# number of LIST (1,10). Leaves in the folder OUT: ablation.csv; intervention-stats(1) has its columns,
+# behind layer, kind and removed. The tools must be in PATH.
 set -eu
 
 [ $# -ge 3 ] || { sed -n 's/^# usage/usage/p' "$0" >&2; exit 2; }
@@ -22,7 +21,6 @@ removed=1,10
 case ${1-} in --removed) removed=$2; shift 2 ;; esac
 mkdir -p "$out"
 
-[ -f "$out/values.msgpack" ] || project-values --model "$model" --all --tops 1 --output "$out/values.msgpack"
 work=$(mktemp -d "$out/ablation.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
@@ -34,16 +32,19 @@ at=last
 # shellcheck disable=SC2086 # $sample is a list of words
 tokenize --model "$model" $sample "$@" --output "$work/tokens" "$text"
 dump() {
-    forward-dump --model "$model" --emit resid,ffn --layers "$layers" --positions "$positions" "$@" "$work/tokens"
+    forward-dump --model "$model" --emit resid,ffn --layers "$layers" --positions "$positions" "$@" \
+        "$work/tokens"
 }
 
-layers=$(stream-cat --header "$out/values.msgpack" | sed 's/.*"layers":\([0-9]*\).*/\1/')
+# A negative coefficient promotes the least probable token.
+project-values --model "$model" --all --tops 1 --bottoms 1 --output "$work/values"
+layers=$(stream-cat --header "$work/values" | sed 's/.*"layers":\([0-9]*\).*/\1/')
 dump --output "$work/plain"
 layer=1
 while [ "$layer" -le "$layers" ]; do
     for kind in top agreeing random; do
         values=
-        [ $kind = agreeing ] && values=--values="$out/values.msgpack"
+        [ $kind = agreeing ] && values=--values="$work/values"
         for count in $(printf %s "$removed" | tr , ' '); do
             dump --remove "$layer:$kind=$count" --edit-at $at ${values:+"$values"} |
                 intervention-stats --model "$model" --edited - --output "$work/row" "$work/plain"

@@ -1,4 +1,4 @@
-# Read by composition.sh and refinement.sh, whose words it takes --all or --prefixes N from:
+# Read by composition.sh, refinement.sh and ablation.sh, whose words it takes --all or --prefixes N from:
 # one random prefix of each of N random sentences (4000, as in the paper), or every prefix of
 # every sentence. Sets sample, options of tokenize, and positions, of forward-dump.
 prefixes=4000

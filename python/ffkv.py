@@ -63,9 +63,9 @@ _CRC_BYTES = 4
 _CHUNK = 2**18  # bytes that are read at once
 
 # What members hold, whatever the kind of record.
-_TOKENS = ("tok", "next", "prefix", "top", "bottom", "old", "new")
+_TOKENS = ("tok", "next", "prefix", "top", "bottom", "old", "new", "edited_top")
 _PROBABILITIES = ("top_p", "bottom_p", "next_p", "last_p", "p_old", "p_new")
-_RANKS = ("next_rank", "last_rank")
+_RANKS = ("next_rank", "last_rank", "rank", "edited_rank")
 _SUMS = ("token_counts", "cases")  # and NAME_count
 _OF_TRIGGERS = ("coef", "sentence", "position", "next", "next_rank", "next_p", "last_rank", "last_p")
 _ALONG = ("prefix", "prefix_coef")  # of all triggers, one prefix behind the other
@@ -91,15 +91,20 @@ _OF_CHANGES = {
     ("uint64", "changes"): "sentence", ("uint32", "changes"): "position old new",
     ("float32", "changes"): "p_old p_new", ("uint32", "prefix tokens"): "prefix",
 }
+_OF_COMPARISONS = {
+    ("uint64", "rows"): "sentence", ("uint32", "rows"): "position next top edited_top",
+    ("float32", "rows"): "kl", ("float32", "rows", "*"): "logp edited_logp", ("uint32", "rows", "*"): "rank edited_rank",
+}
 _FORMS = {kind: {name: form for form, names in forms.items() for name in names.split()}
           for kind, forms in {"tokens": _OF_BATCHES, "activations": _OF_BATCHES, "triggers": _OF_KEYS,
-                              "values": _OF_KEYS, "refinement": _OF_CHANGES}.items()}
+                              "values": _OF_KEYS, "refinement": _OF_CHANGES,
+                              "intervention": _OF_COMPARISONS}.items()}
 
 # The bins in which coefficients are counted: of each its edge that is nearer to 0. ffkv-stream(5), Triggers.
 _EDGES = [factor * 2.0**octave for octave in range(-12, 12) for factor in (1, 1.5)]
 COEFFICIENT_EDGES = (*(-edge for edge in reversed(_EDGES)), 0.0, *_EDGES)
 
-_KINDS_OF_MODELS = ("activations", "triggers", "values", "composition", "refinement")
+_KINDS_OF_MODELS = ("activations", "triggers", "values", "composition", "refinement", "intervention")
 _OF_LAYERS = ("max", "argmax", "coef", "resid", "ffn")
 _OF_PREDICTIONS = ("next_logp", "top", "top_logp")
 
@@ -768,6 +773,18 @@ class _Checks:
             total = int(record["position"].sum(dtype=np.uint64))
             _need(total == len(record["prefix"]),
                   f"the prefixes should have {total} tokens, not {len(record['prefix'])}")
+
+    def _kind_intervention(self, record: Record) -> None:
+        """Prefixes, batch by batch, then their number, and that of changed predictions."""
+        if "sentence" in record:
+            compared = self._members(record, *_FORMS["intervention"])
+            _need(len(compared[0]) and not self.is_over, "a record without prefixes, or behind their number")
+            self.keys += len(compared[0])
+        elif "layer" in record:
+            _, prefixes = self._members(record, "layer", "prefixes")
+            _need(prefixes == self.keys and not self.is_over,
+                  f"{self.keys} prefixes, the record behind them says {prefixes}")
+            self.is_over = True
 
     # ---- the end
 

@@ -1,7 +1,9 @@
 """forward-dump --edit: edited runs against the NumPy oracle with the same edit, edits that change
 nothing, and what is refused.  test_families.py compares all families with the reference library."""
 
+import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import oracle
 import streams
 from helpers import (assert_close, batches_of, by_sentence, fails, ok, pipeline, random_sentences,
                      sentences_of, text)
-from random_model import write_model
+from random_model import write_model, write_tensors
 
 EVERYTHING = "max,coef,resid,ffn,prediction,counts"
 
@@ -89,6 +91,23 @@ def test_everything_is_the_oracles(bin, request, chosen, case, tokens):
     for array, activations, sentence in zip(by_sentence(found, "next_logp"), expected, sentences,
                                             strict=True):
         assert_close(array, oracle.log_probs(exact, activations.final)[np.arange(len(sentence)), sentence])
+
+
+@pytest.mark.parametrize("sign, passes", [(">", np.greater), (">=", np.greater_equal), ("<", np.less),
+                                          ("<=", np.less_equal)])
+def test_thresholds_are_exact(bin, small_model, tokens, sign, passes):
+    """Recomputation from the plain model's numbers: of 0, which ReLU gives, and a coefficient that occurs."""
+    coef = ["--emit", "coef", "--layers", "1"]
+    plain = by_sentence(streams.read(dump(bin, small_model, tokens, *coef)), "coef")
+    some = max(array.max() for array in plain[:5])
+    assert some > 0 and any((array == 0).any() for array in plain)
+    for threshold in np.float32(0), some:
+        for form, tested in ("", np.positive), ("|m| ", np.abs):
+            found = streams.read(dump(bin, small_model, tokens, *coef, "--edit", "1:*=-7", "--edit-where",
+                                      f"{form}{sign}{threshold:.9g}"))
+            for array, before in zip(by_sentence(found, "coef"), plain, strict=True):
+                expected = np.where(passes(tested(before), threshold), np.float32(-7), before)
+                assert np.array_equal(array, expected)
 
 
 def test_random_models_are_the_oracles(bin, random_model):
@@ -263,6 +282,19 @@ def test_values_that_do_not_fit(bin, small_model, normed_model, tmp_path, tokens
           says="made with another model")
 
 
+def test_of_equal_contributions_the_lower_cells_are_removed(bin, small_model, tmp_path, tokens):
+    """By hand: all values of layer 1 are one vector, and all coefficients are 1."""
+    for name in "config.json", "dict.txt":
+        shutil.copy(small_model / name, tmp_path)
+    tensors = oracle.load_safetensors(small_model / "model.safetensors", np.float32)
+    tensors["decoder.layers.0.fc2.weight"][:] = tensors["decoder.layers.0.fc2.weight"][:, :1]
+    write_tensors(tmp_path / "model.safetensors", tensors)
+    found = streams.read(dump(bin, tmp_path, tokens, "--emit", "coef", "--layers", "1", "--edit", "1:*=1",
+                              "--remove", "1:top=5"))
+    for array in by_sentence(found, "coef"):
+        assert (array[0, :, :5] == 0).all() and (array[0, :, 5:] == 1).all()
+
+
 def test_random_memories_are_removed(bin, small_model, tokens):
     """Recomputation: as many active memories as asked for are 0, no others change, all occur, and the rest
     of the model is the oracle's with the same memories removed."""
@@ -347,6 +379,7 @@ def test_bad_removals(bin, small_model, tmp_path):
 
 # ------------------------------------------------------ edits that change nothing
 
+@pytest.mark.release_only
 @pytest.mark.parametrize("options", [
     ["--edit", "1:*=*1,2:3-9=+0,3:4=*1"], ["--edit", "1:*=0", "--edit-where", ">1e30"],
     ["--edit", "1:*=0", "--edit-where", "|m|<0"], ["--edit", "1:*=0,2:*=0", "--edit-where", "<=0"]],
@@ -358,6 +391,20 @@ def test_an_edit_to_what_a_coefficient_is_changes_no_byte(bin, small_model, toke
         plain = dump(bin, small_model, tokens, "--emit", emit, *more[:2])
         edited = dump(bin, small_model, tokens, "--emit", emit, *options, *more)
         assert records(edited) == records(plain) and edited != plain
+
+
+def test_minus_zero_stays(bin, small_model, tmp_path, tokens):
+    """GELU gives -0 for what is far below 0; multiplied by 1 and added to 0 it is -0, and 0."""
+    shutil.copy(small_model / "dict.txt", tmp_path)
+    config = json.loads((small_model / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "activation_function": "gelu"}))
+    tensors = oracle.load_safetensors(small_model / "model.safetensors", np.float32)
+    write_tensors(tmp_path / "model.safetensors",
+                  {name: tensor * (100 if "fc1" in name else 1) for name, tensor in tensors.items()})
+    plain = dump(bin, tmp_path, tokens, "--emit", "coef,ffn")
+    assert any((np.signbit(array) & (array == 0)).any() for array in by_sentence(streams.read(plain), "coef"))
+    for edit in "1:*=*1,2:*=+0", "1:*=+0,3:*=*1":
+        assert records(dump(bin, tmp_path, tokens, "--emit", "coef,ffn", "--edit", edit)) == records(plain)
 
 
 def test_an_edit_of_a_key_to_what_it_is_changes_no_byte(bin, small_model, tokens):
@@ -434,6 +481,7 @@ TWICE = {
     "1:0-9=0,1:3=0,1:9=0": "cell 3 of layer 1"}
 
 
+@pytest.mark.release_only
 def test_bad_edits(bin, small_model, tmp_path):
     """Nothing is read: the stream is not there."""
     path = tmp_path / "edits"
@@ -468,7 +516,7 @@ def test_bad_conditions_and_options(bin, small_model, tmp_path):
     fails(bin, "forward-dump", "-m", small_model, "--edit", "1:1=0", "--edit-at", "first", none, status=2,
           says="--edit-at does not know 'first'; it takes: all, last")
     fails(bin, "forward-dump", "-m", small_model, "--edit", "1:1=0,3:1=0", "--layers", "1-2", none, status=2,
-          says="layer 3 is above the last one that is computed, 2: nothing would change")
+          says="layer 3 is above the last one that is computed, 2: its edits would change nothing")
     fails(bin, "forward-dump", "-m", small_model, "--edits", none, none, says="No such file")
 
 

@@ -389,11 +389,12 @@ def ablated(bin, model, out, *options):
                           capture_output=True, text=True, check=False,
                           env=environment({"PATH": f"{bin}:{os.environ['PATH']}"}))
     assert done.returncode == 0, done.stderr
-    assert sorted(entry.name for entry in out.iterdir()) == ["ablation.csv", "text", "values.msgpack"]
+    assert sorted(entry.name for entry in out.iterdir()) == ["ablation.csv", "text"]
     assert done.stdout.startswith(f"{out}/ablation.csv:\nlayer,kind,removed,prefixes,sentences,changed,kl\n")
     return table(out / "ablation.csv")
 
 
+@pytest.mark.release_only
 def test_ablation_of_every_position(bin, small_model, tmp_path):
     """Oracle: NumPy computes the whole model with and without a layer's greatest contributions."""
     found = ablated(bin, small_model, tmp_path, "--all", "--removed", "1,9")
@@ -426,13 +427,15 @@ def test_ablation_of_every_position(bin, small_model, tmp_path):
     assert all(shares[layer, "top", "9"] > shares[layer, "random", "1"] for layer in "123")
 
 
+@pytest.mark.release_only
 def test_ablation_of_a_sample(bin, small_model, tmp_path):
     """The same tools by hand: memories are removed at the random position only."""
     found = ablated(bin, small_model, tmp_path, "--prefixes", "20", "--removed", "3")
     tokens = ok(bin, "tokenize", "-m", small_model, "--sample", 20, tmp_path / "text")
     usual = ["-m", small_model, "--emit", "resid,ffn", "--layers", "3", "--positions", "random"]
     (tmp_path / "plain").write_bytes(ok(bin, "forward-dump", *usual, stdin=tokens))
-    values = ["--values", tmp_path / "values.msgpack"]
+    ok(bin, "project-values", "-m", small_model, "--all", "-k", 1, "-o", tmp_path / "values")
+    values = ["--values", tmp_path / "values"]
     for layer, kind, more in (2, "top", []), (1, "random", []), (3, "agreeing", values):
         edited = ok(bin, "forward-dump", *usual, "--remove", f"{layer}:{kind}=3", "--edit-at", "last", *more,
                     stdin=tokens)

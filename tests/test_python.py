@@ -34,8 +34,9 @@ VOCABULARY, LAYERS, D_FF = 100, 3, 37  # of the small model
 
 
 @pytest.fixture(scope="module")
-def made(bin, small_model):
+def made(bin, small_model, tmp_path_factory):
     """A stream of every kind, and of every form that changes its members."""
+    place = tmp_path_factory.mktemp("made")
     model = ["-m", small_model]
     lines = text(random_sentences(30, VOCABULARY, longest=8))
     forward = "forward-dump", *model, "--threads", 1
@@ -58,11 +59,16 @@ def made(bin, small_model):
     whole = ok(bin, *forward, "--emit", "coef,resid,ffn", stdin=got["tokens"])
     got["composition"] = ok(bin, "composition-stats", *model, "--scaled", "--sums", stdin=whole)
     got["refinement"] = ok(bin, "refinement-stats", *model, "--sums", stdin=whole)
+    edited = ok(bin, *forward, "--emit", "coef,resid,ffn", "--edit", "2:*=0", stdin=got["tokens"])
+    for side, data in ("plain", whole), ("edited", edited):
+        (place / side).write_bytes(data)
+    got["intervention"] = ok(bin, "intervention-stats", *model, "--sums", "--ids", "7", "--edited", place / "edited",
+                             place / "plain")
     return got
 
 
 KINDS = ["tokens", "sample", "shard", "rows", "random", "predictions", "triggers", "part", "by size",
-         "projected", "changed", "keyed", "values", "composition", "refinement"]
+         "projected", "changed", "keyed", "values", "composition", "refinement", "intervention"]
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -97,7 +103,7 @@ def shown(header, record):
 def test_every_kind_is_made(made):
     assert sorted(made) == sorted(KINDS)
     assert {read(data).header["kind"] for data in made.values()} == {
-        "tokens", "activations", "triggers", "values", "composition", "refinement"}
+        "tokens", "activations", "triggers", "values", "composition", "refinement", "intervention"}
 
 
 @each_kind
@@ -429,6 +435,8 @@ FALSE = [
     ("composition", without(0), "out of order"),
     ("composition", without(2), "missing"),
     ("composition", longer("active_bin"), "elements, not"),
+    ("intervention", without(0), "prefixes"), ("intervention", put("rank", 0, 101, 0), "rank"),
+    ("intervention", put("edited_top", 0, 100, 0), "token 100 is outside"),
     ("refinement", without(-2), "missing"),
     ("refinement", put("cases", 0, 2**50, -2), "a count above 2^48"),
 ]

@@ -263,6 +263,17 @@ static void pack_tokens(struct worker *worker)
     record_pack(&worker->buffer, parts, rows || keys ? 2 : 1);
 }
 
+/* Where coefficients are edited, and what rules of edits need to know of the batch. */
+static void begin_edits(struct worker *worker)
+{
+    const struct dump *dump = worker->dump;
+    rows_edited(&dump->rule, &worker->batch, &worker->chosen, edits_at(dump->edits) == EDIT_LAST,
+                &worker->edited);
+    if (edits_need_predictions(dump->edits))
+        predict_plain(dump->model, worker->forward, worker->projection, worker->chosen.computed,
+                      &worker->edited);
+}
+
 /* The last layer that the batch is computed to. */
 static size_t last_layer(const struct worker *worker)
 {
@@ -306,11 +317,7 @@ static void compute_batch(void *of_thread, struct turn *turn)
     pack_tokens(worker);
     record_done(worker);
     if (dump->edits)
-        rows_edited(&dump->rule, &worker->batch, &worker->chosen, edits_at(dump->edits) == EDIT_LAST,
-                    &worker->edited);
-    if (dump->edits && edits_need_predictions(dump->edits))
-        predict_plain(dump->model, worker->forward, worker->projection, worker->chosen.computed,
-                      &worker->edited);
+        begin_edits(worker);
     forward_begin(worker->forward, worker->chosen.computed);
     for (size_t layer = 0, wanted = 0; layer <= last; layer++) {
         forward_attention(worker->forward, layer);
@@ -528,7 +535,7 @@ static void read_edits(struct dump *dump)
     if (options->all_tokens && !predicts(dump))
         die_usage("--all-tokens goes with --emit prediction, or with --remove and its rule agreeing");
     if (dump->edits && edits_last_layer(dump->edits) > last)
-        die_usage("--edit: layer %zu is above the last one that is computed, %zu: nothing would change",
+        die_usage("layer %zu is above the last one that is computed, %zu: its edits would change nothing",
                   layer_shown(edits_last_layer(dump->edits)), layer_shown(last));
 }
 
@@ -617,9 +624,7 @@ int main(int argc, char **argv)
     free(dump.layers);
     free(dump.cells);
     candidates_free(&dump.candidates);
-    edits_free(dump.edits);
-    free(options.edits.edits.text);
-    free(options.edits.removed.text);
+    edits_free(dump.edits, &options.edits);
     model_free(dump.model);
     return STATUS_DONE;
 }

@@ -287,8 +287,10 @@ struct edits *edits_read(const struct edit_options *options, const struct model 
     return edits;
 }
 
-void edits_free(struct edits *edits)
+void edits_free(struct edits *edits, struct edit_options *options)
 {
+    free(options->edits.text);
+    free(options->removed.text);
     if (!edits)
         return;
     free(edits->edit);

@@ -57,10 +57,10 @@ struct edits;
 /*
  * NULL: there are none; seed is that of random removals. What is malformed, not finite, or of a layer or
  * cell that the model does not have ends the program with status 2, in a file with status 1; so does a
- * cell that is edited twice, with 2.
+ * cell that is edited twice, with 2. edits_free frees what the options were parsed to, too.
  */
 struct edits *edits_read(const struct edit_options *options, const struct model *model, uint64_t seed);
-void edits_free(struct edits *edits);
+void edits_free(struct edits *edits, struct edit_options *options);
 
 /* See removals.h; candidates are those of predictions and values. */
 bool edits_need_predictions(const struct edits *edits);
