@@ -345,6 +345,12 @@ def test_settings_as_version_4_of_transformers_wrote_them(bin, reference, tmp_pa
             ("smollm3", {"layer_types": ..., "no_rope_layers": [1, 0, 1], "no_rope_layer_interval": ...}),
             ("bloom",
              {"n_head": ..., "num_attention_heads": 6, "n_embed": 36, "offset_alibi": 100, "n_inner": None}),
+            ("mixtral", {"rope_parameters": ..., "rope_theta": 1000000.0, "head_dim": ...}),
+            ("olmoe", {"rope_parameters": ..., "rope_theta": 10000.0, "rope_scaling": None}),
+            ("qwen2-moe", {"rope_parameters": ..., "rope_theta": 10000.0, "layer_types": ..., "qkv_bias": ...,
+                           "mlp_only_layers": ..., "sliding_window": 32768, "max_window_layers": 21}),
+            ("qwen3-moe", {"rope_parameters": ..., "rope_theta": 10000.0, "num_local_experts": ...,
+                           "num_experts": 6, "max_window_layers": 48, "rope_scaling": None}),
             ("gptj", {"n_embd": 30, "n_inner": None, "rotary": True}),
             ("falcon", {"rope_parameters": ..., "ffn_hidden_size": ...})]:
         model = tmp_path / name
