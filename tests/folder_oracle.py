@@ -18,6 +18,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import transformers  # noqa: E402
 
+import kinds_oracle as kinds  # noqa: E402
 import subword_oracle as bpe  # noqa: E402
 
 transformers.logging.set_verbosity_error()
@@ -28,9 +29,24 @@ VOCABULARY = 1000
 COMMON = {"vocab_size": VOCABULARY, "bos_token_id": 0, "eos_token_id": 0}
 CONFIGS = {
     "gpt2": {"n_embd": 32, "n_layer": 1, "n_head": 4, "n_positions": 64},
+    **dict.fromkeys(["bloom", "falcon", "mpt", "gptj", "gpt_neo", "phi", "phi3", "gemma", "gemma2",
+                     "gemma3_text", "cohere", "cohere2", "olmo", "olmo2", "granite", "starcoder2", "smollm3",
+                     "stablelm"], {}),
     "opt": {"hidden_size": 32, "num_hidden_layers": 1, "ffn_dim": 48, "num_attention_heads": 4, "pad_token_id": 0},
     **dict.fromkeys(["gpt_neox", "llama", "mistral", "qwen2", "qwen3"], {
         "hidden_size": 32, "num_hidden_layers": 1, "intermediate_size": 48, "num_attention_heads": 4}),
+}
+# Families whose tokenizers are not among PRE's: which of the tokenizers below they have, and the class.
+FAMILIES = {
+    "llama": ("llama", "LlamaTokenizer"), "mistral": ("llama", "LlamaTokenizer"),
+    "phi3": ("llama", "LlamaTokenizerFast"), "gemma": ("gemma", "GemmaTokenizer"),
+    "gemma2": ("gemma", "GemmaTokenizerFast"), "gemma3_text": ("gemma", None),
+    "cohere": ("cohere", "CohereTokenizerFast"), "cohere2": ("cohere", None),
+    "bloom": ("bloom", "BloomTokenizerFast"), "falcon": ("falcon", "PreTrainedTokenizerFast"),
+    "olmo": ("spaces", None), "mpt": ("spaces", "GPTNeoXTokenizer"), "olmo2": ("llama3", "GPT2Tokenizer"),
+    "granite": ("smollm", "GPT2Tokenizer"), "starcoder2": ("gpt2", "GPT2Tokenizer"),
+    "smollm3": ("llama3", "PreTrainedTokenizerFast"), "stablelm": ("qwen2", "GPTNeoXTokenizerFast"),
+    "gptj": ("gpt2", None), "gpt_neo": ("gpt2", "GPT2Tokenizer"), "phi": ("gpt2", "CodeGenTokenizer"),
 }
 PRE = {"gpt2": "gpt2", "opt": "gpt2", "gpt_neox": "spaces", "llama": "llama3", "mistral": "llama3", "qwen2": "qwen2",
        "qwen3": "qwen2"}
@@ -66,6 +82,27 @@ def tokenizers():
                                                                                        "smollm", "prefix")}
 
 
+def of_families():
+    """tokenizer.json of other kinds, by the names that FAMILIES has."""
+    writer = bpe.Writer(seed=5)
+    corpus = [writer.training_text() for _ in range(2000)]
+    models = {"pieces": kinds.piece_vocabulary(corpus),
+              "bytes": bpe.trained("gpt2", corpus, [END], size=800)["model"]}
+    tokens = [kinds.added("<s>"), kinds.added("</s>"), kinds.added(kinds.SPACE * 2, special=False)]
+    made = {name: kinds.whole(models[model], settings, tokens) for name, model, settings in [
+        ("llama", "pieces", {"normalizer": kinds.LLAMA}),
+        ("llama-first", "pieces", {"pre_tokenizer": kinds.metaspace("first", split=False)}),
+        ("llama-always", "pieces", {"pre_tokenizer": kinds.metaspace("always", split=False)}),
+        ("llama-never", "pieces", {"normalizer": kinds.REPLACE_SPACE}),
+        ("llama-words", "pieces", {"pre_tokenizer": kinds.metaspace("first", split=True)}),
+        ("gemma", "pieces", {"normalizer": kinds.REPLACE_SPACE, "pre_tokenizer": kinds.GEMMA_SPLIT}),
+        ("cohere", "bytes", {"normalizer": {"type": "NFC"}, "pre_tokenizer": kinds.COHERE}),
+        ("bloom", "bytes", {"pre_tokenizer": kinds.BLOOM}), ("falcon", "bytes", {"pre_tokenizer": kinds.FALCON})]}
+    for name in "llama", "gemma":
+        made[name]["model"]["unk_token"] = "<unk>"
+    return made
+
+
 class Folder:
     def __init__(self, directory, model_type, tokenizer, slow=False, **files):
         """files: by name, __ for a dot, what tokenizer_config.json and so on have."""
@@ -97,6 +134,10 @@ def token(content, id_=None, **flags):
     made = {"content": content, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
             "special": True, **flags}
     return made if id_ is None else {"id": id_, **made}
+
+
+def special_object(content, **flags):
+    return {"__type": "AddedToken", **token(content, **flags)}
 
 
 def special(draw, text, kind):
@@ -165,6 +206,23 @@ def make(directory):
                 folder(f"{kind}-{name}", model_type, plain, slow=slow, tokenizer_config__json={"tokenizer_class": name})
             folder(f"{kind}-map", model_type, plain, slow=slow,
                    special_tokens_map__json={"bos_token": "<s>", "eos_token": {"content": "</s>", "lstrip": True}})
+    made.update(of_families())
+    for model_type, (name, stated) in FAMILIES.items():
+        folder(f"family-{model_type}", model_type, made[name],
+               tokenizer_config__json={"tokenizer_class": stated} if stated else {})
+    for name in [name for name in made if name.startswith(("llama-", "gemma"))]:
+        for number, settings in enumerate([
+                {"legacy": True}, {"legacy": False, "add_prefix_space": True}, {"add_prefix_space": False},
+                {"unk_token": "<unk>", "bos_token": special_object("<s>", lstrip=True)},
+                {"add_prefix_space": None}]):
+            for stated in "LlamaTokenizer", "GemmaTokenizer", "PreTrainedTokenizerFast":
+                folder(f"spaces-{name}-{number}-{stated}", "llama", made[name],
+                       tokenizer_config__json={"tokenizer_class": stated, **settings})
+    for number, settings in enumerate([{"add_prefix_space": True}, {"eos_token": "</s>"},
+                                       {"bos_token": special_object("<s>", rstrip=True)},
+                                       {"bos_token": special_object("<img>", lstrip=True)},
+                                       {"mask_token": special_object("the", rstrip=True, normalized=True)}]):
+        folder(f"cohere-{number}", "cohere", made["cohere"], tokenizer_config__json=settings)
     for number in range(120):
         model_type = draw.choice(list(PRE))
         tokenizer = made[PRE[model_type] if draw.random() < 0.8 else draw.choice(list(made))]

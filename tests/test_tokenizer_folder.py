@@ -47,6 +47,9 @@ def test_tokens_are_those_of_transformers(bin, oracle):
     for model_type in "gpt2", "opt", "gpt_neox", "qwen2", "qwen3":
         for what in "", "-harmless", "-prefix", "-added", "-decoder", "-map":
             assert f"{model_type}-slow{what}" in read
+    assert all(name in read for name in index if name.startswith("family-"))
+    for name in "llama-first-0", "llama-first-3", "llama-always-1", "llama-always-2", "llama-never-1":
+        assert f"spaces-{name}-LlamaTokenizer" in read
     for name, (tokens, message) in found.items():
         if tokens is None:
             assert str(oracle / name) in message and message.count("\n") == 1

@@ -82,6 +82,7 @@ const struct family gemma_families[] = {
         .ignored = ROTARY_IGNORED,
         .read = read_gemma,
         .tensors = &gemma_tensors,
+        .tokenizer_class = "GemmaTokenizer",
         .gguf = {
             .architecture = "gemma", .metadata = METADATA(GGUF_ROTARY_ROWS), .tensors = &gguf_gemma_tensors,
         },
@@ -100,6 +101,7 @@ const struct family gemma_families[] = {
         .ignored = NAMES(
             "max_position_embeddings", "hidden_act", "cache_implementation", "sliding_window_size"),
         .tensors = &gemma2_tensors,
+        .tokenizer_class = "GemmaTokenizer",
         .gguf = {
             .architecture = "gemma2",
             .metadata = METADATA(
@@ -115,6 +117,7 @@ const struct family gemma_families[] = {
         GEMMA3,
         .ignored = NAMES("max_position_embeddings", "cache_implementation", "_sliding_window_pattern"),
         .tensors = &gemma2_tensors,
+        .tokenizer_class = "GemmaTokenizer",
         .gguf = {
             .architecture = "gemma3",
             .metadata = METADATA(
@@ -133,6 +136,7 @@ const struct family gemma_families[] = {
             "mm_tokens_per_image", "boi_token_index", "eoi_token_index", "image_token_index",
             "boi_token_id", "eoi_token_id", "image_token_id"),
         .tensors = &gemma3_tensors,
+        .tokenizer_class = "GemmaTokenizer",
     },
     {.model_type = NULL},
 };

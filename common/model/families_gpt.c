@@ -303,6 +303,7 @@ const struct family gpt_families[] = {
                 .output_bias = "output.bias",
             },
         },
+        .tokenizer_class = "GPT2Tokenizer",
     },
     {
         .model_type = "falcon",
@@ -432,6 +433,7 @@ const struct family gpt_families[] = {
             .output = "lm_head.weight",
             .final_norm_gain = "norm_f.weight",
         },
+        .tokenizer_class = "GPTNeoXTokenizer",
     },
     {
         .model_type = "starcoder2",
@@ -479,6 +481,7 @@ const struct family gpt_families[] = {
                 .final_norm_bias = "output_norm.bias",
             },
         },
+        .tokenizer_class = "GPT2Tokenizer",
     },
     {.model_type = NULL},
 };

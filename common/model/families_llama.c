@@ -232,6 +232,8 @@ const struct family llama_families[] = {
         .tied = false,
         .ignored = ROTARY_IGNORED,
         .tensors = &llama_tensors,
+        .tokenizer_class = "TokenizersBackend",
+        .tokenizer_class_forced = true,
         .gguf = {
             .architecture = "granite", .tensors = &gguf_llama_tensors,
             .metadata = METADATA(
@@ -253,6 +255,7 @@ const struct family llama_families[] = {
         .tied = false,
         .ignored = ROTARY_IGNORED,
         .tensors = &olmo_tensors,
+        .tokenizer_class = "GPTNeoXTokenizer",
     },
     {
         .model_type = "olmo2",
@@ -263,6 +266,8 @@ const struct family llama_families[] = {
         .tied = false,
         .ignored = ROTARY_IGNORED,
         .tensors = &olmo2_tensors,
+        .tokenizer_class = "TokenizersBackend",
+        .tokenizer_class_forced = true,
         .gguf = {
             .architecture = "olmo2", .metadata = METADATA(GGUF_ROTARY_ROWS), .tensors = &gguf_olmo2_tensors,
             .settings = SETTINGS({"hidden_act", "\"silu\""}),
@@ -282,6 +287,8 @@ const struct family llama_families[] = {
         .tied = false,
         .ignored = NAMES("max_position_embeddings", "original_max_position_embeddings", "attention_bias"),
         .tensors = &phi3_tensors,
+        .tokenizer_class = "TokenizersBackend",
+        .tokenizer_class_forced = true,
         .gguf = {
             .architecture = "phi3", .tensors = &gguf_phi3_tensors,
             .metadata = METADATA(GGUF_ROTARY_ROWS, GGUF_WINDOW("sliding_window")),
@@ -308,6 +315,8 @@ const struct family llama_families[] = {
         .fixed = SETTINGS({"qk_layernorm", "false"}),
         .ignored = ROTARY_IGNORED,
         .tensors = &stablelm_tensors,
+        .tokenizer_class = "TokenizersBackend",
+        .tokenizer_class_forced = true,
         .gguf = {
             .architecture = "stablelm", .tensors = &gguf_stablelm_tensors,
             .metadata = METADATA(
@@ -332,6 +341,7 @@ const struct family llama_families[] = {
         .tied = true,
         .ignored = NAMES("max_position_embeddings", "model_max_length"),
         .tensors = &cohere_tensors,
+        .tokenizer_class = "CohereTokenizer",
         .gguf = {
             .architecture = "command-r", .tensors = &gguf_cohere_tensors,
             .metadata = METADATA(
@@ -362,6 +372,7 @@ const struct family llama_families[] = {
             "order_of_interleaved_layers", "position_embedding_type", "rotary_pct", "use_embedding_sharing",
             "use_gated_activation", "use_parallel_block", "use_parallel_embedding"),
         .tensors = &cohere_tensors,
+        .tokenizer_class = "CohereTokenizer",
     },
     {.model_type = NULL},
 };

@@ -140,12 +140,22 @@ bool normalizer_is_form_c(const struct normalizer *normalizer)
     return is_form_c;
 }
 
+static bool has_kind(const struct normalizer *normalizer, enum kind kind)
+{
+    bool has = false;
+    for (size_t i = 0; i < normalizer->count; i++)
+        has = has || normalizer->steps[i].kind == kind;
+    return has;
+}
+
 bool normalizer_writes_bytes(const struct normalizer *normalizer)
 {
-    bool writes = false;
-    for (size_t i = 0; i < normalizer->count; i++)
-        writes = writes || normalizer->steps[i].kind == BYTE_CHARACTERS;
-    return writes;
+    return has_kind(normalizer, BYTE_CHARACTERS);
+}
+
+bool normalizer_prepends(const struct normalizer *normalizer)
+{
+    return has_kind(normalizer, PREPEND);
 }
 
 const char *normalizer_space(const struct normalizer *normalizer)

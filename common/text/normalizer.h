@@ -46,6 +46,9 @@ bool normalizer_is_form_c(const struct normalizer *normalizer);
 /* Whether a step writes the text in GPT-2's characters for bytes. */
 bool normalizer_writes_bytes(const struct normalizer *normalizer);
 
+/* Whether a step puts something before the text. */
+bool normalizer_prepends(const struct normalizer *normalizer);
+
 /* The one character that a step puts in place of each space, or NULL. */
 const char *normalizer_space(const struct normalizer *normalizer);
 

@@ -3,6 +3,7 @@
  * came one after the other and may repeat or contradict each other; what counts is
  * transformers 5 (PreTrainedTokenizerBase._from_pretrained, TokenizersBackend.__init__).
  */
+#include "text/subword_classes.h"
 #include "text/subword_source.h"
 
 #include "base/input.h"
@@ -14,34 +15,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-
-/* ---- classes ---- */
-
-/* The names that transformers has for special tokens, in the order in which it adds them. */
-static const char *const special_names[] = {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token",
-                                            "cls_token", "mask_token", NULL};
-enum { SPECIALS = sizeof special_names / sizeof *special_names - 1 };
-
-/*
- * A tokenizer_class that takes tokens and merges from the files, and has its own normalizer,
- * pre-tokenizer and, where nothing else is said, special tokens.
- */
-static const struct tokenizer_class {
-    const char *name;
-    const char *pre; /* NULL: GPT-2's, with the space before the text that add_prefix_space asks for */
-    bool form_c;
-    bool plain_specials;     /* they take no white space along, whatever the files say */
-    const char *specials[SPECIALS];
-} classes[] = {
-    {"GPT2Tokenizer", NULL, false, false, {"<|endoftext|>", "<|endoftext|>", "<|endoftext|>"}},
-    {"GPTNeoXTokenizer", NULL, true, false,
-        {"<|endoftext|>", "<|endoftext|>", "<|endoftext|>", NULL, "<|padding|>"}},
-    {"Qwen2Tokenizer", "qwen2", true, true, {NULL, "<|endoftext|>", "<|endoftext|>", NULL, "<|endoftext|>"}},
-};
-
-/* Classes that are tokenizer.json as it is. */
-static const char *const plain_classes[] = {"TokenizersBackend", "PreTrainedTokenizer", "BloomTokenizer",
-                                            NULL};
 
 /* ---- the folder ---- */
 
@@ -108,55 +81,19 @@ static void find_class(struct folder *folder, const char *model_type)
     if (family && family->tokenizer_class && (!stated || family->tokenizer_class_forced))
         name = family->tokenizer_class;
     folder->class_name = without_fast(name);
-    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
-        if (!strcmp(classes[i].name, folder->class_name))
-            folder->class = &classes[i];
-    for (size_t i = 0; folder->class && i < SPECIALS; i++)
+    bool byte_level = folder->tokenizer_path && pretokenizer_writes_bytes(folder->source.parts.pretokenizer);
+    if (tokenizer_class_is_plain(folder->class_name, byte_level))
+        return;
+    folder->class = tokenizer_class_find(folder->class_name);
+    if (!folder->class) {
+        char *names = tokenizer_class_names();
+        die("%s: tokenizer_class '%s' is not known to this program; %s, and for tokenizer.json as it is "
+            "PreTrainedTokenizerFast are",
+            stated == name && folder->settings_path ? folder->settings_path : folder->path, name, names);
+    }
+    for (size_t i = 0; i < SPECIALS; i++)
         if (folder->class->specials[i])
             json_put(folder->standard, special_names[i], json_string(folder->class->specials[i]));
-    bool is_llama = !strcmp(folder->class_name, "LlamaTokenizer"); /* where tokenizer.json is byte-level */
-    if (!folder->class && !is_llama && !is_listed(folder->class_name, plain_classes))
-        die("%s: tokenizer_class '%s' is not known to this program; GPT2Tokenizer, GPTNeoXTokenizer, "
-            "Qwen2Tokenizer, and for tokenizer.json as it is PreTrainedTokenizerFast are",
-            stated == name && folder->settings_path ? folder->settings_path : folder->path, name);
-}
-
-static struct pretokenizer *pretokenizer_of_class(const struct tokenizer_class *class, bool prefix,
-                                                  const char *where)
-{
-    struct pretokenizer *pretokenizer =
-        class->pre ? pretokenizer_named(class->pre, where) : pretokenizer_new();
-    if (!class->pre || prefix)
-        pretokenizer_add(pretokenizer, (struct split_rule){
-            .pattern = class->pre ? NULL : pattern_new(gpt2_expression, where), .behavior = SPLIT_ISOLATED,
-            .mark = " ", .prefix = prefix ? PREFIX_ALWAYS : PREFIX_NEVER});
-    pretokenizer_add(pretokenizer, (struct split_rule){.to_byte_characters = true});
-    return pretokenizer;
-}
-
-static _Noreturn void contradict(const struct folder *folder, const char *what)
-{
-    die("%s: %s is not that of the tokenizer_class, %s, by which transformers 5 would go; the files "
-        "contradict each other: where tokenizer.json is right, give tokenizer_class as "
-        "PreTrainedTokenizerFast in tokenizer_config.json",
-        folder->tokenizer_path, what, folder->class_name);
-}
-
-/* What tokenizer.json says of itself must be what its class makes of it. */
-static void check_class(const struct folder *folder, const struct pretokenizer *pretokenizer)
-{
-    const struct subword_parts *parts = &folder->source.parts;
-    if (!pretokenizer_equal(parts->pretokenizer, pretokenizer))
-        contradict(folder, "pre_tokenizer");
-    if (folder->class->form_c ? !normalizer_is_form_c(parts->normalizer)
-                              : !normalizer_is_empty(parts->normalizer))
-        contradict(folder, "normalizer");
-    if (parts->model != SUBWORD_BPE)
-        contradict(folder, "model");
-    if (parts->bpe.ignore_merges)
-        contradict(folder, "model: ignore_merges");
-    if (parts->bpe.unknown)
-        contradict(folder, "model: unk_token");
 }
 
 /*
@@ -165,11 +102,13 @@ static void check_class(const struct folder *folder, const struct pretokenizer *
  */
 static bool wants_prefix(const struct folder *folder)
 {
-    const struct pretokenizer *own = folder->source.parts.pretokenizer;
-    bool in_file = own && pretokenizer_prefixes(own);
+    const struct subword_parts *parts = &folder->source.parts;
+    bool in_file = parts->pretokenizer && (pretokenizer_prefixes(parts->pretokenizer)
+                                           || normalizer_prepends(parts->normalizer));
     bool said = !is_nothing(json_object_get(folder->settings, "add_prefix_space"));
-    bool wanted = member_flag(in_settings(folder), folder->settings, "add_prefix_space", false);
-    if (own && wanted != in_file && (said ? !folder->class : folder->class != NULL))
+    bool otherwise = folder->class && tokenizer_class_prefixes(folder->class);
+    bool wanted = member_flag(in_settings(folder), folder->settings, "add_prefix_space", otherwise);
+    if (parts->pretokenizer && wanted != in_file && (said ? !folder->class : folder->class != NULL))
         die("%s: add_prefix_space of the pre_tokenizer is %s, in tokenizer_config.json %s: make them agree",
             folder->tokenizer_path, in_file ? "true" : "false",
             !said    ? "missing"
@@ -178,31 +117,26 @@ static bool wants_prefix(const struct folder *folder)
     return wanted;
 }
 
-/* Tokens, merges, normalizer and pre-tokenizer. */
+/* Tokens and merges; of tokenizer.json normalizer and pre-tokenizer, too. */
 static void read_source(struct folder *folder)
 {
-    struct subword_parts *parts = &folder->source.parts;
     if (folder->tokenizer_path)
         subword_source_json(&folder->source, folder->tokenizer_path);
-    else if (folder->class)
-        subword_source_vocabulary(&folder->source, folder->vocabulary_path, folder->merges_path);
     else
+        subword_source_vocabulary(&folder->source, folder->vocabulary_path, folder->merges_path);
+}
+
+static void apply_class(struct folder *folder)
+{
+    struct subword_parts *parts = &folder->source.parts;
+    if (!folder->tokenizer_path && (!folder->class || folder->class->kind != CLASS_BYTE_LEVEL))
         die("%s: how vocab.json and merges.txt split text is not said: give tokenizer_class in "
             "tokenizer_config.json (GPT2Tokenizer, GPTNeoXTokenizer, Qwen2Tokenizer), or tokenizer.json",
             folder->path);
     bool prefix = wants_prefix(folder);
-    if (!folder->class)
-        return;
-    struct pretokenizer *pretokenizer = pretokenizer_of_class(folder->class, prefix, parts->path);
-    if (parts->pretokenizer) {
-        check_class(folder, pretokenizer);
-        pretokenizer_free(parts->pretokenizer);
-        normalizer_free(parts->normalizer);
-    }
-    parts->pretokenizer = pretokenizer;
-    parts->normalizer = normalizer_new();
-    if (folder->class->form_c)
-        normalizer_add_form(parts->normalizer, FORM_C);
+    if (folder->class)
+        tokenizer_class_apply(folder->class, parts, folder->source.vocabulary, prefix,
+                              member_flag(in_settings(folder), folder->settings, "legacy", false));
 }
 
 /* ---- special tokens, as the files have them ---- */
@@ -598,8 +532,9 @@ struct subword_tokenizer *subword_read_folder(const char *path, const char *mode
     if (find_files(&folder)) {
         read_files(&folder);
         check_settings(&folder);
-        find_class(&folder, model_type);
         read_source(&folder);
+        find_class(&folder, model_type);
+        apply_class(&folder);
         folder.next = (uint32_t)json_object_size(folder.source.vocabulary);
         read_added(&folder);
         add_specials(&folder);
