@@ -84,7 +84,7 @@ $(if $(filter smollm2,$(MODEL)),data/models/smollm2/model.gguf,$(MODEL))))
 MODEL_NAME = $(patsubst %.gguf,%,$(lastword $(notdir $(abspath $(MODEL)))))
 # A model whose tokenizer is a list of words has the Brown corpus as words, every other one as running text.
 model_has = $(wildcard $(addprefix $(MODEL_PATH)/,$(1)))
-has_tokenizer = $(call model_has,tokenizer.json vocab.json merges.txt)
+has_tokenizer = $(call model_has,tokenizer.json vocab.json merges.txt tokenizer.model)
 is_of_words = $(and $(call model_has,dict.txt),$(if $(has_tokenizer),,yes))
 BROWN = data/corpora/brown-$(if $(is_of_words),,text-)
 ifeq ($(CORPUS),brown)
