@@ -263,9 +263,10 @@ $(DIR)/generated/%.pb-c.c $(DIR)/generated/%.pb-c.h: common/%.proto | libraries
 	$(Q)mkdir -p $(DIR)/generated
 	$(Q)protoc-c -Icommon --c_out=$(DIR)/generated $<
 
+# What compilers warn of there is not for this project to mend.
 $(DIR)/generated/%.o: $(DIR)/generated/%.c
 	$(SAY) "compile $@"
-	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(ALL_CPPFLAGS) $(filter-out $(WARNINGS),$(ALL_CFLAGS)) -MMD -MP -c -o $@ $<
 
 $(PROTOS:%=$(DIR)/common/%.o): $(DIR)/common/%.o: $(DIR)/generated/%.pb-c.h
 

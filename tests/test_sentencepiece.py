@@ -92,6 +92,17 @@ def test_pre_tokenizers_of_gguf_files(bin, oracle, name):
 
 # ------------------------------------------------------------- without the libraries
 
+def test_the_manual_lists_the_pre_tokenizers(bin, tmp_path):
+    path = tmp_path / "metadata.json"
+    path.write_text(json.dumps({"tokens": ["a"], "types": [1], "merges": [], "pre": "unheard-of"}))
+    said = fails(bin, subword(bin), "--metadata", path, says="'unheard-of' is not known to this program; ")
+    names = said.split("; ")[1].removesuffix(" are\n").split(", ")
+    page = (ROOT / "man" / "ffkv.7").read_text().split("with one of the pre-tokenizers\n")[1].split(".Pq")[0]
+    lines = [line.split()[1:] for line in page.splitlines() if line.startswith(".Cm")]
+    listed = [word for line in lines for word in line if word != ","]
+    assert sorted(names) == sorted(listed) and set(PRE) <= set(names)
+
+
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 PIECES = [("<unk>", 0, UNKNOWN), ("<s>", 0, CONTROL), ("</s>", 0, CONTROL), ("\u2581", -1, NORMAL),
           ("a", -2, NORMAL), ("b", -3, NORMAL), ("ab", -0.5, NORMAL), ("\u2581ab", -0.25, NORMAL),
