@@ -64,6 +64,9 @@ NAMES ?=
 SEEDS ?= 500
 FIRST ?= 1
 
+# Tokenizers that 'make tokenizers' mixes.
+MIXTURES ?= 500
+
 # How other targets call make to build: on all processors, unless -j says on how many.
 BUILDING = --no-print-directory -s $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
 
@@ -181,6 +184,12 @@ faults: ## SEEDS=500 cases from FIRST=1 on
 	@$(MAKE) $(BUILDING) all
 	@$(PYTHON) tests/faults.py --seeds $(SEEDS) --first $(FIRST) --bin $(DIR) --csv build/faults.csv
 
+tokenizers: ## tokenizers of mixed settings beside the tokenizers library; MIXTURES=500
+	@./setup.sh test
+	@$(MAKE) $(BUILDING) test-programs
+	@FFKV_BUILDS="$(DIR)" MIXTURES="$(MIXTURES)" $(PYTHON) -m pytest -q -p no:cacheprovider \
+		tests/test_tokenizer_kinds.py
+
 unit-tests: $(UNIT_TESTS)
 bench-program: $(DIR)/tests/bench-forward $(DIR)/tests/bench-projection
 test-programs: bench-program $(DIR)/tests/subword-encode $(DIR)/tests/gguf-print $(DIR)/tests/piece-encode
@@ -269,5 +278,5 @@ $(DIR)/%.embedded.o: %
 
 -include $(wildcard $(DIR)/*/*.d $(DIR)/*/*/*.d)
 .SECONDARY:
-.PHONY: FORCE all run paper test systems bench fuzz faults libraries unit-tests bench-program \
+.PHONY: FORCE all run paper test systems bench fuzz faults tokenizers libraries unit-tests bench-program \
 	test-programs install uninstall clean help

@@ -9,6 +9,7 @@ import sys
 import gguf_format as form
 import test_subword as bpe
 import test_gguf as gguf
+import test_tokenizer_kinds as kinds
 import test_sentencepiece as pieces
 
 ROOT = pathlib.Path(__file__).resolve().parent
@@ -57,6 +58,21 @@ def tokenizer_seeds():
                             special_tokens_map__json=specials, added_tokens__json=b'{"<x>": 6, "<y>": 7}')
         settings["added_tokens_decoder"] = {"5": {"content": "<s>", "rstrip": True}, "6": {"content": "<z>", "special": True}}
         seeds[f"{name}-decoder"] = files(**pair, text=b"!\n", tokenizer_config__json=json.dumps(settings).encode())
+    spaces = {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": kinds.SPACE}, {
+        "type": "Replace", "pattern": {"String": " "}, "content": kinds.SPACE}]}
+    steps = [*({"type": name} for name in ("NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "Nmt", "ByteLevel",
+                                           "BertNormalizer", "Strip")),
+             {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}]
+    splits = [*({"type": name} for name in ("Whitespace", "WhitespaceSplit", "BertPreTokenizer", "Punctuation")),
+              {"type": "CharDelimiterSplit", "delimiter": "b"}, {**kinds.METASPACE, "split": True}, bpe.BYTE_LEVEL]
+    for name, changes in {"few": kinds.FEW, "word-pieces": kinds.WORD_PIECES, "suffixes": kinds.SUFFIXES}.items():
+        seeds[name] = files(tokenizer__json=bpe.small(**changes).encode(), text=text)
+        for i, (normalizer, split) in enumerate(zip([*steps, spaces], [*splits, *splits])):
+            seeds[f"{name}-{i}"] = files(tokenizer__json=bpe.small(**{
+                **changes, "normalizer": normalizer, "pre_tokenizer": split}).encode(), text=text)
+    for name in "LlamaTokenizer", "GemmaTokenizer", "CohereTokenizer":
+        seeds[name] = files(tokenizer__json=bpe.small(**{**kinds.FEW, "normalizer": spaces, "pre_tokenizer": None}).encode(),
+                            tokenizer_config__json=json.dumps({"tokenizer_class": name, "legacy": True}).encode(), text=text)
     plain = json.dumps({"extra_special_tokens": {"x": "<s>"}, "add_prefix_space": False}).encode()
     marks = "e\u0301\u0316".encode() * 100 + b" Mr. Lee. He\n\nran.\n"
     seeds["raw"] = files(tokenizer__json=bpe.small(normalizer={"type": "NFC"}).encode(), raw=marks, tokenizer_config__json=plain,

@@ -1,7 +1,8 @@
 """The tokenizers library as the oracle of test_tokenizer_kinds.py, of tokenizers that are not byte-level BPE;
 runs in the virtual environment that the test makes.
 
-    kinds_oracle.py DIR [TEXTS MIXTURES]    tokenizers, texts, and each text's tokens
+    kinds_oracle.py train NAME FILE TOKENIZER    one of KINDS, from a file's lines
+    kinds_oracle.py DIR [MIXTURES]    tokenizers, texts, and each text's tokens
 
 DIR then holds for every tokenizer NAME NAME.json, NAME.texts (each ends with a NUL byte) and NAME.ids (a line
 a text).  The library trains the vocabularies; normalizers, pre-tokenizers and decoders are those of model
@@ -277,14 +278,23 @@ def texts_of(names, count):
         yield name, edges + texts[number % share::share]
 
 
-def make(directory, count, mixtures):
+def make(directory, mixtures):
     made = make_tokenizers(mixtures)
-    for name, texts in texts_of(made, count):
+    for name, texts in texts_of(made, TEXTS):
         (directory / f"{name}.json").write_text(json.dumps(made[name]))
         (directory / f"{name}.texts").write_bytes("".join(text + "\0" for text in texts).encode())
         rows = base.encode(made[name], texts)
         (directory / f"{name}.ids").write_text("".join(" ".join(map(str, row)) + "\n" for row in rows))
 
 
+def train(name, path, tokenizer_path):
+    model, *rest = KINDS[name]
+    models_by_name = models_of(pathlib.Path(path).read_text(encoding="utf-8").split("\n"))
+    pathlib.Path(tokenizer_path).write_text(json.dumps(whole(models_by_name[model], *rest)))
+
+
 if __name__ == "__main__":
-    make(pathlib.Path(sys.argv[1]), *map(int, sys.argv[2:] or (TEXTS, MIXTURES)))
+    if sys.argv[1] == "train":
+        train(*sys.argv[2:])
+        sys.exit()
+    make(pathlib.Path(sys.argv[1]), int(sys.argv[2]) if sys.argv[2:] else MIXTURES)

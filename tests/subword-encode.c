@@ -18,7 +18,7 @@
 
 struct options {
     const char *folder, *input;
-    bool metadata, nul, text, about;
+    bool metadata, nul, text, about, candidates;
     uint64_t rounds;
 };
 
@@ -140,6 +140,8 @@ int main(int argc, char **argv)
         {'0', "nul", NULL, "texts end with a NUL byte, and so does what --text prints", OPTION_FLAG,
          &options.nul, 0, 0, NULL},
         {0, "text", NULL, "print what the tokens read", OPTION_FLAG, &options.text, 0, 0, NULL},
+        {0, "candidates", NULL, "print the tokens that a text can have, nothing else", OPTION_FLAG,
+         &options.candidates, 0, 0, NULL},
         {0, "about", NULL, "print the tokenizer's id and size, nothing else", OPTION_FLAG, &options.about, 0,
          0, NULL},
         {0, "rounds", "N", "print no tokens, but the speed, N times", OPTION_NUMBER, &options.rounds, 0, 1000,
@@ -153,6 +155,10 @@ int main(int argc, char **argv)
     struct subword_tokenizer *tokenizer = read_tokenizer(&options, argv[first]);
     if (options.about) {
         printf("%s %zu\n", subword_id(tokenizer), subword_size(tokenizer));
+    } else if (options.candidates) {
+        for (uint32_t id = 0; id < subword_size(tokenizer); id++)
+            if (subword_can_follow(tokenizer, id))
+                printf("%u\n", id);
     } else {
         struct span input = read_all(options.input);
         if (options.rounds)

@@ -3,21 +3,26 @@
 The library (PyPI, pinned) runs in a virtual environment of its own; without a network the tests that need it
 are skipped, and say so."""
 
+import json
+import os
+
 import pytest
 
 import environments
 
 from conftest import ROOT
-from helpers import ok
-from test_subword import program
+from helpers import ok, sentences_of
+from test_subword import added, encode, program, small
+from test_tokenize import LLAMA, read
 
 
 @pytest.fixture(scope="session")
 def oracle(tmp_path_factory):
-    """A directory of tokenizers, texts, and what the library makes of them."""
+    """A directory of tokenizers, texts, and what the library makes of them; MIXTURES: more of them."""
     directory = tmp_path_factory.mktemp("kinds")
     library = environments.python(*environments.TOKENIZERS)
-    environments.run(library, ROOT / "tests" / "kinds_oracle.py", directory)
+    more = [os.environ["MIXTURES"]] if "MIXTURES" in os.environ else []
+    environments.run(library, ROOT / "tests" / "kinds_oracle.py", directory, *more)
     return directory
 
 
@@ -34,3 +39,75 @@ def test_tokens_are_the_librarys(bin, oracle):
                       for text, ours, theirs in zip(texts, found, expected) if ours != theirs]
     assert count > 20_000
     assert not different, different[:3]
+
+
+# ------------------------------------------------------------- without the library
+
+SPACE = "\u2581"
+METASPACE = {"type": "Metaspace", "replacement": SPACE, "prepend_scheme": "first", "split": False}
+BYTES = {f"<0x{byte:02X}>": 3 + byte for byte in range(256)}
+PIECES = {"<unk>": 0, "<s>": 1, "</s>": 2, **BYTES, SPACE: 259, "t": 260, "h": 261, "e": 262, "th": 263,
+          "the": 264, SPACE + "the": 265, SPACE * 2: 266}
+MERGES = [["t", "h"], ["th", "e"], [SPACE, "the"], [SPACE, SPACE]]
+LLAMA_LIKE = {"pre_tokenizer": METASPACE, "decoder": None, "model__vocab": PIECES, "model__merges": MERGES,
+              "model__byte_fallback": True, "model__fuse_unk": True, "model__unk_token": "<unk>",
+              "added_tokens": [added("<unk>", 0), added("<s>", 1), added("</s>", 2)]}
+FEW = {**LLAMA_LIKE, "model__vocab": {"<unk>": 0, "<s>": 1, "</s>": 2, SPACE: 3, "t": 4, "<0x41>": 5},
+       "model__merges": []}
+WORD_PIECES = {"model": {"type": "WordPiece", "unk_token": "<unk>", "continuing_subword_prefix": "##",
+                         "max_input_chars_per_word": 100,
+                         "vocab": {"<unk>": 0, "the": 1, "un": 2, "##the": 3, ",": 4}},
+               "pre_tokenizer": {"type": "BertPreTokenizer"}, "added_tokens": [added("<unk>", 0)],
+               "decoder": {"type": "WordPiece", "prefix": "##"}}
+SUFFIXES = {"model__vocab": {"<unk>": 0, "t": 1, "t</w>": 2, "tt</w>": 3}, "model__merges": ["t t</w>"],
+            "model__end_of_word_suffix": "</w>", "model__unk_token": "<unk>",
+            "decoder": {"type": "BPEDecoder"}, "pre_tokenizer": {"type": "WhitespaceSplit"},
+            "added_tokens": [added("<unk>", 0)]}
+
+
+@pytest.fixture
+def tokenizer(tmp_path):
+    """Writes a tokenizer.json; its path."""
+    def write(changes):
+        path = tmp_path / "tokenizer.json"
+        path.write_text(small(**changes))
+        return path
+    return write
+
+
+@pytest.mark.parametrize("changes, text, ids, reads", [
+    (LLAMA_LIKE, "the the", "265 265", " the the"),
+    (LLAMA_LIKE, " the  the", "265 259 265", " the  the"),
+    (LLAMA_LIKE, "th\u00e9<s>the", "259 263 198 172 1 264", " th\u00e9<s>the"),
+    (FEW, "t\u00e9\u00e9A", "3 4 5 0", " tA<unk>"), # what has no token waits behind bytes, as in the library
+    (FEW, "\u00e9t\u00e9", "3 0 4 0", " <unk>t<unk>"),
+    (WORD_PIECES, "the unthe, x", "1 2 3 4 0", " the unthe ,<unk>"),
+    (SUFFIXES, "tt t x", "3 2 0", "tt t <unk>"),
+])
+def test_by_hand(bin, tokenizer, changes, text, ids, reads):
+    """Ids, and what they read: spaces, bytes in a row, words of several tokens."""
+    path = tokenizer(changes)
+    assert encode(bin, path, stdin=text.encode() + b"\n") == ids + "\n"
+    assert encode(bin, path, "--text", stdin=text.encode() + b"\n") == reads + "\n"
+
+
+def test_bytes_in_a_row_read_as_the_character_that_they_make_up(bin, tokenizer):
+    vocabulary = {**FEW["model__vocab"], "<0xC3>": 6, "<0xA9>": 7, "<0x00>": 8}
+    path = tokenizer({**FEW, "model__vocab": vocabulary, "model__merges": []})
+    assert encode(bin, path, "--text", stdin="\u00e9".encode()) == " \u00e9\n"
+
+
+@pytest.mark.parametrize("changes, cannot", [
+    # Bytes of characters that have a token, those that UTF-8 does not have, and the space's, which is another.
+    (LLAMA_LIKE, {0, 1, 2, *(3 + byte for byte in [*b"the", 0x20, 0xc0, 0xc1, *range(0xf5, 0x100)])}),
+    (FEW, {1, 2}), (WORD_PIECES, set()), (SUFFIXES, set())])
+def test_which_tokens_a_text_can_have(bin, tokenizer, changes, cannot):
+    found = set(map(int, encode(bin, "--candidates", tokenizer(changes)).split()))
+    assert found == set(json.loads(small(**changes))["model"]["vocab"].values()) - cannot
+
+
+def test_a_models_sentences_are_stripped_and_begin_with_their_space(bin, tmp_path):
+    (tmp_path / "tokenizer.json").write_text(small(**LLAMA_LIKE))
+    (tmp_path / "config.json").write_text(json.dumps({**LLAMA, "vocab_size": 267, "bos_token_id": 1}))
+    stream = read(bin, tmp_path, "  the the \n\tth\n")
+    assert [list(tokens) for tokens in sentences_of(stream)] == [[265, 265], [259, 263]]

@@ -158,9 +158,18 @@ static void encode_by_model(struct subword_tokenizer *tokenizer, struct span wor
     }
 }
 
+/* Whether this is the token of the byte of a space, in whose place there is another character. */
+static bool is_replaced_space(const struct subword_tokenizer *tokenizer, uint32_t id)
+{
+    return *tokenizer->space && tokenizer->display.byte_tokens
+           && byte_token_value(tokenizer->vocabulary->tokens[id]) == ' ';
+}
+
 /* Whether a text can have a token, which is not special or is the unknown one. */
 static bool can_be_token(const struct subword_tokenizer *tokenizer, uint32_t id, bool is_special)
 {
+    if (is_replaced_space(tokenizer, id))
+        return false;
     switch (tokenizer->model) {
     case SUBWORD_BPE:
         return bpe_can_be_unknown(tokenizer->bpe, id) || (!is_special && bpe_can_be_byte(tokenizer->bpe, id));
@@ -358,8 +367,12 @@ static void encode_word(void *context, struct span word)
 {
     struct encoding *encoding = context;
     const struct subword_tokenizer *tokenizer = encoding->tokenizer;
+    if (!tokenizer->cuts) {
+        encode_part(encoding, word);
+        return;
+    }
     for (size_t used; word.length; word = (struct span){word.bytes + used, word.length - used}) {
-        used = tokenizer->cuts ? first_part(word, tokenizer->space) : word.length;
+        used = first_part(word, tokenizer->space);
         encode_part(encoding, (struct span){word.bytes, used});
     }
 }
