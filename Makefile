@@ -88,7 +88,7 @@ $(if $(filter smollm2,$(MODEL)),data/models/smollm2/model.gguf,$(MODEL))))
 MODEL_NAME = $(firstword $(subst -00001-of-, ,$(patsubst %.gguf,%,$(lastword $(notdir $(abspath $(MODEL)))))))
 # A model whose tokenizer is a list of words has the Brown corpus as words, every other one as running text.
 model_has = $(wildcard $(addprefix $(MODEL_PATH)/,$(1)))
-has_tokenizer = $(call model_has,tokenizer.json vocab.json merges.txt)
+has_tokenizer = $(call model_has,tokenizer.json vocab.json merges.txt tokenizer.model)
 is_of_words = $(and $(call model_has,dict.txt),$(if $(has_tokenizer),,yes))
 BROWN = data/corpora/brown-$(if $(is_of_words),,text-)
 ifeq ($(CORPUS),brown)
@@ -264,9 +264,10 @@ $(DIR)/generated/%.pb-c.c $(DIR)/generated/%.pb-c.h: common/%.proto | libraries
 	$(Q)mkdir -p $(DIR)/generated
 	$(Q)protoc-c -Icommon --c_out=$(DIR)/generated $<
 
+# What compilers warn of there is not for this project to mend.
 $(DIR)/generated/%.o: $(DIR)/generated/%.c
 	$(SAY) "compile $@"
-	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(ALL_CPPFLAGS) $(filter-out $(WARNINGS),$(ALL_CFLAGS)) -MMD -MP -c -o $@ $<
 
 $(PROTOS:%=$(DIR)/common/%.o): $(DIR)/common/%.o: $(DIR)/generated/%.pb-c.h
 

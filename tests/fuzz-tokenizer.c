@@ -5,7 +5,9 @@
  */
 #include "fuzz.h"
 #include "model/families.h"
+#include "text/character_edits.h"
 #include "text/normal_form.h"
+#include "text/pretokenize.h"
 #include "text/text.h"
 #include "text/tokenizer.h"
 
@@ -63,9 +65,17 @@ static void read_folder(const uint8_t *bytes, size_t size)
 static void prepare(void)
 {
     static const char accented[] = "e\xcc\x81";
-    struct form_writer *writer = form_writer_new(FORM_C);
-    form_write(writer, (struct span){accented, sizeof accented - 1});
-    form_writer_free(writer);
+    for (int form = FORM_C; form <= FORM_KD; form++) {
+        struct form_writer *writer = form_writer_new((enum normal_form)form);
+        form_write(writer, (struct span){accented, sizeof accented - 1});
+        form_writer_free(writer);
+    }
+    for (int edit = EDIT_LOWERCASE; edit <= EDIT_BERT_STRIP_ACCENTS; edit++)
+        character_editor_free(character_editor_new((enum character_edit)edit));
+    struct pretokenizer *pretokenizer = pretokenizer_new();
+    for (int set = SET_SPACES; set <= SET_PUNCTUATION; set++)
+        pretokenizer_add(pretokenizer, (struct split_rule){.set = (enum split_set)set});
+    pretokenizer_free(pretokenizer);
 
     static const char sentences[] = "He saw Mr. Lee. He ran.";
     struct span sentence;

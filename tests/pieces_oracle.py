@@ -7,7 +7,7 @@ trains models on the file TEXT and on other scripts. DIR then holds texts (each 
 every model NAME: NAME.model, NAME.ids (a line a text), and NAME.gguf where GGUF files can have all of it;
 NAME.json, the same pieces for the tokenizers library, and WordPiece, with NAME.json.ids; PRE.pre, a GGUF
 file's metadata with this pre-tokenizer as JSON, with PRE.pre.ids; and graphemes.json, whose tokens are the
-bytes of normalized text, with texts of its own, graphemes.texts.
+bytes of normalized text, and rounded.json, whose scores all but tie, with texts of their own, NAME.texts.
 """
 
 import json
@@ -119,6 +119,22 @@ def tied():
     return Tokenizer(models.Unigram(vocabulary, unk_id=0, byte_fallback=True))
 
 
+def write_rounded(directory):
+    """Pairs of characters that are one token, with just the sum of both scores: the rounding of what is read
+    decides between the one and the two."""
+    some = random.Random(7)
+    vocabulary, texts = [("<unk>", -40.0)], []
+    for first in range(0x4e00, 0x5200, 2):
+        scores = [-10 * some.random(), -10 * some.random()]
+        texts.append(chr(first) + chr(first + 1))
+        vocabulary += [*zip(texts[-1], scores), (texts[-1], sum(scores))]
+    Tokenizer(models.Unigram(vocabulary, unk_id=0)).save(str(directory / "rounded.json"))
+    (directory / "rounded.texts").write_bytes("".join(text + "\0" for text in texts * 5).encode())
+    rows = subword_oracle.encode(json.loads((directory / "rounded.json").read_text()), texts * 5)
+    assert 20 < sum(len(row) == 2 for row in rows[:len(texts)]) < len(texts) - 20
+    write_ids(directory / "rounded.json.ids", rows)
+
+
 def wordpiece(corpus):
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=12))
     tokenizer.normalizer = normalizers.BertNormalizer()
@@ -227,6 +243,7 @@ def main(directory, text):
         write_gguf(directory, name)
     write_tokenizers(directory, corpus, texts)
     write_graphemes(directory)
+    write_rounded(directory)
     write_metadata(directory, corpus, texts)
 
 

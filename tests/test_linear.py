@@ -41,7 +41,16 @@ def split(*rules):
 FORM_C = {"type": "NFC"}
 ADDED = [added("<s>", 300, single_word=True, lstrip=True, rstrip=True, normalized=True),
          added("a" * 24 + "!", 301, lstrip=True)]
+LLAMA = {"type": "Sequence", "normalizers": [
+    {"type": "Prepend", "prepend": "\u2581"},
+    {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}]}
+PLAIN = {"type": "Sequence", "normalizers": [
+    {"type": "NFKD"}, {"type": "StripAccents"}, {"type": "Lowercase"}, {"type": "Strip"},
+    {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}]}
 TOKENIZERS = {
+    "characters": {"normalizer": LLAMA, "pre_tokenizer": None},
+    "plain words": {"normalizer": PLAIN, "pre_tokenizer": {"type": "Whitespace"}},
+    "bert": {"normalizer": {"type": "BertNormalizer"}, "pre_tokenizer": {"type": "BertPreTokenizer"}},
     "gpt-2": {}, "gpt-2 form C": {"normalizer": FORM_C, "added_tokens": ADDED},
     "prefix": {"pre_tokenizer": {**BYTE_LEVEL, "add_prefix_space": True}},
     "llama": {"pre_tokenizer": split(expressions.LLAMA3), "model__ignore_merges": True},

@@ -329,7 +329,7 @@ static void add_run(struct joint *joint, struct span run, bool found)
 /* Appends count bytes at *length of the step's buffer. */
 static void append(struct step *step, size_t *length, const char *bytes, size_t count)
 {
-    step->marked = reserve_array(step->marked, &step->marked_capacity, *length + count, 1);
+    step->marked = reserve_array(step->marked, &step->marked_capacity, *length + count + 1, 1);
     memcpy(step->marked + *length, bytes, count);
     *length += count;
 }
