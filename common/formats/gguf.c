@@ -456,8 +456,8 @@ static const struct gguf_tensor *need_tensor(const struct gguf *gguf, const char
     if (length[0] != (columns ? columns : rows) || length[1] != (columns ? rows : 1) || length[2] != 1
         || length[3] != 1)
         die("%s: tensor '%s' has shape [%zu, %zu, %zu, %zu], the metadata ask for [%zu, %zu, 1, 1]; "
-            GGUF_ANEW, tensor->file->path, name, length[0], length[1], length[2], length[3], columns ? columns : rows,
-            columns ? rows : 1);
+            GGUF_ANEW, tensor->file->path, name, length[0], length[1], length[2], length[3],
+            columns ? columns : rows, columns ? rows : 1);
     return tensor;
 }
 
@@ -465,8 +465,8 @@ static void check_finite(const struct gguf_tensor *tensor, size_t first, const f
 {
     size_t place = floats_first_not_finite(values, count);
     if (place < count)
-        die("%s: tensor '%s' has %s at element %zu: the file is damaged or was trained to divergence; fetch it"
-            " again, or take another model",
+        die("%s: tensor '%s' has %s at element %zu: the file is damaged or was trained to divergence; fetch"
+            " it again, or take another model",
             tensor->file->path, tensor->name, isnan(values[place]) ? "NaN" : "infinity", first + place);
 }
 
