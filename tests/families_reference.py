@@ -105,6 +105,8 @@ MODELS = {
     "llama3-scaled": LlamaConfig(**LLAMA, **rope(**ROPE3), tie_word_embeddings=True, head_dim=8),
     "llama-linear": LlamaConfig(**LLAMA, **rope(rope_type="linear", factor=4.0), attention_bias=True),
     "llama-yarn": LlamaConfig(**LLAMA, **YARN, head_dim=20, mlp_bias=True),
+    "llama-yarn-betas": LlamaConfig(**LLAMA, head_dim=20, **rope(
+        rope_type="yarn", factor=4.0, original_max_position_embeddings=512, beta_fast=20.0, beta_slow=2.0)),
     "llama-yarn-stated": LlamaConfig(**LLAMA, head_dim=20, **rope(
         rope_type="yarn", factor=4.0, original_max_position_embeddings=512, beta_fast=20.0, beta_slow=2.0,
         mscale=0.7, mscale_all_dim=0.4, truncate=False)),
@@ -120,7 +122,7 @@ MODELS = {
     "gemma2": Gemma2Config(**GEMMA, query_pre_attn_scalar=7, sliding_window=5, attn_logit_softcapping=3.0,
                            final_logit_softcapping=4.0),
     "gemma2-uncapped": Gemma2Config(**GEMMA, attn_logit_softcapping=None, final_logit_softcapping=None),
-    "gemma3-text": Gemma3TextConfig(**GEMMA3),
+    "gemma3-text": Gemma3TextConfig(**GEMMA3, final_logit_softcapping=6.0),
     "gemma3": Gemma3Config(text_config=GEMMA3, vision_config=VISION, mm_tokens_per_image=4, bos_token_id=2),
     "olmo": OlmoConfig(**LLAMA),
     "olmo-clipped": OlmoConfig(**LLAMA, clip_qkv=0.8, tie_word_embeddings=True),

@@ -145,8 +145,9 @@ def gguf_seeds():
                                   ("z", [1], "F32", bytes(4))])
     seeds.update((f"hostile-{index}", data) for index, (data, _) in enumerate(gguf.HOSTILE.values()))
     head = [("general.architecture", "string", "llama"), *gguf.split_keys(0, 2, 2)]
+    second = form.build(gguf.split_keys(1, 2, 2), [gguf.one_vector("b", 2.5)])
     seeds["split"] = files(**{"m-00001-of-00002__gguf": form.build(head, [gguf.one_vector("a", 1.5)]),
-                              "m-00002-of-00002__gguf": form.build(gguf.split_keys(1, 2, 2), [gguf.one_vector("b", 2.5)])})
+                              "m-00002-of-00002__gguf": second})
     return seeds
 
 

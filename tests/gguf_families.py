@@ -3,9 +3,9 @@
 usage: gguf_families.py FOLDER OUTPUT      (run in an environment with gguf and safetensors)
 
 For each of MODELS, FOLDER/NAME becomes OUTPUT/NAME.gguf.  What the package does not know is how llama.cpp's
-convert_hf_to_gguf.py arranges weights, and what it writes of settings: `arrange`, `describe` and `extra` have it,
-architecture by architecture as there (its folder conversion/).  OUTPUT/SPLIT.gguf is split, too, into parts of a
-few tensors.
+convert_hf_to_gguf.py arranges weights, and what it writes of settings: `arrange`, `describe` and `extra` have
+it, architecture by architecture as there (its folder conversion/).  OUTPUT/SPLIT.gguf is split, too, into parts
+of a few tensors.
 """
 
 import json
@@ -22,7 +22,8 @@ MODELS = {"gpt2": "GPT2", "gpt2-inner": "GPT2", "neox": "GPTNEOX", "neox-sequent
           "neox-odd": "GPTNEOX", "phi": "PHI2", "falcon": "FALCON", "falcon-grouped-one-norm": "FALCON",
           "falcon-two-norms": "FALCON", "bloom": "BLOOM", "mpt": "MPT", "mpt-clipped": "MPT",
           "starcoder2": "STARCODER2", "llama": "LLAMA", "llama3-scaled": "LLAMA", "llama-yarn": "LLAMA",
-          "llama-longrope": "LLAMA", "mistral-window": "LLAMA", "qwen2": "QWEN2", "qwen3": "QWEN3",
+          "llama-yarn-betas": "LLAMA", "llama-longrope": "LLAMA", "mistral-window": "LLAMA",
+          "qwen2": "QWEN2", "qwen3": "QWEN3",
           "gemma": "GEMMA", "gemma2": "GEMMA2", "gemma3-text": "GEMMA3", "olmo": "OLMO", "olmo-clipped": "OLMO",
           "olmo2": "OLMO2", "phi3": "PHI3", "phi3-longrope": "PHI3", "phi4": "PHI3", "granite": "GRANITE",
           "stablelm": "STABLELM", "stablelm-parallel": "STABLELM", "stablelm-normed": "STABLELM",
@@ -44,7 +45,8 @@ def sizes(config):
     """(heads, key-value heads, layers, d_model)"""
     heads = setting(config, "num_attention_heads", "n_head", "n_heads")
     return (heads, setting(config, "num_key_value_heads", otherwise=heads),
-            setting(config, "num_hidden_layers", "n_layer", "n_layers"), setting(config, "hidden_size", "n_embd", "d_model"))
+            setting(config, "num_hidden_layers", "n_layer", "n_layers"),
+            setting(config, "hidden_size", "n_embd", "d_model"))
 
 
 def permute(array, heads):
@@ -55,8 +57,7 @@ def permute(array, heads):
 def stack(array, groups, queries):
     """Each group's queries, key and value as all queries, all keys, all values."""
     rows = array.reshape(groups, queries + 2, -1, *array.shape[1:])
-    return np.concatenate([rows[:, :-2].reshape(-1, *array.shape[1:]), rows[:, -2].reshape(-1, *array.shape[1:]),
-                           rows[:, -1].reshape(-1, *array.shape[1:])])
+    return np.concatenate([part.reshape(-1, *array.shape[1:]) for part in (rows[:, :-2], rows[:, -2], rows[:, -1])])
 
 
 def arrange(arch, key, array, config):
@@ -103,14 +104,16 @@ def extra(arch, config):
     """Tensors that no directory has: divisors of rotary frequencies."""
     rope, width = rotary(config)
     if rope.get("rope_type") == "longrope":
-        return {f"rope_factors_{kind}.weight": np.array(rope[f"{kind}_factor"], np.float32) for kind in ("long", "short")}
+        return {f"rope_factors_{kind}.weight": np.array(rope[f"{kind}_factor"], np.float32)
+                for kind in ("long", "short")}
     if rope.get("rope_type") == "llama3":
         frequencies = rope["rope_theta"] ** (-np.arange(0, width, 2) / width)
         waves = 2 * math.pi / frequencies
-        low, high = (rope["original_max_position_embeddings"] / rope[f"{name}_freq_factor"] for name in ("low", "high"))
-        smooth = (low / waves - 1) * rope["low_freq_factor"] / (rope["high_freq_factor"] - rope["low_freq_factor"])
-        between = 1 / ((1 - smooth) / rope["factor"] + smooth)
-        return {"rope_freqs.weight": np.where(waves < high, 1, np.where(waves > low, rope["factor"], between)).astype(np.float32)}
+        length, factor = rope["original_max_position_embeddings"], rope["factor"]
+        low, high = rope["low_freq_factor"], rope["high_freq_factor"]
+        smooth = (length / waves - low) / (high - low)
+        divisors = np.where(waves > length / low, factor, 1 / ((1 - smooth) / factor + smooth))
+        return {"rope_freqs.weight": np.where(waves < length / high, 1, divisors).astype(np.float32)}
     return {}
 
 
@@ -129,6 +132,9 @@ def describe_rotary(writer, arch, config):
         writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
         writer.add_rope_scaling_factor(rope["factor"])
         writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+        if "beta_fast" in rope:
+            writer.add_rope_scaling_yarn_beta_fast(rope["beta_fast"])
+            writer.add_rope_scaling_yarn_beta_slow(rope["beta_slow"])
     if arch == "PHI3" or rope.get("rope_type") == "longrope":
         length = rope.get("original_max_position_embeddings", config["max_position_embeddings"])
         writer.add_rope_scaling_orig_ctx_len(length)
@@ -147,6 +153,7 @@ def describe_families(writer, arch, config):
         writer.add_sliding_window(config["sliding_window"])
     if arch == "GEMMA2":
         writer.add_attn_logit_softcapping(config["attn_logit_softcapping"])
+    if arch in ("GEMMA2", "GEMMA3"):
         writer.add_final_logit_softcapping(config["final_logit_softcapping"])
     if arch == "GRANITE":
         writer.add_attention_scale(config["attention_multiplier"])
@@ -195,8 +202,9 @@ def stack_experts(tensors):
 def describe(writer, arch, config):
     """The settings, by the package's methods."""
     heads, groups, layers, d_model = sizes(config)
-    epsilon = setting(config, "rms_norm_eps", "layer_norm_eps", "norm_epsilon", "layer_norm_epsilon", otherwise=1e-5)
-    writer.add_context_length(setting(config, "max_position_embeddings", "n_positions", "max_seq_len", otherwise=64))
+    epsilons = "rms_norm_eps", "layer_norm_eps", "norm_epsilon", "layer_norm_epsilon"
+    lengths = "max_position_embeddings", "n_positions", "max_seq_len"
+    writer.add_context_length(setting(config, *lengths, otherwise=64))
     writer.add_embedding_length(d_model)
     writer.add_block_count(layers)
     writer.add_feed_forward_length(setting(config, "intermediate_size", "n_inner", otherwise=4 * d_model))
@@ -205,7 +213,8 @@ def describe(writer, arch, config):
         writer.add_head_count_kv(falcon_groups(config))
     elif arch not in ("GPT2", "MPT", "GPTNEOX"):
         writer.add_head_count_kv(groups)
-    (writer.add_layer_norm_rms_eps if arch in RMS else writer.add_layer_norm_eps)(epsilon)
+    (writer.add_layer_norm_rms_eps if arch in RMS else writer.add_layer_norm_eps)(
+        setting(config, *epsilons, otherwise=1e-5))
     if config.get("head_dim"):
         writer.add_key_length(config["head_dim"])
         writer.add_value_length(config["head_dim"])

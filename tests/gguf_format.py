@@ -115,7 +115,8 @@ def q3_k(blocks):
     run = i // 16
     scales = field(blocks, 96 + run % 8, run // 8 * 4, 4) + 16 * field(blocks, 104 + run % 4, run // 4 * 2, 2)
     third = field(blocks, i % 32, i // 32, 1)
-    return halves(blocks, 108) * (scales - 32).astype(FLOAT) * (two_bits(blocks, 32) - 4 * (1 - third)).astype(FLOAT)
+    quants = two_bits(blocks, 32) - 4 * (1 - third)
+    return halves(blocks, 108) * (scales - 32).astype(FLOAT) * quants.astype(FLOAT)
 
 
 CURVE = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], FLOAT)
@@ -124,7 +125,8 @@ CURVE = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 6
 def iq4_xs(blocks):
     i = np.arange(256)
     part = i // 32
-    scales = field(blocks, 4 + part // 2, part % 2 * 4, 4) + 16 * field(blocks, 2 + part // 4, part % 4 * 2, 2)
+    upper = field(blocks, 2 + part // 4, part % 4 * 2, 2)
+    scales = field(blocks, 4 + part // 2, part % 2 * 4, 4) + 16 * upper
     quants = field(blocks, 8 + part * 16 + i % 16, i % 32 // 16 * 4, 4)
     return halves(blocks, 0) * (scales - 32).astype(FLOAT) * CURVE[quants]
 
@@ -176,7 +178,8 @@ def dequantize(name, data):
         "Q6_K": lambda: q6_k(blocks),
         "Q2_K": lambda: q2_k(blocks),
         "Q3_K": lambda: q3_k(blocks),
-        "Q8_K": lambda: np.ascontiguousarray(blocks[:, :4]).view("<f4") * blocks[:, 4:260].view(np.int8).astype(FLOAT),
+        "Q8_K": lambda: np.ascontiguousarray(blocks[:, :4]).view("<f4")
+        * blocks[:, 4:260].view(np.int8).astype(FLOAT),
         "IQ4_NL": lambda: halves(blocks, 0) * CURVE[four_bits(blocks, 2)],
         "IQ4_XS": lambda: iq4_xs(blocks),
         "TQ1_0": lambda: halves(blocks, 52) * (digits(blocks) - 1).astype(FLOAT),

@@ -83,6 +83,9 @@ def package():
 EXTREME_HALVES = [0x0000, 0x8000, 0x0001, 0x8001, 0x03ff, 0x0400, 0x8400, 0x7bff, 0xfbff, 0x3c00, 0xbc00]
 
 
+EXTREME_FLOATS = [0, 1 << 31, 1, 0x807fffff, 0x00800000, 0x7bffffff, 0xfbffffff]
+
+
 def finite_half(generator):
     return generator.choice(EXTREME_HALVES) if generator.random() < 0.5 \
         else generator.randrange(0x7c00) | generator.choice((0, 0x8000))
@@ -101,8 +104,7 @@ def blocks(name, count):
         if name == "MXFP4":
             row[0] = generator.choice((0, 1, 2, 126, 127, 252, generator.randrange(253)))
         if name == "Q8_K":
-            row[:4] = struct.pack("<I", generator.choice((0, 1 << 31, 1, 0x807fffff, 0x00800000, 0x7bffffff, 0xfbffffff,
-                                                          generator.randrange(0x7c000000))))
+            row[:4] = struct.pack("<I", generator.choice((*EXTREME_FLOATS, generator.randrange(0x7c000000))))
         rows.append(bytes(row))
     data = b"".join(rows)
     if name in ("F32", "BF16"):  # random bytes may be infinite: halve the exponent
@@ -365,18 +367,24 @@ def test_numbers_out_of_range_are_refused(make, kind, value, how, message):
 # --------------------------------------------------------------- split models
 
 def split_keys(number, parts, tensors):
-    return [("split.no", "uint16", number), ("split.count", "uint16", parts), ("split.tensors.count", "int32", tensors)]
+    return [("split.no", "uint16", number), ("split.count", "uint16", parts),
+            ("split.tensors.count", "int32", tensors)]
 
 
 def one_vector(name, value, length=3):
     return name, [length], "F32", np.full(length, value, "<f4").tobytes()
 
 
-def parts_of(metadata=(("general.architecture", "string", "llama"),), tensors=5, numbers=(0, 1, 2), counts=(3, 3, 3)):
-    """Bytes of three parts: without tensors, with a and c, with b, of lengths that need padding, d and e."""
-    contents = [], [one_vector("a", 1.5), one_vector("c", 2.5, 9)], [one_vector(name, i, i + 1) for i, name in enumerate("bed")]
-    return [form.build([*(metadata if i == 0 else ()), *split_keys(numbers[i], counts[i], tensors)], contents[i])
-            for i in range(3)]
+SPLIT_METADATA = [("general.architecture", "string", "llama")]
+SPLIT_TENSORS = [one_vector("a", 1.5), one_vector("c", 2.5, 9),  # of lengths that need padding
+                 *(one_vector(name, i, i + 1) for i, name in enumerate("bed"))]
+
+
+def parts_of(tensors=5, numbers=(0, 1, 2), counts=(3, 3, 3)):
+    """Bytes of three parts: without tensors, with a and c, with the others."""
+    contents = [], SPLIT_TENSORS[:2], SPLIT_TENSORS[2:]
+    keys = [split_keys(number, count, tensors) for number, count in zip(numbers, counts, strict=True)]
+    return [form.build([*([] if i else SPLIT_METADATA), *keys[i]], contents[i]) for i in range(3)]
 
 
 def write_parts(folder, parts, name="model", count=3):
@@ -399,14 +407,13 @@ def test_a_split_model_is_one_file(tmp_path, build):
 
 
 def test_a_split_models_hash_is_that_of_the_joined_file(tmp_path, make):
-    """Of the file that llama-gguf-split --merge makes, be its keys split.* there, as that leaves them, or not."""
+    """Of the one that llama-gguf-split --merge makes, be its keys split.* there, as that leaves them, or not."""
     path = write_parts(tmp_path / "model", parts_of())
-    metadata = [("general.architecture", "string", "llama")]
-    tensors = [one_vector("a", 1.5), one_vector("c", 2.5, 9), *(one_vector(name, i, i + 1) for i, name in enumerate("bed"))]
-    whole = form.padded(form.build(metadata, tensors), 32)
-    joined = form.build([*metadata, *split_keys(0, 0, 5)], tensors)
-    done = subprocess.run(["xxhsum", "-H2", make(whole)], capture_output=True, check=True, text=True)
-    assert {good(p, "hash").decode().strip() for p in (path, make(whole), make(joined))} == {done.stdout.split()[0]}
+    whole = make(form.padded(form.build(SPLIT_METADATA, SPLIT_TENSORS), 32))
+    joined = make(form.build([*SPLIT_METADATA, *split_keys(0, 0, 5)], SPLIT_TENSORS))
+    done = subprocess.run(["xxhsum", "-H2", whole], capture_output=True, check=True, text=True)
+    for file in path, whole, joined:
+        assert good(file, "hash").decode() == done.stdout.split()[0] + "\n"
     other = parts_of()
     other[2] = other[2][:-1] + b"\1"
     assert good(write_parts(tmp_path / "other", other), "hash").decode().strip() != done.stdout.split()[0]
@@ -424,8 +431,8 @@ def shuffled(*order):
     (shuffled(1, 1, 2), 1, "part 2 of 3 of a split model; give the first, "),
     (parts_of(numbers=(3, 1, 2)), 1, "split.no is 3, of 3 parts: the file is damaged"),
     (parts_of(counts=(3, 3, 4)), 3, "split.count is 4, where 3 is that of the first"),
-    ([form.build([("split.count", "uint32", 70000)])], 1, "'split.count' is 70000; a whole number from 0 to 65535"),
-    (parts_of(tensors=6), 1, "split.tensors.count is 6, but its 3 parts have 5 tensors: a part is of another model"),
+    ([form.build([("split.count", "uint32", 70000)])], 1, "'split.count' is 70000; a whole number from 0 to 6"),
+    (parts_of(tensors=6), 1, "split.tensors.count is 6, but its 3 parts have 5 tensors: a part is of another"),
     ([*parts_of()[:2], parts_of(tensors=4)[2]], 3, "split.tensors.count is 4, where 5 is that of the first"),
     ([*parts_of()[:2], form.build([("general.name", "string", "x"), *split_keys(2, 3, 5)])], 3,
      "has metadata of its own, 'general.name', which only the first part of a split model has"),
@@ -552,7 +559,7 @@ HOSTILE = {
     "alignment a string": (with_tensors(entries=[form.entry("general.alignment", "string", "32")]), "type string"),
     "alignment beyond": (with_tensors(info(), entries=[form.entry("general.alignment", "uint32", 2**16)]),
                          "end behind the end of the file"),
-    "alignment 2^17": (with_tensors(entries=[form.entry("general.alignment", "uint32", 2**17)]), "from 1 to 65536"),
+    "alignment 2^17": (with_tensors(entries=[form.entry("general.alignment", "uint32", 2**17)]), "to 65536"),
     "5 dimensions": (with_tensors(info(lengths=(1,) * 5)), "5 dimensions"),
     "2^32 dimensions": (with_tensors(form.text("t") + struct.pack("<I", 2**32 - 1) + bytes(64)),
                         "dimensions"),

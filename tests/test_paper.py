@@ -235,11 +235,11 @@ def test_an_input_that_changes_while_it_is_read(bin, place, tmp_path, undisturbe
 
 
 def test_every_part_of_a_split_model_counts(tmp_path):
-    """By the script that runs a step, which sees its files and its command only; parts may be moved together."""
+    """By the script that runs a step, which sees files and its command only; parts may be moved together."""
     def step(folder):
         first = folder / "m-00001-of-00002.gguf"
-        done = subprocess.run([ROOT / "pipelines/step.sh", "one", first, "--results", "made", "--", "sh", "-c",
-                               'echo run; echo x >"$OUT/made"'], capture_output=True, text=True, check=True,
+        done = subprocess.run([ROOT / "pipelines/step.sh", "one", first, "--results", "made", "--",
+                               "sh", "-c", 'echo run; echo x >"$OUT/made"'], capture_output=True, text=True, check=True,
                               env={**environment(), "OUT": str(tmp_path / "out"), "MODEL": str(first)})
         return "run\n" in done.stdout
     for folder in "here", "out/.made":

@@ -28,7 +28,13 @@ struct gguf {
 /* ---- the parts of a split model ---- */
 
 static const char split_prefix[] = "split.", split_number[] = "split.no", split_count[] = "split.count",
-                  split_tensors[] = "split.tensors.count";
+                  split_tensors[] = "split.tensors.count"; /* of all parts */
+
+/* Whether an entry tells of parts. */
+static bool is_of_split(const struct gguf_entry *entry)
+{
+    return !strncmp(entry->key, split_prefix, strlen(split_prefix));
+}
 
 /* What the name of a part, from 0, of so many ends with. */
 static char *part_ending(size_t part, size_t parts)
@@ -93,8 +99,7 @@ static void check_part(const struct gguf *gguf, const struct gguf_file *file, si
     check_number(gguf, file, split_tensors,
                  (size_t)gguf_file_uint(gguf->part[0], split_tensors, 0, INT32_MAX), "is that of the first");
     for (size_t i = 0; i < file->entries; i++)
-        if (strncmp(file->entry[i].key, split_prefix, strlen(split_prefix))
-            && strcmp(file->entry[i].key, "general.alignment"))
+        if (!is_of_split(&file->entry[i]) && strcmp(file->entry[i].key, "general.alignment"))
             die("%s: has metadata of its own, '%s', which only the first part of a split model has: it does"
                 " not belong to %s; take all parts from one place", file->path, file->entry[i].key,
                 gguf->part[0]->path);
@@ -143,8 +148,8 @@ static void check_tensors(const struct gguf *gguf)
     for (size_t i = 1; i < gguf->tensors; i++)
         if (!by_tensor_name(&gguf->tensor[i - 1], &gguf->tensor[i]))
             die("%s: the tensor '%s' is in %s, too: a part is of another model; take all parts from one"
-                " place",
-                gguf->tensor[i]->file->path, gguf->tensor[i]->name, gguf->tensor[i - 1]->file->path);
+                " place", gguf->tensor[i]->file->path, gguf->tensor[i]->name,
+                gguf->tensor[i - 1]->file->path);
 }
 
 static void gather_tensors(struct gguf *gguf)
@@ -211,11 +216,6 @@ static void hash_zeros(struct hash *hash, size_t count)
 static size_t padding_of(size_t size, size_t alignment)
 {
     return (alignment - size % alignment) % alignment;
-}
-
-static bool is_of_split(const struct gguf_entry *entry)
-{
-    return !strncmp(entry->key, split_prefix, strlen(split_prefix));
 }
 
 static int by_entry_place(const void *a, const void *b)
@@ -486,8 +486,8 @@ static void check_finite(const struct gguf_tensor *tensor, size_t first, const f
 {
     size_t place = floats_first_not_finite(values, count);
     if (place < count)
-        die("%s: tensor '%s' has %s at element %zu: the file is damaged or was trained to divergence; fetch it"
-            " again, or take another model",
+        die("%s: tensor '%s' has %s at element %zu: the file is damaged or was trained to divergence; fetch"
+            " it again, or take another model",
             tensor->file->path, tensor->name, isnan(values[place]) ? "NaN" : "infinity", first + place);
 }
 

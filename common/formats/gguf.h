@@ -43,10 +43,10 @@ bool is_gguf(const char *path);
 struct gguf *gguf_open(const char *path);
 
 /*
- * Adds what a file says, its metadata and its tensors, to a hash: its bytes, as they would be
- * if all parts were one file, without keys split.*, its tensors' data in the order of the header, each
- * from the next multiple of the alignment on. Of a file that is so written, and such are
- * the common programs' files, this is the hash of its bytes.
+ * Adds what a file says, its metadata and its tensors, to a hash: the bytes that one file of
+ * all parts has, without keys split.*, with the tensors' data in the order of the header, each
+ * from the next multiple of the alignment on and padded to one. Of a file that is so written,
+ * as llama.cpp's programs and the Python package gguf do, this is the hash of its bytes.
  */
 void gguf_hash(const struct gguf *gguf, struct hash *hash);
 

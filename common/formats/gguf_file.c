@@ -182,7 +182,8 @@ static void set_size(const struct gguf_file *file, struct gguf_tensor *tensor)
 {
     if (tensor->length[0] % tensor->format->elements)
         die("%s: tensor '%s' has rows of %zu elements, not whole blocks of %zu as %s has them: "
-            GGUF_DAMAGED, file->path, tensor->name, tensor->length[0], tensor->format->elements, tensor->format->name);
+            GGUF_DAMAGED, file->path, tensor->name, tensor->length[0], tensor->format->elements,
+            tensor->format->name);
     tensor->elements = tensor->format->elements;
     tensor->bytes = tensor->format->bytes;
     for (size_t i = 0; i < GGUF_DIMENSIONS; i++) {
@@ -386,7 +387,6 @@ int64_t gguf_integer_at(const struct gguf_file *file, const struct gguf_entry *e
     }
 }
 
-
 uint64_t gguf_file_uint(const struct gguf_file *file, const char *key, uint64_t least, uint64_t most)
 {
     const struct gguf_entry *entry = gguf_need_entry(file, key, false, "a whole number");
@@ -395,8 +395,7 @@ uint64_t gguf_file_uint(const struct gguf_file *file, const char *key, uint64_t 
     int64_t number = gguf_integer_at(file, entry, 0);
     if (number < 0 || (uint64_t)number < least || (uint64_t)number > most)
         die("%s: metadata '%s' is %lld; a whole number from %llu to %llu is needed; " GGUF_ANEW, file->path,
-            key,
-            (long long)number, (unsigned long long)least, (unsigned long long)most);
+            key, (long long)number, (unsigned long long)least, (unsigned long long)most);
     return (uint64_t)number;
 }
 

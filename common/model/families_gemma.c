@@ -122,6 +122,7 @@ const struct family gemma_families[] = {
             .architecture = "gemma3",
             .metadata = METADATA(
                 GGUF_ROTARY_ROWS, GGUF_WINDOW("sliding_window"),
+                {"final_logit_softcapping", "final_logit_softcapping", METADATA_NONZERO_REAL},
                 {"rope.freq_base_swa", "rope_local_base_freq", METADATA_NONZERO_REAL}),
             .tensors = &gguf_gemma2_tensors,
             .wide_layers = 62,

@@ -2,17 +2,15 @@
 #include "model/family_rows.h"
 #include "model/family_settings.h"
 
-#define FAIRSEQ_LAYERS TENSORS( \
+/* Attention and the block as fairseq calls them, without norms. */
+#define FAIRSEQ_ATTENTION \
     LINEAR("layers.%zu.self_attn.q_proj", query, QUERY, D_MODEL, PLAIN, 0, ALWAYS), \
     LINEAR("layers.%zu.self_attn.k_proj", key, KEY_VALUE, D_MODEL, PLAIN, 0, ALWAYS), \
     LINEAR("layers.%zu.self_attn.v_proj", value, KEY_VALUE, D_MODEL, PLAIN, 0, ALWAYS), \
-    LINEAR("layers.%zu.self_attn.out_proj", attention_output, D_MODEL, QUERY, PLAIN, 0, ALWAYS), \
-    NORM_WHERE("layers.%zu.self_attn_layer_norm", attention_norm, NORMED_INPUTS), \
-    NORM_WHERE("layers.%zu.self_attn_layer_norm", attention_sum_norm, NORMED_SUMS), \
+    LINEAR("layers.%zu.self_attn.out_proj", attention_output, D_MODEL, QUERY, PLAIN, 0, ALWAYS)
+#define FAIRSEQ_BLOCK \
     LINEAR("layers.%zu.fc1", keys, D_FF, D_MODEL, PLAIN, 0, ALWAYS), \
-    LINEAR("layers.%zu.fc2", values, D_MODEL, D_FF, PLAIN, 0, ALWAYS), \
-    NORM_WHERE("layers.%zu.final_layer_norm", ffn_norm, NORMED_INPUTS), \
-    NORM_WHERE("layers.%zu.final_layer_norm", ffn_sum_norm, NORMED_SUMS))
+    LINEAR("layers.%zu.fc2", values, D_MODEL, D_FF, PLAIN, 0, ALWAYS)
 
 /* Of architectures with one tensor for queries, keys and values, and biases everywhere. */
 #define GGUF_LAYERS TENSORS( \
@@ -40,7 +38,11 @@ const struct family gpt_families[] = {
         .ignored = NAMES("tie_adaptive_proj", "tie_adaptive_weights"), /* where there are no clusters */
         .tensors = &(const struct tensor_names){
             .prefixes = NAMES("decoder."),
-            .layers = FAIRSEQ_LAYERS,
+            .layers = TENSORS(
+                FAIRSEQ_ATTENTION,
+                NORM("layers.%zu.self_attn_layer_norm", attention_norm),
+                FAIRSEQ_BLOCK,
+                NORM("layers.%zu.final_layer_norm", ffn_norm)),
             .embeddings = "embed_tokens.weight",
             .output = "decoder.output_projection.weight",
             .final_norm_gain = "layer_norm.weight",
@@ -131,7 +133,13 @@ const struct family gpt_families[] = {
         .read = read_opt,
         .tensors = &(const struct tensor_names){
             .prefixes = NAMES("model.decoder.", "decoder."),
-            .layers = FAIRSEQ_LAYERS,
+            .layers = TENSORS(
+                FAIRSEQ_ATTENTION,
+                NORM_WHERE("layers.%zu.self_attn_layer_norm", attention_norm, NORMED_INPUTS),
+                NORM_WHERE("layers.%zu.self_attn_layer_norm", attention_sum_norm, NORMED_SUMS),
+                FAIRSEQ_BLOCK,
+                NORM_WHERE("layers.%zu.final_layer_norm", ffn_norm, NORMED_INPUTS),
+                NORM_WHERE("layers.%zu.final_layer_norm", ffn_sum_norm, NORMED_SUMS)),
             .embeddings = "embed_tokens.weight",
             .output = "lm_head.weight",
             .words_in = "project_in.weight",
