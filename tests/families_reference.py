@@ -252,8 +252,13 @@ def edited(model, tokens):
                 apply(changed)
         return changed
 
-    hooks = [parts(model, l)[3].register_forward_pre_hook(lambda m, a, l=l: (change(l, a[0]), *a[1:]))
-             for l in range(layers)]
+    hooks = []
+    for l in range(layers):
+        block, _, _, down, _ = parts(model, l)
+        if down:
+            hooks.append(down.register_forward_pre_hook(lambda m, a, l=l: (change(l, a[0]), *a[1:])))
+        else:
+            hooks += edit_experts(block.mlp, change, l)
     with torch.no_grad():
         inputs = inputs_of(model, tokens)
         logits = model(input_ids=torch.tensor([inputs or [0]]), use_cache=False).logits[0, :len(inputs)]
@@ -279,6 +284,16 @@ def expert_coefficients(mlp, x, scores, chosen):
     shared = mlp.shared_expert
     own = shared.act_fn(x @ shared.gate_proj.weight.T) * (x @ shared.up_proj.weight.T)
     return torch.cat([found, torch.sigmoid(x @ mlp.shared_expert_gate.weight.T) * own], dim=1)
+
+
+def edit_experts(mlp, change, l):
+    """Hooks of a layer with experts, after which its output is the sum of changed coefficients times values."""
+    values = [expert.T for expert in mlp.experts.down_proj]
+    if hasattr(mlp, "shared_expert"):
+        values.append(mlp.shared_expert.down_proj.weight.T)
+    seen = {}
+    return [watch_experts(mlp, seen, l)[0], mlp.register_forward_hook(
+        lambda m, a, o: (change(l, seen["coef", l]) @ torch.cat(values)).reshape(first(o).shape))]
 
 
 def watch_experts(mlp, seen, l):

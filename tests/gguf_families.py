@@ -63,6 +63,8 @@ def stack(array, groups, queries):
 def arrange(arch, key, array, config):
     """A tensor as the converter writes it."""
     heads, groups, _, _ = sizes(config)
+    if key.endswith("shared_expert_gate.weight"):
+        return array.reshape(-1)
     if arch == "GPT2" and key.endswith((".c_attn.weight", ".c_proj.weight", ".c_fc.weight")):
         return array.T
     if arch.startswith("GEMMA") and key.endswith("norm.weight"):

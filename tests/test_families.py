@@ -106,9 +106,11 @@ def test_edited_predictions(bin, reference, name):
     stream = dump(bin, reference / name, sentences, "--emit", "prediction", "--all-tokens", "--edit", edits)
     found = by_sentence(stream, "next_logp"), by_sentence(stream, "top_logp")
     for next_log_p, top_log_p, sentence in zip(*found, sentences, strict=True):
+        if len(sentence["edited"]) == 0:  # one token, of a model without BOS
+            continue
         log_p = log_softmax(sentence["edited"])
         near = 1e-4 * np.abs(sentence["edited"]).max()  # a log-probability near 0 has the error of logits
-        assert np.abs(next_log_p - log_p[np.arange(len(log_p)), sentence["tokens"]]).max() <= near
+        assert np.abs(next_log_p - log_p[np.arange(len(log_p)), following(sentence)]).max() <= near
         assert np.abs(top_log_p - log_p.max(axis=1)).max() <= near
         assert np.abs(log_p - log_softmax(sentence["logits"])).max() > 0.01
 
@@ -248,7 +250,7 @@ def test_every_architecture_has_a_file(bin, gguf_files, tmp_path):
         length = int.from_bytes(data[begin - 8:begin], "little")
         made[name] = data[begin:begin + length].decode()
     assert set(made.values()) == set(architectures)
-    assert {path.stem for path in gguf_files.glob("*.gguf")} == set(GGUF)
+    assert {path.stem for path in gguf_files.glob("*.gguf") if "-of-" not in path.stem} == set(GGUF)
     assert {row["gguf"] for row in listed_families(bin)} - {""} == set(architectures)
 
 
