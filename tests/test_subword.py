@@ -176,7 +176,7 @@ def test_readable_text(bin, tokenizer):
 @pytest.mark.parametrize("changes, says", [
     ({"version": "2.0"}, "version '2.0'"),
     ({"extra": 1}, "the setting 'extra'"),
-    ({"model__type": "WordPiece"}, "type 'WordPiece'"),
+    ({"model__type": "WordLevel"}, "type 'WordLevel'"),
     ({"model__type": 5}, "'type' must be text"),
     ({"model": None}, "an object with a 'type'"),
     ({"model__vocab": None}, "an object of tokens and ids"),
