@@ -272,7 +272,7 @@ def first(value):
 
 
 def expert_coefficients(mlp, x, scores, chosen):
-    """A layer's cells at positions x: the router's score times the expert's own, 0 where that is not chosen."""
+    """A layer's cells at positions x: the router's score times the expert's own, or 0."""
     experts, width = mlp.experts.gate_up_proj.shape[0], mlp.experts.gate_up_proj.shape[1] // 2
     found = torch.zeros(len(x), experts * width)
     for row, (vector, row_scores, row_chosen) in enumerate(zip(x, scores, chosen, strict=True)):

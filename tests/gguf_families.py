@@ -18,17 +18,18 @@ import gguf
 import numpy as np
 from safetensors.numpy import load_file
 
-MODELS = {"gpt2": "GPT2", "gpt2-inner": "GPT2", "neox": "GPTNEOX", "neox-sequential": "GPTNEOX",
-          "neox-odd": "GPTNEOX", "phi": "PHI2", "falcon": "FALCON", "falcon-grouped-one-norm": "FALCON",
-          "falcon-two-norms": "FALCON", "bloom": "BLOOM", "mpt": "MPT", "mpt-clipped": "MPT",
-          "starcoder2": "STARCODER2", "llama": "LLAMA", "llama3-scaled": "LLAMA", "llama-yarn": "LLAMA",
-          "llama-yarn-betas": "LLAMA", "llama-longrope": "LLAMA", "mistral-window": "LLAMA",
-          "qwen2": "QWEN2", "qwen3": "QWEN3", "gemma": "GEMMA", "gemma2": "GEMMA2",
-          "gemma3-text": "GEMMA3", "olmo": "OLMO", "olmo-clipped": "OLMO", "olmo2": "OLMO2", "phi3": "PHI3", "phi3-longrope": "PHI3", "phi4": "PHI3", "granite": "GRANITE",
-          "stablelm": "STABLELM", "stablelm-parallel": "STABLELM", "stablelm-normed": "STABLELM",
-          "cohere": "COMMAND_R", "cohere-normed": "COMMAND_R", "cohere2-plain": "COHERE2",
-          "smollm3-plain": "SMOLLM3", "mixtral": "LLAMA", "olmoe": "OLMOE", "qwen2-moe": "QWEN2MOE",
-          "qwen3-moe": "QWEN3MOE"}
+MODELS = {
+    "gpt2": "GPT2", "gpt2-inner": "GPT2", "neox": "GPTNEOX", "neox-sequential": "GPTNEOX",
+    "neox-odd": "GPTNEOX", "phi": "PHI2", "falcon": "FALCON", "falcon-grouped-one-norm": "FALCON",
+    "falcon-two-norms": "FALCON", "bloom": "BLOOM", "mpt": "MPT", "mpt-clipped": "MPT",
+    "starcoder2": "STARCODER2", "llama": "LLAMA", "llama3-scaled": "LLAMA", "llama-yarn": "LLAMA",
+    "llama-yarn-betas": "LLAMA", "llama-longrope": "LLAMA", "mistral-window": "LLAMA", "qwen2": "QWEN2",
+    "qwen3": "QWEN3", "gemma": "GEMMA", "gemma2": "GEMMA2", "gemma3-text": "GEMMA3", "olmo": "OLMO",
+    "olmo-clipped": "OLMO", "olmo2": "OLMO2", "phi3": "PHI3", "phi3-longrope": "PHI3", "phi4": "PHI3",
+    "granite": "GRANITE", "stablelm": "STABLELM", "stablelm-parallel": "STABLELM",
+    "stablelm-normed": "STABLELM", "cohere": "COMMAND_R", "cohere-normed": "COMMAND_R",
+    "cohere2-plain": "COHERE2", "smollm3-plain": "SMOLLM3", "mixtral": "LLAMA", "olmoe": "OLMOE",
+    "qwen2-moe": "QWEN2MOE", "qwen3-moe": "QWEN3MOE"}
 RMS = ("GEMMA", "GEMMA2", "GEMMA3", "OLMO2", "PHI3", "GRANITE", "LLAMA", "QWEN2", "QWEN3", "SMOLLM3",
        "OLMOE", "QWEN2MOE", "QWEN3MOE")
 PERMUTED = ("GRANITE", "LLAMA", "OLMO", "SMOLLM3")

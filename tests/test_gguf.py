@@ -407,7 +407,7 @@ def test_a_split_model_is_one_file(tmp_path, build):
 
 
 def test_a_split_models_hash_is_that_of_the_joined_file(tmp_path, make):
-    """Of the one that llama-gguf-split --merge makes, with its keys split.*, which that leaves, or without."""
+    """Of the one that llama-gguf-split --merge makes, with its keys split.*, or without."""
     path = write_parts(tmp_path / "model", parts_of())
     whole = make(form.padded(form.build(SPLIT_METADATA, SPLIT_TENSORS), 32))
     joined = make(form.build([*SPLIT_METADATA, *split_keys(0, 0, 5)], SPLIT_TENSORS))
