@@ -188,6 +188,15 @@ def test_reads_as_the_text(bin, model):
     assert ok(bin, pieces(bin), path, "--about").decode().split()[2] == "000" + "1" * 6 + "1" * 256
 
 
+@pytest.mark.parametrize("kind", [1, 2])
+def test_long_texts_take_no_square_of_their_time(bin, model, kind):
+    """2 MB without a space, in which something is joined everywhere."""
+    path = model(model_file(kind=kind)) / "tokenizer.model"
+    (path.parent / "texts").write_bytes(b"ab" * (1 << 20))
+    rows = ok(bin, pieces(bin), path, "-i", path.parent / "texts").split()
+    assert rows == [b"7", *[b"6"] * ((1 << 20) - 1)]
+
+
 def test_tokenizer_json_is_read_where_there_is_both(bin, model):
     plain = {"version": "1.0", "added_tokens": [],
              "model": {"type": "Unigram", "unk_id": 0, "vocab": [["?", 0], ["a", -1]]}}
