@@ -32,7 +32,7 @@ NAMES = {"family": ["model_type"], "d_model": ["hidden_size", "n_embd", "d_model
          "heads": ["num_attention_heads", "n_head", "n_heads", "num_heads"], "head_width": ["head_dim"],
          "key_value_heads": ["num_key_value_heads"], "vocabulary": ["vocab_size"],
          "norm_epsilon": ["rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "layernorm_epsilon"],
-         "activation": ["hidden_act", "activation_function", "hidden_activation"], "bos": ["bos_token_id"],
+         "activation": ["hidden_act", "activation_function", "hidden_activation"],
          "tied": ["tie_word_embeddings"]}
 
 
@@ -73,6 +73,13 @@ def copied(reference, tmp_path):
 
 # ------------------------------------------------------------------- facts
 
+def cells_of_experts(config):
+    """Of all experts of a layer together, by config.json of a mixture."""
+    count = config.get("num_local_experts") or config["num_experts"]
+    width = config.get("moe_intermediate_size") or config["intermediate_size"]
+    return count * width + config.get("shared_expert_intermediate_size", 0)
+
+
 def test_settings_of_every_family(bin, reference):
     """Oracle: config.json as transformers wrote it, wherever it states the setting as a plain value."""
     folders = sorted(path for path in reference.iterdir() if path.is_dir())
@@ -85,6 +92,8 @@ def test_settings_of_every_family(bin, reference):
                        if key not in ("model_type", "tie_word_embeddings")})
         for name, keys in NAMES.items():
             stated = [config[key] for key in keys if config.get(key) is not None]
+            if name == "cells" and found["settings"]["experts"]:
+                stated = [cells_of_experts(config)]
             if stated:
                 assert stated[-1] == found["settings"][name], (folder.name, name)
                 seen.add(name)
@@ -100,7 +109,10 @@ def test_settings_of_every_family(bin, reference):
     ("gpt-neo", {"windows": {"4": [2, 3]}}), ("mistral-window", {"windows": {"5": [1, 2, 3]}}),
     ("qwen2-window", {"windows": {"3": [2, 3]}}), ("gemma3-text", {"windows": {"4": [1, 3]}}),
     ("gemma2", {"head_width": 10, "norm": "RMSNorm", "gated": True, "activation": "gelu_pytorch_tanh"}),
-    ("smollm3-window", {"rotated_layers": [2], "windows": {"5": [1, 3]}})])
+    ("smollm3-window", {"rotated_layers": [2], "windows": {"5": [1, 3]}}),
+    ("opt", {"norms_of_sums": False, "experts": None}), ("opt-post-norm", {"norms_of_sums": True}),
+    ("mixtral-one", {"experts": {"count": 9, "chosen": 1, "cells": 7, "shared_cells": 0,
+                                 "layers": [1, 2, 3]}})])
 def test_arithmetic(bin, reference, name, expected):
     """By hand, from the settings in families_reference.py and what the family is."""
     settings = info(bin, reference / name)["settings"]

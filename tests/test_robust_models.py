@@ -337,6 +337,8 @@ def test_config_keys(bin, good, tmp_path):
         values = [..., None, [], {}, "", "8", -1, [8], {"a": 8}]
         if key in ("adaptive_input_cutoffs", "adaptive_softmax_cutoffs"):
             values = [..., None, {}, "", -1, 5, "5, 8", [], ["5", 8], [5.0, 8.0], [None, 8], [[5], 8]]
+        elif key == "bos_token_id":  # of a list the first counts
+            values = [..., None, [], {}, "", "8", -1, ["8"], [-1, 8], [[8]], {"a": 8}, 1.5, True, 1 << 40]
         elif key == "model_type":
             values = [..., None, [], "", 5, "bert", "FAIRSEQ_TRANSFORMER_LM", "fairseq_transformer_lm "]
         elif isinstance(good.config[key], bool):

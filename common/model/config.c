@@ -182,7 +182,7 @@ static const struct family *find_family(const struct settings *settings)
 static uint32_t read_bos(const struct settings *settings, bool stated, size_t vocabulary)
 {
     const json_t *list = setting(settings, "bos_token_id");
-    if (json_is_array(list))
+    if (json_array_size(list))
         json_put(settings->json, "bos_token_id", json_incref(json_array_get(list, 0)));
     json_int_t bos = json_integer_value(setting(settings, "bos_token_id"));
     if (!stated && bos >= (json_int_t)vocabulary)

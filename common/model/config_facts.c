@@ -27,6 +27,20 @@ static const char *block_name(enum block_norm block)
     return block == BLOCK_NORM_SEQUENTIAL ? "behind attention" : "beside attention";
 }
 
+/* What a mixture's cells are made of; layers: those that have experts. */
+static json_t *experts_of(const struct model_config *config)
+{
+    if (!config->experts)
+        return json_null();
+    json_t *layers = json_make("[]");
+    for (size_t i = 0; i < config->layers; i++)
+        if (config->has_experts[i])
+            json_add(layers, json_integer((json_int_t)layer_shown(i)));
+    return json_make("{s:I, s:I, s:I, s:I, s:o}", "count", (json_int_t)config->experts, "chosen",
+                     (json_int_t)config->chosen_experts, "cells", (json_int_t)config->expert_width,
+                     "shared_cells", (json_int_t)config->shared_width, "layers", layers);
+}
+
 /* As few digits as tell it from its neighbours. */
 static json_t *real_of(float number)
 {
@@ -86,7 +100,6 @@ static void put_words(json_t *facts, const struct model_config *config)
     json_put(facts, "clusters",
              config->clusters > 1 ? json_list(config->cutoffs, config->clusters) : json_null());
     json_put(facts, "tied", json_boolean(config->tied));
-    json_put(facts, "bos", number_or_null(config->bos, config->bos != NO_TOKEN));
 }
 
 json_t *config_facts(const struct model_config *config)
@@ -94,10 +107,12 @@ json_t *config_facts(const struct model_config *config)
     json_t *facts = json_make("{s:s, s:I, s:I, s:I}", "family", config->family->model_type, "layers",
                               (json_int_t)config->layers, "d_model", (json_int_t)config->d_model, "cells",
                               (json_int_t)config->d_ff);
+    json_put(facts, "experts", experts_of(config));
     json_put(facts, "gated", json_boolean(config->gated));
     json_put(facts, "activation", json_string(config->activation_name));
     json_put(facts, "block", json_string(block_name(config->block_norm)));
     json_put(facts, "norm", json_string(norm_name(config->norm)));
+    json_put(facts, "norms_of_sums", json_boolean(config->normed_sums));
     json_put(facts, "norm_epsilon", real_of(config->norm_epsilon));
     json_put(facts, "final_norm", json_boolean(config->final_norm));
     put_attention(facts, config);
