@@ -5,6 +5,7 @@
 #include "model/model_norm.h"
 #include "numeric/attention.h"
 #include "numeric/floats.h"
+#include "numeric/vector.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -23,6 +24,8 @@ struct forward {
     float *key, *value;     /* capacity x key_value_heads * head_width */
     float *attended;        /* capacity x heads * head_width */
     float *gate;            /* capacity x d_ff, where the layers are gated */
+    bool records_signs;
+    uint8_t *signs;         /* capacity x d_ff, where they are recorded */
     float *keys_transposed; /* head_width x positions of a sentence */
     float *scores;          /* positions of a sentence */
     size_t known_positions; /* that these tables have: */
@@ -52,6 +55,7 @@ static void free_matrices(struct forward *forward)
     free(forward->value);
     free(forward->attended);
     free(forward->gate);
+    free(forward->signs);
 }
 
 static void free_tables(struct forward *forward)
@@ -113,6 +117,7 @@ static void reserve(struct forward *forward)
         new_floats(matrix_count(rows, matrix_count(config->key_value_heads, config->head_width)));
     forward->attended = new_floats(matrix_count(rows, matrix_count(config->heads, config->head_width)));
     forward->gate = config->gated ? new_floats(matrix_count(rows, config->d_ff)) : NULL;
+    forward->signs = forward->records_signs ? new_array(matrix_count(rows, config->d_ff), 1) : NULL;
 }
 
 /*
@@ -412,6 +417,13 @@ void forward_attention(struct forward *forward, size_t index)
         norm_residual(forward, layer->ffn_norm_gain, layer->ffn_norm_bias);
 }
 
+/* Before the activation, below which a small gate may become 0, and before the product. */
+KERNEL static void find_signs(const float *gate, const float *input, size_t count, uint8_t *restrict signs)
+{
+    for (size_t i = 0; i < count; i++)
+        signs[i] = signs_of(gate[i], input[i]);
+}
+
 void forward_coefficients(struct forward *forward, size_t index)
 {
     const struct model_config *config = &forward->model->config;
@@ -422,6 +434,8 @@ void forward_coefficients(struct forward *forward, size_t index)
     if (matrix_exists(&layer->gates)) {
         batch_multiply(forward, &layer->gates, forward->normed, 0, forward->gate);
         add_bias(forward->gate, layer->gates_bias, rows, d_ff);
+        if (forward->signs)
+            find_signs(forward->gate, forward->coefficient, rows * d_ff, forward->signs);
         activate(config->activation, forward->gate, rows * d_ff);
         multiply_floats(forward->coefficient, forward->gate, rows * d_ff);
     } else {
@@ -445,6 +459,16 @@ void forward_values(struct forward *forward, size_t index)
 void forward_output(struct forward *forward)
 {
     add_floats(forward->residual, forward->ffn, forward->positions * forward->model->config.d_model);
+}
+
+void forward_record_signs(struct forward *forward)
+{
+    forward->records_signs = true;
+}
+
+const uint8_t *forward_signs(const struct forward *forward)
+{
+    return forward->signs;
 }
 
 float *forward_residual(const struct forward *forward)

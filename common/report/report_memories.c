@@ -221,7 +221,7 @@ static json_t *histograms_json(const struct key_triggers *key)
     struct histogram triggers = histogram_new(COEFFICIENT_BINS);
     for (size_t i = 0; i < key->count; i++)
         triggers.count[coefficient_bin(key->coefficient[i])]++;
-    json_t *json = json_make("[o, o]", bins_json(&key->coefficients), bins_json(&triggers));
+    json_t *json = json_make("[o, o]", bins_json(&key->counted[COUNTED_COEFFICIENTS]), bins_json(&triggers));
     histogram_free(&triggers);
     return json;
 }
@@ -236,7 +236,7 @@ static void add_memory(struct report_memories *memories, const struct key_trigge
         "{s:I, s:o, s:o, s:o}", "cell", (json_int_t)key->cell, "triggers", triggers,
         "top", distribution_json(memories, key->top, key->top_probability, key->tops),
         "bottom", distribution_json(memories, key->bottom, key->bottom_probability, key->bottoms));
-    if (key->coefficients.bins)
+    if (key->counted[COUNTED_COEFFICIENTS].bins)
         json_put(memory, "coefficients", histograms_json(key));
     json_put(memory, "measures", measures);
     json_put(memory, "annotations", annotations);
