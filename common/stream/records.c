@@ -369,13 +369,13 @@ struct triggers_reader triggers_open_list(struct stream_reader *stream, const ch
     struct triggers_reader reader = triggers_open(stream);
     char *lists = ranks_text(&reader.ranks);
     if (!list && reader.ranks.count > 1)
-        stream_fail(stream, "each key has several lists of triggers, %s: take one with --list", lists);
+        stream_fail(stream, "each key has several lists of triggers (%s): take one with --list", lists);
     reader.chosen = 0;
     while (list && reader.chosen < reader.ranks.count
            && strcmp(list_words[reader.ranks.rank[reader.chosen]], list))
         reader.chosen++;
     if (reader.chosen == reader.ranks.count)
-        stream_fail(stream, "there is no list '%s' of triggers, but %s", list, lists);
+        stream_fail(stream, "there is no list '%s' of triggers (but %s)", list, lists);
     free(lists);
     return reader;
 }
