@@ -100,6 +100,8 @@ struct model_shape shape_read(const struct stream_reader *reader)
 
 #define COUNTED_FIELD(kind, name) FIELD_SUM(struct key_triggers, counted[kind], name, KEY_COUNTED << (kind))
 
+const char *const counted_bin_arrays[COUNTED_KINDS] = {"coefs_bin", "magnitudes_bin", "signs_bin"};
+
 const struct field key_fields[] = {
     FIELD_INTEGER(struct key_triggers, layer, "layer", FIELD_NUMBER),
     FIELD_INTEGER(struct key_triggers, cell, "cell", FIELD_NUMBER),
@@ -344,8 +346,6 @@ uint32_t prefix_last(const struct prefix_walk *walk, uint32_t bos)
 
 /* ---- a triggers stream ---- */
 
-static const char *const counted_bin_arrays[COUNTED_KINDS] = {"coefs_bin", "magnitudes_bin", "signs_bin"};
-
 struct triggers_reader triggers_open(struct stream_reader *stream)
 {
     struct triggers_reader reader = {.stream = stream, .shape = shape_read(stream)};
@@ -377,6 +377,13 @@ struct triggers_reader triggers_open_list(struct stream_reader *stream, const ch
     if (reader.chosen == reader.ranks.count)
         stream_fail(stream, "there is no list '%s' of triggers (but %s)", list, lists);
     free(lists);
+    return reader;
+}
+
+struct triggers_reader triggers_open_first(struct stream_reader *stream)
+{
+    struct triggers_reader reader = triggers_open(stream);
+    reader.chosen = 0;
     return reader;
 }
 

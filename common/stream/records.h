@@ -100,6 +100,9 @@ enum {
 };
 extern const struct field key_fields[];
 
+/* The arrays of bins of its counts, by kind. */
+extern const char *const counted_bin_arrays[];
+
 /* Which groups a key has. */
 unsigned key_triggers_groups(const struct key_triggers *key);
 void key_triggers_free(struct key_triggers *key);
@@ -169,6 +172,9 @@ struct triggers_reader triggers_open(struct stream_reader *stream);
  * does not have it, or has several of which none is named, ends the program.
  */
 struct triggers_reader triggers_open_list(struct stream_reader *stream, const char *list);
+
+/* The same for what only asks how often coefficients occur: of each key the list that has the counts. */
+struct triggers_reader triggers_open_first(struct stream_reader *stream);
 
 /* Adds to a stage's options the list that was taken, where there are several. */
 void options_set_list(json_t *options, const struct triggers_reader *reader);

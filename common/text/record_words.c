@@ -90,9 +90,6 @@ static json_t *change_json(const struct record_words *words, uint64_t change)
     return json_incref(name);
 }
 
-/* Bins of counts of coefficients, by kind. */
-static const char *const counted_bin_names[COUNTED_KINDS] = {"coefs_bin", "magnitudes_bin", "signs_bin"};
-
 /* A bin by its edge, or by the signs that it has. */
 static json_t *bin_json(const struct record_words *words, const char *name, enum counted kind, uint64_t bin)
 {
@@ -114,7 +111,7 @@ static json_t *element_json(struct record_words *words, const struct named_array
     if (!strcmp(named->name, "key_change"))
         return change_json(words, number);
     for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
-        if (!strcmp(named->name, counted_bin_names[kind]))
+        if (!strcmp(named->name, counted_bin_arrays[kind]))
             return bin_json(words, named->name, kind, number);
     return integer_json(words, named->name, number);
 }
