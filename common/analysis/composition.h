@@ -18,6 +18,9 @@ struct composing {
     enum projection_norm norm; /* of memories and outputs; composition_prepare takes that of the values */
     struct activity active;    /* which memories are; composition_prepare takes what is not given */
     bool rank_given, size_given; /* its rank; its threshold or relative */
+    const char *thresholds;    /* the file of thresholds; NULL: active has none */
+    double percentile;         /* that they are */
+    struct thresholds of_keys; /* read by composition_prepare; the caller frees them */
     uint64_t short_tokens;     /* prefixes of fewer tokens are short */
     uint32_t *value_top;       /* layers x d_ff; NULL: without values. The caller frees. */
     uint32_t *value_bottom;    /* the same of the least probable tokens; NULL: not all have one */
