@@ -167,8 +167,12 @@ static json_t *add_keys(struct report *report, const struct tokenizer *tokenizer
     while (triggers_next(&report->triggers, &key)) {
         if (!key.top)
             stream_fail(report->reader, "triggers without projected values: run project-values first");
-        report_memories_add(memories, &key, keyed_rows_take(&report->measures, key.layer, key.cell),
-                            keyed_rows_take(&report->annotations, key.layer, key.cell));
+        enum rank rank = triggers_rank(&report->triggers, &key);
+        if (key.list)
+            report_memories_add_list(memories, &key, rank);
+        else
+            report_memories_add(memories, &key, rank, keyed_rows_take(&report->measures, key.layer, key.cell),
+                                keyed_rows_take(&report->annotations, key.layer, key.cell));
         report->most_tops = key.tops > report->most_tops ? key.tops : report->most_tops;
         report->most_bottoms = key.bottoms > report->most_bottoms ? key.bottoms : report->most_bottoms;
         key_triggers_free(&key);
