@@ -197,19 +197,19 @@ int main(int argc, char **argv)
 {
     struct options options = {0};
     const struct option_spec specs[] = {
-        {0, "keys", "FILE", "write the same percentiles of each key to FILE", OPTION_OUT_TOO, &options.keys, 0,
-         0, NULL},
+        {0, "keys", "FILE", "write the same percentiles of each key to FILE", OPTION_OUT_TOO, &options.keys,
+         0, 0, NULL},
         {0, "signs", "FILE", "write each layer's shares of the signs of gate and input to FILE",
          OPTION_OUT_TOO, &options.signs, 0, 0, NULL},
         {0, "sign-keys", "FILE", "write how often each of them occurs of each key to FILE", OPTION_OUT_TOO,
          &options.sign_keys, 0, 0, NULL},
-        {'o', "output", "FILE", "write the layers' percentiles to FILE instead of standard output", OPTION_OUT,
-         &options.output, 0, 0, NULL},
+        {'o', "output", "FILE", "write the layers' percentiles to FILE instead of standard output",
+         OPTION_OUT, &options.output, 0, 0, NULL},
         OPTION_END,
     };
     const struct tool tool = {"coefficient-stats",
-                              "Tells how large coefficients are, and of which signs gate and input.", "[FILE]",
-                              specs, 1};
+                              "Tells how large coefficients are, and of which signs gate and input.",
+                              "[FILE]", specs, 1};
     int first = cli_parse(&tool, argc, argv);
     run(&options, cli_input(argc, argv, first));
     return STATUS_DONE;

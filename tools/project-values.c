@@ -4,7 +4,8 @@
  * p_i^l = softmax(v_i^l E) (paper, section 4): of each key's value the most
  * probable tokens that can follow, and the rank and probability of every trigger's next token
  * and last token. Where the triggers' coefficients are negative the value is read as -v_i^l. With --all
- * it reads nothing and lists every value. Only PROJECTION_ROWS distributions a thread are in memory at a time.
+ * it reads nothing and lists every value. Only PROJECTION_ROWS distributions a thread are in memory
+ * at a time.
  */
 #include "base/cli.h"
 #include "base/input.h"

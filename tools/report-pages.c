@@ -203,7 +203,8 @@ static void write_overview(struct report *report, json_t *layers, const char *jo
              options->name ? json_make("s", options->name) : model_name_json(options->model, id));
     json_put(overview, "prefixes", part(header, "prefixes"));
     json_put(overview, "layers", layers);
-    json_put(overview, "edges", report->triggers.counted >> COUNTED_COEFFICIENTS & 1 ? edges_json() : json_null());
+    bool counted = report->triggers.counted >> COUNTED_COEFFICIENTS & 1;
+    json_put(overview, "edges", counted ? edges_json() : json_null());
     json_put(overview, "joint", json_make("s", joint));
     json_put(overview, "sizes",
              json_make("{s:I, s:I, s:I, s:I, s:i, s:i, s:I}", "top", (json_int_t)options->top, "found",

@@ -560,9 +560,9 @@ const TERMS = {
         + "over it is that of the triggers."],
     negative: ["Value of negative coefficients", "What a negative coefficient promotes is what the value's "
         + "opposite, -v, does: its most probable tokens are those that v makes least probable."],
-    signs: ["Signs of gate and input", "The coefficient of a gated layer is the product of its activated gate "
-        + "and its input (also called the up projection), each of which is positive or negative: how often "
-        + "which combination occurs in the corpus. What is 0 counts as negative."],
+    signs: ["Signs of gate and input", "The coefficient of a gated layer is the product of its activated "
+        + "gate and its input (also called the up projection), each of which is positive or negative: how "
+        + "often which combination occurs in the corpus. What is 0 counts as negative."],
     probability: ["Probability",
         "The token's share in the softmax of the value's products with the output embedding."],
 };

@@ -45,7 +45,8 @@ size_t activity_mark(const struct activity *activity, size_t layer, const size_t
     size_t active = 0;
     for (size_t c = 0; c < cells; c++) {
         double score = (double)rank_score(activity->rank, coefficient[c]);
-        is_active[c] = score > threshold_of(activity, layer, cell[c]) && score >= activity->relative * largest;
+        is_active[c] =
+            score > threshold_of(activity, layer, cell[c]) && score >= activity->relative * largest;
         active += is_active[c];
     }
     return active;

@@ -108,7 +108,8 @@ void leaders_add(struct leaders *leaders, uint64_t batch, const float *best, siz
     uint64_t epoch = epoch_of(batch);
     if (epoch == epoch_of(batch + 1))
         return;
-    memcpy(leaders->told[epoch % 2], leaders->least, leaders->layers * lists * cells * sizeof *leaders->least);
+    memcpy(leaders->told[epoch % 2], leaders->least,
+           leaders->layers * lists * cells * sizeof *leaders->least);
     pthread_mutex_lock(&leaders->lock);
     leaders->ended++;
     pthread_cond_broadcast(&leaders->end);

@@ -21,8 +21,8 @@ void leaders_wait(struct leaders *leaders, uint64_t batch);
 const float *leaders_least(const struct leaders *leaders, uint64_t batch, size_t layer);
 
 /*
- * Adds a batch: each sentence's best coefficients (layers x sentences x lists x cells). One batch after the other, in
- * order, while other threads are at later ones; none is at this one any more.
+ * Adds a batch: each sentence's best coefficients (layers x sentences x lists x cells). One batch after the
+ * other, in order, while other threads are at later ones; none is at this one any more.
  */
 void leaders_add(struct leaders *leaders, uint64_t batch, const float *best, size_t sentences);
 

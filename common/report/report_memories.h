@@ -28,8 +28,8 @@ struct report_memories *report_memories_new(const char *folder, const struct tok
                                             size_t vocabulary, size_t top);
 
 /*
- * Keys come by layer, then cell; this is the first list of a key, rank its name where there are others. Takes measures and annotations, arrays
- * of rows, over.
+ * Keys come by layer, then cell; this is a key's first list, and rank what it is of. Takes measures and
+ * annotations, arrays of rows, over.
  */
 void report_memories_add(struct report_memories *memories, const struct key_triggers *key, enum rank rank,
                          json_t *measures, json_t *annotations);

@@ -71,7 +71,7 @@ struct key_triggers {
     size_t following_tokens; /* 0, and the next NULL, unless they were asked for */
     uint32_t *following;     /* count x following_tokens: those behind the next token, then NO_FOLLOWING */
     float *prefix_coefficient; /* prefix_tokens: the key's at each token; NULL unless they were asked for */
-    struct histogram counted[COUNTED_KINDS]; /* over the corpus, coefficient_bins.h; no bins unless asked for */
+    struct histogram counted[COUNTED_KINDS]; /* over the corpus: coefficient_bins.h; no bins: not asked for */
 
     /* What project-values adds; top NULL before that. */
     size_t tops;
