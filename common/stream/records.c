@@ -245,6 +245,15 @@ static void check_projection(const struct record *record, const struct key_trigg
                     layer_shown(key->layer), key->cell);
 }
 
+/* A key's lists come in the order of the header's ranks. */
+static void check_list(const struct record *record, size_t next)
+{
+    uint64_t list = record_number(record, "list", RANKS - 1);
+    if (list != next)
+        stream_fail(record->reader, "the key has list %llu, list %zu should come", (unsigned long long)list,
+                    next);
+}
+
 /* Of a triggers stream, where projected values come with ranks. */
 static struct key_triggers key_triggers_read(const struct record *record, struct triggers_reader *reader)
 {
@@ -257,14 +266,13 @@ static struct key_triggers key_triggers_read(const struct record *record, struct
     unsigned found = KEY_TRIGGERS | (reader->following ? KEY_FOLLOWING : 0)
                    | (reader->prefix_coefficients ? KEY_PREFIX_COEFFICIENTS : 0)
                    | counted * KEY_COUNTED | (key.lists > 1 ? KEY_LIST : 0);
+    if (key.lists > 1)
+        check_list(record, reader->next_list);
     unsigned groups = record_has(record, "top")
         ? KEY_TOPS | KEY_RANKS | (fields_found(record, key_fields) & KEY_BOTTOMS) : 0;
     fields_read(record, key_fields, found | groups, &key);
     number_check(record->reader, "layer", key.layer, shape->layers - 1);
     number_check(record->reader, "cell", key.cell, shape->d_ff - 1);
-    if (key.list != reader->next_list)
-        stream_fail(record->reader, "layer %zu cell %zu has list %zu, list %zu should come",
-                    layer_shown(key.layer), key.cell, key.list, reader->next_list);
     check_triggers(record, &key, shape, triggers_rank(reader, &key));
     if (key.following)
         check_following(record, &key, shape->vocabulary);
