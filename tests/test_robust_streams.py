@@ -27,7 +27,8 @@ TEXT += "w5\nw4 other w6\n"
 
 READERS = ["stream-cat", "stream-cat --model", "stream-cat --cells", "forward-dump", "topk-keys", "topk-keys --prefixes every", "topk-keys --merge",
            "project-values", "agreement-stats", "perturb-triggers", "forward-dump --emit key", "perturbation-stats",
-           "shallow-stats", "composition-stats", "composition-stats --values", "composition-stats --merge",
+           "shallow-stats", "coefficient-stats", "composition-stats", "composition-stats --values",
+           "composition-stats --merge",
            "refinement-stats", "refinement-stats --merge", "annotation-sheet"]
 
 
@@ -58,6 +59,7 @@ def made(bin, tmp_path_factory):
         got.maxima = ok(bin, *forward, stdin=got.tokens)
         got.rows = ok(bin, *forward, "--emit", "coef", stdin=got.tokens)
         got.triggers = ok(bin, "topk-keys", "-t", TOP, stdin=got.maxima)
+        got.counted = ok(bin, "topk-keys", "-t", TOP, stdin=ok(bin, *forward, "--emit", "max,magnitudes", stdin=got.tokens))
         got.projected = ok(bin, "project-values", "--model", model, "-k", 3, "--bottoms", 2, stdin=got.triggers)
         got.values = ok(bin, "project-values", "--model", model, "-k", 3, "--all")
         got.changed = ok(bin, "perturb-triggers", "--change", "first,last,random,replace-last", stdin=got.triggers)
@@ -90,6 +92,7 @@ def made(bin, tmp_path_factory):
         Reader("forward-dump --emit key", "forward-dump", ["--model", model, "--threads", 2, "--emit", "key"], got.changed),
         Reader("perturbation-stats", "perturbation-stats", [], got.keyed),
         Reader("shallow-stats", "shallow-stats", [], got.triggers),
+        Reader("coefficient-stats", "coefficient-stats", [], got.counted, outputs=("-o", "--keys")),
         Reader("composition-stats", "composition-stats", got.composing, got.whole, outputs=("-o", "--active")),
         ValuesReader("composition-stats --values", "composition-stats", ["--model", model], got.values, got.rows_path),
         Reader("composition-stats --merge", "composition-stats", ["--merge"], got.composed, outputs=("-o", "--active")),
