@@ -5,10 +5,10 @@
 # usage: triggers.sh MODEL TEXT OUT [options of tokenize]
 #
 # Leaves in the folder OUT: triggers.msgpack, 50 triggers a key, with the next tokens of their
-# sentences, the coefficients along their prefixes and how often which occur, in gated layers also
-# how often which signs of gate and input do, and with projected values, which other experiments read. The tools must be in PATH. A stage that fails leaves no
-# trailer, so the stages behind it fail as well: the status of the last one is that of the
-# pipeline.
+# sentences, the coefficients along their prefixes and how often which occur, in gated layers
+# also how often which signs of gate and input do, and with projected values, which other
+# experiments read. The tools must be in PATH. A stage that fails leaves no trailer, so the stages
+# behind it fail as well: the status of the last one is that of the pipeline.
 set -eu
 
 [ $# -ge 3 ] || { sed -n 's/^# usage/usage/p' "$0" >&2; exit 2; }

@@ -343,9 +343,9 @@ int main(int argc, char **argv)
     struct options options = {0};
     const struct option_spec specs[] = {
         OPTION_MODEL(&options.model),
-        OPTION_LIST(&options.list),
         {'o', "output", "FILE", "write agreement.csv's table to FILE instead of standard output", OPTION_OUT,
          &options.output, 0, 0, NULL},
+        OPTION_LIST(&options.list),
         {0, "rank", "FILE", "write the quantiles of the next token's rank to FILE", OPTION_OUT_TOO,
          &options.rank, 0, 0, NULL},
         {0, "confidence", "FILE", "write agreement by the values' largest probability to FILE",
