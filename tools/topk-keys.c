@@ -196,9 +196,7 @@ static void offer(struct search *search, size_t list, float coefficient, size_t 
                path, tokens, search->batch.tokens.length[sentence], &search->texts[sentence]);
 }
 
-/*
- * The path to an element of max, which lies behind those asked for before; NULL: it has none.
- */
+/* The path to an element of max, which lies behind those asked for before; NULL: it has none. */
 static const float *find_path(const struct search *search, struct path_walk *walk, size_t element)
 {
     const struct layer_record *path = &search->path;
@@ -289,11 +287,10 @@ static bool takes_maxima(const struct search *search)
 
 static _Noreturn void fail_lacking(const struct search *search)
 {
-    char *ranks = NULL;
     if (ranks_have_signs(&search->ranks))
         stream_fail(search->activations.stream, "the record lacks what is searched: forward-dump --rank with "
                     "signs gives it, and only one prefix a sentence (--prefixes sentence)");
-    ranks = ranks_text(&search->ranks);
+    char *ranks = ranks_text(&search->ranks);
     stream_fail(search->activations.stream,
                 "the record lacks what is searched: forward-dump --emit %s --rank %s gives it",
                 search->options->prefixes == PREFIXES_EVERY ? "coef" : "max", ranks);

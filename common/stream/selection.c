@@ -137,8 +137,9 @@ struct selection *selection_new(struct stream_reader *reader, const char *layers
 {
     struct selection *selection = new_array(1, sizeof *selection);
     *selection = (struct selection){.reader = reader, .layers = layers, .cells = cells,
-                                    .form = form_of(reader), .shape = shape_read(reader),
-                                    .lists = header_ranks(reader).count};
+                                    .form = form_of(reader), .shape = shape_read(reader), .lists = 1};
+    if (selection->form == FORM_KEYS || selection->form == FORM_BATCHES)
+        selection->lists = header_ranks(reader).count;
     if (cells && selection->form == FORM_LAYERS)
         stream_fail(reader, "sums of layers have no cells");
     choose(selection);

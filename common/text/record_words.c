@@ -65,9 +65,9 @@ static json_t *integer_json(const struct record_words *words, const char *name, 
 /* What an integer that is a member of a record is called, where it is not a number. */
 static json_t *member_json(const struct record_words *words, const char *name, uint64_t number)
 {
-    const struct ranks ranks = header_ranks(words->reader);
     if (strcmp(name, "list"))
         return integer_json(words, name, number);
+    const struct ranks ranks = header_ranks(words->reader);
     number_check(words->reader, name, number, ranks.count - 1);
     return json_make("s", list_words[ranks.rank[number]]);
 }
