@@ -218,7 +218,8 @@ static void search_maxima(struct search *search, const struct record *record, si
     size_t cells = search->activations.cell_count, columns = activations_columns(&search->activations);
     read_coefficients(search, record, "max", search->batch.tokens.sentences, columns);
     check_maxima(search);
-    search->argmax = grow_array(search->argmax, search->batch.tokens.sentences * columns, sizeof(uint16_t));
+    search->argmax = grow_array(search->argmax, matrix_count(search->batch.tokens.sentences, columns),
+                                sizeof(uint16_t));
     activations_copy(&search->activations, &search->batch, record, "argmax", search->argmax);
     struct path_walk walk = {0};
     if (search->paths)
