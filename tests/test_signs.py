@@ -235,6 +235,15 @@ def test_layers_without_gates_have_no_signs(bin, small_model, option):
     fails(bin, "forward-dump", "-m", small_model, option, "signs", stdin=data, status=2, says=f"{option} signs: ")
 
 
+def test_few_sentences_of_any_list_have_a_path(bin, gated, tokens):
+    """Those that may be among the best of a list, which are fewer behind the first batches."""
+    records = streams.read(ok(bin, "forward-dump", "-m", gated, *EVERYTHING[:4], "--paths", 2, stdin=tokens)).records
+    last = [record for record in records if "path" in record][-8:]
+    for i, name in enumerate((*BOTH, *SIGNS)):
+        of_list = sum((record["path"] // 24 % 6 == i).sum() for record in last)
+        assert of_list < 0.3 * sum((record["max"][:, 24 * i:24 * i + 24] != 0).sum() for record in last), name
+
+
 def test_threads_leave_all_as_it_is(bin, gated, tokens):
     one, several = (ok(bin, "forward-dump", "-m", gated, *EVERYTHING, "--threads", n, stdin=tokens) for n in (1, 7))
     assert one == several

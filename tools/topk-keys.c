@@ -439,7 +439,7 @@ static unsigned groups_found(const struct found *found)
 {
     unsigned groups = KEY_TRIGGERS | (found->paths ? KEY_PREFIX_COEFFICIENTS : 0);
     for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
-        groups |= found->counted[kind] ? KEY_COUNTED << kind : 0;
+        groups |= found->counted[kind] ? (unsigned)KEY_COUNTED << kind : 0;
     return groups;
 }
 

@@ -133,7 +133,7 @@ unsigned key_triggers_groups(const struct key_triggers *key)
 {
     unsigned counted = 0;
     for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
-        counted |= key->counted[kind].bins ? KEY_COUNTED << kind : 0;
+        counted |= key->counted[kind].bins ? (unsigned)KEY_COUNTED << kind : 0;
     return (key->lists > 1 ? KEY_LIST : 0) | (key->coefficient ? KEY_TRIGGERS : 0)
            | (key->following ? KEY_FOLLOWING : 0)
            | (key->prefix_coefficient ? KEY_PREFIX_COEFFICIENTS : 0) | counted | (key->top ? KEY_TOPS : 0)
