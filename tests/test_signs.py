@@ -270,6 +270,23 @@ def test_merged_shards_are_one_run(bin, shards, order, tmp_path):
     assert ok(bin, "topk-keys", "--merge", parts[2], tmp_path / "two") == shards[0]
 
 
+@pytest.mark.release_only
+def test_lists_of_a_trained_model_agree(bin, smollm2):
+    """SmolLM2's: the ends are the better ones of the combinations, whose counts are those of positive coefficients."""
+    data = ok(bin, "tokenize", "-m", smollm2, stdin=b"The jury said that it did find many of the laws out of date.\n"
+              b"He was a man of the world, and he did not know what to do.\n")
+    stream = streams.read(ok(bin, "forward-dump", "-m", smollm2, "--layers", "2,3", "--emit", "max,coef,signs", "--rank",
+                             "value,min,signs", stdin=data))
+    batches = stream._replace(records=[record for record in stream.records if "sign_counts" not in record])
+    for best in by_sentence(batches, "max"):
+        value, lowest, both, gate, up, neither = np.split(best, 6, axis=1)
+        assert np.array_equal(value.clip(0), np.maximum(both, neither)) and np.array_equal(lowest.clip(None, 0), np.minimum(gate, up))
+        assert (both > 0).any() and (gate < 0).any() and (up < 0).any() and (neither > 0).any()
+    every = np.concatenate([coef[:, 1:] for coef in by_sentence(batches, "coef")], axis=1)
+    for layer, record in enumerate(record for record in stream.records if "sign_counts" in record):
+        assert np.array_equal(record["sign_counts"][:, [0, 3]].sum(axis=1), (every[layer] > 0).sum(axis=0))
+
+
 # ------------------------------------------------------------ counts
 
 def tables(bin, data, tmp_path):
