@@ -97,7 +97,8 @@ _OF_CHANGES = {
 }
 _OF_COMPARISONS = {
     ("uint64", "rows"): "sentence", ("uint32", "rows"): "position next top edited_top",
-    ("float32", "rows"): "kl", ("float32", "rows", "*"): "logp edited_logp", ("uint32", "rows", "*"): "rank edited_rank",
+    ("float32", "rows"): "kl", ("float32", "rows", "*"): "logp edited_logp",
+    ("uint32", "rows", "*"): "rank edited_rank",
 }
 _FORMS = {kind: {name: form for form, names in forms.items() for name in names.split()}
           for kind, forms in {"tokens": _OF_BATCHES, "activations": _OF_BATCHES, "triggers": _OF_KEYS,

@@ -272,7 +272,7 @@ def first(value):
 
 
 def expert_coefficients(mlp, x, scores, chosen):
-    """Of a layer's cells at positions x: the router's score times the expert's own, 0 where it is not chosen."""
+    """A layer's cells at positions x: the router's score times the expert's own, or 0."""
     experts, width = mlp.experts.gate_up_proj.shape[0], mlp.experts.gate_up_proj.shape[1] // 2
     found = torch.zeros(len(x), experts * width)
     for row, (vector, row_scores, row_chosen) in enumerate(zip(x, scores, chosen, strict=True)):
@@ -287,7 +287,7 @@ def expert_coefficients(mlp, x, scores, chosen):
 
 
 def edit_experts(mlp, change, l):
-    """Hooks of a layer with experts, after which its output is the sum of changed coefficients times values."""
+    """Hooks of a layer with experts, whose output becomes the sum of changed coefficients times values."""
     values = [expert.T for expert in mlp.experts.down_proj]
     if hasattr(mlp, "shared_expert"):
         values.append(mlp.shared_expert.down_proj.weight.T)
@@ -366,7 +366,8 @@ def make(folder, name, config, dtype, packed=False):
     model = model.to(dtype)
     model.save_pretrained(folder / name, safe_serialization=True, save_original_format=not packed)
     # The arithmetic is in 32 bits, whatever the weights were stored in.
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder / name, dtype=torch.float32, **ways).eval()
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder / name, dtype=torch.float32, **ways)
+    model.eval()
     with open(folder / name / "dict.txt", "w") as dictionary:
         dictionary.writelines(f"w{i} 1\n" for i in range(4, VOCABULARY))
     arrays = {f"tokens{i}": np.array(tokens) for i, tokens in enumerate(SENTENCES)}

@@ -32,7 +32,8 @@ CONFIGS = {
     **dict.fromkeys(["bloom", "falcon", "mpt", "gptj", "gpt_neo", "phi", "phi3", "gemma", "gemma2",
                      "gemma3_text", "cohere", "cohere2", "olmo", "olmo2", "granite", "starcoder2", "smollm3",
                      "stablelm"], {}),
-    "opt": {"hidden_size": 32, "num_hidden_layers": 1, "ffn_dim": 48, "num_attention_heads": 4, "pad_token_id": 0},
+    "opt": {"hidden_size": 32, "num_hidden_layers": 1, "ffn_dim": 48, "num_attention_heads": 4,
+            "pad_token_id": 0},
     **dict.fromkeys(["gpt_neox", "llama", "mistral", "qwen2", "qwen3"], {
         "hidden_size": 32, "num_hidden_layers": 1, "intermediate_size": 48, "num_attention_heads": 4}),
 }
@@ -48,8 +49,8 @@ FAMILIES = {
     "smollm3": ("llama3", "PreTrainedTokenizerFast"), "stablelm": ("qwen2", "GPTNeoXTokenizerFast"),
     "gptj": ("gpt2", None), "gpt_neo": ("gpt2", "GPT2Tokenizer"), "phi": ("gpt2", "CodeGenTokenizer"),
 }
-PRE = {"gpt2": "gpt2", "opt": "gpt2", "gpt_neox": "spaces", "llama": "llama3", "mistral": "llama3", "qwen2": "qwen2",
-       "qwen3": "qwen2"}
+PRE = {"gpt2": "gpt2", "opt": "gpt2", "gpt_neox": "spaces", "llama": "llama3", "mistral": "llama3",
+       "qwen2": "qwen2", "qwen3": "qwen2"}
 # Settings that are to leave the tokens of a text as they are, with values that would stand out.
 HARMLESS = {
     "add_bos_token": True, "add_eos_token": True, "clean_up_tokenization_spaces": True, "errors": "strict",
@@ -100,7 +101,8 @@ def of_families():
         ("llama-words", "pieces", {"pre_tokenizer": kinds.metaspace("first", split=True)}),
         ("gemma", "pieces", {"normalizer": kinds.REPLACE_SPACE, "pre_tokenizer": kinds.GEMMA_SPLIT}),
         ("cohere", "bytes", {"normalizer": {"type": "NFC"}, "pre_tokenizer": kinds.COHERE}),
-        ("bloom", "bytes", {"pre_tokenizer": kinds.BLOOM}), ("falcon", "bytes", {"pre_tokenizer": kinds.FALCON})]}
+        ("bloom", "bytes", {"pre_tokenizer": kinds.BLOOM}),
+        ("falcon", "bytes", {"pre_tokenizer": kinds.FALCON})]}
     for name in "llama", "gemma":
         made[name]["model"]["unk_token"] = "<unk>"
     return made
@@ -220,7 +222,8 @@ def make(directory):
                 folder(f"{kind}-{name}", model_type, plain, slow=slow,
                        tokenizer_config__json={"tokenizer_class": name})
             folder(f"{kind}-map", model_type, plain, slow=slow,
-                   special_tokens_map__json={"bos_token": "<s>", "eos_token": {"content": "</s>", "lstrip": True}})
+                   special_tokens_map__json={"bos_token": "<s>",
+                                             "eos_token": {"content": "</s>", "lstrip": True}})
     made.update(of_families())
     for model_type, (name, stated) in FAMILIES.items():
         folder(f"family-{model_type}", model_type, made[name],

@@ -61,23 +61,30 @@ def tokenizer_seeds():
                     "additional_special_tokens": ["<q>", "a"]}
         seeds[name] = files(**pair, text=text, tokenizer_config__json=json.dumps(settings).encode(),
                             special_tokens_map__json=specials, added_tokens__json=b'{"<x>": 6, "<y>": 7}')
-        settings["added_tokens_decoder"] = {"5": {"content": "<s>", "rstrip": True}, "6": {"content": "<z>", "special": True}}
-        seeds[f"{name}-decoder"] = files(**pair, text=b"!\n", tokenizer_config__json=json.dumps(settings).encode())
+        settings["added_tokens_decoder"] = {"5": {"content": "<s>", "rstrip": True},
+                                            "6": {"content": "<z>", "special": True}}
+        seeds[f"{name}-decoder"] = files(**pair, text=b"!\n",
+                                         tokenizer_config__json=json.dumps(settings).encode())
     spaces = {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": kinds.SPACE}, {
         "type": "Replace", "pattern": {"String": " "}, "content": kinds.SPACE}]}
-    steps = [*({"type": name} for name in ("NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "Nmt", "ByteLevel",
-                                           "BertNormalizer", "Strip")),
+    steps = [*({"type": name} for name in ("NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "Nmt",
+                                           "ByteLevel", "BertNormalizer", "Strip")),
              {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}]
-    splits = [*({"type": name} for name in ("Whitespace", "WhitespaceSplit", "BertPreTokenizer", "Punctuation")),
-              {"type": "CharDelimiterSplit", "delimiter": "b"}, {**kinds.METASPACE, "split": True}, bpe.BYTE_LEVEL]
-    for name, changes in {"few": kinds.FEW, "word-pieces": kinds.WORD_PIECES, "suffixes": kinds.SUFFIXES}.items():
+    splits = [*({"type": name}
+                for name in ("Whitespace", "WhitespaceSplit", "BertPreTokenizer", "Punctuation")),
+              {"type": "CharDelimiterSplit", "delimiter": "b"}, {**kinds.METASPACE, "split": True},
+              bpe.BYTE_LEVEL]
+    for name, changes in {"few": kinds.FEW, "word-pieces": kinds.WORD_PIECES,
+                          "suffixes": kinds.SUFFIXES}.items():
         seeds[name] = files(tokenizer__json=bpe.small(**changes).encode(), text=text)
         for i, (normalizer, split) in enumerate(zip([*steps, spaces], [*splits, *splits])):
             seeds[f"{name}-{i}"] = files(tokenizer__json=bpe.small(**{
                 **changes, "normalizer": normalizer, "pre_tokenizer": split}).encode(), text=text)
     for name in "LlamaTokenizer", "GemmaTokenizer", "CohereTokenizer":
-        seeds[name] = files(tokenizer__json=bpe.small(**{**kinds.FEW, "normalizer": spaces, "pre_tokenizer": None}).encode(),
-                            tokenizer_config__json=json.dumps({"tokenizer_class": name, "legacy": True}).encode(), text=text)
+        changes = {**kinds.FEW, "normalizer": spaces, "pre_tokenizer": None}
+        settings = {"tokenizer_class": name, "legacy": True}
+        seeds[name] = files(tokenizer__json=bpe.small(**changes).encode(),
+                            tokenizer_config__json=json.dumps(settings).encode(), text=text)
     plain = json.dumps({"extra_special_tokens": {"x": "<s>"}, "add_prefix_space": False}).encode()
     marks = "e\u0301\u0316".encode() * 100 + b" Mr. Lee. He\n\nran.\n"
     seeds["raw"] = files(tokenizer__json=bpe.small(normalizer={"type": "NFC"}).encode(), raw=marks,
@@ -101,7 +108,8 @@ def table(*replacements):
 
 def charsmap_seeds():
     return {"letters": files(table=table(*b"abc"), text="abc a\u0301\r\n e\u0301".encode()),
-            "ascii": files(table=table(*b" x"), text=b"a x\r\n"), "young": files(table=table(*b"a"), text="a\u0897".encode()),
+            "ascii": files(table=table(*b" x"), text=b"a x\r\n"),
+            "young": files(table=table(*b"a"), text="a\u0897".encode()),
             "empty": files(table=struct.pack("<I", 4) + bytes(6), text="\u00e9".encode())}
 
 
@@ -111,9 +119,9 @@ def pieces_seeds():
     beside = [parameter for mark in pieces.test_files_beside_it.pytestmark for parameter in mark.args[1]]
     seeds = {f"model-{i}": files(tokenizer__model=content, text="ab  b<x>a\u00e9".encode())
              for i, (content, *_) in enumerate([*by_hand, *refused])}
-    seeds.update((f"beside-{i}", files(tokenizer__model=pieces.model_file(), text=b"ab",
-                                       **{name: json.dumps(value).encode() for name, value in others.items()}))
-                 for i, (others, _) in enumerate(beside))
+    for i, (others, _) in enumerate(beside):
+        members = {name: json.dumps(value).encode() for name, value in others.items()}
+        seeds[f"beside-{i}"] = files(tokenizer__model=pieces.model_file(), text=b"ab", **members)
     small = pieces.model_file(normalizer=pieces.field(2, table(*b"ab")), kind=1)
     seeds["table"] = files(tokenizer__model=small, text=b"ab b")
     return seeds
@@ -123,7 +131,8 @@ def model_seeds():
     """tokenizer.json of other models than BPE."""
     by_hand = [model for mark in pieces.test_models_by_hand.pytestmark for model, *_ in mark.args[1]]
     refused = [model for mark in pieces.test_models_that_are_refused.pytestmark for model, *_ in mark.args[1]]
-    normalizer = {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(table(*b"ab")[:2100]).decode()}
+    charsmap = base64.b64encode(table(*b"ab")[:2100]).decode()
+    normalizer = {"type": "Precompiled", "precompiled_charsmap": charsmap}
     return {f"model-{i}": files(text=b"abba abc\n", tokenizer__json=json.dumps(
                 {"version": "1.0", "added_tokens": [], "model": model,
                  "normalizer": normalizer if i % 8 == 0 else None}).encode())
@@ -156,9 +165,9 @@ def import_seeds():
 
 
 def main(folder):
-    for name, seeds in {"weights": weights_seeds(), "tokenizer": tokenizer_seeds(), "dictionary": dictionary_seeds(),
-                        "gguf": gguf_seeds(), "import": import_seeds(), "charsmap": charsmap_seeds(),
-                        "pieces": pieces_seeds()}.items():
+    for name, seeds in {"weights": weights_seeds(), "tokenizer": tokenizer_seeds(),
+                        "dictionary": dictionary_seeds(), "gguf": gguf_seeds(), "import": import_seeds(),
+                        "charsmap": charsmap_seeds(), "pieces": pieces_seeds()}.items():
         place = folder / f"{name}-seeds"
         place.mkdir(parents=True, exist_ok=True)
         for seed, data in seeds.items():

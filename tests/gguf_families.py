@@ -4,8 +4,8 @@ usage: gguf_families.py FOLDER OUTPUT      (run in an environment with gguf and 
 
 For each of MODELS, FOLDER/NAME becomes OUTPUT/NAME.gguf.  What the package does not know is how llama.cpp's
 convert_hf_to_gguf.py arranges weights, and what it writes of settings: `arrange`, `describe` and `extra` have
-it, architecture by architecture as there (its folder conversion/).  OUTPUT/SPLIT.gguf is split, too, into parts
-of a few tensors.
+it, architecture by architecture as there (its folder conversion/).  OUTPUT/SPLIT.gguf is split, too, into
+parts of a few tensors.
 """
 
 import json
@@ -18,18 +18,18 @@ import gguf
 import numpy as np
 from safetensors.numpy import load_file
 
-MODELS = {"gpt2": "GPT2", "gpt2-inner": "GPT2", "neox": "GPTNEOX", "neox-sequential": "GPTNEOX",
-          "neox-odd": "GPTNEOX", "phi": "PHI2", "falcon": "FALCON", "falcon-grouped-one-norm": "FALCON",
-          "falcon-two-norms": "FALCON", "bloom": "BLOOM", "mpt": "MPT", "mpt-clipped": "MPT",
-          "starcoder2": "STARCODER2", "llama": "LLAMA", "llama3-scaled": "LLAMA", "llama-yarn": "LLAMA",
-          "llama-yarn-betas": "LLAMA", "llama-longrope": "LLAMA", "mistral-window": "LLAMA",
-          "qwen2": "QWEN2", "qwen3": "QWEN3",
-          "gemma": "GEMMA", "gemma2": "GEMMA2", "gemma3-text": "GEMMA3", "olmo": "OLMO", "olmo-clipped": "OLMO",
-          "olmo2": "OLMO2", "phi3": "PHI3", "phi3-longrope": "PHI3", "phi4": "PHI3", "granite": "GRANITE",
-          "stablelm": "STABLELM", "stablelm-parallel": "STABLELM", "stablelm-normed": "STABLELM",
-          "cohere": "COMMAND_R", "cohere-normed": "COMMAND_R", "cohere2-plain": "COHERE2",
-          "smollm3-plain": "SMOLLM3", "mixtral": "LLAMA", "olmoe": "OLMOE", "qwen2-moe": "QWEN2MOE",
-          "qwen3-moe": "QWEN3MOE"}
+MODELS = {
+    "gpt2": "GPT2", "gpt2-inner": "GPT2", "neox": "GPTNEOX", "neox-sequential": "GPTNEOX",
+    "neox-odd": "GPTNEOX", "phi": "PHI2", "falcon": "FALCON", "falcon-grouped-one-norm": "FALCON",
+    "falcon-two-norms": "FALCON", "bloom": "BLOOM", "mpt": "MPT", "mpt-clipped": "MPT",
+    "starcoder2": "STARCODER2", "llama": "LLAMA", "llama3-scaled": "LLAMA", "llama-yarn": "LLAMA",
+    "llama-yarn-betas": "LLAMA", "llama-longrope": "LLAMA", "mistral-window": "LLAMA", "qwen2": "QWEN2",
+    "qwen3": "QWEN3", "gemma": "GEMMA", "gemma2": "GEMMA2", "gemma3-text": "GEMMA3", "olmo": "OLMO",
+    "olmo-clipped": "OLMO", "olmo2": "OLMO2", "phi3": "PHI3", "phi3-longrope": "PHI3", "phi4": "PHI3",
+    "granite": "GRANITE", "stablelm": "STABLELM", "stablelm-parallel": "STABLELM",
+    "stablelm-normed": "STABLELM", "cohere": "COMMAND_R", "cohere-normed": "COMMAND_R",
+    "cohere2-plain": "COHERE2", "smollm3-plain": "SMOLLM3", "mixtral": "LLAMA", "olmoe": "OLMOE",
+    "qwen2-moe": "QWEN2MOE", "qwen3-moe": "QWEN3MOE"}
 RMS = ("GEMMA", "GEMMA2", "GEMMA3", "OLMO2", "PHI3", "GRANITE", "LLAMA", "QWEN2", "QWEN3", "SMOLLM3",
        "OLMOE", "QWEN2MOE", "QWEN3MOE")
 PERMUTED = ("GRANITE", "LLAMA", "OLMO", "SMOLLM3")
@@ -57,7 +57,8 @@ def permute(array, heads):
 def stack(array, groups, queries):
     """Each group's queries, key and value as all queries, all keys, all values."""
     rows = array.reshape(groups, queries + 2, -1, *array.shape[1:])
-    return np.concatenate([part.reshape(-1, *array.shape[1:]) for part in (rows[:, :-2], rows[:, -2], rows[:, -1])])
+    parts = rows[:, :-2], rows[:, -2], rows[:, -1]
+    return np.concatenate([part.reshape(-1, *array.shape[1:]) for part in parts])
 
 
 def arrange(arch, key, array, config):
@@ -189,8 +190,11 @@ def describe_experts(writer, config):
 
 def stack_experts(tensors):
     """Tensors of single experts as one, by the name that is left without their numbers."""
+    def numbers(key):
+        return [int(part) if part.isdigit() else 0 for part in key.split(".")]
+
     stacked = {}
-    for key in sorted(tensors, key=lambda key: [int(part) if part.isdigit() else 0 for part in key.split(".")]):
+    for key in sorted(tensors, key=numbers):
         head, found, tail = key.partition(".experts.")
         if not found:
             stacked[key] = tensors[key]

@@ -21,7 +21,8 @@ def different(folder, files, name):
     expected = make(folder / name, dtype=torch.float32).state_dict()
     return sorted(key for key in found.keys() | expected.keys()
                   if key not in found or key not in expected
-                  or not torch.allclose(found[key], expected[key], rtol=0, atol=1e-6))  # Gemma's gains + 1 - 1
+                  # Gemma's gains + 1 - 1
+                  or not torch.allclose(found[key], expected[key], rtol=0, atol=1e-6))
 
 
 def main(folder, files, *names):

@@ -23,14 +23,14 @@ NAMES = [
     "neox-sequential", "neox-odd", "gpt-neo", "gptj", "phi", "phi-ungrouped", "phi-normed", "falcon",
     "falcon-grouped", "falcon-grouped-one-norm", "falcon-two-norms", "falcon-alibi", "bloom", "mpt",
     "mpt-clipped", "starcoder2", "starcoder2-plain", "llama", "llama3-scaled", "llama-linear", "llama-yarn",
-    "llama-yarn-betas", "llama-yarn-stated", "llama-longrope", "llama-dynamic", "mistral", "mistral-window", "qwen2",
-    "qwen2-window", "qwen3", "gemma", "gemma-untied", "gemma2", "gemma2-uncapped", "gemma3-text", "gemma3",
-    "olmo", "olmo-clipped", "olmo-biased", "olmo2", "phi3", "phi3-longrope", "phi4", "phi4-odd", "stablelm",
-    "stablelm-parallel", "stablelm-normed", "granite", "cohere", "cohere-normed", "cohere-untied", "cohere2",
-    "cohere2-plain", "smollm3-plain", "smollm3", "mixtral", "mixtral-one", "olmoe", "olmoe-clipped",
-    "qwen2-moe", "qwen2-moe-step", "qwen3-moe", "qwen3-moe-mixed", "smollm3-window", "qwen2-no-bos",
-    "olmo-no-bos", "gpt2-no-bos", "bloom-no-bos", "qwen3-bf16", "gpt2-f16", "mixtral-f16", "mixtral-packed",
-    "qwen2-moe-packed"]
+    "llama-yarn-betas", "llama-yarn-stated", "llama-longrope", "llama-dynamic", "mistral", "mistral-window",
+    "qwen2", "qwen2-window", "qwen3", "gemma", "gemma-untied", "gemma2", "gemma2-uncapped", "gemma3-text",
+    "gemma3", "olmo", "olmo-clipped", "olmo-biased", "olmo2", "phi3", "phi3-longrope", "phi4", "phi4-odd",
+    "stablelm", "stablelm-parallel", "stablelm-normed", "granite", "cohere", "cohere-normed",
+    "cohere-untied", "cohere2", "cohere2-plain", "smollm3-plain", "smollm3", "mixtral", "mixtral-one",
+    "olmoe", "olmoe-clipped", "qwen2-moe", "qwen2-moe-step", "qwen3-moe", "qwen3-moe-mixed",
+    "smollm3-window", "qwen2-no-bos", "olmo-no-bos", "gpt2-no-bos", "bloom-no-bos", "qwen3-bf16", "gpt2-f16",
+    "mixtral-f16", "mixtral-packed", "qwen2-moe-packed"]
 
 
 @pytest.fixture(scope="session")
@@ -214,16 +214,17 @@ def test_a_sentence_that_would_have_other_positions_is_refused(bin, reference, n
 GGUF = [
     "gpt2", "gpt2-inner", "neox", "neox-sequential", "neox-odd", "phi", "falcon", "falcon-grouped-one-norm",
     "falcon-two-norms", "bloom", "mpt", "mpt-clipped", "starcoder2", "llama", "llama3-scaled", "llama-yarn",
-    "llama-longrope", "llama-yarn-betas", "mistral-window", "qwen2", "qwen3", "gemma", "gemma2", "gemma3-text", "olmo",
-    "olmo-clipped", "olmo2", "phi3", "phi3-longrope", "phi4", "granite", "stablelm", "stablelm-parallel",
-    "stablelm-normed", "cohere", "cohere-normed", "cohere2-plain", "smollm3-plain", "mixtral", "olmoe",
-    "qwen2-moe", "qwen3-moe"]
+    "llama-longrope", "llama-yarn-betas", "mistral-window", "qwen2", "qwen3", "gemma", "gemma2",
+    "gemma3-text", "olmo", "olmo-clipped", "olmo2", "phi3", "phi3-longrope", "phi4", "granite", "stablelm",
+    "stablelm-parallel", "stablelm-normed", "cohere", "cohere-normed", "cohere2-plain", "smollm3-plain",
+    "mixtral", "olmoe", "qwen2-moe", "qwen3-moe"]
 LETTERS = string.ascii_letters + string.digits
 # What no metadata say: attention's scale of Gemma's models and MPT, which layers have a window, the
 # activation.
 UNSAID = {"gemma2": {"query_pre_attn_scalar": 10},
           "gemma3-text": {"query_pre_attn_scalar": 10, "layer_types": None},
-          "mpt-clipped": {"attn_config": {"clip_qkv": 0.7}}, "gpt2-inner": {"activation_function": "gelu_new"}}
+          "mpt-clipped": {"attn_config": {"clip_qkv": 0.7}},
+          "gpt2-inner": {"activation_function": "gelu_new"}}
 
 
 @pytest.fixture(scope="session")

@@ -407,7 +407,7 @@ def test_a_split_model_is_one_file(tmp_path, build):
 
 
 def test_a_split_models_hash_is_that_of_the_joined_file(tmp_path, make):
-    """Of the one that llama-gguf-split --merge makes, be its keys split.* there, as that leaves them, or not."""
+    """Of the one that llama-gguf-split --merge makes, with its keys split.*, or without."""
     path = write_parts(tmp_path / "model", parts_of())
     whole = make(form.padded(form.build(SPLIT_METADATA, SPLIT_TENSORS), 32))
     joined = make(form.build([*SPLIT_METADATA, *split_keys(0, 0, 5)], SPLIT_TENSORS))
@@ -431,8 +431,10 @@ def shuffled(*order):
     (shuffled(1, 1, 2), 1, "part 2 of 3 of a split model; give the first, "),
     (parts_of(numbers=(3, 1, 2)), 1, "split.no is 3, of 3 parts: the file is damaged"),
     (parts_of(counts=(3, 3, 4)), 3, "split.count is 4, where 3 is that of the first"),
-    ([form.build([("split.count", "uint32", 70000)])], 1, "'split.count' is 70000; a whole number from 0 to 6"),
-    (parts_of(tensors=6), 1, "split.tensors.count is 6, but its 3 parts have 5 tensors: a part is of another"),
+    ([form.build([("split.count", "uint32", 70000)])], 1,
+     "'split.count' is 70000; a whole number from 0 to 6"),
+    (parts_of(tensors=6), 1,
+     "split.tensors.count is 6, but its 3 parts have 5 tensors: a part is of another"),
     ([*parts_of()[:2], parts_of(tensors=4)[2]], 3, "split.tensors.count is 4, where 5 is that of the first"),
     ([*parts_of()[:2], form.build([("general.name", "string", "x"), *split_keys(2, 3, 5)])], 3,
      "has metadata of its own, 'general.name', which only the first part of a split model has"),
@@ -556,7 +558,8 @@ HOSTILE = {
     "alignment 48": (with_tensors(entries=[form.entry("general.alignment", "uint32", 48)]),
                      "not a power of 2"),
     "alignment 2^31": (with_tensors(entries=[form.entry("general.alignment", "uint32", 2**31)]), "from 1 to"),
-    "alignment a string": (with_tensors(entries=[form.entry("general.alignment", "string", "32")]), "type string"),
+    "alignment a string": (with_tensors(entries=[form.entry("general.alignment", "string", "32")]),
+                           "type string"),
     "alignment beyond": (with_tensors(info(), entries=[form.entry("general.alignment", "uint32", 2**16)]),
                          "end behind the end of the file"),
     "alignment 2^17": (with_tensors(entries=[form.entry("general.alignment", "uint32", 2**17)]), "to 65536"),
@@ -570,7 +573,8 @@ HOSTILE = {
     "bytes wrap": (with_tensors(info(lengths=(2**62,))), "larger than the file"),
     "one element too many": (with_tensors(info(lengths=(257,))), "end behind the end of the file"),
     "half a block": (with_tensors(info(lengths=(48, 2), number=2)), "not whole blocks of 32 as Q4_0"),
-    "half a block of 256": (with_tensors(info(lengths=(32, 8), number=12)), "not whole blocks of 256 as Q4_K"),
+    "half a block of 256": (with_tensors(info(lengths=(32, 8), number=12)),
+                            "not whole blocks of 256 as Q4_K"),
     "type gone": (with_tensors(info(number=4)), "of type 4, which no format has"),
     "type not known": (with_tensors(info(number=17)), "type IQ2_XS (17), which is not read"),
     "type of integers": (with_tensors(info(number=26)), "type I32 (26), which is not read"),

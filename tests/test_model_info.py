@@ -373,6 +373,7 @@ def test_a_name_that_is_no_text(bin, tmp_path):
     assert done.returncode == 1 and json.loads(done.stdout)["model"].endswith("/?\n")
 
 
+@pytest.mark.release_only  # the sanitizers start a process of their own at the end
 def test_a_part_that_is_killed_is_told(bin, model):
     """Signal 9, as the system sends it where memory ends."""
     process = subprocess.Popen(command(bin, "model-info", "--json", model), stdout=subprocess.PIPE,

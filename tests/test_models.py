@@ -427,13 +427,16 @@ def test_gguf_scaling_by_each_of_its_names(bin, reference, given, tmp_path, fact
 
 
 @pytest.mark.parametrize("more, without, says", [
-    ([kind("ntk"), FACTOR], (), "llama.rope.scaling.type is 'ntk'; of GGUF files this program knows only none,"
-                                " linear, yarn, longrope"),
+    ([kind("ntk"), FACTOR], (),
+     "llama.rope.scaling.type is 'ntk'; of GGUF files this program knows only none, linear, yarn, longrope"),
     ([kind("yarn"), FACTOR, ("llama.rope.scaling.yarn_attn_factor", "float32", 1.0)], (),
      "metadata 'llama.rope.scaling.yarn_attn_factor' is not known"),
-    ([kind("longrope")], (), "llama.rope.scaling.type is 'longrope', but there is no tensor 'rope_factors_short"),
-    ([FACTOR, (OLD[0], "float32", 2.0)], (), "llama.rope.scaling.factor is 4, and llama.rope.scale_linear, its name of before, 2"),
-    ([("llama.attention.clamp_kqv", "float32", 8.0)], (), "metadata 'llama.attention.clamp_kqv' is not known"),
+    ([kind("longrope")], (),
+     "llama.rope.scaling.type is 'longrope', but there is no tensor 'rope_factors_short"),
+    ([FACTOR, (OLD[0], "float32", 2.0)], (),
+     "llama.rope.scaling.factor is 4, and llama.rope.scale_linear, its name of before, 2"),
+    ([("llama.attention.clamp_kqv", "float32", 8.0)], (),
+     "metadata 'llama.attention.clamp_kqv' is not known"),
     ([("llama.expert_count", "uint32", 8)], (), "there is no metadata 'llama.expert_used_count'"),
     ([("llama.expert_used_count", "uint32", 2)], (), "metadata 'llama.expert_used_count' is not known"),
     ([("llama.expert_count", "uint32", 8), ("llama.expert_used_count", "uint32", 2)], (),

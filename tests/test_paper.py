@@ -240,7 +240,8 @@ def test_every_part_of_a_split_model_counts(tmp_path):
     def step(folder):
         first = folder / "m-00001-of-00002.gguf"
         done = subprocess.run([ROOT / "pipelines/step.sh", "one", first, "--results", "made", "--",
-                               "sh", "-c", 'echo run; echo x >"$OUT/made"'], capture_output=True, text=True, check=True,
+                               "sh", "-c", 'echo run; echo x >"$OUT/made"'],
+                              capture_output=True, text=True, check=True,
                               env={**environment(), "OUT": str(tmp_path / "out"), "MODEL": str(first)})
         return "run\n" in done.stdout
     for folder in "here", "out/.made":

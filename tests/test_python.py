@@ -62,8 +62,8 @@ def made(bin, small_model, tmp_path_factory):
     edited = ok(bin, *forward, "--emit", "coef,resid,ffn", "--edit", "2:*=0", stdin=got["tokens"])
     for side, data in ("plain", whole), ("edited", edited):
         (place / side).write_bytes(data)
-    got["intervention"] = ok(bin, "intervention-stats", *model, "--sums", "--ids", "7", "--edited", place / "edited",
-                             place / "plain")
+    got["intervention"] = ok(bin, "intervention-stats", *model, "--sums", "--ids", "7",
+                             "--edited", place / "edited", place / "plain")
     return got
 
 

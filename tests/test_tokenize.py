@@ -69,11 +69,19 @@ def llama_folder(folder, bos):
 
 def llama_gguf(path, bos, more=(), kind="gpt2", vocabulary=VOCABULARY):
     numbers = {"embedding_length": 4, "block_count": 1, "feed_forward_length": 3, "attention.head_count": 1}
-    keys = [("general.architecture", "string", "llama"), *((f"llama.{key}", "uint32", n) for key, n in numbers.items()),
-            ("llama.attention.layer_norm_rms_epsilon", "float32", 1e-5), ("tokenizer.ggml.model", "string", kind),
-            ("tokenizer.ggml.pre", "string", "gpt-2"), ("tokenizer.ggml.tokens", ("array", "string"), list(vocabulary)),
-            ("tokenizer.ggml.merges", ("array", "string"), ["a b"]), *([] if any("add_bos" in key for key, _, _ in more) else [("tokenizer.ggml.add_bos_token", "bool", 0)]), *more]
-    path.write_bytes(gguf_format.build(keys + ([] if bos is None else [("tokenizer.ggml.bos_token_id", "uint32", bos)])))
+    named = {key for key, _, _ in more}
+    keys = [("general.architecture", "string", "llama"),
+            *((f"llama.{key}", "uint32", n) for key, n in numbers.items()),
+            ("llama.attention.layer_norm_rms_epsilon", "float32", 1e-5),
+            ("tokenizer.ggml.model", "string", kind),
+            ("tokenizer.ggml.pre", "string", "gpt-2"),
+            ("tokenizer.ggml.tokens", ("array", "string"), list(vocabulary)),
+            ("tokenizer.ggml.merges", ("array", "string"), ["a b"]), *more]
+    if "tokenizer.ggml.add_bos_token" not in named:
+        keys.append(("tokenizer.ggml.add_bos_token", "bool", 0))
+    if bos is not None:
+        keys.append(("tokenizer.ggml.bos_token_id", "uint32", bos))
+    path.write_bytes(gguf_format.build(keys))
     return path
 
 

@@ -238,7 +238,8 @@ def test_every_key_of_a_gguf_tokenizer_is_known_or_refused_by_name(bin, tmp_path
 def test_a_folder_without_a_tokenizer_says_what_is_missing(bin, tmp_path):
     model = llama_folder(tmp_path / "model", 4)
     (model / "tokenizer.json").unlink()
-    message = fails(bin, "tokenize", "-m", model, stdin=b"ab\n", says=f"{model}: there is no tokenizer: it is to be in tokenizer.json")
+    message = fails(bin, "tokenize", "-m", model, stdin=b"ab\n",
+                    says=f"{model}: there is no tokenizer: it is to be in tokenizer.json")
     assert "in vocab.json and merges.txt, or in tokenizer.model; copy what there is of them" in message
     assert "dict.txt" not in message
 
@@ -247,8 +248,9 @@ def test_a_folder_without_words_names_every_file_that_would_do(bin, small_model,
     """A family that may have a list of words."""
     for name in "config.json", "model.safetensors":
         (tmp_path / name).symlink_to(small_model / name)
-    message = fails(bin, "tokenize", "-m", tmp_path, stdin=b"w5\n", says=f"{tmp_path}: there is no tokenizer: ")
-    assert "in tokenizer.json, in vocab.json and merges.txt, or in tokenizer.model, or in dict.txt; " in message
+    message = fails(bin, "tokenize", "-m", tmp_path, stdin=b"w5\n",
+                    says=f"{tmp_path}: there is no tokenizer: ")
+    assert "in vocab.json and merges.txt, or in tokenizer.model, or in dict.txt; " in message
 
 
 def test_tokens_beyond_the_models_vocabulary_are_refused(bin, tmp_path):

@@ -98,7 +98,8 @@ def test_bytes_in_a_row_read_as_the_character_that_they_make_up(bin, tokenizer):
 
 
 @pytest.mark.parametrize("changes, cannot", [
-    # Bytes of characters that have a token, those that UTF-8 does not have, and the space's, which is another.
+    # Bytes of characters that have a token, those that UTF-8 does not have, and the space's, which is
+    # another.
     (LLAMA_LIKE, {0, 1, 2, *(3 + byte for byte in [*b"the", 0x20, 0xc0, 0xc1, *range(0xf5, 0x100)])}),
     (FEW, {1, 2}), (WORD_PIECES, set()), (SUFFIXES, set())])
 def test_which_tokens_a_text_can_have(bin, tokenizer, changes, cannot):
