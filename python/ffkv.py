@@ -720,7 +720,7 @@ class _Checks:
         width = len(cells) if isinstance(cells, list) else self.shape["d_ff"]
         for name, counts in zip(self.counts_of_cells, of_cells):
             _need(len(counts) == width and (counts <= _MAX_COUNT).all()
-                  and (counts.sum(axis=1) == self.positions).all(),
+                  and self._is_counted(name, counts.sum(axis=1)),
                   f"'{name}' are not of {width} cells at {self.positions} positions each")
 
     def _check_rows(self, record: Record) -> None:
@@ -783,12 +783,24 @@ class _Checks:
             self._members(record, "top_p", *_OF_TRIGGERS[4:])
             _need(len(record["top"]), f"{place} has no top token")
 
+    def _in_part(self, name: str) -> bool:
+        """Of experts, signs are counted where they are chosen."""
+        return name in ("signs", "sign_counts") and "experts" in self.header["model"]
+
+    def _is_counted(self, name: str, totals: Any) -> bool:
+        """Counts that add up to these, of cells or of one key, are of all positions, or, in part, of some."""
+        if self._in_part(name):
+            return self.positions is None or bool(np.all(totals <= self.positions))
+        return bool(np.all(totals == self.positions))
+
     def _check_coefficients(self, name: str, place: str, triggers_: int, bins: np.ndarray,
                             counts: np.ndarray) -> None:
         """Of all keys there are as many, and none is that of a bin without one."""
         total = sum(counts.tolist())
-        self.positions = total if self.positions is None else self.positions
-        _need((bins < _COUNTS_OF_KEYS[name]).all() and counts.all() and triggers_ <= total == self.positions,
+        if not self._in_part(name):
+            self.positions = total if self.positions is None else self.positions
+        right = self._is_counted(name, total) and (triggers_ <= total or self._in_part(name))
+        _need((bins < _COUNTS_OF_KEYS[name]).all() and counts.all() and right,
               f"{place} has {total} coefficients in '{name}', the first key has {self.positions}")
 
     @staticmethod

@@ -77,7 +77,8 @@ def made(bin, tmp_path_factory):
     folder = tmp_path_factory.mktemp("kinds")
     gated = folder / "gated"
     fault_inputs.write_llama(gated)
-    everything = ["--emit", "max,coef,resid,ffn,prediction,counts,magnitudes,signs", "--paths", "3", "--cells", "1-7"]
+    everything = ["--emit", "max,coef,resid,ffn,prediction,counts,magnitudes,signs", "--paths", "3",
+                  "--cells", "1-7"]
 
     def make(name, tool, *args, model=MODEL):
         (folder / name).write_bytes(ok(bin, tool, *(["-m", model] if model else []), *args))
@@ -119,7 +120,8 @@ def kinds():
     value = [member for member in triggers + projection
              if member[0] in ("layer", "cell", "top", "top_p", "bottom", "bottom_p")]
     of_keys = ("coefs_bin", "coefs_count", "magnitudes_bin", "magnitudes_count", "signs_bin", "signs_count")
-    further = [member for member in triggers + projection if member[0] not in of_keys]  # lists behind a key's first
+    # lists behind a key's first
+    further = [member for member in triggers + projection if member[0] not in of_keys]
     _, of_composition = lists("Composition")
     changes, of_layer, of_all = lists("Refinement")
     _, *of_intervention = lists("Intervention")

@@ -82,7 +82,8 @@ def tables(bin, small_model, tmp_path_factory):
     ok(bin, "shallow-stats", "-o", place / "shallow", "--corpus", place / "tokens", place / "triggers")
     ok(bin, "pattern-stats", "-o", place / "patterns", "--kappa", place / "kappa", place / "noted.csv")
     fault_inputs.write_llama(place / "gated")
-    triggers = pipeline(bin, ["tokenize", "-m", place / "gated"], ["forward-dump", "-m", place / "gated", "--emit", "max,signs"],
+    triggers = pipeline(bin, ["tokenize", "-m", place / "gated"],
+                        ["forward-dump", "-m", place / "gated", "--emit", "max,signs"],
                         ["topk-keys"], stdin=lines)
     ok(bin, "coefficient-stats", "--signs", place / "signs", stdin=triggers)
     return {name: (place / name).read_bytes() for name in SHARES}

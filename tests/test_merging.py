@@ -266,7 +266,8 @@ def empty(bin, model):
     tokens = tokenized(bin, model, "--shard", "999/1000")
     rows = ok(bin, "forward-dump", "-m", model, "--emit", "max,coef,resid,ffn", stdin=tokens)
     triggers = ok(bin, "topk-keys", stdin=rows)
-    counted = pipeline(bin, ["forward-dump", "-m", model, "--emit", "max,magnitudes"], ["topk-keys"], stdin=tokens)
+    counted = pipeline(bin, ["forward-dump", "-m", model, "--emit", "max,magnitudes"], ["topk-keys"],
+                       stdin=tokens)
     values = ok(bin, "project-values", "-m", model, "-k", 9, stdin=triggers)
     sums = {tool: ok(bin, tool, *arguments, "--sums", stdin=rows) for tool, arguments in
             [("composition-stats", ["-m", model, "--scaled"]), ("refinement-stats", ["-m", model])]}

@@ -29,7 +29,8 @@ READERS = [
     "stream-cat", "stream-cat --model", "stream-cat --cells", "forward-dump", "topk-keys",
     "topk-keys --prefixes every", "topk-keys --merge", "project-values", "agreement-stats",
     "perturb-triggers", "forward-dump --emit key", "perturbation-stats", "shallow-stats", "coefficient-stats",
-    "composition-stats", "composition-stats --values", "composition-stats --merge", "refinement-stats", "refinement-stats --merge",
+    "composition-stats", "composition-stats --values", "composition-stats --merge",
+    "refinement-stats", "refinement-stats --merge",
     "intervention-stats", "intervention-stats --edited", "intervention-stats --merge", "annotation-sheet"
 ]
 

@@ -1,7 +1,8 @@
 """Coefficients of gated layers by their signs: lists of triggers of both ends and of each combination of the
 signs of gate and input, how often each occurs, percentiles of |m|, values of negative coefficients.
 
-Gate and input come from an independent forward pass in NumPy, coefficients from the same run's --emit coef."""
+Gate and input come from an independent forward pass in NumPy, coefficients from the same run's --emit
+coef."""
 
 import csv
 import io
@@ -24,7 +25,8 @@ SENTENCES = random_sentences(130, 100, seed=7) + random_sentences(70, 6, seed=8,
 TOKENIZE = ["--batch", 64]
 SIGNS = ("gate+input+", "gate+input-", "gate-input+", "gate-input-")
 BOTH = ("value", "min")
-LISTS = {"value": BOTH[:1], "value,min": BOTH, "signs": SIGNS, "abs,signs": ("abs", *SIGNS), "value,min,signs": (*BOTH, *SIGNS)}
+LISTS = {"value": BOTH[:1], "value,min": BOTH, "signs": SIGNS, "abs,signs": ("abs", *SIGNS),
+         "value,min,signs": (*BOTH, *SIGNS)}
 NEGATIVE = ("min", "gate+input-", "gate-input+")
 EVERYTHING = ["--emit", "max,counts,magnitudes,signs", "--rank", "value,min,signs", "--paths", 6]
 
@@ -45,7 +47,8 @@ def tokens(bin, gated):
 @pytest.fixture(scope="module")
 def coefs(bin, gated, tokens):
     """Of each sentence layers x positions x cells."""
-    return by_sentence(streams.read(ok(bin, "forward-dump", "-m", gated, "--emit", "coef", stdin=tokens)), "coef")
+    data = ok(bin, "forward-dump", "-m", gated, "--emit", "coef", stdin=tokens)
+    return by_sentence(streams.read(data), "coef")
 
 
 # ------------------------------------------------------------ gate and input, in NumPy
@@ -59,17 +62,20 @@ def rotate(x):
     half = x.shape[-1] // 2
     angle = np.arange(x.shape[1])[:, None] * 10000.0 ** (-np.arange(half) / half)
     a, b = x[..., :half], x[..., half:]
-    return np.concatenate([a * np.cos(angle) - b * np.sin(angle), b * np.cos(angle) + a * np.sin(angle)], axis=-1)
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
 
 
-def gates_and_inputs(tensors, sentence):
-    """Two arrays, layers x positions x cells: x.g and x.u (the up projection) of a Llama."""
-    h = tensors["model.embed_tokens.weight"][[fault_inputs.BOS, *sentence[:-1]]]
-    found, heads, n = [], fault_inputs.HEADS, len(sentence)
+def gates_and_inputs(tensors, read):
+    """Two arrays, layers x positions x cells: x.g and x.u (the up projection) of a Llama that reads these."""
+    h = tensors["model.embed_tokens.weight"][read]
+    found, heads, n = [], fault_inputs.HEADS, len(read)
     for layer in range(fault_inputs.LAYERS):
-        w = {name.split(f"layers.{layer}.")[1]: value for name, value in tensors.items() if f"layers.{layer}." in name}
+        place = f"model.layers.{layer}."
+        w = {name[len(place):]: value for name, value in tensors.items() if name.startswith(place)}
         x = rms(h, w["input_layernorm.weight"])
-        q, k, v = ((x @ w[f"self_attn.{part}_proj.weight"].T).reshape(n, heads, -1).swapaxes(0, 1) for part in "qkv")
+        q, k, v = ((x @ w[f"self_attn.{part}_proj.weight"].T).reshape(n, heads, -1).swapaxes(0, 1)
+                   for part in "qkv")
         scores = rotate(q) @ rotate(k).swapaxes(1, 2) / np.sqrt(q.shape[-1])
         scores = np.where(np.tri(n, dtype=bool), scores, -np.inf)
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
@@ -82,20 +88,25 @@ def gates_and_inputs(tensors, sentence):
     return tuple(np.stack(part) for part in zip(*found))
 
 
-@pytest.fixture(scope="module")
-def signs(gated, tokens, coefs):
-    """Of each sentence which of SIGNS each coefficient is of, layers x positions x cells; and that gate and input
-    are those of the coefficients."""
-    tensors = oracle.load_safetensors(gated / "model.safetensors")
+def signs_of(model, tokens, coefs, before):
+    """Of each sentence which of SIGNS each coefficient is of, layers x positions x cells; and that gate and
+    input are those of the coefficients.  before: what is read before the sentence's tokens."""
+    tensors = oracle.load_safetensors(model / "model.safetensors")
     found = []
     sentences = [sentence for record in streams.read(tokens).records for sentence in ffkv.sentences(record)]
     for sentence, coef in zip(sentences, coefs, strict=True):
-        gate, value = gates_and_inputs(tensors, sentence.tokens.tolist())
+        read = [*before, *sentence.tokens.tolist()[:-1]]
+        gate, value = gates_and_inputs(tensors, read)
         assert np.allclose(gate / (1 + np.exp(-gate)) * value, coef, atol=1e-4)
         assert min(np.abs(gate).min(), np.abs(value).min()) > 1e-7  # so that rounding changes no sign
         found.append(2 * (gate <= 0) + (value <= 0))
     assert {0, 1, 2, 3} == set(np.unique(np.concatenate([part.ravel() for part in found])))
     return found
+
+
+@pytest.fixture(scope="module")
+def signs(gated, tokens, coefs):
+    return signs_of(gated, tokens, coefs, [fault_inputs.BOS])
 
 
 # ------------------------------------------------------------ lists
@@ -130,7 +141,8 @@ def assert_lists(data, names, coefs, signs, t, first=1):
         key, name = divmod(i, len(names))
         assert (record["layer"], record["cell"]) == divmod(key, 24) and record.get("list", 0) == name
         assert ("list" in record) == (len(names) > 1)
-        assert items(record) == expected_list(names[name], coefs, signs, record["layer"], record["cell"], t, first), record
+        wanted = expected_list(names[name], coefs, signs, record["layer"], record["cell"], t, first)
+        assert items(record) == wanted, record
     return stream
 
 
@@ -145,18 +157,22 @@ def test_lists_are_recomputed(bin, gated, tokens, coefs, signs, rank, t):
 def test_lists_with_the_empty_prefix(bin, gated, tokens, coefs, signs):
     rank = "value,min,signs"
     data = ok(bin, "forward-dump", "-m", gated, "--rank", rank, "--with-bos", stdin=tokens)
-    stream = assert_lists(ok(bin, "topk-keys", "-t", 300, "--rank", rank, stdin=data), LISTS[rank], coefs, signs, 300, first=0)
+    found = ok(bin, "topk-keys", "-t", 300, "--rank", rank, stdin=data)
+    stream = assert_lists(found, LISTS[rank], coefs, signs, 300, first=0)
     assert any((record["position"] == 0).any() for record in stream.records[:-1])
 
 
 def test_maxima_are_recomputed(bin, gated, tokens, coefs, signs):
-    """The activations themselves: columns are the cells of each list in order; where no coefficient has the signs, 0."""
+    """The activations themselves: columns are the cells of each list in order; where no coefficient has the
+    signs, 0."""
     stream = streams.read(ok(bin, "forward-dump", "-m", gated, "--rank", "min,signs", stdin=tokens))
     assert stream.header["arrays"]["max"]["shape"] == ["sentences", 5 * 24]
     absent = 0
     for s, (best, where) in enumerate(zip(by_sentence(stream, "max"), by_sentence(stream, "argmax"))):
         for l, name in enumerate(("min", *SIGNS)):
-            some = signs[s][:, 1:] == SIGNS.index(name) if name in SIGNS else np.ones_like(coefs[s][:, 1:], bool)
+            some = np.ones_like(coefs[s][:, 1:], bool)
+            if name in SIGNS:
+                some = signs[s][:, 1:] == SIGNS.index(name)
             if not some.shape[1]:
                 continue
             scores = np.where(some, score(name, coefs[s][:, 1:]), -np.inf if name == "min" else 0)
@@ -174,7 +190,8 @@ def records_of(data, name):
     """A stream's records of one list, without what tells that there are others."""
     stream = streams.read(data)
     number = ffkv.lists(stream.header).index(name)
-    return [{k: v for k, v in record.items() if k != "list"} for record in stream.records[:-1] if record.get("list", 0) == number]
+    return [{k: v for k, v in record.items() if k != "list"} for record in stream.records[:-1]
+            if record.get("list", 0) == number]
 
 
 def same(found, expected):
@@ -190,8 +207,9 @@ def test_a_list_of_several_is_the_list_alone(bin, gated, tokens, name):
     everything = ok(bin, "forward-dump", "-m", gated, *EVERYTHING, stdin=tokens)
     alone = ok(bin, "forward-dump", "-m", gated, "--rank", name, "--emit", "max", "--paths", 6, stdin=tokens)
     values = ["project-values", "-m", gated, "--bottoms", 3]
+    runs = ("value,min", everything), (name, everything), (name, alone)
     several, chosen, single = (pipeline(bin, ["topk-keys", "-t", 6, "--rank", rank], values, stdin=data)
-                               for rank, data in (("value,min", everything), (name, everything), (name, alone)))
+                               for rank, data in runs)
     counts = [f"{kind}_{part}" for kind in ("coefs", "magnitudes", "signs") for part in ("bin", "count")]
     with_counts = records_of(several, name)
     assert all((counts[0] in record) == (name == "value") for record in with_counts)
@@ -205,7 +223,8 @@ def test_a_list_of_several_is_the_list_alone(bin, gated, tokens, name):
 def test_relu_has_no_negative_end(bin, small_model):
     """A key without negative coefficients has no triggers of that end; all else is as with one list."""
     data = ok(bin, "tokenize", "-m", small_model, stdin=text(SENTENCES))
-    found = pipeline(bin, ["forward-dump", "-m", small_model, "--rank", "value,min"], ["topk-keys", "--rank", "value,min"], stdin=data)
+    found = pipeline(bin, ["forward-dump", "-m", small_model, "--rank", "value,min"],
+                     ["topk-keys", "--rank", "value,min"], stdin=data)
     usual = pipeline(bin, ["forward-dump", "-m", small_model], ["topk-keys"], stdin=data)
     same(records_of(found, "value"), records_of(usual, "value"))
     assert all(len(record["coef"]) == 0 for record in records_of(found, "min"))
@@ -216,28 +235,34 @@ def test_from_all_coefficients(bin, gated, tokens, coefs):
     emit = ["forward-dump", "-m", gated, "--emit", "coef"]
     data = pipeline(bin, emit, ["topk-keys", "-t", 5, "--rank", "value,min"], stdin=tokens)
     assert_lists(data, BOTH, coefs, None, 5)
-    every = pipeline(bin, emit, ["topk-keys", "-t", 5, "--rank", "value,min", "--prefixes", "every"], stdin=tokens)
+    every = pipeline(bin, emit, ["topk-keys", "-t", 5, "--rank", "value,min", "--prefixes", "every"],
+                     stdin=tokens)
     for name in BOTH:
         for record in records_of(every, name):
             values = [(-score(name, c), s, p) for s, coef in enumerate(coefs)
-                      for p, c in enumerate(coef[record["layer"], :, record["cell"]]) if p and score(name, c) > 0]
-            assert [(s, p) for _, s, p in sorted(values)[:5]] == list(zip(record["sentence"], record["position"]))
+                      for p, c in enumerate(coef[record["layer"], :, record["cell"]])
+                      if p and score(name, c) > 0]
+            found = list(zip(record["sentence"], record["position"]))
+            assert [(s, p) for _, s, p in sorted(values)[:5]] == found
     dumped = ok(bin, *emit, stdin=tokens)
     fails(bin, "topk-keys", "--rank", "signs", stdin=dumped, says="forward-dump --rank with signs gives it")
     dumped = ok(bin, "forward-dump", "-m", gated, "--emit", "max,coef", "--rank", "signs", stdin=tokens)
-    fails(bin, "topk-keys", "--rank", "signs", "--prefixes", "every", stdin=dumped, says="only one prefix a sentence")
+    fails(bin, "topk-keys", "--rank", "signs", "--prefixes", "every", stdin=dumped,
+          says="only one prefix a sentence")
     fails(bin, "topk-keys", "--rank", "abs,signs", stdin=dumped, says="the record lacks what is searched")
 
 
 @pytest.mark.parametrize("option", ["--rank", "--emit"])
 def test_layers_without_gates_have_no_signs(bin, small_model, option):
     data = ok(bin, "tokenize", "-m", small_model, stdin=text(SENTENCES[:3]))
-    fails(bin, "forward-dump", "-m", small_model, option, "signs", stdin=data, status=2, says=f"{option} signs: ")
+    fails(bin, "forward-dump", "-m", small_model, option, "signs", stdin=data, status=2,
+          says=f"{option} signs: ")
 
 
 def test_few_sentences_of_any_list_have_a_path(bin, gated, tokens):
     """Those that may be among the best of a list, which are fewer behind the first batches."""
-    records = streams.read(ok(bin, "forward-dump", "-m", gated, *EVERYTHING[:4], "--paths", 2, stdin=tokens)).records
+    data = ok(bin, "forward-dump", "-m", gated, *EVERYTHING[:4], "--paths", 2, stdin=tokens)
+    records = streams.read(data).records
     last = [record for record in records if "path" in record][-8:]
     for i, name in enumerate((*BOTH, *SIGNS)):
         of_list = sum((record["path"] // 24 % 6 == i).sum() for record in last)
@@ -245,7 +270,8 @@ def test_few_sentences_of_any_list_have_a_path(bin, gated, tokens):
 
 
 def test_threads_leave_all_as_it_is(bin, gated, tokens):
-    one, several = (ok(bin, "forward-dump", "-m", gated, *EVERYTHING, "--threads", n, stdin=tokens) for n in (1, 7))
+    one, several = (ok(bin, "forward-dump", "-m", gated, *EVERYTHING, "--threads", n, stdin=tokens)
+                    for n in (1, 7))
     assert one == several
 
 
@@ -253,7 +279,8 @@ def test_threads_leave_all_as_it_is(bin, gated, tokens):
 def shards(bin, gated):
     """One run's triggers, and those of three shards."""
     def triggers(*options):
-        return pipeline(bin, ["tokenize", "-m", gated, *TOKENIZE, *options], ["forward-dump", "-m", gated, *EVERYTHING],
+        return pipeline(bin, ["tokenize", "-m", gated, *TOKENIZE, *options],
+                        ["forward-dump", "-m", gated, *EVERYTHING],
                         ["topk-keys", "-t", 6, "--rank", "value,min,signs"], stdin=text(SENTENCES))
 
     return triggers(), [triggers("--shard", f"{i}/3") for i in range(3)]
@@ -272,15 +299,18 @@ def test_merged_shards_are_one_run(bin, shards, order, tmp_path):
 
 @pytest.mark.release_only
 def test_lists_of_a_trained_model_agree(bin, smollm2):
-    """SmolLM2's: the ends are the better ones of the combinations, whose counts are those of positive coefficients."""
-    data = ok(bin, "tokenize", "-m", smollm2, stdin=b"The jury said that it did find many of the laws out of date.\n"
+    """SmolLM2's: the ends are the better ones of the combinations, whose counts are those of positive
+    coefficients."""
+    data = ok(bin, "tokenize", "-m", smollm2,
+              stdin=b"The jury said that it did find many of the laws out of date.\n"
               b"He was a man of the world, and he did not know what to do.\n")
-    stream = streams.read(ok(bin, "forward-dump", "-m", smollm2, "--layers", "2,3", "--emit", "max,coef,signs", "--rank",
-                             "value,min,signs", stdin=data))
+    stream = streams.read(ok(bin, "forward-dump", "-m", smollm2, "--layers", "2,3", "--emit",
+                             "max,coef,signs", "--rank", "value,min,signs", stdin=data))
     batches = stream._replace(records=[record for record in stream.records if "sign_counts" not in record])
     for best in by_sentence(batches, "max"):
         value, lowest, both, gate, up, neither = np.split(best, 6, axis=1)
-        assert np.array_equal(value.clip(0), np.maximum(both, neither)) and np.array_equal(lowest.clip(None, 0), np.minimum(gate, up))
+        assert np.array_equal(value.clip(0), np.maximum(both, neither))
+        assert np.array_equal(lowest.clip(None, 0), np.minimum(gate, up))
         assert (both > 0).any() and (gate < 0).any() and (up < 0).any() and (neither > 0).any()
     every = np.concatenate([coef[:, 1:] for coef in by_sentence(batches, "coef")], axis=1)
     for layer, record in enumerate(record for record in stream.records if "sign_counts" in record):
@@ -292,7 +322,8 @@ def test_lists_of_a_trained_model_agree(bin, smollm2):
 def tables(bin, data, tmp_path):
     """The tables of coefficient-stats: layers, keys, signs, sign-keys."""
     names = ("keys", "signs", "sign-keys")
-    layers = ok(bin, "coefficient-stats", *(part for name in names for part in (f"--{name}", tmp_path / name)), stdin=data)
+    options = [part for name in names for part in (f"--{name}", tmp_path / name)]
+    layers = ok(bin, "coefficient-stats", *options, stdin=data)
     return [table(layers), *(table(tmp_path / name) for name in names)]
 
 
@@ -312,7 +343,8 @@ def test_signs_are_counted(bin, shards, coefs, signs, tmp_path):
         for i, name in enumerate(SIGNS):
             assert float(row[name]) == pytest.approx(counts[layer, :, i].sum() / (24 * positions), rel=1e-8)
             expected = intervals.clustered(counts[layer, :, i], [positions] * 24, 24 * positions)
-            assert [float(row[f"{name}_{end}"]) for end in ("low", "high")] == pytest.approx(expected, rel=1e-4)
+            interval = [float(row[f"{name}_{end}"]) for end in ("low", "high")]
+            assert interval == pytest.approx(expected, rel=1e-4)
 
 
 PERCENTILES = {"p50": 50, "p90": 90, "p99": 99, "p99.9": 99.9, "p99.99": 99.99}
@@ -361,11 +393,71 @@ def test_tables_need_their_counts(bin, gated, tokens, tmp_path):
         return pipeline(bin, ["forward-dump", "-m", gated, "--emit", emit], ["topk-keys"], stdin=tokens)
 
     fails(bin, "coefficient-stats", stdin=triggers("max,counts"), says="--emit max,magnitudes")
-    fails(bin, "coefficient-stats", "--signs", tmp_path / "s", stdin=triggers("max,magnitudes"), says="--signs and --sign-keys need")
-    fails(bin, "coefficient-stats", "--keys", tmp_path / "k", stdin=triggers("max,signs"), says="--keys needs")
+    fails(bin, "coefficient-stats", "--signs", tmp_path / "s", stdin=triggers("max,magnitudes"),
+          says="--signs and --sign-keys need")
+    fails(bin, "coefficient-stats", "--keys", tmp_path / "k", stdin=triggers("max,signs"),
+          says="--keys needs")
     assert not list(tmp_path.iterdir())
     rows = table(ok(bin, "coefficient-stats", "--signs", tmp_path / "s", stdin=triggers("max,signs")))
     assert [row["p50"] for row in rows] == ["", ""] and len(table(tmp_path / "s")) == 2
+
+
+# ------------------------------------------------------------ edited coefficients, and no BOS
+
+def test_an_edited_coefficient_keeps_the_signs_of_gate_and_input(bin, gated, tokens, signs):
+    """Its combination is that of gate and input as computed; of the other sign it is in no list of its
+    combination.  Layer 1: cell 3 made stronger, 4 set to a positive number, 5 turned round, 6 removed."""
+    edit = ["--edit", "1:3=*3,1:4=2.5,1:5=*-1,1:6=0"]
+    dump = ["forward-dump", "-m", gated, "--layers", 1, *edit]
+    edited = by_sentence(streams.read(ok(bin, *dump, "--emit", "coef", stdin=tokens)), "coef")
+    data = pipeline(bin, [*dump, "--emit", "max,signs", "--rank", "value,min,signs"],
+                    ["topk-keys", "-t", 9, "--rank", "value,min,signs"], stdin=tokens)
+    every = np.concatenate([part[0, 1:] for part in signs])
+    for number, name in enumerate((*BOTH, *SIGNS)):
+        for record in records_of(data, name):
+            assert items(record) == expected_list(name, edited, signs, 0, record["cell"], 9)
+            if not number:
+                counts = np.bincount(every[:, record["cell"]], minlength=4)
+                assert ffkv.sign_counts(record).tolist() == counts.tolist()
+    lengths = {name: [len(record["coef"]) for record in records_of(data, name)[3:7]] for name in SIGNS}
+    assert [lengths[name] for name in SIGNS] == [[9, 9, 0, 0], [9, 0, 0, 0], [9, 0, 0, 0], [9, 9, 0, 0]]
+
+
+@pytest.fixture(scope="module")
+def without_bos(bin, gated):
+    """Tokens, coefficients and signs; position 0, which there is not, has no coefficient."""
+    tokens = ok(bin, "tokenize", "-m", gated, *TOKENIZE, "--bos", "none", stdin=text(SENTENCES))
+    data = ok(bin, "forward-dump", "-m", gated, "--emit", "coef", stdin=tokens)
+    coefs = by_sentence(streams.read(data), "coef")
+    signs = signs_of(gated, tokens, coefs, [])
+    return tokens, *([np.pad(part, [(0, 0), (1, 0), (0, 0)]) for part in parts] for parts in (coefs, signs))
+
+
+@pytest.mark.parametrize("rank", ["value,min", "signs", "value,min,signs"])
+def test_lists_without_bos_are_recomputed(bin, gated, without_bos, rank):
+    """Exactly, as those with BOS, and all prefixes have a token."""
+    tokens, coefs, signs = without_bos
+    data = ok(bin, "forward-dump", "-m", gated, "--rank", rank, "--paths", 7, stdin=tokens)
+    found = ok(bin, "topk-keys", "-t", 7, "--rank", rank, stdin=data)
+    stream = assert_lists(found, LISTS[rank], coefs, signs, 7)
+    for record in stream.records[:-1]:
+        paths = [coefs[s][record["layer"], 1:position + 1, record["cell"]]
+                 for _, s, position in items(record)]
+        assert np.array_equal(record["prefix_coef"], np.concatenate([[], *paths]))
+
+
+def test_counts_without_bos_are_recomputed(bin, gated, without_bos):
+    """Of each kind, at all positions but the first."""
+    tokens, coefs, signs = without_bos
+    data = pipeline(bin, ["forward-dump", "-m", gated, *EVERYTHING[:2]], ["topk-keys"], stdin=tokens)
+    coef, sign = (np.concatenate([part[:, 1:] for part in parts], axis=1) for parts in (coefs, signs))
+    for record in streams.read(data).records[:-1]:
+        key = record["layer"], slice(None), record["cell"]
+        assert ffkv.sign_counts(record).tolist() == np.bincount(sign[key], minlength=4).tolist()
+        magnitudes = np.searchsorted(ffkv.MAGNITUDE_EDGES, np.abs(coef[key]), side="right") - 1
+        assert ffkv.magnitude_counts(record).tolist() == np.bincount(magnitudes, minlength=514).tolist()
+        positive = ffkv.coefficient_counts(record)[len(ffkv.COEFFICIENT_EDGES) // 2 + 1:].sum()
+        assert positive == (coef[key] > 0).sum()
 
 
 # ------------------------------------------------------------ thresholds
@@ -375,8 +467,9 @@ def test_a_percentile_decides_what_is_active(bin, gated, tokens, coefs, shards, 
     """The share of active memories, with thresholds recomputed from the records' bins."""
     (tmp_path / "triggers").write_bytes(shards[0])
     data = ok(bin, "forward-dump", "-m", gated, "--emit", "coef,ffn", stdin=tokens)
-    ok(bin, "composition-stats", "-m", gated, "--scaled", "--thresholds", tmp_path / "triggers", "--percentile", percentage,
-       *(["--rank", rank] if rank else []), "--active", tmp_path / "active", stdin=data)
+    ok(bin, "composition-stats", "-m", gated, "--scaled", "--thresholds", tmp_path / "triggers",
+       "--percentile", percentage, *(["--rank", rank] if rank else []), "--active", tmp_path / "active",
+       stdin=data)
     every = np.concatenate([part[:, 1:] for part in coefs], axis=1)
     edges = np.array(ffkv.MAGNITUDE_EDGES)
     middle = [0.0, *(2 * edges[1:-1] * edges[2:] / (edges[1:-1] + edges[2:])), edges[-1]]
@@ -386,7 +479,8 @@ def test_a_percentile_decides_what_is_active(bin, gated, tokens, coefs, shards, 
         threshold[record["layer"], record["cell"]] = np.percentile(values, percentage)
     is_active = score(rank or "abs", every) > threshold[:, None, :]
     rows = table(tmp_path / "active")
-    assert [float(row["mean"]) for row in rows] == pytest.approx(is_active.mean(axis=(1, 2)).tolist(), rel=1e-8)
+    means = is_active.mean(axis=(1, 2)).tolist()
+    assert [float(row["mean"]) for row in rows] == pytest.approx(means, rel=1e-8)
     words = {"value": "m", "min": "-m"}.get(rank, "|m|")
     assert {(row["active"], row["comparable"]) for row in rows} == {(f"{words} > p{percentage}", "0")}
 
@@ -397,21 +491,26 @@ def test_thresholds_are_of_the_model_and_of_all_keys(bin, gated, tokens, small_m
 
     def triggers(name, model, *options, emit="max,magnitudes"):
         data = ok(bin, "tokenize", "-m", model, stdin=text(SENTENCES[:50]))
-        data = pipeline(bin, ["forward-dump", "-m", model, "--emit", emit], ["topk-keys", *options], stdin=data)
+        data = pipeline(bin, ["forward-dump", "-m", model, "--emit", emit], ["topk-keys", *options],
+                        stdin=data)
         (tmp_path / name).write_bytes(data)
         return ["--thresholds", tmp_path / name, "--percentile", 90]
 
     run = ["composition-stats", "-m", gated, "--scaled"]
     fails(bin, *run, *triggers("other", small_model), stdin=dumped, says="model")
-    fails(bin, *run, *triggers("bare", gated, emit="max"), stdin=dumped, says="keys without counts of magnitudes")
-    fails(bin, *run, *triggers("some", gated, "--cells", "0-22"), stdin=dumped, says="there is no threshold of layer 1 cell 23")
+    fails(bin, *run, *triggers("bare", gated, emit="max"), stdin=dumped,
+          says="keys without counts of magnitudes")
+    fails(bin, *run, *triggers("some", gated, "--cells", "0-22"), stdin=dumped,
+          says="there is no threshold of layer 1 cell 23")
     right = triggers("right", gated)
-    for wrong, says in (([*right, "--relative", 0.1], "--thresholds is a definition of active"), (right[:2], "go together"),
-                        (right[2:], "go together"), ([*right[:3], 101], "up to 100")):
+    for wrong, says in (([*right, "--relative", 0.1], "--thresholds is a definition of active"),
+                        (right[:2], "go together"), (right[2:], "go together"),
+                        ([*right[:3], 101], "up to 100")):
         fails(bin, *run, *wrong, stdin=dumped, status=2, says=says)
     for name, percentage in ("a", 90), ("b", 99):
         ok(bin, *run, *right[:3], percentage, "--sums", "-o", tmp_path / name, stdin=dumped)
-    fails(bin, "composition-stats", "-m", gated, "--merge", tmp_path / "a", tmp_path / "b", says="made with another model, corpus or options")
+    fails(bin, "composition-stats", "-m", gated, "--merge", tmp_path / "a", tmp_path / "b",
+          says="made with another model, corpus or options")
 
 
 # ------------------------------------------------------------ values
@@ -455,28 +554,34 @@ def test_values_of_an_adaptive_softmax(bin, tmp_path):
     config = random_model.write_model(directory)
     (directory / "config.json").write_text(json.dumps({**config, "activation_function": "gelu"}))
     found = pipeline(bin, ["tokenize", "-m", directory], ["forward-dump", "-m", directory, "--rank", "min"],
-                     ["topk-keys", "--rank", "min", "-t", 3], ["project-values", "-m", directory, "-k", 4], stdin=text(SENTENCES))
-    (directory / "config.json").write_text(json.dumps(config))  # the oracle knows ReLU alone, and values do not depend on it
+                     ["topk-keys", "--rank", "min", "-t", 3], ["project-values", "-m", directory, "-k", 4],
+                     stdin=text(SENTENCES))
+    # the oracle knows ReLU alone, and values do not depend on it
+    (directory / "config.json").write_text(json.dumps(config))
     model = oracle.load_model(directory)
     records = streams.read(found).records[:-1]
     assert sum(len(record["coef"]) for record in records) > 100
     for record in records:
         log_p = oracle.log_probs(model, -oracle.value_vectors(model, record["layer"])[[record["cell"]]])[0]
         assert record["top"].tolist() == oracle.top(log_p, 4, model.candidates).tolist()
-        assert record["next_rank"].tolist() == [oracle.rank(log_p, token, model.candidates) for token in record["next"]]
+        ranks = [oracle.rank(log_p, token, model.candidates) for token in record["next"]]
+        assert record["next_rank"].tolist() == ranks
 
 
 # ------------------------------------------------------------ what takes one list
 
 def test_one_list_is_named_or_refused(bin, gated, tokens, projected, tmp_path):
     """And gives what that list alone does."""
-    alone = pipeline(bin, ["forward-dump", "-m", gated, "--rank", "min"], ["topk-keys", "-t", 6, "--rank", "min"],
+    alone = pipeline(bin, ["forward-dump", "-m", gated, "--rank", "min"],
+                     ["topk-keys", "-t", 6, "--rank", "min"],
                      ["project-values", "-m", gated, "-k", 6, "--bottoms", 6], stdin=tokens)
     sheet = ["annotation-sheet", "-m", gated, "--sample", 3]
     for tool in (["agreement-stats"], ["shallow-stats", "--sample", 5, "--top", 4], sheet):
-        fails(bin, *tool, stdin=projected, says="each key has several lists of triggers (value, min, gate+input+, gate+input-, "
+        fails(bin, *tool, stdin=projected,
+              says="each key has several lists of triggers (value, min, gate+input+, gate+input-, "
               "gate-input+, gate-input-): take one with --list")
-        fails(bin, *tool, "--list", "abs", stdin=projected, says="there is no list 'abs' of triggers (but value, min,")
+        fails(bin, *tool, "--list", "abs", stdin=projected,
+              says="there is no list 'abs' of triggers (but value, min,")
         assert ok(bin, *tool, "--list", "min", stdin=projected) == ok(bin, *tool, stdin=alone) \
             == ok(bin, *tool, "--list", "min", stdin=alone)
     fails(bin, "perturb-triggers", stdin=projected, says="take one with --list")
@@ -491,8 +596,9 @@ def test_one_list_is_named_or_refused(bin, gated, tokens, projected, tmp_path):
 def test_readings_are_of_one_list(bin, projected, tmp_path):
     (tmp_path / "triggers").write_bytes(projected)
     model = streams.read(projected).header["model"]["id"]
-    readings = f"reader,model,layer,cell,triggers,pattern,kind,description,shows\nme,{model},1,0,3,1,semantic,x,1 2 3\n"
-    (tmp_path / "readings.csv").write_text(readings)
+    (tmp_path / "readings.csv").write_text(
+        "reader,model,layer,cell,triggers,pattern,kind,description,shows\n"
+        f"me,{model},1,0,3,1,semantic,x,1 2 3\n")
     options = ["pattern-stats", tmp_path / "readings.csv"]
     fails(bin, *options, "--triggers", tmp_path / "triggers", says="take one with --list")
     fails(bin, *options, "--list", "min", status=2, says="--list goes with --triggers")
@@ -505,7 +611,8 @@ def test_agreement_is_with_the_top_of_the_opposite(bin, projected):
         rows = table(ok(bin, "agreement-stats", "--list", name, stdin=projected))
         records = records_of(projected, name)
         for row in rows:
-            live = [record for record in records if record["layer"] + 1 == int(row["layer"]) and len(record["coef"])]
+            live = [record for record in records
+                    if record["layer"] + 1 == int(row["layer"]) and len(record["coef"])]
             assert int(row["live_keys"]) == len(live) > 10
             agree = sum(record["next"][0] == record["top"][0] for record in live)
             assert float(row["agree_next"]) == pytest.approx(agree / len(live), rel=1e-8)
@@ -518,10 +625,12 @@ def test_stream_cat_selects_what_forward_dump_would(bin, gated, tokens):
         return [json.loads(line) for line in ok(bin, "stream-cat", *options, stdin=data).splitlines()]
 
     chosen = ["--cells", "3,20-22"]
-    whole, some = (ok(bin, "forward-dump", "-m", gated, *EVERYTHING, *cells, stdin=tokens) for cells in ([], chosen))
+    whole, some = (ok(bin, "forward-dump", "-m", gated, *EVERYTHING, *cells, stdin=tokens)
+                   for cells in ([], chosen))
     assert lines(whole, *chosen)[1:-1] == lines(some)[1:-1]
     assert lines(whole, *chosen)[0]["arrays"] == lines(some)[0]["arrays"]
-    keys = lines(ok(bin, "topk-keys", "-t", 2, "--rank", "value,min,signs", stdin=whole), "--layers", "2", "--cells", "5")
+    keys = lines(ok(bin, "topk-keys", "-t", 2, "--rank", "value,min,signs", stdin=whole),
+                 "--layers", "2", "--cells", "5")
     assert [(key["layer"], key["cell"], key["list"]) for key in keys[1:7]] == [(1, 5, i) for i in range(6)]
     assert all("layer" not in key for key in keys[7:])
 
@@ -530,9 +639,11 @@ def test_in_words_lists_have_their_names(bin, gated, shards):
     options = ["-m", gated, "--layers", 1, "--cells", 4]
     lines = [json.loads(line) for line in ok(bin, "stream-cat", *options, stdin=shards[0]).splitlines()]
     assert [line["list"] for line in lines] == [*BOTH, *SIGNS]
-    assert [name for name, _ in lines[0]["signs"]] == [name for i, name in enumerate(SIGNS) if i in records_of(shards[0], "value")[4]["signs_bin"]]
+    bins = records_of(shards[0], "value")[4]["signs_bin"]
+    assert [name for name, _ in lines[0]["signs"]] == [name for i, name in enumerate(SIGNS) if i in bins]
     assert sum(count for _, count in lines[0]["magnitudes"]) == sum(count for _, count in lines[0]["signs"])
-    rows = csv.DictReader(io.StringIO(ok(bin, "stream-cat", *options, "--format", "tsv", stdin=shards[0]).decode()), delimiter="\t")
+    shown = ok(bin, "stream-cat", *options, "--format", "tsv", stdin=shards[0]).decode()
+    rows = csv.DictReader(io.StringIO(shown), delimiter="\t")
     assert list(dict.fromkeys(row["list"] for row in rows)) == [*BOTH, *SIGNS]
 
 
@@ -551,16 +662,19 @@ def page():
 
 
 def test_the_report_shows_all_lists(bin, gated, projected, page, tmp_path):
-    """Each list's triggers, what agrees with its own value, the value of either sign, how often signs occur."""
+    """Each list's triggers, what agrees with its own value, the value of either sign, how often signs
+    occur."""
     ok(bin, "report-pages", "-m", gated, "-o", tmp_path / "out", "--top", 4, stdin=projected)
     page.driver.get((tmp_path / "out" / "index.html").as_uri() + "#/memory/2/7")
     page.driver.execute_async_script("""
-        const done = arguments[0], wait = () => document.body.dataset.shown === location.hash ? done() : setTimeout(wait, 5);
+        const done = arguments[0];
+        const wait = () => document.body.dataset.shown === location.hash ? done() : setTimeout(wait, 5);
         setTimeout(wait, 5);""")
     heads = page.script("return [...document.querySelectorAll('main h2')].map(e => e.textContent)")
-    assert heads == ["Triggers: largest coefficients", "Triggers: lowest coefficients", "Triggers: gate and input positive",
-                     "Triggers: gate positive, input negative", "Triggers: gate negative, input positive",
-                     "Triggers: gate and input negative", "Coefficients in the corpus", "Signs of gate and input", "Value",
+    assert heads == ["Triggers: largest coefficients", "Triggers: lowest coefficients",
+                     "Triggers: gate and input positive", "Triggers: gate positive, input negative",
+                     "Triggers: gate negative, input positive", "Triggers: gate and input negative",
+                     "Coefficients in the corpus", "Signs of gate and input", "Value",
                      "Value of negative coefficients", "Key"]
     found = page.script("""return [...document.querySelectorAll('table')].map(table =>
         [...table.querySelectorAll('tbody tr')].map(row => [...row.cells].map(cell => cell.textContent)))""")
@@ -571,7 +685,8 @@ def test_the_report_shows_all_lists(bin, gated, projected, page, tmp_path):
         assert ["agrees" in row[3] for row in rows] == (record["next"][:4] == record["top"][0]).tolist()
     counts = ffkv.sign_counts(lists[0])
     assert [int(row[1].replace(",", "")) for row in found[6]] == counts.tolist()
-    assert [float(row[2].split(" ")[0]) for row in found[6]] == pytest.approx((100 * counts / counts.sum()).tolist(), abs=0.051)
+    shares = [float(row[2].split(" ")[0]) for row in found[6]]
+    assert shares == pytest.approx((100 * counts / counts.sum()).tolist(), abs=0.051)
     texts = [[re.sub("\u2423", " ", row[0]) for row in rows] for rows in found[7:11]]
     assert texts[0] == texts[3] and texts[1] == texts[2] and texts[0] != texts[1]
     assert page.complaints() == []
@@ -582,11 +697,14 @@ def test_the_report_shows_all_lists(bin, gated, projected, page, tmp_path):
 def test_wrong_ranks_of_headers_are_refused(bin, gated, shards, tokens):
     stream = streams.read(shards[0])
     dumped = streams.read(ok(bin, "forward-dump", "-m", gated, "--rank", "value,min", stdin=tokens))
-    for rank, says in (([], "neither a text nor a list of texts"), (7, "neither a text nor a list of texts"), (None, "neither"),
-                       (["value", 7], "'no text', which is not known"), (["value", "max"], "'max', which is not known"),
+    for rank, says in (([], "neither a text nor a list of texts"),
+                       (7, "neither a text nor a list of texts"), (None, "neither"),
+                       (["value", 7], "'no text', which is not known"),
+                       (["value", "max"], "'max', which is not known"),
                        (["min", "value"], "has 'value' behind 'min', which is out of order"),
                        (["value"] * 3, "has 'value' behind 'value'"), (["value"] * 4000, "behind 'value'")):
-        for tool, other in (["coefficient-stats"], stream), (["topk-keys", "--merge", "-"], stream), (["topk-keys"], dumped):
+        for tool, other in ((["coefficient-stats"], stream), (["topk-keys", "--merge", "-"], stream),
+                            (["topk-keys"], dumped)):
             data = streams.write({**other.header, "rank": rank}, other.records, other.trailer)
             fails(bin, *tool, stdin=data, says=says)
             with pytest.raises(streams.StreamError):
@@ -604,10 +722,14 @@ def without(record, name):
     (lambda records: [*records[:5], *records[6:]], "has list 0, list 5 should come"),
     (lambda records: [records[0], {**records[1], "cell": 1}, *records[2:]], "is not in order"),
     (lambda records: [*records[:6], *records[:6], *records[12:]], "is not in order"),
-    (lambda records: [*records[:-2], records[-1]], "the last key has 5 lists of triggers, the header promises 6"),
-    (lambda records: [records[0], {**records[1], "coef": -records[1]["coef"]}, *records[2:]], "is out of range"),
-    (lambda records: [{**records[0], "signs_count": records[0]["signs_count"] + 1}, *records[1:]], "coefficients and"),
-    (lambda records: [{**records[0], "magnitudes_bin": records[0]["magnitudes_bin"] + 500}, *records[1:]], "the bins of 'magnitudes'"),
+    (lambda records: [*records[:-2], records[-1]],
+     "the last key has 5 lists of triggers, the header promises 6"),
+    (lambda records: [records[0], {**records[1], "coef": -records[1]["coef"]}, *records[2:]],
+     "is out of range"),
+    (lambda records: [{**records[0], "signs_count": records[0]["signs_count"] + 1}, *records[1:]],
+     "coefficients and"),
+    (lambda records: [{**records[0], "magnitudes_bin": records[0]["magnitudes_bin"] + 500}, *records[1:]],
+     "the bins of 'magnitudes'"),
     (lambda records: [without(records[0], "signs_count"), *records[1:]], "'signs_count'"),
 ])
 def test_damaged_lists_are_refused(bin, shards, change, says):
@@ -631,4 +753,5 @@ def test_damaged_activations_are_refused(bin, gated, tokens, name, change, says)
     records = [dict(record) for record in stream.records]
     record = next(record for record in records if name in record)
     record[name] = change(record[name])
-    fails(bin, "topk-keys", "--rank", "value,min,signs", stdin=streams.write(stream.header, records, stream.trailer), says=says)
+    data = streams.write(stream.header, records, stream.trailer)
+    fails(bin, "topk-keys", "--rank", "value,min,signs", stdin=data, says=says)

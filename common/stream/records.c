@@ -85,15 +85,23 @@ void batch_reserve(struct batch *batch, unsigned groups, struct batch_capacity *
 struct model_shape shape_read(const struct stream_reader *reader)
 {
     enum { MAX_SIZE = 1 << 26 }; /* keeps products of two far from overflow */
+    const json_t *model = json_object_get(stream_header(reader), "model");
     struct model_shape shape = {
         .layers = (size_t)header_number(reader, "model", "layers", MAX_SIZE),
         .d_model = (size_t)header_number(reader, "model", "d_model", MAX_SIZE),
         .d_ff = (size_t)header_number(reader, "model", "d_ff", MAX_SIZE),
         .vocabulary = (size_t)header_number(reader, "model", "vocabulary", MAX_SIZE),
+        .experts = json_object_get(model, "experts")
+            ? (size_t)header_number(reader, "model", "experts", MAX_SIZE) : 0,
     };
     if (!shape.layers || !shape.d_model || !shape.d_ff || !shape.vocabulary)
         stream_fail(reader, "the header's model has a size of 0");
     return shape;
+}
+
+bool counted_in_part(const struct model_shape *shape, enum counted kind)
+{
+    return shape->experts && kind == COUNTED_SIGNS;
 }
 
 /* ---- triggers ---- */
@@ -210,14 +218,18 @@ static void check_prefix_coefficients(const struct record *record, const struct 
                     "not end with its trigger's", layer_shown(key->layer), key->cell);
 }
 
-/* All keys have coefficients at the same positions, of which each kind of counts has all. */
+/* All keys have coefficients at the same positions, of which a kind of counts has all, or a part. */
 static void check_counted(struct triggers_reader *reader, const struct key_triggers *key, enum counted kind)
 {
     uint64_t total = histogram_total(&key->counted[kind]);
-    if (!reader->has_positions)
+    bool in_part = counted_in_part(&reader->shape, kind);
+    if (!reader->has_positions && !in_part) {
         reader->positions = total;
-    reader->has_positions = true;
-    if (total != reader->positions || total < key->count)
+        reader->has_positions = true;
+    }
+    bool right = in_part ? !reader->has_positions || total <= reader->positions
+                         : total == reader->positions && total >= key->count;
+    if (!right)
         stream_fail(reader->stream,
                     "layer %zu cell %zu has %llu coefficients and %zu triggers; the first key has %llu",
                     layer_shown(key->layer), key->cell, (unsigned long long)total, key->count,

@@ -72,9 +72,13 @@ void batch_reserve(struct batch *batch, unsigned groups, struct batch_capacity *
 /* What a header says of the model, for readers that are not given the model. */
 struct model_shape {
     size_t layers, d_model, d_ff, vocabulary;
+    size_t experts; /* of a layer that has some; 0: none has */
 };
 
 struct model_shape shape_read(const struct stream_reader *reader);
+
+/* Whether not all positions are counted for each cell: signs are not, where a cell's expert is not chosen. */
+bool counted_in_part(const struct model_shape *shape, enum counted kind);
 
 /* Triggers that a key may have: topk-keys -t. */
 enum { MAX_TRIGGERS = 1 << 24 };
