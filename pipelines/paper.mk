@@ -91,7 +91,7 @@ needed = $(call in_out,$(addsuffix .msgpack,$(call listed,needs,$@)))
 options = $(foreach name,$(call listed,options,$@),$(or $($(name)),\
 	$(error experiments.csv: $@: no options are called $(name))))
 
-$(filter-out patterns,$(experiments)):
+$(filter-out patterns signs,$(experiments)):
 	@$(listed_step) $(given) $(needed) --results $(call listed,result,$@) \
 		-- "$$SCRIPTS/$(firstword $(call listed,scripts,$@))" $(given) "$$OUT" $(options)
 
@@ -108,11 +108,18 @@ patterns:
 
 annotation: patterns
 
+# Of gated layers, whose triggers come with counts of signs.
+signs:
+	@if stream-cat --header "$$OUT/triggers.msgpack" | grep -q '"signs_bin"'; then \
+		$(listed_step) $(given) $(needed) --results $(call listed,result,$@) \
+		-- "$$SCRIPTS/signs.sh" $(given) "$$OUT"; else $(call step,$@) --undo; fi
+
 # ---- pictures and pages ----
 
-# Tables, and those that are there only where readers noted something.
+# Tables, and those that are there only where readers noted something, or where layers are gated.
 noted := $(filter %.csv,$(call listed,result,patterns))
-tables := $(filter-out $(noted),$(filter %.csv,$(call listed,result)))
+gated := $(filter %.csv,$(call listed,result,signs))
+tables := $(filter-out $(noted) $(gated),$(filter %.csv,$(call listed,result)))
 
 figures: $(experiments)
 	@$(call step,$@,figures.sh listed.sh experiments.csv figures.gp figures.css figures) $(published) \
@@ -121,7 +128,7 @@ figures: $(experiments)
 
 report: figures options
 	@$(call step,$@,report.sh,report-pages) "$$MODEL" $(published) \
-		$(call in_out,triggers.msgpack figures options.csv $(tables)) --maybe $(call in_out,$(noted)) \
+		$(call in_out,triggers.msgpack figures options.csv $(tables)) --maybe $(call in_out,$(noted) $(gated)) \
 		--results report -- "$$SCRIPTS/report.sh" "$$MODEL" "$$OUT" $(if $(NAME),--name "$$NAME")
 
 # What the experiments were run with: made behind all that are asked for, and taken away before the

@@ -5,10 +5,10 @@
 # usage: triggers.sh MODEL TEXT OUT [options of tokenize]
 #
 # Leaves in the folder OUT: triggers.msgpack, 50 triggers a key, with the next tokens of their
-# sentences, the coefficients along their prefixes and how often which occur, and with projected
-# values, which other experiments read. The tools must be in PATH. A stage that fails leaves no
-# trailer, so the stages behind it fail as well: the status of the last one is that of the
-# pipeline.
+# sentences, the coefficients along their prefixes and how often which occur, in gated layers
+# also how often which signs of gate and input do, and with projected values, which other
+# experiments read. The tools must be in PATH. A stage that fails leaves no trailer, so the stages
+# behind it fail as well: the status of the last one is that of the pipeline.
 set -eu
 
 [ $# -ge 3 ] || { sed -n 's/^# usage/usage/p' "$0" >&2; exit 2; }
@@ -16,7 +16,12 @@ model=$1 text=$2 out=$3
 shift 3
 mkdir -p "$out"
 
+# Of layers without gates signs are wrong usage, which is told before anything is read.
+emit=max,counts status=0
+forward-dump --model "$model" --emit signs </dev/null >/dev/null 2>&1 || status=$?
+[ $status -eq 2 ] || emit=$emit,signs
+
 tokenize --model "$model" "$@" "$text" |
-    forward-dump --model "$model" --emit max,counts --paths 50 |
+    forward-dump --model "$model" --emit "$emit" --paths 50 |
     topk-keys --top 50 --following 10 |
     project-values --model "$model" --bottoms 10 --output "$out/triggers.msgpack"

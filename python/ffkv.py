@@ -37,9 +37,10 @@ import msgpack
 import numpy as np
 
 __version__ = "0.1.0"
-__all__ = ["COEFFICIENT_EDGES", "COUNTS", "COVERAGE", "Reader", "Sentence", "Stream", "StreamError", "TYPES",
-           "Trigger", "Writer", "coefficient_counts", "frame", "load", "read", "sentences", "triggers",
-           "words", "write"]
+__all__ = ["COEFFICIENT_EDGES", "COUNTS", "COVERAGE", "LISTS", "MAGNITUDE_EDGES", "Reader", "SIGNS",
+           "Sentence", "Stream", "StreamError", "TYPES", "Trigger", "Writer", "coefficient_counts", "frame",
+           "lists", "load", "magnitude_counts", "read", "sentences", "sign_counts", "triggers", "words",
+           "write"]
 
 Record = Dict[str, Any]
 Source = Union[str, "os.PathLike[str]", BinaryIO]
@@ -77,13 +78,16 @@ _OF_BATCHES = {
     ("uint32", "rows"): "row_sentence row_position top", ("float32", "rows"): "next_logp top_logp",
     ("float32", "sentences", "*"): "max", ("uint16", "sentences", "*"): "argmax",
     ("float32", "rows", "*"): "coef resid ffn", ("uint32", "paths"): "path",
-    ("float32", "path coefficients"): "path_coef", ("uint64", "cells", "*"): "coef_counts",
+    ("float32", "path coefficients"): "path_coef",
+    ("uint64", "cells", "*"): "coef_counts magnitude_counts sign_counts",
 }
 _OF_KEYS = {
     ("float32", "triggers"): "coef next_p last_p", ("uint64", "triggers"): "sentence",
     ("uint32", "triggers"): "position next next_rank last_rank", ("uint32", "prefix tokens"): "prefix",
     ("float32", "prefix tokens"): "prefix_coef", ("uint32", "coefs bins"): "coefs_bin",
-    ("uint64", "coefs bins"): "coefs_count",
+    ("uint64", "coefs bins"): "coefs_count", ("uint32", "magnitudes bins"): "magnitudes_bin",
+    ("uint64", "magnitudes bins"): "magnitudes_count", ("uint32", "signs bins"): "signs_bin",
+    ("uint64", "signs bins"): "signs_count",
     ("uint32", "tops"): "top", ("float32", "tops"): "top_p", ("uint32", "bottoms"): "bottom",
     ("float32", "bottoms"): "bottom_p", ("uint64", "vocabulary"): "token_counts",
 }
@@ -104,6 +108,20 @@ _FORMS = {kind: {name: form for form, names in forms.items() for name in names.s
 # The bins in which coefficients are counted: of each its edge that is nearer to 0. ffkv-stream(5), Triggers.
 _EDGES = [factor * 2.0**octave for octave in range(-12, 12) for factor in (1, 1.5)]
 COEFFICIENT_EDGES = (*(-edge for edge in reversed(_EDGES)), 0.0, *_EDGES)
+
+# The same of their magnitudes: of each bin the lower edge, the last bin having what is not below 2^16.
+MAGNITUDE_EDGES = (0.0, *(2.0**octave * (1 + i / 16) for octave in range(-16, 16) for i in range(16)),
+                   2.0**16)
+
+# The combinations of the signs of gate and input, and the lists of triggers that a key can have, in order.
+SIGNS = ("gate+input+", "gate+input-", "gate-input+", "gate-input-")
+LISTS = ("value", "abs", "min", *SIGNS)
+_NEGATIVE = ("min", "gate+input-", "gate-input+")  # lists of negative coefficients
+
+# Arrays of counts of each cell's coefficients, and what a key has of them: how many bins.
+_COUNTS_OF_CELLS = {"coef_counts": len(COEFFICIENT_EDGES), "magnitude_counts": len(MAGNITUDE_EDGES),
+                    "sign_counts": len(SIGNS)}
+_COUNTS_OF_KEYS = {"coefs": len(COEFFICIENT_EDGES), "magnitudes": len(MAGNITUDE_EDGES), "signs": len(SIGNS)}
 
 _KINDS_OF_MODELS = ("activations", "triggers", "values", "composition", "refinement", "intervention")
 _OF_LAYERS = ("max", "argmax", "coef", "resid", "ffn")
@@ -399,8 +417,10 @@ def _most_counted(header: Record, size: Union[int, str]) -> int:
     if size in ("sentences", "tokens", "rows", "changes"):
         return tokens
     d_ff = _said(header.get("model"), "d_ff", 0)
-    return {"triggers": triggers_, "prefix tokens": triggers_ * 2**16, "paths": tokens * d_ff,
-            "path coefficients": tokens * d_ff}.get(size, max(2**18, vocabulary, tokens, d_ff))
+    rank = header.get("rank")
+    columns = d_ff * max(1, len(rank) if isinstance(rank, list) else 1)
+    return {"triggers": triggers_, "prefix tokens": triggers_ * 2**16, "paths": tokens * columns,
+            "path coefficients": tokens * columns}.get(size, max(2**18, vocabulary, tokens, d_ff))
 
 
 def _most_bytes(header: Record) -> int:
@@ -485,6 +505,23 @@ def _array(name: str, declared: Record, data: bytes, sizes: Dict[str, int]) -> n
     return values
 
 
+def lists(header: Record) -> Tuple[str, ...]:
+    """What the lists of triggers that each key has, or the maxima of activations, are of: names of LISTS, in
+    order. A stream of triggers with several has a record of each, whose number "list" is its place here."""
+    rank = header.get("rank", "value")
+    names = tuple(rank) if isinstance(rank, list) else (rank,)
+    for name in names:
+        _need(name in LISTS, f"the header's rank is '{name}', which is not known")
+    places = [LISTS.index(name) for name in names]
+    _need(names and places == sorted(set(places)), f"the header's rank, {rank}, is not a list in order")
+    return names
+
+
+def _score(name: str, coefficient: np.ndarray) -> np.ndarray:
+    """By which the triggers of a list are ordered."""
+    return np.abs(coefficient) if name == "abs" else -coefficient if name in _NEGATIVE else coefficient
+
+
 class _Checks:
     """What ffkv-stream(5) says of the records of a stream, one after the other, and of the trailer."""
 
@@ -500,7 +537,10 @@ class _Checks:
         self.has_layers = self.kind in ("composition", "refinement") or (
             self.kind == "activations" and any(name in self.arrays for name in _OF_LAYERS))
         self.layers = self._read_layers() if self.has_layers else []
-        self.uncounted: List[int] = self._read_layers() if "coef_counts" in self.arrays else []  # must come
+        self.counts_of_cells = [name for name in _COUNTS_OF_CELLS if name in self.arrays]
+        self.uncounted: List[int] = self._read_layers() if self.counts_of_cells else []  # must come
+        self.lists = lists(header) if self.kind in ("activations", "triggers") else LISTS[:1]
+        self.next_list = 0  # of the key that was begun: the list that must come next
         self._check_widths()
         self.waiting: List[int] = [] if self.has_batches else list(self.layers)  # layers that must come
         self.sizes: Dict[str, int] = {}
@@ -529,11 +569,12 @@ class _Checks:
         for name in _OF_LAYERS if self.kind == "activations" else ():
             width = self.shape["d_model"] if name in ("resid", "ffn") else \
                 len(cells) if isinstance(cells, list) else self.shape["d_ff"]
+            width *= len(self.lists) if name in ("max", "argmax") else 1
             _need(name not in self.arrays or self.arrays[name]["shape"][1] == width,
                   f"the header's array '{name}' has other columns than the {width} that there are")
-        if "coef_counts" in self.arrays:
-            _need(self.arrays["coef_counts"]["shape"][1] == len(COEFFICIENT_EDGES),
-                  f"the header's array 'coef_counts' has not {len(COEFFICIENT_EDGES)} columns")
+        for name, bins in _COUNTS_OF_CELLS.items():
+            _need(name not in self.arrays or self.arrays[name]["shape"][1] == bins,
+                  f"the header's array '{name}' has not {bins} columns")
 
     def record(self, packed: Record) -> Record:
         """The record with its arrays, once all of it was checked."""
@@ -628,11 +669,11 @@ class _Checks:
               and change.max() < len(changes) and coefficient.all(), "a sentence's key is out of range")
 
     def _kind_activations(self, record: Record) -> None:
-        if "coef_counts" in record:
+        if any(name in record for name in _COUNTS_OF_CELLS):
             self._check_counts(record)
             return
         if "id" in record:
-            _need(self.positions is None, "a batch behind 'coef_counts'")
+            _need(self.positions is None, "a batch behind the counts of cells")
             _need(not self.waiting, f"layer {_shown(self.waiting)} of the batch before is missing")
             self._kind_tokens(record)
             self._check_rows(record)
@@ -671,15 +712,16 @@ class _Checks:
     def _check_counts(self, record: Record) -> None:
         """Behind the last batch: each cell has a coefficient at each position."""
         _need(not self.waiting, f"layer {self.waiting[:1]} of the batch before is missing")
-        layer, counts = self._members(record, "layer", "coef_counts")
-        _need(self.uncounted[:1] == [layer], f"'coef_counts' of layer {layer} are out of order")
+        layer, *of_cells = self._members(record, "layer", *self.counts_of_cells)
+        _need(self.uncounted[:1] == [layer], f"counts of layer {layer} are out of order")
         del self.uncounted[0]
         self.positions = self.tokens - _number(self.header, "first", 0, 1, "the header's ") * self.sentences
         cells = self.header.get("cells")
         width = len(cells) if isinstance(cells, list) else self.shape["d_ff"]
-        _need(len(counts) == width and (counts <= _MAX_COUNT).all()
-              and (counts.sum(axis=1) == self.positions).all(),
-              f"'coef_counts' are not of {width} cells at {self.positions} positions each")
+        for name, counts in zip(self.counts_of_cells, of_cells):
+            _need(len(counts) == width and (counts <= _MAX_COUNT).all()
+                  and self._is_counted(name, counts.sum(axis=1)),
+                  f"'{name}' are not of {width} cells at {self.positions} positions each")
 
     def _check_rows(self, record: Record) -> None:
         if "row_sentence" not in self.arrays:
@@ -700,9 +742,16 @@ class _Checks:
     def _check_key_order(self, record: Record) -> str:
         layer, cell = self._members(record, "layer", "cell")
         place = f"layer {layer + 1} cell {cell}"
-        key = layer * self.shape["d_ff"] + cell
-        _need(key >= self.next_key and not self.is_over, f"{place} is not in order")
-        self.next_key, self.keys = key + 1, self.keys + 1
+        key, number = layer * self.shape["d_ff"] + cell, 0
+        if len(self.lists) > 1:
+            number, = self._members(record, "list")
+            _need(type(number) is int and number == self.next_list,
+                  f"{place} has list {number}, list {self.next_list} should come")
+        is_right = key == self.next_key - 1 if number else key >= self.next_key
+        _need(is_right and not self.is_over, f"{place} is not in order")
+        self.next_key = key + 1
+        self.next_list = (number + 1) % len(self.lists)
+        self.keys += not self.next_list
         return place
 
     def _check_token_counts(self, record: Record) -> bool:
@@ -722,21 +771,37 @@ class _Checks:
         _need(count <= top, f"{place} has {count} triggers, the header promises at most {top}")
         total = int(position.sum(dtype=np.uint64))
         _need(total == len(prefix), f"the prefixes of {place} should have {total} tokens, not {len(prefix)}")
-        self._check_order(place, self._score(coefficient), sentence, position)
+        name = self.lists[record.get("list", 0)]
+        self._check_order(place, _score(name, coefficient), sentence, position)
         if "prefix_coef" in self.arrays:
             self._check_ends("prefix_coef", position, *self._members(record, "prefix_coef"), coefficient)
-        if "coefs_bin" in self.arrays:
-            self._check_coefficients(place, count, *self._members(record, "coefs_bin", "coefs_count"))
+        for name in _COUNTS_OF_KEYS:
+            if f"{name}_bin" in self.arrays and not record.get("list", 0):
+                self._check_coefficients(name, place, count,
+                                         *self._members(record, f"{name}_bin", f"{name}_count"))
         if "top" in record:
             self._members(record, "top_p", *_OF_TRIGGERS[4:])
             _need(len(record["top"]), f"{place} has no top token")
 
-    def _check_coefficients(self, place: str, triggers_: int, bins: np.ndarray, counts: np.ndarray) -> None:
+    def _in_part(self, name: str) -> bool:
+        """Of experts, signs are counted where they are chosen."""
+        return name in ("signs", "sign_counts") and "experts" in self.header["model"]
+
+    def _is_counted(self, name: str, totals: Any) -> bool:
+        """Counts that add up to these, of cells or of one key, are of all positions, or, in part, of some."""
+        if self._in_part(name):
+            return self.positions is None or bool(np.all(totals <= self.positions))
+        return bool(np.all(totals == self.positions))
+
+    def _check_coefficients(self, name: str, place: str, triggers_: int, bins: np.ndarray,
+                            counts: np.ndarray) -> None:
         """Of all keys there are as many, and none is that of a bin without one."""
         total = sum(counts.tolist())
-        self.positions = total if self.positions is None else self.positions
-        _need((bins < len(COEFFICIENT_EDGES)).all() and counts.all() and triggers_ <= total == self.positions,
-              f"{place} has {total} coefficients in 'coefs', the first key has {self.positions}")
+        if not self._in_part(name):
+            self.positions = total if self.positions is None else self.positions
+        right = self._is_counted(name, total) and (triggers_ <= total or self._in_part(name))
+        _need((bins < _COUNTS_OF_KEYS[name]).all() and counts.all() and right,
+              f"{place} has {total} coefficients in '{name}', the first key has {self.positions}")
 
     @staticmethod
     def _check_order(place: str, score: np.ndarray, sentence: np.ndarray, position: np.ndarray) -> None:
@@ -748,11 +813,6 @@ class _Checks:
         later |= (sentence[1:] == sentence[:-1]) & (position[1:] > position[:-1])
         wrong = _first(~((above > below) | ((above == below) & later)))
         _need(wrong is None, f"triggers {wrong} and {(wrong or 0) + 1} of {place} are not in order")
-
-    def _score(self, coefficient: np.ndarray) -> np.ndarray:
-        rank = self.header.get("rank", "value")
-        _need(rank in ("value", "abs", "min"), f"the header's rank is '{rank}', which is not known")
-        return coefficient if rank == "value" else np.abs(coefficient) if rank == "abs" else -coefficient
 
     def _kind_values(self, record: Record) -> None:
         place = self._check_key_order(record)
@@ -1193,8 +1253,23 @@ def triggers(record: Record) -> List[Trigger]:
 def coefficient_counts(record: Record) -> np.ndarray:
     """How many of a key's coefficients, at all positions of the corpus, fall into each bin, uint64[97]:
     COEFFICIENT_EDGES has the bins' edges. The record is one of triggers that has coefs_bin."""
-    counts = np.zeros(len(COEFFICIENT_EDGES), np.uint64)
-    counts[record["coefs_bin"]] = record["coefs_count"]
+    return _counts_of(record, "coefs")
+
+
+def magnitude_counts(record: Record) -> np.ndarray:
+    """The same of their absolute values, uint64[514]: MAGNITUDE_EDGES has the bins' lower edges. The
+    record has magnitudes_bin."""
+    return _counts_of(record, "magnitudes")
+
+
+def sign_counts(record: Record) -> np.ndarray:
+    """How often each of SIGNS occurs, uint64[4]. The record has signs_bin."""
+    return _counts_of(record, "signs")
+
+
+def _counts_of(record: Record, name: str) -> np.ndarray:
+    counts = np.zeros(_COUNTS_OF_KEYS[name], np.uint64)
+    counts[record[f"{name}_bin"]] = record[f"{name}_count"]
     return counts
 
 
@@ -1228,7 +1303,8 @@ def frame(source: Union[Source, Iterable[Record]], by: str = "key") -> Any:
 
     by="key": a row for each key: layer, cell, triggers (how many), and each array of the record
     as an object; prefix is a list of arrays. by="trigger": a row for each trigger: layer, cell,
-    trigger (from 0, best first), and its members. As in the tools' tables, and unlike in the
+    trigger (from 0, best first), and its members. Where keys have several lists of triggers, each list of
+    a key has rows, and list is its place in lists(header). As in the tools' tables, and unlike in the
     records, layers count from 1; cells from 0.
     """
     try:
@@ -1245,6 +1321,7 @@ def _by_key(keys: List[Record]) -> List[Record]:
     rows = []
     for key in keys:
         row = {"layer": key["layer"] + 1, "cell": key["cell"], "triggers": len(key.get("coef", ()))}
+        row.update((name, key[name]) for name in ("list",) if name in key)
         row.update((name, value) for name, value in key.items() if isinstance(value, np.ndarray))
         if "prefix" in key:
             row.update((name, _split(key[name], key["position"])) for name in _ALONG if name in key)
@@ -1257,7 +1334,7 @@ def _by_trigger(keys: List[Record]) -> Dict[str, Any]:
     keys = [key for key in keys if len(key.get("coef", ()))]
     lengths = [len(key["coef"]) for key in keys]
     found: Dict[str, Any] = {name: np.repeat([key[name] for key in keys], lengths).astype(np.int64)
-                             for name in ("layer", "cell")}
+                             for name in ("layer", "cell", *(["list"] if keys and "list" in keys[0] else []))}
     found["layer"] += 1
     found["trigger"] = np.concatenate([np.arange(length) for length in lengths] or [np.arange(0)])
     for name in _OF_TRIGGERS:

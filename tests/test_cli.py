@@ -73,6 +73,9 @@ def made(bin, tmp_path_factory):
     keyed = ok(bin, "forward-dump", "-m", model, "--emit", "key", stdin=uses["perturb-triggers"].output)
     uses["perturbation-stats"] = Use("perturbation-stats", [], keyed)
     uses["shallow-stats"] = Use("shallow-stats", [], triggers)
+    counted = ok(bin, "forward-dump", "-m", model, "--emit", "max,magnitudes",
+                 stdin=uses["forward-dump"].data)
+    uses["coefficient-stats"] = Use("coefficient-stats", [], ok(bin, "topk-keys", stdin=counted))
     values, rows = place / "values", ok(bin, "forward-dump", "-m", model, "--emit", "coef,resid,ffn",
                                         stdin=uses["forward-dump"].data)
     values.write_bytes(ok(bin, "project-values", "-m", model, "--all", "-k", 1))

@@ -11,12 +11,14 @@ import pytest
 import oracle
 import random_model
 import streams
+import ffkv  # streams finds it
 from helpers import (assert_close, assert_table, by_sentence, fails, ok, pipeline, random_sentences, rows_of,
-                     sentences_of, text)
+                     sentences_of, table, text)
 
 LAYERS, WIDTH, HEADS, HEAD, VOCABULARY = 2, 24, 3, 8, 45
 EXPERTS, CELLS, CHOSEN, SHARED = 9, 5, 2, 4
 ALL_CELLS = EXPERTS * CELLS + SHARED
+NO_SIGNS = 4
 CONFIG = {
     "model_type": "qwen2_moe", "num_hidden_layers": LAYERS, "hidden_size": WIDTH,
     "num_attention_heads": HEADS, "num_key_value_heads": 1, "vocab_size": VOCABULARY,
@@ -90,21 +92,28 @@ def sigmoid(x):
 
 
 def cells_of(get, block, x):
-    gate = get(f"mlp.{block}.gate_proj") @ x
-    return gate * sigmoid(gate) * (get(f"mlp.{block}.up_proj") @ x)
+    """Their coefficients without the router's weight, and which of the four combinations of signs."""
+    gate, up = (get(f"mlp.{block}.{name}_proj") @ x for name in ("gate", "up"))
+    assert min(np.abs(gate).min(), np.abs(up).min()) > 1e-5  # so that rounding changes no sign
+    return gate * sigmoid(gate) * up, 2 * (gate <= 0) + (up <= 0)
 
 
 def block(get, x):
-    """Coefficients (positions, ALL_CELLS), and which experts were chosen (positions, EXPERTS)."""
+    """Coefficients and combinations of signs, NO_SIGNS where there is none (positions, ALL_CELLS), and which
+    experts were chosen (positions, EXPERTS)."""
     coef, chosen = np.zeros((len(x), ALL_CELLS)), np.zeros((len(x), EXPERTS), bool)
+    signs = np.full(coef.shape, NO_SIGNS)
     for row, vector in enumerate(x):
         p = np.exp(oracle.log_softmax(get("mlp.gate") @ vector))
-        for e in np.argsort(-p, kind="stable")[:CHOSEN]:
-            coef[row, e * CELLS:(e + 1) * CELLS] = p[e] * cells_of(get, f"experts.{e}", vector)
-            chosen[row, e] = True
-        weight = sigmoid(get("mlp.shared_expert_gate") @ vector)
-        coef[row, -SHARED:] = weight * cells_of(get, "shared_expert", vector)
-    return coef, chosen
+        weights = [(slice(e * CELLS, (e + 1) * CELLS), f"experts.{e}", p[e])
+                   for e in np.argsort(-p, kind="stable")[:CHOSEN]]
+        chosen[row, [cells.start // CELLS for cells, _, _ in weights]] = True
+        weights.append((slice(EXPERTS * CELLS, None), "shared_expert",
+                        sigmoid(get("mlp.shared_expert_gate") @ vector)))
+        for cells, name, weight in weights:
+            alone, signs[row, cells] = cells_of(get, name, vector)
+            coef[row, cells] = weight * alone
+    return coef, chosen, signs
 
 
 def values_of(tensors, layer):
@@ -115,16 +124,17 @@ def values_of(tensors, layer):
 
 
 def forward(tensors, sentence):
-    """coef (layers, positions, cells), ffn, resid, and chosen (layers, positions, experts), in float64."""
+    """coef (layers, positions, cells), ffn, resid, chosen (layers, positions, experts), in float64, and signs
+    (as coef)."""
     o = tensors["model.embed_tokens.weight"][[2, *sentence[:-1]]].astype(float)
     found = []
     for l in range(LAYERS):
         def get(name, l=l):
             return tensors[f"model.layers.{l}.{name}.weight"].astype(float)
         r = o + attention(get, rms_norm(o, get("input_layernorm")))
-        coef, chosen = block(get, rms_norm(r, get("post_attention_layernorm")))
+        coef, chosen, signs = block(get, rms_norm(r, get("post_attention_layernorm")))
         y = coef @ values_of(tensors, l)
-        found.append((coef, y, r, chosen))
+        found.append((coef, y, r, chosen, signs))
         o = r + y
     return [np.stack(arrays) for arrays in zip(*found, strict=True)]
 
@@ -146,7 +156,7 @@ def test_activations_of_experts(activations, expected):
     shape = stream.header["model"]
     assert (shape["d_ff"], shape["experts"], shape["expert_cells"]) == (ALL_CELLS, EXPERTS, CELLS)
     found = [by_sentence(stream, name) for name in ("coef", "ffn", "resid")]
-    for coef, ffn, resid, (wanted, y, r, chosen) in zip(*found, expected, strict=True):
+    for coef, ffn, resid, (wanted, y, r, chosen, _) in zip(*found, expected, strict=True):
         assert_close(coef, wanted, 1e-5)
         assert_close(ffn, y, 1e-5)
         assert_close(resid, r, 1e-5)
@@ -159,7 +169,7 @@ def test_a_sentence_that_never_has_an_expert_has_maxima_of_0(activations, expect
     """Expected by the definition, at the lowest position, of equal coefficients."""
     stream, idle_cells = streams.read(activations), 0
     found = [by_sentence(stream, name) for name in ("max", "argmax")]
-    for most, where, (_, _, _, chosen) in zip(*found, expected, strict=True):
+    for most, where, (_, _, _, chosen, _) in zip(*found, expected, strict=True):
         if chosen.shape[1] > 1:
             idle = np.repeat(~chosen[:, 1:].any(axis=1), CELLS, axis=1)
             assert (most[:, :-SHARED][idle] == 0).all() and (where[:, :-SHARED][idle] == 1).all()
@@ -181,6 +191,113 @@ def test_a_trigger_is_a_prefix_whose_expert_was_chosen(bin, activations, expecte
     prefixes = sum(len(sentence) - 1 for sentence in SENTENCES)
     computed = LAYERS * prefixes * (CHOSEN * CELLS + SHARED)
     assert triggers == computed if rank == "abs" else 0 < triggers < computed
+
+
+def of_cell(arrays, layer, cell):
+    """At all positions that a trigger may have, from 1 on."""
+    return np.concatenate([array[layer, 1:, cell] for array in arrays])
+
+
+SIGNED = ["--emit", "max,magnitudes,signs", "--rank", "value,min,signs"]
+
+
+def test_cells_of_an_expert_have_signs_where_it_is_chosen(bin, model, activations, expected, tmp_path):
+    """Oracle: NumPy, for which combination a coefficient of the program's is of.  Elsewhere a cell has none:
+    it is in no list and no count of them, but is 0 among magnitudes, so that percentiles are of all
+    positions."""
+    coefs, signs = by_sentence(streams.read(activations), "coef"), [arrays[4] for arrays in expected]
+    data = pipeline(bin, ["tokenize", "-m", model, "--batch", 60], ["forward-dump", "-m", model, *SIGNED],
+                    ["topk-keys", "--rank", "value,min,signs", "-t", 5], stdin=text(SENTENCES))
+    records, positions = streams.read(data).records[:-1], sum(len(sentence) - 1 for sentence in SENTENCES)
+    assert len(records) == 6 * LAYERS * ALL_CELLS
+    for record in records:
+        layer, cell, wanted = record["layer"], record["cell"], record["list"] - 2
+        coef, combination = of_cell(coefs, layer, cell), of_cell(signs, layer, cell)
+        if wanted >= 0:
+            best = [max((abs(c), -s, -j) for j, (c, which) in enumerate(zip(coefs[s][layer, :, cell],
+                                                                           signs[s][layer, :, cell]))
+                        if j and which == wanted)
+                    for s in range(len(SENTENCES)) if (signs[s][layer, 1:, cell] == wanted).any()]
+            found = zip(np.abs(record["coef"]), -record["sentence"].astype(int),
+                        -record["position"].astype(int), strict=True)
+            assert list(found) == sorted(best, reverse=True)[:5]
+        if not record["list"]:
+            counts = np.bincount(combination, minlength=5)
+            assert ffkv.sign_counts(record).tolist() == counts[:4].tolist()
+            assert ffkv.magnitude_counts(record)[0] == (np.abs(coef) < 2.0**-16).sum() >= counts[NO_SIGNS]
+            assert ffkv.magnitude_counts(record).sum() == counts.sum() == positions
+    ok(bin, "coefficient-stats", "--signs", tmp_path / "signs", "--sign-keys", tmp_path / "keys", "--keys",
+       tmp_path / "percentiles", stdin=data)
+    for row in table(tmp_path / "keys"):
+        combination = of_cell(signs, int(row["layer"]) - 1, int(row["cell"]))
+        assert int(row["positions"]) == (combination != NO_SIGNS).sum()
+    for row in table(tmp_path / "signs"):
+        combination = np.concatenate([array[int(row["layer"]) - 1, 1:].ravel() for array in signs])
+        shares = np.bincount(combination, minlength=5)[:4] / (combination != NO_SIGNS).sum()
+        assert [float(row[name]) for name in ffkv.SIGNS] == pytest.approx(shares.tolist(), rel=1e-8)
+    for row in table(tmp_path / "percentiles"):
+        coef = np.abs(of_cell(coefs, int(row["layer"]) - 1, int(row["cell"])).astype(float))
+        assert float(row["p90"]) == pytest.approx(np.percentile(coef, 90), rel=1 / 33, abs=2.0**-16)
+
+
+def test_signs_of_experts_alone_and_of_one_that_nothing_chooses(bin, model, expected, tmp_path):
+    """Counts of signs do not tell the positions; shares of none are empty.  Shards add up."""
+    sentence = next(i for i, arrays in enumerate(expected)
+                    if len(SENTENCES[i]) > 2 and not arrays[3][0, 1:].any(axis=0).all())
+    idle = int((~expected[sentence][3][0, 1:].any(axis=0)).argmax()) * CELLS
+    options = ["--emit", "max,signs", "--layers", 1, "--cells"]
+    dump = ["tokenize", "-m", model], ["forward-dump", "-m", model, *options, f"{idle}-{idle + 1}"]
+    data = pipeline(bin, *dump, ["topk-keys"], stdin=text(SENTENCES[sentence:sentence + 1]))
+    ok(bin, "coefficient-stats", "--signs", tmp_path / "signs", stdin=data)
+    assert [list(row.values())[:7] for row in table(tmp_path / "signs")] == [["1", "2", "0", *[""] * 4]]
+    for i in range(2):
+        (tmp_path / str(i)).write_bytes(pipeline(
+            bin, ["tokenize", "-m", model, "--shard", f"{i}/2"], ["forward-dump", "-m", model, *SIGNED],
+            ["topk-keys", "--rank", "value,min,signs"], stdin=text(SENTENCES)))
+    assert ok(bin, "topk-keys", "--merge", tmp_path / "1", tmp_path / "0") == pipeline(
+        bin, ["tokenize", "-m", model], ["forward-dump", "-m", model, *SIGNED],
+        ["topk-keys", "--rank", "value,min,signs"], stdin=text(SENTENCES))
+
+
+def test_more_signs_than_positions_are_refused(bin, model):
+    """Where fewer are right."""
+    data = pipeline(bin, ["tokenize", "-m", model], ["forward-dump", "-m", model, *SIGNED],
+                    stdin=text(SENTENCES))
+    stream = streams.read(data)
+    records = [dict(record) for record in stream.records]
+    first = next(record for record in records if "sign_counts" in record)
+    for more, fault in (10_000, "'sign_counts' of cell 0 add up to"), (1, None):
+        first["sign_counts"] = np.array(first["sign_counts"])
+        first["sign_counts"][0, 0] += more
+        changed = streams.write(stream.header, records, stream.trailer)
+        first["sign_counts"][0, 0] -= more
+        if fault:
+            fails(bin, "topk-keys", stdin=changed, says=fault)
+            with pytest.raises(streams.StreamError):
+                streams.read(changed)
+        else:
+            ok(bin, "topk-keys", stdin=changed)
+    found = streams.read(ok(bin, "topk-keys", stdin=data))
+    records = [dict(record) for record in found.records]
+    records[0]["signs_count"] = records[0]["signs_count"] + 10_000
+    changed = streams.write(found.header, records, found.trailer)
+    fails(bin, "coefficient-stats", stdin=changed, says="the first key has")
+    with pytest.raises(streams.StreamError):
+        streams.read(changed)
+
+
+def test_an_edited_cell_of_an_idle_expert_has_no_signs(bin, model, activations, expected):
+    """It is a trigger of its value all the same."""
+    data = pipeline(bin, ["tokenize", "-m", model, "--batch", 60],
+                    ["forward-dump", "-m", model, *SIGNED, "--layers", 1, "--edit", "1:7=3"],
+                    ["topk-keys", "--rank", "value,min,signs", "-t", 100], stdin=text(SENTENCES))
+    value, lowest, *by_signs = [record for record in streams.read(data).records if record.get("cell") == 7]
+    long = [i for i, sentence in enumerate(SENTENCES) if len(sentence) > 1]
+    assert value["sentence"].tolist() == long and not len(lowest["coef"])
+    signs = [arrays[4][0, :, 7] for arrays in expected]
+    for wanted, record in enumerate(by_signs):
+        here = [i for i in long if (signs[i][1:] == wanted).any()] if wanted in (0, 3) else []
+        assert record["sentence"].tolist() == here and len(here) < len(long)
 
 
 def log_probs(tensors, vectors):

@@ -8,9 +8,10 @@ import re
 
 import pytest
 
+import fault_inputs
 import streams
 from conftest import ROOT
-from helpers import ok
+from helpers import ok, random_sentences, text
 from test_manual import STREAM_PAGE, section
 
 MODEL = ROOT / "data" / "brown-lm"
@@ -72,29 +73,35 @@ def written(stream, record):
 
 @pytest.fixture(scope="module")
 def made(bin, tmp_path_factory):
-    """One stream of each kind."""
+    """One stream of each kind, with all that it can have: some of it only gated layers have."""
     folder = tmp_path_factory.mktemp("kinds")
+    gated = folder / "gated"
+    fault_inputs.write_llama(gated)
+    everything = ["--emit", "max,coef,resid,ffn,prediction,counts,magnitudes,signs", "--paths", "3",
+                  "--cells", "1-7"]
 
-    def make(name, tool, *args, model=True):
-        (folder / name).write_bytes(ok(bin, tool, *(["-m", MODEL] if model else []), *args))
+    def make(name, tool, *args, model=MODEL):
+        (folder / name).write_bytes(ok(bin, tool, *(["-m", model] if model else []), *args))
         return streams.read(folder / name), folder / name
 
     (folder / "text").write_bytes(TEXT)
-    _, text = make("tokens", "tokenize", folder / "text")
-    sample, sampled = make("sample", "tokenize", "--sample", "3", folder / "text")
-    rows, _ = make("rows", "forward-dump", "--emit", "max,coef,resid,ffn,prediction,counts", "--paths", "3",
-                   "--cells", "1-7", sampled)
-    _, maxima = make("maxima", "forward-dump", "--layers", "1,4", "--emit", "max,coef,ffn,counts",
-                     "--paths", "2", "--cells", "0-30", text)
-    _, found = make("found", "topk-keys", "--top", "2", "--following", "5", maxima, model=False)
-    projected, path = make("projected", "project-values", "--bottoms", "2", found)
-    changed, keys = make("changed", "perturb-triggers", "--sample", "2", path, model=False)
-    keyed, _ = make("keyed", "forward-dump", "--emit", "key", keys)
+    (folder / "words").write_bytes(text(random_sentences(20, 60)))
+    _, tokens = make("tokens", "tokenize", folder / "text")
+    sample, sampled = make("sample", "tokenize", "--sample", "3", folder / "words", model=gated)
+    rows, _ = make("rows", "forward-dump", *everything, sampled, model=gated)
+    _, ends = make("ends", "forward-dump", *everything, "--rank", "value,min", sampled, model=gated)
+    _, found = make("found", "topk-keys", "--rank", "value,min", "--top", "2", "--following", "5", ends,
+                    model=None)
+    projected, path = make("projected", "project-values", "--bottoms", "2", found, model=gated)
+    changed, keys = make("changed", "perturb-triggers", "--list", "min", "--sample", "2", path, model=None)
+    keyed, _ = make("keyed", "forward-dump", "--emit", "key", keys, model=gated)
+    _, maxima = make("maxima", "forward-dump", "--layers", "1,4", "--emit", "coef,ffn", "--cells", "0-30",
+                     tokens)
     values, path = make("values", "project-values", "--all", "--tops", "1", "--bottoms", "1")
     composition, _ = make("composition", "composition-stats", "--values", path, "--sums", maxima)
-    _, residuals = make("residuals", "forward-dump", "--emit", "resid,ffn", text)
+    _, residuals = make("residuals", "forward-dump", "--emit", "resid,ffn", tokens)
     refinement, _ = make("refinement", "refinement-stats", "--sums", residuals)
-    _, edited = make("edited", "forward-dump", "--emit", "resid,ffn", "--edit", "3:7=0", text)
+    _, edited = make("edited", "forward-dump", "--emit", "resid,ffn", "--edit", "3:7=0", tokens)
     intervention, _ = make("intervention", "intervention-stats", "--sums", "--ids", "4,7", "--edited", edited,
                            residuals)
     return {"sample": sample, "rows": rows, "projected": projected, "changed": changed, "keyed": keyed,
@@ -112,16 +119,17 @@ def kinds():
     plain = [member for member in batch if member[0] != "sentence"]  # which only batches of a sample have
     value = [member for member in triggers + projection
              if member[0] in ("layer", "cell", "top", "top_p", "bottom", "bottom_p")]
+    of_keys = ("coefs_bin", "coefs_count", "magnitudes_bin", "magnitudes_count", "signs_bin", "signs_count")
+    # lists behind a key's first
+    further = [member for member in triggers + projection if member[0] not in of_keys]
     _, of_composition = lists("Composition")
     changes, of_layer, of_all = lists("Refinement")
     _, *of_intervention = lists("Intervention")
-    return {
-        "sample": [batch],
-        "rows": [batch + rows, layer_number + layer, predictions, layer_number + counts_of_cells
-                 ], "projected": [triggers + projection, counts], "changed": [plain + keys],
-        "keyed": [plain + keys, key], "values": [value], "composition": [of_composition, counts],
-        "refinement": [changes, of_layer, of_all], "intervention": of_intervention
-    }
+    return {"sample": [batch], "rows": [batch + rows, layer_number + layer, predictions,
+                                        layer_number + counts_of_cells],
+            "projected": [triggers + projection, further, counts], "changed": [plain + keys],
+            "keyed": [plain + keys, key], "values": [value], "composition": [of_composition, counts],
+            "refinement": [changes, of_layer, of_all], "intervention": of_intervention}
 
 
 @pytest.mark.parametrize("kind", sorted(kinds()))

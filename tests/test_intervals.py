@@ -7,6 +7,7 @@ import io
 import numpy as np
 import pytest
 
+import fault_inputs
 import intervals
 import streams
 from experiments import TABLES
@@ -36,6 +37,7 @@ SHARES = {
         ("same_last_3", "_random")]), "keys"),
     "patterns": dict.fromkeys(("shallow", "semantic", "both", "none", "covered"), "keys"),
     "kappa": dict.fromkeys(("observed", "kappa"), "keys"),
+    "signs": dict.fromkeys(("gate+input+", "gate+input-", "gate-input+", "gate-input-"), "keys"),
 }
 WITHOUT = {
     "rank": "quantiles", "top-values": "single values", "last-layer": "single prefixes",
@@ -79,6 +81,11 @@ def tables(bin, small_model, tmp_path_factory):
     ok(bin, "perturbation-stats", "-o", place / "perturbation", stdin=changed)
     ok(bin, "shallow-stats", "-o", place / "shallow", "--corpus", place / "tokens", place / "triggers")
     ok(bin, "pattern-stats", "-o", place / "patterns", "--kappa", place / "kappa", place / "noted.csv")
+    fault_inputs.write_llama(place / "gated")
+    triggers = pipeline(bin, ["tokenize", "-m", place / "gated"],
+                        ["forward-dump", "-m", place / "gated", "--emit", "max,signs"],
+                        ["topk-keys"], stdin=lines)
+    ok(bin, "coefficient-stats", "--signs", place / "signs", stdin=triggers)
     return {name: (place / name).read_bytes() for name in SHARES}
 
 

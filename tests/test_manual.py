@@ -18,6 +18,7 @@ import subprocess
 
 import pytest
 
+import fault_inputs
 import streams
 from conftest import ROOT
 from families import known_families, listed_families
@@ -122,6 +123,9 @@ def put_inputs(page, place):
     words."""
     for name, text in examples(page).files.items():
         (place / name).write_text(text)
+    if "model.gguf" in page.read_text():
+        fault_inputs.write_gguf(place / "model.gguf")
+        (place / "book.txt").write_text("w1 w2 other w3\nw5 w4 w1 w2 w0\n" * 20)
     if page.name.endswith("import-model.1"):
         (place / "model.pt").symlink_to(ROOT / "tests" / "fairseq-tiny" / "zip.pt")
         (place / "dict.txt").symlink_to(ROOT / "tests" / "fairseq-tiny" / "dict.txt")

@@ -45,10 +45,9 @@ def under_limit(argv, kilobytes, stdin=None):
 def work(bin, model, tmp_path_factory):
     """{name: [tool, argument...]}, one or two for every tool, on small inputs for the shipped model."""
     place = tmp_path_factory.mktemp("work")
-    at = {
-        name: place / name for name in ("text", "tokens", "maxima", "rows", "triggers", "projected", "values",
-                                        "changed", "keyed", "composed", "refined", "edited", "intervened")
-    }
+    names = ["text", "tokens", "maxima", "rows", "triggers", "projected", "values", "changed", "counting",
+             "counted", "keyed", "composed", "refined", "edited", "intervened"]
+    at = {name: place / name for name in names}
     at["text"].write_text(
         "The jury said that it had taken place .\nNo evidence was found in the city of Atlanta .\n" * 8)
     forward = ["forward-dump", "-m", model, "--threads", 2]
@@ -57,6 +56,8 @@ def work(bin, model, tmp_path_factory):
         "maxima": [*forward, at["tokens"]],
         "rows": [*forward, "--emit", "coef,resid,ffn", "--positions", "random", at["tokens"]],
         "triggers": ["topk-keys", at["maxima"]],
+        "counting": [*forward, "--emit", "max,magnitudes", at["tokens"]],
+        "counted": ["topk-keys", "-t", 1, at["counting"]],
         "projected": ["project-values", "-m", model, "--threads", 2, at["triggers"]],
         "values": ["project-values", "-m", model, "--threads", 2, "-k", 1, "--all"],
         "changed": ["perturb-triggers", "--sample", 4, at["triggers"]],
@@ -78,6 +79,7 @@ def work(bin, model, tmp_path_factory):
         "intervention": ["intervention-stats", "--merge", at["intervened"]],
         "perturbation": ["perturbation-stats", at["keyed"]],
         "shallow": ["shallow-stats", at["triggers"]],
+        "coefficients": ["coefficient-stats", at["counted"]],
         "sheet": ["annotation-sheet", "-m", model, "--sample", 1, "-t", 2, at["projected"]],
         "patterns": ["pattern-stats", ROOT / "data" / "annotations" / "brown-lm.csv"],
         "shown": ["stream-cat", at["tokens"]],

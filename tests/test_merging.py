@@ -266,6 +266,8 @@ def empty(bin, model):
     tokens = tokenized(bin, model, "--shard", "999/1000")
     rows = ok(bin, "forward-dump", "-m", model, "--emit", "max,coef,resid,ffn", stdin=tokens)
     triggers = ok(bin, "topk-keys", stdin=rows)
+    counted = pipeline(bin, ["forward-dump", "-m", model, "--emit", "max,magnitudes"], ["topk-keys"],
+                       stdin=tokens)
     values = ok(bin, "project-values", "-m", model, "-k", 9, stdin=triggers)
     sums = {tool: ok(bin, tool, *arguments, "--sums", stdin=rows) for tool, arguments in
             [("composition-stats", ["-m", model, "--scaled"]), ("refinement-stats", ["-m", model])]}
@@ -278,6 +280,7 @@ def empty(bin, model):
                         "refinement-stats --sums": (["-m", model], rows),
                         "refinement-stats --merge": (["--sums", "--partial", "-"], sums["refinement-stats"])},
             "others": {"agreement-stats": ([], values), "shallow-stats": ([], triggers),
+                       "coefficient-stats": ([], counted),
                        "annotation-sheet": (["-m", model], values), "perturb-triggers": ([], triggers),
                        "report-pages": (["-m", model, "-o", "pages"], values),
                        "composition-stats": (["-m", model, "--scaled"], rows),

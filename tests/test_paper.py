@@ -15,10 +15,11 @@ import time
 
 import pytest
 
+import fault_inputs
 import random_model
 from conftest import ROOT
-from experiments import DRAWN, EXPERIMENTS, NOTED, TABLES
-from helpers import TIMEOUT, environment, random_sentences, text
+from experiments import DRAWN, EXPERIMENTS, NOTED, SOMETIMES, TABLES
+from helpers import TIMEOUT, environment, ok, random_sentences, text
 from test_sheet import data_of
 
 pytestmark = pytest.mark.release_only
@@ -84,10 +85,10 @@ def test_everything_is_made(undisturbed):
 def test_options_are_told(place, undisturbed):
     rows = list(csv.reader(undisturbed["options.csv"].decode().splitlines()))
     model, train, valid = place / "model", place / "train.txt", place / "valid.txt"
-    limited, sampled = f"{model} {train} --mode lines --name train", \
-        f"{model} {valid} --prefixes 50 --mode lines --name valid"
+    limited = f"{model} {train} --mode lines --name train"
+    sampled = f"{model} {valid} --prefixes 50 --mode lines --name valid"
     assert [name for name, _ in rows] == ["experiments",
-                                          *(name for name in EXPERIMENTS if name != "patterns")]
+                                          *(name for name in EXPERIMENTS if name not in SOMETIMES)]
     assert rows[1:8] == [
         ["triggers", limited], ["agreement", str(model)], ["composition", sampled], ["refinement", sampled],
         ["perturbation", f"{model} --sample 3 --top 5"], ["shallow", limited], ["annotation", str(model)]]
@@ -315,6 +316,20 @@ def test_folders_can_be_moved(bin, place, tmp_path, undisturbed):
     there["TEXT"] = folder / "my $$$$ text.v1.txt"  # make's way to write two dollars
     assert {"triggers", "agreement"} <= scripts(make(bin, place, "undisturbed", "agreement", **there))
     assert "--name my $$ text.v1\n" in (out / ".made" / "triggers.step").read_text()
+
+
+def test_only_gated_models_have_signs(bin, place):
+    """And what a gated model left goes when another model's results take its place."""
+    fault_inputs.write_llama(place / "gated")
+    out = place / "signs" / "results"
+    make(bin, place, "signs", "signs", MODEL=place / "gated")
+    expected = place / "expected"
+    ok(bin, "coefficient-stats", "--signs", expected, out / "triggers.msgpack")
+    assert (out / "signs.csv").read_bytes() == expected.read_bytes()
+    assert len(expected.read_text().splitlines()) == 3
+    assert "signs" in (out / "options.csv").read_text()
+    make(bin, place, "signs", "signs")
+    assert not (out / "signs.csv").exists() and "signs" not in (out / "options.csv").read_text()
 
 
 def test_patterns_that_nobody_asks_for_any_more(bin, place):

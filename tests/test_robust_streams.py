@@ -28,8 +28,9 @@ TEXT += "w5\nw4 other w6\n"
 READERS = [
     "stream-cat", "stream-cat --model", "stream-cat --cells", "forward-dump", "topk-keys",
     "topk-keys --prefixes every", "topk-keys --merge", "project-values", "agreement-stats",
-    "perturb-triggers", "forward-dump --emit key", "perturbation-stats", "shallow-stats", "composition-stats",
-    "composition-stats --values", "composition-stats --merge", "refinement-stats", "refinement-stats --merge",
+    "perturb-triggers", "forward-dump --emit key", "perturbation-stats", "shallow-stats", "coefficient-stats",
+    "composition-stats", "composition-stats --values", "composition-stats --merge",
+    "refinement-stats", "refinement-stats --merge",
     "intervention-stats", "intervention-stats --edited", "intervention-stats --merge", "annotation-sheet"
 ]
 
@@ -61,6 +62,8 @@ def made(bin, tmp_path_factory):
         got.maxima = ok(bin, *forward, stdin=got.tokens)
         got.rows = ok(bin, *forward, "--emit", "coef", stdin=got.tokens)
         got.triggers = ok(bin, "topk-keys", "-t", TOP, stdin=got.maxima)
+        got.counted = ok(bin, "topk-keys", "-t", TOP,
+                         stdin=ok(bin, *forward, "--emit", "max,magnitudes", stdin=got.tokens))
         got.projected = ok(bin, "project-values", "--model", model, "-k", 3, "--bottoms", 2,
                            stdin=got.triggers)
         got.values = ok(bin, "project-values", "--model", model, "-k", 3, "--all")
@@ -106,6 +109,7 @@ def made(bin, tmp_path_factory):
                    ["--model", model, "--threads", 2, "--emit", "key"], got.changed),
             Reader("perturbation-stats", "perturbation-stats", [], got.keyed),
             Reader("shallow-stats", "shallow-stats", [], got.triggers),
+            Reader("coefficient-stats", "coefficient-stats", [], got.counted, outputs=("-o", "--keys")),
             Reader("composition-stats", "composition-stats", got.composing, got.whole, outputs=("-o",
                                                                                                 "--active")),
             OptionReader("composition-stats --values", "composition-stats", ["--model", model], got.values,

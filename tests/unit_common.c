@@ -231,6 +231,8 @@ static void offer(struct topk *topk, float coefficient, uint64_t sentence, uint3
         topk_release(&text);
 }
 
+static const struct ranks ranks = {.count = 1, .rank = {RANK_VALUE}};
+
 static void best_prefixes_do_not_depend_on_the_order_of_offers(void **state)
 {
     (void)state;
@@ -241,7 +243,7 @@ static void best_prefixes_do_not_depend_on_the_order_of_offers(void **state)
     enum { PREFIXES = 6, KEPT = 4 };
     for (unsigned step = 1; step <= 5; step += 4) /* 1 and 5: both visit all of 6, in other orders */
         for (unsigned start = 0; start < PREFIXES; start++) {
-            struct topk *topk = topk_new(1, KEPT, RANK_VALUE, 0);
+            struct topk *topk = topk_new(1, &ranks, KEPT, 0);
             for (unsigned i = 0; i < PREFIXES; i++) {
                 unsigned j = (start + step * i) % PREFIXES;
                 offer(topk, prefix[j].coefficient, prefix[j].sentence, prefix[j].position);
@@ -262,7 +264,7 @@ static void best_prefixes_do_not_depend_on_the_order_of_offers(void **state)
 static void a_key_that_never_fires_has_no_triggers(void **state)
 {
     (void)state;
-    struct topk *topk = topk_new(1, 3, RANK_VALUE, 0);
+    struct topk *topk = topk_new(1, &ranks, 3, 0);
     offer(topk, 0, 1, 1);
     offer(topk, -1, 2, 1);
     offer(topk, -INFINITY, 3, 1);

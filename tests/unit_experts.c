@@ -13,6 +13,7 @@
 #include "model/experts.h"
 #include "numeric/floats.h"
 #include "numeric/routing.h"
+#include "stream/ranks.h"
 
 #include <math.h>
 #include <string.h>
@@ -124,14 +125,20 @@ static void a_layer_of_experts_computes_those_that_are_chosen(void **state)
         .d_model = 2, .d_ff = CELLS, .gated = true, .activation = ACTIVATION_RELU, .experts = EXPERTS,
         .chosen_experts = 1, .expert_width = WIDTH, .shared_width = SHARED, .experts_normalized = true};
     float x[ROWS * 2] = {1, 1, 2, -1, 3, 1}, coefficient[POSITIONS * CELLS], ffn[POSITIONS * 2];
+    uint8_t signs[POSITIONS * CELLS];
     memset(coefficient, 0xff, sizeof coefficient);
+    memset(signs, 0xff, sizeof signs);
     struct experts *experts = experts_new(&config, ROWS);
 
-    experts_coefficients(experts, &layer, POSITIONS, x, coefficient);
+    experts_coefficients(experts, &layer, POSITIONS, x, coefficient, signs);
     const float expected[] = {0,  0,  11, 12, 100, /* expert 1: x_0 times 11 and 12 */
                               -2, -4, 0,  0,  -200,
                               0,  0,  33, 36, 300};
     assert_memory_equal(coefficient, expected, sizeof expected);
+    const uint8_t combinations[] = {NO_SIGNS, NO_SIGNS, 0, 0, 0, /* both positive */
+                                    1, 1, NO_SIGNS, NO_SIGNS, 1, /* the gate is, the input is not */
+                                    NO_SIGNS, NO_SIGNS, 0, 0, 0};
+    assert_memory_equal(signs, combinations, sizeof signs);
 
     experts_values(experts, &layer, POSITIONS, coefficient, ffn);
     const float sums[] = {11 * 11 + 12 * 12 + 100, 200, -2 - 8 - 200, -400, 33 * 11 + 36 * 12 + 300, 600};

@@ -26,7 +26,7 @@
 enum { MAX_CONFIDENT = 100, AGREEING_TRIGGERS = 50, MAX_EDGES = 1000, DEFAULT_BINS = 10 };
 
 struct options {
-    const char *model, *output, *rank, *confidence, *top_values, *edges;
+    const char *model, *list, *output, *rank, *confidence, *top_values, *edges;
     uint64_t bins;
 };
 
@@ -307,7 +307,8 @@ static void run(const struct options *options, const char *path)
 {
     struct stream_reader *reader = stream_open(path, "triggers");
     stream_need_sentences(reader);
-    struct stats stats = {.triggers = triggers_open(reader), .keep_confident = options->top_values};
+    struct stats stats = {.triggers = triggers_open_list(reader, options->list),
+                          .keep_confident = options->top_values};
     stats.candidates = header_candidates(reader, stats.triggers.shape.vocabulary);
     if (options->top_values && stats.triggers.top < AGREEING_TRIGGERS)
         stream_fail(reader, "fewer than %d triggers a key: --top-values needs topk-keys -t %d",
@@ -342,6 +343,7 @@ int main(int argc, char **argv)
         OPTION_MODEL(&options.model),
         {'o', "output", "FILE", "write agreement.csv's table to FILE instead of standard output", OPTION_OUT,
          &options.output, 0, 0, NULL},
+        OPTION_LIST(&options.list),
         {0, "rank", "FILE", "write the quantiles of the next token's rank to FILE", OPTION_OUT_TOO,
          &options.rank, 0, 0, NULL},
         {0, "confidence", "FILE", "write agreement by the values' largest probability to FILE",

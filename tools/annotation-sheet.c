@@ -32,7 +32,7 @@ EMBEDDED(tools_annotation_sheet_html);
 enum { TOKENS_IN_SIGHT = 15 };
 
 struct options {
-    const char *model, *layers, *title, *output;
+    const char *model, *list, *layers, *title, *output;
     uint64_t sample, seed, top, tops;
 };
 
@@ -91,7 +91,7 @@ static void add_key(struct sheet *sheet, const struct key_triggers *key)
 
 static void add_keys(struct sheet *sheet, struct stream_reader *reader)
 {
-    struct triggers_reader triggers = triggers_open(reader);
+    struct triggers_reader triggers = triggers_open_list(reader, sheet->options->list);
     size_t layer_count;
     size_t *layers = cli_layers(sheet->options->layers, triggers.shape.layers, &layer_count);
     bool *wanted = new_array(triggers.shape.layers, sizeof *wanted);
@@ -153,6 +153,7 @@ int main(int argc, char **argv)
     struct options options = {.title = "Annotation sheet", .sample = 10, .seed = 1, .top = 25, .tops = 10};
     const struct option_spec specs[] = {
         OPTION_MODEL(&options.model),
+        OPTION_LIST(&options.list),
         {0, "sample", "N", "show N random keys of each layer, 0 for all (default 10)", OPTION_NUMBER,
          &options.sample, 0, 0, NULL},
         OPTION_SEED(&options.seed),

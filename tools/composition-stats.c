@@ -22,10 +22,10 @@
 
 struct options {
     struct statistic_options common;
-    const char *values, *active, *stop_words;
+    const char *values, *active, *stop_words, *thresholds;
     bool scaled;
     int rank, norm;             /* rank: below 0 where not given, as the next two */
-    double threshold, relative;
+    double threshold, relative, percentile;
     uint64_t short_tokens, frequent;
 };
 
@@ -127,7 +127,7 @@ static bool is_comparable(const struct composing *composing)
 {
     const struct activity *active = &composing->active;
     return !composing->common.model->config.gated && active->rank == RANK_VALUE && active->threshold <= 0
-        && active->relative <= 0;
+        && active->relative <= 0 && !active->thresholds;
 }
 
 static void write_tables(void *statistic, const struct stream_reader *input)
@@ -163,10 +163,16 @@ static void write_tables(void *statistic, const struct stream_reader *input)
 static json_t *shaping_options(const void *statistic)
 {
     const struct composing *composing = statistic;
-    return json_make("{s:b, s:s, s:s, s:f, s:f, s:I}", "scaled", (int)!composing->values, "norm",
+    const struct thresholds *thresholds = composing->active.thresholds;
+    json_t *values = json_make("{s:b, s:s, s:s, s:f, s:f, s:I}", "scaled", (int)!composing->values, "norm",
                      projection_norm_words[composing->norm], "rank", rank_words[composing->active.rank],
                      "threshold", composing->active.threshold, "relative", composing->active.relative,
                      "short", (json_int_t)composing->short_tokens);
+    if (thresholds) {
+        json_put(values, "percentile", json_make("f", thresholds->percentile));
+        json_put(values, "thresholds", json_make("s", thresholds->id));
+    }
+    return values;
 }
 
 static void declare(const void *statistic, json_t *header)
@@ -196,11 +202,19 @@ static void check_options(const struct options *options)
 {
     bool merge = options->common.merge, sums = options->common.sums;
     if (merge && (options->values || options->scaled || options->rank >= 0 || options->threshold >= 0
-                  || options->relative >= 0 || options->norm))
+                  || options->relative >= 0 || options->norm || options->thresholds
+                  || options->percentile >= 0))
         die_usage("--merge keeps what its inputs were made with: --values, --scaled, --norm, --rank, "
-                  "--threshold and --relative do not go with it");
+                  "--threshold, --relative, --thresholds and --percentile do not go with it");
     if (options->threshold >= 0 && options->relative >= 0)
         die_usage("--threshold and --relative are two definitions of active: give one");
+    if (options->thresholds && (options->threshold >= 0 || options->relative >= 0))
+        die_usage("--thresholds is a definition of active of its own: --threshold and --relative do not go "
+                  "with it");
+    if (!options->thresholds != !(options->percentile >= 0))
+        die_usage("--thresholds FILE and --percentile P go together: one has the coefficients of each key");
+    if (options->percentile > 100)
+        die_usage("--percentile takes a number up to 100");
     if (options->relative >= 0 && !(options->relative > 0 && options->relative <= 1))
         die_usage("--relative takes a number above 0, up to 1");
     if (!merge && !options->values == !options->scaled)
@@ -215,7 +229,8 @@ static void check_options(const struct options *options)
 
 int main(int argc, char **argv)
 {
-    struct options options = {.rank = -1, .threshold = -1, .relative = -1, .short_tokens = 5,
+    struct options options = {.rank = -1, .threshold = -1, .relative = -1, .percentile = -1,
+                              .short_tokens = 5,
                               .frequent = 100, .common.threads = cli_threads()};
     const struct option_spec specs[] = {
         OPTION_MODEL(&options.common.model),
@@ -234,6 +249,11 @@ int main(int argc, char **argv)
          &options.threshold, 0, 0, NULL},
         {0, "relative", "X", "is at least X times the largest of the layer's, up to 1", OPTION_REAL,
          &options.relative, 0, 0, NULL},
+        {0, "thresholds", "FILE",
+         "is above its key's --percentile of absolute values: triggers with counts of magnitudes", OPTION_IN,
+         &options.thresholds, 0, 0, NULL},
+        {0, "percentile", "P", "with --thresholds: of each key, such as 99", OPTION_REAL,
+         &options.percentile, 0, 0, NULL},
         {0, "stop-words", "FILE", "words, one a line, for the column stop_word; needs --model", OPTION_IN,
          &options.stop_words, 0, 0, NULL},
         {0, "frequent", "N", "tokens that count as frequent: the N most frequent of the text (default 100)",
@@ -256,9 +276,11 @@ int main(int argc, char **argv)
                                  .threshold = options.threshold < 0 ? 0 : options.threshold,
                                  .relative = options.relative < 0 ? 0 : options.relative},
                       .rank_given = options.rank >= 0,
-                      .size_given = options.threshold >= 0 || options.relative >= 0},
+                      .size_given = options.threshold >= 0 || options.relative >= 0,
+                      .thresholds = options.thresholds, .percentile = options.percentile},
         .options = &options};
     statistic_main(&composing.composing.common, argv + first, (size_t)(argc - first));
+    thresholds_free(&composing.composing.of_keys);
     value_tokens_free(&composing.composing.value_tokens);
     return STATUS_DONE;
 }

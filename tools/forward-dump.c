@@ -6,8 +6,8 @@
  * bounded size. Layers above the last one that is asked for are not computed,
  * nor the second half of that one, nor positions behind the last row of a sentence.
  */
+#include "analysis/cell_counts.h"
 #include "analysis/chosen_rows.h"
-#include "analysis/coefficient_counts.h"
 #include "analysis/leaders.h"
 #include "analysis/maxima.h"
 #include "analysis/paths.h"
@@ -28,7 +28,6 @@
 #include "numeric/matrix.h"
 #include "numeric/vector.h"
 #include "stream/activations.h"
-#include "stream/coefficient_bins.h"
 #include "stream/header.h"
 #include "stream/header_members.h"
 #include "stream/records.h"
@@ -42,9 +41,11 @@
 /* What --emit can name, in this order. */
 enum {
     EMIT_MAX = LAYER_MAX, EMIT_COEF = LAYER_COEF, EMIT_RESID = LAYER_RESID, EMIT_FFN = LAYER_FFN,
-    EMIT_PREDICTION = 16, EMIT_KEY = 32, EMIT_COUNTS = 64
+    EMIT_PREDICTION = 16, EMIT_KEY = 32, EMIT_COUNTS = 64, EMIT_MAGNITUDES = 128, EMIT_SIGNS = 256
 };
-static const char *const emit_words[] = {"max", "coef", "resid", "ffn", "prediction", "key", "counts", NULL};
+static const char *const emit_words[] = {"max", "coef", "resid", "ffn", "prediction", "key", "counts",
+                                         "magnitudes", "signs", NULL};
+enum { EMIT_ANY_COUNTS = EMIT_COUNTS | EMIT_MAGNITUDES | EMIT_SIGNS };
 enum { EMIT_ROWS = EMIT_COEF | EMIT_RESID | EMIT_FFN | EMIT_PREDICTION };
 static const char *const position_words[] = {"all", "random", NULL};
 enum { POSITIONS_ALL, POSITIONS_RANDOM };
@@ -55,8 +56,8 @@ enum { MAX_BUFFERED = 32 << 20 };
 struct options {
     const char *model, *output, *layers, *cells;
     bool gzip, with_bos, all_tokens, models;
-    unsigned emit;
-    int positions, rank;
+    unsigned emit, rank;
+    int positions;
     uint64_t paths, seed, threads;
     struct edit_options edits;
 };
@@ -69,10 +70,11 @@ struct dump {
     size_t *layers, layer_count; /* that are written, rising */
     size_t *cells, cell_count;   /* of each layer */
     bool all_cells;
+    struct ranks ranks;          /* of maxima: a list each */
     size_t changes;              /* that the header names, for EMIT_KEY */
     uint64_t batches;            /* taken so far */
     struct leaders *leaders;     /* NULL unless there are paths */
-    struct coefficient_counts *counts; /* for EMIT_COUNTS */
+    struct cell_counts *counts[COUNTED_KINDS]; /* of the kinds that are asked for */
     struct row_rule rule;
     struct edits *edits;         /* NULL: the model as it is */
     size_t product_rows;
@@ -96,8 +98,8 @@ struct worker {
     struct key_coefficients after; /* what became of their coefficients */
     size_t key_capacity;
     float *coefficient, *resid, *ffn; /* rows x what is written, where that is not the whole matrix */
-    float *max;                /* sentences x cells, with leaders layers x sentences x cells */
-    uint16_t *argmax;          /* sentences x cells */
+    float *max;                /* sentences x lists x cells, with leaders of each layer */
+    uint16_t *argmax;          /* sentences x lists x cells */
     struct paths paths;        /* of a layer */
     float *cell_max;           /* d_ff: of one sentence */
     uint32_t *cell_argmax;
@@ -123,37 +125,48 @@ static const float *select_rows(const struct worker *worker, float **selected, c
     return rows_select(&worker->chosen, worker->batch.rows, matrix, width, cells, cell_count, selected);
 }
 
+/* The kinds of counts that are asked for, a bit each. */
+static unsigned counted_kinds(unsigned emit)
+{
+    return (emit & EMIT_COUNTS ? 1u << COUNTED_COEFFICIENTS : 0)
+           | (emit & EMIT_MAGNITUDES ? 1u << COUNTED_MAGNITUDES : 0)
+           | (emit & EMIT_SIGNS ? 1u << COUNTED_SIGNS : 0);
+}
+
 /*
- * Per sentence and cell the best coefficient by rank and its position, to the record of a layer, which is
- * number index of those that are written.
+ * Per sentence, list and cell the best coefficient by rank and its position, to the record of a layer, which
+ * is number index of those that are written.
  */
 static void find_maxima(struct worker *worker, size_t index, struct layer_record *record)
 {
     const struct dump *dump = worker->dump;
     const struct batch *batch = &worker->batch.tokens;
-    size_t d_ff = dump->model->config.d_ff, count = matrix_count(batch->sentences, dump->cell_count);
+    size_t d_ff = dump->model->config.d_ff, count = matrix_count(batch->sentences, record->columns);
     size_t before = dump->leaders ? index * count : 0;
     worker->max = grow_array(worker->max, before + count, sizeof *worker->max);
     record->max = worker->max + before;
     record->argmax = worker->argmax = grow_array(worker->argmax, count, sizeof *worker->argmax);
     const float *coefficients = forward_coefficient(worker->forward);
-    size_t at = 0;
+    const uint8_t *signs = forward_signs(worker->forward);
     struct maxima_positions positions = {batch_lowest(batch), first_position(dump->options), 0};
-    for (size_t s = 0; s < batch->sentences; coefficients += sentence_positions(batch, s) * d_ff, s++) {
+    for (size_t s = 0, row = 0, at = 0; s < batch->sentences; row += sentence_positions(batch, s), s++) {
         positions.end = batch->length[s];
-        column_maxima((enum rank)dump->options->rank, coefficients, d_ff, positions, worker->cell_max,
-                      worker->cell_argmax);
-        for (size_t i = 0; i < dump->cell_count; i++, at++) {
-            record->max[at] = worker->cell_max[dump->cells[i]];
-            worker->argmax[at] = (uint16_t)worker->cell_argmax[dump->cells[i]];
+        for (size_t l = 0; l < dump->ranks.count; l++) {
+            column_maxima(dump->ranks.rank[l], coefficients + row * d_ff, signs ? signs + row * d_ff : NULL,
+                          d_ff, positions, worker->cell_max, worker->cell_argmax);
+            for (size_t i = 0; i < dump->cell_count; i++, at++) {
+                record->max[at] = worker->cell_max[dump->cells[i]];
+                worker->argmax[at] = (uint16_t)worker->cell_argmax[dump->cells[i]];
+            }
         }
-    }
+        }
 }
 
 /* The counts of a layer's record: of a batch, or, for the header, of none. */
 static struct layer_record layer_counts(const struct dump *dump, const struct activations_batch *batch)
 {
-    struct layer_record counts = {.cells = dump->cell_count, .d_model = dump->model->config.d_model};
+    struct layer_record counts = {.cells = dump->cell_count, .d_model = dump->model->config.d_model,
+                                  .columns = matrix_count(dump->cell_count, dump->ranks.count)};
     if (batch) {
         counts.sentences = batch->tokens.sentences;
         counts.rows = batch->rows;
@@ -180,9 +193,8 @@ static void pack_layer(struct worker *worker, size_t index)
     if (emit & EMIT_MAX)
         find_maxima(worker, index, &record);
     if (dump->leaders)
-        paths_find(&worker->paths, leaders_least(dump->leaders, worker->number, index),
-                   (enum rank)dump->options->rank, &worker->batch.tokens, forward_coefficient(forward), d_ff,
-                   dump->cells, &record);
+        paths_find(&worker->paths, leaders_least(dump->leaders, worker->number, index), &dump->ranks,
+                   &worker->batch.tokens, forward_coefficient(forward), d_ff, dump->cells, &record);
     if (emit & EMIT_COEF)
         record.coefficient = select_rows(worker, &worker->coefficient, forward_coefficient(forward), d_ff,
                                          dump->all_cells ? NULL : dump->cells, dump->cell_count);
@@ -302,6 +314,17 @@ static void take_key_coefficients(struct worker *worker, size_t layer)
     }
 }
 
+/* index: of the layer, among those that are written. */
+static void count_coefficients(struct worker *worker, size_t index)
+{
+    const struct dump *dump = worker->dump;
+    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
+        if (dump->counts[kind])
+            cell_counts_add(dump->counts[kind], index, &worker->batch.tokens,
+                            forward_coefficient(worker->forward), forward_signs(worker->forward),
+                            first_position(dump->options));
+}
+
 static void compute_batch(void *of_thread, struct turn *turn)
 {
     struct worker *worker = of_thread;
@@ -330,9 +353,7 @@ static void compute_batch(void *of_thread, struct turn *turn)
             take_key_coefficients(worker, layer);
         if (wanted == dump->layer_count || dump->layers[wanted] != layer)
             continue;
-        if (dump->counts)
-            coefficient_counts_add(dump->counts, wanted, &worker->batch.tokens,
-                                   forward_coefficient(worker->forward), first_position(dump->options));
+        count_coefficients(worker, wanted);
         if (any_array) {
             pack_layer(worker, wanted);
             record_done(worker);
@@ -371,6 +392,11 @@ static bool take_batch(void *of_thread)
     return true;
 }
 
+static bool needs_signs(const struct options *options)
+{
+    return options->emit & EMIT_SIGNS || options->rank & 1u << RANK_SIGNS;
+}
+
 static void *worker_new(void *shared)
 {
     struct dump *dump = shared;
@@ -378,6 +404,8 @@ static void *worker_new(void *shared)
     struct worker *worker = new_array(1, sizeof *worker);
     worker->dump = dump;
     worker->forward = forward_new(dump->model, dump->product_rows);
+    if (needs_signs(dump->options))
+        forward_record_signs(worker->forward);
     msgpack_sbuffer_init(&worker->buffer);
     worker->cell_max = new_floats(config->d_ff);
     worker->cell_argmax = new_array(config->d_ff, sizeof *worker->cell_argmax);
@@ -430,17 +458,18 @@ static void declare_arrays(json_t *header, const struct dump *dump)
         fields_declare(header, predictions_fields, 0, NULL);
     if (emit & EMIT_KEY)
         fields_declare(header, key_coefficients_fields, 0, NULL);
-    if (emit & EMIT_COUNTS)
-        fields_declare(header, coefficient_counts_fields, 0,
-                       &(struct coefficient_counts_record){.bins = COEFFICIENT_BINS});
+    struct cell_counts_record record = {0};
+    memcpy(record.bins, counted_bins, sizeof record.bins);
+    if (emit & EMIT_ANY_COUNTS)
+        fields_declare(header, cell_counts_fields, counted_kinds(emit), &record);
 }
 
 static json_t *make_header(const struct dump *dump)
 {
     const struct options *options = dump->options;
     json_t *header = header_new("activations", stream_header(dump->reader));
-    json_t *values = json_make("{s:o, s:s, s:s, s:b}", "emit", words_as_json(options->emit, emit_words),
-                               "rank", rank_words[options->rank], "positions",
+    json_t *values = json_make("{s:o, s:o, s:s, s:b}", "emit", words_as_json(options->emit, emit_words),
+                               "rank", ranks_json(&dump->ranks), "positions",
                                position_words[options->positions], "with_bos", (int)options->with_bos);
     if (options->positions == POSITIONS_RANDOM)
         json_put(values, "seed", json_integer((json_int_t)options->seed));
@@ -456,7 +485,7 @@ static json_t *make_header(const struct dump *dump)
     json_put(header, "cells", dump->all_cells ? json_null() : json_list(dump->cells, dump->cell_count));
     json_put(header, "positions", json_string(position_words[options->positions]));
     json_put(header, "first", json_integer(first_position(options)));
-    json_put(header, "rank", json_string(rank_words[options->rank]));
+    json_put(header, "rank", ranks_json(&dump->ranks));
     if (options->paths)
         json_put(header, "paths", json_integer((json_int_t)options->paths));
     declare_arrays(header, dump);
@@ -481,20 +510,23 @@ static void read_tokenizer(struct dump *dump)
 /* How often the coefficients of each layer's cells occur, behind all batches. */
 static void write_counts(struct dump *dump)
 {
-    struct coefficient_counts_record record = {.cells = dump->cell_count, .bins = COEFFICIENT_BINS};
+    struct cell_counts_record record = {.cells = dump->cell_count};
+    unsigned kinds = counted_kinds(dump->options->emit);
     msgpack_sbuffer buffer;
     msgpack_sbuffer_init(&buffer);
-    fields_allocate(coefficient_counts_fields, 0, &record);
+    memcpy(record.bins, counted_bins, sizeof record.bins);
+    fields_allocate(cell_counts_fields, kinds, &record);
     for (size_t l = 0; l < dump->layer_count; l++) {
-        const uint64_t *counts = coefficient_counts_of(dump->counts, l);
         record.layer = dump->layers[l];
-        for (size_t i = 0; i < dump->cell_count; i++)
-            memcpy(record.count + i * COEFFICIENT_BINS, counts + dump->cells[i] * COEFFICIENT_BINS,
-                   COEFFICIENT_BINS * sizeof *counts);
-        fields_pack(&buffer, coefficient_counts_fields, 0, &record);
+        for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
+            for (size_t i = 0, bins = counted_bins[kind]; record.count[kind] && i < dump->cell_count; i++)
+                memcpy(record.count[kind] + i * bins,
+                       cell_counts_of(dump->counts[kind], l) + dump->cells[i] * bins,
+                       bins * sizeof *record.count[kind]);
+        fields_pack(&buffer, cell_counts_fields, kinds, &record);
         stream_append(dump->writer, &buffer, 1);
     }
-    fields_free(coefficient_counts_fields, &record);
+    fields_free(cell_counts_fields, &record);
     msgpack_sbuffer_destroy(&buffer);
 }
 
@@ -505,7 +537,7 @@ static void dump_all(struct dump *dump)
     json_t *header = make_header(dump);
     dump->writer = stream_create(dump->options->output, dump->options->gzip, header);
     run_ordered((size_t)dump->options->threads, &work, dump);
-    if (dump->counts)
+    if (dump->options->emit & EMIT_ANY_COUNTS)
         write_counts(dump);
     stream_finish(dump->writer, stream_trailer(dump->reader));
     json_decref(header);
@@ -543,12 +575,16 @@ static void read_edits(struct dump *dump)
 static struct dump dump_open(const struct options *options, const char *path)
 {
     struct model *model = model_load(options->model);
-    struct dump dump = {.options = options, .model = model, .all_cells = !options->cells};
+    struct dump dump = {.options = options, .model = model, .all_cells = !options->cells,
+                        .ranks = ranks_chosen(options->rank)};
+    if (needs_signs(options) && !model->config.gated)
+        die_usage("--%s signs: %s has no gates; gated layers alone have the signs of gate and input",
+                  options->emit & EMIT_SIGNS ? "emit" : "rank", options->model);
     dump.layers = cli_layers(options->layers, model->config.layers, &dump.layer_count);
     dump.cells = cli_list(options->cells, model->config.d_ff, "cells", &dump.cell_count);
     bool random = options->positions == POSITIONS_RANDOM;
     dump.rule = (struct row_rule){.random = random, .first = first_position(options), .seed = options->seed,
-                                  .cut = random && !(options->emit & (EMIT_MAX | EMIT_COUNTS))};
+                                  .cut = random && !(options->emit & (EMIT_MAX | EMIT_ANY_COUNTS))};
     read_edits(&dump);
     dump.reader = stream_open(path, "tokens");
     read_tokenizer(&dump);
@@ -561,10 +597,10 @@ static struct dump dump_open(const struct options *options, const char *path)
         header_check_model(dump.reader, model);
     }
     if (options->paths)
-        dump.leaders = leaders_new(dump.layer_count, dump.cell_count, (size_t)options->paths,
-                                   (enum rank)options->rank);
-    if (options->emit & EMIT_COUNTS)
-        dump.counts = coefficient_counts_new(dump.layer_count, model->config.d_ff);
+        dump.leaders = leaders_new(dump.layer_count, &dump.ranks, dump.cell_count, (size_t)options->paths);
+    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
+        if (counted_kinds(options->emit) >> kind & 1)
+            dump.counts[kind] = cell_counts_new(kind, dump.layer_count, model->config.d_ff);
     dump.product_rows = (size_t)header_number(dump.reader, "batch", "positions", 1 << 20);
     if (!dump.product_rows)
         stream_fail(dump.reader, "the header's batch.positions is 0");
@@ -578,11 +614,13 @@ int main(int argc, char **argv)
         OPTION_MODEL(&options.model),
         {0, "emit", "LIST",
          "of max (default: each sentence's best coefficient and its position), coef, resid, ffn, prediction, "
-         "counts (how often coefficients occur); or key",
+         "counts (how often coefficients occur), magnitudes (the same of |m|, finer), signs (how often "
+         "which signs of gate and input do); or key",
          OPTION_CHOICES, &options.emit, 0, 0, emit_words},
-        {0, "rank", "HOW",
-         "of max: largest coefficients (default: value), absolute values (abs), or the lowest (min)",
-         OPTION_CHOICE, &options.rank, 0, 0, rank_words},
+        {0, "rank", "LIST",
+         "of max: largest coefficients (default: value), absolute values (abs), the lowest (min), those of "
+         "each combination of signs of gate and input (signs), or several, such as value,min",
+         OPTION_CHOICES, &options.rank, 0, 0, ranks_option_words},
         {0, "paths", "N",
          "of max: the coefficients along the prefixes that may be among a key's N best (default: none)",
          OPTION_NUMBER, &options.paths, 1, MAX_TRIGGERS, NULL},
@@ -619,8 +657,9 @@ int main(int argc, char **argv)
     stream_close(dump.reader);
     if (dump.leaders)
         leaders_free(dump.leaders);
-    if (dump.counts)
-        coefficient_counts_free(dump.counts);
+    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
+        if (dump.counts[kind])
+            cell_counts_free(dump.counts[kind]);
     free(dump.layers);
     free(dump.cells);
     candidates_free(&dump.candidates);

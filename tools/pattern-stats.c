@@ -26,7 +26,7 @@ enum { MAX_READERS = 200 };
 enum { PAPER_KEYS = 10 }; /* of each layer, that people read (paper, section 3.2) */
 
 struct options {
-    const char *output, *kappa, *triggers;
+    const char *output, *kappa, *triggers, *list;
     bool value_hidden;
 };
 
@@ -66,10 +66,10 @@ static const char **list_readers(const struct reading *reading, size_t readings,
 /* ---- the keys' triggers ---- */
 
 /* Ends the program unless the stream has every key, with the triggers that its readers were shown. */
-static void check_triggers(const struct annotations *annotations, const char *path)
+static void check_triggers(const struct annotations *annotations, const char *path, const char *list)
 {
     struct stream_reader *stream = stream_open(path, "triggers");
-    struct triggers_reader triggers = triggers_open(stream);
+    struct triggers_reader triggers = triggers_open_list(stream, list);
     struct key_triggers key;
     const char *model = header_text(stream, "model", "id");
     const struct reading *reading = annotations->reading, *end = reading + annotations->count;
@@ -280,6 +280,7 @@ int main(int argc, char **argv)
          &options.kappa, 0, 0, NULL},
         {0, "triggers", "FILE", "check that the keys and their triggers are those of this triggers stream",
          OPTION_IN, &options.triggers, 0, 0, NULL},
+        OPTION_LIST(&options.list),
         {0, "value-hidden", NULL, "leave out keys whose reader was shown the value's words before",
          OPTION_FLAG, &options.value_hidden, 0, 0, NULL},
         OPTION_END,
@@ -288,6 +289,8 @@ int main(int argc, char **argv)
                               "Tells which share of triggers shows the patterns that readers found.",
                               "[FILE...]", specs, SIZE_MAX};
     int first = cli_parse(&tool, argc, argv);
+    if (options.list && !options.triggers)
+        die_usage("--list goes with --triggers: it is one of that stream's lists");
     size_t count = first < argc ? (size_t)(argc - first) : 1;
     const char **paths = new_array(count, sizeof *paths); /* NULL, for standard input */
     for (size_t i = 0; first < argc && i < count; i++)
@@ -295,7 +298,7 @@ int main(int argc, char **argv)
 
     struct annotations annotations = annotations_read(paths, count);
     if (options.triggers)
-        check_triggers(&annotations, options.triggers);
+        check_triggers(&annotations, options.triggers, options.list);
     if (options.value_hidden)
         annotations_keep_hidden(&annotations);
     if (!annotations.count)

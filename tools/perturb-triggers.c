@@ -50,7 +50,7 @@ enum { REPLACEMENT_RANDOM, REPLACEMENT_UNKNOWN };
 enum draw { DRAW_INDEX, DRAW_TOKEN };
 
 struct options {
-    const char *output;
+    const char *list, *output;
     bool gzip;
     unsigned changes;
     int replacement;
@@ -217,11 +217,11 @@ static json_t *change_names(const struct options *options)
     return names;
 }
 
-static json_t *make_header(const struct options *options, const struct stream_reader *reader)
+static json_t *make_header(const struct options *options, const struct triggers_reader *triggers)
 {
     static const char *const of_triggers[] = {"layers", "cells", "positions", "first", "rank", "keys", "top",
                                               "prefixes", "following"};
-    json_t *header = header_new("tokens", stream_header(reader));
+    json_t *header = header_new("tokens", stream_header(triggers->stream));
     for (size_t i = 0; i < sizeof of_triggers / sizeof *of_triggers; i++)
         json_object_del(header, of_triggers[i]);
     json_put(header, "arrays", json_object());
@@ -232,6 +232,7 @@ static json_t *make_header(const struct options *options, const struct stream_re
                                (json_int_t)options->seed);
     if (options->changes & (1u << REPLACE_FIRST | 1u << REPLACE_LAST | 1u << REPLACE_RANDOM))
         json_put(values, "replacement", json_string(replacement_words[options->replacement]));
+    options_set_list(values, triggers);
     header_add_stage(header, "perturb-triggers", values);
     return header;
 }
@@ -240,9 +241,9 @@ static void perturb_all(struct perturbation *perturbation, struct stream_reader 
 {
     const struct options *options = perturbation->options;
     stream_need_sentences(reader);
-    struct triggers_reader triggers = triggers_open(reader);
+    struct triggers_reader triggers = triggers_open_list(reader, options->list);
     struct key_sample *sample = key_sample_new(&triggers, (size_t)options->sample, options->seed);
-    json_t *header = make_header(options, reader);
+    json_t *header = make_header(options, &triggers);
     perturbation->writer = stream_create(options->output, options->gzip, header);
     msgpack_sbuffer_init(&perturbation->buffer);
     struct key_triggers key;
@@ -281,6 +282,7 @@ int main(int argc, char **argv)
          OPTION_NUMBER, &options.sample, 0, INT64_MAX, NULL},
         {'t', "top", "N", "only the N best triggers of each key (default 50)", OPTION_NUMBER, &options.top, 1,
          MAX_TRIGGERS, NULL},
+        OPTION_LIST(&options.list),
         OPTION_SEED(&options.seed),
         OPTION_OUTPUT(&options.output),
         OPTION_GZIP(&options.gzip),

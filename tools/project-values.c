@@ -3,8 +3,9 @@
  *
  * p_i^l = softmax(v_i^l E) (paper, section 4): of each key's value the most
  * probable tokens that can follow, and the rank and probability of every trigger's next token
- * and last token. With --all it reads nothing and lists every value. Only
- * PROJECTION_ROWS distributions a thread are in memory at a time.
+ * and last token. Where the triggers' coefficients are negative the value is read as -v_i^l. With --all
+ * it reads nothing and lists every value. Only PROJECTION_ROWS distributions a thread are in memory
+ * at a time.
  */
 #include "base/cli.h"
 #include "base/input.h"
@@ -195,6 +196,12 @@ static void worker_free(void *of_thread)
     free(worker);
 }
 
+/* Whether the value is read as -v_i: its list of triggers is one of negative coefficients. */
+static bool is_negative(const struct projecting *projecting, const struct key_triggers *key)
+{
+    return projecting->reader && rank_is_negative(triggers_rank(&projecting->triggers, key));
+}
+
 static void compute_piece(void *of_thread, struct turn *turn)
 {
     (void)turn;
@@ -205,7 +212,8 @@ static void compute_piece(void *of_thread, struct turn *turn)
     struct piece *piece = &worker->piece;
     for (size_t i = 0; i < piece->count; i++)
         projection_value(model, (enum projection_norm)projecting->options->norm, piece->key[i].layer,
-                         piece->key[i].cell, worker->values + i * d_model);
+                         piece->key[i].cell, is_negative(projecting, &piece->key[i]),
+                         worker->values + i * d_model);
     if (worker->log_probabilities) {
         projection_run(worker->projection, worker->values, worker->log_probabilities);
         for (size_t i = 0; i < piece->count; i++)

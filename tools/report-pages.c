@@ -167,8 +167,12 @@ static json_t *add_keys(struct report *report, const struct tokenizer *tokenizer
     while (triggers_next(&report->triggers, &key)) {
         if (!key.top)
             stream_fail(report->reader, "triggers without projected values: run project-values first");
-        report_memories_add(memories, &key, keyed_rows_take(&report->measures, key.layer, key.cell),
-                            keyed_rows_take(&report->annotations, key.layer, key.cell));
+        enum rank rank = triggers_rank(&report->triggers, &key);
+        if (key.list)
+            report_memories_add_list(memories, &key, rank);
+        else
+            report_memories_add(memories, &key, rank, keyed_rows_take(&report->measures, key.layer, key.cell),
+                                keyed_rows_take(&report->annotations, key.layer, key.cell));
         report->most_tops = key.tops > report->most_tops ? key.tops : report->most_tops;
         report->most_bottoms = key.bottoms > report->most_bottoms ? key.bottoms : report->most_bottoms;
         key_triggers_free(&key);
@@ -199,7 +203,8 @@ static void write_overview(struct report *report, json_t *layers, const char *jo
              options->name ? json_make("s", options->name) : model_name_json(options->model, id));
     json_put(overview, "prefixes", part(header, "prefixes"));
     json_put(overview, "layers", layers);
-    json_put(overview, "edges", report->triggers.coefficients ? edges_json() : json_null());
+    bool counted = report->triggers.counted >> COUNTED_COEFFICIENTS & 1;
+    json_put(overview, "edges", counted ? edges_json() : json_null());
     json_put(overview, "joint", json_make("s", joint));
     json_put(overview, "sizes",
              json_make("{s:I, s:I, s:I, s:I, s:i, s:i, s:I}", "top", (json_int_t)options->top, "found",

@@ -558,9 +558,27 @@ const TERMS = {
     coefficients: ["Coefficients in the corpus", "How many of the key's coefficients, at all positions of "
         + "the corpus, are in each range. A bar's height is the number's logarithm; "
         + "over it is that of the triggers."],
+    negative: ["Value of negative coefficients", "What a negative coefficient promotes is what the value's "
+        + "opposite, -v, does: its most probable tokens are those that v makes least probable."],
+    signs: ["Signs of gate and input", "The coefficient of a gated layer is the product of its activated "
+        + "gate and its input (also called the up projection), each of which is positive or negative: how "
+        + "often which combination occurs in the corpus. What is 0 counts as negative."],
     probability: ["Probability",
         "The token's share in the softmax of the value's products with the output embedding."],
 };
+
+/* What the lists of triggers that a key can have are of, see topk-keys(1). */
+const LISTS = {
+    value: "largest coefficients", abs: "largest absolute values", min: "lowest coefficients",
+    "gate+input+": "gate and input positive", "gate+input-": "gate positive, input negative",
+    "gate-input+": "gate negative, input positive", "gate-input-": "gate and input negative",
+};
+const SIGNS = Object.keys(LISTS).filter(name => name.startsWith("gate"));
+
+/* Whether the coefficients of a list are negative: then its value is read as -v. */
+function isNegative(list) {
+    return ["min", "gate+input-", "gate-input+"].includes(list);
+}
 
 const OVERLAP = "For two triggers: the tokens in both, divided by the tokens in either, frequent ones "
         + "left out. The mean over all pairs",
@@ -717,7 +735,8 @@ function measuresOf(memory) {
 function keyOf(memory) {
     const known = memory.measures.length ? measured().map(name => MEASURES.get(name)).filter(Boolean) : [];
     const absent = [hasFollowing(memory) ? "prefix" : "context", hasShades(memory) ? null : "shade",
-        memory.coefficients ? null : "coefficients"];
+        memory.coefficients ? null : "coefficients", memory.signs ? null : "signs",
+        listsOf(memory).some(({list}) => isNegative(list)) ? null : "negative"];
     const named = Object.entries(TERMS).filter(([name]) => !absent.includes(name)).map(([, term]) => term);
     return make("section", {id: "key"}, make("h2", {}, "Key"), definitions([...named, ...known]));
 }
@@ -743,6 +762,46 @@ function triggersTable(memory, tokens, shown) {
     ], memory.triggers, {wide: true});
 }
 
+/* A memory's lists of triggers: itself, with the first, and what has the others. */
+function listsOf(memory) {
+    return [{list: [overview.rank].flat()[0], ...memory}, ...(memory.lists || [])];
+}
+
+function agreementText({triggers, top}) {
+    const agree = triggers.filter(trigger => trigger[2] === top[0][0]).length;
+    return `${count(triggers.length, "trigger")} shown; ${agree} of them `
+        + `${agree === 1 ? "is" : "are"} followed by the value's top token.`;
+}
+
+/* The lists behind the first. */
+function furtherLists(memory, tokens) {
+    return (memory.lists || []).map(list => [
+        make("h2", {}, `Triggers: ${LISTS[list.list]}`),
+        list.triggers.length ? [make("p", {}, agreementText(list)), triggersTable(list, tokens, [])]
+            : make("p", {class: "faint"}, "None."),
+    ]);
+}
+
+/* What the value promotes, by the first list of either sign. */
+function valuesOf(memory, tokens) {
+    const lists = listsOf(memory);
+    return [false, true].map(negative => lists.find(({list}) => isNegative(list) === negative))
+        .filter(Boolean).map(({list, top, bottom}) => [
+            make("h2", {}, isNegative(list) ? TERMS.negative[0] : "Value"),
+            make("div", {class: "columns"}, distribution("Most probable", tokens, top),
+                bottom.length ? distribution("Least probable", tokens, bottom) : null),
+        ]);
+}
+
+function signsOf(memory) {
+    const total = memory.signs.reduce((a, b) => a + b, 0);
+    return [make("h2", {}, TERMS.signs[0]), table([
+        {name: "Signs", of: name => LISTS[name]},
+        {name: "Positions", number: true, of: (name, i) => counted(memory.signs[i])},
+        {name: "Share", number: true, of: (name, i) => total ? percent(memory.signs[i] / total) : ""},
+    ], SIGNS)];
+}
+
 function patternsTable(patterns, shown) {
     return table([
         {name: "Pattern", number: true, of: (pattern, i) => i + 1},
@@ -766,10 +825,9 @@ async function showMemory([layerName, cellName]) {
         return none();
     const {tokens, memories} = await load(`memories-${layer}-${Math.floor(cell / overview.sizes.piece)}`);
     const memory = memories.find(other => other.cell === cell);
-    const top = memory.top[0][0], patterns = memory.annotations.map(row => keyed(overview.annotations, row));
+    const patterns = memory.annotations.map(row => keyed(overview.annotations, row));
     const shown = patterns.map(pattern =>
         new Set((pattern.shows || "").split(/\s+/).filter(Boolean).map(Number)));
-    const agree = memory.triggers.filter(trigger => trigger[2] === top).length;
     const link = (other, id, text) => other === undefined ? null
         : make("a", {id, rel: id, href: address(["memory", layer, other])}, text);
     return {title: `Layer ${layer}, memory ${cell}`, content: [
@@ -777,18 +835,16 @@ async function showMemory([layerName, cellName]) {
             link(cells[place - 1], "prev", `\u2190 ${cells[place - 1]}`),
             link(cells[place + 1], "next", `${cells[place + 1]} \u2192`),
             make("a", {href: address(["layer", layer])}, `All of layer ${layer}`)),
-        make("p", {}, memory.triggers.length
-            ? `${count(memory.triggers.length, "trigger")} shown; ${agree} of them `
-                + `${agree === 1 ? "is" : "are"} followed by the value's top token.`
+        make("p", {}, memory.triggers.length ? agreementText(memory)
             : "This key is dead: no prefix of the corpus triggers it."),
-        make("h2", {}, "Triggers"),
+        make("h2", {}, memory.lists ? `Triggers: ${LISTS[memory.list]}` : "Triggers"),
         memory.triggers.length ? triggersTable(memory, tokens, shown) : make("p", {class: "faint"}, "None."),
         patterns.length
             ? [make("h2", {}, "Patterns that readers noted"), patternsTable(patterns, shown)] : null,
+        furtherLists(memory, tokens),
         memory.coefficients ? [make("h2", {}, TERMS.coefficients[0]), histogramOf(memory)] : null,
-        make("h2", {}, "Value"),
-        make("div", {class: "columns"}, distribution("Most probable", tokens, memory.top),
-            memory.bottom.length ? distribution("Least probable", tokens, memory.bottom) : null),
+        memory.signs ? signsOf(memory) : null,
+        valuesOf(memory, tokens),
         memory.measures.length ? [make("h2", {}, "Measures"), measuresOf(memory)] : null,
         keyOf(memory),
     ]};
@@ -1073,7 +1129,7 @@ function showProvenance() {
             // The date of index.html, where none was given.
             ["date", overview.date ? plain(overview.date) : document.lastModified],
             ["triggers", `up to ${sizes.top} shown of up to ${sizes.found} a key`],
-            ["best by", overview.rank && plain(overview.rank)],
+            ["best by", overview.rank && plain([overview.rank].flat().join(", "))],
             ["prefixes", overview.prefixes && plain(overview.prefixes)]]),
     ]};
 }

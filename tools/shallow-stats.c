@@ -29,7 +29,7 @@
 enum { NGRAMS = 5 };
 
 struct options {
-    const char *model, *corpus, *output, *keys, *ngrams;
+    const char *model, *list, *corpus, *output, *keys, *ngrams;
     uint64_t top, sample, seed, skip, least;
 };
 
@@ -267,7 +267,7 @@ static void run(const struct options *options, const char *path)
 {
     struct stream_reader *reader = stream_open(path, "triggers");
     stream_need_sentences(reader);
-    struct triggers_reader triggers = triggers_open(reader);
+    struct triggers_reader triggers = triggers_open_list(reader, options->list);
     struct tokenizer *tokenizer = options->model ? tokenizer_open(options->model, reader) : NULL;
     struct shallow shallow = {.options = options};
     read_triggers(&shallow, &triggers);
@@ -294,6 +294,7 @@ int main(int argc, char **argv)
     struct options options = {.top = 25, .seed = 1, .skip = 100, .least = 3};
     const struct option_spec specs[] = {
         OPTION_MODEL(&options.model),
+        OPTION_LIST(&options.list),
         {'t', "top", "N", "only the N best triggers of each key (default 25)", OPTION_NUMBER, &options.top, 2,
          MAX_TRIGGERS, NULL},
         {0, "sample", "N", "only N random keys of each layer, of those with triggers (default 0: all)",

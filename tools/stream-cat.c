@@ -140,10 +140,11 @@ struct columns {
 
 static const struct columns tables[] = {
     {"tokens", "sentences", {"sentence", "len", "tok", "key_layer", "key_cell", "key_coef", "key_change"}},
-    {"activations", NULL, {"id", "layer", "sentences", "rows", "path", "path_coef", "coef_counts"}},
+    {"activations", NULL, {"id", "layer", "sentences", "rows", "path", "path_coef", "coef_counts",
+                           "magnitude_counts", "sign_counts"}},
     {"triggers", "triggers", {"layer", "cell", "coef", "sentence", "position", "prefix", "prefix_coef",
                               "next", "following", "next_rank", "next_p", "last_rank", "last_p", "top",
-                              "bottom", "coefs"}},
+                              "bottom", "coefs", "list", "magnitudes", "signs"}},
     {"values", NULL, {"layer", "cell", "top", "bottom"}},
     {"composition", NULL, {"layer", "short", "memories", "active", "agreement", "token_counts"}},
     {"refinement", NULL, {"layer", "prefixes", "residual_is_final", "cases", "probability_sum", "probability",

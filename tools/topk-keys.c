@@ -14,7 +14,6 @@
 #include "base/messages.h"
 #include "base/order.h"
 #include "stream/activations.h"
-#include "stream/coefficient_bins.h"
 #include "stream/fields.h"
 #include "stream/header.h"
 #include "stream/header_members.h"
@@ -36,7 +35,8 @@ enum { DEFAULT_TOP = 25 };
 struct options {
     const char *output, *layers, *cells;
     bool gzip, merge, partial;
-    int prefixes, rank;
+    int prefixes;
+    unsigned rank;
     double threshold;
     uint64_t top, following, sample, seed;
 };
@@ -49,6 +49,8 @@ struct key {
 struct search {
     const struct options *options;
     struct activations_reader activations;
+    struct ranks ranks;           /* of each key's lists */
+    size_t list_of[RANKS];        /* of the input's maxima, by the lists of ranks */
     size_t *layers, layer_count;  /* that keys are taken from */
     size_t *cells, cell_count;    /* of each of these layers */
     struct key *keys;             /* by layer, then cell */
@@ -58,8 +60,8 @@ struct search {
     struct token_counts token_counts;
     struct activations_batch batch;
     struct topk_sentence **texts; /* of the batch's sentences; NULL where no key wanted one yet */
-    float *coefficient;           /* sentences or rows x cells: of the current record */
-    uint16_t *argmax;             /* sentences x cells */
+    float *coefficient;           /* of the current record: sentences x columns of max, or rows x cells */
+    uint16_t *argmax;             /* sentences x columns of max */
     struct layer_record path;     /* its paths */
 };
 
@@ -153,27 +155,44 @@ static void end_batch(struct search *search)
     activations_batch_free(&search->batch);
 }
 
-/* Reads an array of count coefficients, or of maxima, which have the worst score where there is none. */
+/* Reads an array of rows x columns coefficients. */
 static void read_coefficients(struct search *search, const struct record *record, const char *name,
-                              size_t count, float worst)
+                              size_t rows, size_t columns)
 {
-    search->coefficient = grow_array(search->coefficient, count, sizeof(float));
+    search->coefficient = grow_array(search->coefficient, matrix_count(rows, columns), sizeof(float));
     activations_copy(&search->activations, &search->batch, record, name, search->coefficient);
+}
+
+/* worst: what count elements may be besides numbers. */
+static void check_coefficients(const struct search *search, const char *name, const float *coefficient,
+                               size_t count, float worst)
+{
     bool right = true;
     for (size_t i = 0; i < count; i++)
-        right &= fabsf(search->coefficient[i]) <= FLT_MAX || search->coefficient[i] == worst;
+        right &= fabsf(coefficient[i]) <= FLT_MAX || coefficient[i] == worst;
     if (!right)
         stream_fail(search->activations.stream, "'%s' has an element that is not a coefficient", name);
 }
 
-/* Offers one sentence's prefix to a key. path: see topk_offer; tokens: of the sentence. */
-static void offer(struct search *search, size_t key, float coefficient, size_t sentence, uint32_t position,
+/* Maxima have the worst score where there is none. */
+static void check_maxima(const struct search *search)
+{
+    size_t cells = search->activations.cell_count, lists = search->activations.ranks.count;
+    for (size_t i = 0; i < search->batch.tokens.sentences * lists; i++) {
+        enum rank rank = search->activations.ranks.rank[i % lists];
+        check_coefficients(search, "max", search->coefficient + i * cells, cells,
+                           rank == RANK_MIN ? INFINITY : rank == RANK_VALUE ? -INFINITY : 0);
+    }
+}
+
+/* Offers one sentence's prefix to a list of a key. path: see topk_offer; tokens: of the sentence. */
+static void offer(struct search *search, size_t list, float coefficient, size_t sentence, uint32_t position,
                   const float *path, const uint32_t *tokens)
 {
     if (position >= search->batch.tokens.length[sentence])
         stream_fail(search->activations.stream, "position %u lies outside of sentence %llu", position,
                     (unsigned long long)batch_sentence(&search->batch.tokens, sentence));
-    topk_offer(search->topk, key, coefficient, batch_sentence(&search->batch.tokens, sentence), position,
+    topk_offer(search->topk, list, coefficient, batch_sentence(&search->batch.tokens, sentence), position,
                path, tokens, search->batch.tokens.length[sentence], &search->texts[sentence]);
 }
 
@@ -187,13 +206,20 @@ static const float *find_path(const struct search *search, struct path_walk *wal
     return is_there ? path->path_coefficient + walk->coefficients : NULL;
 }
 
-/* One prefix a sentence, from each sentence's maximum. */
+/* The lists of a key lie behind each other in topk. */
+static size_t topk_list(const struct search *search, size_t key, size_t list)
+{
+    return key * search->ranks.count + list;
+}
+
+/* One prefix a sentence and list, from each sentence's maximum. */
 static void search_maxima(struct search *search, const struct record *record, size_t key, size_t end)
 {
-    size_t cells = search->activations.cell_count,
-           count = matrix_count(search->batch.tokens.sentences, cells);
-    read_coefficients(search, record, "max", count, search->options->rank == RANK_MIN ? INFINITY : -INFINITY);
-    search->argmax = grow_array(search->argmax, count, sizeof(uint16_t));
+    size_t cells = search->activations.cell_count, columns = activations_columns(&search->activations);
+    read_coefficients(search, record, "max", search->batch.tokens.sentences, columns);
+    check_maxima(search);
+    search->argmax = grow_array(search->argmax, matrix_count(search->batch.tokens.sentences, columns),
+                                sizeof(uint16_t));
     activations_copy(&search->activations, &search->batch, record, "argmax", search->argmax);
     struct path_walk walk = {0};
     if (search->paths)
@@ -201,52 +227,74 @@ static void search_maxima(struct search *search, const struct record *record, si
                                search->argmax, &search->path);
     const uint32_t *tokens = search->batch.tokens.token;
     for (size_t s = 0; s < search->batch.tokens.sentences; tokens += search->batch.tokens.length[s], s++)
-        for (size_t k = key; k < end; k++) {
-            size_t at = s * cells + search->keys[k].column;
-            if (topk_wants(search->topk, k, search->coefficient[at]))
-                offer(search, k, search->coefficient[at], s, search->argmax[at],
-                      search->paths ? find_path(search, &walk, at) : NULL, tokens);
-        }
+        for (size_t l = 0; l < search->ranks.count; l++)
+            for (size_t k = key; k < end; k++) {
+                size_t at = s * columns + search->list_of[l] * cells + search->keys[k].column;
+                size_t list = topk_list(search, k, l);
+                if (topk_wants(search->topk, list, search->coefficient[at]))
+                    offer(search, list, search->coefficient[at], s, search->argmax[at],
+                          search->paths ? find_path(search, &walk, at) : NULL, tokens);
+            }
 }
 
-/* From the coefficients of single positions: every prefix, or each sentence's largest. */
+/* Of a key and a list, whose rank it is, from the rows of a sentence: all, or the best one. */
+static void search_column(struct search *search, size_t key, size_t l, size_t sentence, size_t row,
+                          size_t end, const uint32_t *tokens)
+{
+    const float *coefficient = search->coefficient + search->keys[key].column;
+    const uint32_t *position = search->batch.row_position;
+    size_t cells = search->activations.cell_count, list = topk_list(search, key, l), best = end;
+    enum rank rank = search->ranks.rank[l];
+    for (size_t r = row; r < end; r++) {
+        float value = coefficient[r * cells];
+        if (position[r] < search->activations.first || !topk_wants(search->topk, list, value))
+            continue;
+        if (search->options->prefixes == PREFIXES_EVERY)
+            offer(search, list, value, sentence, position[r], NULL, tokens);
+        else if (best == end || rank_score(rank, value) > rank_score(rank, coefficient[best * cells]))
+            best = r;
+    }
+    if (best < end)
+        offer(search, list, coefficient[best * cells], sentence, position[best], NULL, tokens);
+}
+
+/* From the coefficients of single positions: every prefix, or each sentence's best. */
 static void search_rows(struct search *search, const struct record *record, size_t key, size_t end)
 {
-    size_t cells = search->activations.cell_count, count = matrix_count(search->batch.rows, cells);
-    bool every = search->options->prefixes == PREFIXES_EVERY;
-    enum rank rank = (enum rank)search->options->rank;
-    read_coefficients(search, record, "coef", count, 0);
+    size_t cells = search->activations.cell_count;
+    read_coefficients(search, record, "coef", search->batch.rows, cells);
+    check_coefficients(search, "coef", search->coefficient, search->batch.rows * cells, 0);
     const uint32_t *tokens = search->batch.tokens.token;
     for (size_t s = 0, row = 0, next; s < search->batch.tokens.sentences;
          tokens += search->batch.tokens.length[s], s++, row = next) {
         for (next = row; next < search->batch.rows && search->batch.row_sentence[next] == s;)
             next++;
-        for (size_t k = key; k < end; k++) {
-            size_t best = next;
-            for (size_t r = row; r < next; r++) {
-                float value = search->coefficient[r * cells + search->keys[k].column];
-                if (search->batch.row_position[r] < search->activations.first
-                    || !topk_wants(search->topk, k, value))
-                    continue;
-                if (every)
-                    offer(search, k, value, s, search->batch.row_position[r], NULL, tokens);
-                else if (best == next
-                         || rank_score(rank, value)
-                            > rank_score(rank, search->coefficient[best * cells + search->keys[k].column]))
-                    best = r;
-            }
-            if (best < next)
-                offer(search, k, search->coefficient[best * cells + search->keys[k].column], s,
-                      search->batch.row_position[best], NULL, tokens);
-        }
+        for (size_t k = key; k < end; k++)
+            for (size_t l = 0; l < search->ranks.count; l++)
+                search_column(search, k, l, s, row, next, tokens);
     }
 }
 
 /* Whether the best coefficients of a sentence are the record's maxima, where it has them. */
 static bool takes_maxima(const struct search *search)
 {
-    return search->options->prefixes == PREFIXES_SENTENCE
-        && search->activations.rank == (enum rank)search->options->rank;
+    if (search->options->prefixes != PREFIXES_SENTENCE)
+        return false;
+    for (size_t l = 0; l < search->ranks.count; l++)
+        if (search->list_of[l] == search->activations.ranks.count)
+            return false;
+    return true;
+}
+
+static _Noreturn void fail_lacking(const struct search *search)
+{
+    if (ranks_have_signs(&search->ranks))
+        stream_fail(search->activations.stream, "the record lacks what is searched: forward-dump --rank with "
+                    "signs gives it, and only one prefix a sentence (--prefixes sentence)");
+    char *ranks = ranks_text(&search->ranks);
+    stream_fail(search->activations.stream,
+                "the record lacks what is searched: forward-dump --emit %s --rank %s gives it",
+                search->options->prefixes == PREFIXES_EVERY ? "coef" : "max", ranks);
 }
 
 static void search_layer(struct search *search, const struct record *record, size_t layer)
@@ -260,13 +308,10 @@ static void search_layer(struct search *search, const struct record *record, siz
         return;
     if (takes_maxima(search) && record_has(record, "max"))
         search_maxima(search, record, key, end);
-    else if (record_has(record, "coef") && search->batch.has_rows)
+    else if (record_has(record, "coef") && search->batch.has_rows && !ranks_have_signs(&search->ranks))
         search_rows(search, record, key, end);
     else
-        stream_fail(search->activations.stream,
-                    "the record lacks what is searched: forward-dump --emit %s --rank %s gives it",
-                    search->options->prefixes == PREFIXES_EVERY ? "coef" : "max",
-                    rank_words[search->options->rank]);
+        fail_lacking(search);
 }
 
 static void search_all(struct search *search)
@@ -281,7 +326,7 @@ static void search_all(struct search *search)
                     (unsigned long long)search->options->top);
     search->token_counts.vocabulary = search->activations.shape.vocabulary;
     fields_allocate(token_counts_fields, 0, &search->token_counts);
-    search->topk = topk_new(search->key_count, (size_t)search->options->top, (enum rank)search->options->rank,
+    search->topk = topk_new(search->key_count, &search->ranks, (size_t)search->options->top,
                             (float)search->options->threshold);
     while (activations_next_batch(&search->activations, &search->batch)) {
         begin_batch(search);
@@ -326,23 +371,27 @@ static void check_different(const struct key_triggers *key, bool every)
 struct found {
     struct topk *topk;
     const struct key *keys;
-    size_t key_count, following;
+    size_t key_count, lists, following;
     bool paths, every;
-    struct histogram *coefficients; /* keys; NULL: they were not counted */
+    struct histogram *counted[COUNTED_KINDS]; /* keys; NULL: they were not counted */
     const struct token_counts *token_counts;
 };
 
-static struct key_triggers take_key(const struct found *found, size_t key)
+/* A list of a key. */
+static struct key_triggers take_list(const struct found *found, size_t key, size_t list)
 {
-    struct key_triggers triggers = topk_take(found->topk, key, found->keys[key].layer, found->keys[key].cell,
-                                             found->following, found->paths);
+    struct key_triggers triggers = topk_take(found->topk, key * found->lists + list, found->keys[key].layer,
+                                             found->keys[key].cell, found->following, found->paths);
+    triggers.lists = found->lists;
+    triggers.list = list;
     if (found->paths && !triggers.prefix_coefficient)
         die("layer %zu cell %zu has a trigger without its path, which 'path' should have",
             layer_shown(triggers.layer), triggers.cell);
-    if (found->coefficients) {
-        triggers.coefficients = found->coefficients[key];
-        found->coefficients[key] = (struct histogram){0};
-    }
+    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
+        if (found->counted[kind] && list == 0) {
+            triggers.counted[kind] = found->counted[kind][key];
+            found->counted[kind][key] = (struct histogram){0};
+        }
     return triggers;
 }
 
@@ -352,44 +401,54 @@ static void write_triggers(const struct options *options, const json_t *header, 
     struct stream_writer *writer = stream_create(options->output, options->gzip, header);
     msgpack_sbuffer buffer;
     msgpack_sbuffer_init(&buffer);
-    for (size_t k = 0; k < found->key_count; k++) {
-        struct key_triggers triggers = take_key(found, k);
+    for (size_t i = 0; i < found->key_count * found->lists; i++) {
+        struct key_triggers triggers = take_list(found, i / found->lists, i % found->lists);
         if (options->merge)
             check_different(&triggers, found->every);
         fields_pack(&buffer, key_fields, key_triggers_groups(&triggers), &triggers);
         stream_append(writer, &buffer, 1);
         key_triggers_free(&triggers);
     }
-    free(found->coefficients);
+    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
+        free(found->counted[kind]);
     fields_pack(&buffer, token_counts_fields, 0, found->token_counts);
     stream_append(writer, &buffer, 1);
     stream_finish(writer, counts);
     msgpack_sbuffer_destroy(&buffer);
 }
 
-/* How often each key's coefficients occur; NULL: the input does not say. */
-static struct histogram *take_coefficients(const struct search *search)
+/* How often each key's coefficients occur, by a kind of bins; NULL: the input does not say. */
+static struct histogram *take_counted(const struct search *search, enum counted kind)
 {
     struct histogram *histograms = NULL;
     for (size_t k = 0; k < search->key_count; k++) {
         const struct key *key = &search->keys[k];
-        const uint64_t *counts = activations_counts(&search->activations, key->layer, key->column);
+        const uint64_t *counts = activations_counts(&search->activations, kind, key->layer, key->column);
         if (!counts)
             return NULL;
         if (!histograms)
             histograms = new_array(search->key_count, sizeof *histograms);
-        histograms[k] = histogram_new(COEFFICIENT_BINS);
-        memcpy(histograms[k].count, counts, COEFFICIENT_BINS * sizeof *counts);
+        histograms[k] = histogram_new(counted_bins[kind]);
+        memcpy(histograms[k].count, counts, counted_bins[kind] * sizeof *counts);
     }
     return histograms;
+}
+
+/* The groups of a record of a key's first list. */
+static unsigned groups_found(const struct found *found)
+{
+    unsigned groups = KEY_TRIGGERS | (found->paths ? KEY_PREFIX_COEFFICIENTS : 0);
+    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
+        groups |= found->counted[kind] ? (unsigned)KEY_COUNTED << kind : 0;
+    return groups;
 }
 
 static json_t *make_header(const struct search *search, const struct found *found)
 {
     const struct options *options = search->options;
     json_t *header = header_new("triggers", stream_header(search->activations.stream));
-    json_t *values = json_make("{s:I, s:s, s:s, s:f}", "top", (json_int_t)options->top, "prefixes",
-                               prefixes_words[options->prefixes], "rank", rank_words[options->rank],
+    json_t *values = json_make("{s:I, s:s, s:o, s:f}", "top", (json_int_t)options->top, "prefixes",
+                               prefixes_words[options->prefixes], "rank", ranks_json(&search->ranks),
                                "threshold", options->threshold);
     if (options->following)
         json_put(values, "following", json_integer((json_int_t)options->following));
@@ -403,11 +462,10 @@ static json_t *make_header(const struct search *search, const struct found *foun
     json_put(header, "keys", json_integer((json_int_t)search->key_count));
     json_put(header, "top", json_integer((json_int_t)options->top));
     json_put(header, "prefixes", json_string(prefixes_words[options->prefixes]));
-    json_put(header, "rank", json_string(rank_words[options->rank]));
+    json_put(header, "rank", ranks_json(&search->ranks));
     json_object_del(header, "paths");
     json_put(header, "arrays", json_object());
-    fields_declare(header, key_fields, KEY_TRIGGERS | (found->paths ? KEY_PREFIX_COEFFICIENTS : 0)
-                   | (found->coefficients ? KEY_COEFFICIENTS : 0), NULL);
+    fields_declare(header, key_fields, groups_found(found), NULL);
     if (options->following) {
         const struct key_triggers following = {.following_tokens = (size_t)options->following};
         json_put(header, "following", json_integer((json_int_t)options->following));
@@ -421,13 +479,19 @@ static json_t *make_header(const struct search *search, const struct found *foun
 static void run_search(const struct options *options, const char *path)
 {
     struct stream_reader *stream = stream_open(path, "activations");
-    struct search search = {.options = options, .activations = activations_open(stream)};
+    struct search search = {.options = options, .activations = activations_open(stream),
+                            .ranks = ranks_chosen(options->rank)};
+    for (size_t l = 0; l < search.ranks.count; l++)
+        search.list_of[l] = ranks_find(&search.activations.ranks, search.ranks.rank[l]);
     choose_keys(&search);
     search_all(&search);
 
-    const struct found found = {search.topk, search.keys, search.key_count, (size_t)options->following,
-                                search.paths, options->prefixes == PREFIXES_EVERY,
-                                take_coefficients(&search), &search.token_counts};
+    struct found found = {.topk = search.topk, .keys = search.keys, .key_count = search.key_count,
+                          .lists = search.ranks.count, .following = (size_t)options->following,
+                          .paths = search.paths, .every = options->prefixes == PREFIXES_EVERY,
+                          .token_counts = &search.token_counts};
+    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
+        found.counted[kind] = take_counted(&search, kind);
     json_t *header = make_header(&search, &found);
     write_triggers(options, header, &found, stream_trailer(stream));
     json_decref(header);
@@ -449,43 +513,48 @@ struct merge {
     const struct options *options;
     struct topk *topk;           /* NULL: before the first input */
     struct key *keys;            /* the first input's */
-    size_t key_count, following;
+    size_t key_count, lists, following;
     bool paths;
-    struct histogram *coefficients; /* keys; NULL: the inputs do not have them */
+    struct histogram *counted[COUNTED_KINDS]; /* keys; NULL: the inputs do not have them */
     struct token_counts token_counts;
 };
 
 static void begin_merge(struct merge *merge, const struct triggers_reader *first)
 {
     merge->key_count = first->keys;
+    merge->lists = first->ranks.count;
     merge->following = first->following;
     merge->paths = first->prefix_coefficients;
-    merge->topk = topk_new(merge->key_count, first->top, first->rank, 0);
+    merge->topk = topk_new(merge->key_count, &first->ranks, first->top, 0);
     merge->keys = new_array(merge->key_count, sizeof *merge->keys);
-    if (first->coefficients)
-        merge->coefficients = new_array(merge->key_count, sizeof *merge->coefficients);
-    for (size_t k = 0; first->coefficients && k < merge->key_count; k++)
-        merge->coefficients[k] = histogram_new(COEFFICIENT_BINS);
+    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++) {
+        if (!(first->counted >> kind & 1))
+            continue;
+        merge->counted[kind] = new_array(merge->key_count, sizeof *merge->counted[kind]);
+        for (size_t k = 0; k < merge->key_count; k++)
+            merge->counted[kind][k] = histogram_new(counted_bins[kind]);
+    }
     merge->token_counts.vocabulary = first->shape.vocabulary;
     fields_allocate(token_counts_fields, 0, &merge->token_counts);
 }
 
-/* Offers the triggers of key number index again; first: the input that names the keys. */
-static void merge_key(struct merge *merge, const struct triggers_reader *reader,
+/* Offers the triggers of list number index again; first: the input that names the keys. */
+static void merge_list(struct merge *merge, const struct triggers_reader *reader,
                       const struct key_triggers *triggers, size_t index, bool first)
 {
     if (triggers->top)
         stream_fail(reader->stream, "triggers with projected values: merge before project-values");
-    if (index >= merge->key_count)
+    if (index >= merge->key_count * merge->lists)
         stream_fail(reader->stream, "more keys than the header's %zu", merge->key_count);
-    struct key *key = &merge->keys[index];
+    struct key *key = &merge->keys[index / merge->lists];
     if (first)
         *key = (struct key){triggers->layer, triggers->cell, 0};
     if (key->layer != triggers->layer || key->cell != triggers->cell)
         stream_fail(reader->stream, "layer %zu cell %zu stands where the first input has layer %zu cell %zu",
                     layer_shown(triggers->layer), triggers->cell, layer_shown(key->layer), key->cell);
-    if (merge->coefficients)
-        histogram_add(&merge->coefficients[index], &triggers->coefficients);
+    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
+        if (triggers->counted[kind].bins)
+            histogram_add(&merge->counted[kind][index / merge->lists], &triggers->counted[kind]);
     for (struct prefix_walk prefix = key_prefixes(triggers, triggers->count); prefix_next(&prefix);) {
         size_t i = prefix.index, position = prefix.length, following = following_length(triggers, i);
         struct topk_sentence *text = NULL;
@@ -513,7 +582,7 @@ static void merge_input(void *merging, struct stream_reader *stream)
     if (first)
         begin_merge(merge, &reader);
     for (size_t index = 0; triggers_next(&reader, &triggers); index++) {
-        merge_key(merge, &reader, &triggers, index, first);
+        merge_list(merge, &reader, &triggers, index, first);
         key_triggers_free(&triggers);
     }
     if (reader.token_counts.count)
@@ -526,9 +595,11 @@ static void end_merge(void *merging, const struct stream_reader *first, const js
     struct merge *merge = merging;
     const json_t *header = stream_header(first);
     const char *prefixes = json_string_value(json_object_get(header, "prefixes"));
-    const struct found found = {merge->topk, merge->keys, merge->key_count, merge->following, merge->paths,
-                                prefixes && !strcmp(prefixes, "every"), merge->coefficients,
-                                &merge->token_counts};
+    struct found found = {.topk = merge->topk, .keys = merge->keys, .key_count = merge->key_count,
+                          .lists = merge->lists, .following = merge->following, .paths = merge->paths,
+                          .every = prefixes && !strcmp(prefixes, "every"),
+                          .token_counts = &merge->token_counts};
+    memcpy(found.counted, merge->counted, sizeof found.counted);
     write_triggers(merge->options, header, &found, counts);
     topk_free(merge->topk);
     free(merge->keys);
@@ -546,11 +617,12 @@ int main(int argc, char **argv)
         {0, "prefixes", "WHICH",
          "one prefix a sentence (default: sentence), or every prefix, which needs coef", OPTION_CHOICE,
          &options.prefixes, 0, 0, prefixes_words},
-        {0, "rank", "HOW",
-         "best are the largest coefficients (default: value), absolute values (abs), or the lowest (min)",
-         OPTION_CHOICE, &options.rank, 0, 0, rank_words},
+        {0, "rank", "LIST",
+         "best are the largest coefficients (default: value), absolute values (abs), the lowest (min), those "
+         "of each combination of signs of gate and input (signs); several give each key several lists",
+         OPTION_CHOICES, &options.rank, 0, 0, ranks_option_words},
         {0, "threshold", "X",
-         "only coefficients whose value (abs: absolute value, min: negative) is above X (default 0)",
+         "only coefficients whose value (abs, signs: absolute value, min: negative) is above X (default 0)",
          OPTION_REAL, &options.threshold, 0, 0, NULL},
         {0, "following", "N", "record N tokens behind each trigger's next one (default: none)", OPTION_NUMBER,
          &options.following, 1, MAX_FOLLOWING, NULL},

@@ -166,7 +166,7 @@ static void compute_piece(void *of_thread, struct turn *turn)
     for (size_t i = 0; i < worker->count; i++) {
         size_t layer = ranking->layers[(worker->first + i) / config->d_ff];
         size_t cell = (worker->first + i) % config->d_ff;
-        projection_value(ranking->model, (enum projection_norm)ranking->options->norm, layer, cell,
+        projection_value(ranking->model, (enum projection_norm)ranking->options->norm, layer, cell, false,
                          worker->values + i * config->d_model);
         for (size_t token = 0; token < tokens; token++)
             worker->place[i * tokens + token] = (struct place){.layer = layer, .cell = cell};

@@ -1,10 +1,11 @@
 /*
- * Which memories are active at a prefix: those whose coefficient's score is above a threshold, or
- * is a certain part of the largest score that the layer has at this prefix.
+ * Which memories are active at a prefix: those whose coefficient's score is above a threshold, of all
+ * or of its key, or is a certain part of the largest score that the layer has at this prefix.
  */
 #ifndef FFKV_ACTIVITY_H
 #define FFKV_ACTIVITY_H
 
+#include "analysis/thresholds.h"
 #include "stream/records.h"
 
 #include <stdbool.h>
@@ -14,6 +15,7 @@ struct activity {
     enum rank rank;
     double threshold; /* scores above this, which is 0 or more; relative is 0 then */
     double relative;  /* scores above 0 that are at least this part, up to 1, of the layer's largest; or 0 */
+    const struct thresholds *thresholds; /* instead of both, of each key its own; or NULL */
 };
 
 /*
@@ -23,11 +25,16 @@ struct activity {
  */
 struct activity activity_default(bool gated);
 
-/* The same in words, such as "m > 0" and "|m| >= 0.1 max |m|", without a comma; the caller frees them. */
+/*
+ * The same in words, such as "m > 0", "|m| >= 0.1 max |m|" and "|m| > p99", without a comma; the caller
+ * frees them. */
 char *activity_text(const struct activity *activity);
 
-/* Marks a prefix' active coefficients (if relative: of all the layer's cells), and returns how many. */
-size_t activity_mark(const struct activity *activity, const float *coefficient, size_t cells,
-                     bool *is_active);
+/*
+ * Marks a prefix' active coefficients, of these cells of a layer (if relative: of all), and returns how many.
+ * A cell without a threshold where there should be one ends the program.
+ */
+size_t activity_mark(const struct activity *activity, size_t layer, const size_t *cell,
+                     const float *coefficient, size_t cells, bool *is_active);
 
 #endif

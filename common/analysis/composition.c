@@ -162,7 +162,7 @@ static void add_prefix(struct worker *worker, size_t row, uint32_t top)
     const size_t layer = composing->common.activations.layers[task->layer_index[row]];
     size_t cells = composing->common.activations.cell_count, agreeing = 0;
     const float *coefficient = task->coefficient + row * cells;
-    size_t active = activity_mark(&composing->active, coefficient, cells, is_active);
+    size_t active = activity_mark(&composing->active, layer, cell, coefficient, cells, is_active);
     if (!composing->values)
         project_scaled(composing, worker->projection, layer, coefficient, is_active, tops);
     size_t first = layer * composing->common.model->config.d_ff;
@@ -226,6 +226,12 @@ const struct ordered_work composition_work = {worker_new, take_task, compute_tas
 static void choose_active(struct composing *composing)
 {
     struct activity usual = activity_default(composing->common.model->config.gated);
+    if (composing->thresholds) {
+        composing->of_keys = thresholds_read(composing->thresholds, composing->common.model,
+                                             composing->percentile);
+        composing->active.thresholds = &composing->of_keys;
+        usual = (struct activity){.rank = RANK_ABS};
+    }
     if (!composing->rank_given)
         composing->active.rank = usual.rank;
     if (!composing->size_given) {

@@ -19,6 +19,9 @@ struct composing {
     enum projection_norm norm; /* of memories and outputs; composition_prepare takes that of the values */
     struct activity active;    /* which memories are; composition_prepare takes what is not given */
     bool rank_given, size_given; /* its rank; its threshold or relative */
+    const char *thresholds;    /* the file of thresholds; NULL: active has none */
+    double percentile;         /* that they are */
+    struct thresholds of_keys; /* read by composition_prepare; the caller frees them */
     uint64_t short_tokens;     /* prefixes of fewer tokens are short */
     struct value_tokens value_tokens; /* of the file; the caller frees them */
     struct activations_batch batch;

@@ -16,11 +16,11 @@ enum { LAST_DOUBLING = 6 };
 
 struct leaders {
     size_t layers, cells, top;
-    enum rank rank;
-    float *score;   /* keys x top: a heap of each key's best scores, the worst of them on top */
-    size_t *held;   /* keys: scores in it */
-    float *least;   /* keys: what a score must exceed to be among them */
-    float *told[2]; /* keys: least at the end of an epoch with an even, and with an odd number */
+    struct ranks ranks;
+    float *score;   /* lists of keys x top: a heap of each one's best scores, the worst of them on top */
+    size_t *held;   /* lists of keys: scores in it */
+    float *least;   /* lists of keys: what a score must exceed to be among them */
+    float *told[2]; /* lists of keys: least at the end of an epoch with an even, and with an odd number */
     uint64_t ended; /* epochs */
     pthread_mutex_t lock; /* of ended */
     pthread_cond_t end;   /* of an epoch */
@@ -36,11 +36,11 @@ static uint64_t epoch_of(uint64_t batch)
     return epoch;
 }
 
-struct leaders *leaders_new(size_t layers, size_t cells, size_t top, enum rank rank)
+struct leaders *leaders_new(size_t layers, const struct ranks *ranks, size_t cells, size_t top)
 {
     struct leaders *leaders = new_array(1, sizeof *leaders);
-    size_t keys = matrix_count(layers, cells);
-    *leaders = (struct leaders){.layers = layers, .cells = cells, .top = top, .rank = rank,
+    size_t keys = matrix_count(layers, matrix_count(cells, ranks->count)); /* lists of keys */
+    *leaders = (struct leaders){.layers = layers, .cells = cells, .top = top, .ranks = *ranks,
                                 .score = new_array(matrix_count(keys, top), sizeof(float)),
                                 .held = new_array(keys, sizeof(size_t)),
                                 .least = new_array(keys, sizeof(float)),
@@ -72,7 +72,7 @@ void leaders_wait(struct leaders *leaders, uint64_t batch)
 
 const float *leaders_least(const struct leaders *leaders, uint64_t batch, size_t layer)
 {
-    return leaders->told[epoch_of(batch) % 2] + layer * leaders->cells;
+    return leaders->told[epoch_of(batch) % 2] + layer * leaders->ranks.count * leaders->cells;
 }
 
 static bool is_less(const float *a, const float *b)
@@ -82,7 +82,7 @@ static bool is_less(const float *a, const float *b)
 
 DEFINE_HEAP(scores, float, is_less);
 
-/* A score above the key's least. */
+/* A score above the least of the list of a key. */
 static void add_score(struct leaders *leaders, size_t key, float score)
 {
     float *heap = leaders->score + key * leaders->top;
@@ -96,18 +96,20 @@ static void add_score(struct leaders *leaders, size_t key, float score)
 
 void leaders_add(struct leaders *leaders, uint64_t batch, const float *best, size_t sentences)
 {
-    size_t cells = leaders->cells;
+    size_t cells = leaders->cells, lists = leaders->ranks.count;
     for (size_t layer = 0; layer < leaders->layers; layer++)
-        for (size_t s = 0; s < sentences; s++, best += cells)
-            for (size_t i = 0, key = layer * cells; i < cells; i++, key++) {
-                float score = rank_score(leaders->rank, best[i]);
-                if (score > leaders->least[key]) /* which is 0 at first */
-                    add_score(leaders, key, score);
-            }
+        for (size_t s = 0; s < sentences; s++)
+            for (size_t l = 0; l < lists; l++, best += cells)
+                for (size_t i = 0, key = (layer * lists + l) * cells; i < cells; i++, key++) {
+                    float score = rank_score(leaders->ranks.rank[l], best[i]);
+                    if (score > leaders->least[key]) /* which is 0 at first */
+                        add_score(leaders, key, score);
+                }
     uint64_t epoch = epoch_of(batch);
     if (epoch == epoch_of(batch + 1))
         return;
-    memcpy(leaders->told[epoch % 2], leaders->least, leaders->layers * cells * sizeof *leaders->least);
+    memcpy(leaders->told[epoch % 2], leaders->least,
+           leaders->layers * lists * cells * sizeof *leaders->least);
     pthread_mutex_lock(&leaders->lock);
     leaders->ended++;
     pthread_cond_broadcast(&leaders->end);

@@ -10,19 +10,19 @@
 
 struct leaders;
 
-/* Of layers x cells keys, the top best of each. */
-struct leaders *leaders_new(size_t layers, size_t cells, size_t top, enum rank rank);
+/* Of layers x lists x cells, the lists being those of ranks, the top best of each. */
+struct leaders *leaders_new(size_t layers, const struct ranks *ranks, size_t cells, size_t top);
 void leaders_free(struct leaders *leaders);
 
 /* Waits until it is known what batch number batch, from 0, is told: before leaders_least. */
 void leaders_wait(struct leaders *leaders, uint64_t batch);
 
-/* For that batch: the score that a sentence must have at least (cells), of a layer's keys. */
+/* For that batch: the score that a sentence must have at least (lists x cells), of a layer's keys. */
 const float *leaders_least(const struct leaders *leaders, uint64_t batch, size_t layer);
 
 /*
- * Adds a batch: each sentence's best coefficients (layers x sentences x cells). One batch after the other, in
- * order, while other threads are at later ones; none is at this one any more.
+ * Adds a batch: each sentence's best coefficients (layers x sentences x lists x cells). One batch after the
+ * other, in order, while other threads are at later ones; none is at this one any more.
  */
 void leaders_add(struct leaders *leaders, uint64_t batch, const float *best, size_t sentences);
 

@@ -22,9 +22,34 @@ static inline void best_rows(enum rank rank, const float *matrix, size_t width,
     }
 }
 
+/*
+ * Of the elements of a combination of signs: the best score. One that was edited may have another sign than
+ * its combination gives, and is no candidate then.
+ */
+static inline void best_of_signs(enum rank rank, const float *matrix, const uint8_t *signs, size_t width,
+                                 struct maxima_positions positions, float *restrict best,
+                                 uint32_t *restrict position)
+{
+    const uint8_t wanted = (uint8_t)(rank - RANK_SIGNS);
+    const float sign = rank_is_negative(rank) ? -1 : 1;
+    for (size_t i = 0; i < width; i++) {
+        best[i] = 0;
+        position[i] = 0;
+    }
+    for (uint32_t j = positions.first; j < positions.end; j++) {
+        size_t row = (j - positions.lowest) * width;
+        for (size_t i = 0; i < width; i++) {
+            float value = matrix[row + i];
+            bool more = (signs[row + i] == wanted) & (sign * value > sign * best[i]);
+            best[i] = more ? value : best[i];
+            position[i] = more ? j : position[i];
+        }
+    }
+}
+
 /* Static, since clang 14 does not link clones that another file calls. */
-KERNEL static void find(enum rank rank, const float *matrix, size_t width, struct maxima_positions positions,
-                        float *restrict best, uint32_t *restrict position)
+KERNEL static void find(enum rank rank, const float *matrix, const uint8_t *signs, size_t width,
+                        struct maxima_positions positions, float *restrict best, uint32_t *restrict position)
 {
     switch (rank) {
     case RANK_VALUE:
@@ -36,11 +61,13 @@ KERNEL static void find(enum rank rank, const float *matrix, size_t width, struc
     case RANK_MIN:
         best_rows(RANK_MIN, matrix, width, positions, best, position);
         break;
+    default:
+        best_of_signs(rank, matrix, signs, width, positions, best, position);
     }
 }
 
-void column_maxima(enum rank rank, const float *matrix, size_t width, struct maxima_positions positions,
-                   float *best, uint32_t *position)
+void column_maxima(enum rank rank, const float *matrix, const uint8_t *signs, size_t width,
+                   struct maxima_positions positions, float *best, uint32_t *position)
 {
-    find(rank, matrix, width, positions, best, position);
+    find(rank, matrix, signs, width, positions, best, position);
 }

@@ -28,16 +28,17 @@ static void add_path(struct paths *paths, size_t element, const float *column, s
     record->path_coefficients += length;
 }
 
-void paths_find(struct paths *paths, const float *least, enum rank rank, const struct batch *batch,
+void paths_find(struct paths *paths, const float *least, const struct ranks *ranks, const struct batch *batch,
                 const float *coefficients, size_t d_ff, const size_t *cells, struct layer_record *record)
 {
     record->paths = record->path_coefficients = 0;
     size_t element = 0;
     for (size_t s = 0; s < batch->sentences; coefficients += sentence_positions(batch, s) * d_ff, s++)
-        for (size_t i = 0; i < record->cells; i++, element++) {
-            float score = rank_score(rank, record->max[element]);
+        for (size_t i = 0; i < record->columns; i++, element++) {
+            float score = rank_score(ranks->rank[i / record->cells], record->max[element]);
             if (score > 0 && score >= least[i])
-                add_path(paths, element, coefficients + cells[i], d_ff, batch_lowest(batch), record);
+                add_path(paths, element, coefficients + cells[i % record->cells], d_ff, batch_lowest(batch),
+                         record);
         }
     record->path = paths->path;
     record->path_coefficient = paths->coefficient;

@@ -14,9 +14,9 @@ void paths_free(struct paths *paths);
 
 /*
  * Gives a record, which has maxima of the batch's coefficients (positions x d_ff) of some cells, the paths to
- * those whose score is positive, and at least least (cells). The arrays stay those of paths.
+ * those whose score is positive, and at least least (lists x cells). The arrays stay those of paths.
  */
-void paths_find(struct paths *paths, const float *least, enum rank rank, const struct batch *batch,
+void paths_find(struct paths *paths, const float *least, const struct ranks *ranks, const struct batch *batch,
                 const float *coefficients, size_t d_ff, const size_t *cells, struct layer_record *record);
 
 #endif

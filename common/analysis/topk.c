@@ -22,27 +22,28 @@ struct prefix {
     float *path; /* position: the key's coefficients at the prefix's tokens; NULL: not known */
 };
 
-/* The prefixes of a key: a binary heap with the worst one on top, which grows to t. */
+/* The prefixes of a list: a binary heap with the worst one on top, which grows to t. */
 struct heap {
     struct prefix *prefix; /* capacity, of which held are there */
     size_t held, capacity;
 };
 
 struct topk {
-    size_t keys, t;
-    enum rank rank;
+    size_t lists, t;
+    struct ranks ranks;
     float threshold;
-    float *least;      /* keys: the score that a prefix must have at least: the worst one's of a full heap */
-    struct heap *heap; /* keys */
+    float *least;      /* lists: the score that a prefix must have at least: the worst one's of a full heap */
+    struct heap *heap; /* lists */
 };
 
-struct topk *topk_new(size_t keys, size_t t, enum rank rank, float threshold)
+struct topk *topk_new(size_t keys, const struct ranks *ranks, size_t t, float threshold)
 {
     struct topk *topk = new_array(1, sizeof *topk);
-    *topk = (struct topk){keys, t, rank, threshold, new_array(keys, sizeof *topk->least),
-                          new_array(keys, sizeof *topk->heap)};
-    for (size_t key = 0; key < keys; key++)
-        topk->least[key] = -INFINITY;
+    size_t lists = matrix_count(keys, ranks->count);
+    *topk = (struct topk){lists, t, *ranks, threshold, new_array(lists, sizeof *topk->least),
+                          new_array(lists, sizeof *topk->heap)};
+    for (size_t list = 0; list < lists; list++)
+        topk->least[list] = -INFINITY;
     return topk;
 }
 
@@ -50,6 +51,12 @@ double topk_bytes(size_t keys, size_t t, double sentences, double length)
 {
     double tables = sizeof(float) + sizeof(struct heap) + (double)t * sizeof(struct prefix);
     return (double)keys * tables + sentences * (sizeof(struct topk_sentence) + length * sizeof(uint32_t));
+}
+
+static float list_score(const struct topk *topk, size_t list, float coefficient)
+{
+    size_t rank = topk->ranks.count == 1 ? 0 : list % topk->ranks.count; /* a division takes its time */
+    return rank_score(topk->ranks.rank[rank], coefficient);
 }
 
 void topk_release(struct topk_sentence **shared)
@@ -68,11 +75,11 @@ static void give_up(struct prefix *prefix)
 
 void topk_free(struct topk *topk)
 {
-    for (size_t key = 0; key < topk->keys; key++)
-        for (size_t i = 0; i < topk->heap[key].held; i++)
-            give_up(&topk->heap[key].prefix[i]);
-    for (size_t key = 0; key < topk->keys; key++)
-        free(topk->heap[key].prefix);
+    for (size_t list = 0; list < topk->lists; list++)
+        for (size_t i = 0; i < topk->heap[list].held; i++)
+            give_up(&topk->heap[list].prefix[i]);
+    for (size_t list = 0; list < topk->lists; list++)
+        free(topk->heap[list].prefix);
     free(topk->heap);
     free(topk->least);
     free(topk);
@@ -94,18 +101,18 @@ static bool is_worse(const struct prefix *a, const struct prefix *b)
 
 DEFINE_HEAP(worst, struct prefix, is_worse);
 
-bool topk_wants(const struct topk *topk, size_t key, float coefficient)
+bool topk_wants(const struct topk *topk, size_t list, float coefficient)
 {
-    float score = rank_score(topk->rank, coefficient);
-    return score > topk->threshold && score >= topk->least[key];
+    float score = list_score(topk, list, coefficient);
+    return score > topk->threshold && score >= topk->least[list];
 }
 
-void topk_offer(struct topk *topk, size_t key, float coefficient, uint64_t sentence, uint32_t position,
+void topk_offer(struct topk *topk, size_t list, float coefficient, uint64_t sentence, uint32_t position,
                 const float *path, const uint32_t *tokens, size_t length, struct topk_sentence **shared)
 {
-    struct heap *heap = &topk->heap[key];
-    struct prefix prefix = {coefficient, rank_score(topk->rank, coefficient), position, sentence, NULL, NULL};
-    if (!topk_wants(topk, key, coefficient)
+    struct heap *heap = &topk->heap[list];
+    struct prefix prefix = {coefficient, list_score(topk, list, coefficient), position, sentence, NULL, NULL};
+    if (!topk_wants(topk, list, coefficient)
         || (heap->held == topk->t && !is_better(&prefix, &heap->prefix[0])))
         return;
     if (!*shared) {
@@ -128,7 +135,7 @@ void topk_offer(struct topk *topk, size_t key, float coefficient, uint64_t sente
         worst_replace(heap->prefix, heap->held, prefix);
     }
     if (heap->held == topk->t)
-        topk->least[key] = heap->prefix[0].score;
+        topk->least[list] = heap->prefix[0].score;
 }
 
 static int best_first(const void *a, const void *b)
@@ -144,11 +151,11 @@ static void copy_following(const struct prefix *prefix, uint32_t *following, siz
         following[i] = i < prefix->text->length - begin ? prefix->text->token[begin + i] : NO_FOLLOWING;
 }
 
-struct key_triggers topk_take(struct topk *topk, size_t key, size_t layer, size_t cell, size_t following,
+struct key_triggers topk_take(struct topk *topk, size_t list, size_t layer, size_t cell, size_t following,
                               bool paths)
 {
-    struct prefix *best = topk->heap[key].prefix;
-    size_t count = topk->heap[key].held;
+    struct prefix *best = topk->heap[list].prefix;
+    size_t count = topk->heap[list].held;
     struct key_triggers triggers = {.layer = layer, .cell = cell, .count = count,
                                     .following_tokens = following};
     if (count)
@@ -178,7 +185,7 @@ struct key_triggers topk_take(struct topk *topk, size_t key, size_t layer, size_
         give_up(&best[i]);
     }
     free(best);
-    topk->heap[key] = (struct heap){0};
-    topk->least[key] = -INFINITY;
+    topk->heap[list] = (struct heap){0};
+    topk->least[list] = -INFINITY;
     return triggers;
 }

@@ -1,5 +1,5 @@
 /*
- * The t best prefixes of every key. The order is total: larger score (of the
+ * The t best prefixes of every list of every key. The order is total: larger score (of the
  * rank), then lower sentence, then lower position; so the result does not depend on
  * the order in which prefixes are offered. Memory: what prefixes there are, at most t a key.
  */
@@ -16,26 +16,29 @@ struct topk_sentence;
 /* Bytes of the tables when each key has t prefixes, all together of so many sentences of length tokens. */
 double topk_bytes(size_t keys, size_t t, double sentences, double length);
 
-/* Only prefixes whose score lies above threshold, which is 0 or more, are kept. */
-struct topk *topk_new(size_t keys, size_t t, enum rank rank, float threshold);
+/*
+ * Lists of t, one by each of ranks of each key: that of rank number r of key k is list k * ranks->count + r.
+ * Only prefixes whose score lies above threshold, which is 0 or more, are kept.
+ */
+struct topk *topk_new(size_t keys, const struct ranks *ranks, size_t t, float threshold);
 void topk_free(struct topk *topk);
 
-/* Whether a prefix of key with this coefficient may be among the best. */
-bool topk_wants(const struct topk *topk, size_t key, float coefficient);
+/* Whether a prefix with this coefficient may be among the best of a list. */
+bool topk_wants(const struct topk *topk, size_t list, float coefficient);
 
 /*
  * Offers a prefix. path: the key's coefficient at each of its tokens, or NULL. *shared, NULL at first, is
- * made from tokens when the first key keeps a prefix of this sentence; topk_release gives it up.
+ * made from tokens when the first list keeps a prefix of this sentence; topk_release gives it up.
  */
-void topk_offer(struct topk *topk, size_t key, float coefficient, uint64_t sentence, uint32_t position,
+void topk_offer(struct topk *topk, size_t list, float coefficient, uint64_t sentence, uint32_t position,
                 const float *path, const uint32_t *tokens, size_t length, struct topk_sentence **shared);
 void topk_release(struct topk_sentence **shared);
 
 /*
- * The triggers of key, best first, with layer and cell as given, of each up to following tokens behind the
+ * The triggers of a list, best first, with layer and cell as given, of each up to following tokens behind the
  * next one, and with paths their coefficients, unless one was offered without; free with key_triggers_free.
  */
-struct key_triggers topk_take(struct topk *topk, size_t key, size_t layer, size_t cell, size_t following,
+struct key_triggers topk_take(struct topk *topk, size_t list, size_t layer, size_t cell, size_t following,
                               bool paths);
 
 #endif

@@ -79,6 +79,9 @@ struct tool {
 #define OPTION_ALL_TOKENS(pointer) \
     {0, "all-tokens", NULL, "rank all tokens, also special and filler ones, which no text has", OPTION_FLAG, \
      pointer, 0, 0, NULL}
+#define OPTION_LIST(pointer) \
+    {0, "list", "NAME", "of keys with several lists of triggers, by topk-keys --rank: take this one", \
+     OPTION_TEXT, pointer, 0, 0, NULL}
 #define OPTION_END {0, NULL, NULL, NULL, OPTION_FLAG, NULL, 0, 0, NULL}
 
 /*

@@ -5,6 +5,7 @@
 #include "numeric/activation.h"
 #include "numeric/floats.h"
 #include "numeric/routing.h"
+#include "stream/ranks.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -132,7 +133,7 @@ static size_t take_all_rows(struct experts *experts, const struct model_layer *l
 
 /* The coefficients of an expert's cells at the count rows that were noted; first: of its cells. */
 static void compute_cells(struct experts *experts, const struct model_expert *expert, size_t first,
-                          size_t count, const float *x, float *coefficient)
+                          size_t count, const float *x, float *coefficient, uint8_t *signs)
 {
     const struct model_config *config = experts->config;
     size_t width = expert->keys.rows, d_model = config->d_model;
@@ -140,6 +141,9 @@ static void compute_cells(struct experts *experts, const struct model_expert *ex
         memcpy(experts->input + r * d_model, x + experts->row[r] * d_model, d_model * sizeof *x);
     multiply(experts, &expert->keys, count, experts->input, experts->cells);
     multiply(experts, &expert->gates, count, experts->input, experts->gate);
+    for (size_t r = 0; signs && r < count; r++)
+        find_signs(experts->gate + r * width, experts->cells + r * width, width,
+                   signs + experts->row[r] * config->d_ff + first);
     activate(config->activation, experts->gate, count * width);
     multiply_floats(experts->cells, experts->gate, count * width);
     for (size_t r = 0; r < count; r++) {
@@ -150,18 +154,20 @@ static void compute_cells(struct experts *experts, const struct model_expert *ex
 }
 
 void experts_coefficients(struct experts *experts, const struct model_layer *layer, size_t positions,
-                          const float *x, float *coefficient)
+                          const float *x, float *coefficient, uint8_t *signs)
 {
     const struct model_config *config = experts->config;
     reserve(experts, positions);
     memset(coefficient, 0, positions * config->d_ff * sizeof *coefficient);
+    if (signs)
+        memset(signs, NO_SIGNS, positions * config->d_ff);
     route(experts, layer, positions, x);
     for (size_t e = 0; e < config->experts; e++)
         compute_cells(experts, &layer->experts[e], e * config->expert_width, find_rows(experts, e, positions),
-                      x, coefficient);
+                      x, coefficient, signs);
     if (config->shared_width)
         compute_cells(experts, &layer->shared, config->experts * config->expert_width,
-                      take_all_rows(experts, layer, positions), x, coefficient);
+                      take_all_rows(experts, layer, positions), x, coefficient, signs);
 }
 
 /* ---- values ---- */

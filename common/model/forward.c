@@ -26,6 +26,8 @@ struct forward {
     float *attended;        /* capacity x heads * head_width */
     float *gate;            /* capacity x d_ff, where layers without experts are gated */
     struct experts *experts;/* NULL: no layer has any */
+    bool records_signs;
+    uint8_t *signs;         /* capacity x d_ff, where they are recorded */
     float *keys_transposed; /* head_width x positions of a sentence */
     float *scores;          /* positions of a sentence */
     size_t known_positions; /* that these tables have: */
@@ -56,6 +58,7 @@ static void free_matrices(struct forward *forward)
     free(forward->value);
     free(forward->attended);
     free(forward->gate);
+    free(forward->signs);
 }
 
 static void free_tables(struct forward *forward)
@@ -111,6 +114,7 @@ static void reserve(struct forward *forward)
         new_floats(matrix_count(rows, matrix_count(config->key_value_heads, config->head_width)));
     forward->attended = new_floats(matrix_count(rows, matrix_count(config->heads, config->head_width)));
     forward->gate = has_gates(config) ? new_floats(matrix_count(rows, config->d_ff)) : NULL;
+    forward->signs = forward->records_signs ? new_array(matrix_count(rows, config->d_ff), 1) : NULL;
 }
 
 double forward_bytes(const struct model_config *config, size_t positions)
@@ -452,6 +456,8 @@ static void plain_coefficients(const struct forward *forward, const struct model
     if (matrix_exists(&layer->gates)) {
         batch_multiply(forward, &layer->gates, forward->normed, 0, forward->gate);
         add_bias(forward->gate, layer->gates_bias, rows, d_ff);
+        if (forward->signs) /* before the activation, below which a small gate may become 0 */
+            find_signs(forward->gate, forward->coefficient, rows * d_ff, forward->signs);
         activate(config->activation, forward->gate, rows * d_ff);
         multiply_floats(forward->coefficient, forward->gate, rows * d_ff);
     } else {
@@ -464,7 +470,7 @@ void forward_coefficients(struct forward *forward, size_t index)
     const struct model_layer *layer = &forward->model->layer[index];
     if (layer->experts)
         experts_coefficients(forward->experts, layer, forward->positions, forward->normed,
-                             forward->coefficient);
+                             forward->coefficient, forward->signs);
     else
         plain_coefficients(forward, layer);
     check_finite(forward, index, forward->coefficient, forward->model->config.d_ff);
@@ -488,6 +494,16 @@ void forward_values(struct forward *forward, size_t index)
 void forward_output(struct forward *forward)
 {
     end_layer(forward, forward->model->config.layers - 1);
+}
+
+void forward_record_signs(struct forward *forward)
+{
+    forward->records_signs = true;
+}
+
+const uint8_t *forward_signs(const struct forward *forward)
+{
+    return forward->signs;
 }
 
 float *forward_residual(const struct forward *forward)

@@ -15,6 +15,7 @@
 #define FFKV_FORWARD_H
 
 #include "model/model.h"
+#include "stream/ranks.h"
 #include "stream/records.h"
 
 /* The state of one thread. Names as in the paper; rows are positions. */
@@ -42,8 +43,8 @@ void forward_begin(struct forward *forward, const struct batch *batch);
  *
  * forward_attention: residual becomes r^l. The block's input is made ready.
  * forward_coefficients: coefficient becomes m^l = f(x K^T + b1), or f(x G^T)(x U^T) where
- * the layer is gated (paper, section 2); of experts, that times their weight, and 0 of those
- * that are not chosen (model/experts.h).
+ * the layer is gated (paper, section 2): x G^T is the gate, x U^T the input; of experts, that
+ * times their weight, and 0 of those that are not chosen (model/experts.h).
  * forward_values: ffn becomes y^l = m^l V + b2, normed where the model has a norm there. The
  * last layer that is asked for may go without.
  */
@@ -53,6 +54,13 @@ void forward_values(struct forward *forward, size_t index);
 
 /* After the last layer's three: residual becomes the model's output o^L. */
 void forward_output(struct forward *forward);
+
+/*
+ * Has the signs of gate and input recorded from the next layer on; the model's layers are gated.
+ * forward_signs: positions x d_ff: which combination of ranks.h each coefficient is of, or NO_SIGNS.
+ */
+void forward_record_signs(struct forward *forward);
+const uint8_t *forward_signs(const struct forward *forward);
 
 /*
  * The arrays, of the batch's positions in a row, until the next forward_begin.

@@ -505,8 +505,10 @@ void projection_norm(const struct model *model, enum projection_norm norm, float
 }
 
 void projection_value(const struct model *model, enum projection_norm norm, size_t layer, size_t cell,
-                      float *value)
+                      bool negative, float *value)
 {
     model_value(model, layer, cell, value);
+    for (size_t i = 0; negative && i < model->config.d_model; i++)
+        value[i] = -value[i];
     projection_norm(model, norm, value, 1);
 }

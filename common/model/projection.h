@@ -70,9 +70,12 @@ void projection_norm_check(const struct model *model, enum projection_norm norm)
  */
 void projection_norm(const struct model *model, enum projection_norm norm, float *vectors, size_t rows);
 
-/* v_i, as model_value has it, as it is projected. */
+/*
+ * v_i, as model_value has it, as it is projected; negative: -v_i, which a negative coefficient adds to the
+ * block's output.
+ */
 void projection_value(const struct model *model, enum projection_norm norm, size_t layer, size_t cell,
-                      float *value);
+                      bool negative, float *value);
 
 /*
  * Of one row of log-probabilities, of the candidates' vocabulary: the candidate of the largest

@@ -151,6 +151,12 @@ static void begin_pieces(struct report_memories *memories, const struct key_trig
 
 /* ---- a memory ---- */
 
+/* How many of a list's triggers are shown. */
+static size_t shown_triggers(const struct report_memories *memories, const struct key_triggers *key)
+{
+    return key->count < memories->top ? key->count : memories->top;
+}
+
 static json_t *distribution_json(struct report_memories *memories, const uint32_t *token,
                                  const float *probability, size_t count)
 {
@@ -221,25 +227,48 @@ static json_t *histograms_json(const struct key_triggers *key)
     struct histogram triggers = histogram_new(COEFFICIENT_BINS);
     for (size_t i = 0; i < key->count; i++)
         triggers.count[coefficient_bin(key->coefficient[i])]++;
-    json_t *json = json_make("[o, o]", bins_json(&key->coefficients), bins_json(&triggers));
+    json_t *json = json_make("[o, o]", bins_json(&key->counted[COUNTED_COEFFICIENTS]), bins_json(&triggers));
     histogram_free(&triggers);
     return json;
 }
 
-static void add_memory(struct report_memories *memories, const struct key_triggers *key, size_t count,
-                       json_t *measures, json_t *annotations)
+/* How often each combination of signs occurs. */
+static json_t *signs_json(const struct histogram *signs)
+{
+    json_t *json = json_make("[]");
+    for (size_t i = 0; i < signs->bins; i++)
+        json_add(json, json_make("I", (json_int_t)signs->count[i]));
+    return json;
+}
+
+/* A list of triggers, and what the value promotes for them. */
+static void put_list(struct report_memories *memories, const struct key_triggers *key, enum rank rank,
+                     json_t *object)
 {
     json_t *triggers = json_make("[]");
-    for (struct prefix_walk prefix = key_prefixes(key, count); prefix_next(&prefix);)
+    for (struct prefix_walk prefix = key_prefixes(key, shown_triggers(memories, key)); prefix_next(&prefix);)
         json_add(triggers, trigger_json(memories, key, &prefix));
-    json_t *memory = json_make(
-        "{s:I, s:o, s:o, s:o}", "cell", (json_int_t)key->cell, "triggers", triggers,
-        "top", distribution_json(memories, key->top, key->top_probability, key->tops),
-        "bottom", distribution_json(memories, key->bottom, key->bottom_probability, key->bottoms));
-    if (key->coefficients.bins)
+    if (key->lists > 1)
+        json_put(object, "list", json_make("s", list_words[rank]));
+    json_put(object, "triggers", triggers);
+    json_put(object, "top", distribution_json(memories, key->top, key->top_probability, key->tops));
+    json_put(object, "bottom",
+             distribution_json(memories, key->bottom, key->bottom_probability, key->bottoms));
+}
+
+static void add_memory(struct report_memories *memories, const struct key_triggers *key, enum rank rank,
+                       json_t *measures, json_t *annotations)
+{
+    json_t *memory = json_make("{s:I}", "cell", (json_int_t)key->cell);
+    put_list(memories, key, rank, memory);
+    if (key->counted[COUNTED_COEFFICIENTS].bins)
         json_put(memory, "coefficients", histograms_json(key));
+    if (key->counted[COUNTED_SIGNS].bins)
+        json_put(memory, "signs", signs_json(&key->counted[COUNTED_SIGNS]));
     json_put(memory, "measures", measures);
     json_put(memory, "annotations", annotations);
+    if (key->lists > 1)
+        json_put(memory, "lists", json_make("[]"));
     json_add(memories->memories, memory);
 }
 
@@ -276,14 +305,23 @@ struct report_memories *report_memories_new(const char *folder, const struct tok
     return memories;
 }
 
-void report_memories_add(struct report_memories *memories, const struct key_triggers *key, json_t *measures,
-                         json_t *annotations)
+void report_memories_add(struct report_memories *memories, const struct key_triggers *key, enum rank rank,
+                         json_t *measures, json_t *annotations)
 {
-    size_t count = key->count < memories->top ? key->count : memories->top;
+    size_t count = shown_triggers(memories, key);
     begin_pieces(memories, key);
     add_to_summary(memories, key, count, json_array_size(annotations) > 0);
-    add_memory(memories, key, count, measures, annotations);
+    add_memory(memories, key, rank, measures, annotations);
     report_index_add(memories->index, key, count);
+}
+
+void report_memories_add_list(struct report_memories *memories, const struct key_triggers *key,
+                              enum rank rank)
+{
+    const json_t *memory = json_array_get(memories->memories, json_array_size(memories->memories) - 1);
+    json_t *list = json_make("{}");
+    put_list(memories, key, rank, list);
+    json_add(json_object_get(memory, "lists"), list);
 }
 
 json_t *report_memories_finish(struct report_memories *memories)

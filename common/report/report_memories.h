@@ -6,6 +6,8 @@
  *   tokens        {"token", "text", "value", "last", "anywhere", "pieces"}: a list each
  *   postings-P    [[value, last, anywhere]]: of each token of the piece three
  *                 lists of layer, cell, strength, strongest first
+ * A memory whose key has several lists of triggers has in "list" the name of the first, and in "lists" the
+ * others, {"list", "triggers", "top", "bottom"}; all else is of the first.
  * Layers count from 1 in the files' names and in postings. In a piece with "tokens" a
  * token is an index into that list of texts. Prefixes, and the lists of postings, are
  * texts of numbers with spaces between.
@@ -25,9 +27,16 @@ struct report_memories;
 struct report_memories *report_memories_new(const char *folder, const struct tokenizer *tokenizer,
                                             size_t vocabulary, size_t top);
 
-/* Keys come by layer, then cell. Takes measures and annotations, arrays of rows, over. */
-void report_memories_add(struct report_memories *memories, const struct key_triggers *key, json_t *measures,
-                         json_t *annotations);
+/*
+ * Keys come by layer, then cell; this is a key's first list, and rank what it is of. Takes measures and
+ * annotations, arrays of rows, over.
+ */
+void report_memories_add(struct report_memories *memories, const struct key_triggers *key, enum rank rank,
+                         json_t *measures, json_t *annotations);
+
+/* A further list of the key that was added last. */
+void report_memories_add_list(struct report_memories *memories, const struct key_triggers *key,
+                              enum rank rank);
 
 /*
  * Writes what is left, and frees memories. Returns the layers that have memories:

@@ -3,7 +3,6 @@
 #include "base/layer_number.h"
 #include "base/messages.h"
 #include "numeric/floats.h"
-#include "stream/coefficient_bins.h"
 #include "stream/counts.h"
 #include "stream/header_members.h"
 #include "stream/record_members.h"
@@ -19,8 +18,8 @@ const struct field rows_fields[] = {
 
 const struct field layer_fields[] = {
     FIELD_INTEGER(struct layer_record, layer, "layer", FIELD_NUMBER),
-    FIELD_MATRIX(struct layer_record, max, "max", "sentences", sentences, cells, LAYER_MAX),
-    FIELD_MATRIX(struct layer_record, argmax, "argmax", "sentences", sentences, cells, LAYER_MAX),
+    FIELD_MATRIX(struct layer_record, max, "max", "sentences", sentences, columns, LAYER_MAX),
+    FIELD_MATRIX(struct layer_record, argmax, "argmax", "sentences", sentences, columns, LAYER_MAX),
     FIELD_ARRAY(struct layer_record, path, "path", "paths", paths, LAYER_PATHS),
     FIELD_ARRAY(struct layer_record, path_coefficient, "path_coef", "path coefficients", path_coefficients,
                 LAYER_PATHS),
@@ -30,11 +29,21 @@ const struct field layer_fields[] = {
     FIELD_END,
 };
 
-const struct field coefficient_counts_fields[] = {
-    FIELD_INTEGER(struct coefficient_counts_record, layer, "layer", FIELD_NUMBER),
-    FIELD_MATRIX(struct coefficient_counts_record, count, "coef_counts", "cells", cells, bins, 0),
+#define COUNTS_FIELD(kind, name)                                                              \
+    FIELD_MATRIX(struct cell_counts_record, count[kind], name, "cells", cells, bins[kind], 1 << (kind))
+
+const struct field cell_counts_fields[] = {
+    FIELD_INTEGER(struct cell_counts_record, layer, "layer", FIELD_NUMBER),
+    COUNTS_FIELD(COUNTED_COEFFICIENTS, "coef_counts"),
+    COUNTS_FIELD(COUNTED_MAGNITUDES, "magnitude_counts"),
+    COUNTS_FIELD(COUNTED_SIGNS, "sign_counts"),
     FIELD_END,
 };
+
+static const char *counts_name(enum counted kind)
+{
+    return cell_counts_fields[1 + kind].name;
+}
 
 const struct field predictions_fields[] = {
     FIELD_ARRAY(struct predictions, next_log_probability, "next_logp", "rows", rows, 0),
@@ -48,12 +57,15 @@ struct activations_reader activations_open(struct stream_reader *stream)
     struct activations_reader reader = {.stream = stream, .shape = shape_read(stream)};
     reader.layers = header_list(stream, "layers", reader.shape.layers, &reader.layer_count);
     reader.cells = header_list(stream, "cells", reader.shape.d_ff, &reader.cell_count);
-    reader.rank = header_rank(stream);
+    reader.ranks = header_ranks(stream);
     reader.first = (uint32_t)header_number(stream, NULL, "first", 1);
     if (!reader.first && header_bos(stream, reader.shape.vocabulary) == NO_TOKEN)
         stream_fail(stream, "the header's first is 0, the empty prefix, which there is not without BOS");
     if (json_object_get(stream_header(stream), "paths"))
         reader.paths = (size_t)header_number(stream, NULL, "paths", MAX_TRIGGERS);
+    const json_t *arrays = json_object_get(stream_header(stream), "arrays");
+    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
+        reader.counted |= json_object_get(arrays, counts_name(kind)) ? 1u << kind : 0;
     return reader;
 }
 
@@ -61,7 +73,8 @@ void activations_close(struct activations_reader *reader)
 {
     free(reader->layers);
     free(reader->cells);
-    free(reader->counts);
+    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
+        free(reader->counts[kind]);
     *reader = (struct activations_reader){0};
 }
 
@@ -81,50 +94,67 @@ static void read_rows(const struct record *record, struct activations_batch *bat
 
 /* ---- how often coefficients occur ---- */
 
-static const char COUNTS[] = "coef_counts";
-
-/* Each cell has a coefficient at each of the positions. */
-static void check_counts(const struct activations_reader *reader, const uint64_t *count)
+/* Each cell has a coefficient at each of the positions; of a kind that is counted in part, at some. */
+static void check_counts(const struct activations_reader *reader, enum counted kind, const uint64_t *count)
 {
-    for (size_t i = 0; i < reader->cell_count; i++, count += COEFFICIENT_BINS) {
+    for (size_t i = 0; i < reader->cell_count; i++, count += counted_bins[kind]) {
         uint64_t total = 0;
-        for (size_t bin = 0; bin < COEFFICIENT_BINS; bin++)
+        for (size_t bin = 0; bin < counted_bins[kind]; bin++)
             total = count[bin] > MAX_COUNT - total ? MAX_COUNT : total + count[bin];
-        if (total != reader->positions)
-            stream_fail(reader->stream, "'%s' of cell %zu add up to %llu, there are %llu positions", COUNTS,
-                        reader->cells[i], (unsigned long long)total, (unsigned long long)reader->positions);
+        if (counted_in_part(&reader->shape, kind) ? total > reader->positions : total != reader->positions)
+            stream_fail(reader->stream, "'%s' of cell %zu add up to %llu, there are %llu positions",
+                        counts_name(kind), reader->cells[i], (unsigned long long)total,
+                        (unsigned long long)reader->positions);
     }
+}
+
+/* The name of one of the counts that there are; of coefficients, where there are none. */
+static const char *any_counts(const struct activations_reader *reader)
+{
+    enum counted kind = 0;
+    while (kind + 1 < COUNTED_KINDS && !(reader->counted >> kind & 1))
+        kind++;
+    return counts_name(reader->counted ? kind : COUNTED_COEFFICIENTS);
 }
 
 static void read_counts(struct activations_reader *reader, const struct record *record)
 {
-    size_t of_layer = matrix_count(reader->cell_count, COEFFICIENT_BINS);
-    struct coefficient_counts_record read = {.cells = reader->cell_count, .bins = COEFFICIENT_BINS};
-    if (!reader->counts)
-        reader->counts = new_array(matrix_count(reader->layer_count, of_layer), sizeof *reader->counts);
-    fields_read(record, coefficient_counts_fields, 0, &read);
+    struct cell_counts_record read = {.cells = reader->cell_count};
+    memcpy(read.bins, counted_bins, sizeof read.bins);
+    fields_read(record, cell_counts_fields, reader->counted, &read);
     if (reader->counts_read == reader->layer_count || read.layer != reader->layers[reader->counts_read])
-        stream_fail(reader->stream, "'%s' of layer %zu are out of order", COUNTS, layer_shown(read.layer));
-    check_counts(reader, read.count);
-    memcpy(reader->counts + reader->counts_read++ * of_layer, read.count, of_layer * sizeof *read.count);
-    fields_free(coefficient_counts_fields, &read);
+        stream_fail(reader->stream, "'%s' of layer %zu are out of order", any_counts(reader),
+                    layer_shown(read.layer));
+    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++) {
+        size_t of_layer = matrix_count(reader->cell_count, counted_bins[kind]);
+        if (!(reader->counted >> kind & 1))
+            continue;
+        check_counts(reader, kind, read.count[kind]);
+        if (!reader->counts[kind])
+            reader->counts[kind] =
+                new_array(matrix_count(reader->layer_count, of_layer), sizeof *reader->counts[kind]);
+        memcpy(reader->counts[kind] + reader->counts_read * of_layer, read.count[kind],
+               of_layer * sizeof *read.count[kind]);
+    }
+    reader->counts_read++;
+    fields_free(cell_counts_fields, &read);
 }
 
 /* Behind the last record. */
 static void check_layers_counted(const struct activations_reader *reader)
 {
-    const json_t *arrays = json_object_get(stream_header(reader->stream), "arrays");
-    size_t promised = json_object_get(arrays, COUNTS) ? reader->layer_count : 0;
+    size_t promised = reader->counted ? reader->layer_count : 0;
     if (reader->counts_read != promised)
-        stream_fail(reader->stream, "'%s' of %zu layers, the header promises %zu", COUNTS,
+        stream_fail(reader->stream, "'%s' of %zu layers, the header promises %zu", any_counts(reader),
                     reader->counts_read, promised);
 }
 
-const uint64_t *activations_counts(const struct activations_reader *reader, size_t layer, size_t column)
+const uint64_t *activations_counts(const struct activations_reader *reader, enum counted kind, size_t layer,
+                                   size_t column)
 {
-    for (size_t i = 0; i < reader->counts_read; i++)
+    for (size_t i = 0; reader->counts[kind] && i < reader->counts_read; i++)
         if (reader->layers[i] == layer)
-            return reader->counts + (i * reader->cell_count + column) * COEFFICIENT_BINS;
+            return reader->counts[kind] + (i * reader->cell_count + column) * counted_bins[kind];
     return NULL;
 }
 
@@ -141,7 +171,7 @@ bool activations_next_batch(struct activations_reader *reader, struct activation
     struct record record;
     *batch = (struct activations_batch){0};
     while (stream_next(reader->stream, &record)) {
-        if (record_has(&record, COUNTS)) {
+        if (fields_found(&record, cell_counts_fields)) {
             read_counts(reader, &record);
             continue;
         }
@@ -151,7 +181,7 @@ bool activations_next_batch(struct activations_reader *reader, struct activation
         if (!record_has(&record, "tok"))
             continue; /* predictions, or what a newer program adds */
         if (reader->counts_read)
-            stream_fail(reader->stream, "a batch behind '%s'", COUNTS);
+            stream_fail(reader->stream, "a batch behind '%s'", any_counts(reader));
         batch->tokens = batch_read(&record, reader->shape.vocabulary);
         reader->positions += count_positions(&batch->tokens, reader->first);
         batch->has_rows = record_has(&record, "row_sentence");
@@ -191,11 +221,17 @@ bool activations_next_layer(struct activations_reader *reader, struct activation
     return true;
 }
 
+size_t activations_columns(const struct activations_reader *reader)
+{
+    return matrix_count(reader->cell_count, reader->ranks.count);
+}
+
 void activations_copy(const struct activations_reader *reader, const struct activations_batch *batch,
                       const struct record *record, const char *name, void *elements)
 {
     const struct layer_record counts = {.sentences = batch->tokens.sentences, .rows = batch->rows,
-                                        .cells = reader->cell_count, .d_model = reader->shape.d_model};
+                                        .cells = reader->cell_count, .d_model = reader->shape.d_model,
+                                        .columns = activations_columns(reader)};
     fields_copy(record, layer_fields, name, &counts, elements);
 }
 
@@ -203,7 +239,7 @@ void activations_read_paths(const struct activations_reader *reader, const struc
                             const struct record *record, const float *max, const uint16_t *argmax,
                             struct layer_record *paths)
 {
-    size_t elements = matrix_count(batch->tokens.sentences, reader->cell_count), coefficients = 0;
+    size_t elements = matrix_count(batch->tokens.sentences, activations_columns(reader)), coefficients = 0;
     paths->paths = paths->path_coefficients = 0;
     fields_read(record, layer_fields, LAYER_PATHS, paths);
     for (size_t i = 0; i < paths->paths; i++) {

@@ -6,6 +6,7 @@
 #ifndef FFKV_ACTIVATIONS_H
 #define FFKV_ACTIVATIONS_H
 
+#include "stream/coefficient_bins.h"
 #include "stream/records.h"
 #include "stream/stream_reader.h"
 
@@ -14,11 +15,12 @@ struct activations_reader {
     struct model_shape shape;
     size_t *layers, layer_count; /* that have records, rising */
     size_t *cells, cell_count;   /* of each column of max, argmax and coef, rising */
-    enum rank rank;              /* of the maxima */
+    struct ranks ranks;          /* of the maxima: a list each */
     uint32_t first;              /* lowest position that a maximum or a random position may have */
     size_t paths;                /* of so many best sentences of each key there are paths; 0: of none */
     uint64_t positions;          /* from first on, of the batches read so far */
-    uint64_t *counts;            /* NULL until they are read: see coefficient_counts_fields */
+    unsigned counted;            /* a bit for each kind of counts that the header declares */
+    uint64_t *counts[COUNTED_KINDS]; /* layers x cells x bins; NULL until they are read */
     size_t counts_read;          /* layers of them */
 };
 
@@ -40,8 +42,9 @@ enum { LAYER_MAX = 1, LAYER_COEF = 2, LAYER_RESID = 4, LAYER_FFN = 8, LAYER_PATH
 struct layer_record {
     size_t layer;
     size_t sentences, rows, cells, d_model;
-    float *max;                /* sentences x cells: the best coefficient by rank */
-    uint16_t *argmax;          /* sentences x cells: its position */
+    size_t columns;            /* of max: cells of the first list, of the second, and so on */
+    float *max;                /* sentences x columns: the best coefficient by rank */
+    uint16_t *argmax;          /* sentences x columns: its position */
     size_t paths, path_coefficients;
     uint32_t *path;            /* paths: the elements of max that have one, rising */
     float *path_coefficient;   /* path_coefficients: at the positions 1 .. argmax, path by path */
@@ -52,14 +55,14 @@ extern const struct field layer_fields[];
 
 /*
  * The records behind the last batch, one of each layer: how often the coefficients of the batches fall
- * into each of coefficient_bins.h.
+ * into each of the bins of coefficient_bins.h. A group, 1 << kind, of each kind of bins.
  */
-struct coefficient_counts_record {
+struct cell_counts_record {
     size_t layer;
-    size_t cells, bins;
-    uint64_t *count; /* cells x bins */
+    size_t cells, bins[COUNTED_KINDS];
+    uint64_t *count[COUNTED_KINDS]; /* cells x bins */
 };
-extern const struct field coefficient_counts_fields[];
+extern const struct field cell_counts_fields[];
 
 /* The record behind the layers': the model's predictions. */
 struct predictions {
@@ -85,12 +88,16 @@ void activations_batch_free(struct activations_batch *batch);
 bool activations_next_layer(struct activations_reader *reader, struct activations_batch *batch,
                             struct record *record, size_t *layer);
 
+/* Columns of max and argmax: the cells of the first list, of the second, and so on. */
+size_t activations_columns(const struct activations_reader *reader);
+
 /* Copies the array called name of a layer's record, which must have it, to elements. */
 void activations_copy(const struct activations_reader *reader, const struct activations_batch *batch,
                       const struct record *record, const char *name, void *elements);
 
-/* Behind the last batch: of a layer's column COEFFICIENT_BINS counts; NULL: the stream has none. */
-const uint64_t *activations_counts(const struct activations_reader *reader, size_t layer, size_t column);
+/* Behind the last batch: of a layer's column the counts of a kind's bins; NULL: the stream has none. */
+const uint64_t *activations_counts(const struct activations_reader *reader, enum counted kind, size_t layer,
+                                   size_t column);
 
 /*
  * The paths of a layer's record that has max and argmax, as they were copied: to paths, which may hold those

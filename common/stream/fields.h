@@ -56,7 +56,9 @@ struct field {
     {.name = name_, .type = FIELD_TYPE(&FIELD_MEMBER(structure, member)[0]), FIELD_OF(structure, member), \
      .elements = sizeof FIELD_MEMBER(structure, member) / sizeof FIELD_MEMBER(structure, member)[0]}
 #define FIELD_INTEGER(structure, member, name_, type_)                                               \
-    {.name = name_, FIELD_OF(structure, member),                                                     \
+    FIELD_INTEGER_IN(structure, member, name_, type_, 0)
+#define FIELD_INTEGER_IN(structure, member, name_, type_, group_)                                    \
+    {.name = name_, FIELD_OF(structure, member), .group = group_,                                    \
      .type = _Generic(FIELD_MEMBER(structure, member), unsigned long: type_, unsigned long long: type_)}
 #define FIELD_SUM(structure, member, name_, group_)                                                  \
     {.name = name_, FIELD_OF(structure, member), .group = group_,                                    \

@@ -66,6 +66,7 @@ static size_t most_counted(const json_t *header, const json_t *dimension)
     const size_t tokens = larger(MAX_SENTENCE, said(header, "batch", "positions", 0));
     const size_t vocabulary = said(header, "model", "vocabulary", said(header, "tokenizer", "vocabulary", 0));
     const size_t triggers = said(header, NULL, "top", tokens); /* else prefixes of a batch's rows */
+    const size_t lists = larger(1, json_array_size(json_object_get(header, "rank")));
     const char *name = json_string_value(dimension);
     if (json_is_integer(dimension))
         return json_integer_value(dimension) < 0 ? 0 : (size_t)json_integer_value(dimension);
@@ -77,7 +78,7 @@ static size_t most_counted(const json_t *header, const json_t *dimension)
     if (name && !strcmp(name, "prefix tokens"))
         return bounded_product(triggers, MAX_SENTENCE);
     if (name && (!strcmp(name, "paths") || !strcmp(name, "path coefficients")))
-        return bounded_product(tokens, said(header, "model", "d_ff", 0));
+        return bounded_product(tokens, bounded_product(lists, said(header, "model", "d_ff", 0)));
     return larger(MAX_BINS, larger(vocabulary, larger(tokens, said(header, "model", "d_ff", 0))));
 }
 

@@ -1,8 +1,8 @@
 #include "stream/records.h"
 
+#include "base/json.h"
 #include "base/layer_number.h"
 #include "base/messages.h"
-#include "stream/coefficient_bins.h"
 #include "stream/counts.h"
 #include "stream/fields.h"
 #include "stream/header_members.h"
@@ -85,31 +85,35 @@ void batch_reserve(struct batch *batch, unsigned groups, struct batch_capacity *
 struct model_shape shape_read(const struct stream_reader *reader)
 {
     enum { MAX_SIZE = 1 << 26 }; /* keeps products of two far from overflow */
+    const json_t *model = json_object_get(stream_header(reader), "model");
     struct model_shape shape = {
         .layers = (size_t)header_number(reader, "model", "layers", MAX_SIZE),
         .d_model = (size_t)header_number(reader, "model", "d_model", MAX_SIZE),
         .d_ff = (size_t)header_number(reader, "model", "d_ff", MAX_SIZE),
         .vocabulary = (size_t)header_number(reader, "model", "vocabulary", MAX_SIZE),
+        .experts = json_object_get(model, "experts")
+            ? (size_t)header_number(reader, "model", "experts", MAX_SIZE) : 0,
     };
     if (!shape.layers || !shape.d_model || !shape.d_ff || !shape.vocabulary)
         stream_fail(reader, "the header's model has a size of 0");
     return shape;
 }
 
+bool counted_in_part(const struct model_shape *shape, enum counted kind)
+{
+    return shape->experts && kind == COUNTED_SIGNS;
+}
+
 /* ---- triggers ---- */
 
-const char *const rank_words[] = {"value", "abs", "min", NULL};
+#define COUNTED_FIELD(kind, name) FIELD_SUM(struct key_triggers, counted[kind], name, KEY_COUNTED << (kind))
 
-enum rank header_rank(const struct stream_reader *reader)
-{
-    if (!json_object_get(stream_header(reader), "rank"))
-        return RANK_VALUE;
-    return (enum rank)header_choice(reader, "rank", rank_words);
-}
+const char *const counted_bin_arrays[COUNTED_KINDS] = {"coefs_bin", "magnitudes_bin", "signs_bin"};
 
 const struct field key_fields[] = {
     FIELD_INTEGER(struct key_triggers, layer, "layer", FIELD_NUMBER),
     FIELD_INTEGER(struct key_triggers, cell, "cell", FIELD_NUMBER),
+    FIELD_INTEGER_IN(struct key_triggers, list, "list", FIELD_NUMBER, KEY_LIST),
     FIELD_ARRAY(struct key_triggers, coefficient, "coef", "triggers", count, KEY_TRIGGERS),
     FIELD_ARRAY(struct key_triggers, sentence, "sentence", "triggers", count, KEY_TRIGGERS),
     FIELD_ARRAY(struct key_triggers, position, "position", "triggers", count, KEY_TRIGGERS),
@@ -119,7 +123,9 @@ const struct field key_fields[] = {
                  KEY_FOLLOWING),
     FIELD_ARRAY(struct key_triggers, prefix_coefficient, "prefix_coef", "prefix tokens", prefix_tokens,
                 KEY_PREFIX_COEFFICIENTS),
-    FIELD_SUM(struct key_triggers, coefficients, "coefs", KEY_COEFFICIENTS),
+    COUNTED_FIELD(COUNTED_COEFFICIENTS, "coefs"),
+    COUNTED_FIELD(COUNTED_MAGNITUDES, "magnitudes"),
+    COUNTED_FIELD(COUNTED_SIGNS, "signs"),
     FIELD_ARRAY(struct key_triggers, top, "top", "tops", tops, KEY_TOPS),
     FIELD_ARRAY(struct key_triggers, top_probability, "top_p", "tops", tops, KEY_TOPS),
     FIELD_ARRAY(struct key_triggers, bottom, "bottom", "bottoms", bottoms, KEY_BOTTOMS),
@@ -133,9 +139,12 @@ const struct field key_fields[] = {
 
 unsigned key_triggers_groups(const struct key_triggers *key)
 {
-    return (key->coefficient ? KEY_TRIGGERS : 0) | (key->following ? KEY_FOLLOWING : 0)
-           | (key->prefix_coefficient ? KEY_PREFIX_COEFFICIENTS : 0)
-           | (key->coefficients.bins ? KEY_COEFFICIENTS : 0) | (key->top ? KEY_TOPS : 0)
+    unsigned counted = 0;
+    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
+        counted |= key->counted[kind].bins ? (unsigned)KEY_COUNTED << kind : 0;
+    return (key->lists > 1 ? KEY_LIST : 0) | (key->coefficient ? KEY_TRIGGERS : 0)
+           | (key->following ? KEY_FOLLOWING : 0)
+           | (key->prefix_coefficient ? KEY_PREFIX_COEFFICIENTS : 0) | counted | (key->top ? KEY_TOPS : 0)
            | (key->bottom ? KEY_BOTTOMS : 0) | (key->next_rank ? KEY_RANKS : 0);
 }
 
@@ -154,7 +163,7 @@ static void check_triggers(const struct record *record, const struct key_trigger
                            const struct triggers_reader *reader)
 {
     const struct model_shape *shape = &reader->shape;
-    enum rank rank = reader->rank;
+    enum rank rank = triggers_rank(reader, key);
     size_t prefix_tokens = 0;
     for (size_t i = 0; i < key->count; i++) {
         if (!isfinite(key->coefficient[i]) || rank_score(rank, key->coefficient[i]) <= 0
@@ -209,13 +218,18 @@ static void check_prefix_coefficients(const struct record *record, const struct 
                     "not end with its trigger's", layer_shown(key->layer), key->cell);
 }
 
-/* All keys have coefficients at the same positions. */
-static void check_coefficients(struct triggers_reader *reader, const struct key_triggers *key)
+/* All keys have coefficients at the same positions, of which a kind of counts has all, or a part. */
+static void check_counted(struct triggers_reader *reader, const struct key_triggers *key, enum counted kind)
 {
-    uint64_t total = histogram_total(&key->coefficients);
-    if (!reader->seen)
+    uint64_t total = histogram_total(&key->counted[kind]);
+    bool in_part = counted_in_part(&reader->shape, kind);
+    if (!reader->has_positions && !in_part) {
         reader->positions = total;
-    if (total != reader->positions || total < key->count)
+        reader->has_positions = true;
+    }
+    bool right = in_part ? !reader->has_positions || total <= reader->positions
+                         : total == reader->positions && total >= key->count;
+    if (!right)
         stream_fail(reader->stream,
                     "layer %zu cell %zu has %llu coefficients and %zu triggers; the first key has %llu",
                     layer_shown(key->layer), key->cell, (unsigned long long)total, key->count,
@@ -245,16 +259,29 @@ static void check_projection(const struct record *record, const struct key_trigg
                     layer_shown(key->layer), key->cell);
 }
 
+/* A key's lists come in the order of the header's ranks. */
+static void check_list(const struct record *record, size_t next)
+{
+    uint64_t list = record_number(record, "list", RANKS - 1);
+    if (list != next)
+        stream_fail(record->reader, "the key has list %llu, list %zu should come", (unsigned long long)list,
+                    next);
+}
+
 /* Of a triggers stream, where projected values come with ranks. */
 static struct key_triggers key_triggers_read(const struct record *record, struct triggers_reader *reader)
 {
     const struct model_shape *shape = &reader->shape;
-    struct key_triggers key = {.following_tokens = reader->following};
-    if (reader->coefficients)
-        key.coefficients = histogram_new(COEFFICIENT_BINS);
+    struct key_triggers key = {.lists = reader->ranks.count, .following_tokens = reader->following};
+    unsigned counted = reader->next_list ? 0 : reader->counted; /* in a key's first record */
+    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
+        if (counted >> kind & 1)
+            key.counted[kind] = histogram_new(counted_bins[kind]);
     unsigned found = KEY_TRIGGERS | (reader->following ? KEY_FOLLOWING : 0)
                    | (reader->prefix_coefficients ? KEY_PREFIX_COEFFICIENTS : 0)
-                   | (reader->coefficients ? KEY_COEFFICIENTS : 0);
+                   | counted * KEY_COUNTED | (key.lists > 1 ? KEY_LIST : 0);
+    if (key.lists > 1)
+        check_list(record, reader->next_list);
     unsigned groups = record_has(record, "top")
         ? KEY_TOPS | KEY_RANKS | (fields_found(record, key_fields) & KEY_BOTTOMS) : 0;
     fields_read(record, key_fields, found | groups, &key);
@@ -265,8 +292,9 @@ static struct key_triggers key_triggers_read(const struct record *record, struct
         check_following(record, &key, shape->vocabulary);
     if (key.prefix_coefficient)
         check_prefix_coefficients(record, &key);
-    if (reader->coefficients)
-        check_coefficients(reader, &key);
+    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
+        if (counted >> kind & 1)
+            check_counted(reader, &key, kind);
     if (groups)
         check_projection(record, &key, shape);
     return key;
@@ -349,24 +377,67 @@ struct triggers_reader triggers_open(struct stream_reader *stream)
         reader.following = (size_t)header_number(stream, NULL, "following", MAX_FOLLOWING);
     const json_t *arrays = json_object_get(stream_header(stream), "arrays");
     reader.prefix_coefficients = json_object_get(arrays, "prefix_coef");
-    reader.coefficients = json_object_get(arrays, "coefs_bin");
-    reader.rank = header_rank(stream);
+    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
+        reader.counted |= json_object_get(arrays, counted_bin_arrays[kind]) ? 1u << kind : 0;
+    reader.ranks = header_ranks(stream);
+    reader.chosen = reader.ranks.count;
     reader.bos = header_bos(stream, reader.shape.vocabulary);
     if (!reader.top)
         stream_fail(stream, "the header's top is 0");
     return reader;
 }
 
+struct triggers_reader triggers_open_list(struct stream_reader *stream, const char *list)
+{
+    struct triggers_reader reader = triggers_open(stream);
+    char *lists = ranks_text(&reader.ranks);
+    if (!list && reader.ranks.count > 1)
+        stream_fail(stream, "each key has several lists of triggers (%s): take one with --list", lists);
+    reader.chosen = 0;
+    while (list && reader.chosen < reader.ranks.count
+           && strcmp(list_words[reader.ranks.rank[reader.chosen]], list))
+        reader.chosen++;
+    if (reader.chosen == reader.ranks.count)
+        stream_fail(stream, "there is no list '%s' of triggers (but %s)", list, lists);
+    free(lists);
+    return reader;
+}
+
+struct triggers_reader triggers_open_first(struct stream_reader *stream)
+{
+    struct triggers_reader reader = triggers_open(stream);
+    reader.chosen = 0;
+    return reader;
+}
+
+void options_set_list(json_t *options, const struct triggers_reader *reader)
+{
+    if (reader->ranks.count > 1)
+        json_put(options, "list", json_make("s", list_words[reader->ranks.rank[reader->chosen]]));
+}
+
+enum rank triggers_rank(const struct triggers_reader *reader, const struct key_triggers *key)
+{
+    return reader->ranks.rank[key->list];
+}
+
 static void check_key(struct triggers_reader *reader, const struct key_triggers *key)
 {
     size_t number = key->layer * reader->shape.d_ff + key->cell;
-    if (number < reader->next_key || reader->token_counts.count)
+    bool is_right = key->list ? number + 1 == reader->next_key : number >= reader->next_key;
+    if (!is_right || reader->token_counts.count)
         stream_fail(reader->stream, "layer %zu cell %zu is not in order", layer_shown(key->layer), key->cell);
     if (key->count > reader->top)
         stream_fail(reader->stream, "layer %zu cell %zu has %zu triggers, the header promises at most %zu",
                     layer_shown(key->layer), key->cell, key->count, reader->top);
     reader->next_key = number + 1;
-    reader->seen++;
+    reader->next_list = (key->list + 1) % reader->ranks.count;
+    reader->seen += !reader->next_list;
+}
+
+static bool is_chosen(const struct triggers_reader *reader, const struct key_triggers *key)
+{
+    return reader->chosen == reader->ranks.count || reader->chosen == key->list;
 }
 
 bool triggers_next(struct triggers_reader *reader, struct key_triggers *key)
@@ -376,7 +447,10 @@ bool triggers_next(struct triggers_reader *reader, struct key_triggers *key)
         if (!record_has(&record, TOKEN_COUNTS)) {
             *key = key_triggers_read(&record, reader);
             check_key(reader, key);
-            return true;
+            if (is_chosen(reader, key))
+                return true;
+            key_triggers_free(key);
+            continue;
         }
         if (reader->token_counts.count)
             stream_fail(reader->stream, "a second record of %s", TOKEN_COUNTS);
@@ -384,6 +458,9 @@ bool triggers_next(struct triggers_reader *reader, struct key_triggers *key)
         fields_read(&record, token_counts_fields, 0, &reader->token_counts);
         token_counts_check(&record, &reader->token_counts);
     }
+    if (reader->next_list)
+        stream_fail(reader->stream, "the last key has %zu lists of triggers, the header promises %zu",
+                    reader->next_list, reader->ranks.count);
     if (reader->seen != reader->keys)
         stream_fail(reader->stream, "%zu keys, the header promises %zu", reader->seen, reader->keys);
     return false;

@@ -2,12 +2,12 @@
 #ifndef FFKV_RECORDS_H
 #define FFKV_RECORDS_H
 
+#include "stream/coefficient_bins.h"
 #include "stream/fields.h"
 #include "stream/no_token.h"
+#include "stream/ranks.h"
 #include "stream/stream_reader.h"
 #include "stream/sums.h"
-
-#include <math.h>
 
 /* argmax is a 16-bit number. */
 enum { MAX_SENTENCE_TOKENS = 65535 };
@@ -72,25 +72,13 @@ void batch_reserve(struct batch *batch, unsigned groups, struct batch_capacity *
 /* What a header says of the model, for readers that are not given the model. */
 struct model_shape {
     size_t layers, d_model, d_ff, vocabulary;
+    size_t experts; /* of a layer that has some; 0: none has */
 };
 
 struct model_shape shape_read(const struct stream_reader *reader);
 
-/*
- * What makes one coefficient a better trigger than another. Where the activation
- * is ReLU the first is the paper's; gated and GELU layers have negative ones too.
- */
-enum rank { RANK_VALUE, RANK_ABS, RANK_MIN };
-extern const char *const rank_words[]; /* "value", "abs", "min", NULL */
-
-/* The larger the better: the coefficient, its absolute value, or its negative. */
-static inline float rank_score(enum rank rank, float coefficient)
-{
-    return rank == RANK_VALUE ? coefficient : rank == RANK_ABS ? fabsf(coefficient) : -coefficient;
-}
-
-/* The header's rank; RANK_VALUE where it names none. */
-enum rank header_rank(const struct stream_reader *reader);
+/* Whether not all positions are counted for each cell: signs are not, where a cell's expert is not chosen. */
+bool counted_in_part(const struct model_shape *shape, enum counted kind);
 
 /* Triggers that a key may have: topk-keys -t. */
 enum { MAX_TRIGGERS = 1 << 24 };
@@ -104,6 +92,7 @@ enum { MAX_FOLLOWING = 1000 };
 /* A key with its triggers: prefixes, best first. */
 struct key_triggers {
     size_t layer, cell;
+    size_t lists, list; /* of each key of the stream, and which one this is, from 0 */
     size_t count;
     float *coefficient; /* count */
     uint64_t *sentence; /* count */
@@ -114,7 +103,7 @@ struct key_triggers {
     size_t following_tokens; /* 0, and the next NULL, unless they were asked for */
     uint32_t *following;     /* count x following_tokens: those behind the next token, then NO_FOLLOWING */
     float *prefix_coefficient; /* prefix_tokens: the key's at each token; NULL unless they were asked for */
-    struct histogram coefficients; /* over the corpus, coefficient_bins.h; no bins unless asked for */
+    struct histogram counted[COUNTED_KINDS]; /* over the corpus: coefficient_bins.h; no bins: not asked for */
 
     /* What project-values adds; top NULL before that. */
     size_t tops;
@@ -131,15 +120,20 @@ struct key_triggers {
 
 /*
  * A key's record: its triggers, what follows them, the coefficients along their prefixes, and how often its
- * coefficients occur in the corpus; the tokens that its value promotes, with
+ * coefficients occur in the corpus, by each kind of bins; the tokens that its value promotes, with
  * the least probable ones; and the triggers' tokens among those. A value's record has the same
- * without triggers.
+ * without triggers. Where a key has several lists of triggers, each has a record, with its number, and
+ * the first one of a key has the counts.
  */
 enum {
     KEY_TRIGGERS = 1, KEY_TOPS = 2, KEY_BOTTOMS = 4, KEY_RANKS = 8, KEY_FOLLOWING = 16,
-    KEY_PREFIX_COEFFICIENTS = 32, KEY_COEFFICIENTS = 64
+    KEY_PREFIX_COEFFICIENTS = 32, KEY_LIST = 64,
+    KEY_COUNTED = 128 /* and, of further kinds, the next bits */
 };
 extern const struct field key_fields[];
+
+/* The arrays of bins of its counts, by kind. */
+extern const char *const counted_bin_arrays[];
 
 /* Which groups a key has. */
 unsigned key_triggers_groups(const struct key_triggers *key);
@@ -184,24 +178,42 @@ bool prefix_next(struct prefix_walk *walk);
 /* The last token of the prefix; where it is empty the stream's BOS, which there is then. */
 uint32_t prefix_last(const struct prefix_walk *walk, uint32_t bos);
 
-/* Reads the records of a triggers stream: keys by layer, then cell, then perhaps the counts. */
+/* Reads the records of a triggers stream: keys by layer, then cell, then list, then perhaps the counts. */
 struct triggers_reader {
     struct stream_reader *stream;
     struct model_shape shape;
-    size_t keys, top;         /* in the stream, and triggers that each may have: the header's words */
+    size_t keys, top;         /* in the stream, and triggers that a list may have: the header's words */
     size_t following;         /* likewise: tokens behind each trigger's next one; 0: none */
     bool prefix_coefficients; /* keys have the coefficients along their triggers' prefixes, */
-    bool coefficients;        /* and how often their coefficients occur: the header's arrays */
-    uint64_t positions;       /* in the corpus, by the coefficients of the first key */
-    enum rank rank;
+    unsigned counted;         /* and how often their coefficients occur: a bit a kind; the header's arrays */
+    bool has_positions;
+    uint64_t positions;       /* in the corpus, by the counts of the first key; once it has_positions */
+    struct ranks ranks;       /* of each key's lists */
+    size_t chosen;            /* the one of them that is given; ranks.count: all */
     uint32_t bos;             /* the header's; NO_TOKEN: none, and then no prefix is empty */
     size_t seen;              /* keys read so far */
+    size_t next_list;         /* of the key that was begun: the list that must come next; 0: a new key */
     size_t next_key;          /* lowest number, layer * d_ff + cell, that may come next */
     struct token_counts token_counts; /* count NULL until, or unless, they were read */
 };
 
-/* The stream, of kind triggers, stays the caller's. */
+/* The stream, of kind triggers, stays the caller's. All lists of the keys are given. */
 struct triggers_reader triggers_open(struct stream_reader *stream);
+
+/*
+ * The same for what takes one list of each key: that of this name, or, with NULL, the only one. A stream that
+ * does not have it, or has several of which none is named, ends the program.
+ */
+struct triggers_reader triggers_open_list(struct stream_reader *stream, const char *list);
+
+/* The same for what only asks how often coefficients occur: of each key the list that has the counts. */
+struct triggers_reader triggers_open_first(struct stream_reader *stream);
+
+/* Adds to a stage's options the list that was taken, where there are several. */
+void options_set_list(json_t *options, const struct triggers_reader *reader);
+
+/* The rank of a key's list. */
+enum rank triggers_rank(const struct triggers_reader *reader, const struct key_triggers *key);
 
 /* True: key holds the next one; free with key_triggers_free. False: the end. */
 bool triggers_next(struct triggers_reader *reader, struct key_triggers *key);

@@ -9,6 +9,7 @@
 #include "stream/header_members.h"
 #include "stream/objects.h"
 #include "stream/record_members.h"
+#include "stream/ranks.h"
 #include "stream/records.h"
 #include "stream/stream_reader.h"
 
@@ -32,6 +33,7 @@ struct selection {
     bool *layer, *cell;         /* wanted: shape.layers, shape.d_ff; NULL: all */
     size_t last_key;            /* the last one that is wanted, layer * d_ff + cell */
     size_t next_key;            /* the lowest one that may come next */
+    size_t lists;               /* of triggers, of maxima: by each rank of the header */
     bool ended;                 /* nothing more can come */
     uint64_t found;             /* records, or sentences */
 
@@ -98,6 +100,15 @@ static void choose(struct selection *selection)
 /* Arrays of a layer's record that have a column of each cell. */
 static const char *const of_cells[] = {"max", "argmax", "coef", NULL};
 
+/* Arrays that have a row of each cell. */
+static const char *const counts_of_cells[] = {"coef_counts", "magnitude_counts", "sign_counts", NULL};
+
+/* How many columns each cell has in one of these arrays. */
+static size_t lists_of(const struct selection *selection, const char *name)
+{
+    return strcmp(name, "coef") ? selection->lists : 1;
+}
+
 /* The columns of the cells that are wanted. */
 static void choose_columns(struct selection *selection)
 {
@@ -114,7 +125,7 @@ static void choose_columns(struct selection *selection)
     const json_t *arrays = json_object_get(selection->header, "arrays");
     for (size_t i = 0; of_cells[i]; i++) {
         json_t *shape = json_object_get(json_object_get(arrays, of_cells[i]), "shape");
-        json_t *columns = json_integer((json_int_t)selection->columns);
+        json_t *columns = json_integer((json_int_t)(selection->columns * lists_of(selection, of_cells[i])));
         if (json_array_size(shape) == 2 && json_array_set(shape, 1, columns) != 0)
             die("out of memory");
         json_decref(columns);
@@ -126,7 +137,9 @@ struct selection *selection_new(struct stream_reader *reader, const char *layers
 {
     struct selection *selection = new_array(1, sizeof *selection);
     *selection = (struct selection){.reader = reader, .layers = layers, .cells = cells,
-                                    .form = form_of(reader), .shape = shape_read(reader)};
+                                    .form = form_of(reader), .shape = shape_read(reader), .lists = 1};
+    if (selection->form == FORM_KEYS || selection->form == FORM_BATCHES)
+        selection->lists = header_ranks(reader).count;
     if (cells && selection->form == FORM_LAYERS)
         stream_fail(reader, "sums of layers have no cells");
     choose(selection);
@@ -157,12 +170,13 @@ static void keep_bytes(struct selection *selection, const char *bytes, size_t si
 /* Some columns of an array. */
 static void keep_columns(struct selection *selection, const char *name, const struct declared_array *array)
 {
-    if (array->columns != selection->all_columns)
+    size_t lists = lists_of(selection, name);
+    if (array->columns != selection->all_columns * lists)
         stream_fail(selection->reader, "'%s' has %zu columns, the header names %zu cells", name,
                     array->columns, selection->all_columns);
-    for (size_t row = 0; row < array->rows; row++)
+    for (size_t row = 0; row < array->rows * lists; row++)
         for (size_t i = 0; i < selection->columns; i++) {
-            size_t index = row * array->columns + selection->column[i];
+            size_t index = row * selection->all_columns + selection->column[i];
             keep_bytes(selection, array->bytes + index * array->size, array->size);
         }
 }
@@ -250,7 +264,7 @@ static bool keep_of_array(struct selection *selection, const struct record *reco
 {
     if (selection->form == FORM_BATCHES && is_listed(name, of_cells))
         keep_columns(selection, name, array);
-    else if (selection->form == FORM_BATCHES && !strcmp(name, "coef_counts"))
+    else if (selection->form == FORM_BATCHES && is_listed(name, counts_of_cells))
         keep_rows(selection, name, array);
     else if (selection->form == FORM_BATCHES && (!strcmp(name, "path") || !strcmp(name, "path_coef")))
         keep_paths(selection, record, name, array);
@@ -309,9 +323,11 @@ static bool take_key(struct selection *selection, size_t layer, size_t cell, boo
 
 static bool wants_key(struct selection *selection, const struct record *record)
 {
+    size_t list = record_has(record, "list") ? (size_t)record_number(record, "list", RANKS - 1) : 0;
     return record_has(record, "layer")
         && take_key(selection, (size_t)record_number(record, "layer", selection->shape.layers - 1),
-                    (size_t)record_number(record, "cell", selection->shape.d_ff - 1), false);
+                    (size_t)record_number(record, "cell", selection->shape.d_ff - 1),
+                    list + 1 < selection->lists);
 }
 
 static bool wants_layer(struct selection *selection, const struct record *record)

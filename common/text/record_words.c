@@ -62,6 +62,16 @@ static json_t *integer_json(const struct record_words *words, const char *name, 
     return json_make("I", (json_int_t)(is_listed(name, layer_names) ? layer_shown(number) : number));
 }
 
+/* What an integer that is a member of a record is called, where it is not a number. */
+static json_t *member_json(const struct record_words *words, const char *name, uint64_t number)
+{
+    if (strcmp(name, "list"))
+        return integer_json(words, name, number);
+    const struct ranks ranks = header_ranks(words->reader);
+    number_check(words->reader, name, number, ranks.count - 1);
+    return json_make("s", list_words[ranks.rank[number]]);
+}
+
 /* JSON has no infinity. */
 static json_t *real_json(double real)
 {
@@ -80,6 +90,16 @@ static json_t *change_json(const struct record_words *words, uint64_t change)
     return json_incref(name);
 }
 
+/* A bin by its edge, or by the signs that it has. */
+static json_t *bin_json(const struct record_words *words, const char *name, enum counted kind, uint64_t bin)
+{
+    number_check(words->reader, name, bin, counted_bins[kind] - 1);
+    if (kind == COUNTED_SIGNS)
+        return json_make("s", sign_words[bin]);
+    return real_json(kind == COUNTED_MAGNITUDES ? magnitude_bin_edge((size_t)bin)
+                                                : (double)coefficient_bin_edge((size_t)bin));
+}
+
 static json_t *element_json(struct record_words *words, const struct named_array *named, size_t index)
 {
     const struct declared_array *array = &named->array;
@@ -90,10 +110,9 @@ static json_t *element_json(struct record_words *words, const struct named_array
         return token_json(words, number);
     if (!strcmp(named->name, "key_change"))
         return change_json(words, number);
-    if (!strcmp(named->name, "coefs_bin")) {
-        number_check(words->reader, named->name, number, COEFFICIENT_BINS - 1);
-        return real_json((double)coefficient_bin_edge((size_t)number));
-    }
+    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
+        if (!strcmp(named->name, counted_bin_arrays[kind]))
+            return bin_json(words, named->name, kind, number);
     return integer_json(words, named->name, number);
 }
 
@@ -274,7 +293,7 @@ static json_t *tuples_json(struct record_words *words, const struct arrays *arra
     return list;
 }
 
-/* An array of fixed size: a list, or, of an exact sum, the number. */
+/* An array that has_own_rows: a list, or, of an exact sum, the number. */
 static json_t *fixed_json(struct record_words *words, const struct record *record,
                           const struct named_array *named)
 {
@@ -290,6 +309,12 @@ static json_t *fixed_json(struct record_words *words, const struct record *recor
     for (size_t row = 0; row < array->rows; row++)
         json_add(list, row_json(words, named, row));
     return list;
+}
+
+/* Whether the rows of an array are no others' of its dimension: of fixed size, and counts of cells. */
+static bool has_own_rows(const struct declared_array *array)
+{
+    return !*array->dimension || !strcmp(array->dimension, "cells");
 }
 
 /* What the list that an array belongs to is called. */
@@ -308,7 +333,7 @@ static json_t *group_json(struct record_words *words, const struct record *recor
     const char *dimension = first->array.dimension;
     if (is_listed(dimension, listed_dimensions))
         return listed_json(words, record, arrays, dimension);
-    if (!*dimension)
+    if (has_own_rows(&first->array))
         return fixed_json(words, record, first);
     return strcmp(dimension, "vocabulary") ? tuples_json(words, arrays, dimension)
                                            : counts_json(words, first);
@@ -322,7 +347,7 @@ static bool is_shown_with_another(const struct arrays *arrays, size_t index)
     if ((!strcmp(name, "tok") && find(arrays, "len"))
         || (!strcmp(name, "prefix") && find(arrays, "position")))
         return true;
-    for (size_t i = 0; i < index && *array->dimension; i++)
+    for (size_t i = 0; i < index && !has_own_rows(array); i++)
         if (!strcmp(arrays->array[i].array.dimension, array->dimension))
             return true;
     return false;
@@ -340,7 +365,7 @@ static struct arrays *arrays_of(const struct record_words *words, const struct r
         const msgpack_object *value = &map->ptr[i].val;
         char *name = object_member_name(&map->ptr[i]);
         if (value->type == MSGPACK_OBJECT_POSITIVE_INTEGER
-            && json_object_set_new(numbers, name, integer_json(words, name, value->via.u64)) != 0)
+            && json_object_set_new(numbers, name, member_json(words, name, value->via.u64)) != 0)
             stream_fail(words->reader, "a member's name is not UTF-8");
         if (value->type == MSGPACK_OBJECT_BIN)
             arrays->array[arrays->count++] = (struct named_array){

@@ -1,0 +1,24 @@
+/* How often each cell's coefficients fall into each of the bins of a kind, counted by several threads. */
+#ifndef FFKV_CELL_COUNTS_H
+#define FFKV_CELL_COUNTS_H
+
+#include "stream/coefficient_bins.h"
+#include "stream/records.h"
+
+struct cell_counts;
+
+struct cell_counts *cell_counts_new(enum counted kind, size_t layers, size_t d_ff);
+void cell_counts_free(struct cell_counts *counts);
+
+/*
+ * Adds a layer's coefficients of a batch (positions x d_ff) at the positions from first on; signs (likewise):
+ * which combination each is of, of ranks.h, or NO_SIGNS, for that kind alone. Threads may call it at once:
+ * counts add up to the same in any order.
+ */
+void cell_counts_add(struct cell_counts *counts, size_t layer, const struct batch *batch,
+                     const float *coefficients, const uint8_t *signs, uint32_t first);
+
+/* Of a layer: d_ff x the bins of the kind. */
+const uint64_t *cell_counts_of(const struct cell_counts *counts, size_t layer);
+
+#endif
