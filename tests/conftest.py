@@ -48,6 +48,22 @@ def smollm2():
     return ROOT / "data" / "models" / "smollm2" / "model.gguf"
 
 
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory):
+    """The folder that families_reference.py fills, once for all processes of a run."""
+    place = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = place.parent
+    folder = place / "families"
+    python = environments.python(*environments.TRANSFORMERS)
+    with environments.alone("families"):
+        if not (folder / "ready").exists():
+            folder.mkdir(exist_ok=True)
+            environments.run(python, ROOT / "tests" / "families_reference.py", folder)
+            (folder / "ready").touch()
+    return folder
+
+
 # Shapes that the shipped model does not have: widths that are no multiple of the
 # loops' 16 lanes, one cell, two to four clusters, each stored type.
 SHAPES = {

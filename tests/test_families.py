@@ -33,15 +33,6 @@ NAMES = [
     "mixtral-f16", "mixtral-packed", "qwen2-moe-packed"]
 
 
-@pytest.fixture(scope="session")
-def reference(tmp_path_factory):
-    """The folder that families_reference.py fills."""
-    python = environments.python(*environments.TRANSFORMERS)
-    folder = tmp_path_factory.mktemp("families")
-    environments.run(python, pathlib.Path(__file__).with_name("families_reference.py"), folder)
-    return folder
-
-
 def test_every_family_has_a_reference(bin, reference, tmp_path):
     """Of the program's own list; the paper's family has tests of its own."""
     folders, _ = known_families(bin, tmp_path)

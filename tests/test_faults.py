@@ -2,7 +2,6 @@
 sees, and faults that it found."""
 
 import errno
-import os
 import subprocess
 import sys
 

@@ -2,7 +2,6 @@
 bit for bit, and the settings as they are; what is damaged or hostile becomes
 nothing."""
 
-import argparse
 import collections
 import json
 import pathlib

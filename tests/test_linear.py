@@ -3,7 +3,6 @@
 What is compared is a program's own processor time, for two lengths in one ratio: a slow machine slows both. A
 linear program is three times below the bound, and has three attempts."""
 
-import json
 import resource
 import subprocess
 import tempfile

@@ -14,12 +14,10 @@ import threading
 import numpy as np
 import pytest
 
-import environments
 import gguf_format
 import oracle
 import random_model
 import streams
-from conftest import ROOT
 from damage import in_parallel
 from helpers import TIMEOUT, command, environment, fails, ok, random_sentences, run, table, text
 
@@ -48,15 +46,6 @@ def refused(bin, model, *options):
     found = json.loads(done.stdout)
     assert found["supported"] is False and found["refused"]
     return found, message
-
-
-@pytest.fixture(scope="session")
-def reference(tmp_path_factory):
-    """The folder that families_reference.py fills."""
-    python = environments.python(*environments.TRANSFORMERS)
-    folder = tmp_path_factory.mktemp("families")
-    environments.run(python, pathlib.Path(__file__).with_name("families_reference.py"), folder)
-    return folder
 
 
 @pytest.fixture

@@ -20,20 +20,11 @@ import random_model
 import streams
 from damage import in_parallel
 from families import known_families
-from helpers import assert_close, by_sentence, fails, ok, run, text
+from helpers import by_sentence, fails, ok, run, text
 
 TESTS = pathlib.Path(__file__).parent
 FAMILIES = ["gpt2", "opt", "neox", "llama", "llama3-scaled", "mistral", "qwen2", "qwen3", "gemma3-text",
             "phi3", "smollm3", "mpt", "mixtral", "olmoe-clipped", "qwen2-moe", "qwen3-moe"]
-
-
-@pytest.fixture(scope="session")
-def reference(tmp_path_factory):
-    """The folder that families_reference.py fills with models."""
-    python = environments.python(*environments.TRANSFORMERS)
-    folder = tmp_path_factory.mktemp("models")
-    environments.run(python, TESTS / "families_reference.py", folder)
-    return folder
 
 
 def sentences_of(reference):

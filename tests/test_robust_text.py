@@ -1,7 +1,6 @@
 """Text and dictionaries that are not as they should be, and text that is only odd."""
 
 import gzip
-import json
 import random
 import subprocess
 
