@@ -406,8 +406,9 @@ def test_tables_need_their_counts(bin, gated, tokens, tmp_path):
 
 def test_an_edited_coefficient_keeps_the_signs_of_gate_and_input(bin, gated, tokens, signs):
     """Its combination is that of gate and input as computed; of the other sign it is in no list of its
-    combination.  Layer 1: cell 3 made stronger, 4 set to a positive number, 5 turned round, 6 removed."""
-    edit = ["--edit", "1:3=*3,1:4=2.5,1:5=*-1,1:6=0"]
+    combination.  Layer 1: cell 3 made stronger, 4 set to a positive number, 5 turned round, 6 removed; of
+    others some coefficients change their sign."""
+    edit = ["--edit", "1:3=*3,1:4=2.5,1:5=*-1,1:6=0,1:7-23=+0.5"]
     dump = ["forward-dump", "-m", gated, "--layers", 1, *edit]
     edited = by_sentence(streams.read(ok(bin, *dump, "--emit", "coef", stdin=tokens)), "coef")
     data = pipeline(bin, [*dump, "--emit", "max,signs", "--rank", "value,min,signs"],
