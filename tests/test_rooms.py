@@ -73,3 +73,10 @@ def test_lines_of_others_fit(pattern):
     assert paths
     assert [f"{path.relative_to(ROOT)}: {line}" for path in paths for line in path.read_text().splitlines()
             if len(line) > 110] == []
+
+
+def test_kernels_have_names_of_their_own():
+    """clang 14 makes a global symbol of a static function that it clones, so two of one name do not link."""
+    names = [name for path in sorted((ROOT / "common").glob("*/*.c")) + sorted((ROOT / "tools").glob("*.c"))
+             for name in re.findall(r"^KERNEL [^;{(]*?(\w+)\(", path.read_text(), re.MULTILINE)]
+    assert len(names) > 10 and sorted(set(names)) == sorted(names)

@@ -16,7 +16,7 @@ const char *const sign_words[] = {SIGN_WORDS, NULL};
 const char *const ranks_option_words[] = {RANK_WORDS, "signs", NULL};
 
 /* Static, since clang 14 does not link clones that another file calls. */
-KERNEL static void find(const float *gate, const float *input, size_t count, uint8_t *restrict signs)
+KERNEL static void compare_signs(const float *gate, const float *input, size_t count, uint8_t *restrict signs)
 {
     for (size_t i = 0; i < count; i++)
         signs[i] = signs_of(gate[i], input[i]);
@@ -24,7 +24,7 @@ KERNEL static void find(const float *gate, const float *input, size_t count, uin
 
 void find_signs(const float *gate, const float *input, size_t count, uint8_t *signs)
 {
-    find(gate, input, count, signs);
+    compare_signs(gate, input, count, signs);
 }
 
 struct ranks ranks_chosen(unsigned bits)
