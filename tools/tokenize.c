@@ -232,7 +232,8 @@ static json_t *make_header(const struct options *options, struct tokenizer *toke
     json_t *header = header_new("tokens", NULL);
     json_t *values = json_make(
         "{s:s, s:I, s:I, s:s}", "mode",
-        options->prompt ? prompt_words[options->whole] : mode_words[options->mode], "batch", (json_int_t)options->batch,
+        options->prompt ? prompt_words[options->whole] : mode_words[options->mode],
+        "batch", (json_int_t)options->batch,
         "max_length", (json_int_t)options->max_length, "long", long_words[options->long_sentences]);
     if (options->limit != OPTION_NO_LIMIT)
         json_put(values, "limit", json_integer((json_int_t)options->limit));
@@ -293,7 +294,8 @@ static void warn_of_prose(const struct packer *packer, const char *name)
     static const double MUCH_UNKNOWN = 0.05;
     const struct counts *taken = &packer->taken;
     double share = (double)taken->unknown / (double)taken->tokens;
-    if (packer->options->mode == TEXT_LINES && !packer->options->prompt && taken->tokens && share > MUCH_UNKNOWN
+    bool lines = packer->options->mode == TEXT_LINES && !packer->options->prompt;
+    if (lines && taken->tokens && share > MUCH_UNKNOWN
         && 2 * taken->ending_unknown > taken->sentences)
         message_warn(
             "%s: %.1f %% of the words are not in the model's dictionary and became <unk>, those at the end "
@@ -306,7 +308,8 @@ static void check_prompt(const struct options *options)
     if (options->whole && !options->prompt)
         die_usage("--whole goes with --prompt");
     if (options->prompt && (options->mode != TEXT_LINES || options->long_sentences == LONG_TRUNCATE))
-        die_usage("--prompt reads what the user typed, to its end: --mode and --long truncate do not go with it");
+        die_usage("--prompt reads what the user typed, to its end: --mode and --long truncate do not go with "
+                  "it");
     if (options->prompt && options->max_length == MAX_SENTENCE_TOKENS)
         die_usage("a prompt has at most %d tokens, since a placeholder is behind them: lower --max-length",
                   MAX_SENTENCE_TOKENS - 1);

@@ -164,9 +164,9 @@ static void open_tables(struct tracing *tracing)
 static json_t *facts_json(const struct tracing *tracing)
 {
     const char *id = tracing->model->id;
-    return json_make("{s:o, s:s, s:s, s:b}", "name", model_name_json(tracing->options->model, id), "model", id,
-                     "norm", projection_norm_words[tracing->options->norm], "triggers",
-                     (int)(tracing->options->triggers != NULL));
+    return json_make("{s:o, s:s, s:s, s:s}", "name", model_name_json(tracing->options->model, id),
+                     "model", id, "norm", projection_norm_words[tracing->options->norm], "joint",
+                     tokenizer_joint(tracing->tokenizer));
 }
 
 /* ---- main ---- */
@@ -257,8 +257,8 @@ int main(int argc, char **argv)
          "the final norm on blocks' outputs and values: none (default), its gain only, or full; residuals "
          "and sums always have it",
          OPTION_CHOICE, &options.norm, 0, 0, projection_norm_words},
-        {0, "memories", "N", "memories listed of each layer (default 10)", OPTION_NUMBER, &options.memories, 1,
-         1000, NULL},
+        {0, "memories", "N", "memories listed of each layer (default 10)", OPTION_NUMBER, &options.memories,
+         1, 1000, NULL},
         {0, "memories-table", "FILE", "write the memories that contribute most to FILE", OPTION_OUT_TOO,
          &options.memories_table, 0, 0, NULL},
         {0, "triggers", "FILE", "show with each memory its best triggers, of this stream", OPTION_IN,

@@ -1,6 +1,6 @@
 /*
- * A few of each key's best triggers, by the ends of their prefixes, to be shown beside a memory: of a triggers
- * stream, at any key at any time. Memory: EXAMPLES of EXAMPLE_TOKENS tokens a key.
+ * A few of each key's best triggers, by the ends of their prefixes, to be shown beside a memory: those of a
+ * triggers stream, for any key at any time. Memory: EXAMPLES of EXAMPLE_TOKENS tokens a key.
  */
 #ifndef FFKV_EXAMPLES_H
 #define FFKV_EXAMPLES_H

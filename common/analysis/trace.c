@@ -89,8 +89,9 @@ static void reserve(struct tracer *tracer)
 static void read_matrix(struct tracer *tracer, const struct record *record, const char *name, size_t width)
 {
     if (!record_has(record, name))
-        stream_fail(record->reader, "the record lacks %s: forward-dump --emit resid,ffn%s gives what is needed",
-                    name, tracer->options->memories ? ",coef" : "");
+        stream_fail(record->reader,
+                    "the record lacks %s: forward-dump --emit resid,ffn%s gives what is needed", name,
+                    tracer->options->memories ? ",coef" : "");
     activations_copy(tracer->activations, &tracer->batch, record, name, tracer->matrix);
     activations_check_finite(record, name, tracer->matrix, tracer->batch.rows * width);
 }

@@ -80,7 +80,8 @@ static double final_scale(const struct model *model, const float *output)
 }
 
 /*
- * The norm is linear once its statistics are fixed: (x - mean(x)) . (gain * e) = x . (gain * e - mean(gain * e)).
+ * The norm is linear once its statistics are fixed:
+ * (x - mean(x)) . (gain * e) = x . (gain * e - mean(gain * e)).
  */
 bool logit_direction(const struct model *model, const float *output, uint32_t token, float *direction)
 {

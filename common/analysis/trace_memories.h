@@ -22,8 +22,8 @@ struct trace_memory {
 void value_sizes(const struct model *model, size_t layer, float *sizes);
 
 /*
- * 1 / root mean square of the norm behind the block at a position with these coefficients (d_ff); 1 where there
- * is no such norm. A norm that is not understood ends the program.
+ * 1 / root mean square of the norm behind the block at a position with these coefficients (d_ff); 1 where
+ * there is no such norm. A norm that is not understood ends the program.
  */
 float block_scale(const struct model *model, size_t layer, const float *coefficients);
 
@@ -35,9 +35,10 @@ size_t memories_choose(const float *coefficients, const float *sizes, size_t d_f
                        struct trace_memory *memory);
 
 /*
- * The vector (d_model) whose product with what is added to the residual is what that adds directly to the logit of
- * token, before a scale or a cap of logits: output (d_model) is o^L, and the statistics that the final norm has
- * of it are held fixed. False, where norms of later layers' sums lie between: it is not defined.
+ * The vector (d_model) whose product with what is added to the residual is what that adds directly to the
+ * logit of token, within its cluster and before a scale or a cap: output (d_model) is o^L, and the
+ * statistics that the final norm has of it are held fixed. False where norms of later layers' sums lie
+ * between: it is not defined.
  */
 bool logit_direction(const struct model *model, const float *output, uint32_t token, float *direction);
 

@@ -125,7 +125,8 @@ void trace_page_add(struct trace_page *page, const struct trace *trace)
         json_t *positions = json_make("[]");
         for (; row < trace->rows && trace->sentence[row] == s; row++)
             json_add(positions, row_json(page, trace, tokens, row));
-        json_add(page->prompts, json_make("[I, o]", (json_int_t)batch_sentence(&trace->tokens, s), positions));
+        json_add(page->prompts,
+                 json_make("[I, o]", (json_int_t)batch_sentence(&trace->tokens, s), positions));
     }
 }
 

@@ -37,11 +37,12 @@ static json_t *read_header(const struct stream_reader *reader, const msgpack_obj
     const char *found = json_string_value(json_object_get(header, "kind"));
     json_int_t version = json_integer_value(json_object_get(header, "version"));
     if (version < 1 || version > PROMPTS_VERSION)
-        stream_fail(reader, "version %lld of the stream; this program reads versions up to %d: use a newer one",
+        stream_fail(reader, "version %lld of the stream; this program reads up to %d: use a newer one",
                     (long long)version, PROMPTS_VERSION);
     if ((version == PROMPTS_VERSION) != (json_object_get(header, "prompts") != NULL)
         || (version == PROMPTS_VERSION && !json_is_true(json_object_get(header, "prompts"))))
-        stream_fail(reader, "the header's prompts must be true in version %d, and in no other", PROMPTS_VERSION);
+        stream_fail(reader, "the header's prompts must be true in version %d, and in no other",
+                    PROMPTS_VERSION);
     if (!found || !json_is_array(json_object_get(header, "history"))
         || !json_is_object(json_object_get(header, "arrays")))
         stream_fail(reader, "the header lacks kind, history or arrays");
