@@ -154,7 +154,7 @@ int main(int argc, char **argv)
                              model, "name", model_name_json(options.model, model), "corpus",
                              header_text(reader, "corpus", "name"), "joint", tokenizer_joint(tokenizer),
                              "least", (json_int_t)LEAST_PATTERN_TRIGGERS, "keys", sheet.keys);
-    page_write(options.output, EMBEDDED_SPAN(tools_annotation_sheet_html), data, 9);
+    page_write(output_open(options.output, OUTPUT_TEXT), EMBEDDED_SPAN(tools_annotation_sheet_html), data, 9);
 
     json_decref(data);
     tokenizer_free(tokenizer);

@@ -146,7 +146,8 @@ static void write_trace(struct tracing *tracing, const struct trace *trace)
     }
 }
 
-static void open_tables(struct tracing *tracing)
+/* Standard output last: it may be a pipe that waits for a reader. */
+static void open_outputs(struct tracing *tracing)
 {
     static const char *const layers[] = {"prompt", "position", "token", "layer", "rank", "residual",
                                          "p_residual", "ffn", "p_ffn", "output", "p_output", "case", "final",
@@ -154,9 +155,13 @@ static void open_tables(struct tracing *tracing)
     static const char *const memories[] = {"prompt", "position", "token", "layer", "rank", "cell",
                                            "coefficient", "size", "share", "logit", "promotes", "demotes",
                                            "triggers", NULL};
-    tracing->layers = table_open(tracing->options->output, layers);
-    if (tracing->options->memories_table)
-        tracing->memories = table_open(tracing->options->memories_table, memories);
+    const struct options *options = tracing->options;
+    if (options->memories_table)
+        tracing->memories = table_open(options->memories_table, memories);
+    if (options->page)
+        tracing->page = trace_page_open(options->page, tracing->tokenizer, &tracing->examples,
+                                        tracing->model->config.vocabulary);
+    tracing->layers = table_open(options->output, layers);
 }
 
 /* ---- page ---- */
@@ -216,18 +221,14 @@ static void run(struct tracing *tracing)
     const struct trace *trace;
     struct tracer *tracer =
         tracer_new(tracing->model, &tracing->candidates, &tracing->activations, &wanted);
-    open_tables(tracing);
-    if (options->page)
-        tracing->page = trace_page_new(tracing->tokenizer, &tracing->examples,
-                                       tracing->model->config.vocabulary);
+    open_outputs(tracing);
     while ((trace = tracer_next(tracer))) {
         write_trace(tracing, trace);
         if (options->page)
             trace_page_add(&tracing->page, trace);
     }
     if (options->page)
-        trace_page_write(&tracing->page, options->page, EMBEDDED_SPAN(tools_trace_prompts_html),
-                         facts_json(tracing));
+        trace_page_finish(&tracing->page, EMBEDDED_SPAN(tools_trace_prompts_html), facts_json(tracing));
     if (tracing->memories)
         table_finish(tracing->memories);
     table_finish(tracing->layers);

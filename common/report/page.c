@@ -1,7 +1,6 @@
 #include "report/page.h"
 
 #include "base/messages.h"
-#include "base/output.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +20,7 @@ static void write_escaped(struct output *output, const char *json)
     }
 }
 
-void page_write(const char *path, struct span template, const json_t *data, int digits)
+void page_write(struct output *output, struct span template, const json_t *data, int digits)
 {
     static const char mark[] = "{{data}}";
     size_t before = 0;
@@ -31,7 +30,6 @@ void page_write(const char *path, struct span template, const json_t *data, int 
     char *json = json_dumps(data, JSON_COMPACT | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(digits));
     if (!json)
         die("out of memory");
-    struct output *output = output_open(path, OUTPUT_TEXT);
     output_write(output, template.bytes, before);
     write_escaped(output, json);
     output_write(output, template.bytes + after, template.length - after);

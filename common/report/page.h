@@ -3,12 +3,13 @@
 #define FFKV_PAGE_H
 
 #include "base/json.h"
+#include "base/output.h"
 #include "text/text.h"
 
 /*
- * Writes the template to path with data in the place of {{data}}, within a script element of type
- * application/json: no byte of it can be taken for anything but JSON. digits: of numbers.
+ * Writes the template to output, which it completes, with data in the place of {{data}}, within a script
+ * element of type application/json: no byte of it can be taken for anything but JSON. digits: of numbers.
  */
-void page_write(const char *path, struct span template, const json_t *data, int digits);
+void page_write(struct output *output, struct span template, const json_t *data, int digits);
 
 #endif

@@ -106,10 +106,11 @@ static json_t *row_json(struct trace_page *page, const struct trace *trace, cons
                      token_json(page, trace->final[row]), layers);
 }
 
-struct trace_page trace_page_new(const struct tokenizer *tokenizer, const struct examples *examples,
-                                 size_t vocabulary)
+struct trace_page trace_page_open(const char *path, const struct tokenizer *tokenizer,
+                                  const struct examples *examples, size_t vocabulary)
 {
-    return (struct trace_page){.tokenizer = tokenizer, .examples = examples,
+    return (struct trace_page){.output = output_open(path, OUTPUT_TEXT),
+                               .tokenizer = tokenizer, .examples = examples,
                                .texts = token_texts_new(tokenizer, vocabulary), .prompts = json_make("[]"),
                                .tokens = json_make("{}"), .values = json_make("{}")};
 }
@@ -130,12 +131,12 @@ void trace_page_add(struct trace_page *page, const struct trace *trace)
     }
 }
 
-void trace_page_write(struct trace_page *page, const char *path, struct span template, json_t *facts)
+void trace_page_finish(struct trace_page *page, struct span template, json_t *facts)
 {
     json_put(facts, "prompts", page->prompts);
     json_put(facts, "tokens", page->tokens);
     json_put(facts, "values", page->values);
-    page_write(path, template, facts, 5);
+    page_write(page->output, template, facts, 5);
     json_decref(facts);
     token_texts_free(&page->texts);
     *page = (struct trace_page){0};

@@ -11,6 +11,7 @@
 enum { PAGE_POSITIONS = 1000, PAGE_MEMORIES = 5 };
 
 struct trace_page {
+    struct output *output;
     const struct tokenizer *tokenizer;
     const struct examples *examples;
     struct token_texts texts;
@@ -20,8 +21,9 @@ struct trace_page {
     size_t positions;
 };
 
-struct trace_page trace_page_new(const struct tokenizer *tokenizer, const struct examples *examples,
-                                 size_t vocabulary);
+/* Opens path, to which nothing is written before trace_page_finish. */
+struct trace_page trace_page_open(const char *path, const struct tokenizer *tokenizer,
+                                  const struct examples *examples, size_t vocabulary);
 
 /* Adds the prompts of a batch, traced at all positions. More than PAGE_POSITIONS end the program. */
 void trace_page_add(struct trace_page *page, const struct trace *trace);
@@ -30,7 +32,7 @@ void trace_page_add(struct trace_page *page, const struct trace *trace);
 json_t *example_texts(const struct tokenizer *tokenizer, const struct examples *examples, size_t layer,
                       size_t cell);
 
-/* Writes it to path, with facts (taken over), what the page says of model and options. Frees page. */
-void trace_page_write(struct trace_page *page, const char *path, struct span template, json_t *facts);
+/* Completes it, with facts (taken over), what the page says of model and options. Frees page. */
+void trace_page_finish(struct trace_page *page, struct span template, json_t *facts);
 
 #endif
