@@ -217,6 +217,33 @@ def test_memories(bin, small_model, normed_model, tmp_path, kind):
                 assert total == pytest.approx(logits[key], rel=1e-3, abs=1e-3)
 
 
+def test_all_parts_make_the_logit(bin, normed_model, tmp_path):
+    """The table's blocks, and NumPy's embedding, attention of each layer and the norm's bias, add up to the
+    logit; and the same parts are the residual of every layer."""
+    exact = oracle.load_model(normed_model)
+    layers, _ = traced(bin, normed_model, tmp_path)
+    for number, prompt in enumerate(PROMPTS):
+        rows = [row for row in layers if row["prompt"] == str(number) and row["rank"] == "1"]
+        found = oracle.forward(exact, prompt + [0])
+        output, ids = found.out[-1, -1], [exact.config["bos_token_id"], *prompt]
+        total = oracle.embed(exact, ids) + oracle.positions(
+            len(ids), exact.config["hidden_size"], exact.config["position_offset"])
+        token = int(oracle.tops(exact, output[None])[0])
+        how, others = direction(exact, output, token), total[-1].copy()
+        for layer in range(LAYERS):
+            prefix = f"decoder.layers.{layer}.self_attn"
+            normed = oracle.layer_norm(total, exact.tensors[f"{prefix}_layer_norm.weight"],
+                                       exact.tensors[f"{prefix}_layer_norm.bias"],
+                                       exact.config["layer_norm_eps"])
+            attention = oracle.attention(exact, f"{prefix}.", normed)
+            assert_close(total + attention, found.resid[layer])
+            total, others = total + attention + found.ffn[layer], others + attention[-1]
+        word = oracle.output_embedding(exact, token)
+        parts = added(how, others) + exact.tensors["decoder.layer_norm.bias"] @ word
+        logit = oracle.apply_norm(exact, output[None])[0] @ word
+        assert parts + sum(float(row["ffn_logit"]) for row in rows) == pytest.approx(logit, rel=1e-3)
+
+
 def check_memories(exact, rows, layer, coef, how):
     values = oracle.value_vectors(exact, layer)
     sizes = np.abs(coef) * np.linalg.norm(values, axis=1)

@@ -20,7 +20,7 @@ static void write_escaped(struct output *output, const char *json)
     }
 }
 
-void page_write(struct output *output, struct span template, const json_t *data, int digits)
+void page_write(struct output *output, struct span template, const json_t *data, unsigned digits)
 {
     static const char mark[] = "{{data}}";
     size_t before = 0;

@@ -10,6 +10,6 @@
  * Writes the template to output, which it completes, with data in the place of {{data}}, within a script
  * element of type application/json: no byte of it can be taken for anything but JSON. digits: of numbers.
  */
-void page_write(struct output *output, struct span template, const json_t *data, int digits);
+void page_write(struct output *output, struct span template, const json_t *data, unsigned digits);
 
 #endif
