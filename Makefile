@@ -221,6 +221,7 @@ $(DIR)/tests/%: $(DIR)/tests/%.o $(DIR)/libffkv.a
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBRARIES) $(if $(filter unit_%,$*),-lcmocka)
 
 $(DIR)/annotation-sheet: $(DIR)/tools/annotation-sheet.html.embedded.o
+$(DIR)/trace-prompts: $(DIR)/tools/trace-prompts.html.embedded.o
 $(DIR)/report-pages: $(patsubst %,$(DIR)/tools/report-pages.%.embedded.o,html css js)
 $(DIR)/report-pages: $(DIR)/pipelines/experiments.csv.embedded.o
 

@@ -46,6 +46,7 @@ Record = Dict[str, Any]
 Source = Union[str, "os.PathLike[str]", BinaryIO]
 
 VERSION = 1  # of the stream
+PROMPTS_VERSION = 2  # of a stream of prompts, each with a placeholder behind its tokens
 TYPES = {"float32": "<f4", "uint16": "<u2", "uint32": "<u4", "uint64": "<u8"}
 COUNTS = ("sentences", "tokens", "unknown", "truncated", "skipped")  # every trailer has them
 COVERAGE = ("batches", "covers", "text")  # which batches of a corpus; a trailer has all or none of these
@@ -394,8 +395,10 @@ def _check_declared(kind: str, arrays: Record) -> None:
 def _check_header(header: Record) -> None:
     version = header.get("version")
     _need(header.get("format") == "ffkv", "not an ffkv stream: its header says no format 'ffkv'")
-    _need(_is_number(version, VERSION, VERSION),
-          f"version {version} of the stream; this program reads version {VERSION}: use a newer one")
+    _need(_is_number(version, VERSION, PROMPTS_VERSION),
+          f"version {version} of the stream; this program reads up to {PROMPTS_VERSION}: use a newer one")
+    _need(header.get("prompts") is True if version == PROMPTS_VERSION else "prompts" not in header,
+          f"the header's prompts must be true in version {PROMPTS_VERSION}, and in no other")
     _need(isinstance(header.get("kind"), str) and isinstance(header.get("history"), list)
           and isinstance(header.get("arrays"), dict), "the header lacks kind, history or arrays")
     _check_as_json(header)

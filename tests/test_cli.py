@@ -35,7 +35,8 @@ SEVERAL_INPUTS = ["pattern-stats", "perturbation-stats"]
 TABLES = {
     "agreement-stats": ["--rank", "--confidence"], "composition-stats": ["--active"],
     "pattern-stats": ["--kappa"], "intervention-stats": ["--tokens", "--sentences"],
-    "refinement-stats": ["--cases", "--last-layer", "--settled", "--perplexity"]
+    "refinement-stats": ["--cases", "--last-layer", "--settled", "--perplexity"],
+    "trace-prompts": ["--memories-table", "--page"]
 }
 PROJECTING = ["composition-stats", "refinement-stats"]  # with --norm
 SUMMING = [*PROJECTING, "intervention-stats"]  # these write streams with --sums
@@ -87,6 +88,10 @@ def made(bin, tmp_path_factory):
                           stdin=uses["forward-dump"].data))
     uses["intervention-stats"] = Use("intervention-stats", ["-m", model, "--edited", edited, "--threads", 2],
                                      rows)
+    prompts = ok(bin, "tokenize", "-m", model, "--prompt", stdin=b"w4 w5 w6\nw7 other\n" * 20)
+    uses["trace-prompts"] = Use("trace-prompts", ["-m", model, "-k", 3, "--positions", "all", "--threads", 2],
+                                ok(bin, "forward-dump", "-m", model, "--emit", "coef,resid,ffn",
+                                   stdin=prompts))
     assert sorted(uses) == FILTERS
     return uses
 
@@ -219,7 +224,7 @@ def test_operands(bin, made, tmp_path):
              if use.tool not in SEVERAL_INPUTS]
     cases += [(tool, [], "--model DIR is needed")
               for tool in ("annotation-sheet", "tokenize", "forward-dump", "project-values", "report-pages",
-                           "value-ranks",
+                           "trace-prompts", "value-ranks",
                            *SUMMING)]
     composing, refining = made["composition-stats"].arguments, made["refinement-stats"].arguments
     values = composing[composing.index("--values") + 1]
@@ -261,6 +266,12 @@ def test_operands(bin, made, tmp_path):
                        ["--emit", "key", "--layers", "1"],
                        ["--emit", "key", "--cells", "0"], ["--emit", "key", "--positions", "random"],
                        ["--emit", "key", "--with-bos"])],
+        ("trace-prompts", ["-m", "x", "--page", "y"], "--positions all goes with it"),
+        ("trace-prompts", ["-m", "x", "--triggers", "y"], "--memories-table or --page goes with it"),
+        ("trace-prompts", [*made["trace-prompts"].arguments, "--norm", "full"], "has no final norm"),
+        ("tokenize", ["-m", "x", "--whole"], "--whole goes with --prompt"),
+        ("tokenize", ["-m", "x", "--prompt", "--mode", "raw"], "--mode and --long truncate do not go"),
+        ("tokenize", ["-m", "x", "--prompt", "--max-length", 65535], "at most 65534 tokens"),
         ("report-pages", ["-m", "x"], "--output DIR is needed"),
         ("report-pages", ["-m", "x", "-o", ""], "--output DIR"),
         ("report-pages", ["-m", "x", "-o", "out", "--date", "\udcff"], "--date takes UTF-8"),
@@ -291,6 +302,8 @@ NOT_NUMBERS = ["", "x", "-1", "+1", " 1", "1 ", "1.0", "0x1", "1e3", "1,2", "\u0
     ("report-pages", "top", 1, 1 << 24),
     ("model-info", "tokens", 1, (1 << 63) - 1), ("model-info", "top", 1, 1 << 24),
     ("model-info", "threads", 1, 64),
+    ("trace-prompts", "tops", 1, 1000), ("trace-prompts", "memories", 1, 1000),
+    ("trace-prompts", "threads", 1, 64),
     ("value-ranks", "top", 1, 1 << 28), ("value-ranks", "threads", 1, 64),
     ("agreement-stats", "bins", 1, 1 << 20), ("stream-cat", "records", 0, None),
     ("perturb-triggers", "keep", 1, 65535), ("perturb-triggers", "sample", 0, (1 << 63) - 1),
@@ -1050,7 +1063,7 @@ def test_progress_of_a_search(bin, tmp_path, made):
 READ = {"tokenize": "text", "pattern-stats": "a table (CSV)", "forward-dump": "a stream of kind tokens",
         "stream-cat": "a stream", "topk-keys": "a stream of kind activations",
         "perturbation-stats": "a stream of kind activations",
-        **{tool: "a stream of kind activations" for tool in SUMMING}}
+        **{tool: "a stream of kind activations" for tool in [*SUMMING, "trace-prompts"]}}
 
 
 @pytest.mark.parametrize("tool", [*FILTERS, "report-pages"])

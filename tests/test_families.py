@@ -90,6 +90,81 @@ def test_activations_and_predictions(bin, reference, name):
                 assert_close(found, expected)
 
 
+def weights(folder):
+    """{name: array} of a reference model; the head and the final norm by its own names."""
+    tensors = oracle.load_safetensors(folder / "model.safetensors")
+
+    def find(*names):
+        return next((tensors[name] for name in names if name in tensors), None)
+
+    return (find("lm_head.weight", "embed_out.weight", "model.embed_tokens.weight", "transformer.wte.weight"),
+            find("model.norm.weight", "transformer.ln_f.weight", "gpt_neox.final_layer_norm.weight"))
+
+
+def logit_parts(name, tensors, output, token, x):
+    """What x (rows, d) adds to the token's logit: the final norm, its statistics of output held fixed, and
+    the head."""
+    head, gain = tensors
+    gain = gain + 1 if name.startswith("gemma") else gain
+    rms = name not in ("gpt2", "neox")
+    spread = (output ** 2).mean() if rms else output.var()
+    epsilon = {"gpt2": 1e-5, "neox": 1e-5}.get(name, 1e-6)
+    return (x if rms else x - x.mean(-1, keepdims=True)) * gain / np.sqrt(spread + epsilon) @ head[token]
+
+
+@pytest.mark.parametrize("name", ["gpt2", "neox", "llama", "qwen2", "gemma", "gemma2", "olmo2", "granite",
+                                  "mixtral", "qwen2-moe", "cohere2", "opt-post-norm", "qwen2-no-bos", "phi"])
+def test_traces(bin, reference, tmp_path, name):
+    """At every position what the reference library computes: tokens and probabilities of the output; and the
+    memories' contributions to the logit, which with the bias's add up to the block's."""
+    sentences = [s for s in load(reference, name) if len(s["tokens"]) > 1]
+    prompts = text(s["tokens"][:-1] for s in sentences)
+    model, plain = reference / name, name in ("llama", "qwen2", "gpt2", "neox", "gemma", "gemma2", "mixtral")
+    tokens = ok(bin, "tokenize", "-m", model, "--prompt", stdin=prompts)
+    stream = ok(bin, "forward-dump", "-m", model, "--with-bos" if name != "qwen2-no-bos" else "--threads=1",
+                "--emit", "resid,ffn,coef", stdin=tokens)
+    layers = table(ok(bin, "trace-prompts", "-m", model, "--all-tokens", "--positions", "all", "-k", 3,
+                      "--memories", 1000, "--memories-table", tmp_path / "m", stdin=stream))
+    rows = iter([row for row in layers if int(row["layer"]) == len(sentences[0]["resid"])])
+    log_p = np.concatenate([log_softmax(s["logits"]) for s in sentences])
+    for expected in log_p:
+        for rank, token in enumerate(np.argsort(-expected, kind="stable")[:3], 1):
+            row = next(rows)
+            assert (int(row["rank"]), row["output"]) == (rank, words(token))
+            assert float(row["p_output"]) == pytest.approx(np.exp(expected[token]), rel=1e-3)
+    assert next(rows, None) is None
+    check_contributions(name, weights(model) if plain else None, sentences, layers, table(tmp_path / "m"))
+
+
+def words(token):
+    return ["<s>", "<pad>", "</s>", "<unk>"][token] if token < 4 else f"w{token}"
+
+
+def check_contributions(name, tensors, sentences, layers, memories):
+    added, signs = {}, set()
+    for row in memories:
+        key = row["prompt"], row["position"], row["layer"]
+        added[key] = added.get(key, 0) + float(row["logit"] or "nan")
+        signs.add(float(row["coefficient"]) > 0)
+    blocks = [row for row in layers if row["rank"] == "1"]
+    found = np.array([float(row["ffn_logit"] or "nan") for row in blocks])
+    total = np.array([added.get((row["prompt"], row["position"], row["layer"]), 0) for row in blocks])
+    if name == "opt-post-norm":
+        assert np.isnan(found).all() and np.isnan(total).all()
+        return
+    assert np.isfinite(found).all()
+    if name not in ("gpt2", "neox", "phi", "granite"):  # whose blocks have a bias
+        assert_close(total, found, 1e-4)
+        assert signs == {True, False}
+    if tensors:
+        expected = []
+        for s in sentences:
+            for j in range(len(s["logits"])):
+                output = s["resid"][-1, j] + s["ffn"][-1, j]
+                expected += list(logit_parts(name, tensors, output, s["logits"][j].argmax(), s["ffn"][:, j]))
+        assert_close(found, expected, 1e-3)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_edited_predictions(bin, reference, name):
     """Oracle: the reference library, with hooks that make the edits in what the down projections read."""

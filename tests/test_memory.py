@@ -46,7 +46,7 @@ def work(bin, model, tmp_path_factory):
     """{name: [tool, argument...]}, one or two for every tool, on small inputs for the shipped model."""
     place = tmp_path_factory.mktemp("work")
     names = ["text", "tokens", "maxima", "rows", "triggers", "projected", "values", "changed", "counting",
-             "counted", "keyed", "composed", "refined", "edited", "intervened"]
+             "counted", "keyed", "composed", "refined", "edited", "intervened", "prompts", "prompts' rows"]
     at = {name: place / name for name in names}
     at["text"].write_text(
         "The jury said that it had taken place .\nNo evidence was found in the city of Atlanta .\n" * 8)
@@ -71,6 +71,10 @@ def work(bin, model, tmp_path_factory):
                        at["rows"]],
         "raw text": ["tokenize", "-m", model, "--mode", "raw", at["text"]],
         "predictions": [*forward, "--emit", "prediction", at["tokens"]],
+        "prompts": ["tokenize", "-m", model, "--prompt", "--limit", 3, at["text"]],
+        "prompts' rows": [*forward, "--emit", "coef,resid,ffn", at["prompts"]],
+        "traced": ["trace-prompts", "-m", model, "--threads", 2, "-k", 1, "--memories", 1, "--memories-table",
+                   "-", "-o", "/dev/null", at["prompts' rows"]],
         "triggers merged": ["topk-keys", "--merge", at["triggers"]],
         "agreement": ["agreement-stats", at["projected"]],
         "last layer": ["refinement-stats", "-m", model, "--last-layer", "-", "-o", "/dev/null",

@@ -362,8 +362,10 @@ def trailer_is(**members):
 
 # kind, what is wrong, and how the message ends or what it has
 FALSE = [
-    ("tokens", header_is(version=2),
-     "version 2 of the stream; this program reads version 1: use a newer one"),
+    ("tokens", header_is(version=3),
+     "version 3 of the stream; this program reads up to 2: use a newer one"),
+    ("tokens", header_is(version=2), "the header's prompts must be true in version 2, and in no other"),
+    ("tokens", header_is(prompts=True), "the header's prompts must be true in version 2, and in no other"),
     ("tokens", header_is(arrays=3), "lacks kind, history or arrays"),
     ("tokens", declared("len", type="float16"), "a type other than"),
     ("tokens", declared("len", type="float32"), "the header's array 'len' is"),

@@ -31,7 +31,8 @@ READERS = [
     "perturb-triggers", "forward-dump --emit key", "perturbation-stats", "shallow-stats", "coefficient-stats",
     "composition-stats", "composition-stats --values", "composition-stats --merge",
     "refinement-stats", "refinement-stats --merge",
-    "intervention-stats", "intervention-stats --edited", "intervention-stats --merge", "annotation-sheet"
+    "intervention-stats", "intervention-stats --edited", "intervention-stats --merge", "annotation-sheet",
+    "trace-prompts", "trace-prompts --triggers"
 ]
 
 
@@ -85,6 +86,10 @@ def made(bin, tmp_path_factory):
         got.comparing = [*got.intervening, "--edited", edited]
         got.intervened = ok(bin, "intervention-stats", *got.comparing, "--ids", "5", "--sums",
                             stdin=got.whole)
+        got.traced = ok(bin, *forward, "--emit", "coef,resid,ffn", stdin=ok(
+            bin, "tokenize", "--model", model, "--batch", 12, "--prompt", stdin=text.encode()))
+        got.traced_path = place / f"traced-{model.name}"
+        got.traced_path.write_bytes(got.traced)
         got.refined = ok(bin, "refinement-stats", "--model", model, "--sums", stdin=got.whole)
         return got
 
@@ -127,6 +132,11 @@ def made(bin, tmp_path_factory):
             Reader("intervention-stats --merge", "intervention-stats", ["--merge"], got.intervened, outputs=(
                 "-o", "--tokens", "--sentences")),
             Reader("annotation-sheet", "annotation-sheet", ["--model", model], got.projected),
+            Reader("trace-prompts", "trace-prompts", ["--model", model, "--threads", 2, "-k", 3], got.traced,
+                   outputs=("-o", "--memories-table")),
+            OptionReader("trace-prompts --triggers", "trace-prompts",
+                         ["--model", model, "--threads", 2, "-k", 3, "--memories-table", "/dev/null"],
+                         got.triggers, "--triggers", got.traced_path),
         ]
     }
     return got
@@ -467,7 +477,7 @@ def test_header(bin, reader, tmp_path):
     cases = []
     for changes, says in [
             ({"format": "kvff"}, "format"), ({"format": None}, "format"), ({"format": 1}, "format"),
-            ({"version": 2}, "newer"), ({"version": 1 << 40}, "newer"), ({"version": 0}, "version"),
+            ({"version": 3}, "newer"), ({"version": 1 << 40}, "newer"), ({"version": 0}, "version"),
             ({"version": -1}, "version"), ({"version": "1"}, "version"), ({"kind": None}, "kind"),
             ({"kind": 3}, "kind"), ({"arrays": None}, "arrays"), ({"arrays": []}, "arrays"),
             ({"history": None}, "history"), ({"history": {}}, "history")]:

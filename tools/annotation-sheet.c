@@ -14,15 +14,14 @@
 #include "base/json.h"
 #include "base/layer_number.h"
 #include "base/messages.h"
-#include "base/output.h"
 #include "model/model_header.h"
 #include "report/embedded.h"
+#include "report/page.h"
 #include "stream/header_members.h"
 #include "stream/records.h"
 #include "stream/stream_reader.h"
 #include "text/tokenizer.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -115,39 +114,6 @@ static void add_keys(struct sheet *sheet, struct stream_reader *reader)
     triggers_close(&triggers);
 }
 
-/* In JSON these three stand in strings only, where they may be written as escapes. */
-static void write_escaped(struct output *output, const char *json)
-{
-    for (size_t plain; *json; json += plain) {
-        plain = strcspn(json, "<>&");
-        output_write(output, json, plain);
-        if (json[plain]) {
-            char escape[16];
-            int length = snprintf(escape, sizeof escape, "\\u%04x", (unsigned char)json[plain++]);
-            output_write(output, escape, (size_t)length);
-        }
-    }
-}
-
-static void write_page(const char *path, const json_t *data)
-{
-    static const char mark[] = "{{data}}";
-    struct span page = EMBEDDED_SPAN(tools_annotation_sheet_html);
-    size_t before = 0;
-    while (before + strlen(mark) < page.length && memcmp(page.bytes + before, mark, strlen(mark)))
-        before++;
-    size_t after = before + strlen(mark);
-    char *json = json_dumps(data, JSON_COMPACT | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(9));
-    if (!json)
-        die("out of memory");
-    struct output *output = output_open(path, OUTPUT_TEXT);
-    output_write(output, page.bytes, before);
-    write_escaped(output, json);
-    output_write(output, page.bytes + after, page.length - after);
-    output_finish(output);
-    free(json);
-}
-
 int main(int argc, char **argv)
 {
     struct options options = {.title = "Annotation sheet", .sample = 10, .seed = 1, .top = 25, .tops = 10};
@@ -189,7 +155,7 @@ int main(int argc, char **argv)
                              model, "name", model_name_json(options.model, model), "corpus",
                              header_text(reader, "corpus", "name"), "joint", tokenizer_joint(tokenizer),
                              "least", (json_int_t)LEAST_PATTERN_TRIGGERS, "keys", sheet.keys);
-    write_page(options.output, data);
+    page_write(output_open(options.output, OUTPUT_TEXT), EMBEDDED_SPAN(tools_annotation_sheet_html), data, 9);
 
     json_decref(data);
     tokenizer_free(tokenizer);

@@ -586,7 +586,10 @@ static struct dump dump_open(const struct options *options, const char *path)
     dump.rule = (struct row_rule){.random = random, .first = first_position(options), .seed = options->seed,
                                   .cut = random && !(options->emit & (EMIT_MAX | EMIT_ANY_COUNTS))};
     read_edits(&dump);
-    dump.reader = stream_open(path, "tokens");
+    dump.reader = stream_open_prompts(path, "tokens");
+    if (stream_of_prompts(dump.reader) && options->emit & EMIT_PREDICTION)
+        stream_fail(dump.reader, "a stream of prompts, behind which no token is known: leave prediction out "
+                                 "of --emit");
     read_tokenizer(&dump);
     if (dump.edits && edits_need_predictions(dump.edits))
         edits_read_values(dump.edits, options->edits.values, model, &dump.candidates);

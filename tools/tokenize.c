@@ -7,6 +7,7 @@
  * and what a shard gives is what the whole run gives for these batches. A sample
  * is drawn from the whole corpus, before batches are packed. Every run reads all of
  * the corpus: its trailer tells which batches it took, of how many, of which text.
+ * A prompt is a sentence with a placeholder behind it, so that its last token, too, is read.
  */
 #include "analysis/sentence_sample.h"
 #include "base/cli.h"
@@ -29,10 +30,11 @@
 enum long_sentences { LONG_ERROR, LONG_TRUNCATE, LONG_SKIP };
 static const char *const long_words[] = {"error", "truncate", "skip", NULL};
 static const char *const mode_words[] = {"lines", "wikitext", "raw", NULL};
+static const char *const prompt_words[] = {"prompts", "prompt"}; /* what the header says in its place */
 
 struct options {
     const char *model, *output, *name, *shard, *language, *bos;
-    bool gzip;
+    bool gzip, prompt, whole;
     int mode, long_sentences;
     uint64_t batch, max_length, limit, sample, seed, from, to;
 };
@@ -113,7 +115,7 @@ static void flush_batch(struct packer *packer)
 static size_t allowed_length(struct packer *packer, const struct text_reader *text, size_t count)
 {
     const struct options *options = packer->options;
-    if (count <= options->max_length)
+    if (count - options->prompt <= options->max_length)
         return count;
     switch ((enum long_sentences)options->long_sentences) {
     case LONG_TRUNCATE:
@@ -124,9 +126,9 @@ static size_t allowed_length(struct packer *packer, const struct text_reader *te
         break;
     }
     die("%s: line %llu: a sentence of %zu tokens, more than --max-length %llu; raise it, or say --long "
-        "truncate or --long skip",
-        input_name(text_input(text)), (unsigned long long)text_line(text), count,
-        (unsigned long long)options->max_length);
+        "%sskip",
+        input_name(text_input(text)), (unsigned long long)text_line(text), count - options->prompt,
+        (unsigned long long)options->max_length, options->prompt ? "" : "truncate or --long ");
 }
 
 /* Puts a sentence into the batch, or into the next one when this one is full. */
@@ -143,7 +145,7 @@ static void pack_sentence(struct packer *packer, uint64_t sentence, const uint32
     uint32_t unknown = tokenizer_unknown(packer->tokenizer);
     for (size_t i = 0; i < length; i++) {
         batch->token[batch->tokens++] = tokens[i];
-        packer->in_batch.unknown += tokens[i] == unknown;
+        packer->in_batch.unknown += tokens[i] == unknown && !(packer->options->prompt && i == length - 1);
     }
     packer->in_batch.ending_unknown += !truncated && tokens[length - 1] == unknown;
     packer->in_batch.truncated += truncated;
@@ -175,6 +177,20 @@ static void pack_sample(struct packer *packer)
         pack_sentence(packer, sampled[i].sentence, sampled[i].token, sampled[i].length, sampled[i].truncated);
 }
 
+/* The tokens of what text_next gave, a prompt's with the placeholder behind them. */
+static size_t encode(struct packer *packer, struct text_reader *text, struct span sentence, uint32_t **tokens,
+                     size_t *capacity)
+{
+    if (!packer->options->prompt)
+        return tokenizer_encode(packer->tokenizer, text, sentence, tokens, capacity);
+    size_t count = tokenizer_encode_text(packer->tokenizer, sentence, tokens, capacity);
+    if (!count)
+        return 0;
+    *tokens = reserve_array(*tokens, capacity, count + 1, sizeof **tokens);
+    (*tokens)[count] = 0;
+    return count + 1;
+}
+
 static void tokenize(struct packer *packer, struct text_reader *text)
 {
     struct span sentence;
@@ -182,7 +198,7 @@ static void tokenize(struct packer *packer, struct text_reader *text)
     size_t capacity = 0;
     /* Also behind --to, where there is nothing to take: the trailer tells of all. */
     while (packer->sentences < packer->options->limit && text_next(text, &sentence)) {
-        size_t count = tokenizer_encode(packer->tokenizer, text, sentence, &tokens, &capacity);
+        size_t count = encode(packer, text, sentence, &tokens, &capacity);
         if (count)
             add_sentence(packer, text, tokens, count);
         input_count(text_input(text), count, "tokens");
@@ -215,7 +231,9 @@ static json_t *make_header(const struct options *options, struct tokenizer *toke
 {
     json_t *header = header_new("tokens", NULL);
     json_t *values = json_make(
-        "{s:s, s:I, s:I, s:s}", "mode", mode_words[options->mode], "batch", (json_int_t)options->batch,
+        "{s:s, s:I, s:I, s:s}", "mode",
+        options->prompt ? prompt_words[options->whole] : mode_words[options->mode],
+        "batch", (json_int_t)options->batch,
         "max_length", (json_int_t)options->max_length, "long", long_words[options->long_sentences]);
     if (options->limit != OPTION_NO_LIMIT)
         json_put(values, "limit", json_integer((json_int_t)options->limit));
@@ -232,6 +250,8 @@ static json_t *make_header(const struct options *options, struct tokenizer *toke
         die_usage("--name takes UTF-8 text, not '%s'", options->name);
     json_put(header, "corpus", json_make("{s:o}", "name", name));
     json_put(header, "tokenizer", tokenizer_json(tokenizer, config, choose_bos(options, tokenizer, config)));
+    if (options->prompt)
+        header_set_prompts(header);
     json_put(header, "batch", json_make("{s:I}", "positions", (json_int_t)options->batch));
     fields_declare(header, batch_fields, options->sample ? BATCH_NUMBERED : 0, NULL);
     header_add_stage(header, "tokenize", values);
@@ -274,12 +294,25 @@ static void warn_of_prose(const struct packer *packer, const char *name)
     static const double MUCH_UNKNOWN = 0.05;
     const struct counts *taken = &packer->taken;
     double share = (double)taken->unknown / (double)taken->tokens;
-    if (packer->options->mode == TEXT_LINES && taken->tokens && share > MUCH_UNKNOWN
+    bool lines = packer->options->mode == TEXT_LINES && !packer->options->prompt;
+    if (lines && taken->tokens && share > MUCH_UNKNOWN
         && 2 * taken->ending_unknown > taken->sentences)
         message_warn(
             "%s: %.1f %% of the words are not in the model's dictionary and became <unk>, those at the end "
             "of most lines among them: --mode raw separates punctuation from words",
             name, 100 * share);
+}
+
+static void check_prompt(const struct options *options)
+{
+    if (options->whole && !options->prompt)
+        die_usage("--whole goes with --prompt");
+    if (options->prompt && (options->mode != TEXT_LINES || options->long_sentences == LONG_TRUNCATE))
+        die_usage("--prompt reads what the user typed, to its end: --mode and --long truncate do not go with "
+                  "it");
+    if (options->prompt && options->max_length == MAX_SENTENCE_TOKENS)
+        die_usage("a prompt has at most %d tokens, since a placeholder is behind them: lower --max-length",
+                  MAX_SENTENCE_TOKENS - 1);
 }
 
 /* The language of raw text; the other modes have none. */
@@ -298,7 +331,9 @@ static void run(struct packer *packer, const char *path)
     const struct options *options = packer->options;
     struct model_config config = model_config_read(options->model);
     struct tokenizer *tokenizer = tokenizer_read(&config);
-    struct text_reader *text = text_open(path, (enum text_mode)options->mode, options->language);
+    enum text_mode mode = !options->prompt ? (enum text_mode)options->mode
+                          : options->whole ? TEXT_PROMPT : TEXT_PROMPTS;
+    struct text_reader *text = text_open(path, mode, options->language);
     json_t *header = make_header(options, tokenizer, &config);
     packer->tokenizer = tokenizer;
     packer->text = hash_new();
@@ -333,6 +368,10 @@ int main(int argc, char **argv)
          OPTION_CHOICE, &options.mode, 0, 0, mode_words},
         {0, "language", "CODE", "of --mode raw: whose abbreviations end no sentence (default: en)",
          OPTION_TEXT, &options.language, 0, 0, NULL},
+        {0, "prompt", NULL, "each line is a prompt, as it is, whose last token is read, too", OPTION_FLAG,
+         &options.prompt, 0, 0, NULL},
+        {0, "whole", NULL, "with --prompt: all of the text is one prompt", OPTION_FLAG, &options.whole, 0, 0,
+         NULL},
         {0, "name", "NAME", "the corpus' name, for the stream's header (default: text)", OPTION_TEXT,
          &options.name, 0, 0, NULL},
         {0, "bos", "TOKEN", "what is read before each sentence, or none (default: as the model has it)",
@@ -364,6 +403,7 @@ int main(int argc, char **argv)
     if (options.from >= options.to)
         die_usage("--from %llu --to %llu: no sentence lies between", (unsigned long long)options.from,
                   (unsigned long long)options.to);
+    check_prompt(&options);
     check_language(&options);
     if (!options.model)
         die_usage("--model DIR is needed: it has the tokenizer");

@@ -132,13 +132,6 @@ static void ask_layers(struct worker *worker)
     ask(worker, count, NULL, false, worker->output);
 }
 
-static int which_case(uint32_t residual, uint32_t block, uint32_t output)
-{
-    if (output == residual)
-        return output == block ? CASE_AGREEMENT : CASE_RESIDUAL;
-    return output == block ? CASE_FFN : CASE_COMPOSITION;
-}
-
 static void add_layer(struct worker *worker, size_t layer)
 {
     struct refinement_layer_sums *sums = &worker->sums->layer[layer];
@@ -149,7 +142,7 @@ static void add_layer(struct worker *worker, size_t layer)
         float probability = exponential(residual->token_log_probability);
         sums->prefixes++;
         sums->residual_is_final += residual->top == final;
-        sums->cases[which_case(residual->top, worker->block[at].top, worker->output[at].top)]++;
+        sums->cases[refinement_case(residual->top, worker->block[at].top, worker->output[at].top)]++;
         exact_add(&sums->probability, probability);
         sums->probabilities.count[unit_bin(probability)]++;
         sums->rank.count[residual->token_rank]++;

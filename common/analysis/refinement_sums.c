@@ -69,3 +69,10 @@ uint64_t refinement_changed(const void *asked)
     const struct refinement_sums *sums = asked;
     return sums->settled.count[sums->layers];
 }
+
+int refinement_case(uint32_t residual, uint32_t block, uint32_t output)
+{
+    if (output == residual)
+        return output == block ? CASE_AGREEMENT : CASE_RESIDUAL;
+    return output == block ? CASE_FFN : CASE_COMPOSITION;
+}

@@ -11,6 +11,9 @@
 /* What a layer's output predicts (figure 11). */
 enum { CASE_RESIDUAL, CASE_FFN, CASE_AGREEMENT, CASE_COMPOSITION, CASES };
 
+/* By the most probable tokens of r^l, y^l and o^l. */
+int refinement_case(uint32_t residual, uint32_t block, uint32_t output);
+
 /* Of one layer. */
 struct refinement_layer_sums {
     size_t layer;

@@ -11,8 +11,8 @@
 
 json_t *header_new(const char *kind, const json_t *before)
 {
-    json_t *header = json_make("{s:s, s:i, s:s}", "format", STREAM_FORMAT, "version", STREAM_VERSION,
-                               "kind", kind);
+    int version = json_object_get(before, "prompts") ? PROMPTS_VERSION : STREAM_VERSION;
+    json_t *header = json_make("{s:s, s:i, s:s}", "format", STREAM_FORMAT, "version", version, "kind", kind);
     const char *name;
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)before, name, value)
@@ -23,6 +23,12 @@ json_t *header_new(const char *kind, const json_t *before)
         json_put(header, "history", json_array());
     }
     return header;
+}
+
+void header_set_prompts(json_t *header)
+{
+    json_put(header, "version", json_integer(PROMPTS_VERSION));
+    json_put(header, "prompts", json_true());
 }
 
 void header_declare(json_t *header, const char *array, const char *type, json_t *shape)

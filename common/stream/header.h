@@ -14,6 +14,9 @@
  */
 json_t *header_new(const char *kind, const json_t *before);
 
+/* Says that its sentences are prompts. */
+void header_set_prompts(json_t *header);
+
 /* Declares an array: shape is a JSON array of numbers and names; takes it over. */
 void header_declare(json_t *header, const char *array, const char *type, json_t *shape);
 

@@ -19,6 +19,7 @@
 
 enum {
     STREAM_VERSION = 1,
+    PROMPTS_VERSION = 2, /* of a stream of prompts, whose placeholders a reader of 1 would take for tokens */
     MAX_HEADER_BYTES = 1 << 23,   /* and of what a record or trailer has besides declared arrays */
     MAX_TEXT_BYTES = 1 << 16,     /* of a string */
     MAX_ARRAY_BYTES = UINT32_MAX / 8, /* an eighth of an object's */

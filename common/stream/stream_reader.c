@@ -36,9 +36,13 @@ static json_t *read_header(const struct stream_reader *reader, const msgpack_obj
     json_t *header = object_json(reader->objects, "header", object);
     const char *found = json_string_value(json_object_get(header, "kind"));
     json_int_t version = json_integer_value(json_object_get(header, "version"));
-    if (version < 1 || version > STREAM_VERSION)
-        stream_fail(reader, "version %lld of the stream; this program reads version %d: use a newer one",
-                    (long long)version, STREAM_VERSION);
+    if (version < 1 || version > PROMPTS_VERSION)
+        stream_fail(reader, "version %lld of the stream; this program reads up to %d: use a newer one",
+                    (long long)version, PROMPTS_VERSION);
+    if ((version == PROMPTS_VERSION) != (json_object_get(header, "prompts") != NULL)
+        || (version == PROMPTS_VERSION && !json_is_true(json_object_get(header, "prompts"))))
+        stream_fail(reader, "the header's prompts must be true in version %d, and in no other",
+                    PROMPTS_VERSION);
     if (!found || !json_is_array(json_object_get(header, "history"))
         || !json_is_object(json_object_get(header, "arrays")))
         stream_fail(reader, "the header lacks kind, history or arrays");
@@ -54,7 +58,7 @@ static void expect_stream(const struct input *input, const char *kind)
     free(what);
 }
 
-struct stream_reader *stream_open(const char *path, const char *kind)
+struct stream_reader *stream_open_prompts(const char *path, const char *kind)
 {
     struct stream_reader *reader = new_array(1, sizeof *reader);
     msgpack_object object;
@@ -66,6 +70,20 @@ struct stream_reader *stream_open(const char *path, const char *kind)
     reader->any_kind = !kind;
     objects_set_header(reader->objects, reader->header);
     return reader;
+}
+
+struct stream_reader *stream_open(const char *path, const char *kind)
+{
+    struct stream_reader *reader = stream_open_prompts(path, kind);
+    if (kind && stream_of_prompts(reader))
+        stream_fail(reader, "a stream of prompts, behind which no token is known: tokenize without --prompt "
+                            "reads sentences");
+    return reader;
+}
+
+bool stream_of_prompts(const struct stream_reader *reader)
+{
+    return json_is_true(json_object_get(reader->header, "prompts"));
 }
 
 void stream_need_sentences(struct stream_reader *reader)

@@ -26,9 +26,16 @@ struct record {
 
 /*
  * Opens path (NULL: standard input) and checks its header: format, version, and
- * the kind, where kind is not NULL.
+ * the kind, where kind is not NULL. With a kind a stream of prompts ends the program: there is
+ * no token behind a prompt.
  */
 struct stream_reader *stream_open(const char *path, const char *kind);
+
+/* The same for a reader that knows what a prompt is: of sentences or of prompts. */
+struct stream_reader *stream_open_prompts(const char *path, const char *kind);
+
+/* Whether each sentence is a prompt, which has a placeholder behind its tokens. */
+bool stream_of_prompts(const struct stream_reader *reader);
 
 /*
  * A stream without a sentence ends the program at its end, unless it is a shard of a corpus

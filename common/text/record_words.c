@@ -171,15 +171,18 @@ static const struct named_array *find(const struct arrays *arrays, const char *n
 struct row_texts {
     const struct named_array *lengths, *tokens; /* NULL: there are none */
     const struct named_array *coefficients;     /* of each token; NULL: there are none */
+    bool of_prompts;                            /* whose last token is a placeholder */
     size_t at;                                  /* tokens of the rows so far */
 };
 
-static struct row_texts row_texts_of(const struct arrays *arrays, const char *dimension)
+static struct row_texts row_texts_of(const struct record_words *words, const struct arrays *arrays,
+                                     const char *dimension)
 {
     bool of_sentences = !strcmp(dimension, "sentences");
     struct row_texts texts = {find(arrays, of_sentences ? "len" : "position"),
                               find(arrays, of_sentences ? "tok" : "prefix"),
-                              of_sentences ? NULL : find(arrays, "prefix_coef"), 0};
+                              of_sentences ? NULL : find(arrays, "prefix_coef"),
+                              of_sentences && json_object_get(words->header, "prompts"), 0};
     return texts.lengths && texts.tokens ? texts : (struct row_texts){0};
 }
 
@@ -200,7 +203,9 @@ static void add_text(struct record_words *words, struct row_texts *texts, size_t
 {
     uint64_t count = declared_number(&texts->lengths->array, row);
     number_check(words->reader, texts->lengths->name, count, texts->tokens->array.rows - texts->at);
-    json_put(object, texts->tokens->name, text_json(words, &texts->tokens->array, texts->at, (size_t)count));
+    bool placeholder = count && texts->of_prompts;
+    json_put(object, texts->tokens->name,
+             text_json(words, &texts->tokens->array, texts->at, (size_t)count - placeholder));
     if (texts->coefficients)
         json_put(object, texts->coefficients->name, coefficients_json(words, texts, (size_t)count));
     texts->at += (size_t)count;
@@ -253,7 +258,7 @@ static json_t *listed_json(struct record_words *words, const struct record *reco
     size_t rows = common_rows(words, arrays, dimension);
     bool numbered = !strcmp(dimension, "sentences") && record_has(record, "id") && !find(arrays, "sentence");
     uint64_t id = numbered ? record_number(record, "id", INT64_MAX / 2) : 0;
-    struct row_texts texts = row_texts_of(arrays, dimension);
+    struct row_texts texts = row_texts_of(words, arrays, dimension);
     json_t *list = json_make("[]");
     for (size_t row = 0; row < rows; row++) {
         json_t *object = numbered ? json_make("{s:I}", "sentence", (json_int_t)(id + row)) : json_make("{}");

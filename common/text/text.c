@@ -451,6 +451,33 @@ static bool next_nonblank_line(struct text_reader *reader, struct span *sentence
     return false;
 }
 
+static bool next_prompt(struct text_reader *reader, struct span *prompt)
+{
+    if (!next_line(reader, prompt))
+        return false;
+    if (prompt->length && prompt->bytes[prompt->length - 1] == '\r')
+        prompt->length--;
+    return true;
+}
+
+/* All lines with what is between them. */
+static bool next_whole(struct text_reader *reader, struct span *prompt)
+{
+    struct span line;
+    bool found = false;
+    for (; next_line(reader, &line); found = true) {
+        if (found)
+            append(&reader->paragraph, "\n", 1);
+        append(&reader->paragraph, line.bytes, line.length);
+        if (reader->paragraph.length > MAX_SENTENCE_BYTES)
+            bad_line(reader, "the prompt goes on for more than 64 MiB", line.length);
+    }
+    *prompt = (struct span){reader->paragraph.bytes, reader->paragraph.length};
+    if (prompt->length && prompt->bytes[prompt->length - 1] == '\r')
+        prompt->length--;
+    return found;
+}
+
 bool text_next(struct text_reader *reader, struct span *sentence)
 {
     switch (reader->mode) {
@@ -460,6 +487,10 @@ bool text_next(struct text_reader *reader, struct span *sentence)
         return next_wikitext(reader, sentence);
     case TEXT_RAW:
         return next_raw(reader, sentence);
+    case TEXT_PROMPTS:
+        return next_prompt(reader, sentence);
+    case TEXT_PROMPT:
+        return next_whole(reader, sentence);
     }
     return false;
 }

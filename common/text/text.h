@@ -15,6 +15,8 @@ enum text_mode {
     TEXT_LINES,    /* a line is a sentence of words between white space; blank lines are none */
     TEXT_WIKITEXT, /* headings are skipped; a sentence ends with a token . ! or ?, and what closes it */
     TEXT_RAW,      /* paragraphs between blank lines; sentences and words as ICU finds them */
+    TEXT_PROMPTS,  /* a line, as it is, is a prompt */
+    TEXT_PROMPT,   /* all of the text is one, but for the end of its last line */
 };
 
 /* Bytes that belong to somebody else. */
