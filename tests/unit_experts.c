@@ -125,7 +125,8 @@ static void a_layer_of_experts_computes_those_that_are_chosen(void **state)
         .chosen_experts = 1, .expert_width = WIDTH, .shared_width = SHARED, .experts_normalized = true};
     float x[ROWS * 2] = {1, 1, 2, -1, 3, 1}, coefficient[POSITIONS * CELLS], ffn[POSITIONS * 2];
     memset(coefficient, 0xff, sizeof coefficient);
-    struct experts *experts = experts_new(&config, ROWS);
+    const struct products products = {.rows = ROWS, .step = PRODUCT_STEP};
+    struct experts *experts = experts_new(&config, &products);
 
     experts_coefficients(experts, &layer, POSITIONS, x, coefficient);
     const float expected[] = {0,  0,  11, 12, 100, /* expert 1: x_0 times 11 and 12 */
