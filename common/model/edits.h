@@ -67,6 +67,9 @@ struct edits;
 struct edits *edits_read(const struct edit_options *options, const struct model *model, uint64_t seed);
 void edits_free(struct edits *edits, struct edit_options *options);
 
+/* Whether text is what may stand behind an edit's equals sign. */
+bool is_edit_value(const char *text);
+
 /* See removals.h; candidates are those of predictions and values. */
 bool edits_need_predictions(const struct edits *edits);
 void edits_read_values(struct edits *edits, const char *path, const struct model *model,
