@@ -83,8 +83,8 @@ def generated_names():
 
 @pytest.mark.parametrize("name", generated_names())
 def test_text_that_is_gone_on_with(bin, reference, tmp_path, name):
-    """The tokens of the library's greedy generation with its own cache of keys and values, as the model is and
-    with edits; either may end with the end token."""
+    """The tokens of the library's greedy generation with its own cache of keys and values, as the model is
+    and with edits; either may end with the end token."""
     arrays = np.load(reference / f"{name}.npz")
     prompt = text([arrays["tokens0"].tolist()]).decode().strip()
     for wanted, options in (arrays["generated"], []), (arrays["generated_edited"],

@@ -25,14 +25,15 @@ def generate(bin, steps, model, *arguments, **options):
 def predictions(bin, model, words, *options):
     """Of one sentence, forward-dump's (top, top_logp, next_logp), and its tokens."""
     tokens = ok(bin, "tokenize", "-m", model, stdin=words)
-    dumped = streams.read(ok(bin, "forward-dump", "-m", model, "--emit", "prediction", *options, stdin=tokens))
+    emit = "--emit", "prediction"
+    dumped = streams.read(ok(bin, "forward-dump", "-m", model, *emit, *options, stdin=tokens))
     (sentence,) = sentences_of(dumped)
     return (*(by_sentence(dumped, name)[0] for name in ("top", "top_logp", "next_logp")), sentence)
 
 
 def assert_as_forward_dump(bin, steps, model, tokens, prompt, *options):
-    """The tokens that were chosen, their probabilities, and the most probable ones, of the same text read whole;
-    an end token, which is not in the text, has no next one."""
+    """The tokens that were chosen, their probabilities, and the most probable ones, of the text read whole; an
+    end token, which is not in the text, has no next one."""
     out, rows = generate(bin, steps, model, "--tokens", tokens, *options, prompt)
     top, top_logp, next_logp, sentence = predictions(bin, model, out, *options)
     written = [row for row in rows if int(row["id"]) in sentence]
@@ -40,9 +41,8 @@ def assert_as_forward_dump(bin, steps, model, tokens, prompt, *options):
     count = len(written)
     assert [int(row["id"]) for row in written] == sentence[-count:]
     assert [int(row["top"]) for row in written] == top[-count:].tolist()
-    assert np.abs(np.array([float(row["log_probability"]) for row in written]) - next_logp[-count:]).max() < NEAR
-    assert np.abs(np.array([float(row["top_log_probability"]) for row in written])
-                  - top_logp[-count:]).max() < NEAR
+    for name, wanted in ("log_probability", next_logp), ("top_log_probability", top_logp):
+        assert np.abs(np.array([float(row[name]) for row in written]) - wanted[-count:]).max() < NEAR
 
 
 # ------------------------------------------------------------ a token at a time, and whole
@@ -289,7 +289,8 @@ def test_only_tokens_that_can_follow_are_chosen(bin, small_model, tmp_path):
     (["--temperature", "2"], "go with --sample"), (["--top-k", "3"], "go with --sample"),
     (["--top-p", "0.5"], "go with --sample"), (["--sample", "--temperature", "0"], "must be above 0"),
     (["--sample", "--top-p", "0"], "a share above 0"), (["--sample", "--top-p", "1.5"], "a share above 0"),
-    (["--edit", "9:1=0"], "there is no such layer"), (["--edit-where", ">1"], "--edit-where goes with --edit"),
+    (["--edit", "9:1=0"], "there is no such layer"),
+    (["--edit-where", ">1"], "--edit-where goes with --edit"),
     (["a", "b"], "too many operands")])
 def test_wrong_usage(bin, small_model, arguments, says):
     fails(bin, "generate", "-m", small_model, *arguments, status=2, says=says)

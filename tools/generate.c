@@ -76,12 +76,12 @@ static void check_length(const struct generation *generation, uint32_t bos, size
     const struct model_config *config = &generation->model->config;
     uint64_t room = config->context && config->context < MAX_SENTENCE_TOKENS ? config->context
                                                                              : MAX_SENTENCE_TOKENS;
-    uint64_t read = count + (bos != NO_TOKEN) + generation->options->tokens - 1; /* the last is only written */
+    uint64_t read = count + (bos != NO_TOKEN) + generation->options->tokens - 1; /* not the last one */
     if (!count && bos == NO_TOKEN)
         die("%s has no token to begin a text with: give a prompt", config->path);
     if (read > room)
-        die("the prompt has %zu tokens: with --tokens %llu, %s is to read %llu, but it can attend to %llu", count,
-            (unsigned long long)generation->options->tokens, config->path, (unsigned long long)read,
+        die("the prompt has %zu tokens: with --tokens %llu, %s is to read %llu, but it can attend to %llu",
+            count, (unsigned long long)generation->options->tokens, config->path, (unsigned long long)read,
             (unsigned long long)room);
 }
 
@@ -142,8 +142,8 @@ static void run(struct generation *generation, const struct prompt *prompt)
                                          &tokens, &capacity);
     check_length(generation, bos, count);
     struct team *team = team_new((size_t)generation->options->threads);
-    struct decoder *decoder = decoder_new(generation->model, bos,
-                                          count + (size_t)generation->options->tokens, generation->edits, team);
+    size_t most = count + (size_t)generation->options->tokens;
+    struct decoder *decoder = decoder_new(generation->model, bos, most, generation->edits, team);
     output_write(generation->output, prompt->bytes, prompt->length);
     generate(generation, decoder, tokens, count, !prompt->length);
     output_write(generation->output, "\n", 1);

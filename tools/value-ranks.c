@@ -308,7 +308,8 @@ static void check_edits(const struct options *options)
     if (options->edits && !options->top)
         die_usage("--as-edits goes with --top");
     if (options->edits && !is_edit_value(options->edits))
-        die_usage("--as-edits takes what a coefficient becomes: 5, '*3' or +0.5, not '%.100s'", options->edits);
+        die_usage("--as-edits takes what a coefficient becomes: 5, '*3' or +0.5, not '%.100s'",
+                  options->edits);
 }
 
 static void rank_all(struct ranking *ranking)

@@ -96,8 +96,8 @@ const float *decoder_read(struct decoder *decoder, const uint32_t *tokens, size_
     decoder->batch.tokens = decoder->length;
     list_rows(decoder, rows);
     compute(decoder);
-    final_norm(decoder->model, forward_residual(decoder->forward) + (rows - 1) * decoder->model->config.d_model,
-               1, decoder->output);
+    const float *last = forward_residual(decoder->forward) + (rows - 1) * decoder->model->config.d_model;
+    final_norm(decoder->model, last, 1, decoder->output);
     projection_run(decoder->projection, decoder->output, decoder->log_probabilities);
     return decoder->log_probabilities;
 }

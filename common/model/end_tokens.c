@@ -22,8 +22,8 @@ static void add_number(struct end_tokens *ends, const struct model_config *confi
 {
     json_int_t token = json_is_integer(number) ? json_integer_value(number) : -1;
     if (token < 0 || (uint64_t)token >= config->vocabulary)
-        die("%s/%s: '%s' must be a token of the model, below %zu, or a list of such tokens", config->path, file,
-            key, config->vocabulary);
+        die("%s/%s: '%s' must be a token of the model, below %zu, or a list of such tokens", config->path,
+            file, key, config->vocabulary);
     add(ends, (uint64_t)token);
 }
 

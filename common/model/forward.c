@@ -366,8 +366,8 @@ static void attend_all(const struct forward *forward, size_t index)
     for (size_t s = 0; s < batch->sentences; row += sentence_positions(batch, s), s++)
         for (size_t head = 0; head < config->heads; head++) {
             size_t query = row * query_step + head * width, key = row * key_step + head / group * width;
-            attend_sentence(&rule, head_bias(forward, head), forward->query + query, query_step, forward->key + key,
-                            forward->value + key, key_step, sentence_positions(batch, s),
+            attend_sentence(&rule, head_bias(forward, head), forward->query + query, query_step,
+                            forward->key + key, forward->value + key, key_step, sentence_positions(batch, s),
                             forward->keys_transposed, forward->scores, forward->attended + query);
         }
 }

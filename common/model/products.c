@@ -23,6 +23,6 @@ void multiply_rows(const struct products *products, const struct matrix *matrix,
         return;
     }
     for (size_t row = 0; row < rows; row += products->rows)
-        matrix_multiply(matrix, rows_of_one(rows - row, products->rows, step), x + row * matrix->columns, beta,
-                        y + row * matrix->rows, matrix->rows);
+        matrix_multiply(matrix, rows_of_one(rows - row, products->rows, step), x + row * matrix->columns,
+                        beta, y + row * matrix->rows, matrix->rows);
 }

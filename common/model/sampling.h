@@ -11,7 +11,7 @@
 struct sampling {
     double temperature; /* above 0: log-probabilities are divided by it; the larger, the more even */
     size_t top_k;       /* only so many of the most probable tokens; 0: all */
-    double top_p;       /* of these, the most probable ones that have this share of their probability together */
+    double top_p;       /* of these, the fewest that have this share of their weights together; 1: all */
     uint64_t seed;
 };
 

@@ -6,7 +6,8 @@
 enum { ROWS = 4 };
 
 /* Products of count rows, at most ROWS, with x; count is known where this is compiled into its callers. */
-static inline void multiply(const float *matrix, size_t count, size_t columns, const float *x, float *products)
+static inline void multiply(const float *matrix, size_t count, size_t columns, const float *x,
+                            float *products)
 {
     float sum[ROWS][LANES] = {{0}};
     size_t whole = columns / LANES * LANES;

@@ -136,7 +136,8 @@ char *tokenizer_text(const struct tokenizer *tokenizer, const uint32_t *tokens, 
     return dictionary_text(tokenizer->dictionary, tokens, count);
 }
 
-char *tokenizer_bytes(const struct tokenizer *tokenizer, const uint32_t *tokens, size_t count, size_t *length)
+char *tokenizer_bytes(const struct tokenizer *tokenizer, const uint32_t *tokens, size_t count,
+                      size_t *length)
 {
     if (tokenizer->subword)
         return subword_bytes(tokenizer->subword, tokens, count, length);
