@@ -32,8 +32,8 @@ def predictions(bin, model, words, *options):
 
 
 def assert_as_forward_dump(bin, steps, model, tokens, prompt, *options):
-    """The tokens that were chosen, their probabilities, and the most probable ones, of the text read whole; an
-    end token, which is not in the text, has no next one."""
+    """The tokens that were chosen, their probabilities, and the most probable ones, of the text read whole;
+    an end token, which is not in the text, has no next one."""
     out, rows = generate(bin, steps, model, "--tokens", tokens, *options, prompt)
     top, top_logp, next_logp, sentence = predictions(bin, model, out, *options)
     written = [row for row in rows if int(row["id"]) in sentence]

@@ -16,7 +16,7 @@ void key_values_free(struct key_values *kept);
 
 size_t key_values_room(const struct key_values *kept);
 
-/* Keeps a layer's keys and values (count x key_value_heads x head_width) of positions from .. from + count - 1. */
+/* Keeps a layer's keys and values, each count x key_value_heads x head_width, of positions from .. on. */
 void key_values_add(struct key_values *kept, size_t layer, size_t from, size_t count, const float *key,
                     const float *value);
 
