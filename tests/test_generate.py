@@ -62,6 +62,17 @@ def test_the_shipped_model(bin, model, tmp_path, prompt, tokens):
     assert_as_forward_dump(bin, tmp_path / "steps", model, tokens, prompt, "--edit", "3:*=*0.9,16:5-90=0")
 
 
+@pytest.mark.release_only
+def test_smollm2(bin, smollm2, tmp_path):
+    """Its file names the token that ends a turn, which comes after an answer."""
+    assert_as_forward_dump(bin, tmp_path / "steps", smollm2, 20, "The history of the city begins", "--edit",
+                           "3:*=*0.9,26:5-90=0")
+    asked = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
+    out, rows = generate(bin, tmp_path / "steps", smollm2, asked)
+    assert b"Paris" in out and len(rows) < 50 and rows[-1]["token"] == "<|im_end|>"
+    assert out.startswith(asked.encode()) and not out.endswith(b"<|im_end|>\n")
+
+
 def test_a_model_with_a_final_norm(bin, normed_model, tmp_path):
     assert_as_forward_dump(bin, tmp_path / "steps", normed_model, 20, "w9 w12 w30", "--edit", EDITS)
 
