@@ -7,9 +7,11 @@ FOLDER/NAME/ is a model directory with a dict.txt, FOLDER/NAME.npz has, for the
 sentences of SENTENCES (tokens; BOS before each, its last token not read): logits
 (positions x vocabulary), and per layer resid, coef, ffn.  The reference's own
 modules are watched by hooks: coefficients are what its down projection reads.
-edited are the logits where hooks change them before it does, as EDITS says.
+edited are the logits where hooks change them before it does, as EDITS says.  For some models, generated and
+generated_edited are what the library's greedy generate, with its own cache, goes on with behind a sentence.
 """
 
+import contextlib
 import pathlib
 import sys
 
@@ -178,6 +180,12 @@ FORMATS = {"qwen3-bf16": ("qwen3", torch.bfloat16), "gpt2-f16": ("gpt2", torch.f
 # Saved with one tensor for all experts.
 PACKED = {"mixtral-packed": ("mixtral", torch.float32), "qwen2-moe-packed": ("qwen2-moe", torch.bfloat16)}
 
+# These go on with a sentence: every kind of positions, windows, caps, norms of sums, experts, no BOS.
+GENERATED = ("gpt2", "opt-post-norm", "neox", "gptj", "falcon-alibi", "bloom", "mpt", "llama3-scaled",
+             "mistral-window", "gemma2", "gemma3-text", "olmo2", "phi3-longrope", "cohere2", "mixtral",
+             "qwen2-moe-step", "qwen2-no-bos", "gpt2-no-bos", "bloom-no-bos")
+GENERATED_TOKENS = 20
+
 # Of a model's layer: the layers themselves, attention, the norm before the feed-forward block, its down
 # projection.
 USUAL = ("model.layers", "self_attn", "post_attention_layernorm", "mlp.down_proj")
@@ -240,8 +248,9 @@ def inputs_of(model, tokens):
     return [bos] * (bos is not None) + tokens[:-1]
 
 
-def edited(model, tokens):
-    """The logits for one sentence with EDITS, made in what the down projections read."""
+@contextlib.contextmanager
+def edits(model):
+    """The model with EDITS, made in what the down projections read."""
     config = model.config.get_text_config()
     layers = config.num_hidden_layers
 
@@ -259,12 +268,27 @@ def edited(model, tokens):
             hooks.append(down.register_forward_pre_hook(lambda m, a, l=l: (change(l, a[0]), *a[1:])))
         else:
             hooks += edit_experts(block.mlp, change, l)
-    with torch.no_grad():
-        inputs = inputs_of(model, tokens)
-        logits = model(input_ids=torch.tensor([inputs or [0]]), use_cache=False).logits[0, :len(inputs)]
+    yield
     for hook in hooks:
         hook.remove()
+
+
+def edited(model, tokens):
+    """The logits for one sentence with EDITS."""
+    with edits(model), torch.no_grad():
+        inputs = inputs_of(model, tokens)
+        logits = model(input_ids=torch.tensor([inputs or [0]]), use_cache=False).logits[0, :len(inputs)]
     return logits.double().numpy()
+
+
+def generated(model, tokens):
+    """Tokens that the most probable ones go on with, the end token among them."""
+    # The last one of inputs_of is not read.
+    inputs = torch.tensor([inputs_of(model, [*tokens, 0])])
+    with torch.no_grad():
+        all_tokens = model.generate(inputs, attention_mask=torch.ones_like(inputs), do_sample=False,
+                                    use_cache=True, max_new_tokens=GENERATED_TOKENS)
+    return all_tokens[0, inputs.shape[1]:].numpy()
 
 
 def first(value):
@@ -374,6 +398,10 @@ def make(folder, name, config, dtype, packed=False):
     for i, tokens in enumerate(SENTENCES):
         arrays.update({f"{key}{i}": value for key, value in watch(model, tokens).items()})
         arrays[f"edited{i}"] = edited(model, tokens)
+    if name in GENERATED:
+        arrays["generated"] = generated(model, SENTENCES[0])
+        with edits(model):
+            arrays["generated_edited"] = generated(model, SENTENCES[0])
     arrays["edits"] = np.array(edits_text(model.config.get_text_config().num_hidden_layers))
     np.savez(folder / f"{name}.npz", **arrays)
 

@@ -26,7 +26,7 @@ from helpers import command, environment, fails, ok, run
 
 TOOLS = sorted(path.stem for path in (ROOT / "tools").glob("*.c"))
 DIRECTORY_MAKERS = ["import-model", "report-pages"]  # test_import.py, test_report.py
-MODEL_READERS = ["model-info", "value-ranks"]  # which read nothing else: tests of their own
+MODEL_READERS = ["generate", "model-info", "value-ranks"]  # and no file besides: tests of their own
 FILTERS = [tool for tool in TOOLS if tool not in (*DIRECTORY_MAKERS, *MODEL_READERS)]
 TEXT_READERS = ["pattern-stats", "tokenize"]
 STREAM_WRITERS = ["forward-dump", "perturb-triggers", "project-values", "tokenize", "topk-keys"]
@@ -224,7 +224,7 @@ def test_operands(bin, made, tmp_path):
              if use.tool not in SEVERAL_INPUTS]
     cases += [(tool, [], "--model DIR is needed")
               for tool in ("annotation-sheet", "tokenize", "forward-dump", "project-values", "report-pages",
-                           "trace-prompts", "value-ranks",
+                           "generate", "trace-prompts", "value-ranks",
                            *SUMMING)]
     composing, refining = made["composition-stats"].arguments, made["refinement-stats"].arguments
     values = composing[composing.index("--values") + 1]
@@ -305,6 +305,8 @@ NOT_NUMBERS = ["", "x", "-1", "+1", " 1", "1 ", "1.0", "0x1", "1e3", "1,2", "\u0
     ("trace-prompts", "tops", 1, 1000), ("trace-prompts", "memories", 1, 1000),
     ("trace-prompts", "threads", 1, 64),
     ("value-ranks", "top", 1, 1 << 28), ("value-ranks", "threads", 1, 64),
+    ("generate", "tokens", 1, 65535), ("generate", "top-k", 1, 1 << 26), ("generate", "threads", 1, 64),
+    ("generate", "seed", 0, (1 << 63) - 1),
     ("agreement-stats", "bins", 1, 1 << 20), ("stream-cat", "records", 0, None),
     ("perturb-triggers", "keep", 1, 65535), ("perturb-triggers", "sample", 0, (1 << 63) - 1),
     ("perturb-triggers", "top", 1, 1 << 24), ("perturb-triggers", "seed", 0, (1 << 63) - 1),

@@ -4,6 +4,7 @@ random models with odd sizes, written by it, run by both.
 
 import json
 import pathlib
+import re
 import shutil
 import string
 import subprocess
@@ -62,6 +63,26 @@ def following(sentence):
 def dump(bin, model, sentences, *options):
     tokens = ok(bin, "tokenize", "--model", model, stdin=text(s["tokens"] for s in sentences))
     return streams.read(ok(bin, "forward-dump", "--model", model, *options, stdin=tokens))
+
+
+def generated_names():
+    """Models that families_reference.py has go on with a sentence."""
+    source = pathlib.Path(__file__).with_name("families_reference.py").read_text()
+    names, = re.findall(r"^GENERATED = \((.*?)\)$", source, re.MULTILINE | re.DOTALL)
+    return re.findall(r'"([^"]+)"', names)
+
+
+@pytest.mark.parametrize("name", generated_names())
+def test_text_that_is_gone_on_with(bin, reference, tmp_path, name):
+    """The tokens of the library's greedy generation with its own cache of keys and values, as the model is
+    and with edits; either may end with the end token."""
+    arrays = np.load(reference / f"{name}.npz")
+    prompt = text([arrays["tokens0"].tolist()]).decode().strip()
+    for wanted, options in (arrays["generated"], []), (arrays["generated_edited"],
+                                                       ["--edit", str(arrays["edits"])]):
+        ok(bin, "generate", "-m", reference / name, "--tokens", 20, "--all-tokens", "--steps",
+           tmp_path / "steps", *options, prompt)
+        assert [int(row["id"]) for row in table(tmp_path / "steps")] == wanted.tolist(), options
 
 
 def log_softmax(logits):

@@ -89,6 +89,8 @@ def work(bin, model, tmp_path_factory):
         "shown": ["stream-cat", at["tokens"]],
         "in words": ["stream-cat", "-m", model, "--format", "tsv", at["triggers"]],
         "ranks": ["value-ranks", "-m", model, "--threads", 2, "--ids", "4,5", "--top", 5],
+        "edits": ["value-ranks", "-m", model, "--threads", 2, "--ids", "4,5", "--top", 5, "--as-edits", 2],
+        "generated": ["generate", "-m", model, "--threads", 2, "--tokens", 5, "The jury said"],
         "info": ["model-info", "--rate", 10, "--threads", 2, model],
         "import": ["import-model", "-d", ROOT / "tests" / "fairseq-tiny" / "dict.txt",
                    "-o", place / "imported", ROOT / "tests" / "fairseq-tiny" / "zip.pt"],

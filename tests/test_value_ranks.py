@@ -2,6 +2,7 @@
 adaptive softmax, and of a byte-level model whose words are its outputs."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -227,3 +228,48 @@ def test_output_that_cannot_be_written(bin, small_model):
         done = run(bin, "/bin/sh", "-c", '"$@" >/dev/full', "sh", f"{bin}/value-ranks", "-m", small_model,
                    "--ids", "5", *options)
         assert done.returncode == 1 and done.stderr.startswith(b"value-ranks: standard output: ")
+
+
+# ------------------------------------------------------------ as edits
+
+def edit_lines(data):
+    """{(layer, cell): (what it becomes, the comment as JSON's words)}, in order."""
+    lines = {}
+    for line in data.decode().splitlines():
+        place, becomes, comment = re.fullmatch(r"(\d+:\d+)=(\S+)  # (.*)", line).groups()
+        lines[tuple(map(int, place.split(":")))] = becomes, comment
+    return lines
+
+
+@pytest.mark.parametrize("value", ["5", "*3", "+0.5", "-2e-3", "*-1"])
+def test_best_values_as_edits_are_those_of_the_table(bin, byte_model, value):
+    """A value that is among the best of several tokens is one line, and its comment names them all."""
+    directory, *_ = byte_model
+    options = ["-m", directory, "--token", " a", "--token", "ab", "--ids", "5,6", "--top", 12]
+    wanted = {}
+    for row in table(ok(bin, "value-ranks", *options)):
+        wanted.setdefault((int(row["layer"]), int(row["cell"])), []).append(
+            f'"{row["token"]}" rank {row["rank"]}')
+    found = edit_lines(ok(bin, "value-ranks", *options, "--as-edits", value))
+    assert found == {place: (value, ", ".join(wanted[place])) for place in sorted(wanted)}
+    assert list(found) == sorted(wanted) and len(found) < 48
+
+
+def test_edits_are_read_by_the_tools_that_edit(bin, byte_model, tmp_path):
+    directory, *_ = byte_model
+    edits = tmp_path / "edits"
+    ok(bin, "value-ranks", "-m", directory, "--token", " a", "--top", 9, "--as-edits", "*0", "-o", edits)
+    listed = ",".join(line.split(" ")[0] for line in edits.read_text().splitlines())
+    tokens = ok(bin, "tokenize", "-m", directory, stdin=b"ab c\n")
+    assert ok(bin, "forward-dump", "-m", directory, "--edits", edits, stdin=tokens) \
+        == ok(bin, "forward-dump", "-m", directory, "--edit", listed, stdin=tokens)
+    assert ok(bin, "generate", "-m", directory, "--tokens", 9, "--edits", edits, "ab") \
+        == ok(bin, "generate", "-m", directory, "--tokens", 9, "--edit", listed, "ab")
+
+
+@pytest.mark.parametrize("options, says", [
+    (["--as-edits", "5"], "--as-edits goes with --top"),
+    *((["--top", "3", "--as-edits", value], "what a coefficient becomes")
+      for value in ("", "x", "*", " 5", "5 ", "1e99", "nan", "3:7=0", "=5"))])
+def test_edits_that_are_none(bin, byte_model, options, says):
+    fails(bin, "value-ranks", "-m", byte_model[0], "--ids", "5", *options, status=2, says=says)

@@ -128,7 +128,8 @@ static void a_layer_of_experts_computes_those_that_are_chosen(void **state)
     uint8_t signs[POSITIONS * CELLS];
     memset(coefficient, 0xff, sizeof coefficient);
     memset(signs, 0xff, sizeof signs);
-    struct experts *experts = experts_new(&config, ROWS);
+    const struct products products = {.rows = ROWS, .step = PRODUCT_STEP};
+    struct experts *experts = experts_new(&config, &products);
 
     experts_coefficients(experts, &layer, POSITIONS, x, coefficient, signs);
     const float expected[] = {0,  0,  11, 12, 100, /* expert 1: x_0 times 11 and 12 */

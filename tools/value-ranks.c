@@ -8,9 +8,13 @@
  */
 #include "base/cli.h"
 #include "base/heap.h"
+#include "base/json.h"
+#include "base/layer_number.h"
 #include "base/messages.h"
 #include "base/order.h"
+#include "base/output.h"
 #include "base/parallel.h"
+#include "model/edits.h"
 #include "model/projection.h"
 #include "numeric/matrix.h"
 #include "numeric/vector.h"
@@ -18,9 +22,10 @@
 #include "text/token_find.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 struct options {
-    const char *model, *layers, *ids, *output;
+    const char *model, *layers, *ids, *edits, *output;
     struct option_texts texts;
     bool all_tokens;
     int norm;
@@ -52,7 +57,7 @@ struct ranking {
     size_t token_count;
     struct best *best;       /* token_count; NULL without --top */
     size_t capacity;         /* of each best */
-    struct table *table;
+    struct table *table;     /* NULL: edits are written */
 };
 
 /* What one thread has: a piece of work, and its results. */
@@ -120,14 +125,83 @@ static void write_place(const struct ranking *ranking, size_t token, const struc
 
 static void write_best(struct ranking *ranking)
 {
-    for (size_t token = 0; ranking->best && token < ranking->token_count; token++) {
+    for (size_t token = 0; token < ranking->token_count; token++) {
         struct best *best = &ranking->best[token];
         qsort(best->place, best->count, sizeof *best->place, by_rank);
         for (size_t i = 0; i < best->count; i++)
             write_place(ranking, token, &best->place[i]);
-        free(best->place);
     }
+}
+
+static void free_best(struct ranking *ranking)
+{
+    for (size_t token = 0; ranking->best && token < ranking->token_count; token++)
+        free(ranking->best[token].place);
     free(ranking->best);
+}
+
+/* ---- edits ---- */
+
+/* One of a token's best places. */
+struct found {
+    const struct place *place;
+    size_t token; /* which of those that are asked for */
+};
+
+static int by_memory(const void *a, const void *b)
+{
+    const struct found *left = a, *right = b;
+    int order = compare_numbers(left->place->layer, right->place->layer);
+    order = order ? order : compare_numbers(left->place->cell, right->place->cell);
+    return order ? order : compare_numbers(left->token, right->token);
+}
+
+/* The places of all tokens, by layer and cell. */
+static struct found *find_memories(const struct ranking *ranking, size_t *count)
+{
+    struct found *found = new_array(matrix_count(ranking->token_count, ranking->capacity), sizeof *found);
+    *count = 0;
+    for (size_t token = 0; token < ranking->token_count; token++)
+        for (size_t i = 0; i < ranking->best[token].count; i++)
+            found[(*count)++] = (struct found){&ranking->best[token].place[i], token};
+    qsort(found, *count, sizeof *found, by_memory);
+    return found;
+}
+
+static void write_text(struct output *output, char *text)
+{
+    output_write(output, text, strlen(text));
+    free(text);
+}
+
+/* A comment's part: the token, as JSON has it, so that it is on one line, and its rank. */
+static void write_token(const struct ranking *ranking, struct output *output, const struct found *found,
+                        bool first)
+{
+    json_t *json = json_readable(ranking->text[found->token]);
+    char *text = json_line(json);
+    write_text(output, format_string("%s %s rank %u", first ? "  #" : ",", text, found->place->rank));
+    free(text);
+    json_decref(json);
+}
+
+/* A line for each memory, however many tokens it is among the best of. */
+static void write_edits(const struct ranking *ranking)
+{
+    struct output *output = output_open(ranking->options->output, OUTPUT_TEXT);
+    size_t count;
+    struct found *found = find_memories(ranking, &count);
+    for (size_t i = 0; i < count; i++) {
+        const struct place *place = found[i].place, *last = found[i - (i > 0)].place;
+        bool same = i && place->layer == last->layer && place->cell == last->cell;
+        if (!same)
+            write_text(output, format_string("%s%zu:%zu=%s", i ? "\n" : "", layer_shown(place->layer),
+                                             place->cell, ranking->options->edits));
+        write_token(ranking, output, &found[i], !same);
+    }
+    output_write(output, "\n", 1);
+    output_finish(output);
+    free(found);
 }
 
 /* ---- the work ---- */
@@ -229,15 +303,29 @@ static void find_tokens(struct ranking *ranking)
     tokenizer_free(tokenizer);
 }
 
+static void check_edits(const struct options *options)
+{
+    if (options->edits && !options->top)
+        die_usage("--as-edits goes with --top");
+    if (options->edits && !is_edit_value(options->edits))
+        die_usage("--as-edits takes what a coefficient becomes: 5, '*3' or +0.5, not '%.100s'",
+                  options->edits);
+}
+
 static void rank_all(struct ranking *ranking)
 {
     static const struct ordered_work work = {worker_new, take_piece, compute_piece, write_piece, worker_free};
     static const char *const columns[] = {"layer", "cell", "token", "id", "rank", "probability", NULL};
     make_room(ranking, ranking->layer_count * ranking->model->config.d_ff);
-    ranking->table = table_open(ranking->options->output, columns);
+    ranking->table = ranking->options->edits ? NULL : table_open(ranking->options->output, columns);
     run_ordered((size_t)ranking->options->threads, &work, ranking);
-    write_best(ranking);
-    table_finish(ranking->table);
+    if (ranking->table && ranking->best)
+        write_best(ranking);
+    if (ranking->table)
+        table_finish(ranking->table);
+    else
+        write_edits(ranking);
+    free_best(ranking);
 }
 
 int main(int argc, char **argv)
@@ -252,6 +340,8 @@ int main(int argc, char **argv)
          0, 0, NULL},
         {0, "top", "N", "write the N best values of each token, best first (default: all values, in order)",
          OPTION_NUMBER, &options.top, 1, 1 << 28, NULL},
+        {0, "as-edits", "VALUE", "of --top: write the values as edits LAYER:CELL=VALUE, such as '*3' or 5",
+         OPTION_TEXT, &options.edits, 0, 0, NULL},
         OPTION_LAYERS(&options.layers, "rank in the values of"),
         {0, "norm", "HOW",
          "the final norm on values: none (default, as in the paper), its gain only, or full",
@@ -269,6 +359,7 @@ int main(int argc, char **argv)
         die_usage("--model DIR is needed");
     if (!options.texts.count && !options.ids)
         die_usage("--token TEXT or --ids LIST is needed");
+    check_edits(&options);
 
     matrix_start((size_t)options.threads);
     struct model *model = model_load(options.model);

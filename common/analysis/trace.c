@@ -247,7 +247,8 @@ static void compute_piece(void *of_thread, struct turn *turn)
             take_vector(tracer, (int)(index / cells), index % cells, vector);
         } else {
             const struct trace_value *value = &trace->value[index - TRACE_VECTORS * cells];
-            projection_value(tracer->model, tracer->options->norm, value->layer, value->cell, vector);
+            projection_value(tracer->model, tracer->options->norm, value->layer, value->cell, false,
+                             vector);
         }
     }
     projection_run(worker->projection, worker->vectors, worker->log_probabilities);

@@ -220,6 +220,13 @@ void output_write(struct output *output, const void *bytes, size_t size)
     }
 }
 
+void output_flush(struct output *output)
+{
+    errno = 0;
+    if (gzflush(output->file, Z_SYNC_FLUSH) != Z_OK)
+        output_failed(output, errno);
+}
+
 /* Whether the file lies in the directory that is not complete yet. */
 static bool is_in_unfinished_directory(const char *path)
 {

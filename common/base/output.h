@@ -37,6 +37,9 @@ struct output *output_open(const char *path, enum output_form form);
  */
 void output_write(struct output *output, const void *bytes, size_t size);
 
+/* Hands on what was appended, of a text that is read while it grows. */
+void output_flush(struct output *output);
+
 /*
  * Ends the program when a file that is mapped now was written to since (mapping.h). Else writes
  * what is left, closes, and gives the file its name, or, where it is one of those that appear

@@ -123,6 +123,20 @@ static bool read_cells(const char **text, size_t d_ff, struct edit *edit)
     return true;
 }
 
+/* What an edit does, and its number, up to the end of *text; false: there is none, at *text. */
+static bool read_value(const char **text, struct edit *edit)
+{
+    edit->operation = **text == '*' ? EDIT_SCALE : **text == '+' ? EDIT_ADD : EDIT_SET;
+    *text += edit->operation != EDIT_SET;
+    return read_float(*text, &edit->number);
+}
+
+bool is_edit_value(const char *text)
+{
+    struct edit edit;
+    return read_value(&text, &edit);
+}
+
 static struct edit read_edit(const struct edits *edits, const struct source *source, const char *text)
 {
     struct edit edit = {0};
@@ -137,9 +151,7 @@ static struct edit read_edit(const struct edits *edits, const struct source *sou
     if (edit.end > edits->d_ff)
         fail(source, "'%.100s': there is no such cell; a layer's are 0 to %zu", text, edits->d_ff - 1);
     edit.layer = layer_of_shown(shown);
-    edit.operation = *next == '*' ? EDIT_SCALE : *next == '+' ? EDIT_ADD : EDIT_SET;
-    next += edit.operation != EDIT_SET;
-    if (!read_float(next, &edit.number))
+    if (!read_value(&next, &edit))
         fail(source, "'%.100s': '%.50s' is no number, or none that a 32-bit float has", text, next);
     return edit;
 }

@@ -34,12 +34,18 @@ struct edit_options {
 };
 
 /* Their rows of the table of options. */
-#define OPTIONS_EDITS(options)                                                                          \
+#define OPTION_EDIT(options)                                                                            \
     {0, "edit", "LIST",                                                                                 \
      "change coefficients: 3:7=0 (layer:cells=value), 4:10-20=*2, 5:*=+0.5; may be repeated",           \
-     OPTION_TEXTS, &(options)->edits, 0, 0, NULL},                                                      \
+     OPTION_TEXTS, &(options)->edits, 0, 0, NULL}
+#define OPTION_EDITS(options)                                                                           \
     {0, "edits", "FILE", "the same from FILE, a line or more of them; # begins a comment", OPTION_IN,   \
-     &(options)->file, 0, 0, NULL},                                                                     \
+     &(options)->file, 0, 0, NULL}
+#define OPTION_EDIT_WHERE(options)                                                                      \
+    {0, "edit-where", "TEST", "edit only coefficients that pass: '>T', '>=T', '<T', '<=T', '|m|>T'",    \
+     OPTION_TEXT, &(options)->where, 0, 0, NULL}
+#define OPTIONS_EDITS(options)                                                                          \
+    OPTION_EDIT(options), OPTION_EDITS(options),                                                        \
     {0, "remove", "LIST",                                                                               \
      "remove at each position memories that contribute most, of all (3:top=10) or of those that agree " \
      "with the prediction (3:agreeing=10), or random ones (*:random=10)", OPTION_TEXTS,                 \
@@ -49,8 +55,7 @@ struct edit_options {
     {0, "edit-at", "WHICH",                                                                             \
      "edit at all positions (default), or the last: of each sentence, or the random one",               \
      OPTION_CHOICE, &(options)->at, 0, 0, edit_at_words},                                               \
-    {0, "edit-where", "TEST", "edit only coefficients that pass: '>T', '>=T', '<T', '<=T', '|m|>T'",    \
-     OPTION_TEXT, &(options)->where, 0, 0, NULL}
+    OPTION_EDIT_WHERE(options)
 
 struct edits;
 
@@ -61,6 +66,9 @@ struct edits;
  */
 struct edits *edits_read(const struct edit_options *options, const struct model *model, uint64_t seed);
 void edits_free(struct edits *edits, struct edit_options *options);
+
+/* Whether text is what may stand behind an edit's equals sign. */
+bool is_edit_value(const char *text);
 
 /* See removals.h; candidates are those of predictions and values. */
 bool edits_need_predictions(const struct edits *edits);

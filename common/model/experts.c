@@ -12,7 +12,7 @@
 
 struct experts {
     const struct model_config *config;
-    size_t product_rows;
+    const struct products *products;
     size_t capacity;              /* rows of the matrices: */
     float *logits;                /* capacity x experts: the router's */
     struct chosen_expert *chosen; /* capacity x chosen experts */
@@ -23,11 +23,11 @@ struct experts {
     float *cells, *gate;          /* capacity x cells of an expert */
 };
 
-struct experts *experts_new(const struct model_config *config, size_t product_rows)
+struct experts *experts_new(const struct model_config *config, const struct products *products)
 {
     struct experts *experts = new_array(1, sizeof *experts);
     experts->config = config;
-    experts->product_rows = product_rows;
+    experts->products = products;
     return experts;
 }
 
@@ -68,7 +68,7 @@ double experts_columns(const struct model_config *config)
 static void reserve(struct experts *experts, size_t positions)
 {
     const struct model_config *config = experts->config;
-    size_t rows = padded_rows(positions, experts->product_rows, PRODUCT_STEP);
+    size_t rows = padded_rows(positions, experts->products->rows, experts->products->step);
     size_t width = most_cells(config);
     if (rows <= experts->capacity)
         return;
@@ -89,7 +89,7 @@ static void reserve(struct experts *experts, size_t positions)
 static void multiply(const struct experts *experts, const struct matrix *matrix, size_t rows, const float *x,
                      float *y)
 {
-    multiply_rows(matrix, rows, experts->product_rows, SHORT_PRODUCT_STEP, x, 0, y);
+    multiply_rows(experts->products, matrix, rows, SHORT_PRODUCT_STEP, x, 0, y);
 }
 
 /* ---- coefficients ---- */
@@ -98,14 +98,14 @@ static void multiply(const struct experts *experts, const struct matrix *matrix,
 static void route(struct experts *experts, const struct model_layer *layer, size_t positions, const float *x)
 {
     const struct model_config *config = experts->config;
-    multiply_rows(&layer->router, positions, experts->product_rows, PRODUCT_STEP, x, 0, experts->logits);
+    const struct products *products = experts->products;
+    multiply_rows(products, &layer->router, positions, products->step, x, 0, experts->logits);
     for (size_t r = 0; r < positions; r++)
         choose_experts(experts->logits + r * config->experts, config->experts, config->chosen_experts,
                        config->experts_normalized, experts->chosen + r * config->chosen_experts);
     if (!matrix_exists(&layer->shared_router))
         return;
-    multiply_rows(&layer->shared_router, positions, experts->product_rows, PRODUCT_STEP, x, 0,
-                  experts->shared_weight);
+    multiply_rows(products, &layer->shared_router, positions, products->step, x, 0, experts->shared_weight);
     sigmoids(experts->shared_weight, positions);
 }
 

@@ -6,11 +6,13 @@
 #define FFKV_EXPERTS_H
 
 #include "model/model.h"
+#include "model/products.h"
 
 /* What one thread computes them with. */
 struct experts;
 
-struct experts *experts_new(const struct model_config *config, size_t product_rows);
+/* products stays the caller's, who may change it. */
+struct experts *experts_new(const struct model_config *config, const struct products *products);
 void experts_free(struct experts *experts);
 
 /* How many floats it takes for a position, of a model with experts. */

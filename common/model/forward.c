@@ -3,6 +3,7 @@
 #include "base/layer_number.h"
 #include "base/messages.h"
 #include "model/experts.h"
+#include "model/key_values.h"
 #include "model/model_norm.h"
 #include "model/products.h"
 #include "numeric/attention.h"
@@ -15,8 +16,10 @@
 struct forward {
     const struct model *model;
     const struct batch *batch;
-    size_t positions;       /* of the batch */
-    size_t product_rows;    /* of every matrix product */
+    size_t positions;       /* of the batch, those that are computed */
+    size_t begun;           /* how many of its only sentence were computed before; 0 unless they are kept */
+    struct key_values *kept;/* NULL: a batch has nothing to do with the one before */
+    struct products products;
     size_t capacity;        /* rows of the matrices */
     float *residual, *ffn;  /* capacity x d_model */
     float *coefficient;     /* capacity x d_ff */
@@ -42,8 +45,8 @@ struct forward *forward_new(const struct model *model, size_t product_rows)
 {
     struct forward *forward = new_array(1, sizeof *forward);
     forward->model = model;
-    forward->product_rows = product_rows;
-    forward->experts = model->config.experts ? experts_new(&model->config, product_rows) : NULL;
+    forward->products = (struct products){.rows = product_rows, .step = PRODUCT_STEP};
+    forward->experts = model->config.experts ? experts_new(&model->config, &forward->products) : NULL;
     return forward;
 }
 
@@ -78,13 +81,21 @@ void forward_free(struct forward *forward)
     free_matrices(forward);
     free_tables(forward);
     experts_free(forward->experts);
+    key_values_free(forward->kept);
     free(forward);
+}
+
+void forward_keep(struct forward *forward, size_t positions, struct team *team)
+{
+    forward->kept = key_values_new(&forward->model->config, positions);
+    forward->products.team = team;
+    forward->products.step = SHORT_PRODUCT_STEP; /* a prompt is short */
 }
 
 /* Rows of the batch's matrices, with the padding of the last product. */
 static size_t batch_rows(const struct forward *forward)
 {
-    return padded_rows(forward->positions, forward->product_rows, PRODUCT_STEP);
+    return padded_rows(forward->positions, forward->products.rows, forward->products.step);
 }
 
 /* Whether layers without experts have gates. */
@@ -218,7 +229,7 @@ static void reserve_sentence(struct forward *forward, size_t length)
     if (length <= forward->known_positions)
         return;
     free_tables(forward);
-    forward->known_positions = attention_padded(length);
+    forward->known_positions = attention_padded(forward->kept ? key_values_room(forward->kept) : length);
     forward->keys_transposed = new_floats(matrix_count(forward->known_positions, config->head_width));
     forward->scores = new_floats(forward->known_positions);
     if (config->position == POSITION_SINUSOIDAL)
@@ -233,7 +244,7 @@ static void reserve_sentence(struct forward *forward, size_t length)
 static void batch_multiply(const struct forward *forward, const struct matrix *matrix, const float *x,
                            float beta, float *y)
 {
-    multiply_rows(matrix, forward->positions, forward->product_rows, PRODUCT_STEP, x, beta, y);
+    multiply_rows(&forward->products, matrix, forward->positions, forward->products.step, x, beta, y);
 }
 
 /* Copies the words of one cluster to the rows where they are; zero rows elsewhere are left. */
@@ -242,7 +253,8 @@ static void gather_words(const struct forward *forward, const struct model_clust
     const struct batch *batch = forward->batch;
     const uint32_t *tokens = batch->token;
     for (size_t s = 0; s < batch->sentences; tokens += batch->length[s], s++)
-        for (size_t j = batch_lowest(batch); j < batch->length[s]; j++, rows += cluster->width) {
+        for (size_t j = batch_lowest(batch) + forward->begun; j < batch->length[s];
+             j++, rows += cluster->width) {
             size_t word = read_token(batch, tokens, j) - cluster->first;
             if (word < cluster->size) /* wraps below cluster->first */
                 matrix_row(&cluster->input, word, rows);
@@ -282,7 +294,7 @@ static void embed_positions(struct forward *forward)
                                           : forward->position_vectors;
     float *row = forward->residual;
     for (size_t s = 0; s < batch->sentences; s++)
-        for (size_t j = 0; j < sentence_positions(batch, s); j++, row += d_model)
+        for (size_t j = forward->begun; j < sentence_positions(batch, s); j++, row += d_model)
             for (size_t k = 0; k < d_model; k++)
                 row[k] = row[k] * model->config.embed_scale + (table ? table[j * d_model + k] : 0.0f);
 }
@@ -290,7 +302,9 @@ static void embed_positions(struct forward *forward)
 void forward_begin(struct forward *forward, const struct batch *batch)
 {
     forward->batch = batch;
-    forward->positions = batch_positions(batch);
+    if (forward->kept)
+        forward->begun += forward->positions;
+    forward->positions = batch_positions(batch) - forward->begun;
     reserve(forward);
     for (size_t s = 0; s < batch->sentences; s++)
         reserve_sentence(forward, sentence_positions(batch, s));
@@ -309,7 +323,7 @@ static void rotate_all(const struct forward *forward, const struct rotary *rotar
     const struct batch *batch = forward->batch;
     size_t width = config->head_width, half = rotary->width / 2, row = 0;
     for (size_t s = 0; s < batch->sentences; s++)
-        for (size_t j = 0; j < sentence_positions(batch, s); j++, row++) {
+        for (size_t j = forward->begun; j < sentence_positions(batch, s); j++, row++) {
             const float *cosines = rotation->cosines + j * half, *sines = rotation->sines + j * half;
             rotate_heads(forward->query + row * config->heads * width, config->heads, width, half, cosines,
                          sines);
@@ -318,22 +332,46 @@ static void rotate_all(const struct forward *forward, const struct rotary *rotar
         }
 }
 
+/* What a head adds to the scores of positions; NULL: nothing. */
+static const float *head_bias(const struct forward *forward, size_t head)
+{
+    return forward->alibi ? forward->alibi + head * forward->known_positions : NULL;
+}
+
+/* Of the positions that are new, over all that are kept, these among them. */
+static void attend_kept(const struct forward *forward, const struct attention *rule, size_t index)
+{
+    const struct model_config *config = &forward->model->config;
+    size_t group = config->heads / config->key_value_heads, query_step = config->heads * config->head_width;
+    key_values_add(forward->kept, index, forward->begun, forward->positions, forward->key, forward->value);
+    for (size_t head = 0; head < config->heads; head++) {
+        const struct kept kept = key_values_of(forward->kept, index, head / group);
+        size_t query = head * config->head_width;
+        attend_last(rule, head_bias(forward, head), forward->query + query, query_step, &kept, forward->begun,
+                    forward->begun + forward->positions, forward->scores, forward->attended + query);
+    }
+}
+
 /* Each group of query heads shares one head of keys and values (Ainslie et al. 2023). */
-static void attend_all(const struct forward *forward, size_t window)
+static void attend_all(const struct forward *forward, size_t index)
 {
     const struct model_config *config = &forward->model->config;
     const struct batch *batch = forward->batch;
     const struct attention rule = {.width = config->head_width, .scale = config->attention_scale,
-                                   .cap = config->attention_cap, .window = window};
+                                   .cap = config->attention_cap,
+                                   .window = config->attention[index].window};
+    if (forward->kept) {
+        attend_kept(forward, &rule, index);
+        return;
+    }
     size_t width = config->head_width, group = config->heads / config->key_value_heads;
     size_t query_step = config->heads * width, key_step = config->key_value_heads * width;
     size_t row = 0;
     for (size_t s = 0; s < batch->sentences; row += sentence_positions(batch, s), s++)
         for (size_t head = 0; head < config->heads; head++) {
             size_t query = row * query_step + head * width, key = row * key_step + head / group * width;
-            const float *bias = forward->alibi ? forward->alibi + head * forward->known_positions : NULL;
-            attend_sentence(&rule, bias, forward->query + query, query_step, forward->key + key,
-                            forward->value + key, key_step, sentence_positions(batch, s),
+            attend_sentence(&rule, head_bias(forward, head), forward->query + query, query_step,
+                            forward->key + key, forward->value + key, key_step, sentence_positions(batch, s),
                             forward->keys_transposed, forward->scores, forward->attended + query);
         }
 }
@@ -380,7 +418,7 @@ static void attend(const struct forward *forward, size_t index)
     project_heads(forward, &layer->value, layer->value_bias, NULL, NULL, forward->value);
     if (attention->rotary)
         rotate_all(forward, attention->rotary);
-    attend_all(forward, attention->window);
+    attend_all(forward, index);
 }
 
 static void check_finite(const struct forward *forward, size_t index, const float *x, size_t width)

@@ -9,7 +9,7 @@
  * not depend on what else is computed.
  *
  * Goals: every number of the paper's sections 3 to 5 from one pass, no work that
- * is not asked for. Not goals: generation, training.
+ * is not asked for; and generation, token by token. Not a goal: training.
  */
 #ifndef FFKV_FORWARD_H
 #define FFKV_FORWARD_H
@@ -32,6 +32,14 @@ double forward_operations(const struct model_config *config);
 
 struct forward *forward_new(const struct model *model, size_t product_rows);
 void forward_free(struct forward *forward);
+
+/*
+ * Before the first batch: from now on batches have one sentence, and each has that of the one before with
+ * tokens behind it, up to so many positions. Only those that are new are computed, and are what the arrays
+ * below have; attention's keys and values of the others are kept. Products of a single position are shared
+ * out among the team, which stays the caller's, and results equal those of whole batches but for rounding.
+ */
+void forward_keep(struct forward *forward, size_t positions, struct team *team);
 
 /* Takes the batch, which must live until its last layer is done. */
 void forward_begin(struct forward *forward, const struct batch *batch);

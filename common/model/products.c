@@ -15,10 +15,14 @@ size_t padded_rows(size_t rows, size_t product_rows, size_t step)
     return last + rows_of_one(rows - last, product_rows, step);
 }
 
-void multiply_rows(const struct matrix *matrix, size_t rows, size_t product_rows, size_t step, const float *x,
-                   float beta, float *y)
+void multiply_rows(const struct products *products, const struct matrix *matrix, size_t rows, size_t step,
+                   const float *x, float beta, float *y)
 {
-    for (size_t row = 0; row < rows; row += product_rows)
-        matrix_multiply(matrix, rows_of_one(rows - row, product_rows, step), x + row * matrix->columns, beta,
-                        y + row * matrix->rows, matrix->rows);
+    if (products->team && rows == 1) {
+        matrix_multiply_vector(matrix, products->team, x, beta, y);
+        return;
+    }
+    for (size_t row = 0; row < rows; row += products->rows)
+        matrix_multiply(matrix, rows_of_one(rows - row, products->rows, step), x + row * matrix->columns,
+                        beta, y + row * matrix->rows, matrix->rows);
 }

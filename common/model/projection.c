@@ -19,6 +19,7 @@ enum { GROUP_ROWS = 4 * PROJECTION_ROWS };
 struct projection {
     const struct model *model;
     const struct candidates *candidates;
+    struct team *team;     /* that makes products with one vector; NULL: PROJECTION_ROWS are taken */
     float *narrow;         /* PROJECTION_ROWS x width of a cluster */
     float *cluster_logits; /* GROUP_ROWS x (clusters - 1) */
     double head_sum[GROUP_ROWS]; /* logarithm of the head's sum of exponentials */
@@ -68,6 +69,27 @@ void projection_free(struct projection *projection)
     free(projection->words);
     free(projection->gathered);
     free(projection);
+}
+
+void projection_take_one(struct projection *projection, struct team *team)
+{
+    projection->team = team;
+}
+
+/* Vectors that are taken at once. */
+static size_t rows_taken(const struct projection *projection)
+{
+    return projection->team ? 1 : PROJECTION_ROWS;
+}
+
+/* y = vectors . matrix^T, in rows that are step floats apart. */
+static void multiply(const struct projection *projection, const struct matrix *matrix, size_t rows,
+                     const float *vectors, float *y, size_t step)
+{
+    if (projection->team)
+        matrix_multiply_vector(matrix, projection->team, vectors, 0, y);
+    else
+        matrix_multiply(matrix, rows, vectors, 0, y, step);
 }
 
 KERNEL static float largest(const float *x, size_t count)
@@ -136,18 +158,19 @@ static void check_sum(double sum)
 }
 
 /*
- * Products with a cluster's words, by their projection, for PROJECTION_ROWS vectors, in rows that are step
- * floats apart.
+ * Products with a cluster's words, by their projection, for PROJECTION_ROWS vectors, or one, in rows that are
+ * step floats apart.
  */
 static void project_cluster(struct projection *projection, size_t index, const float *vectors, float *words,
                             size_t step)
 {
     const struct model_cluster *cluster = &projection->model->cluster[index];
-    matrix_multiply_transposed(&cluster->output_projection, PROJECTION_ROWS, vectors, projection->narrow);
-    matrix_multiply(&cluster->output, PROJECTION_ROWS, projection->narrow, 0, words, step);
+    matrix_multiply_transposed(&cluster->output_projection, rows_taken(projection), vectors,
+                               projection->narrow);
+    multiply(projection, &cluster->output, PROJECTION_ROWS, projection->narrow, words, step);
 }
 
-/* Logits of the head's words; rows is a multiple of PROJECTION_ROWS. */
+/* Logits of the head's words; rows is a multiple of PROJECTION_ROWS, or 1. */
 static void head_logits(struct projection *projection, const float *vectors, size_t rows, float *logits,
                         size_t step)
 {
@@ -158,7 +181,7 @@ static void head_logits(struct projection *projection, const float *vectors, siz
         for (size_t row = 0; row < rows; row += PROJECTION_ROWS)
             project_cluster(projection, 0, vectors + row * config->d_model, logits + row * step, step);
     else
-        matrix_multiply(&head->output, rows, vectors, 0, logits, step);
+        multiply(projection, &head->output, rows, vectors, logits, step);
     for (size_t row = 0; row < rows; row++, logits += step) {
         add_bias(logits, model->output_bias, 1, head->size);
         scale_floats(logits, head->size, config->logit_scale);
@@ -167,7 +190,7 @@ static void head_logits(struct projection *projection, const float *vectors, siz
 }
 
 /*
- * The head of vectors of a group, rows being a multiple of PROJECTION_ROWS: log-probabilities
+ * The head of vectors of a group, rows being a multiple of PROJECTION_ROWS, or 1: log-probabilities
  * of its words, in rows that are step floats apart, and of each row the tail clusters'
  * logits and the sum.
  */
@@ -179,7 +202,7 @@ static void project_head(struct projection *projection, const float *vectors, si
     const struct model_cluster *head = &model->cluster[0];
     head_logits(projection, vectors, rows, log_probabilities, step);
     if (tails)
-        matrix_multiply(&model->cluster_keys, rows, vectors, 0, projection->cluster_logits, tails);
+        multiply(projection, &model->cluster_keys, rows, vectors, projection->cluster_logits, tails);
     for (size_t row = 0; row < rows; row++) {
         float *words = log_probabilities + row * step;
         double sum = log_sum(words, head->size, projection->cluster_logits + row * tails, tails);
@@ -212,12 +235,12 @@ static void normalize_cluster(float *words, size_t count, double cluster_log_pro
 void projection_run(struct projection *projection, const float *vectors, float *log_probabilities)
 {
     const struct model *model = projection->model;
-    const size_t vocabulary = model->config.vocabulary;
-    project_head(projection, vectors, PROJECTION_ROWS, log_probabilities, vocabulary);
+    const size_t vocabulary = model->config.vocabulary, rows = rows_taken(projection);
+    project_head(projection, vectors, rows, log_probabilities, vocabulary);
     for (size_t i = 1; i < model->config.clusters; i++) {
         float *first = log_probabilities + model->cluster[i].first;
         project_cluster(projection, i, vectors, first, vocabulary);
-        for (size_t row = 0; row < PROJECTION_ROWS; row++)
+        for (size_t row = 0; row < rows; row++)
             normalize_cluster(first + row * vocabulary, model->cluster[i].size,
                               cluster_log_probability(projection, i, row));
     }

@@ -31,6 +31,12 @@ void projection_free(struct projection *projection);
  */
 void projection_run(struct projection *projection, const float *vectors, float *log_probabilities);
 
+/*
+ * From now on projection_run takes one vector, and its products are shared out among the team, which stays
+ * the caller's; projection_ask is not for such a projection.
+ */
+void projection_take_one(struct projection *projection, struct team *team);
+
 /* What is asked of one vector's distribution p(h), and the answer. */
 struct projection_question {
     uint32_t token;             /* asked about; NO_TOKEN: none */

@@ -38,21 +38,22 @@ static inline void change_scores(const struct attention *rule, const float *bias
             scores[j] += bias[j];
 }
 
+KERNEL static void transpose_kernel(const float *restrict key, size_t key_step, size_t width, size_t count,
+                                    float *restrict keys, size_t keys_step)
+{
+    for (size_t c = 0; c < width; c++)
+        for (size_t j = 0; j < count; j++)
+            keys[c * keys_step + j] = key[j * key_step + c];
+}
+
 KERNEL static void attend_kernel(const struct attention *rule, const float *bias, const float *query,
-                                 size_t query_step, const float *key, const float *value, size_t key_step,
-                                 size_t length, float *restrict keys, float *restrict scores,
-                                 float *restrict out)
+                                 size_t query_step, const float *restrict keys, size_t padded,
+                                 const float *value, size_t key_step, size_t from, size_t length,
+                                 float *restrict scores, float *restrict out)
 {
     const size_t width = rule->width, window = rule->window;
-    const size_t padded = (length + LANES - 1) / LANES * LANES;
     const float scale = rule->scale;
-    for (size_t c = 0; c < width; c++) {
-        for (size_t j = 0; j < length; j++)
-            keys[c * padded + j] = key[j * key_step + c];
-        for (size_t j = length; j < padded; j++)
-            keys[c * padded + j] = 0;
-    }
-    for (size_t i = 0; i < length; i++, out += query_step, query += query_step) {
+    for (size_t i = from; i < length; i++, out += query_step, query += query_step) {
         const size_t first = window && i >= window ? i - window + 1 : 0, begin = first / LANES * LANES;
         const size_t seen = (i + LANES) / LANES * LANES; /* i + 1 rounded up */
         for (size_t j = begin; j < seen; j += LANES) {
@@ -92,5 +93,22 @@ void attend_sentence(const struct attention *rule, const float *bias, const floa
                      const float *key, const float *value, size_t key_step, size_t length, float *keys,
                      float *scores, float *out)
 {
-    attend_kernel(rule, bias, query, query_step, key, value, key_step, length, keys, scores, out);
+    const size_t padded = attention_padded(length);
+    transpose_kernel(key, key_step, rule->width, length, keys, padded);
+    for (size_t c = 0; c < rule->width; c++)
+        for (size_t j = length; j < padded; j++)
+            keys[c * padded + j] = 0;
+    attend_kernel(rule, bias, query, query_step, keys, padded, value, key_step, 0, length, scores, out);
+}
+
+void keep_keys(const float *key, size_t key_step, size_t width, size_t count, float *keys, size_t keys_step)
+{
+    transpose_kernel(key, key_step, width, count, keys, keys_step);
+}
+
+void attend_last(const struct attention *rule, const float *bias, const float *query, size_t query_step,
+                 const struct kept *kept, size_t from, size_t length, float *scores, float *out)
+{
+    attend_kernel(rule, bias, query, query_step, kept->keys, kept->keys_step, kept->values, kept->values_step,
+                  from, length, scores, out);
 }

@@ -39,4 +39,21 @@ void attend_sentence(const struct attention *rule, const float *bias, const floa
                      const float *key, const float *value, size_t key_step, size_t length, float *keys,
                      float *scores, float *out);
 
+/*
+ * One head's keys and values of a sentence that is read position by position. keys is width x keys_step:
+ * COLUMN j is the key of position j, and those behind the last one, up to attention_padded, are finite.
+ * Rows of values are values_step floats apart.
+ */
+struct kept {
+    const float *keys, *values;
+    size_t keys_step, values_step;
+};
+
+/* Makes count keys (width), key_step floats apart, columns of keys. */
+void keep_keys(const float *key, size_t key_step, size_t width, size_t count, float *keys, size_t keys_step);
+
+/* As attend_sentence, with the same bits, for the queries of positions from .. length - 1 only. */
+void attend_last(const struct attention *rule, const float *bias, const float *query, size_t query_step,
+                 const struct kept *kept, size_t from, size_t length, float *scores, float *out);
+
 #endif

@@ -6,6 +6,8 @@
 #ifndef FFKV_MATRIX_H
 #define FFKV_MATRIX_H
 
+#include "base/team.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -31,6 +33,13 @@ bool matrix_exists(const struct matrix *matrix);
  */
 void matrix_multiply(const struct matrix *matrix, size_t count, const float *x, float beta, float *y,
                      size_t y_step);
+
+/*
+ * y (rows) = matrix . x + beta * y for one vector, the matrix' rows shared out among a team; the result does
+ * not depend on how many they are. It is not BLAS, whose products of one row are slow in some versions.
+ */
+void matrix_multiply_vector(const struct matrix *matrix, struct team *team, const float *x, float beta,
+                            float *y);
 
 /* y (count x columns) = x (count x rows) . matrix */
 void matrix_multiply_transposed(const struct matrix *matrix, size_t count, const float *x, float *y);

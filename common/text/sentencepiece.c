@@ -332,15 +332,15 @@ bool sentencepiece_can_follow(const struct sentencepiece *pieces, uint32_t id)
     return is_chosen(type) || type == (pieces->byte_fallback ? PIECE_BYTE : PIECE_UNKNOWN);
 }
 
-char *sentencepiece_text(const struct sentencepiece *pieces, const uint32_t *tokens, size_t count)
+char *sentencepiece_bytes(const struct sentencepiece *pieces, const uint32_t *tokens, size_t count,
+                          size_t *length)
 {
     struct token_display display = {.byte_tokens = pieces->byte_fallback};
     const struct vocabulary *vocabulary = pieces->vocabulary;
     char *bytes = NULL;
-    size_t length = 0;
     if (pieces->escape_spaces)
         memcpy(display.mark, piece_space.bytes, piece_space.length);
-    FILE *out = memory_text_open(&bytes, &length);
+    FILE *out = memory_text_open(&bytes, length);
     for (size_t i = 0; i < count; i++) {
         if (tokens[i] < vocabulary->size)
             token_display_write(out, &display, vocabulary->tokens[tokens[i]], false);
@@ -348,6 +348,13 @@ char *sentencepiece_text(const struct sentencepiece *pieces, const uint32_t *tok
             fprintf(out, "<token %u>", tokens[i]);
     }
     memory_text_close(out);
+    return bytes;
+}
+
+char *sentencepiece_text(const struct sentencepiece *pieces, const uint32_t *tokens, size_t count)
+{
+    size_t length;
+    char *bytes = sentencepiece_bytes(pieces, tokens, count, &length);
     char *text = token_display_escape((struct span){bytes, length});
     free(bytes);
     return text;

@@ -62,6 +62,10 @@ bool sentencepiece_can_follow(const struct sentencepiece *pieces, uint32_t id);
  */
 char *sentencepiece_text(const struct sentencepiece *pieces, const uint32_t *tokens, size_t count);
 
+/* The same bytes as they are, without a NUL; *length: how many. The caller frees them. */
+char *sentencepiece_bytes(const struct sentencepiece *pieces, const uint32_t *tokens, size_t count,
+                          size_t *length);
+
 /* Hash of all that shapes the tokens. */
 const char *sentencepiece_id(const struct sentencepiece *pieces);
 

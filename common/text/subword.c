@@ -451,12 +451,12 @@ const char *subword_id(const struct subword_tokenizer *tokenizer)
     return tokenizer->id;
 }
 
-char *subword_text(const struct subword_tokenizer *tokenizer, const uint32_t *tokens, size_t count)
+char *subword_bytes(const struct subword_tokenizer *tokenizer, const uint32_t *tokens, size_t count,
+                    size_t *length)
 {
     const struct vocabulary *vocabulary = tokenizer->vocabulary;
     char *bytes = NULL;
-    size_t length = 0;
-    FILE *out = memory_text_open(&bytes, &length);
+    FILE *out = memory_text_open(&bytes, length);
     for (size_t i = 0; i < count; i++) {
         uint32_t id = tokens[i];
         if (id < vocabulary->size && vocabulary->tokens[id].bytes)
@@ -465,6 +465,13 @@ char *subword_text(const struct subword_tokenizer *tokenizer, const uint32_t *to
             fprintf(out, "<token %u>", id);
     }
     memory_text_close(out);
+    return bytes;
+}
+
+char *subword_text(const struct subword_tokenizer *tokenizer, const uint32_t *tokens, size_t count)
+{
+    size_t length;
+    char *bytes = subword_bytes(tokenizer, tokens, count, &length);
     char *text = token_display_escape((struct span){bytes, length});
     free(bytes);
     return text;

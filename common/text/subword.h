@@ -133,6 +133,10 @@ bool subword_can_follow(const struct subword_tokenizer *tokenizer, uint32_t id);
  */
 char *subword_text(const struct subword_tokenizer *tokenizer, const uint32_t *tokens, size_t count);
 
+/* The same bytes as they are, without a NUL; *length: how many. The caller frees them. */
+char *subword_bytes(const struct subword_tokenizer *tokenizer, const uint32_t *tokens, size_t count,
+                    size_t *length);
+
 /* Hash of all that shapes the tokens: equal for the same tokenizer from different files. */
 const char *subword_id(const struct subword_tokenizer *tokenizer);
 

@@ -136,6 +136,18 @@ char *tokenizer_text(const struct tokenizer *tokenizer, const uint32_t *tokens, 
     return dictionary_text(tokenizer->dictionary, tokens, count);
 }
 
+char *tokenizer_bytes(const struct tokenizer *tokenizer, const uint32_t *tokens, size_t count,
+                      size_t *length)
+{
+    if (tokenizer->subword)
+        return subword_bytes(tokenizer->subword, tokens, count, length);
+    if (tokenizer->pieces)
+        return sentencepiece_bytes(tokenizer->pieces, tokens, count, length);
+    char *text = dictionary_text(tokenizer->dictionary, tokens, count);
+    *length = strlen(text);
+    return text;
+}
+
 const char *tokenizer_joint(const struct tokenizer *tokenizer)
 {
     return tokenizer->dictionary ? " " : "";

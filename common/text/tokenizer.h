@@ -38,6 +38,10 @@ size_t tokenizer_encode_text(struct tokenizer *tokenizer, struct span text, uint
 /* What tokens read; "<token N>" for one without a text. The caller frees it. */
 char *tokenizer_text(const struct tokenizer *tokenizer, const uint32_t *tokens, size_t count);
 
+/* The bytes themselves, which may be a part of a character; *length: how many. The caller frees them. */
+char *tokenizer_bytes(const struct tokenizer *tokenizer, const uint32_t *tokens, size_t count,
+                      size_t *length);
+
 /* What is between two tokens' texts: a space where tokens are words, else nothing. */
 const char *tokenizer_joint(const struct tokenizer *tokenizer);
 
