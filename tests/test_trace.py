@@ -304,6 +304,22 @@ def test_triggers(bin, small_model, tmp_path):
             "…" * (len(prefix) > 12) + " ".join(name(int(t)) for t in prefix[-12:]) for prefix in prefixes]
 
 
+def test_triggers_of_one_list_of_several(bin, small_model, dumped, tmp_path):
+    """Those of the list that is named, as a stream of that list alone has them; none is taken unasked."""
+    tokens = ok(bin, "tokenize", "-m", small_model, stdin=text(random_sentences(60, 100, seed=4, longest=30)))
+    for ranks in "value", "value,abs":
+        data = pipeline(bin, ["forward-dump", "-m", small_model, "--rank", ranks],
+                        ["topk-keys", "-t", 5, "--rank", ranks], stdin=tokens)
+        (tmp_path / ranks).write_bytes(data)
+    _, alone = traced(bin, small_model, tmp_path, "--triggers", tmp_path / "value")
+    _, chosen = traced(bin, small_model, tmp_path, "--triggers", tmp_path / "value,abs", "--list", "value")
+    assert chosen == alone
+    memories = ["--memories-table", tmp_path / "m", "--triggers", tmp_path / "value,abs"]
+    fails(bin, "trace-prompts", "-m", small_model, *memories, stdin=dumped, says="--list")
+    fails(bin, "trace-prompts", "-m", small_model, "--list", "value", stdin=dumped, status=2,
+          says="--list goes with --triggers")
+
+
 def test_what_is_refused(bin, small_model, dumped, tmp_path):
     trace = "trace-prompts", "-m", small_model
     sentences = pipeline(bin, ["tokenize", "-m", small_model], ["forward-dump", "-m", small_model, *EMIT],

@@ -31,7 +31,7 @@ static const char *const position_words[] = {"last", "all", NULL};
 static const char *const case_words[] = {"residual", "ffn", "agreement", "composition"}; /* CASE_ */
 
 struct options {
-    const char *model, *output, *memories_table, *page, *triggers;
+    const char *model, *output, *memories_table, *page, *triggers, *list;
     bool all_tokens;
     int positions, norm;
     uint64_t tops, memories, threads;
@@ -193,7 +193,7 @@ static void tracing_open(struct tracing *tracing, const char *path)
         die_usage("--tops %llu is more than the %zu tokens that can follow",
                   (unsigned long long)options->tops, tracing->candidates.count);
     if (options->triggers)
-        tracing->examples = examples_read(options->triggers, model);
+        tracing->examples = examples_read(options->triggers, model, options->list);
     tracing->stream = stream_open_prompts(path, "activations");
     stream_need_sentences(tracing->stream);
     header_check_model(tracing->stream, model);
@@ -243,6 +243,8 @@ static void check_options(const struct options *options)
         die_usage("--page shows every position of a prompt: --positions all goes with it");
     if (options->triggers && !options->memories_table && !options->page)
         die_usage("--triggers shows when memories do: --memories-table or --page goes with it");
+    if (options->list && !options->triggers)
+        die_usage("--list goes with --triggers");
 }
 
 int main(int argc, char **argv)
@@ -264,6 +266,7 @@ int main(int argc, char **argv)
          &options.memories_table, 0, 0, NULL},
         {0, "triggers", "FILE", "show with each memory its best triggers, of this stream", OPTION_IN,
          &options.triggers, 0, 0, NULL},
+        OPTION_LIST(&options.list),
         {0, "page", "FILE", "write a page for a browser to FILE; needs --positions all", OPTION_OUT_TOO,
          &options.page, 0, 0, NULL},
         OPTION_ALL_TOKENS(&options.all_tokens),

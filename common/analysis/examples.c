@@ -32,7 +32,7 @@ static void add_example(struct filling *filling, const struct prefix_walk *prefi
     filling->tokens += length;
 }
 
-struct examples examples_read(const char *path, const struct model *model)
+struct examples examples_read(const char *path, const struct model *model, const char *list)
 {
     size_t keys = matrix_count(model->config.layers, model->config.d_ff), number = 0;
     struct examples examples = {.d_ff = model->config.d_ff, .first = new_array(keys + 1, sizeof(size_t))};
@@ -41,7 +41,7 @@ struct examples examples_read(const char *path, const struct model *model)
     struct key_triggers key;
     header_check_model(stream, model);
     tokenizer_free(tokenizer_open(model->config.path, stream));
-    struct triggers_reader triggers = triggers_open(stream);
+    struct triggers_reader triggers = triggers_open_list(stream, list);
     while (triggers_next(&triggers, &key)) {
         for (; number <= key.layer * examples.d_ff + key.cell; number++)
             examples.first[number] = filling.count;

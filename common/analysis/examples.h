@@ -26,8 +26,11 @@ struct examples {
     uint32_t *token;
 };
 
-/* Reads the triggers of path, which must be of this model and its tokenizer: else it ends the program. */
-struct examples examples_read(const char *path, const struct model *model);
+/*
+ * Reads the triggers of path, which must be of this model and its tokenizer: else it ends the program. list: as
+ * triggers_open_list has it.
+ */
+struct examples examples_read(const char *path, const struct model *model, const char *list);
 void examples_free(struct examples *examples);
 
 /* The examples of a key, best first; *count: how many. */
