@@ -15,8 +15,8 @@ const char *const list_words[] = {RANK_WORDS, SIGN_WORDS, NULL};
 const char *const sign_words[] = {SIGN_WORDS, NULL};
 const char *const ranks_option_words[] = {RANK_WORDS, "signs", NULL};
 
-/* Static, since clang 14 does not link clones that another file calls. */
-KERNEL static void find(const float *gate, const float *input, size_t count, uint8_t *restrict signs)
+/* Static, and of a name of its own, since clang 14 links clones neither across files nor twice by a name. */
+KERNEL static void combine_signs(const float *gate, const float *input, size_t count, uint8_t *restrict signs)
 {
     for (size_t i = 0; i < count; i++)
         signs[i] = signs_of(gate[i], input[i]);
@@ -24,7 +24,7 @@ KERNEL static void find(const float *gate, const float *input, size_t count, uin
 
 void find_signs(const float *gate, const float *input, size_t count, uint8_t *signs)
 {
-    find(gate, input, count, signs);
+    combine_signs(gate, input, count, signs);
 }
 
 struct ranks ranks_chosen(unsigned bits)
