@@ -157,6 +157,25 @@ def test_traces(bin, reference, tmp_path, name):
     check_contributions(name, weights(model) if plain else None, sentences, layers, table(tmp_path / "m"))
 
 
+@pytest.mark.parametrize("name", ["llama", "qwen2"])
+def test_a_negative_coefficient_promotes_what_its_value_demotes(bin, reference, tmp_path, name):
+    """Gated layers have both signs. The ends of each value's distribution by NumPy, from the files."""
+    model, (head, _) = reference / name, weights(reference / name)
+    tensors = oracle.load_safetensors(model / "model.safetensors")
+    tokens = ok(bin, "tokenize", "-m", model, "--prompt", stdin=text([[5, 9, 30, 7]]))
+    stream = ok(bin, "forward-dump", "-m", model, "--emit", "resid,ffn,coef", stdin=tokens)
+    ok(bin, "trace-prompts", "-m", model, "--all-tokens", "-k", 3, "--memories-table", tmp_path / "m", "-o",
+       tmp_path / "layers", stdin=stream)
+    rows = table(tmp_path / "m")
+    assert {float(row["coefficient"]) > 0 for row in rows} == {True, False}
+    for row in rows:
+        value = tensors[f"model.layers.{int(row['layer']) - 1}.mlp.down_proj.weight"][:, int(row["cell"])]
+        order = np.argsort(-(head @ value), kind="stable")
+        ends = [[words(token) for token in end] for end in (order[:3], order[::-1][:3])]
+        promoted, demoted = ends if float(row["coefficient"]) > 0 else ends[::-1]
+        assert (json.loads(row["promotes"]), json.loads(row["demotes"])) == (promoted, demoted)
+
+
 def words(token):
     return ["<s>", "<pad>", "</s>", "<unk>"][token] if token < 4 else f"w{token}"
 

@@ -359,11 +359,13 @@ def test_the_capital_of_france(bin, smollm2):
 
 @pytest.fixture(scope="module")
 def page(bin, words, tmp_path_factory):  # noqa: F811
-    """Of a model with hostile words; .layers, .memories: its tables."""
+    """Of a model with hostile words, the signs of whose first layer's coefficients are changed: its path, and
+    the tables of layers and memories."""
     place = tmp_path_factory.mktemp("page")
     count = len(test_sheet.HOSTILE)
     prompts = [" ".join(test_sheet.HOSTILE), " ".join(f"w{i}" for i in range(4 + count, 9 + count))]
-    layers = pipeline(bin, ["tokenize", "-m", words, "--prompt"], ["forward-dump", "-m", words, *EMIT],
+    layers = pipeline(bin, ["tokenize", "-m", words, "--prompt"],
+                      ["forward-dump", "-m", words, *EMIT, "--edit", "1:*=*-1"],
                       ["trace-prompts", "-m", words, "--positions", "all", "--page", place / "page.html",
                        "--memories-table", place / "memories"], stdin="\n".join(prompts).encode())
     return place / "page.html", table(layers), table(place / "memories")
@@ -400,6 +402,8 @@ def test_page_has_what_the_tables_have(page):
                     assert [coefficient, share, added_logit] == pytest.approx(
                         [float(row[c]) for c in ("coefficient", "share", "logit")], rel=1e-3)
                     top, bottom, _ = data["values"][f"{layer}.{cell}"]
+                    assert (coefficient < 0) == (layer == 1)
+                    top, bottom = (top, bottom) if coefficient > 0 else (bottom, top)
                     assert [data["tokens"][str(t)] for t in top] == json.loads(row["promotes"])
                     assert [data["tokens"][str(t)] for t in bottom] == json.loads(row["demotes"])
     assert seen == set(wanted)
@@ -421,8 +425,19 @@ def press(chromium, *keys):
         ActionChains(chromium.driver).send_keys(key).perform()
 
 
+def check_memory(chromium, memories, prompt, layer, position):
+    """The first memory of the cell that is shown, as the table has it."""
+    rows = [row for row in memories if (int(row["prompt"]), int(row["layer"]), int(row["position"]))
+            == (prompt, layer, position)]
+    assert len(chromium.find_all("#cell .memory")) == min(len(rows), 5)
+    assert f"cell {rows[0]['cell']}," in chromium.find("#cell .memory").text
+    for line, column in (2, "promotes"), (3, "demotes"):
+        tokens = chromium.find_all(f"#cell .memory:first-child p:nth-child({line}) .token")
+        assert [token.get_property("textContent") for token in tokens] == json.loads(rows[0][column])
+
+
 def test_page_by_keyboard_alone(chromium, page):
-    path, layers, _ = page
+    path, layers, memories = page
     chromium.open(path)
     rows = [row for row in layers if row["prompt"] == "0" and row["rank"] == "1"]
     columns, height = max(int(row["position"]) for row in rows), max(int(row["layer"]) for row in rows)
@@ -442,7 +457,10 @@ def test_page_by_keyboard_alone(chromium, page):
     shown = chromium.find_all("#cell table tbody tr:first-child td.token")
     assert [cell.get_property("textContent") for cell in shown] \
         == [row[name] for name in ("residual", "ffn", "output")]
-    assert len(chromium.find_all("#cell .memory")) == 5
+    check_memory(chromium, memories, 0, layer + 1, column + 1)
+    press(chromium, *[Keys.ARROW_DOWN] * layer, Keys.ENTER)
+    check_memory(chromium, memories, 0, 1, column + 1)
+    press(chromium, *[Keys.ARROW_UP] * layer, Keys.ENTER)
     press(chromium, Keys.END, " ")
     assert selected(chromium) == (layer, columns - 1)
     assert chromium.complaints() == []
