@@ -90,7 +90,8 @@ const float *decoder_read(struct decoder *decoder, const uint32_t *tokens, size_
 {
     bool reads_bos = !decoder->length && decoder->batch.bos != NO_TOKEN;
     size_t rows = count + reads_bos;
-    memcpy(decoder->token + decoder->read, tokens, count * sizeof *tokens);
+    if (count)
+        memcpy(decoder->token + decoder->read, tokens, count * sizeof *tokens);
     decoder->read += count;
     decoder->length = (uint32_t)(decoder->read + 1);
     decoder->batch.tokens = decoder->length;
