@@ -27,8 +27,8 @@ struct examples {
 };
 
 /*
- * Reads the triggers of path, which must be of this model and its tokenizer: else it ends the program. list: as
- * triggers_open_list has it.
+ * Reads the triggers of path, which must be of this model and its tokenizer: else it ends the program.
+ * list: as triggers_open_list has it.
  */
 struct examples examples_read(const char *path, const struct model *model, const char *list);
 void examples_free(struct examples *examples);
