@@ -106,8 +106,8 @@ def test_others_refuse_prompts(bin, small_model, dumped, tmp_path):
             says="version 3" if changed == {"version": 3} else "prompts must be true in version 2")
 
 
-def test_prompts_are_joined(bin, small_model):
-    """Shards of prompts are what one run gives."""
+def test_prompts_are_called_so(bin, small_model):
+    """In the header, of several batches, too."""
     whole = ok(bin, "tokenize", "-m", small_model, "--prompt", "--batch", 9, stdin=text(PROMPTS))
     assert json.loads(ok(bin, "stream-cat", stdin=whole).splitlines()[0])["prompts"] is True
 
@@ -278,13 +278,13 @@ def test_cases_are_those_of_refinement_stats(bin, normed_model, tmp_path):
                 assert here.count(case) / len(here) == pytest.approx(float(expected[case]), abs=1e-9)
 
 
-def test_threads_and_batches_change_nothing(bin, normed_model, tmp_path):
-    def found(threads, batch):
-        place = tmp_path / f"{threads}-{batch}"
+def test_threads_change_nothing(bin, normed_model, tmp_path):
+    def found(threads):
+        place = tmp_path / f"{threads}"
         place.mkdir()
         return traced(bin, normed_model, place, "--positions", "all", "--threads", threads)
 
-    assert found(1, 512) == found(2, 512)
+    assert found(1) == found(2)
 
 
 def test_triggers(bin, small_model, tmp_path):
