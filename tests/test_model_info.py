@@ -60,6 +60,23 @@ def copied(reference, tmp_path):
     return copy
 
 
+# A process begins with the memory of the one that starts it; this one is small.
+PEAK = """import os, sys
+process = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
+_, status, usage = os.wait4(process, 0)
+print(status, 1024 * usage.ru_maxrss, file=sys.stderr)"""
+
+
+def peak(bin, *argv, stdin, out):
+    """Bytes of memory that a run took at most."""
+    with open(stdin, "rb") as source, open(out, "wb") as to:
+        done = subprocess.run([sys.executable, "-ISc", PEAK, *command(bin, *argv)], stdin=source, stdout=to,
+                              stderr=subprocess.PIPE, env=environment(), timeout=TIMEOUT, check=True)
+    status, most = map(int, done.stderr.split())
+    assert status == 0
+    return most
+
+
 # ------------------------------------------------------------------- facts
 
 def cells_of_experts(config):
@@ -304,13 +321,9 @@ def test_large_weights_are_not_read(bin, tmp_path):
     size = write_sparse(tmp_path, {"model_type": "llama", "hidden_size": 4096, "num_hidden_layers": 4,
                                    "num_attention_heads": 32, "intermediate_size": 200000,
                                    "tie_word_embeddings": True}, shapes, "BF16")
-    process = subprocess.Popen(command(bin, "model-info", *RATE, "--json", tmp_path), stdout=subprocess.PIPE,
-                               env=environment())
-    found = json.loads(process.stdout.read())
-    process.stdout.close()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0 and usage.ru_maxrss < 200_000  # KB
+    most = peak(bin, "model-info", *RATE, "--json", tmp_path, stdin=os.devnull, out=tmp_path / "found")
+    found = json.loads((tmp_path / "found").read_text())
+    assert most < 200_000_000
     assert found["weights"] == {"copied_bytes": 2 * size, "id": None}
     assert found["cost"]["forward_dump_bytes"] > 3 * size
     check_changes(bin, tmp_path, [({"intermediate_size": 100000}, "has shape"),
@@ -401,23 +414,6 @@ def test_a_part_that_is_killed_is_told(bin, model):
 
 
 # ------------------------------------------------------------------------- cost
-
-# A process begins with the memory of the one that starts it; this one is small.
-PEAK = """import os, sys
-process = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
-_, status, usage = os.wait4(process, 0)
-print(status, 1024 * usage.ru_maxrss, file=sys.stderr)"""
-
-
-def peak(bin, *argv, stdin, out):
-    """Bytes of memory that a run took at most."""
-    with open(stdin, "rb") as source, open(out, "wb") as to:
-        done = subprocess.run([sys.executable, "-ISc", PEAK, *command(bin, *argv)], stdin=source, stdout=to,
-                              stderr=subprocess.PIPE, env=environment(), timeout=TIMEOUT, check=True)
-    status, most = map(int, done.stderr.split())
-    assert status == 0
-    return most
-
 
 SIZES = {"small": dict(layers=3, d_model=32, d_ff=64, heads=2, vocabulary=300, cutoffs=(100,), factor=2),
          "of many cells": dict(layers=4, d_model=64, d_ff=4096, heads=4, vocabulary=500, cutoffs=(200,),
