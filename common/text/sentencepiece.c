@@ -1,7 +1,6 @@
 #include "text/sentencepiece.h"
 
 #include "base/hash.h"
-#include "base/memory_text.h"
 #include "base/messages.h"
 #include "text/byte_tokens.h"
 #include "text/charsmap.h"
@@ -336,19 +335,9 @@ char *sentencepiece_bytes(const struct sentencepiece *pieces, const uint32_t *to
                           size_t *length)
 {
     struct token_display display = {.byte_tokens = pieces->byte_fallback};
-    const struct vocabulary *vocabulary = pieces->vocabulary;
-    char *bytes = NULL;
     if (pieces->escape_spaces)
         memcpy(display.mark, piece_space.bytes, piece_space.length);
-    FILE *out = memory_text_open(&bytes, length);
-    for (size_t i = 0; i < count; i++) {
-        if (tokens[i] < vocabulary->size)
-            token_display_write(out, &display, vocabulary->tokens[tokens[i]], false);
-        else
-            fprintf(out, "<token %u>", tokens[i]);
-    }
-    memory_text_close(out);
-    return bytes;
+    return token_display_row(&display, pieces->vocabulary, tokens, count, length);
 }
 
 char *sentencepiece_text(const struct sentencepiece *pieces, const uint32_t *tokens, size_t count)

@@ -1,6 +1,5 @@
 #include "text/subword.h"
 
-#include "base/memory_text.h"
 #include "base/messages.h"
 #include "base/order.h"
 #include "text/byte_tokens.h"
@@ -9,7 +8,6 @@
 #include "text/word_cache.h"
 #include "text/wordpiece.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -454,18 +452,7 @@ const char *subword_id(const struct subword_tokenizer *tokenizer)
 char *subword_bytes(const struct subword_tokenizer *tokenizer, const uint32_t *tokens, size_t count,
                     size_t *length)
 {
-    const struct vocabulary *vocabulary = tokenizer->vocabulary;
-    char *bytes = NULL;
-    FILE *out = memory_text_open(&bytes, length);
-    for (size_t i = 0; i < count; i++) {
-        uint32_t id = tokens[i];
-        if (id < vocabulary->size && vocabulary->tokens[id].bytes)
-            token_display_write(out, &tokenizer->display, vocabulary->tokens[id], vocabulary->special[id]);
-        else
-            fprintf(out, "<token %u>", id);
-    }
-    memory_text_close(out);
-    return bytes;
+    return token_display_row(&tokenizer->display, tokenizer->vocabulary, tokens, count, length);
 }
 
 char *subword_text(const struct subword_tokenizer *tokenizer, const uint32_t *tokens, size_t count)

@@ -5,6 +5,7 @@
 #include "text/byte_characters.h"
 #include "text/byte_tokens.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <unicode/utf8.h>
 
@@ -58,7 +59,8 @@ static bool takes(struct span *text, const char *affix, bool at_end)
     return true;
 }
 
-void token_display_write(FILE *out, const struct token_display *display, struct span text, bool special)
+/* Writes the bytes that a token's text stands for. special: it stands for none, and is shown as it is. */
+static void write_token(FILE *out, const struct token_display *display, struct span text, bool special)
 {
     int byte = display->byte_tokens ? byte_token_value(text) : -1;
     if (display->byte_characters) {
@@ -74,6 +76,22 @@ void token_display_write(FILE *out, const struct token_display *display, struct 
         write_marked(out, text, display->mark);
         put(out, " ", ends_word);
     }
+}
+
+char *token_display_row(const struct token_display *display, const struct vocabulary *vocabulary,
+                        const uint32_t *tokens, size_t count, size_t *length)
+{
+    char *bytes = NULL;
+    FILE *out = memory_text_open(&bytes, length);
+    for (size_t i = 0; i < count; i++) {
+        uint32_t id = tokens[i];
+        if (id < vocabulary->size && vocabulary->tokens[id].bytes)
+            write_token(out, display, vocabulary->tokens[id], vocabulary->special[id]);
+        else
+            fprintf(out, "<token %u>", id);
+    }
+    memory_text_close(out);
+    return bytes;
 }
 
 char *token_display_escape(struct span bytes)

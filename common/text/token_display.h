@@ -4,9 +4,11 @@
 
 #include "text/pretokenize.h"
 #include "text/text.h"
+#include "text/vocabulary.h"
 
 #include <stdbool.h>
-#include <stdio.h>
+#include <stddef.h>
+#include <stdint.h>
 
 struct token_display {
     bool byte_characters;  /* texts are written in GPT-2's characters for bytes */
@@ -16,8 +18,12 @@ struct token_display {
     const char *suffix;    /* of tokens that end a word, which stands for a space; NULL: none */
 };
 
-/* Writes the bytes that a token's text stands for. special: it stands for none, and is shown as it is. */
-void token_display_write(FILE *out, const struct token_display *display, struct span text, bool special);
+/*
+ * The bytes that a row of tokens stands for, without a NUL; *length: how many. A special token is shown as
+ * it is called, an id without a token as "<token N>". The caller frees them.
+ */
+char *token_display_row(const struct token_display *display, const struct vocabulary *vocabulary,
+                        const uint32_t *tokens, size_t count, size_t *length);
 
 /* The text with \xNN for each byte that is not UTF-8 or is NUL; the caller frees it. */
 char *token_display_escape(struct span bytes);
