@@ -575,6 +575,7 @@ static void read_edits(struct dump *dump)
 static struct dump dump_open(const struct options *options, const char *path)
 {
     struct model *model = model_load(options->model);
+    model_all_ready(model);
     struct dump dump = {.options = options, .model = model, .all_cells = !options->cells,
                         .ranks = ranks_chosen(options->rank)};
     if (needs_signs(options) && !model->config.gated)

@@ -12,6 +12,7 @@
 enum option_kind {
     OPTION_FLAG,   /* value: bool *                                         */
     OPTION_NUMBER, /* value: uint64_t *, between least and most             */
+    OPTION_SIZE,   /* value: uint64_t *, bytes: 600M, 4G; K, M, G, T are powers of 1024 */
     OPTION_REAL,   /* value: double *, 0 or more                            */
     OPTION_TEXT,   /* value: const char **                                  */
     OPTION_TEXTS,  /* value: struct option_texts *, of an option given several times */
