@@ -540,6 +540,13 @@ void forward_values(struct forward *forward, size_t index)
     forward->is_open = true;
 }
 
+void forward_layer(struct forward *forward, size_t index)
+{
+    forward_attention(forward, index);
+    forward_coefficients(forward, index);
+    forward_values(forward, index);
+}
+
 void forward_output(struct forward *forward)
 {
     end_layer(forward, forward->model->config.layers - 1);

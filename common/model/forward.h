@@ -60,6 +60,9 @@ void forward_attention(struct forward *forward, size_t index);
 void forward_coefficients(struct forward *forward, size_t index);
 void forward_values(struct forward *forward, size_t index);
 
+/* All three. */
+void forward_layer(struct forward *forward, size_t index);
+
 /* After the last layer's three: residual becomes the model's output o^L. */
 void forward_output(struct forward *forward);
 
