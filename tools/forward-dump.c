@@ -164,7 +164,7 @@ static void find_maxima(struct worker *worker, size_t index, struct layer_record
                 worker->argmax[at] = (uint16_t)worker->cell_argmax[dump->cells[i]];
             }
         }
-        }
+    }
 }
 
 /* The counts of a layer's record: of a batch, or, for the header, of none. */
@@ -257,17 +257,6 @@ static size_t last_layer(const struct worker *worker)
     return passing_last_key(worker->piece);
 }
 
-/* index: of the layer, among those that are written. */
-static void count_coefficients(struct worker *worker, size_t index)
-{
-    const struct dump *dump = worker->dump;
-    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
-        if (dump->counts[kind])
-            cell_counts_add(dump->counts[kind], index, &worker->piece->batch.tokens,
-                            forward_coefficient(worker->forward), forward_signs(worker->forward),
-                            first_position(dump->options));
-}
-
 /* What is written before the layers, and where coefficients are edited. */
 static void begin_batch(struct worker *worker)
 {
@@ -293,7 +282,9 @@ static void compute_layer(struct worker *worker, size_t layer, bool last)
         passing_take_keys(piece, worker->forward, layer, dump->model->config.d_ff);
     if (piece->written == dump->layer_count || dump->layers[piece->written] != layer)
         return;
-    count_coefficients(worker, piece->written);
+    cell_counts_add_kinds(dump->counts, piece->written, &piece->batch.tokens,
+                          forward_coefficient(worker->forward), forward_signs(worker->forward),
+                          first_position(dump->options));
     if (layer_groups(dump->options)) {
         pack_layer(worker, piece->written);
         record_done(worker);
@@ -363,24 +354,20 @@ static bool take_slot(void *of_thread, size_t slot)
     return (!dump->leaders || leaders_known(dump->leaders, dump->batches)) && take_batch(worker);
 }
 
-/* Whether a pass is the one without edits, before that with them. */
-static bool is_plain(const struct dump *dump, size_t pass)
-{
-    return pass == 0 && needs_plain_pass(dump);
-}
-
+/* The first pass is one without edits, where they ask for what that predicts. */
 static size_t slot_layers(void *of_thread, size_t slot, size_t pass)
 {
     struct worker *worker = of_thread;
     worker->piece = &worker->dump->piece[slot];
-    return is_plain(worker->dump, pass) ? worker->dump->model->config.layers : last_layer(worker) + 1;
+    return !pass && needs_plain_pass(worker->dump) ? worker->dump->model->config.layers
+                                                   : last_layer(worker) + 1;
 }
 
 static void compute_slot(void *of_thread, size_t slot, size_t pass, size_t layer)
 {
     struct worker *worker = of_thread;
     struct dump *dump = worker->dump;
-    bool plain = is_plain(dump, pass), last = layer + 1 == slot_layers(worker, slot, pass);
+    bool plain = !pass && needs_plain_pass(dump), last = layer + 1 == slot_layers(worker, slot, pass);
     struct passing_batch *piece = worker->piece;
     struct forward *forward = worker->forward;
     if (layer == 0 && pass == 0)
@@ -598,8 +585,8 @@ static void check_options(const struct options *options)
 static void read_edits(struct dump *dump)
 {
     const struct options *options = dump->options;
-    size_t last = options->emit & EMIT_PREDICTION ? dump->model->config.layers - 1
-                                                  : dump->layers[dump->layer_count - 1];
+    bool all = options->emit & EMIT_PREDICTION;
+    size_t last = all ? dump->model->config.layers - 1 : dump->layers[dump->layer_count - 1];
     dump->edits = edits_read(&options->edits, dump->model, options->seed);
     if (options->all_tokens && !predicts(dump))
         die_usage("--all-tokens goes with --emit prediction, or with --remove and its rule agreeing");

@@ -119,11 +119,20 @@ void cell_counts_close(struct cell_counts *counts[COUNTED_KINDS])
             cell_counts_free(counts[kind]);
 }
 
+void cell_counts_add_kinds(struct cell_counts *const counts[COUNTED_KINDS], size_t layer,
+                           const struct batch *batch, const float *coefficients, const uint8_t *signs,
+                           uint32_t first)
+{
+    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
+        if (counts[kind])
+            cell_counts_add(counts[kind], layer, batch, coefficients, signs, first);
+}
+
 double cell_counts_bytes(unsigned kinds, size_t layers, size_t d_ff)
 {
     double bins = 0;
     for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
-        bins += kinds >> kind & 1 ? counted_bins[kind] : 0;
+        bins += kinds >> kind & 1 ? (double)counted_bins[kind] : 0;
     return (double)layers * (double)d_ff * bins * sizeof(uint64_t);
 }
 
