@@ -71,9 +71,9 @@ def tokens(bin, good):
     return ok(bin, "tokenize", "-m", good.directory, stdin=b"w4 w5 w6\nw7 w8\n" * 3)
 
 
-def check(bin, good, directory, cases, tools=("project-values",)):
+def check(bin, good, directory, cases, tools=("project-values",), tokens="/dev/null"):
     """cases: (label, file with the fault, its bytes or config's changes, message)."""
-    arguments = {"project-values": ["--all", "-k", 2], "forward-dump": ["/dev/null"],
+    arguments = {"project-values": ["--all", "-k", 2], "forward-dump": [tokens],
                  "tokenize": ["/dev/null"]}
 
     def judge(numbered):
@@ -126,7 +126,7 @@ def test_all_tools_check(bin, good, tmp_path):
 # ------------------------------------------------------- numbers that are none
 
 @pytest.mark.parametrize("dtype", STORED)
-def test_not_finite(bin, tmp_path, dtype):
+def test_not_finite(bin, tokens, tmp_path, dtype):
     """Each tensor, each kind of NaN and infinity, at its first, its last and another element."""
     model = Model(tmp_path / "model", dtype)
     size, cases = np.dtype(STORED[dtype]).itemsize, []
@@ -140,7 +140,8 @@ def test_not_finite(bin, tmp_path, dtype):
         cases.append((f"{bits:#x} in {name}", model.file(data=bytes(data)),
                       f"tensor '{name}' has {called} at element {element}: "))
     assert len(cases) == 39
-    check(bin, model, tmp_path, tensor_cases(*cases))
+    (tmp_path / "tokens").write_bytes(tokens)
+    check(bin, model, tmp_path, tensor_cases(*cases), ["forward-dump"], tmp_path / "tokens")
 
 
 # -------------------------------------------------- the frame of safetensors

@@ -7,12 +7,12 @@
  * nor the second half of that one, nor positions behind the last row of a sentence.
  */
 #include "analysis/cell_counts.h"
-#include "analysis/chosen_rows.h"
 #include "analysis/leaders.h"
 #include "analysis/maxima.h"
+#include "analysis/passing_batch.h"
 #include "analysis/paths.h"
-#include "analysis/plain_predictions.h"
-#include "analysis/sentence_keys.h"
+#include "analysis/predictions.h"
+#include "analysis/window_memory.h"
 #include "base/cli.h"
 #include "base/input.h"
 #include "base/json.h"
@@ -25,6 +25,7 @@
 #include "model/model_header.h"
 #include "model/model_norm.h"
 #include "model/projection.h"
+#include "model/window.h"
 #include "numeric/matrix.h"
 #include "numeric/vector.h"
 #include "stream/activations.h"
@@ -58,7 +59,7 @@ struct options {
     bool gzip, with_bos, all_tokens, models;
     unsigned emit, rank;
     int positions;
-    uint64_t paths, seed, threads;
+    uint64_t paths, seed, threads, memory;
     struct edit_options edits;
 };
 
@@ -78,6 +79,9 @@ struct dump {
     struct row_rule rule;
     struct edits *edits;         /* NULL: the model as it is */
     size_t product_rows;
+    struct window_size window;   /* without slots all layers stay in memory, and there is none */
+    struct passing_batch *piece; /* of each slot */
+    struct waiting_file *waiting; /* records of a window */
     struct stream_writer *writer;
     struct stream_reader *reader;
 };
@@ -87,18 +91,12 @@ struct worker {
     struct dump *dump;
     struct forward *forward;
     struct projection *projection;
+    struct passing_batch *piece; /* that it works on */
+    struct turn *turn;         /* of the piece; NULL in a window */
     msgpack_sbuffer buffer;
     uint64_t buffered;         /* records in buffer */
-    uint64_t number;           /* of the batch, from 0 */
-    struct turn *turn;         /* of the batch */
-    struct activations_batch batch; /* rows: positions that are written one by one */
-    struct chosen_rows chosen; /* these positions, and what of the batch is computed */
-    struct sentence_keys keys; /* of the batch, for EMIT_KEY */
-    struct edited_rows edited; /* where coefficients are edited */
-    struct key_coefficients after; /* what became of their coefficients */
-    size_t key_capacity;
     float *coefficient, *resid, *ffn; /* rows x what is written, where that is not the whole matrix */
-    float *max;                /* sentences x lists x cells, with leaders of each layer */
+    float *max;                /* sentences x lists x cells */
     uint16_t *argmax;          /* sentences x lists x cells */
     struct paths paths;        /* of a layer */
     float *cell_max;           /* d_ff: of one sentence */
@@ -110,10 +108,16 @@ static uint32_t first_position(const struct options *options)
     return options->with_bos ? 0 : 1;
 }
 
+/* Whether a rule of edits asks for what the model predicts without any. */
+static bool needs_plain_pass(const struct dump *dump)
+{
+    return dump->edits && edits_need_predictions(dump->edits);
+}
+
 /* Whether tokens are predicted, to be written or for a rule of edits. */
 static bool predicts(const struct dump *dump)
 {
-    return dump->options->emit & EMIT_PREDICTION || (dump->edits && edits_need_predictions(dump->edits));
+    return dump->options->emit & EMIT_PREDICTION || needs_plain_pass(dump);
 }
 
 /* ---- what is written ---- */
@@ -122,7 +126,7 @@ static bool predicts(const struct dump *dump)
 static const float *select_rows(const struct worker *worker, float **selected, const float *matrix,
                                 size_t width, const size_t *cells, size_t cell_count)
 {
-    return rows_select(&worker->chosen, worker->batch.rows, matrix, width, cells, cell_count, selected);
+    return rows_select(&worker->piece->chosen, worker->piece->batch.rows, matrix, width, cells, cell_count, selected);
 }
 
 /* The kinds of counts that are asked for, a bit each. */
@@ -140,11 +144,12 @@ static unsigned counted_kinds(unsigned emit)
 static void find_maxima(struct worker *worker, size_t index, struct layer_record *record)
 {
     const struct dump *dump = worker->dump;
-    const struct batch *batch = &worker->batch.tokens;
+    const struct batch *batch = &worker->piece->batch.tokens;
     size_t d_ff = dump->model->config.d_ff, count = matrix_count(batch->sentences, record->columns);
     size_t before = dump->leaders ? index * count : 0;
-    worker->max = grow_array(worker->max, before + count, sizeof *worker->max);
-    record->max = worker->max + before;
+    float **max = dump->leaders ? &worker->piece->best : &worker->max;
+    *max = grow_array(*max, before + count, sizeof **max);
+    record->max = *max + before;
     record->argmax = worker->argmax = grow_array(worker->argmax, count, sizeof *worker->argmax);
     const float *coefficients = forward_coefficient(worker->forward);
     const uint8_t *signs = forward_signs(worker->forward);
@@ -159,7 +164,7 @@ static void find_maxima(struct worker *worker, size_t index, struct layer_record
                 worker->argmax[at] = (uint16_t)worker->cell_argmax[dump->cells[i]];
             }
         }
-        }
+    }
 }
 
 /* The counts of a layer's record: of a batch, or, for the header, of none. */
@@ -188,13 +193,13 @@ static void pack_layer(struct worker *worker, size_t index)
     const struct forward *forward = worker->forward;
     unsigned emit = dump->options->emit;
     size_t d_model = dump->model->config.d_model, d_ff = dump->model->config.d_ff;
-    struct layer_record record = layer_counts(dump, &worker->batch);
+    struct layer_record record = layer_counts(dump, &worker->piece->batch);
     record.layer = dump->layers[index];
     if (emit & EMIT_MAX)
         find_maxima(worker, index, &record);
     if (dump->leaders)
-        paths_find(&worker->paths, leaders_least(dump->leaders, worker->number, index), &dump->ranks,
-                   &worker->batch.tokens, forward_coefficient(forward), d_ff, dump->cells, &record);
+        paths_find(&worker->paths, leaders_least(dump->leaders, worker->piece->number, index), &dump->ranks,
+                   &worker->piece->batch.tokens, forward_coefficient(forward), d_ff, dump->cells, &record);
     if (emit & EMIT_COEF)
         record.coefficient = select_rows(worker, &worker->coefficient, forward_coefficient(forward), d_ff,
                                          dump->all_cells ? NULL : dump->cells, dump->cell_count);
@@ -203,32 +208,6 @@ static void pack_layer(struct worker *worker, size_t index)
     if (emit & EMIT_FFN)
         record.ffn = select_rows(worker, &worker->ffn, forward_ffn(forward), d_model, NULL, 0);
     fields_pack(&worker->buffer, layer_fields, layer_groups(dump->options), &record);
-}
-
-/* The model's own predictions: its most probable token, and what the next one got. */
-static void pack_prediction(struct worker *worker)
-{
-    const struct model *model = worker->dump->model;
-    size_t rows = worker->batch.rows, d_model = model->config.d_model;
-    float *outputs = new_floats(matrix_count(rows, d_model));
-    struct projection_question *question = new_array(rows, sizeof *question);
-    struct predictions predictions = {.rows = rows};
-    fields_allocate(predictions_fields, 0, &predictions);
-    const float *residual = select_rows(worker, &worker->resid, forward_residual(worker->forward), d_model,
-                                        NULL, 0);
-    final_norm(model, residual, rows, outputs);
-    for (size_t r = 0; r < rows; r++)
-        question[r].token = worker->chosen.next[r];
-    projection_ask(worker->projection, outputs, rows, question);
-    for (size_t r = 0; r < rows; r++) {
-        predictions.top[r] = question[r].top;
-        predictions.top_log_probability[r] = question[r].top_log_probability;
-        predictions.next_log_probability[r] = question[r].token_log_probability;
-    }
-    fields_pack(&worker->buffer, predictions_fields, 0, &predictions);
-    fields_free(predictions_fields, &predictions);
-    free(outputs);
-    free(question);
 }
 
 /* ---- one batch ---- */
@@ -240,10 +219,15 @@ static void write_buffer(void *of_thread)
     worker->buffered = 0;
 }
 
-/* Writes the buffer if it is this batch's turn, or if it may grow no more. */
+/* Writes the buffer if it is this batch's turn, or if it may grow no more; in a window, has it wait. */
 static void record_done(struct worker *worker)
 {
     worker->buffered++;
+    if (!worker->turn) {
+        waiting_add(worker->dump->waiting, &worker->piece->waiting, &worker->buffer, worker->buffered);
+        worker->buffered = 0;
+        return;
+    }
     if (worker->buffer.size >= MAX_BUFFERED)
         turn_wait(worker->turn);
     else if (!turn_has_come(worker->turn))
@@ -257,33 +241,9 @@ static void finish_batch(void *of_thread)
     struct worker *worker = of_thread;
     struct leaders *leaders = worker->dump->leaders;
     if (leaders)
-        leaders_add(leaders, worker->number, worker->max, worker->batch.tokens.sentences);
-    batch_free(&worker->batch.tokens);
+        leaders_add(leaders, worker->piece->number, worker->piece->best, worker->piece->batch.tokens.sentences);
+    batch_free(&worker->piece->batch.tokens);
     write_buffer(worker);
-}
-
-static void pack_tokens(struct worker *worker)
-{
-    bool rows = worker->dump->options->emit & EMIT_ROWS, keys = worker->dump->options->emit & EMIT_KEY;
-    const struct batch *tokens = &worker->batch.tokens;
-    struct record_part parts[2] = {{batch_fields, batch_groups(tokens), tokens}};
-    if (rows || worker->dump->rule.random) /* edits may be at random positions that are not written */
-        rows_choose(&worker->dump->rule, &worker->batch, &worker->chosen);
-    if (rows || keys)
-        parts[1] = rows ? (struct record_part){rows_fields, 0, &worker->batch}
-                        : (struct record_part){sentence_keys_fields, 0, &worker->keys};
-    record_pack(&worker->buffer, parts, rows || keys ? 2 : 1);
-}
-
-/* Where coefficients are edited, and what rules of edits need to know of the batch. */
-static void begin_edits(struct worker *worker)
-{
-    const struct dump *dump = worker->dump;
-    rows_edited(&dump->rule, &worker->batch, &worker->chosen, edits_at(dump->edits) == EDIT_LAST,
-                &worker->edited);
-    if (edits_need_predictions(dump->edits))
-        predict_plain(dump->model, worker->forward, worker->projection, worker->chosen.computed,
-                      &worker->edited);
 }
 
 /* The last layer that the batch is computed to. */
@@ -294,103 +254,146 @@ static size_t last_layer(const struct worker *worker)
         return dump->model->config.layers - 1;
     if (!(dump->options->emit & EMIT_KEY))
         return dump->layers[dump->layer_count - 1];
-    size_t last = 0;
-    for (size_t s = 0; s < worker->batch.tokens.sentences; s++)
-        last = worker->keys.layer[s] > last ? worker->keys.layer[s] : last;
-    return last;
+    return passing_last_key(worker->piece);
 }
 
-/* Of the sentences whose key is of this layer: its coefficient at the last position, if any; else 0. */
-static void take_key_coefficients(struct worker *worker, size_t layer)
-{
-    const float *coefficient = forward_coefficient(worker->forward);
-    size_t d_ff = worker->dump->model->config.d_ff, row = 0;
-    for (size_t s = 0; s < worker->batch.tokens.sentences; s++) {
-        size_t positions = sentence_positions(&worker->batch.tokens, s);
-        row += positions;
-        if (worker->keys.layer[s] == layer)
-            worker->after.coefficient[s] =
-                positions ? coefficient[(row - 1) * d_ff + worker->keys.cell[s]] : 0;
-    }
-}
-
-/* index: of the layer, among those that are written. */
-static void count_coefficients(struct worker *worker, size_t index)
+/* What is written before the layers, and where coefficients are edited. */
+static void begin_batch(struct worker *worker)
 {
     const struct dump *dump = worker->dump;
-    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
-        if (dump->counts[kind])
-            cell_counts_add(dump->counts[kind], index, &worker->batch.tokens,
-                            forward_coefficient(worker->forward), forward_signs(worker->forward),
-                            first_position(dump->options));
+    passing_begin(worker->piece, &dump->rule, dump->options->emit & EMIT_ROWS,
+                  dump->options->emit & EMIT_KEY, &worker->buffer);
+    record_done(worker);
+    if (dump->edits)
+        passing_find_edited(worker->piece, &dump->rule, dump->edits);
+}
+
+static void compute_layer(struct worker *worker, size_t layer, bool last)
+{
+    const struct dump *dump = worker->dump;
+    struct passing_batch *piece = worker->piece;
+    forward_attention(worker->forward, layer);
+    forward_coefficients(worker->forward, layer);
+    if (dump->edits)
+        edits_apply(dump->edits, layer, &piece->edited, forward_coefficient(worker->forward));
+    if (!last || dump->options->emit & (EMIT_FFN | EMIT_PREDICTION))
+        forward_values(worker->forward, layer);
+    if (dump->options->emit & EMIT_KEY)
+        passing_take_keys(piece, worker->forward, layer, dump->model->config.d_ff);
+    if (piece->written == dump->layer_count || dump->layers[piece->written] != layer)
+        return;
+    cell_counts_add_kinds(dump->counts, piece->written, &piece->batch.tokens,
+                          forward_coefficient(worker->forward), forward_signs(worker->forward),
+                          first_position(dump->options));
+    if (layer_groups(dump->options)) {
+        pack_layer(worker, piece->written);
+        record_done(worker);
+    }
+    piece->written++;
+}
+
+/* What is written behind the layers. */
+static void end_batch(struct worker *worker)
+{
+    const struct dump *dump = worker->dump;
+    if (dump->options->emit & EMIT_PREDICTION) {
+        forward_output(worker->forward);
+        const float *outputs = select_rows(worker, &worker->resid, forward_residual(worker->forward),
+                                           dump->model->config.d_model, NULL, 0);
+        predictions_pack(dump->model, worker->projection, outputs, worker->piece->chosen.next,
+                         worker->piece->batch.rows, &worker->buffer);
+        record_done(worker);
+    }
+    if (dump->options->emit & EMIT_KEY) {
+        fields_pack(&worker->buffer, key_coefficients_fields, 0, &worker->piece->after);
+        record_done(worker);
+    }
+    sentence_keys_free(&worker->piece->keys);
 }
 
 static void compute_batch(void *of_thread, struct turn *turn)
 {
     struct worker *worker = of_thread;
-    const struct dump *dump = worker->dump;
-    bool prediction = dump->options->emit & EMIT_PREDICTION, keys = dump->options->emit & EMIT_KEY;
+    struct passing_batch *piece = worker->piece;
     size_t last = last_layer(worker);
-    bool last_ffn = dump->options->emit & (EMIT_FFN | EMIT_PREDICTION);
-    bool any_array = layer_groups(dump->options);
     worker->turn = turn;
-    worker->chosen.computed = &worker->batch.tokens;
-    if (dump->leaders)
-        leaders_wait(dump->leaders, worker->number);
-    pack_tokens(worker);
-    record_done(worker);
-    if (dump->edits)
-        begin_edits(worker);
-    forward_begin(worker->forward, worker->chosen.computed);
-    for (size_t layer = 0, wanted = 0; layer <= last; layer++) {
-        forward_attention(worker->forward, layer);
-        forward_coefficients(worker->forward, layer);
-        if (dump->edits)
-            edits_apply(dump->edits, layer, &worker->edited, forward_coefficient(worker->forward));
-        if (layer < last || last_ffn)
-            forward_values(worker->forward, layer);
-        if (keys)
-            take_key_coefficients(worker, layer);
-        if (wanted == dump->layer_count || dump->layers[wanted] != layer)
-            continue;
-        count_coefficients(worker, wanted);
-        if (any_array) {
-            pack_layer(worker, wanted);
-            record_done(worker);
-        }
-        wanted++;
-    }
-    if (prediction) {
-        forward_output(worker->forward);
-        pack_prediction(worker);
-        record_done(worker);
-    }
-    if (keys) {
-        fields_pack(&worker->buffer, key_coefficients_fields, 0, &worker->after);
-        record_done(worker);
-    }
-    sentence_keys_free(&worker->keys);
+    if (worker->dump->leaders)
+        leaders_wait(worker->dump->leaders, piece->number);
+    begin_batch(worker);
+    if (needs_plain_pass(worker->dump))
+        predict_plain(worker->dump->model, worker->forward, worker->projection, piece->chosen.computed,
+                      &piece->edited);
+    forward_begin(worker->forward, piece->chosen.computed);
+    for (size_t layer = 0; layer <= last; layer++)
+        compute_layer(worker, layer, layer == last);
+    end_batch(worker);
 }
 
 static bool take_batch(void *of_thread)
 {
     struct worker *worker = of_thread;
     struct dump *dump = worker->dump;
+    struct passing_batch *piece = worker->piece;
     struct record record;
     if (!stream_next(dump->reader, &record))
         return false;
-    worker->batch.tokens = batch_read(&record, dump->model->config.vocabulary);
-    worker->number = dump->batches++;
-    if (dump->options->emit & EMIT_KEY) {
-        worker->keys = sentence_keys_read(&record, worker->batch.tokens.sentences, dump->model->config.layers,
-                                          dump->model->config.d_ff, dump->changes);
-        worker->after.sentences = worker->batch.tokens.sentences;
-        fields_reserve(key_coefficients_fields, 0, "sentences", &worker->key_capacity,
-                       worker->after.sentences, &worker->after);
-    }
-    input_count(stream_input(dump->reader), worker->batch.tokens.tokens, "tokens");
+    passing_read(piece, &record, &dump->model->config, dump->batches++, dump->options->emit & EMIT_KEY,
+                 dump->changes);
+    input_count(stream_input(dump->reader), piece->batch.tokens.tokens, "tokens");
     return true;
 }
+
+/* ---- a window of batches ---- */
+
+/* A batch may have to wait for what leaders tell it when the window before it is done. */
+static bool take_slot(void *of_thread, size_t slot)
+{
+    struct worker *worker = of_thread;
+    struct dump *dump = worker->dump;
+    worker->piece = &dump->piece[slot];
+    return (!dump->leaders || leaders_known(dump->leaders, dump->batches)) && take_batch(worker);
+}
+
+/* The first pass is one without edits, where they ask for what that predicts. */
+static size_t slot_layers(void *of_thread, size_t slot, size_t pass)
+{
+    struct worker *worker = of_thread;
+    worker->piece = &worker->dump->piece[slot];
+    return !pass && needs_plain_pass(worker->dump) ? worker->dump->model->config.layers
+                                                   : last_layer(worker) + 1;
+}
+
+static void compute_slot(void *of_thread, size_t slot, size_t pass, size_t layer)
+{
+    struct worker *worker = of_thread;
+    struct dump *dump = worker->dump;
+    bool plain = !pass && needs_plain_pass(dump), last = layer + 1 == slot_layers(worker, slot, pass);
+    struct passing_batch *piece = worker->piece;
+    struct forward *forward = worker->forward;
+    if (layer == 0 && pass == 0)
+        begin_batch(worker);
+    passing_enter(piece, forward, layer);
+    if (plain)
+        forward_layer(forward, layer);
+    else
+        compute_layer(worker, layer, last);
+    if (!last)
+        passing_leave(piece, forward, layer, dump->model->config.d_model);
+    else if (plain)
+        predict_rows(dump->model, forward, worker->projection, &piece->edited);
+    else
+        end_batch(worker);
+}
+
+static void write_slot(void *of_thread, size_t slot)
+{
+    struct worker *worker = of_thread;
+    worker->piece = &worker->dump->piece[slot];
+    waiting_write(worker->dump->waiting, &worker->piece->waiting, worker->dump->writer);
+    finish_batch(worker);
+}
+
+/* ---- threads ---- */
 
 static bool needs_signs(const struct options *options)
 {
@@ -403,6 +406,8 @@ static void *worker_new(void *shared)
     const struct model_config *config = &dump->model->config;
     struct worker *worker = new_array(1, sizeof *worker);
     worker->dump = dump;
+    if (!dump->window.slots)
+        worker->piece = new_array(1, sizeof *worker->piece);
     worker->forward = forward_new(dump->model, dump->product_rows);
     if (needs_signs(dump->options))
         forward_record_signs(worker->forward);
@@ -419,12 +424,12 @@ static void worker_free(void *of_thread)
     struct worker *worker = of_thread;
     if (worker->projection)
         projection_free(worker->projection);
+    if (!worker->dump->window.slots) {
+        passing_free(worker->piece);
+        free(worker->piece);
+    }
     forward_free(worker->forward);
     msgpack_sbuffer_destroy(&worker->buffer);
-    fields_free(key_coefficients_fields, &worker->after);
-    activations_batch_free(&worker->batch);
-    chosen_rows_free(&worker->chosen);
-    edited_rows_free(&worker->edited);
     free(worker->coefficient);
     free(worker->resid);
     free(worker->ffn);
@@ -437,15 +442,6 @@ static void worker_free(void *of_thread)
 }
 
 /* ---- header and main ---- */
-
-static json_t *words_as_json(unsigned bits, const char *const *words)
-{
-    json_t *json = json_make("[]");
-    for (unsigned i = 0; words[i]; i++)
-        if (bits & 1u << i && json_array_append_new(json, json_string(words[i])) != 0)
-            die("out of memory");
-    return json;
-}
 
 static void declare_arrays(json_t *header, const struct dump *dump)
 {
@@ -468,7 +464,7 @@ static json_t *make_header(const struct dump *dump)
 {
     const struct options *options = dump->options;
     json_t *header = header_new("activations", stream_header(dump->reader));
-    json_t *values = json_make("{s:o, s:o, s:s, s:b}", "emit", words_as_json(options->emit, emit_words),
+    json_t *values = json_make("{s:o, s:o, s:s, s:b}", "emit", json_words(options->emit, emit_words),
                                "rank", ranks_json(&dump->ranks), "positions",
                                position_words[options->positions], "with_bos", (int)options->with_bos);
     if (options->positions == POSITIONS_RANDOM)
@@ -507,27 +503,48 @@ static void read_tokenizer(struct dump *dump)
     tokenizer_free(tokenizer);
 }
 
-/* How often the coefficients of each layer's cells occur, behind all batches. */
-static void write_counts(struct dump *dump)
+/* With an estimate of what the results take in memory. */
+static struct window_size choose_window(const struct dump *dump)
 {
-    struct cell_counts_record record = {.cells = dump->cell_count};
-    unsigned kinds = counted_kinds(dump->options->emit);
-    msgpack_sbuffer buffer;
-    msgpack_sbuffer_init(&buffer);
-    memcpy(record.bins, counted_bins, sizeof record.bins);
-    fields_allocate(cell_counts_fields, kinds, &record);
-    for (size_t l = 0; l < dump->layer_count; l++) {
-        record.layer = dump->layers[l];
-        for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
-            for (size_t i = 0, bins = counted_bins[kind]; record.count[kind] && i < dump->cell_count; i++)
-                memcpy(record.count[kind] + i * bins,
-                       cell_counts_of(dump->counts[kind], l) + dump->cells[i] * bins,
-                       bins * sizeof *record.count[kind]);
-        fields_pack(&buffer, cell_counts_fields, kinds, &record);
-        stream_append(dump->writer, &buffer, 1);
+    const struct options *options = dump->options;
+    const struct model_config *config = &dump->model->config;
+    double positions = (double)dump->product_rows, layers = (double)dump->layer_count;
+    double columns = (double)dump->cell_count * (double)dump->ranks.count;
+    struct memory_case memory = memory_of_model(dump->model);
+    memory.positions = dump->product_rows;
+    memory.threads = (size_t)options->threads;
+    memory.predicts = predicts(dump);
+    if (options->emit & EMIT_MAX)
+        memory.thread += memory_of_maxima(dump->product_rows, columns);
+    if (options->emit & EMIT_COEF)
+        memory.thread += 2 * positions * (double)dump->cell_count * sizeof(float);
+    if (options->emit & (EMIT_RESID | EMIT_FFN))
+        memory.thread += 4 * positions * (double)config->d_model * sizeof(float);
+    if (needs_signs(options))
+        memory.thread += positions * (double)config->d_ff;
+    memory.whole = cell_counts_bytes(counted_kinds(options->emit), dump->layer_count, config->d_ff);
+    if (dump->leaders) {
+        memory.whole += layers * columns * (4 * (double)options->paths + 20);
+        memory.batch = layers * memory_of_maxima(dump->product_rows, columns) / 3;
     }
-    fields_free(cell_counts_fields, &record);
-    msgpack_sbuffer_destroy(&buffer);
+    return window_choose(&memory, options->memory);
+}
+
+static void run_in_window(struct dump *dump)
+{
+    static const struct window_work work = {worker_new, take_slot, slot_layers, compute_slot, write_slot,
+                                            worker_free};
+    const struct window window = {.model = dump->model, .slots = dump->window.slots,
+                                  .passes = needs_plain_pass(dump) ? 2 : 1,
+                                  .threads = (size_t)dump->options->threads, .ahead = dump->window.ahead};
+    dump->piece = new_array(window.slots, sizeof *dump->piece);
+    dump->waiting = waiting_open();
+    model_set_room(dump->model, 0);
+    run_window(&window, &work, dump);
+    waiting_close(dump->waiting);
+    for (size_t i = 0; i < window.slots; i++)
+        passing_free(&dump->piece[i]);
+    free(dump->piece);
 }
 
 static void dump_all(struct dump *dump)
@@ -535,10 +552,17 @@ static void dump_all(struct dump *dump)
     static const struct ordered_work work = {worker_new, take_batch, compute_batch, finish_batch,
                                              worker_free};
     json_t *header = make_header(dump);
+    dump->window = choose_window(dump);
     dump->writer = stream_create(dump->options->output, dump->options->gzip, header);
-    run_ordered((size_t)dump->options->threads, &work, dump);
+    if (dump->window.slots) {
+        run_in_window(dump);
+    } else {
+        model_all_ready(dump->model);
+        run_ordered((size_t)dump->options->threads, &work, dump);
+    }
     if (dump->options->emit & EMIT_ANY_COUNTS)
-        write_counts(dump);
+        cell_counts_write(dump->counts, dump->layers, dump->layer_count, dump->cells, dump->cell_count,
+                          dump->writer);
     stream_finish(dump->writer, stream_trailer(dump->reader));
     json_decref(header);
 }
@@ -561,8 +585,8 @@ static void check_options(const struct options *options)
 static void read_edits(struct dump *dump)
 {
     const struct options *options = dump->options;
-    size_t last = options->emit & EMIT_PREDICTION ? dump->model->config.layers - 1
-                                                  : dump->layers[dump->layer_count - 1];
+    bool all = options->emit & EMIT_PREDICTION;
+    size_t last = all ? dump->model->config.layers - 1 : dump->layers[dump->layer_count - 1];
     dump->edits = edits_read(&options->edits, dump->model, options->seed);
     if (options->all_tokens && !predicts(dump))
         die_usage("--all-tokens goes with --emit prediction, or with --remove and its rule agreeing");
@@ -601,9 +625,7 @@ static struct dump dump_open(const struct options *options, const char *path)
     }
     if (options->paths)
         dump.leaders = leaders_new(dump.layer_count, &dump.ranks, dump.cell_count, (size_t)options->paths);
-    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
-        if (counted_kinds(options->emit) >> kind & 1)
-            dump.counts[kind] = cell_counts_new(kind, dump.layer_count, model->config.d_ff);
+    cell_counts_open(counted_kinds(options->emit), dump.layer_count, model->config.d_ff, dump.counts);
     dump.product_rows = (size_t)header_number(dump.reader, "batch", "positions", 1 << 20);
     if (!dump.product_rows)
         stream_fail(dump.reader, "the header's batch.positions is 0");
@@ -639,6 +661,7 @@ int main(int argc, char **argv)
         {0, "models", NULL, "write the families of models that are known, as CSV, and nothing else",
          OPTION_FLAG, &options.models, 0, 0, NULL},
         OPTIONS_EDITS(&options.edits),
+        OPTION_MEMORY(&options.memory),
         OPTION_THREADS(&options.threads),
         OPTION_OUTPUT(&options.output),
         OPTION_GZIP(&options.gzip),
@@ -660,9 +683,7 @@ int main(int argc, char **argv)
     stream_close(dump.reader);
     if (dump.leaders)
         leaders_free(dump.leaders);
-    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
-        if (dump.counts[kind])
-            cell_counts_free(dump.counts[kind]);
+    cell_counts_close(dump.counts);
     free(dump.layers);
     free(dump.cells);
     candidates_free(&dump.candidates);

@@ -179,6 +179,7 @@ static struct generation generation_open(const struct options *options)
                                           "top_log_probability", NULL};
     struct generation generation = {.options = options, .model = model_load(options->model)};
     const struct model_config *config = &generation.model->config;
+    model_all_ready(generation.model);
     generation.edits = edits_read(&options->edits, generation.model, options->sampling.seed);
     generation.tokenizer = tokenizer_read(config);
     generation.ends = end_tokens_read(config);

@@ -75,15 +75,21 @@ static json_t *described_part(const void *context)
 {
     const struct inquiry *inquiry = context;
     struct model *model = model_describe(inquiry->path);
-    json_int_t copied = (json_int_t)(model->owned_floats * sizeof(float));
+    size_t copied = model_outer_bytes(model).copied;
+    for (size_t i = 0; i < model->config.layers; i++)
+        copied += model_layer_bytes(model, i).copied;
     model_free(model);
-    return json_make("{s:I}", "copied_bytes", copied);
+    return json_make("{s:I}", "copied_bytes", (json_int_t)copied);
 }
 
 static json_t *whole_part(const void *context)
 {
     const struct inquiry *inquiry = context;
     struct model *model = model_load(inquiry->path);
+    for (size_t i = 0; i < model->config.layers; i++) {
+        model_layer_ready(model, i, LAYER_ALL);
+        model_layer_release(model, i);
+    }
     json_t *facts = json_make("{s:s}", "id", model->id);
     model_free(model);
     return facts;

@@ -2,9 +2,11 @@
 
 #include "base/messages.h"
 #include "numeric/vector.h"
+#include "stream/activations.h"
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 /*
  * Cells whose counts are added up together, and counters for them: those of a batch stay in the processor's
@@ -102,4 +104,59 @@ void cell_counts_add(struct cell_counts *counts, size_t layer, const struct batc
 const uint64_t *cell_counts_of(const struct cell_counts *counts, size_t layer)
 {
     return counts->count + layer * counts->d_ff * counts->bins;
+}
+
+void cell_counts_open(unsigned kinds, size_t layers, size_t d_ff, struct cell_counts *counts[COUNTED_KINDS])
+{
+    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
+        counts[kind] = kinds >> kind & 1 ? cell_counts_new(kind, layers, d_ff) : NULL;
+}
+
+void cell_counts_close(struct cell_counts *counts[COUNTED_KINDS])
+{
+    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
+        if (counts[kind])
+            cell_counts_free(counts[kind]);
+}
+
+void cell_counts_add_kinds(struct cell_counts *const counts[COUNTED_KINDS], size_t layer,
+                           const struct batch *batch, const float *coefficients, const uint8_t *signs,
+                           uint32_t first)
+{
+    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
+        if (counts[kind])
+            cell_counts_add(counts[kind], layer, batch, coefficients, signs, first);
+}
+
+double cell_counts_bytes(unsigned kinds, size_t layers, size_t d_ff)
+{
+    double bins = 0;
+    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
+        bins += kinds >> kind & 1 ? (double)counted_bins[kind] : 0;
+    return (double)layers * (double)d_ff * bins * sizeof(uint64_t);
+}
+
+void cell_counts_write(struct cell_counts *const counts[COUNTED_KINDS], const size_t *layers,
+                       size_t layer_count, const size_t *cells, size_t cell_count,
+                       struct stream_writer *writer)
+{
+    struct cell_counts_record record = {.cells = cell_count};
+    unsigned kinds = 0;
+    msgpack_sbuffer buffer;
+    msgpack_sbuffer_init(&buffer);
+    memcpy(record.bins, counted_bins, sizeof record.bins);
+    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
+        kinds |= counts[kind] ? 1u << kind : 0;
+    fields_allocate(cell_counts_fields, kinds, &record);
+    for (size_t l = 0; l < layer_count; l++) {
+        record.layer = layers[l];
+        for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
+            for (size_t i = 0, bins = counted_bins[kind]; record.count[kind] && i < cell_count; i++)
+                memcpy(record.count[kind] + i * bins, cell_counts_of(counts[kind], l) + cells[i] * bins,
+                       bins * sizeof *record.count[kind]);
+        fields_pack(&buffer, cell_counts_fields, kinds, &record);
+        stream_append(writer, &buffer, 1);
+    }
+    fields_free(cell_counts_fields, &record);
+    msgpack_sbuffer_destroy(&buffer);
 }

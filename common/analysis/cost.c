@@ -1,6 +1,7 @@
 #include "analysis/cost.h"
 
 #include "analysis/topk.h"
+#include "analysis/window_memory.h"
 #include "base/json.h"
 #include "base/messages.h"
 #include "model/forward.h"
@@ -14,25 +15,20 @@
 /* The default batch of tokenize, and a usual length of sentences. */
 enum { POSITIONS = 512, SENTENCE = 20 };
 
-/*
- * Measured: a program with its libraries; products of matrices in it; a tokenizer while it is read, for each
- * token of the vocabulary; and what a distribution takes beside its product, for each token.
- */
-static const double PROGRAM_BYTES = 7e6, PRODUCT_BYTES = 3e6, TOKEN_BYTES = 300, TOKEN_SECONDS = 5e-9;
+/* Measured: what a distribution takes beside its product, for each token. */
+static const double TOKEN_SECONDS = 5e-9;
 
 /* ---- memory ---- */
 
 static double model_bytes(const struct cost_case *cost)
 {
-    return PROGRAM_BYTES + PRODUCT_BYTES + TOKEN_BYTES * (double)cost->config->vocabulary
-         + cost->file_bytes + cost->copied_bytes;
+    return memory_of_program(cost->config) + cost->file_bytes + cost->copied_bytes;
 }
 
 /* A batch's largest coefficients and their positions, of a layer: as arrays, and packed. */
 static double record_bytes(const struct model_config *config)
 {
-    double sentences = ceil((double)POSITIONS / SENTENCE);
-    return 2 * sentences * (double)config->d_ff * (sizeof(float) + sizeof(uint16_t));
+    return memory_of_maxima(POSITIONS, (double)config->d_ff);
 }
 
 static double forward_dump_bytes(const struct cost_case *cost)

@@ -62,12 +62,25 @@ void leaders_free(struct leaders *leaders)
     free(leaders);
 }
 
+static bool is_known(const struct leaders *leaders, uint64_t batch)
+{
+    return leaders->ended + 1 >= epoch_of(batch);
+}
+
 void leaders_wait(struct leaders *leaders, uint64_t batch)
 {
     pthread_mutex_lock(&leaders->lock);
-    while (leaders->ended + 1 < epoch_of(batch))
+    while (!is_known(leaders, batch))
         pthread_cond_wait(&leaders->end, &leaders->lock);
     pthread_mutex_unlock(&leaders->lock);
+}
+
+bool leaders_known(struct leaders *leaders, uint64_t batch)
+{
+    pthread_mutex_lock(&leaders->lock);
+    bool known = is_known(leaders, batch);
+    pthread_mutex_unlock(&leaders->lock);
+    return known;
 }
 
 const float *leaders_least(const struct leaders *leaders, uint64_t batch, size_t layer)

@@ -8,6 +8,8 @@
 
 #include "stream/records.h"
 
+#include <stdbool.h>
+
 struct leaders;
 
 /* Of layers x lists x cells, the lists being those of ranks, the top best of each. */
@@ -16,6 +18,9 @@ void leaders_free(struct leaders *leaders);
 
 /* Waits until it is known what batch number batch, from 0, is told: before leaders_least. */
 void leaders_wait(struct leaders *leaders, uint64_t batch);
+
+/* Whether it is known. */
+bool leaders_known(struct leaders *leaders, uint64_t batch);
 
 /* For that batch: the score that a sentence must have at least (lists x cells), of a layer's keys. */
 const float *leaders_least(const struct leaders *leaders, uint64_t batch, size_t layer);

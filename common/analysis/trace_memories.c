@@ -36,7 +36,9 @@ float block_scale(const struct model *model, size_t layer, const float *coeffici
         die("%s: the norm behind the block of layer %zu is not one that contributions are known of: trace "
             "without memories", model->config.path, layer_shown(layer));
     float *sum = new_floats(d_model);
+    model_layer_ready(model, layer, LAYER_VALUES);
     matrix_multiply(&of->values, 1, coefficients, 0, sum, d_model);
+    model_layer_release(model, layer);
     for (size_t k = 0; of->values_bias && k < d_model; k++)
         sum[k] += of->values_bias[k];
     double square = product(sum, sum, d_model) / (double)d_model;

@@ -53,6 +53,20 @@ static uint64_t parse_number(const struct option_spec *option, const char *text)
     return number;
 }
 
+static uint64_t parse_size(const struct option_spec *option, const char *text)
+{
+    static const char units[] = "KMGT";
+    char *end;
+    errno = 0;
+    unsigned long long number = strtoull(text, &end, 10);
+    const char *unit = *end ? strchr(units, *end) : NULL;
+    int bits = unit ? 10 * (int)(unit - units + 1) : 0;
+    if (text[0] < '0' || text[0] > '9' || errno || !number || (*end && (!unit || end[1]))
+        || number > UINT64_MAX >> bits)
+        die_usage("--%s takes bytes, such as 600M or 4G, not '%s'", option->name, text);
+    return (uint64_t)number << bits;
+}
+
 static double parse_real(const struct option_spec *option, const char *text)
 {
     char *end;
@@ -105,6 +119,9 @@ static void set_option(const struct option_spec *option, const char *text)
         break;
     case OPTION_NUMBER:
         *(uint64_t *)option->value = parse_number(option, text);
+        break;
+    case OPTION_SIZE:
+        *(uint64_t *)option->value = parse_size(option, text);
         break;
     case OPTION_REAL:
         *(double *)option->value = parse_real(option, text);

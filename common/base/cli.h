@@ -12,6 +12,7 @@
 enum option_kind {
     OPTION_FLAG,   /* value: bool *                                         */
     OPTION_NUMBER, /* value: uint64_t *, between least and most             */
+    OPTION_SIZE,   /* value: uint64_t *, bytes: 600M, 4G; K, M, G, T are powers of 1024 */
     OPTION_REAL,   /* value: double *, 0 or more                            */
     OPTION_TEXT,   /* value: const char **                                  */
     OPTION_TEXTS,  /* value: struct option_texts *, of an option given several times */
@@ -66,6 +67,10 @@ struct tool {
 #define OPTION_THREADS(pointer) \
     {0, "threads", "N", "threads (default: the processors there are); results do not depend on it", \
      OPTION_NUMBER, pointer, 1, CLI_MAX_THREADS, NULL}
+#define OPTION_MEMORY(pointer) \
+    {0, "memory", "SIZE", \
+     "take no more memory than that, such as 600M or 4G: where not all layers fit, they are read one after " \
+     "the other (default: what is available)", OPTION_SIZE, pointer, 0, 0, NULL}
 #define OPTION_LAYERS(pointer, verb) \
     {0, "layers", "LIST", verb " only these layers, counted from 1: 1-4,8 (default: all)", \
      OPTION_TEXT, pointer, 0, 0, NULL}

@@ -60,6 +60,15 @@ json_t *json_list(const size_t *numbers, size_t count)
     return list;
 }
 
+json_t *json_words(unsigned bits, const char *const *words)
+{
+    json_t *list = json_make("[]");
+    for (unsigned i = 0; words[i]; i++)
+        if (bits & 1u << i)
+            json_add(list, json_string(words[i]));
+    return list;
+}
+
 json_t *json_readable(const char *text)
 {
     json_t *json = json_string(text);

@@ -25,6 +25,9 @@ json_t *json_make(const char *format, ...);
 /* An array of numbers. */
 json_t *json_list(const size_t *numbers, size_t count);
 
+/* A list of those words, of a NULL-terminated list, whose bit is set. */
+json_t *json_words(unsigned bits, const char *const *words);
+
 /* A text that may be no UTF-8, whose bytes above 127 are question marks then. */
 json_t *json_readable(const char *text);
 

@@ -1,3 +1,4 @@
+#define _DEFAULT_SOURCE /* madvise */
 #include "base/mapping.h"
 
 #include "base/messages.h"
@@ -114,6 +115,29 @@ void mappings_check(void)
     for (size_t i = 0; i < MAX_WATCHED; i++)
         if (all_watched[i].bytes && has_changed(&all_watched[i]))
             die("%s: was written to while it was in use: start again when it is whole", all_watched[i].path);
+}
+
+void mapping_drop_pages(const void *bytes, size_t size)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t begin = ((uintptr_t)bytes + page - 1) / page * page, end = ((uintptr_t)bytes + size) / page * page;
+    if (begin < end)
+        madvise((void *)begin, end - begin, MADV_DONTNEED); /* where it fails, they are not dropped */
+}
+
+void mapping_hash(const void *bytes, size_t size, struct hash *hash, struct hash *own)
+{
+    enum { CHUNK = 1 << 18, /* stays in the cache */ MAX_PAGES = 1 << 25 };
+    const unsigned char *begin = bytes;
+    for (size_t done = 0; done < size; done += CHUNK) {
+        size_t count = size - done < CHUNK ? size - done : CHUNK;
+        hash_add(hash, begin + done, count);
+        if (own)
+            hash_add(own, begin + done, count);
+        if (done % MAX_PAGES == MAX_PAGES - CHUNK)
+            mapping_drop_pages(begin + done + CHUNK - MAX_PAGES, MAX_PAGES);
+    }
+    mapping_drop_pages(bytes, size);
 }
 
 void mapping_close(struct mapping *mapping)

@@ -7,6 +7,8 @@
 #ifndef FFKV_MAPPING_H
 #define FFKV_MAPPING_H
 
+#include "base/hash.h"
+
 #include <stddef.h>
 
 struct mapping {
@@ -24,6 +26,15 @@ struct mapping mapping_open(const char *path, size_t least, const char *format);
 /* The same of a descriptor, which stays the caller's, of path's size bytes. */
 struct mapping mapping_make(int descriptor, const char *path, size_t size);
 void mapping_close(struct mapping *mapping);
+
+/*
+ * Bytes of a mapping no longer count as memory of this program until they are read again. Programs that
+ * read files larger than memory call it; the system may keep the bytes for others as it likes.
+ */
+void mapping_drop_pages(const void *bytes, size_t size);
+
+/* Adds bytes of a mapping to a hash, and to own, unless that is NULL; their pages are dropped on the way. */
+void mapping_hash(const void *bytes, size_t size, struct hash *hash, struct hash *own);
 
 /*
  * Ends the program when a file that is mapped now was written to since.

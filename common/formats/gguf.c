@@ -283,10 +283,16 @@ void gguf_hash(const struct gguf *gguf, struct hash *hash)
     }
     hash_zeros(hash, padding_of(header, first->alignment));
     for (size_t i = 0; i < gguf->tensors; i++) {
-        hash_add(hash, sorted[i]->file->data + sorted[i]->begin, sorted[i]->bytes);
+        mapping_hash(sorted[i]->file->data + sorted[i]->begin, sorted[i]->bytes, hash, NULL);
         hash_zeros(hash, padding_of(sorted[i]->bytes, first->alignment));
     }
     free(sorted);
+}
+
+void gguf_drop_pages(const struct gguf *gguf)
+{
+    for (size_t i = 0; i < gguf->parts; i++)
+        mapping_drop_pages(gguf->part[i]->mapping.bytes, gguf->part[i]->mapping.size);
 }
 
 /* ---- metadata ---- */

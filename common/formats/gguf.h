@@ -52,6 +52,9 @@ void gguf_hash(const struct gguf *gguf, struct hash *hash);
 
 void gguf_close(struct gguf *gguf);
 
+/* See mapping_drop_pages: of all parts. */
+void gguf_drop_pages(const struct gguf *gguf);
+
 /* Of how many files the model is, and their bytes in all. */
 size_t gguf_files(const struct gguf *gguf, size_t *bytes);
 

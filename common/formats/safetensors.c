@@ -233,6 +233,11 @@ const void *safetensors_bytes(const struct safetensors *file, size_t *size)
     return file->mapping.bytes;
 }
 
+void safetensors_drop_pages(const struct safetensors *file)
+{
+    mapping_drop_pages(file->mapping.bytes, file->mapping.size);
+}
+
 void safetensors_close(struct safetensors *file)
 {
     mapping_close(&file->mapping);

@@ -55,6 +55,9 @@ struct stored_bytes safetensors_stored(const struct safetensors *file, const cha
 /* The whole file, for its hash. */
 const void *safetensors_bytes(const struct safetensors *file, size_t *size);
 
+/* See mapping_drop_pages: of the whole file. */
+void safetensors_drop_pages(const struct safetensors *file);
+
 void safetensors_close(struct safetensors *file);
 
 #endif

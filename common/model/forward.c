@@ -18,6 +18,7 @@ struct forward {
     const struct batch *batch;
     size_t positions;       /* of the batch, those that are computed */
     size_t begun;           /* how many of its only sentence were computed before; 0 unless they are kept */
+    bool is_open;           /* ffn has what a layer adds to the residual, and does not have yet */
     struct key_values *kept;/* NULL: a batch has nothing to do with the one before */
     struct products products;
     size_t capacity;        /* rows of the matrices */
@@ -299,15 +300,22 @@ static void embed_positions(struct forward *forward)
                 row[k] = row[k] * model->config.embed_scale + (table ? table[j * d_model + k] : 0.0f);
 }
 
-void forward_begin(struct forward *forward, const struct batch *batch)
+/* Makes room for the batch, of which begun positions are there. */
+static void take(struct forward *forward, const struct batch *batch)
 {
     forward->batch = batch;
-    if (forward->kept)
-        forward->begun += forward->positions;
+    forward->is_open = false;
     forward->positions = batch_positions(batch) - forward->begun;
     reserve(forward);
     for (size_t s = 0; s < batch->sentences; s++)
         reserve_sentence(forward, sentence_positions(batch, s));
+}
+
+void forward_begin(struct forward *forward, const struct batch *batch)
+{
+    if (forward->kept)
+        forward->begun += forward->positions;
+    take(forward, batch);
     embed_words(forward);
     embed_positions(forward);
     const struct model *model = forward->model;
@@ -458,9 +466,12 @@ static void add_attention(const struct forward *forward, const struct model_laye
     add_floats(forward->residual, added, rows * d_model);
 }
 
-/* The residual becomes the output of layer index. */
+/* The residual becomes the output of layer index, unless it is that already. */
 static void end_layer(struct forward *forward, size_t index)
 {
+    if (!forward->is_open)
+        return;
+    forward->is_open = false;
     add_floats(forward->residual, forward->ffn, forward->positions * forward->model->config.d_model);
     layer_sum_norm(forward->model, index, forward->positions, forward->residual);
 }
@@ -470,8 +481,7 @@ void forward_attention(struct forward *forward, size_t index)
     const struct model_config *config = &forward->model->config;
     const struct model_layer *layer = &forward->model->layer[index];
     bool sequential = config->block_norm == BLOCK_NORM_SEQUENTIAL;
-    if (index > 0)
-        end_layer(forward, index - 1);
+    end_layer(forward, index - 1); /* before the first one nothing is open */
     norm_residual(forward, layer->attention_norm_gain, layer->attention_norm_bias);
     attend(forward, index);
     if (!sequential)
@@ -527,11 +537,33 @@ void forward_values(struct forward *forward, size_t index)
     if (layer->ffn_out_norm_gain)
         model_norm(config, forward->ffn, layer->ffn_out_norm_gain, NULL, forward->positions, forward->ffn);
     check_finite(forward, index, forward->ffn, d_model);
+    forward->is_open = true;
+}
+
+void forward_layer(struct forward *forward, size_t index)
+{
+    forward_attention(forward, index);
+    forward_coefficients(forward, index);
+    forward_values(forward, index);
 }
 
 void forward_output(struct forward *forward)
 {
     end_layer(forward, forward->model->config.layers - 1);
+}
+
+void forward_pause(struct forward *forward, size_t index, float *residual)
+{
+    end_layer(forward, index);
+    memcpy(residual, forward->residual,
+           forward->positions * forward->model->config.d_model * sizeof *residual);
+}
+
+void forward_resume(struct forward *forward, const struct batch *batch, const float *residual)
+{
+    take(forward, batch);
+    memcpy(forward->residual, residual,
+           forward->positions * forward->model->config.d_model * sizeof *residual);
 }
 
 void forward_record_signs(struct forward *forward)

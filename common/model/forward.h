@@ -60,8 +60,20 @@ void forward_attention(struct forward *forward, size_t index);
 void forward_coefficients(struct forward *forward, size_t index);
 void forward_values(struct forward *forward, size_t index);
 
+/* All three. */
+void forward_layer(struct forward *forward, size_t index);
+
 /* After the last layer's three: residual becomes the model's output o^L. */
 void forward_output(struct forward *forward);
+
+/*
+ * What a batch carries from one layer to the next, so that other batches can have the state in between.
+ * forward_pause: after the three parts of layer index, which is not the last; residual (positions x d_model)
+ * becomes what the next layer reads. forward_resume: in place of forward_begin, before forward_attention of
+ * that layer. Results are the same bytes as without.
+ */
+void forward_pause(struct forward *forward, size_t index, float *residual);
+void forward_resume(struct forward *forward, const struct batch *batch, const float *residual);
 
 /*
  * Has the signs of gate and input recorded from the next layer on; the model's layers are gated.

@@ -68,24 +68,32 @@ static bool is_expected(const struct loading *loading, const struct tensor_row *
     return true;
 }
 
-float *new_tensor(struct model *model, size_t count)
+float *new_tensor(struct loading *loading, size_t count)
 {
-    /* Memory that is new and that nobody writes to, as with a described matrix, takes no room. */
-    float *values = model->described ? new_array(count, sizeof *values) : new_floats(count);
-    model->owned_floats += count;
-    model->owned = grow_array(model->owned, model->owned_count + 1, sizeof *model->owned);
-    model->owned[model->owned_count++] = values;
-    return values;
+    return tensors_new(loading->to, loading->spare, count);
 }
 
-const float *plain_tensor(struct model *model, const char *name, struct tensor_shape shape)
+static size_t float_bytes(size_t rows, size_t columns)
 {
-    const float *mapped = weights_map(model->weights, name, shape);
-    if (mapped)
-        return mapped;
+    return matrix_count(matrix_count(rows, columns), sizeof(float));
+}
+
+const float *plain_tensor(struct loading *loading, const char *name, struct tensor_shape shape)
+{
+    struct weights *weights = loading->model->weights;
+    bool described = loading->described && shape.columns;
     size_t rows = matrix_count(shape.stack ? shape.stack : 1, shape.rows);
-    float *values = new_tensor(model, matrix_count(rows, shape.columns ? shape.columns : 1));
-    weights_read(model->weights, name, shape, values);
+    size_t columns = shape.columns ? shape.columns : 1, bytes = float_bytes(rows, columns);
+    const float *mapped = described ? NULL : weights_map(weights, name, shape);
+    if (described ? weights_check(weights, name, shape) : mapped != NULL) {
+        loading->bytes.mapped += bytes;
+        return mapped;
+    }
+    loading->bytes.copied += bytes;
+    if (described)
+        return NULL;
+    float *values = new_tensor(loading, matrix_count(rows, columns));
+    weights_read(weights, name, shape, values);
     return values;
 }
 
@@ -154,39 +162,43 @@ static void read_of_heads(struct model *model, const char *name, size_t width, s
     }
 }
 
-/* A tensor as it is in the file, whose matrix has file_rows, to from. */
-static void read_as_stored(struct model *model, const struct tensor_row *tensor, const char *name,
-                           size_t file_rows, size_t columns, float *from)
+/* The shape in the file of a tensor whose matrix has file_rows there. */
+static struct tensor_shape stored_shape(const struct model *model, const struct tensor_row *tensor,
+                                        size_t file_rows, size_t columns)
 {
     bool transposed = tensor->layout == LAYOUT_TRANSPOSED || tensor->layout == LAYOUT_STACKED_TRANSPOSED;
     size_t width = model->config.head_width;
-    struct tensor_shape shape = {.rows = file_rows, .columns = columns};
-    if (tensor->layout == LAYOUT_GAIN_TENSORS) {
-        read_of_heads(model, name, width, file_rows / width, from);
-        return;
-    }
     if (tensor->layout == LAYOUT_GAIN_PAIRED || tensor->layout == LAYOUT_GAIN_ROWS)
-        shape = (struct tensor_shape){.rows = file_rows / width, .columns = width};
-    else if (tensor->columns == SIZE_ONE)
-        shape.columns = 0;
-    else if (transposed)
-        shape = (struct tensor_shape){.rows = columns, .columns = file_rows};
-    weights_read(model->weights, name, shape, from);
+        return (struct tensor_shape){.rows = file_rows / width, .columns = width};
+    if (!is_matrix(tensor))
+        return (struct tensor_shape){.rows = file_rows};
+    return transposed ? (struct tensor_shape){.rows = columns, .columns = file_rows}
+                      : (struct tensor_shape){.rows = file_rows, .columns = columns};
 }
 
-static float *arranged_tensor(struct model *model, const struct tensor_row *tensor, const char *name)
+static float *arranged_tensor(struct loading *loading, const struct tensor_row *tensor, const char *name)
 {
+    struct model *model = loading->model;
     const struct model_config *config = &model->config;
     size_t rows = size_called(config, tensor->rows), columns = size_called(config, tensor->columns);
     bool stacked = tensor->layout == LAYOUT_STACKED || tensor->layout == LAYOUT_STACKED_TRANSPOSED
                 || tensor->layout == LAYOUT_INTERLEAVED;
     struct stack stack = stack_of(tensor, config);
-    size_t file_rows = stacked ? stack.rows : rows;
-    bool described = model->described && tensor->columns != SIZE_ONE;
-    float *from = described ? NULL : new_floats(matrix_count(file_rows, columns));
-    float *to = new_tensor(model, matrix_count(rows, columns));
-    read_as_stored(model, tensor, name, file_rows, columns, from);
-    for (size_t r = 0; from && r < rows; r++)
+    size_t file_rows = stacked ? stack.rows : rows, stored = float_bytes(file_rows, columns);
+    struct tensor_shape shape = stored_shape(model, tensor, file_rows, columns);
+    loading->bytes.copied += float_bytes(rows, columns);
+    loading->bytes.scratch = stored > loading->bytes.scratch ? stored : loading->bytes.scratch;
+    if (loading->described && is_matrix(tensor)) {
+        weights_check(model->weights, name, shape);
+        return NULL;
+    }
+    float *from = new_floats(matrix_count(file_rows, columns));
+    float *to = new_tensor(loading, matrix_count(rows, columns));
+    if (tensor->layout == LAYOUT_GAIN_TENSORS)
+        read_of_heads(model, name, config->head_width, file_rows / config->head_width, from);
+    else
+        weights_read(model->weights, name, shape, from);
+    for (size_t r = 0; r < rows; r++)
         for (size_t c = 0; c < columns; c++)
             to[r * columns + c] = from[index_in_file(tensor, config, stack, rows, columns, r, c)];
     free(from);
@@ -202,12 +214,28 @@ static bool is_added(const struct tensor_row *tensor)
         || tensor->offset == offsetof(struct model_layer, values_bias);
 }
 
+bool is_matrix(const struct tensor_row *tensor)
+{
+    return tensor->columns != SIZE_ONE;
+}
+
+struct matrix *matrix_at(struct model_layer *layer, const struct tensor_row *tensor)
+{
+    return (struct matrix *)(void *)((char *)layer + tensor->offset);
+}
+
+/* Whether a matrix is values, of a layer or of its shared expert. */
+static bool is_values(const struct tensor_row *tensor)
+{
+    return tensor->offset == offsetof(struct model_layer, values)
+        || tensor->offset == offsetof(struct model_layer, shared.values);
+}
+
 /* A layer's tensor in our arrangement, with what is added to it or what multiplies it. */
-static const float *layer_tensor(const struct loading *loading, const struct tensor_row *tensor,
-                                 const char *name)
+static const float *layer_tensor(struct loading *loading, const struct tensor_row *tensor, const char *name)
 {
     struct model *model = loading->model;
-    bool vector = tensor->columns == SIZE_ONE;
+    bool vector = !is_matrix(tensor);
     size_t rows = size_called(&model->config, tensor->rows);
     size_t columns = size_called(&model->config, tensor->columns);
     float scale = is_added(tensor) ? model->config.residual_scale : 1;
@@ -215,31 +243,35 @@ static const float *layer_tensor(const struct loading *loading, const struct ten
     bool plain = tensor->layout == LAYOUT_PLAIN || tensor->layout == LAYOUT_GAIN
               || (tensor->layout == LAYOUT_TRANSPOSED && vector);
     if (plain && !gain && !(scale < 1 || scale > 1))
-        return plain_tensor(model, name,
+        return plain_tensor(loading, name,
                             (struct tensor_shape){.rows = rows, .columns = vector ? 0 : columns});
-    float *values = arranged_tensor(model, tensor, name);
-    if (model->described && !vector)
-        return values;
+    float *values = arranged_tensor(loading, tensor, name);
+    if (!values)
+        return NULL;
     scale_floats(values, rows * columns, scale);
     for (size_t i = 0; gain && i < rows; i++)
         values[i] += loading->names->gain_offset;
     return values;
 }
 
-void read_layer_tensor(const struct loading *loading, const struct tensor_row *tensor, size_t index)
+void read_layer_tensor(struct loading *loading, const struct tensor_row *tensor, size_t index,
+                       enum layer_part part)
 {
     struct model *model = loading->model;
-    void *field = (char *)&model->layer[index] + tensor->offset;
-    bool vector = tensor->columns == SIZE_ONE;
+    struct model_layer *layer = &model->layer[index];
     size_t rows = size_called(&model->config, tensor->rows);
     size_t columns = size_called(&model->config, tensor->columns);
     char name[MAX_TENSOR_NAME];
+    if (!loading->described
+        && (!is_matrix(tensor) || matrix_exists(matrix_at(layer, tensor))
+            || (part == LAYER_VALUES && !is_values(tensor))))
+        return;
     tensor_name(name, loading->prefix, tensor->name, index, 0);
     if (!is_expected(loading, tensor, name, index))
         return;
     const float *values = layer_tensor(loading, tensor, name);
-    if (vector)
-        *(const float **)field = values;
+    if (is_matrix(tensor))
+        *matrix_at(layer, tensor) = matrix_of(values, rows, columns);
     else
-        *(struct matrix *)field = matrix_of(values, rows, columns);
+        *(const float **)(void *)((char *)layer + tensor->offset) = values;
 }

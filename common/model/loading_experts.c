@@ -18,7 +18,7 @@ static const struct expert_names *find_form(const struct loading *loading, size_
 }
 
 /* Finds a matrix, rows x columns, of each expert of layer index: each[expert]. */
-static void find_each(const struct loading *loading, const char *format, bool packed, size_t index,
+static void find_each(struct loading *loading, const char *format, bool packed, size_t index,
                       size_t rows, size_t columns, const float **each)
 {
     size_t experts = loading->model->config.experts;
@@ -26,11 +26,14 @@ static void find_each(const struct loading *loading, const char *format, bool pa
     for (size_t e = 0; e < experts; e++) {
         char name[MAX_TENSOR_NAME];
         tensor_name(name, loading->prefix, format, index, e);
-        each[e] = packed && e ? each[0] + e * rows * columns : plain_tensor(loading->model, name, shape);
+        if (packed && e)
+            each[e] = each[0] ? each[0] + e * rows * columns : NULL;
+        else
+            each[e] = plain_tensor(loading, name, shape);
     }
 }
 
-static void read_gates_and_keys(const struct loading *loading, const struct expert_names *names, size_t index,
+static void read_gates_and_keys(struct loading *loading, const struct expert_names *names, size_t index,
                                 const float **each)
 {
     const struct model_config *config = &loading->model->config;
@@ -40,7 +43,7 @@ static void read_gates_and_keys(const struct loading *loading, const struct expe
         find_each(loading, names->gates_and_keys, names->packed, index, 2 * width, d_model, each);
         for (size_t e = 0; e < config->experts; e++) {
             experts[e].gates = matrix_of(each[e], width, d_model);
-            experts[e].keys = matrix_of(each[e] + width * d_model, width, d_model);
+            experts[e].keys = matrix_of(each[e] ? each[e] + width * d_model : NULL, width, d_model);
         }
         return;
     }
@@ -52,7 +55,17 @@ static void read_gates_and_keys(const struct loading *loading, const struct expe
         experts[e].keys = matrix_of(each[e], width, d_model);
 }
 
-void read_layer_experts(const struct loading *loading, size_t index)
+static void read_router(struct loading *loading, const struct expert_names *names, size_t index)
+{
+    const struct model_config *config = &loading->model->config;
+    const struct tensor_shape shape = {.rows = config->experts, .columns = config->d_model};
+    char name[MAX_TENSOR_NAME];
+    tensor_name(name, loading->prefix, names->router, index, 0);
+    loading->model->layer[index].router =
+        matrix_of(plain_tensor(loading, name, shape), config->experts, config->d_model);
+}
+
+void read_layer_experts(struct loading *loading, size_t index, enum layer_part part)
 {
     struct model *model = loading->model;
     const struct model_config *config = &model->config;
@@ -61,14 +74,24 @@ void read_layer_experts(const struct loading *loading, size_t index)
     struct model_layer *layer = &model->layer[index];
     const struct expert_names *names = find_form(loading, index);
     const float **each = new_array(config->experts, sizeof *each);
-    char name[MAX_TENSOR_NAME];
-    tensor_name(name, loading->prefix, names->router, index, 0);
-    const struct tensor_shape shape = {.rows = config->experts, .columns = config->d_model};
-    layer->router = matrix_of(plain_tensor(model, name, shape), config->experts, config->d_model);
-    layer->experts = new_array(config->experts, sizeof *layer->experts);
-    read_gates_and_keys(loading, names, index, each);
-    find_each(loading, names->values, names->packed, index, config->d_model, config->expert_width, each);
-    for (size_t e = 0; e < config->experts; e++)
-        layer->experts[e].values = matrix_of(each[e], config->d_model, config->expert_width);
+    if (!layer->experts)
+        layer->experts = new_array(config->experts, sizeof *layer->experts);
+    if (part == LAYER_ALL && !matrix_exists(&layer->router)) {
+        read_router(loading, names, index);
+        read_gates_and_keys(loading, names, index, each);
+    }
+    if (!matrix_exists(&layer->experts[0].values)) {
+        find_each(loading, names->values, names->packed, index, config->d_model, config->expert_width, each);
+        for (size_t e = 0; e < config->experts; e++)
+            layer->experts[e].values = matrix_of(each[e], config->d_model, config->expert_width);
+    }
     free(each);
+}
+
+void forget_layer_experts(struct model *model, size_t index)
+{
+    struct model_layer *layer = &model->layer[index];
+    layer->router = (struct matrix){0};
+    for (size_t e = 0; layer->experts && e < model->config.experts; e++)
+        layer->experts[e] = (struct model_expert){0};
 }

@@ -7,7 +7,6 @@
 #include "model/families.h"
 #include "model/gguf_config.h"
 #include "model/loading.h"
-#include "model/loading_experts.h"
 #include "model/weights.h"
 #include "numeric/activation.h"
 
@@ -23,7 +22,7 @@ static const float *named_tensor(struct loading *loading, const char *prefix, co
 {
     char name[MAX_TENSOR_NAME];
     tensor_name(name, prefix, format, index, 0);
-    return plain_tensor(loading->model, name, (struct tensor_shape){.rows = rows, .columns = columns});
+    return plain_tensor(loading, name, (struct tensor_shape){.rows = rows, .columns = columns});
 }
 
 static struct matrix named_matrix(struct loading *loading, const char *prefix, const char *format,
@@ -40,7 +39,10 @@ static struct matrix transposed_projection(struct loading *loading, const char *
 {
     size_t d_model = loading->model->config.d_model;
     const float *stored = named_tensor(loading, prefix, format, index, width, d_model);
-    float *transposed = new_tensor(loading->model, d_model * width);
+    loading->bytes.copied += d_model * width * sizeof *stored;
+    if (!stored)
+        return (struct matrix){0};
+    float *transposed = new_tensor(loading, d_model * width);
     for (size_t r = 0; r < d_model; r++)
         for (size_t c = 0; c < width; c++)
             transposed[r * width + c] = stored[c * d_model + r];
@@ -60,7 +62,7 @@ static void read_adaptive_softmax(struct loading *loading)
         size_t words = model->cluster[0].size;
         const float *head = named_tensor(loading, "", adaptive->head, 0, words + tails, d_model);
         model->cluster[0].output = matrix_of(head, words, d_model);
-        model->cluster_keys = matrix_of(head + words * d_model, tails, d_model);
+        model->cluster_keys = matrix_of(head ? head + words * d_model : NULL, tails, d_model);
     }
     for (size_t i = 1; i <= tails; i++) {
         struct model_cluster *cluster = &model->cluster[i];
@@ -266,21 +268,22 @@ static const float *named_vector(struct loading *loading, const char *name)
 }
 
 /* The gains of norms that have none. */
-static const float *new_ones(struct model *model)
+static const float *new_ones(struct loading *loading)
 {
-    float *ones = new_tensor(model, model->config.d_model);
-    for (size_t i = 0; i < model->config.d_model; i++)
+    size_t d_model = loading->model->config.d_model;
+    float *ones = new_tensor(loading, d_model);
+    for (size_t i = 0; i < d_model; i++)
         ones[i] = 1;
     return ones;
 }
 
 static const float *with_offset(struct loading *loading, const float *gain)
 {
-    struct model *model = loading->model;
+    size_t d_model = loading->model->config.d_model;
     if (!gain || !(loading->names->gain_offset > 0))
         return gain;
-    float *sum = new_tensor(model, model->config.d_model);
-    for (size_t i = 0; i < model->config.d_model; i++)
+    float *sum = new_tensor(loading, d_model);
+    for (size_t i = 0; i < d_model; i++)
         sum[i] = gain[i] + loading->names->gain_offset;
     return sum;
 }
@@ -302,21 +305,18 @@ static void read_outside_of_layers(struct loading *loading)
     model->final_norm_bias = named_vector(loading, names->final_norm_bias);
 }
 
-static void read_layers(struct loading *loading)
+static void open_layers(struct loading *loading)
 {
     struct model *model = loading->model;
     const struct model_config *config = &model->config;
-    const float *ones = config->family->plain_norms ? new_ones(model) : NULL;
     model->layer = new_array(config->layers, sizeof *model->layer);
-    for (size_t i = 0; i < config->layers; i++) {
-        for (const struct tensor_row *row = loading->names->layers; row->name; row++)
-            read_layer_tensor(loading, row, i);
-        read_layer_experts(loading, i);
-        if (ones)
-            model->layer[i].attention_norm_gain = model->layer[i].ffn_norm_gain = ones;
-    }
-    if (ones)
-        model->final_norm_gain = ones;
+    model->layers = layers_open(loading);
+    if (!config->family->plain_norms)
+        return;
+    const float *ones = new_ones(loading);
+    for (size_t i = 0; i < config->layers; i++)
+        model->layer[i].attention_norm_gain = model->layer[i].ffn_norm_gain = ones;
+    model->final_norm_gain = ones;
 }
 
 /* Copies what the down projection has of a cell. */
@@ -335,7 +335,9 @@ static void copy_value(const struct model_config *config, const struct model_lay
 void model_value(const struct model *model, size_t layer, size_t cell, float *value)
 {
     const float *gain = model->layer[layer].ffn_out_norm_gain;
+    model_layer_ready(model, layer, LAYER_VALUES);
     copy_value(&model->config, &model->layer[layer], cell, value);
+    model_layer_release(model, layer);
     if (gain)
         multiply_floats(value, gain, model->config.d_model);
 }
@@ -343,18 +345,15 @@ void model_value(const struct model *model, size_t layer, size_t cell, float *va
 static struct model *model_open(const char *path, bool described)
 {
     struct model *model = new_array(1, sizeof *model);
-    model->described = described;
     model->config = model_config_read(path);
     model->weights = weights_open(path);
-    if (described)
-        weights_describe(model->weights);
-    else
+    if (!described)
         set_id(model);
 
     const struct model_config *config = &model->config;
     const struct family *family = config->family;
     const struct tensor_names *names = weights_gguf(model->weights) ? family->gguf.tensors : family->tensors;
-    struct loading loading = {.model = model, .names = names};
+    struct loading loading = {.model = model, .names = names, .described = described, .to = &model->owned};
     loading.prefix = find_prefix(model->weights, names);
     model->cluster = new_array(config->clusters, sizeof *model->cluster);
     if (config->clusters > 1)
@@ -363,7 +362,8 @@ static struct model *model_open(const char *path, bool described)
         read_words(&loading);
     scale_frequencies(model);
     read_outside_of_layers(&loading);
-    read_layers(&loading);
+    model->outer = loading.bytes;
+    open_layers(&loading);
     refuse_unused(model, names);
     return model;
 }
@@ -380,12 +380,9 @@ struct model *model_describe(const char *path)
 
 void model_free(struct model *model)
 {
-    for (size_t i = 0; i < model->owned_count; i++)
-        free(model->owned[i]);
-    free(model->owned);
+    layers_close(model->layers);
+    tensors_free(&model->owned);
     free(model->cluster);
-    for (size_t i = 0; i < model->config.layers; i++)
-        free(model->layer[i].experts);
     free(model->layer);
     weights_close(model->weights);
     config_free(&model->config);

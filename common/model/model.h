@@ -1,12 +1,15 @@
 /*
  * A model as its numbers: the tensors of whatever family, as 32-bit floats in
- * one arrangement. Those that the files hold so are mapped, not copied.
+ * one arrangement. Those that the files hold so are mapped, not copied. The
+ * matrices of layers are read when they are asked for: layers.h.
  */
 #ifndef FFKV_MODEL_H
 #define FFKV_MODEL_H
 
 #include "base/hash.h"
 #include "model/config.h"
+#include "model/layers.h"
+#include "model/tensors.h"
 #include "numeric/matrix.h"
 
 /* An expert of a layer, whose cells are some of the layer's. */
@@ -18,7 +21,8 @@ struct model_expert {
 /*
  * The comment after a tensor is its shape, head_width being a head's width. Biases, norms
  * and their biases are NULL where a family has none. What attention and the feed-forward
- * block add to the residual has the model's residual scale in it.
+ * block add to the residual has the model's residual scale in it. Matrices are there while
+ * the layer is ready.
  */
 struct model_layer {
     const float *attention_norm_gain, *attention_norm_bias; /* d_model */
@@ -74,10 +78,9 @@ struct model {
     const float *final_norm_gain, *final_norm_bias; /* d_model; NULL: none */
     struct model_layer *layer;         /* config.layers */
     struct weights *weights;           /* the files, which tensors may lie in */
-    float **owned;                     /* owned_count: tensors that do not */
-    size_t owned_count;
-    size_t owned_floats;               /* of all of them together */
-    bool described;                    /* by model_describe: no matrix has its numbers */
+    struct tensors owned;              /* that do not, and are not of layers */
+    struct matrix_bytes outer;         /* of all that is not in layers */
+    struct layers *layers;             /* where the matrices of layer come from */
 };
 
 /*
@@ -89,16 +92,19 @@ struct model_config model_config_read(const char *path);
 /*
  * v_i, d_model numbers: what cell i of the layer adds to the residual for each 1 of its coefficient. Where
  * a norm stands behind the block, it has the norm's gain: the norm divides each position's sum of them by
- * one number.
+ * one number. The layer's values are made ready for it.
  */
 void model_value(const struct model *model, size_t layer, size_t cell, float *value);
 
-/* Reads config and tensors. One that contradicts the config, or that it does not know, ends the program. */
+/*
+ * Reads config and tensors. One that contradicts the config, or that it does not know, ends the program. All
+ * bytes of the files pass through, for the id, but the matrices of layers wait until they are made ready.
+ */
 struct model *model_load(const char *path);
 
 /*
  * The same, with the same checks, but that no matrix is read: whatever a model's size, this takes next to no
- * time and memory. Nothing can be computed with it, and its id is empty.
+ * time and memory. Its words are not there, and its id is empty.
  */
 struct model *model_describe(const char *path);
 void model_free(struct model *model);

@@ -2,6 +2,7 @@
 
 #include "base/input.h"
 #include "base/json.h"
+#include "base/mapping.h"
 #include "base/messages.h"
 #include "formats/gguf.h"
 #include "formats/safetensors.h"
@@ -21,7 +22,6 @@ struct weights {
     json_t *index;               /* {tensor: file}; NULL: one file has all */
     struct gguf *gguf;           /* in place of shards; its path is paths[0] */
     json_t *used;                /* names of the tensors that somebody knows */
-    bool described;              /* nothing looks at the elements of matrices */
 };
 
 static int by_text(const void *a, const void *b)
@@ -132,11 +132,6 @@ struct weights *weights_open(const char *path)
     return weights;
 }
 
-void weights_describe(struct weights *weights)
-{
-    weights->described = true;
-}
-
 void weights_close(struct weights *weights)
 {
     for (size_t i = 0; i < weights->shard_count; i++) {
@@ -185,9 +180,9 @@ static void check_place(const struct weights *weights, size_t shard, const char 
             " model's own files", weights->paths[shard], name, file ? file : "none");
 }
 
-/* The tensor where it lies, if it can be used there, without a look at its elements. */
-static const float *find(const struct weights *weights, const char *name, struct tensor_shape shape)
+bool weights_check(struct weights *weights, const char *name, struct tensor_shape shape)
 {
+    use(weights, name);
     return weights->gguf ? gguf_find(weights->gguf, name, shape)
                          : safetensors_find(weights->shards[shard_of(weights, name)], name, shape);
 }
@@ -195,9 +190,7 @@ static const float *find(const struct weights *weights, const char *name, struct
 void weights_read(struct weights *weights, const char *name, struct tensor_shape shape, float *values)
 {
     use(weights, name);
-    if (weights->described && shape.columns)
-        find(weights, name, shape);
-    else if (weights->gguf)
+    if (weights->gguf)
         gguf_read(weights->gguf, name, shape, values);
     else
         safetensors_read(weights->shards[shard_of(weights, name)], name, shape, values);
@@ -206,10 +199,16 @@ void weights_read(struct weights *weights, const char *name, struct tensor_shape
 const float *weights_map(struct weights *weights, const char *name, struct tensor_shape shape)
 {
     use(weights, name);
-    if (weights->described && shape.columns)
-        return find(weights, name, shape);
     return weights->gguf ? gguf_map(weights->gguf, name, shape)
                          : safetensors_map(weights->shards[shard_of(weights, name)], name, shape);
+}
+
+void weights_drop_pages(const struct weights *weights)
+{
+    if (weights->gguf)
+        gguf_drop_pages(weights->gguf);
+    for (size_t i = 0; i < weights->shard_count; i++)
+        safetensors_drop_pages(weights->shards[i]);
 }
 
 static void count_tensor(struct weights_summary *summary, const char *type, size_t bytes)
@@ -331,17 +330,13 @@ const char *weights_unused(const struct weights *weights, const char *const *ign
 static void hash_shard(const struct weights *weights, size_t shard, const struct checksums *checksums,
                        struct hash *hash)
 {
-    enum { CHUNK = 1 << 18 }; /* stays in the cache */
     size_t size;
-    const char *bytes = safetensors_bytes(weights->shards[shard], &size);
-    struct hash *own = hash_new();
+    const void *bytes = safetensors_bytes(weights->shards[shard], &size);
+    struct hash *own = checksums ? hash_new() : NULL;
+    mapping_hash(bytes, size, hash, own);
+    if (!own)
+        return;
     char sum[HASH_CHARACTERS + 1];
-    for (size_t done = 0; done < size; done += CHUNK) {
-        size_t count = size - done < CHUNK ? size - done : CHUNK;
-        hash_add(hash, bytes + done, count);
-        if (checksums)
-            hash_add(own, bytes + done, count);
-    }
     hash_finish(own, sum);
     checksums_check(checksums, file_name(weights, shard), sum);
 }

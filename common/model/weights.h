@@ -21,12 +21,6 @@ struct weights;
 struct weights *weights_open(const char *path);
 void weights_close(struct weights *weights);
 
-/*
- * From now on matrices are only checked, as to name, shape and type: nothing looks at their
- * elements, and weights_read leaves values, which may be NULL, as they are.
- */
-void weights_describe(struct weights *weights);
-
 bool weights_has(struct weights *weights, const char *name);
 
 /*
@@ -40,6 +34,18 @@ void weights_read(struct weights *weights, const char *name, struct tensor_shape
  * is not stored as 32-bit floats at an address where these can be.
  */
 const float *weights_map(struct weights *weights, const char *name, struct tensor_shape shape);
+
+/*
+ * Only checks the tensor, as to name, shape and type: nothing looks at its elements. Whether weights_map
+ * would give it.
+ */
+bool weights_check(struct weights *weights, const char *name, struct tensor_shape shape);
+
+/*
+ * The files' pages that are in memory no longer count as this program's, until they are read again: for a
+ * model larger than memory, when what was read of it is not needed soon.
+ */
+void weights_drop_pages(const struct weights *weights);
 
 /* What the files have: their number and bytes, and of each number format ("F32") its tensors and bytes. */
 struct weights_type {

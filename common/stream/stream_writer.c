@@ -16,12 +16,16 @@ struct stream_writer {
     uint32_t crc;
 };
 
+void stream_append_bytes(struct stream_writer *writer, const void *bytes, size_t size)
+{
+    output_write(writer->output, bytes, size);
+    writer->crc = (uint32_t)crc32_z(writer->crc, bytes, size);
+}
+
 static void write_packed(struct stream_writer *writer, msgpack_sbuffer *buffer)
 {
-    if (buffer->size > 0) {
-        output_write(writer->output, buffer->data, buffer->size);
-        writer->crc = (uint32_t)crc32_z(writer->crc, (const unsigned char *)buffer->data, buffer->size);
-    }
+    if (buffer->size > 0)
+        stream_append_bytes(writer, buffer->data, buffer->size);
     msgpack_sbuffer_clear(buffer);
 }
 
@@ -39,8 +43,13 @@ struct stream_writer *stream_create(const char *path, bool gzip, const json_t *h
 
 void stream_append(struct stream_writer *writer, msgpack_sbuffer *buffer, uint64_t count)
 {
-    writer->records += count;
+    stream_count(writer, count);
     write_packed(writer, buffer);
+}
+
+void stream_count(struct stream_writer *writer, uint64_t count)
+{
+    writer->records += count;
 }
 
 void stream_finish(struct stream_writer *writer, const json_t *counts)

@@ -8,6 +8,7 @@
 #include <jansson.h>
 #include <msgpack.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct stream_writer;
@@ -17,6 +18,13 @@ struct stream_writer *stream_create(const char *path, bool gzip, const json_t *h
 
 /* Appends count records, packed in buffer, and empties buffer. */
 void stream_append(struct stream_writer *writer, msgpack_sbuffer *buffer, uint64_t count);
+
+/*
+ * The same of records that are packed elsewhere, piece by piece, the last of which ends with a record;
+ * stream_count: so many they were.
+ */
+void stream_append_bytes(struct stream_writer *writer, const void *bytes, size_t size);
+void stream_count(struct stream_writer *writer, uint64_t count);
 
 /*
  * Writes the trailer with these counts, and what they say of the corpus (they stay the

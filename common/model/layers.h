@@ -1,0 +1,49 @@
+/*
+ * The matrices of a model's layers, which are read when somebody asks for them: a layer is made ready, used,
+ * and released. Those that nobody uses stay in memory as long as there is room for them.
+ */
+#ifndef FFKV_LAYERS_H
+#define FFKV_LAYERS_H
+
+#include <stddef.h>
+
+struct model;
+struct loading;
+
+/* What is needed of a layer: its values, or all. */
+enum layer_part { LAYER_VALUES, LAYER_ALL };
+
+/* Bytes of matrices when they are read. */
+struct matrix_bytes {
+    size_t copied;  /* as 32-bit floats, in memory of their own */
+    size_t mapped;  /* where they are in the files, which have them as 32-bit floats */
+    size_t scratch; /* while one is read, at most */
+};
+
+struct layers;
+
+/*
+ * The layers of a model whose tensors are called so: their vectors are read, their matrices checked, as to
+ * name, shape and type. loading is copied; what it points to must outlive the layers.
+ */
+struct layers *layers_open(const struct loading *loading);
+void layers_close(struct layers *layers);
+
+/*
+ * Has these matrices of layer index in model->layer until they are released, as often as they were made
+ * ready. One that is damaged ends the program. Threads may call both at the same time.
+ */
+void model_layer_ready(const struct model *model, size_t index, enum layer_part part);
+void model_layer_release(const struct model *model, size_t index);
+
+/* Makes all layers ready, as long as the model is there. */
+void model_all_ready(const struct model *model);
+
+/* Layers that nobody uses are dropped as soon as all that are there take more bytes; the default is little. */
+void model_set_room(const struct model *model, size_t bytes);
+
+/* Of a layer; of all that is not in layers. */
+struct matrix_bytes model_layer_bytes(const struct model *model, size_t index);
+struct matrix_bytes model_outer_bytes(const struct model *model);
+
+#endif
