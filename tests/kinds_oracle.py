@@ -2,7 +2,8 @@
 runs in the virtual environment that the test makes.
 
     kinds_oracle.py train NAME FILE TOKENIZER    one of KINDS, from a file's lines
-    kinds_oracle.py DIR [MIXTURES]    tokenizers, texts, and each text's tokens
+    kinds_oracle.py make DIR MIXTURES some|all    tokenizers, and some texts for each, or all of them
+    kinds_oracle.py encode FILE...    of each FILE, a NAME.json: NAME.ids
 
 DIR then holds for every tokenizer NAME NAME.json, NAME.texts (each ends with a NUL byte) and NAME.ids (a line
 a text).  The library trains the vocabularies; normalizers, pre-tokenizers and decoders are those of model
@@ -21,7 +22,6 @@ from tokenizers import Tokenizer, models, trainers
 from tokenizers import normalizers, pre_tokenizers as pre
 
 TEXTS = 20_000
-MIXTURES = 30
 ALL_TEXTS = ["llama-2", "t5", "bert"]
 SPACE = "\u2581"
 REPLACE_SPACE = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
@@ -269,22 +269,31 @@ def make_tokenizers(mixtures):
 
 
 def texts_of(names, count):
-    """For each name its share of texts; those of ALL_TEXTS have them all."""
+    """All texts, and the number of which each name takes one; those of ALL_TEXTS take them all."""
     writer = base.Writer(seed=3)
     edges = ["", " ", "\n", "  a", "a  ", "a" * 3000, " " * 3000, "\u00e9'" * 2000]
     texts = [*(writer.text() for _ in range(count)), *base.every_character()]
-    for number, name in enumerate(names):
-        share = 1 if name in ALL_TEXTS else 16 if name.startswith("mixture") else 6
-        yield name, edges + texts[number % share::share]
+    shares = {name: 1 if name in ALL_TEXTS else 16 if name.startswith("mixture") else 6 for name in names}
+    return edges, texts, shares
 
 
-def make(directory, mixtures):
+def make(directory, mixtures, all_texts):
     made = make_tokenizers(mixtures)
-    for name, texts in texts_of(made, TEXTS):
+    edges, texts, shares = texts_of(made, TEXTS)
+    (directory / "all-texts").write_bytes("".join(text + "\0" for text in edges + texts).encode())
+    for number, (name, share) in enumerate(shares.items()):
         (directory / f"{name}.json").write_text(json.dumps(made[name]))
-        (directory / f"{name}.texts").write_bytes("".join(text + "\0" for text in texts).encode())
-        rows = base.encode(made[name], texts)
-        (directory / f"{name}.ids").write_text("".join(" ".join(map(str, row)) + "\n" for row in rows))
+        if share == 1 or all_texts:
+            (directory / f"{name}.texts").symlink_to("all-texts")
+            continue
+        some = "".join(text + "\0" for text in edges + texts[number % share::share])
+        (directory / f"{name}.texts").write_bytes(some.encode())
+
+
+def encode(path):
+    texts = path.with_suffix(".texts").read_bytes().decode().split("\0")[:-1]
+    rows = base.encode(json.loads(path.read_text()), texts)
+    path.with_suffix(".ids").write_text("".join(" ".join(map(str, row)) + "\n" for row in rows))
 
 
 def train(name, path, tokenizer_path):
@@ -296,5 +305,8 @@ def train(name, path, tokenizer_path):
 if __name__ == "__main__":
     if sys.argv[1] == "train":
         train(*sys.argv[2:])
-        sys.exit()
-    make(pathlib.Path(sys.argv[1]), int(sys.argv[2]) if sys.argv[2:] else MIXTURES)
+    elif sys.argv[1] == "make":
+        make(pathlib.Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "all")
+    else:
+        for name_of_file in sys.argv[2:]:
+            encode(pathlib.Path(name_of_file))

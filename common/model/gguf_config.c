@@ -164,6 +164,8 @@ static void describe_yarn(const struct description *description, json_t *scaling
         json_put(scaling, "beta_fast", json_real(fast));
     if (!is_zero(slow))
         json_put(scaling, "beta_slow", json_real(slow));
+    if (description->family->gguf.yarn_not_truncated)
+        json_put(scaling, "truncate", json_false());
     describe_lengths(description);
 }
 

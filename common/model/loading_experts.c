@@ -1,9 +1,18 @@
 #include "model/loading_experts.h"
 
 #include "base/messages.h"
+#include "formats/quantized.h"
 #include "model/weights.h"
 
 #include <stdlib.h>
+
+/* A matrix that each expert of layer index has, rows x columns of ours. */
+struct each_matrix {
+    const struct loading *loading;
+    const struct expert_names *names;
+    size_t index, rows, columns;
+    bool interleaved, transposed; /* in the file, as struct expert_names has it */
+};
 
 /* The form in which the file has the layer's experts. */
 static const struct expert_names *find_form(const struct loading *loading, size_t index)
@@ -17,39 +26,168 @@ static const struct expert_names *find_form(const struct loading *loading, size_
     return loading->names->experts;
 }
 
-/* Finds a matrix, rows x columns, of each expert of layer index: each[expert]. */
-static void find_each(const struct loading *loading, const char *format, bool packed, size_t index,
-                      size_t rows, size_t columns, const float **each)
+/* The row of a file's matrix of so many rows in which two are interleaved, ours being one below the other. */
+static size_t interleaved_row(size_t row, size_t rows)
 {
-    size_t experts = loading->model->config.experts;
-    struct tensor_shape shape = {.stack = packed ? experts : 0, .rows = rows, .columns = columns};
-    for (size_t e = 0; e < experts; e++) {
-        char name[MAX_TENSOR_NAME];
-        tensor_name(name, loading->prefix, format, index, e);
-        each[e] = packed && e ? each[0] + e * rows * columns : plain_tensor(loading->model, name, shape);
+    return row < rows / 2 ? 2 * row : 2 * (row - rows / 2) + 1;
+}
+
+/* Arranges an expert's matrix as ours. */
+static void arrange(const struct each_matrix *matrix, const float *from, float *to)
+{
+    size_t rows = matrix->rows, columns = matrix->columns;
+    for (size_t r = 0; r < rows; r++) {
+        size_t row = matrix->interleaved ? interleaved_row(r, rows) : r;
+        for (size_t c = 0; c < columns; c++)
+            to[r * columns + c] = from[matrix->transposed ? c * rows + row : row * columns + c];
     }
 }
 
-static void read_gates_and_keys(const struct loading *loading, const struct expert_names *names, size_t index,
-                                const float **each)
+/* Reads a stack of all experts' matrices that is not arranged as ours, or whose numbers are of MXFP4. */
+static const float *arranged_stack(const struct each_matrix *matrix, const char *name, const char *scales)
 {
-    const struct model_config *config = &loading->model->config;
-    struct model_expert *experts = loading->model->layer[index].experts;
+    struct model *model = matrix->loading->model;
+    size_t experts = model->config.experts, size = matrix_count(matrix->rows, matrix->columns);
+    struct tensor_shape shape = {.stack = experts, .rows = matrix->rows, .columns = matrix->columns};
+    if (matrix->transposed)
+        shape = (struct tensor_shape){.stack = experts, .rows = matrix->columns, .columns = matrix->rows};
+    float *from = model->described ? NULL : new_floats(matrix_count(experts, size));
+    float *to = new_tensor(model, matrix_count(experts, size));
+    if (scales && shape.columns % MXFP4_ELEMENTS)
+        die("%s: tensor '%s' has blocks of %d numbers, of which rows of %zu are not made up",
+            weights_file(model->weights, name), name, MXFP4_ELEMENTS, shape.columns);
+    if (scales)
+        weights_read_mxfp4(model->weights, name, scales, shape, from);
+    else
+        weights_read(model->weights, name, shape, from);
+    for (size_t e = 0; from && e < experts; e++)
+        arrange(matrix, from + e * size, to + e * size);
+    free(from);
+    return to;
+}
+
+/* Finds the matrix of each expert: each[expert]. scales, a tensor's name, is NULL where it is no MXFP4. */
+static void find_each(const struct each_matrix *matrix, const char *format, const char *scales,
+                      const float **each)
+{
+    const struct loading *loading = matrix->loading;
+    size_t experts = loading->model->config.experts, size = matrix->rows * matrix->columns;
+    bool packed = matrix->names->packed;
+    struct tensor_shape shape = {.stack = packed ? experts : 0, .rows = matrix->rows,
+                                 .columns = matrix->columns};
+    char name[MAX_TENSOR_NAME], scales_name[MAX_TENSOR_NAME];
+    for (size_t e = 0; e < experts; e++) {
+        tensor_name(name, loading->prefix, format, matrix->index, e);
+        if (packed && e)
+            each[e] = each[0] + e * size;
+        else if (matrix->interleaved || matrix->transposed || scales) {
+            tensor_name(scales_name, loading->prefix, scales ? scales : "", matrix->index, e);
+            each[e] = arranged_stack(matrix, name, scales ? scales_name : NULL);
+        } else
+            each[e] = plain_tensor(loading->model, name, shape);
+    }
+}
+
+static void read_gates_and_keys(const struct each_matrix *of, const float **each)
+{
+    const struct model_config *config = &of->loading->model->config;
+    struct model_expert *experts = of->loading->model->layer[of->index].experts;
+    const struct expert_names *names = of->names;
     size_t width = config->expert_width, d_model = config->d_model;
+    struct each_matrix matrix = *of;
+    matrix.columns = d_model;
     if (names->gates_and_keys) {
-        find_each(loading, names->gates_and_keys, names->packed, index, 2 * width, d_model, each);
+        matrix.rows = 2 * width;
+        matrix.interleaved = names->interleaved;
+        matrix.transposed = names->transposed;
+        find_each(&matrix, names->gates_and_keys, names->gates_and_keys_scales, each);
         for (size_t e = 0; e < config->experts; e++) {
             experts[e].gates = matrix_of(each[e], width, d_model);
             experts[e].keys = matrix_of(each[e] + width * d_model, width, d_model);
         }
         return;
     }
-    find_each(loading, names->gates, names->packed, index, width, d_model, each);
+    matrix.rows = width;
+    find_each(&matrix, names->gates, NULL, each);
     for (size_t e = 0; e < config->experts; e++)
         experts[e].gates = matrix_of(each[e], width, d_model);
-    find_each(loading, names->keys, names->packed, index, width, d_model, each);
+    find_each(&matrix, names->keys, NULL, each);
     for (size_t e = 0; e < config->experts; e++)
         experts[e].keys = matrix_of(each[e], width, d_model);
+}
+
+static void read_values(const struct each_matrix *of, const float **each)
+{
+    const struct model_config *config = &of->loading->model->config;
+    struct each_matrix matrix = *of;
+    matrix.rows = config->d_model;
+    matrix.columns = config->expert_width;
+    matrix.transposed = of->names->transposed;
+    find_each(&matrix, of->names->values, of->names->values_scales, each);
+    for (size_t e = 0; e < config->experts; e++)
+        of->loading->model->layer[of->index].experts[e].values =
+            matrix_of(each[e], config->d_model, config->expert_width);
+}
+
+/* All experts' biases of one kind, experts x width; NULL where the family has none. */
+static const float *read_biases(const struct each_matrix *of, const char *format, size_t width)
+{
+    const struct loading *loading = of->loading;
+    struct tensor_shape shape = {.rows = loading->model->config.experts, .columns = width};
+    char name[MAX_TENSOR_NAME];
+    if (!format)
+        return NULL;
+    tensor_name(name, loading->prefix, format, of->index, 0);
+    return plain_tensor(loading->model, name, shape);
+}
+
+/* Puts the biases of gates and keys, interleaved in each row of both (experts x 2 width), one behind the other. */
+static const float *apart(struct model *model, const float *both, size_t width)
+{
+    size_t experts = model->config.experts;
+    float *to = new_tensor(model, 2 * experts * width);
+    for (size_t i = 0; !model->described && i < experts * width; i++) {
+        to[i] = both[2 * i];
+        to[experts * width + i] = both[2 * i + 1];
+    }
+    return to;
+}
+
+static void read_all_biases(const struct each_matrix *of)
+{
+    struct model *model = of->loading->model;
+    const struct expert_names *names = of->names;
+    size_t width = model->config.expert_width, d_model = model->config.d_model;
+    const float *gates = read_biases(of, names->gates_bias, width);
+    const float *keys = read_biases(of, names->keys_bias, width);
+    const float *both = read_biases(of, names->gates_and_keys_bias, 2 * width);
+    const float *values = read_biases(of, names->values_bias, d_model);
+    if (both) {
+        gates = apart(model, both, width);
+        keys = gates + model->config.experts * width;
+    }
+    struct model_expert *experts = model->layer[of->index].experts;
+    for (size_t e = 0; e < model->config.experts; e++) {
+        experts[e].gates_bias = gates ? gates + e * width : NULL;
+        experts[e].keys_bias = keys ? keys + e * width : NULL;
+        experts[e].values_bias = values ? values + e * d_model : NULL;
+    }
+}
+
+static void read_router(const struct each_matrix *of)
+{
+    const struct loading *loading = of->loading;
+    struct model *model = loading->model;
+    struct model_layer *layer = &model->layer[of->index];
+    size_t experts = model->config.experts, d_model = model->config.d_model;
+    char name[MAX_TENSOR_NAME];
+    tensor_name(name, loading->prefix, of->names->router, of->index, 0);
+    const struct tensor_shape shape = {.rows = experts, .columns = d_model};
+    layer->router = matrix_of(plain_tensor(model, name, shape), experts, d_model);
+    if (!of->names->router_bias)
+        return;
+    tensor_name(name, loading->prefix, of->names->router_bias, of->index, 0);
+    layer->router_bias = plain_tensor(model, name, (struct tensor_shape){.rows = experts});
 }
 
 void read_layer_experts(const struct loading *loading, size_t index)
@@ -58,17 +196,12 @@ void read_layer_experts(const struct loading *loading, size_t index)
     const struct model_config *config = &model->config;
     if (!config->experts || !config->has_experts[index])
         return;
-    struct model_layer *layer = &model->layer[index];
-    const struct expert_names *names = find_form(loading, index);
+    const struct each_matrix of = {.loading = loading, .names = find_form(loading, index), .index = index};
     const float **each = new_array(config->experts, sizeof *each);
-    char name[MAX_TENSOR_NAME];
-    tensor_name(name, loading->prefix, names->router, index, 0);
-    const struct tensor_shape shape = {.rows = config->experts, .columns = config->d_model};
-    layer->router = matrix_of(plain_tensor(model, name, shape), config->experts, config->d_model);
-    layer->experts = new_array(config->experts, sizeof *layer->experts);
-    read_gates_and_keys(loading, names, index, each);
-    find_each(loading, names->values, names->packed, index, config->d_model, config->expert_width, each);
-    for (size_t e = 0; e < config->experts; e++)
-        layer->experts[e].values = matrix_of(each[e], config->d_model, config->expert_width);
+    model->layer[index].experts = new_array(config->experts, sizeof *model->layer[index].experts);
+    read_router(&of);
+    read_gates_and_keys(&of, each);
+    read_values(&of, each);
+    read_all_biases(&of);
     free(each);
 }

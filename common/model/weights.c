@@ -4,8 +4,10 @@
 #include "base/json.h"
 #include "base/messages.h"
 #include "formats/gguf.h"
+#include "formats/quantized.h"
 #include "formats/safetensors.h"
 #include "model/checksums.h"
+#include "numeric/floats.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -201,6 +203,25 @@ void weights_read(struct weights *weights, const char *name, struct tensor_shape
         gguf_read(weights->gguf, name, shape, values);
     else
         safetensors_read(weights->shards[shard_of(weights, name)], name, shape, values);
+}
+
+void weights_read_mxfp4(struct weights *weights, const char *blocks, const char *scales,
+                        struct tensor_shape shape, float *values)
+{
+    const size_t lengths[] = {shape.stack, shape.rows, shape.columns / MXFP4_ELEMENTS, MXFP4_PAIRS};
+    size_t shard = shard_of(weights, blocks), count = shape_elements(shape);
+    use(weights, blocks);
+    use(weights, scales);
+    const unsigned char *pairs = safetensors_codes(weights->shards[shard], blocks, lengths, 4);
+    const unsigned char *exponents =
+        safetensors_codes(weights->shards[shard_of(weights, scales)], scales, lengths, 3);
+    if (weights->described)
+        return;
+    mxfp4_from_pairs(pairs, exponents, count / MXFP4_ELEMENTS, values);
+    size_t place = floats_first_not_finite(values, count);
+    if (place < count)
+        die("%s: tensor '%s' has an exponent beyond 32-bit floats at block %zu: the file is damaged",
+            weights->paths[shard], scales, place / MXFP4_ELEMENTS);
 }
 
 const float *weights_map(struct weights *weights, const char *name, struct tensor_shape shape)
