@@ -128,6 +128,11 @@ KINDS = {
     "first-word": ("pieces", {"pre_tokenizer": sequence("pretokenizers", *kinds("WhitespaceSplit"),
                                                         metaspace("first"))}, SPECIALS),
     "suffix": ("suffix", {"normalizer": bert(), "pre_tokenizer": {"type": "BertPreTokenizer"}}, SPECIALS),
+    "scripts": ("unigram", {"pre_tokenizer": sequence("pretokenizers", *kinds("UnicodeScripts",
+                                                                              "WhitespaceSplit"))}, SPECIALS),
+    "scripts-alone": ("pieces", {"pre_tokenizer": {"type": "UnicodeScripts"}}, NORMALIZED),
+    "words": ("words", {"normalizer": sequence("normalizers", *kinds("NFD", "StripAccents", "Lowercase")),
+                        "pre_tokenizer": WORDS}, SPECIALS),
     "prefix": ("prefix", {"normalizer": sequence("normalizers", *kinds("NFD", "StripAccents", "Lowercase")),
                           "pre_tokenizer": WORDS}, SPECIALS),
 }
@@ -142,7 +147,7 @@ PRE_TOKENIZERS = [
     *(metaspace(scheme, split=each) for scheme in ("always", "never", "first") for each in (True, False)),
     *(punctuation(each) for each in ("Isolated", "Contiguous", "Removed", "MergedWithNext",
                                      "MergedWithPrevious")),
-    *kinds("Whitespace", "WhitespaceSplit", "BertPreTokenizer", "Punctuation"), digits(True), digits(False),
+    *kinds("Whitespace", "WhitespaceSplit", "BertPreTokenizer", "Punctuation", "UnicodeScripts"), digits(True), digits(False),
     {"type": "CharDelimiterSplit", "delimiter": "e"}, GEMMA_SPLIT, split({"String": SPACE}, "MergedWithNext"),
     split({"Regex": "\\p{L}+|\\s"}, "Removed", True), split({"Regex": "\\p{Lu}"}, "MergedWithPrevious", True),
     byte_level(), byte_level(prefix=True, regex=False)]
@@ -209,6 +214,15 @@ def word_pieces(corpus):
     return json.loads(tokenizer.to_str())["model"]
 
 
+def whole_words(corpus):
+    tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre.Whitespace()
+    trainer = trainers.WordLevelTrainer(vocab_size=5000, special_tokens=["<unk>"], show_progress=False)
+    tokenizer.train_from_iterator(corpus, trainer)
+    return json.loads(tokenizer.to_str())["model"]
+
+
 def models_of(corpus):
     pieces = piece_vocabulary(corpus)
     ignoring = {**pieces, "ignore_merges": True, "merges": pieces["merges"][::2]}
@@ -218,7 +232,7 @@ def models_of(corpus):
             "across": piece_vocabulary(corpus, split=False),
             "byte level": base.trained("gpt2", corpus)["model"],
             "unigram": unigram_vocabulary(corpus, False), "unigram, bytes": unigram_vocabulary(corpus, True),
-            "pieces of words": word_pieces(corpus),
+            "pieces of words": word_pieces(corpus), "words": whole_words(corpus),
             "suffix": affixed_vocabulary(corpus, end_of_word_suffix="</w>"),
             "prefix": affixed_vocabulary(corpus, continuing_subword_prefix="##")}
 

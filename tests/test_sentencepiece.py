@@ -326,6 +326,8 @@ def tokenizer(tmp_path):
     (wordpiece(), "acb", "0"),
     (wordpiece(), "abbbb", "0"),
     (wordpiece(continuing_subword_prefix=""), "aab", "1 4"),
+    ({"type": "WordLevel", "unk_token": "?", "vocab": {"?": 0, "a": 1, "ab": 2, "b": 3}}, "ab", "2"),
+    ({"type": "WordLevel", "unk_token": "?", "vocab": {"?": 0, "a": 1, "ab": 2, "b": 3}}, "aab", "0"),
     (wordpiece(vocab={"?": 0, "##": 1, "##a": 2, "a": 3}), "##aa", "2 2"),
 ])
 def test_models_by_hand(bin, tokenizer, model, text, expected):
@@ -344,7 +346,9 @@ def test_models_by_hand(bin, tokenizer, model, text, expected):
     (wordpiece(unk_token="[UNK]"), {}, "the unknown token '[UNK]' is not in the vocabulary"),
     (wordpiece(max_input_chars_per_word=-1), {}, "'max_input_chars_per_word' must be a whole number"),
     (wordpiece(lowercase=True), {}, "the setting 'lowercase'"),
-    ({"type": "WordLevel"}, {}, "type 'WordLevel'; this program knows BPE, Unigram and WordPiece"),
+    ({"type": "Morphemes"}, {}, "type 'Morphemes'; this program knows BPE, Unigram, WordPiece and WordLevel"),
+    ({"type": "WordLevel", "vocab": {"?": 0}}, {}, "'unk_token' must be there"),
+    ({"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "?"}, {}, "the unknown token '?'"),
     (unigram(), {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "?"}}, "is not base64"),
     (unigram(), {"normalizer": {"type": "Precompiled", "precompiled_charsmap": ""}}, "of 0 bytes is damaged"),
     (unigram(), {"normalizer": {"type": "Precompiled"}}, "'precompiled_charsmap' must be text"),

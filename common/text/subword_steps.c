@@ -235,6 +235,14 @@ static void add_punctuation(void *steps, struct json_place place, const json_t *
     pretokenizer_add(steps, (struct split_rule){.set = SET_PUNCTUATION, .behavior = behavior});
 }
 
+static void add_scripts(void *steps, struct json_place place, const json_t *object)
+{
+    (void)place;
+    (void)object;
+    pretokenizer_add(steps,
+                     (struct split_rule){.set = SET_SCRIPTS, .behavior = SPLIT_REMOVED, .invert = true});
+}
+
 static void add_digits(void *steps, struct json_place place, const json_t *object)
 {
     bool individual = member_flag(place, object, "individual_digits", false);
@@ -319,6 +327,7 @@ struct pretokenizer *read_pretokenizer(const char *path, json_t *object)
         {"Whitespace", NULL, add_whitespace},
         {"WhitespaceSplit", NULL, add_whitespace_split},
         {"BertPreTokenizer", NULL, add_bert_words},
+        {"UnicodeScripts", NULL, add_scripts},
         {"CharDelimiterSplit", delimiter, add_delimiter},
         {0},
     };
