@@ -176,7 +176,7 @@ def test_readable_text(bin, tokenizer):
 @pytest.mark.parametrize("changes, says", [
     ({"version": "2.0"}, "version '2.0'"),
     ({"extra": 1}, "the setting 'extra'"),
-    ({"model__type": "WordLevel"}, "the setting 'merges'"),
+    ({"model__type": "WordLevel"}, "model: the setting 'dropout'"),
     ({"model__type": "Tiktoken"}, "type 'Tiktoken'"),
     ({"model__type": 5}, "'type' must be text"),
     ({"model": None}, "an object with a 'type'"),
