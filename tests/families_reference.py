@@ -22,8 +22,8 @@ import transformers
 from safetensors.torch import load_file, save_file
 from transformers import (BloomConfig, Cohere2Config, CohereConfig, FalconConfig, Gemma2Config, Gemma3Config,
                           Gemma3TextConfig, GemmaConfig, GPT2Config, GPTJConfig, GPTNeoConfig, GPTNeoXConfig,
-                          GptOssConfig, GraniteConfig, LlamaConfig, MistralConfig, MixtralConfig, MptConfig, Olmo2Config,
-                          OlmoConfig, OlmoeConfig, OPTConfig, Phi3Config, PhiConfig, Qwen2Config,
+                          GptOssConfig, GraniteConfig, LlamaConfig, MistralConfig, MixtralConfig, MptConfig,
+                          Olmo2Config, OlmoConfig, OlmoeConfig, OPTConfig, Phi3Config, PhiConfig, Qwen2Config,
                           Qwen2MoeConfig, Qwen3Config, Qwen3MoeConfig, SmolLM3Config, StableLmConfig,
                           Starcoder2Config)
 

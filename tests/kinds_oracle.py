@@ -130,6 +130,8 @@ KINDS = {
     "suffix": ("suffix", {"normalizer": bert(), "pre_tokenizer": {"type": "BertPreTokenizer"}}, SPECIALS),
     "scripts": ("unigram", {"pre_tokenizer": sequence("pretokenizers", *kinds("UnicodeScripts",
                                                                               "WhitespaceSplit"))}, SPECIALS),
+    "lengths": ("byte level", {"pre_tokenizer": sequence(
+        "pretokenizers", {"type": "FixedLength", "length": 7}, byte_level())}, SPECIALS),
     "scripts-alone": ("pieces", {"pre_tokenizer": {"type": "UnicodeScripts"}}, NORMALIZED),
     "words": ("words", {"normalizer": sequence("normalizers", *kinds("NFD", "StripAccents", "Lowercase")),
                         "pre_tokenizer": WORDS}, SPECIALS),
@@ -147,7 +149,8 @@ PRE_TOKENIZERS = [
     *(metaspace(scheme, split=each) for scheme in ("always", "never", "first") for each in (True, False)),
     *(punctuation(each) for each in ("Isolated", "Contiguous", "Removed", "MergedWithNext",
                                      "MergedWithPrevious")),
-    *kinds("Whitespace", "WhitespaceSplit", "BertPreTokenizer", "Punctuation", "UnicodeScripts"), digits(True), digits(False),
+    *kinds("Whitespace", "WhitespaceSplit", "BertPreTokenizer", "Punctuation", "UnicodeScripts",
+           "FixedLength"), digits(True), digits(False),
     {"type": "CharDelimiterSplit", "delimiter": "e"}, GEMMA_SPLIT, split({"String": SPACE}, "MergedWithNext"),
     split({"Regex": "\\p{L}+|\\s"}, "Removed", True), split({"Regex": "\\p{Lu}"}, "MergedWithPrevious", True),
     byte_level(), byte_level(prefix=True, regex=False)]

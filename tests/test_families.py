@@ -211,8 +211,9 @@ def check_contributions(name, tensors, sentences, layers, memories):
 def test_biases_of_experts_are_what_values_leave_of_a_block(bin, reference, name):
     """y = sum of m_i v_i + sum of w_e b_e, the router's weights times the experts' biases, by NumPy from the
     files; edited coefficients change the first sum only."""
-    tensors, sentences = oracle.load_safetensors(reference / name / "model.safetensors"), load(reference, name)
-    chosen, edits = (2 if name == "gpt-oss" else 3), "1:0-34=0,2:0-34=0,3:0-34=0"
+    tensors = oracle.load_safetensors(reference / name / "model.safetensors")
+    sentences, edits = load(reference, name), "1:0-34=0,2:0-34=0,3:0-34=0"
+    chosen = 2 if name == "gpt-oss" else 3
     streams_of = [dump(bin, reference / name, sentences, "--emit", "coef,ffn,resid", *more)
                   for more in ([], ["--edit", edits])]
     for stream in streams_of:
@@ -223,7 +224,8 @@ def test_biases_of_experts_are_what_values_leave_of_a_block(bin, reference, name
                 def get(key, layer=layer):
                     return tensors[f"model.layers.{layer}.{key}"].astype(float)
                 r = resid[layer].astype(float)
-                x = r / np.sqrt((r * r).mean(1, keepdims=True) + 1e-5) * get("post_attention_layernorm.weight")
+                x = r / np.sqrt((r * r).mean(1, keepdims=True) + 1e-5)
+                x *= get("post_attention_layernorm.weight")
                 logits = x @ get("mlp.router.weight").T + get("mlp.router.bias")
                 logits[logits < np.sort(logits, axis=1)[:, -chosen, None]] = -np.inf
                 added = np.exp(log_softmax(logits)) @ get("mlp.experts.down_proj_bias")

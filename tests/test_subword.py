@@ -208,6 +208,7 @@ def test_readable_text(bin, tokenizer):
       "added_tokens": [added("<s>", 8, normalized=True)]}, "nothing is left of added token '<s>'"),
     ({"decoder": {"type": "CTC"}}, "decoder 'CTC'"),
     ({"pre_tokenizer": {"type": "Sentences"}}, "pre_tokenizer 'Sentences'"),
+    ({"pre_tokenizer": {"type": "FixedLength", "length": 0}}, "'length' must be a whole number from 1 to"),
     ({"pre_tokenizer": {"type": "UnicodeScripts", "version": 9}}, "the setting 'version'"),
     ({"pre_tokenizer": {"type": "Sequence", "pretokenizers": [
         BYTE_LEVEL, {"type": "Metaspace", "replacement": "_", "prepend_scheme": "first"}]}},

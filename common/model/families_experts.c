@@ -254,7 +254,8 @@ const struct family expert_families[] = {
             LLAMA_NAMES, ATTENTION_BIAS, .experts = "num_local_experts",
             .chosen_experts = "num_experts_per_tok", .gate_limit = "swiglu_limit",
         },
-        .aliases = SETTINGS({"num_experts", "num_local_experts"}, {"experts_per_token", "num_experts_per_tok"}),
+        .aliases = SETTINGS(
+            {"num_experts", "num_local_experts"}, {"experts_per_token", "num_experts_per_tok"}),
         .defaults = SETTINGS(
             {"vocab_size", "201088"}, {"hidden_size", "2880"}, {"intermediate_size", "2880"},
             {"num_hidden_layers", "36"}, {"num_attention_heads", "64"}, {"num_key_value_heads", "8"},

@@ -358,8 +358,9 @@ static void attend_kept(const struct forward *forward, size_t index)
         const struct attention rule = head_rule(forward, index, head);
         const struct kept kept = key_values_of(forward->kept, index, head / group);
         size_t query = head * config->head_width;
-        attend_last(&rule, head_bias(forward, head), forward->query + query, query_step, &kept, forward->begun,
-                    forward->begun + forward->positions, forward->scores, forward->attended + query);
+        attend_last(&rule, head_bias(forward, head), forward->query + query, query_step, &kept,
+                    forward->begun, forward->begun + forward->positions, forward->scores,
+                    forward->attended + query);
     }
 }
 

@@ -141,7 +141,7 @@ static const float *read_biases(const struct each_matrix *of, const char *format
     return plain_tensor(loading->model, name, shape);
 }
 
-/* Puts the biases of gates and keys, interleaved in each row of both (experts x 2 width), one behind the other. */
+/* The biases of gates, and behind them those of keys; both (experts x 2 width) has them interleaved. */
 static const float *apart(struct model *model, const float *both, size_t width)
 {
     size_t experts = model->config.experts;
