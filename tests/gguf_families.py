@@ -5,9 +5,8 @@ usage: gguf_families.py FOLDER OUTPUT      (run in an environment with gguf, saf
 
 For each of MODELS, FOLDER/NAME becomes OUTPUT/NAME.gguf; or MODEL becomes FILE.  What the package does not
 know is how llama.cpp's convert_hf_to_gguf.py arranges weights, and what it writes of settings: `arrange`,
-`part_experts`, `describe` and `extra` have it, architecture by architecture as there (its folder conversion/).
-  OUTPUT/SPLIT.gguf is split, too, into
-parts of a few tensors.
+`part_experts`, `describe` and `extra` have it, architecture by architecture as there (its folder
+conversion/).  OUTPUT/SPLIT.gguf is split, too, into parts of a few tensors.
 """
 
 import json

@@ -17,7 +17,7 @@ struct wordpiece_parts {
     const char *path;          /* for messages */
     const struct span *tokens; /* by id; length 0: no text has this token */
     size_t count;
-    const char *prefix;        /* that tokens have which do not begin a word: "##"; NULL: none goes on in one */
+    const char *prefix;        /* of tokens that do not begin a word: "##"; NULL: there are none */
     size_t max_characters;     /* a longer word is unknown */
     uint32_t unknown;          /* the token of a word that tokens do not make up */
 };
