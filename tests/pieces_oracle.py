@@ -5,9 +5,10 @@ environment that it makes.
 
 trains models on the file TEXT and on other scripts. DIR then holds some texts, or all of them (each ends with
 a NUL byte), and for every model NAME: NAME.model, NAME.ids (a line a text), and NAME.gguf where GGUF files
-can have all of it; NAME.json, the same pieces for the tokenizers library, and WordPiece, with NAME.json.ids; PRE.pre, a GGUF
-file's metadata with this pre-tokenizer as JSON, with PRE.pre.ids; and graphemes.json, whose tokens are the
-bytes of normalized text, and rounded.json, whose scores all but tie, with texts of their own, NAME.texts.
+can have all of it; NAME.json, the same pieces for the tokenizers library, and WordPiece, with NAME.json.ids;
+PRE.pre, a GGUF file's metadata with this pre-tokenizer as JSON, with PRE.pre.ids; and graphemes.json, whose
+tokens are the bytes of normalized text, and rounded.json, whose scores all but tie, with texts of their own,
+NAME.texts.
 """
 
 import json
