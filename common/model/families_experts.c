@@ -277,7 +277,6 @@ const struct family expert_families[] = {
             .settings = SETTINGS({"rope_parameters", "{}"}),
             .yarn_not_truncated = true,
         },
-        .tokenizer_class = "TokenizersBackend",
     },
     {.model_type = NULL},
 };
