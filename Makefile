@@ -185,11 +185,12 @@ faults: ## SEEDS=500 cases from FIRST=1 on
 	@$(MAKE) $(BUILDING) all
 	@$(PYTHON) tests/faults.py --seeds $(SEEDS) --first $(FIRST) --bin $(DIR) --csv build/faults.csv
 
-tokenizers: ## tokenizers of mixed settings beside the tokenizers library; MIXTURES=500
+tokenizers: ## all kinds of tokenizers beside the libraries, each on 24,000 texts;
+tokenizers: ## MIXTURES=500 of them of mixed settings
 	@./setup.sh test
 	@$(MAKE) $(BUILDING) test-programs
-	@FFKV_BUILDS="$(DIR)" MIXTURES="$(MIXTURES)" $(PYTHON) -m pytest -q -p no:cacheprovider \
-		tests/test_tokenizer_kinds.py
+	@FFKV_BUILDS="$(DIR)" MIXTURES="$(MIXTURES)" $(PYTHON) -m pytest -q -rP -p no:cacheprovider \
+		tests/test_tokenizer_kinds.py tests/test_sentencepiece.py
 
 unit-tests: $(UNIT_TESTS)
 bench-program: $(DIR)/tests/bench-forward $(DIR)/tests/bench-projection

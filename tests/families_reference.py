@@ -12,16 +12,18 @@ generated_edited are what the library's greedy generate, with its own cache, goe
 """
 
 import contextlib
+import json
 import pathlib
 import sys
 
 import numpy as np
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 from transformers import (BloomConfig, Cohere2Config, CohereConfig, FalconConfig, Gemma2Config, Gemma3Config,
                           Gemma3TextConfig, GemmaConfig, GPT2Config, GPTJConfig, GPTNeoConfig, GPTNeoXConfig,
-                          GraniteConfig, LlamaConfig, MistralConfig, MixtralConfig, MptConfig, Olmo2Config,
-                          OlmoConfig, OlmoeConfig, OPTConfig, Phi3Config, PhiConfig, Qwen2Config,
+                          GptOssConfig, GraniteConfig, LlamaConfig, MistralConfig, MixtralConfig, MptConfig,
+                          Olmo2Config, OlmoConfig, OlmoeConfig, OPTConfig, Phi3Config, PhiConfig, Qwen2Config,
                           Qwen2MoeConfig, Qwen3Config, Qwen3MoeConfig, SmolLM3Config, StableLmConfig,
                           Starcoder2Config)
 
@@ -58,6 +60,7 @@ GEMMA3 = dict(GEMMA, query_pre_attn_scalar=7, sliding_window=4, rope_parameters=
 # Experts of 7 cells; where layers without experts are among them, these have as many cells as all experts.
 EXPERTS = dict(LLAMA, intermediate_size=7, num_experts_per_tok=2)
 QWEN_EXPERTS = dict(LLAMA, moe_intermediate_size=7, num_experts=6)
+GPT_OSS = dict(EXPERTS, num_local_experts=5, head_dim=10, sliding_window=5)
 SHARED = dict(QWEN_EXPERTS, shared_expert_intermediate_size=9, intermediate_size=51)
 VISION = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, image_size=28,
               patch_size=14)
@@ -166,6 +169,13 @@ MODELS = {
     "qwen3-moe-mixed": Qwen3MoeConfig(**dict(QWEN_EXPERTS, intermediate_size=42), num_experts_per_tok=6,
                                       mlp_only_layers=[1], use_sliding_window=True, sliding_window=5,
                                       attention_bias=True),
+    "gpt-oss": GptOssConfig(**GPT_OSS),
+    "gpt-oss-limited": GptOssConfig(
+        **dict(GPT_OSS, num_experts_per_tok=3, head_dim=12), swiglu_limit=0.5, attention_bias=False,
+        tie_word_embeddings=True, layer_types=["full_attention", "sliding_attention", "sliding_attention"],
+        **rope(rope_type="yarn", factor=4.0, original_max_position_embeddings=512, attention_factor=0.8)),
+    # Widths that blocks of MXFP4 make up.
+    "gpt-oss-blocks": GptOssConfig(**dict(GPT_OSS, hidden_size=64, intermediate_size=32)),
     "smollm3-window": SmolLM3Config(**LLAMA, no_rope_layers=[0, 1, 0], use_sliding_window=True,
                                     sliding_window=5),
     # Without BOS, which moves what each kind of positions begins with.
@@ -176,14 +186,16 @@ MODELS = {
     "bloom-no-bos": BloomConfig(**dict(GPT, bos_token_id=None), hidden_size=36, n_layer=2, n_head=6),
 }
 FORMATS = {"qwen3-bf16": ("qwen3", torch.bfloat16), "gpt2-f16": ("gpt2", torch.float16),
-           "mixtral-f16": ("mixtral", torch.float16)}
+           "mixtral-f16": ("mixtral", torch.float16), "gpt-oss-bf16": ("gpt-oss", torch.bfloat16)}
 # Saved with one tensor for all experts.
 PACKED = {"mixtral-packed": ("mixtral", torch.float32), "qwen2-moe-packed": ("qwen2-moe", torch.bfloat16)}
+# Saved with blocks of MXFP4.
+BLOCKS = {"gpt-oss-mxfp4": ("gpt-oss-blocks", torch.bfloat16)}
 
 # These go on with a sentence: every kind of positions, windows, caps, norms of sums, experts, no BOS.
 GENERATED = ("gpt2", "opt-post-norm", "neox", "gptj", "falcon-alibi", "bloom", "mpt", "llama3-scaled",
              "mistral-window", "gemma2", "gemma3-text", "olmo2", "phi3-longrope", "cohere2", "mixtral",
-             "qwen2-moe-step", "qwen2-no-bos", "gpt2-no-bos", "bloom-no-bos")
+             "qwen2-moe-step", "gpt-oss", "qwen2-no-bos", "gpt2-no-bos", "bloom-no-bos")
 GENERATED_TOKENS = 20
 
 # Of a model's layer: the layers themselves, attention, the norm before the feed-forward block, its down
@@ -295,14 +307,32 @@ def first(value):
     return value[0] if isinstance(value, tuple) else value
 
 
+def has_biases(mlp):
+    """Whether the experts are those of gpt-oss, whose matrices are transposed, too."""
+    return hasattr(mlp.experts, "down_proj_bias")
+
+
+def router_of(mlp):
+    return mlp.router if has_biases(mlp) else mlp.gate
+
+
+def cells_of(experts, expert, vector):
+    """An expert's own cells; what their values are multiplied by."""
+    if not hasattr(experts, "gate_up_proj_bias"):
+        gate, up = (experts.gate_up_proj[expert] @ vector).chunk(2)
+        return experts.act_fn(gate) * up
+    both = vector @ experts.gate_up_proj[expert] + experts.gate_up_proj_bias[expert]
+    gate, up = both[::2].clamp(max=experts.limit), both[1::2].clamp(-experts.limit, experts.limit)
+    return gate * torch.sigmoid(1.702 * gate) * (up + 1)
+
+
 def expert_coefficients(mlp, x, scores, chosen):
     """A layer's cells at positions x: the router's score times the expert's own, or 0."""
-    experts, width = mlp.experts.gate_up_proj.shape[0], mlp.experts.gate_up_proj.shape[1] // 2
-    found = torch.zeros(len(x), experts * width)
+    found = torch.zeros(len(x), mlp.experts.gate_up_proj.shape[0], values_of(mlp)[0].shape[0])
     for row, (vector, row_scores, row_chosen) in enumerate(zip(x, scores, chosen, strict=True)):
         for score, expert in zip(row_scores, row_chosen, strict=True):
-            gate, up = (mlp.experts.gate_up_proj[expert] @ vector).chunk(2)
-            found[row, expert * width:(expert + 1) * width] = score * mlp.experts.act_fn(gate) * up
+            found[row, expert] = score * cells_of(mlp.experts, expert, vector)
+    found = found.flatten(1)
     if not hasattr(mlp, "shared_expert"):
         return found
     shared = mlp.shared_expert
@@ -310,21 +340,35 @@ def expert_coefficients(mlp, x, scores, chosen):
     return torch.cat([found, torch.sigmoid(x @ mlp.shared_expert_gate.weight.T) * own], dim=1)
 
 
+def expert_biases(mlp, scores, chosen):
+    """What is added beside the values at each position: biases of the chosen experts, times their scores."""
+    return (scores[..., None] * mlp.experts.down_proj_bias[chosen]).sum(1) if has_biases(mlp) else 0
+
+
+def values_of(mlp):
+    """Of each expert, cells x model."""
+    values = [expert if has_biases(mlp) else expert.T for expert in mlp.experts.down_proj]
+    return [*values, mlp.shared_expert.down_proj.weight.T] if hasattr(mlp, "shared_expert") else values
+
+
 def edit_experts(mlp, change, l):
     """Hooks of a layer with experts, whose output becomes the sum of changed coefficients times values."""
-    values = [expert.T for expert in mlp.experts.down_proj]
-    if hasattr(mlp, "shared_expert"):
-        values.append(mlp.shared_expert.down_proj.weight.T)
     seen = {}
-    return [watch_experts(mlp, seen, l)[0], mlp.register_forward_hook(
-        lambda m, a, o: (change(l, seen["coef", l]) @ torch.cat(values)).reshape(first(o).shape))]
+
+    def summed(_, __, output):
+        found = change(l, seen["coef", l]) @ torch.cat(values_of(mlp)) + seen["bias", l]
+        found = found.reshape(first(output).shape)
+        return (found, *output[1:]) if isinstance(output, tuple) else found
+    return [watch_experts(mlp, seen, l)[0], mlp.register_forward_hook(summed)]
 
 
 def watch_experts(mlp, seen, l):
     """Hooks of a layer with experts; which of them compute a position is what the library's router says."""
     def routed(_, arguments, output):
-        seen["coef", l] = expert_coefficients(mlp, arguments[0].reshape(-1, mlp.gate.hidden_dim), *output[1:])
-    return [mlp.gate.register_forward_hook(routed),
+        x = arguments[0].reshape(-1, router_of(mlp).hidden_dim)
+        seen["coef", l] = expert_coefficients(mlp, x, *output[1:])
+        seen["bias", l] = expert_biases(mlp, *output[1:])
+    return [router_of(mlp).register_forward_hook(routed),
             mlp.register_forward_hook(lambda m, a, o: seen.__setitem__(("ffn", l), first(o)))]
 
 
@@ -372,7 +416,33 @@ def watch(model, tokens):
             "ffn": stack("ffn") * getattr(config, "residual_multiplier", 1)}
 
 
-def make(folder, name, config, dtype, packed=False):
+def in_blocks(array):
+    """(blocks, scales) of MXFP4 along the last axis: numbers of 4 bits, the even one below, and exponents."""
+    blocks = array.reshape(*array.shape[:-1], -1, 32).astype(np.float64)
+    exponents = np.floor(np.log2(np.maximum(np.abs(blocks).max(-1, keepdims=True), 2.0**-100))) - 2
+    table = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6])
+    distances = np.abs(np.abs(blocks / 2**exponents)[..., None] - table)
+    codes = (distances.argmin(-1) + 8 * (blocks < 0)).astype(np.uint8)
+    return codes[..., ::2] | codes[..., 1::2] << 4, (exponents[..., 0] + 127).astype(np.uint8)
+
+
+def save_in_blocks(folder):
+    """A saved model of gpt-oss as the original files have it."""
+    tensors, others = load_file(folder / "model.safetensors"), {}
+    for name, tensor in tensors.items():
+        if name.endswith(("gate_up_proj", "down_proj")):
+            parts = in_blocks(tensor.float().numpy().swapaxes(1, 2))
+            for part, array in zip(("blocks", "scales"), parts):
+                others[f"{name}_{part}"] = torch.from_numpy(np.ascontiguousarray(array))
+        else:
+            others[name] = tensor
+    save_file(others, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "mxfp4", "modules_to_not_convert": ["lm_head"]}
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def make(folder, name, config, dtype, packed=False, blocks=False):
     # Falcon's "eager" adds ALiBi twice, to the mask and to the scores; "sdpa", the default, does once.
     ways = {"attn_implementation": "sdpa" if getattr(config, "alibi", False) else "eager"}
     if hasattr(config, "num_experts_per_tok"):  # other ways want widths that are multiples of 4
@@ -381,7 +451,7 @@ def make(folder, name, config, dtype, packed=False):
     model = transformers.AutoModelForCausalLM.from_config(config, **ways).float().eval()
     with torch.no_grad():  # livelier than the library's start values, which are nearly linear
         for key, tensor in model.named_parameters():
-            if key.endswith("bias"):
+            if key.endswith(("bias", "sinks")):
                 tensor.normal_(0, 0.3)
             elif tensor.dim() == 1:
                 tensor.uniform_(0.5, 1.5)
@@ -389,6 +459,8 @@ def make(folder, name, config, dtype, packed=False):
                 tensor.normal_(0, 0.25)
     model = model.to(dtype)
     model.save_pretrained(folder / name, safe_serialization=True, save_original_format=not packed)
+    if blocks:
+        save_in_blocks(folder / name)
     # The arithmetic is in 32 bits, whatever the weights were stored in.
     model = transformers.AutoModelForCausalLM.from_pretrained(folder / name, dtype=torch.float32, **ways)
     model.eval()
@@ -415,6 +487,8 @@ def main(folder):
         make(folder, name, MODELS[family], dtype)
     for name, (family, dtype) in PACKED.items():
         make(folder, name, MODELS[family], dtype, packed=True)
+    for name, (family, dtype) in BLOCKS.items():
+        make(folder, name, MODELS[family], dtype, blocks=True)
 
 
 if __name__ == "__main__":

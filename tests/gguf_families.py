@@ -1,11 +1,12 @@
 """Model directories as GGUF files, by the package gguf, which knows what files call tensors and settings.
 
-usage: gguf_families.py FOLDER OUTPUT      (run in an environment with gguf and safetensors)
+usage: gguf_families.py FOLDER OUTPUT      (run in an environment with gguf, safetensors and torch)
+       gguf_families.py MODEL FILE ARCHITECTURE
 
-For each of MODELS, FOLDER/NAME becomes OUTPUT/NAME.gguf.  What the package does not know is how llama.cpp's
-convert_hf_to_gguf.py arranges weights, and what it writes of settings: `arrange`, `describe` and `extra` have
-it, architecture by architecture as there (its folder conversion/).  OUTPUT/SPLIT.gguf is split, too, into
-parts of a few tensors.
+For each of MODELS, FOLDER/NAME becomes OUTPUT/NAME.gguf; or MODEL becomes FILE.  What the package does not
+know is how llama.cpp's convert_hf_to_gguf.py arranges weights, and what it writes of settings: `arrange`,
+`part_experts`, `describe` and `extra` have it, architecture by architecture as there (its folder
+conversion/).  OUTPUT/SPLIT.gguf is split, too, into parts of a few tensors.
 """
 
 import json
@@ -16,7 +17,7 @@ import sys
 
 import gguf
 import numpy as np
-from safetensors.numpy import load_file
+from safetensors.torch import load_file
 
 MODELS = {
     "gpt2": "GPT2", "gpt2-inner": "GPT2", "neox": "GPTNEOX", "neox-sequential": "GPTNEOX",
@@ -29,9 +30,9 @@ MODELS = {
     "granite": "GRANITE", "stablelm": "STABLELM", "stablelm-parallel": "STABLELM",
     "stablelm-normed": "STABLELM", "cohere": "COMMAND_R", "cohere-normed": "COMMAND_R",
     "cohere2-plain": "COHERE2", "smollm3-plain": "SMOLLM3", "mixtral": "LLAMA", "olmoe": "OLMOE",
-    "qwen2-moe": "QWEN2MOE", "qwen3-moe": "QWEN3MOE"}
+    "qwen2-moe": "QWEN2MOE", "qwen3-moe": "QWEN3MOE", "gpt-oss": "GPT_OSS", "gpt-oss-mxfp4": "GPT_OSS"}
 RMS = ("GEMMA", "GEMMA2", "GEMMA3", "OLMO2", "PHI3", "GRANITE", "LLAMA", "QWEN2", "QWEN3", "SMOLLM3",
-       "OLMOE", "QWEN2MOE", "QWEN3MOE")
+       "OLMOE", "QWEN2MOE", "QWEN3MOE", "GPT_OSS")
 PERMUTED = ("GRANITE", "LLAMA", "OLMO", "SMOLLM3")
 SPLIT, TENSORS_OF_A_PART = "olmo2", 7
 
@@ -138,6 +139,8 @@ def describe_rotary(writer, arch, config):
         if "beta_fast" in rope:
             writer.add_rope_scaling_yarn_beta_fast(rope["beta_fast"])
             writer.add_rope_scaling_yarn_beta_slow(rope["beta_slow"])
+        if "attention_factor" in rope:
+            writer.add_rope_scaling_yarn_attn_factor(rope["attention_factor"])
     if arch == "PHI3" or rope.get("rope_type") == "longrope":
         length = rope.get("original_max_position_embeddings", config["max_position_embeddings"])
         writer.add_rope_scaling_orig_ctx_len(length)
@@ -182,8 +185,9 @@ def describe_experts(writer, config):
     if experts:
         writer.add_expert_count(experts)
         writer.add_expert_used_count(config["num_experts_per_tok"])
-    if "moe_intermediate_size" in config:
-        writer.add_expert_feed_forward_length(config["moe_intermediate_size"])
+    if "moe_intermediate_size" in config or config["model_type"] == "gpt_oss":
+        width = setting(config, "moe_intermediate_size", "intermediate_size")
+        writer.add_expert_feed_forward_length(width)
     if "shared_expert_intermediate_size" in config:
         writer.add_expert_shared_feed_forward_length(config["shared_expert_intermediate_size"])
 
@@ -203,6 +207,40 @@ def stack_experts(tensors):
         head = head if "feed_forward" in head else f"model.{head}"
         stacked.setdefault(f"{head}.experts.{tail.partition('.')[2]}", []).append(tensors[key])
     return {key: np.stack(value) if isinstance(value, list) else value for key, value in stacked.items()}
+
+
+def repack(blocks, scales):
+    """MXFP4 as GGUF files have it: a block's exponent, then element i below element i + 16."""
+    codes = np.stack([blocks & 15, blocks >> 4], axis=-1).reshape(*blocks.shape[:-1], 32)
+    packed = np.concatenate([scales[..., None], codes[..., :16] | codes[..., 16:] << 4], axis=-1)
+    return packed.reshape(*packed.shape[:-2], -1)
+
+
+def part_experts(tensors):
+    """gpt-oss's experts, gates and inputs of which are every second row, as three stacks and their biases."""
+    parted = {}
+    for key, array in tensors.items():
+        head, found, tail = key.partition(".experts.")
+        if not found:
+            parted[f"{key}.weight" if key.endswith("sinks") else key] = array
+            continue
+        if key.endswith("_scales"):
+            continue
+        matrix, _, form = tail.partition("_proj")
+        if form == "_blocks":
+            array = repack(array, tensors[key.replace("_blocks", "_scales")])
+        elif not form:
+            array = array.swapaxes(1, 2)
+        kind = "bias" if form == "_bias" else "weight"
+        parts = {"down": array} if matrix == "down" else {"gate": array[:, ::2], "up": array[:, 1::2]}
+        parted |= {f"{head}.experts.{name}_proj.{kind}": part for name, part in parts.items()}
+    return parted
+
+
+def load(path):
+    """The tensors, numbers of 16 bits as 32-bit ones."""
+    return {key: tensor.numpy() if str(tensor.dtype) in ("torch.float32", "torch.uint8") else
+            tensor.float().numpy() for key, tensor in load_file(path).items()}
 
 
 def describe(writer, arch, config):
@@ -245,12 +283,15 @@ def write(source, path, arch, **options):
     writer.add_name("made")
     describe(writer, arch, config)
     describe_tokenizer(writer, config)
-    for key, array in stack_experts(norms_in_one(load_file(source / "model.safetensors"))).items():
+    tensors = load(source / "model.safetensors")
+    tensors = part_experts(tensors) if arch == "GPT_OSS" else stack_experts(norms_in_one(tensors))
+    for key, array in tensors.items():
         stem = key  # as the converter has it
         if arch not in ("MPT", "FALCON", "GPTNEOX"):
             stem = key.removeprefix("transformer.")
         name = names.get_name(stem, try_suffixes=(".weight", ".bias"))
-        writer.add_tensor(name, np.ascontiguousarray(arrange(arch, key, array, config)))
+        kind = gguf.GGMLQuantizationType.MXFP4 if array.dtype == np.uint8 else None
+        writer.add_tensor(name, np.ascontiguousarray(arrange(arch, key, array, config)), raw_dtype=kind)
     for name, array in extra(arch, config).items():
         writer.add_tensor(name, array)
     writer.write_header_to_file()
@@ -267,4 +308,7 @@ def main(folder, output):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if sys.argv[3:]:
+        write(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3])
+    else:
+        main(*sys.argv[1:])

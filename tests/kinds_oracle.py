@@ -2,7 +2,8 @@
 runs in the virtual environment that the test makes.
 
     kinds_oracle.py train NAME FILE TOKENIZER    one of KINDS, from a file's lines
-    kinds_oracle.py DIR [MIXTURES]    tokenizers, texts, and each text's tokens
+    kinds_oracle.py make DIR MIXTURES some|all    tokenizers, and some texts for each, or all of them
+    kinds_oracle.py encode FILE...    of each FILE, a NAME.json: NAME.ids
 
 DIR then holds for every tokenizer NAME NAME.json, NAME.texts (each ends with a NUL byte) and NAME.ids (a line
 a text).  The library trains the vocabularies; normalizers, pre-tokenizers and decoders are those of model
@@ -21,7 +22,6 @@ from tokenizers import Tokenizer, models, trainers
 from tokenizers import normalizers, pre_tokenizers as pre
 
 TEXTS = 20_000
-MIXTURES = 30
 ALL_TEXTS = ["llama-2", "t5", "bert"]
 SPACE = "\u2581"
 REPLACE_SPACE = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
@@ -128,6 +128,13 @@ KINDS = {
     "first-word": ("pieces", {"pre_tokenizer": sequence("pretokenizers", *kinds("WhitespaceSplit"),
                                                         metaspace("first"))}, SPECIALS),
     "suffix": ("suffix", {"normalizer": bert(), "pre_tokenizer": {"type": "BertPreTokenizer"}}, SPECIALS),
+    "scripts": ("unigram", {"pre_tokenizer": sequence("pretokenizers", *kinds("UnicodeScripts",
+                                                                              "WhitespaceSplit"))}, SPECIALS),
+    "lengths": ("byte level", {"pre_tokenizer": sequence(
+        "pretokenizers", {"type": "FixedLength", "length": 7}, byte_level())}, SPECIALS),
+    "scripts-alone": ("pieces", {"pre_tokenizer": {"type": "UnicodeScripts"}}, NORMALIZED),
+    "words": ("words", {"normalizer": sequence("normalizers", *kinds("NFD", "StripAccents", "Lowercase")),
+                        "pre_tokenizer": WORDS}, SPECIALS),
     "prefix": ("prefix", {"normalizer": sequence("normalizers", *kinds("NFD", "StripAccents", "Lowercase")),
                           "pre_tokenizer": WORDS}, SPECIALS),
 }
@@ -142,7 +149,8 @@ PRE_TOKENIZERS = [
     *(metaspace(scheme, split=each) for scheme in ("always", "never", "first") for each in (True, False)),
     *(punctuation(each) for each in ("Isolated", "Contiguous", "Removed", "MergedWithNext",
                                      "MergedWithPrevious")),
-    *kinds("Whitespace", "WhitespaceSplit", "BertPreTokenizer", "Punctuation"), digits(True), digits(False),
+    *kinds("Whitespace", "WhitespaceSplit", "BertPreTokenizer", "Punctuation", "UnicodeScripts",
+           "FixedLength"), digits(True), digits(False),
     {"type": "CharDelimiterSplit", "delimiter": "e"}, GEMMA_SPLIT, split({"String": SPACE}, "MergedWithNext"),
     split({"Regex": "\\p{L}+|\\s"}, "Removed", True), split({"Regex": "\\p{Lu}"}, "MergedWithPrevious", True),
     byte_level(), byte_level(prefix=True, regex=False)]
@@ -209,6 +217,15 @@ def word_pieces(corpus):
     return json.loads(tokenizer.to_str())["model"]
 
 
+def whole_words(corpus):
+    tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre.Whitespace()
+    trainer = trainers.WordLevelTrainer(vocab_size=5000, special_tokens=["<unk>"], show_progress=False)
+    tokenizer.train_from_iterator(corpus, trainer)
+    return json.loads(tokenizer.to_str())["model"]
+
+
 def models_of(corpus):
     pieces = piece_vocabulary(corpus)
     ignoring = {**pieces, "ignore_merges": True, "merges": pieces["merges"][::2]}
@@ -218,7 +235,7 @@ def models_of(corpus):
             "across": piece_vocabulary(corpus, split=False),
             "byte level": base.trained("gpt2", corpus)["model"],
             "unigram": unigram_vocabulary(corpus, False), "unigram, bytes": unigram_vocabulary(corpus, True),
-            "pieces of words": word_pieces(corpus),
+            "pieces of words": word_pieces(corpus), "words": whole_words(corpus),
             "suffix": affixed_vocabulary(corpus, end_of_word_suffix="</w>"),
             "prefix": affixed_vocabulary(corpus, continuing_subword_prefix="##")}
 
@@ -269,22 +286,31 @@ def make_tokenizers(mixtures):
 
 
 def texts_of(names, count):
-    """For each name its share of texts; those of ALL_TEXTS have them all."""
+    """All texts, and the number of which each name takes one; those of ALL_TEXTS take them all."""
     writer = base.Writer(seed=3)
     edges = ["", " ", "\n", "  a", "a  ", "a" * 3000, " " * 3000, "\u00e9'" * 2000]
     texts = [*(writer.text() for _ in range(count)), *base.every_character()]
-    for number, name in enumerate(names):
-        share = 1 if name in ALL_TEXTS else 16 if name.startswith("mixture") else 6
-        yield name, edges + texts[number % share::share]
+    shares = {name: 1 if name in ALL_TEXTS else 16 if name.startswith("mixture") else 6 for name in names}
+    return edges, texts, shares
 
 
-def make(directory, mixtures):
+def make(directory, mixtures, all_texts):
     made = make_tokenizers(mixtures)
-    for name, texts in texts_of(made, TEXTS):
+    edges, texts, shares = texts_of(made, TEXTS)
+    (directory / "all-texts").write_bytes("".join(text + "\0" for text in edges + texts).encode())
+    for number, (name, share) in enumerate(shares.items()):
         (directory / f"{name}.json").write_text(json.dumps(made[name]))
-        (directory / f"{name}.texts").write_bytes("".join(text + "\0" for text in texts).encode())
-        rows = base.encode(made[name], texts)
-        (directory / f"{name}.ids").write_text("".join(" ".join(map(str, row)) + "\n" for row in rows))
+        if share == 1 or all_texts:
+            (directory / f"{name}.texts").symlink_to("all-texts")
+            continue
+        some = "".join(text + "\0" for text in edges + texts[number % share::share])
+        (directory / f"{name}.texts").write_bytes(some.encode())
+
+
+def encode(path):
+    texts = path.with_suffix(".texts").read_bytes().decode().split("\0")[:-1]
+    rows = base.encode(json.loads(path.read_text()), texts)
+    path.with_suffix(".ids").write_text("".join(" ".join(map(str, row)) + "\n" for row in rows))
 
 
 def train(name, path, tokenizer_path):
@@ -296,5 +322,8 @@ def train(name, path, tokenizer_path):
 if __name__ == "__main__":
     if sys.argv[1] == "train":
         train(*sys.argv[2:])
-        sys.exit()
-    make(pathlib.Path(sys.argv[1]), int(sys.argv[2]) if sys.argv[2:] else MIXTURES)
+    elif sys.argv[1] == "make":
+        make(pathlib.Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "all")
+    else:
+        for name_of_file in sys.argv[2:]:
+            encode(pathlib.Path(name_of_file))

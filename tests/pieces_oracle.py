@@ -1,13 +1,14 @@
 """The sentencepiece and tokenizers libraries as the oracles of test_sentencepiece.py; runs in the virtual
 environment that it makes.
 
-    pieces_oracle.py DIR TEXT
+    pieces_oracle.py DIR TEXT some|all
 
-trains models on the file TEXT and on other scripts. DIR then holds texts (each ends with a NUL byte), and for
-every model NAME: NAME.model, NAME.ids (a line a text), and NAME.gguf where GGUF files can have all of it;
-NAME.json, the same pieces for the tokenizers library, and WordPiece, with NAME.json.ids; PRE.pre, a GGUF
-file's metadata with this pre-tokenizer as JSON, with PRE.pre.ids; and graphemes.json, whose tokens are the
-bytes of normalized text, and rounded.json, whose scores all but tie, with texts of their own, NAME.texts.
+trains models on the file TEXT and on other scripts. DIR then holds some texts, or all of them (each ends with
+a NUL byte), and for every model NAME: NAME.model, NAME.ids (a line a text), and NAME.gguf where GGUF files
+can have all of it; NAME.json, the same pieces for the tokenizers library, and WordPiece, with NAME.json.ids;
+PRE.pre, a GGUF file's metadata with this pre-tokenizer as JSON, with PRE.pre.ids; and graphemes.json, whose
+tokens are the bytes of normalized text, and rounded.json, whose scores all but tie, with texts of their own,
+NAME.texts.
 """
 
 import json
@@ -218,23 +219,23 @@ def write_ids(path, rows):
 
 # ------------------------------------------------------------------------ all of it
 
-def make_texts(corpus):
+def make_texts(corpus, all_texts):
     texts = [text for text in subword_oracle.test_texts() if "\0" not in text]
     some = random.Random(3)
     middles = ("", "\u2581", "\r\n", "\u3000", "<mask>", "<unk>", "<0x41>", "ab \u2581ab")
     odd = [f"{before}{middle}{behind}" for middle in middles
            for before in ("", " ", "  a", "\u2581") for behind in ("", " ", "b  ", "\u2581 \u2581")]
-    return odd + some.sample(texts, TEXTS) + texts[-3:] + corpus[:500]
+    return odd + (texts if all_texts else some.sample(texts, TEXTS) + texts[-3:]) + corpus[:500]
 
 
-def main(directory, text):
+def main(directory, text, all_texts):
     writer = subword_oracle.Writer(seed=5)
     lines = text.read_text(encoding="utf-8").split("\n")
     corpus = [writer.training_text() for _ in range(4000)] + lines[:1500]
     for name in MODELS:
         train(directory, name, corpus)
     tangle(directory)
-    texts = make_texts(lines[-500:])
+    texts = make_texts(lines[-500:], all_texts)
     (directory / "texts").write_bytes("".join(text + "\0" for text in texts).encode())
     for path in sorted(directory.glob("*.model")):
         library = sentencepiece.SentencePieceProcessor(model_file=str(path))
@@ -248,4 +249,4 @@ def main(directory, text):
 
 
 if __name__ == "__main__":
-    main(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))
+    main(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3] == "all")

@@ -411,7 +411,7 @@ def test_removing_a_token_may_take_the_expert_away(bin, model, tensors):
     ({"decoder_sparse_step": 0}, "'decoder_sparse_step'"),
     ({"norm_topk_prob": "yes"}, "'norm_topk_prob' must be true or false"),
     ({"moe_capacity": 2}, "'moe_capacity' is not known"),
-    ({"model_type": "gpt_oss"}, "model_type 'gpt_oss' is not known"),
+    ({"model_type": "deepseek_v3"}, "model_type 'deepseek_v3' is not known"),
 ])
 def test_experts_that_are_not_known_are_refused(bin, model, tmp_path, change, says):
     (tmp_path / "config.json").write_text(json.dumps({**CONFIG, **change}))

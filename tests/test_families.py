@@ -29,9 +29,10 @@ NAMES = [
     "gemma3", "olmo", "olmo-clipped", "olmo-biased", "olmo2", "phi3", "phi3-longrope", "phi4", "phi4-odd",
     "stablelm", "stablelm-parallel", "stablelm-normed", "granite", "cohere", "cohere-normed",
     "cohere-untied", "cohere2", "cohere2-plain", "smollm3-plain", "smollm3", "mixtral", "mixtral-one",
-    "olmoe", "olmoe-clipped", "qwen2-moe", "qwen2-moe-step", "qwen3-moe", "qwen3-moe-mixed",
-    "smollm3-window", "qwen2-no-bos", "olmo-no-bos", "gpt2-no-bos", "bloom-no-bos", "qwen3-bf16", "gpt2-f16",
-    "mixtral-f16", "mixtral-packed", "qwen2-moe-packed"]
+    "olmoe", "olmoe-clipped", "qwen2-moe", "qwen2-moe-step", "qwen3-moe", "qwen3-moe-mixed", "gpt-oss",
+    "gpt-oss-limited", "gpt-oss-blocks", "smollm3-window", "qwen2-no-bos", "olmo-no-bos", "gpt2-no-bos",
+    "bloom-no-bos", "qwen3-bf16", "gpt2-f16", "mixtral-f16", "gpt-oss-bf16", "gpt-oss-mxfp4",
+    "mixtral-packed", "qwen2-moe-packed"]
 
 
 def test_every_family_has_a_reference(bin, reference, tmp_path):
@@ -134,7 +135,8 @@ def logit_parts(name, tensors, output, token, x):
 
 
 @pytest.mark.parametrize("name", ["gpt2", "neox", "llama", "qwen2", "gemma", "gemma2", "olmo2", "granite",
-                                  "mixtral", "qwen2-moe", "cohere2", "opt-post-norm", "qwen2-no-bos", "phi"])
+                                  "mixtral", "qwen2-moe", "gpt-oss", "cohere2", "opt-post-norm",
+                                  "qwen2-no-bos", "phi"])
 def test_traces(bin, reference, tmp_path, name):
     """At every position what the reference library computes: tokens and probabilities of the output; and the
     memories' contributions to the logit, which with the bias's add up to the block's."""
@@ -193,7 +195,7 @@ def check_contributions(name, tensors, sentences, layers, memories):
         assert np.isnan(found).all() and np.isnan(total).all()
         return
     assert np.isfinite(found).all()
-    if name not in ("gpt2", "neox", "phi", "granite"):  # whose blocks have a bias
+    if name not in ("gpt2", "neox", "phi", "granite", "gpt-oss"):  # whose blocks have a bias
         assert_close(total, found, 1e-4)
         assert signs == {True, False}
     if tensors:
@@ -203,6 +205,32 @@ def check_contributions(name, tensors, sentences, layers, memories):
                 output = s["resid"][-1, j] + s["ffn"][-1, j]
                 expected += list(logit_parts(name, tensors, output, s["logits"][j].argmax(), s["ffn"][:, j]))
         assert_close(found, expected, 1e-3)
+
+
+@pytest.mark.parametrize("name", ["gpt-oss", "gpt-oss-limited"])
+def test_biases_of_experts_are_what_values_leave_of_a_block(bin, reference, name):
+    """y = sum of m_i v_i + sum of w_e b_e, the router's weights times the experts' biases, by NumPy from the
+    files; edited coefficients change the first sum only."""
+    tensors = oracle.load_safetensors(reference / name / "model.safetensors")
+    sentences, edits = load(reference, name), "1:0-34=0,2:0-34=0,3:0-34=0"
+    chosen = 2 if name == "gpt-oss" else 3
+    streams_of = [dump(bin, reference / name, sentences, "--emit", "coef,ffn,resid", *more)
+                  for more in ([], ["--edit", edits])]
+    for stream in streams_of:
+        rows = zip(*(by_sentence(stream, key) for key in ("coef", "ffn", "resid")), strict=True)
+        for coef, ffn, resid in rows:
+            assert np.any(coef) == (stream is streams_of[0])
+            for layer in range(3):
+                def get(key, layer=layer):
+                    return tensors[f"model.layers.{layer}.{key}"].astype(float)
+                r = resid[layer].astype(float)
+                x = r / np.sqrt((r * r).mean(1, keepdims=True) + 1e-5)
+                x *= get("post_attention_layernorm.weight")
+                logits = x @ get("mlp.router.weight").T + get("mlp.router.bias")
+                logits[logits < np.sort(logits, axis=1)[:, -chosen, None]] = -np.inf
+                added = np.exp(log_softmax(logits)) @ get("mlp.experts.down_proj_bias")
+                assert np.abs(added).max() > 0.1
+                assert_close(ffn[layer] - coef[layer] @ get("mlp.experts.down_proj").reshape(-1, 36), added)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -294,6 +322,16 @@ def test_sharded_files(bin, reference, tmp_path):
     ("gemma3", {"bos_token_id": 5}, "'bos_token_id' differs"),
     ("gemma2", {"layer_types": ["chunked_attention"] * 3}, "layer_types"),
     ("smollm3", {"no_rope_layers": [1, 1]}, "no_rope_layers"),
+    ("gpt-oss", {"swiglu_alpha": 1.5}, "'swiglu_alpha' is 1.5"),
+    ("gpt-oss", {"swiglu_limit": None}, "swiglu_limit"),
+    ("gpt-oss", {"hidden_act": "gelu"}, "hidden_act"),
+    ("gpt-oss", {"experts_per_token": 3}, "experts_per_token"),
+    ("gpt-oss", {"intermediate_size": 8}, "gate_up_proj"),
+    ("gpt-oss-mxfp4", {"quantization_config": {"quant_method": "fp8"}}, "quantization_config.quant_method"),
+    ("gpt-oss-mxfp4", {"quantization_config": {"quant_method": "mxfp4", "bits": 8}},
+     "quantization_config.bits"),
+    ("gpt-oss-mxfp4", {"hidden_size": 66}, "embed_tokens.weight"),
+    ("gpt-oss-mxfp4", {"intermediate_size": 33}, "gate_up_proj_blocks' has shape [5, 64, 2, 16]"),
     ("cohere", {"num_heads_of_another_kind": 5}, "num_heads_of_another_kind"),
     ("neox", {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.01}},
      "rotated"),
@@ -323,7 +361,7 @@ GGUF = [
     "llama-longrope", "llama-yarn-betas", "mistral-window", "qwen2", "qwen3", "gemma", "gemma2",
     "gemma3-text", "olmo", "olmo-clipped", "olmo2", "phi3", "phi3-longrope", "phi4", "granite", "stablelm",
     "stablelm-parallel", "stablelm-normed", "cohere", "cohere-normed", "cohere2-plain", "smollm3-plain",
-    "mixtral", "olmoe", "qwen2-moe", "qwen3-moe"]
+    "mixtral", "olmoe", "qwen2-moe", "qwen3-moe", "gpt-oss", "gpt-oss-mxfp4"]
 LETTERS = string.ascii_letters + string.digits
 # What no metadata say: attention's scale of Gemma's models and MPT, which layers have a window, the
 # activation.
@@ -331,6 +369,24 @@ UNSAID = {"gemma2": {"query_pre_attn_scalar": 10},
           "gemma3-text": {"query_pre_attn_scalar": 10, "layer_types": None},
           "mpt-clipped": {"attn_config": {"clip_qkv": 0.7}},
           "gpt2-inner": {"activation_function": "gelu_new"}}
+
+
+def test_blocks_that_are_not_right_are_refused(bin, reference, tmp_path):
+    """Another type, another shape of scales, and an exponent whose numbers have no 32-bit floats."""
+    shutil.copytree(reference / "gpt-oss-mxfp4", tmp_path, dirs_exist_ok=True)
+    whole, name = (tmp_path / "model.safetensors").read_bytes(), "model.layers.1.mlp.experts.down_proj"
+    length = int.from_bytes(whole[:8], "little")
+    header = json.loads(whole[8:8 + length])
+    scales, blocks = header[f"{name}_scales"], header[f"{name}_blocks"]
+    exponent = bytearray(whole)
+    exponent[8 + length + scales["data_offsets"][0] + 3] = 255
+    for changed, says in [({"dtype": "I8"}, f"'{name}_blocks' is of type I8, where U8 is expected"),
+                          ({"shape": [5, 64, 16]}, "config.json asks for [5, 64, 1, 16]"), ({}, "")]:
+        text = json.dumps({**header, f"{name}_blocks": {**blocks, **changed}}).encode()
+        data = len(text).to_bytes(8, "little") + text + whole[8 + length:]
+        (tmp_path / "model.safetensors").write_bytes(data if changed else exponent)
+        fails(bin, "project-values", "--all", "--all-tokens", "--model", tmp_path,
+              says=says or f"'{name}_scales' has an exponent beyond 32-bit floats at block 3")
 
 
 @pytest.fixture(scope="session")
@@ -408,6 +464,20 @@ def test_a_split_file_is_the_file_that_was_split(bin, reference, gguf_files, tmp
           says=f"part 3 of 6 of a split model; give the first, {tmp_path}/elsewhere/olmo2-00001-of-")
 
 
+def test_a_scale_of_yarn_that_programs_read_differently_is_refused(bin, reference, tmp_path):
+    """The converter writes all of it, llama.cpp multiplies its own by it: only what YaRN has anyway is
+    known."""
+    script, python = pathlib.Path(__file__).with_name("gguf_families.py"), environments.TRANSFORMERS
+    for scale, says in (0.8, "yarn_attn_factor is 0.8; this program knows only 1.1386"), (1.1386294, ""):
+        model = tmp_path / str(scale)
+        shutil.copytree(reference / "gpt-oss-limited", model)
+        config = json.loads((model / "config.json").read_text())
+        config["rope_parameters"]["attention_factor"] = scale
+        (model / "config.json").write_text(json.dumps(config))
+        environments.run(environments.python(*python), script, model, tmp_path / "made.gguf", "GPT_OSS")
+        (fails if says else ok)(bin, "model-info", tmp_path / "made.gguf", **({"says": says} if says else {}))
+
+
 def logits_of(tensors, vectors):
     """Of a Gemma 2 model, whose words are tied and whose logits are capped at 4."""
     return 4 * np.tanh(vectors @ tensors["model.embed_tokens.weight"].T.astype(float) / 4)
@@ -465,6 +535,12 @@ def test_settings_as_version_4_of_transformers_wrote_them(bin, reference, tmp_pa
                            "mlp_only_layers": ..., "sliding_window": 32768, "max_window_layers": 21}),
             ("qwen3-moe", {"rope_parameters": ..., "rope_theta": 10000.0, "num_local_experts": ...,
                            "num_experts": 6, "max_window_layers": 48, "rope_scaling": None}),
+            ("gpt-oss", {"rope_parameters": ..., "rope_theta": 150000, "swiglu_alpha": ...,
+                         "layer_types": ..., "experts_per_token": 2, "initial_context_length": 4096,
+                         "rope_scaling": {"rope_type": "yarn", "factor": 32.0, "beta_fast": 32.0,
+                                          "beta_slow": 1.0, "truncate": False,
+                                          "original_max_position_embeddings": 4096}}),
+            ("gpt-oss-blocks", {"rope_parameters": None}),
             ("gptj", {"n_embd": 30, "n_inner": None, "rotary": True}),
             ("falcon", {"rope_parameters": ..., "ffn_hidden_size": ...})]:
         model = tmp_path / name

@@ -176,7 +176,8 @@ def test_readable_text(bin, tokenizer):
 @pytest.mark.parametrize("changes, says", [
     ({"version": "2.0"}, "version '2.0'"),
     ({"extra": 1}, "the setting 'extra'"),
-    ({"model__type": "WordLevel"}, "type 'WordLevel'"),
+    ({"model__type": "WordLevel"}, "model: the setting 'dropout'"),
+    ({"model__type": "Tiktoken"}, "type 'Tiktoken'"),
     ({"model__type": 5}, "'type' must be text"),
     ({"model": None}, "an object with a 'type'"),
     ({"model__vocab": None}, "an object of tokens and ids"),
@@ -206,7 +207,9 @@ def test_readable_text(bin, tokenizer):
     ({"normalizer": {"type": "Replace", "pattern": {"String": "<s>"}, "content": ""},
       "added_tokens": [added("<s>", 8, normalized=True)]}, "nothing is left of added token '<s>'"),
     ({"decoder": {"type": "CTC"}}, "decoder 'CTC'"),
-    ({"pre_tokenizer": {"type": "UnicodeScripts"}}, "pre_tokenizer 'UnicodeScripts'"),
+    ({"pre_tokenizer": {"type": "Sentences"}}, "pre_tokenizer 'Sentences'"),
+    ({"pre_tokenizer": {"type": "FixedLength", "length": 0}}, "'length' must be a whole number from 1 to"),
+    ({"pre_tokenizer": {"type": "UnicodeScripts", "version": 9}}, "the setting 'version'"),
     ({"pre_tokenizer": {"type": "Sequence", "pretokenizers": [
         BYTE_LEVEL, {"type": "Metaspace", "replacement": "_", "prepend_scheme": "first"}]}},
      "as the first step only"),

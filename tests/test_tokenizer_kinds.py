@@ -3,6 +3,7 @@
 The library (PyPI, pinned) runs in a virtual environment of its own; without a network the tests that need it
 are skipped, and say so."""
 
+import concurrent.futures
 import json
 import os
 
@@ -16,28 +17,51 @@ from test_subword import added, encode, program, small
 from test_tokenize import LLAMA, read
 
 
+SCRIPT = ROOT / "tests" / "kinds_oracle.py"
+CHUNK = 8  # tokenizers whose tokens are there at a time, for each processor
+
+
 @pytest.fixture(scope="session")
-def oracle(tmp_path_factory):
-    """A directory of tokenizers, texts, and what the library makes of them; MIXTURES: more of them."""
-    directory = tmp_path_factory.mktemp("kinds")
-    library = environments.python(*environments.TOKENIZERS)
-    more = [os.environ["MIXTURES"]] if "MIXTURES" in os.environ else []
-    environments.run(library, ROOT / "tests" / "kinds_oracle.py", directory, *more)
+def library():
+    return environments.python(*environments.TOKENIZERS)
+
+
+@pytest.fixture(scope="session")
+def oracle(library, tmp_path_factory):
+    """A directory of tokenizers and texts. MIXTURES is the long form: so many tokenizers of mixed settings,
+    and all texts for each tokenizer."""
+    directory, mixtures = tmp_path_factory.mktemp("kinds"), os.environ.get("MIXTURES")
+    environments.run(library, SCRIPT, "make", directory, mixtures or 30, "all" if mixtures else "some")
     return directory
 
 
-def test_tokens_are_the_librarys(bin, oracle):
-    """Oracle: tokenizers 0.23.3; each tokenizer has the settings of a family, or a mixture of settings."""
-    different, count = [], 0
-    for path in sorted(oracle.glob("*.json")):
+def differences(bin, library, paths):
+    """(how many texts these tokenizers had, those of which their tokens differ)."""
+    different, counts = [], []
+    environments.run(library, SCRIPT, "encode", *paths)
+    for path in paths:
         expected = path.with_suffix(".ids").read_text().split("\n")
         texts = path.with_suffix(".texts").read_bytes().decode().split("\0")
         found = ok(bin, program(bin), path, "-0", "-i", path.with_suffix(".texts")).decode().split("\n")
         assert len(found) == len(expected) == len(texts)
-        count = max(count, len(texts))
+        path.with_suffix(".ids").unlink()
+        counts.append(len(texts) - 1)
         different += [(path.stem, ascii(text), ours, theirs)
                       for text, ours, theirs in zip(texts, found, expected) if ours != theirs]
-    assert count > 20_000
+    return counts, different
+
+
+def test_tokens_are_the_librarys(bin, library, oracle):
+    """Oracle: tokenizers 0.23.3; each tokenizer has the settings of a family, or a mixture of settings."""
+    paths = sorted(oracle.glob("*.json"))
+    chunks = [paths[i:i + CHUNK] for i in range(0, len(paths), CHUNK)]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = list(pool.map(lambda chunk: differences(bin, library, chunk), chunks))
+    counts = [count for some, _ in results for count in some]
+    different = [difference for _, some in results for difference in some]
+    print(f"{len(counts)} tokenizers, {min(counts)} to {max(counts)} texts each, {sum(counts)} in all,"
+          f" {len(different)} different")
+    assert max(counts) > 20_000
     assert not different, different[:3]
 
 

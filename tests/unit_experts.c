@@ -1,6 +1,6 @@
 /*
- * Unit tests of mixtures of experts: which experts a position has, and a layer of two experts and a shared
- * one whose numbers are worked out by hand.
+ * Unit tests of mixtures of experts: which experts a position has, and layers of two experts, with a shared
+ * one or with biases and limits, whose numbers are worked out by hand; and of attention with a sink.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +11,7 @@
 
 #include "base/messages.h"
 #include "model/experts.h"
+#include "numeric/attention.h"
 #include "numeric/floats.h"
 #include "numeric/routing.h"
 #include "stream/ranks.h"
@@ -154,6 +155,81 @@ static void a_layer_of_experts_computes_those_that_are_chosen(void **state)
     experts_free(experts);
 }
 
+/*
+ * The first expert with biases: its gate becomes x_0 + 0.5 and its inputs x_1 + 1 and 2 x_1 + 3; above 2 the
+ * gate is 2, and inputs stay between -2 and 2, and get a 1.
+ */
+static void biases_and_limits_of_an_expert_are_those_of_the_formula(void **state)
+{
+    (void)state;
+    static const float gates_bias[] = {0.5f, 0.5f}, keys_bias[] = {1, 3}, values_bias[] = {1000, -1000};
+    static const float router_bias[] = {5, 0}; /* it is chosen where x_1 is 2, too */
+    struct model_expert expert[] = {make_expert(first_keys, first_values, WIDTH),
+                                    make_expert(second_keys, second_values, WIDTH)};
+    expert[0].gates_bias = gates_bias;
+    expert[0].keys_bias = keys_bias;
+    expert[0].values_bias = values_bias;
+    const struct model_layer layer = {.experts = expert, .router = matrix_of(router, EXPERTS, 2),
+                                      .router_bias = router_bias};
+    const struct model_config config = {
+        .d_model = 2, .d_ff = EXPERTS * WIDTH, .gated = true, .activation = ACTIVATION_RELU, .gate_limit = 2,
+        .experts = EXPERTS, .chosen_experts = 1, .expert_width = WIDTH, .experts_normalized = true};
+    float x[ROWS * 2] = {1, 2, 3, -3, 1, 4}, coefficient[POSITIONS * EXPERTS * WIDTH], ffn[POSITIONS * 2];
+    uint8_t signs[POSITIONS * EXPERTS * WIDTH];
+    const struct products products = {.rows = ROWS, .step = PRODUCT_STEP};
+    struct experts *experts = experts_new(&config, &products);
+
+    experts_coefficients(experts, &layer, POSITIONS, x, coefficient, signs);
+    const float expected[] = {4.5f, 4.5f, 0, 0, /* 1.5 (min(3, 2) + 1), 1.5 (min(7, 2) + 1) */
+                              -2, -2, 0, 0,     /* 2 (max(-2, -2) + 1), 2 (max(-3, -2) + 1) */
+                              0, 0, 3, 3};      /* the other, without biases: 1 (2 + 1) */
+    assert_memory_equal(coefficient, expected, sizeof expected);
+    const uint8_t combinations[] = {0, 0, NO_SIGNS, NO_SIGNS, 1, 1, NO_SIGNS, NO_SIGNS,
+                                    NO_SIGNS, NO_SIGNS, 0, 0};
+    assert_memory_equal(signs, combinations, sizeof signs);
+
+    coefficient[0] = coefficient[1] = 0; /* the bias stays */
+    experts_values(experts, &layer, POSITIONS, coefficient, ffn);
+    const float sums[] = {1000, -1000, 1000 - 2 - 4, -1000, 33 + 36, 0};
+    assert_memory_equal(ffn, sums, sizeof sums);
+    experts_free(experts);
+}
+
+/* ---- attention ---- */
+
+/* Against the definition in double precision, for sinks below, among and above the scores, with a window. */
+static void a_sink_takes_its_part_of_the_softmax(void **state)
+{
+    (void)state;
+    enum { LENGTH = 5, HEAD = 3, ROOM = 64 };
+    static const float sinks[] = {-100, 0.5f, 100};
+    float query[LENGTH * HEAD], key[LENGTH * HEAD], value[LENGTH * HEAD], out[LENGTH * HEAD];
+    float keys[HEAD * ROOM], scores[ROOM];
+    for (size_t i = 0; i < LENGTH * HEAD; i++) {
+        query[i] = (float)(i % 5) - 2;
+        key[i] = (float)(i % 7) - 3;
+        value[i] = (float)(i % 4) - 1;
+    }
+    for (size_t s = 0; s < sizeof sinks / sizeof *sinks; s++) {
+        const struct attention rule = {.width = HEAD, .scale = 0.5f, .window = 3, .sink = &sinks[s]};
+        assert_true(attention_padded(LENGTH) <= ROOM);
+        attend_sentence(&rule, NULL, query, HEAD, key, value, HEAD, LENGTH, keys, scores, out);
+        for (size_t i = 0; i < LENGTH; i++) {
+            double sum = exp((double)sinks[s]), wanted[HEAD] = {0};
+            for (size_t j = i < 2 ? 0 : i - 2; j <= i; j++) {
+                double score = 0;
+                for (size_t c = 0; c < HEAD; c++)
+                    score += 0.5 * (double)query[i * HEAD + c] * (double)key[j * HEAD + c];
+                sum += exp(score);
+                for (size_t c = 0; c < HEAD; c++)
+                    wanted[c] += exp(score) * (double)value[j * HEAD + c];
+            }
+            for (size_t c = 0; c < HEAD; c++)
+                assert_true(fabs(wanted[c] / sum - (double)out[i * HEAD + c]) < 1e-6);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -163,6 +239,8 @@ int main(void)
         cmocka_unit_test(a_sigmoid_is_that_of_libm),
         cmocka_unit_test(what_is_not_zero_is_found_at_every_place),
         cmocka_unit_test(a_layer_of_experts_computes_those_that_are_chosen),
+        cmocka_unit_test(biases_and_limits_of_an_expert_are_those_of_the_formula),
+        cmocka_unit_test(a_sink_takes_its_part_of_the_softmax),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

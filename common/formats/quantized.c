@@ -162,6 +162,16 @@ KERNEL static void from_mxfp4(const unsigned char *restrict bytes, size_t count,
         from_table(small_floats, half_power(bytes[0]), bytes + 1, HALF, values);
 }
 
+void mxfp4_from_pairs(const unsigned char *pairs, const unsigned char *exponents, size_t blocks,
+                      float *values)
+{
+    for (; blocks; blocks--, exponents++)
+        for (int i = 0; i < MXFP4_PAIRS; i++, pairs++) {
+            *values++ = half_power(*exponents) * (float)small_floats[*pairs & 15];
+            *values++ = half_power(*exponents) * (float)small_floats[*pairs >> 4];
+        }
+}
+
 /* Half of a float without sign, of 4 bits of exponent and 3 of mantissa; what would be NaN is 0. */
 static inline float half_small_float(unsigned char bits)
 {

@@ -24,6 +24,16 @@ struct quantization {
 /* The format of that number; NULL when no format has it. convert may be NULL. */
 const struct quantization *quantization_find(uint32_t number);
 
+/* Elements and bytes of a block of MXFP4 that has its exponent elsewhere. */
+enum { MXFP4_ELEMENTS = 32, MXFP4_PAIRS = 16 };
+
+/*
+ * Converts blocks of MXFP4 as safetensors files have them: MXFP4_PAIRS bytes each, of which byte i has the
+ * elements 2 i (low) and 2 i + 1 (high), at pairs, and a block's exponent in a byte at exponents.
+ */
+void mxfp4_from_pairs(const unsigned char *pairs, const unsigned char *exponents, size_t blocks,
+                      float *values);
+
 /* The names of the formats that can be converted, "F32, F16, ..."; the caller frees it. */
 char *quantization_list(void);
 

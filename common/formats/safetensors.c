@@ -147,20 +147,26 @@ static json_t *shape_json(struct tensor_shape shape)
          : columns     ? json_make("[I, I]", rows, columns) : json_make("[I]", rows);
 }
 
-/* The tensor's header entry; the shape must be as asked for, the type one of numbers that can be read. */
-static const json_t *find_tensor(const struct safetensors *file, const char *name, struct tensor_shape wanted)
+/* The tensor's header entry; the shape must be the list that is asked for, which this releases. */
+static const json_t *find_of_shape(const struct safetensors *file, const char *name, json_t *asked)
 {
     if (!safetensors_has(file, name))
         die("%s: there is no tensor '%s', which config.json asks for", file->path, name);
     const json_t *tensor = json_object_get(file->header, name);
     const json_t *shape = json_object_get(tensor, "shape");
-    json_t *asked = shape_json(wanted);
     if (!json_equal(shape, asked)) {
         char *found = json_dumps(shape, 0), *right = json_dumps(asked, 0);
         die("%s: tensor '%s' has shape %s, config.json asks for %s", file->path, name, found ? found : "?",
             right ? right : "another");
     }
     json_decref(asked);
+    return tensor;
+}
+
+/* The same of a type of numbers that can be read. */
+static const json_t *find_tensor(const struct safetensors *file, const char *name, struct tensor_shape wanted)
+{
+    const json_t *tensor = find_of_shape(file, name, shape_json(wanted));
     const char *type = json_string_value(json_object_get(tensor, "dtype"));
     if (strcmp(type, "F32") && strcmp(type, "F16") && strcmp(type, "BF16"))
         die("%s: tensor '%s' is of type %s; F32, F16 and BF16 can be read", file->path, name, type);
@@ -175,6 +181,16 @@ static const unsigned char *data_of(const struct safetensors *file, const json_t
 static bool is_type(const json_t *tensor, const char *type)
 {
     return !strcmp(json_string_value(json_object_get(tensor, "dtype")), type);
+}
+
+const unsigned char *safetensors_codes(const struct safetensors *file, const char *name,
+                                       const size_t *lengths, size_t dimensions)
+{
+    const json_t *tensor = find_of_shape(file, name, json_list(lengths, dimensions));
+    if (!is_type(tensor, "U8"))
+        die("%s: tensor '%s' is of type %s, where U8 is expected", file->path, name,
+            json_string_value(json_object_get(tensor, "dtype")));
+    return data_of(file, tensor);
 }
 
 static void check_finite(const struct safetensors *file, const char *name, const float *values, size_t count)

@@ -42,6 +42,13 @@ const float *safetensors_map(const struct safetensors *file, const char *name, s
 /* The same, but that nothing looks at its elements, which may not be finite. */
 const float *safetensors_find(const struct safetensors *file, const char *name, struct tensor_shape shape);
 
+/*
+ * The bytes of the tensor called name, which must be of type U8 and of so many dimensions, whose lengths
+ * these are. They are numbers in a form of their own: the caller knows it.
+ */
+const unsigned char *safetensors_codes(const struct safetensors *file, const char *name,
+                                       const size_t *lengths, size_t dimensions);
+
 /* A tensor as it is stored. */
 struct stored_bytes {
     const char *type;

@@ -70,6 +70,7 @@ struct model_config {
     bool normed_sums;         /* norms are of the residual with what was added to it, not of what is read */
     enum activation activation;
     bool gated;               /* m_i = f(g_i . x)(u_i . x), Shazeer 2020 */
+    float gate_limit;         /* of experts: see limit_gated of numeric/activation.h; 0: none */
     size_t experts;           /* of a layer that has them; 0: no layer has */
     size_t chosen_experts;    /* at each position */
     size_t expert_width, shared_width; /* cells of each, and of the one that all positions have, or 0 */

@@ -55,6 +55,8 @@ void expert_settings_read(const struct settings *settings, struct model_config *
         config->shared_width = setting_size(settings, names->shared_width, 1, MAX_WIDTH);
     config->experts_normalized = !names->experts_normalized
                               || setting_flag(settings, names->experts_normalized);
+    if (names->gate_limit)
+        config->gate_limit = setting_float(settings, names->gate_limit);
     size_t cells = config->experts * config->expert_width + config->shared_width;
     if (cells > MAX_WIDTH)
         die("%s: '%s' %zu of %zu cells are more than the %d cells of a layer that are known", settings->name,

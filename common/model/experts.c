@@ -100,6 +100,7 @@ static void route(struct experts *experts, const struct model_layer *layer, size
     const struct model_config *config = experts->config;
     const struct products *products = experts->products;
     multiply_rows(products, &layer->router, positions, products->step, x, 0, experts->logits);
+    add_bias(experts->logits, layer->router_bias, positions, config->experts);
     for (size_t r = 0; r < positions; r++)
         choose_experts(experts->logits + r * config->experts, config->experts, config->chosen_experts,
                        config->experts_normalized, experts->chosen + r * config->chosen_experts);
@@ -141,6 +142,10 @@ static void compute_cells(struct experts *experts, const struct model_expert *ex
         memcpy(experts->input + r * d_model, x + experts->row[r] * d_model, d_model * sizeof *x);
     multiply(experts, &expert->keys, count, experts->input, experts->cells);
     multiply(experts, &expert->gates, count, experts->input, experts->gate);
+    add_bias(experts->cells, expert->keys_bias, count, width);
+    add_bias(experts->gate, expert->gates_bias, count, width);
+    if (config->gate_limit > 0)
+        limit_gated(experts->gate, experts->cells, count * width, config->gate_limit);
     for (size_t r = 0; signs && r < count; r++)
         find_signs(experts->gate + r * width, experts->cells + r * width, width,
                    signs + experts->row[r] * config->d_ff + first);
@@ -190,14 +195,26 @@ static void add_values(struct experts *experts, const struct matrix *values, siz
         add_floats(ffn + experts->row[r] * d_model, experts->output + r * d_model, d_model);
 }
 
+/* Adds an expert's bias where it is chosen, whatever its coefficients became since. */
+static void add_expert_bias(struct experts *experts, const float *bias, size_t expert, size_t positions,
+                            float *ffn)
+{
+    size_t d_model = experts->config->d_model, count = bias ? find_rows(experts, expert, positions) : 0;
+    for (size_t r = 0; r < count; r++)
+        for (size_t k = 0; k < d_model; k++)
+            ffn[experts->row[r] * d_model + k] += experts->weight[r] * bias[k];
+}
+
 void experts_values(struct experts *experts, const struct model_layer *layer, size_t positions,
                     const float *coefficient, float *ffn)
 {
     const struct model_config *config = experts->config;
     reserve(experts, positions);
     memset(ffn, 0, positions * config->d_model * sizeof *ffn);
-    for (size_t e = 0; e < config->experts; e++)
+    for (size_t e = 0; e < config->experts; e++) {
         add_values(experts, &layer->experts[e].values, e * config->expert_width, positions, coefficient, ffn);
+        add_expert_bias(experts, layer->experts[e].values_bias, e, positions, ffn);
+    }
     if (config->shared_width)
         add_values(experts, &layer->shared.values, config->experts * config->expert_width, positions,
                    coefficient, ffn);

@@ -14,7 +14,9 @@
 /* ---- tensors ---- */
 
 /* A dimension of a tensor, by its name in struct model_config; QUERY is heads * head_width, and so on. */
-enum size_name { SIZE_ONE, SIZE_D_MODEL, SIZE_D_FF, SIZE_QUERY, SIZE_KEY_VALUE, SIZE_HEAD, SIZE_SHARED };
+enum size_name {
+    SIZE_ONE, SIZE_D_MODEL, SIZE_D_FF, SIZE_QUERY, SIZE_KEY_VALUE, SIZE_HEAD, SIZE_HEADS, SIZE_SHARED
+};
 
 /* How a file lays out a matrix of ours, rows x columns, part being 0, 1 or 2. */
 enum layout {
@@ -67,6 +69,13 @@ struct expert_names {
     const char *gates_and_keys; /* in their place: the gates, and below them the keys */
     const char *values;         /* of an expert, d_model x expert_width */
     bool packed;
+    bool interleaved;           /* gates_and_keys: the first gate, the first key, the second gate, ... */
+    bool transposed;            /* each matrix of gates_and_keys and of values */
+    const char *gates_and_keys_scales, *values_scales; /* of blocks of MXFP4, which the matrices are then */
+    const char *router_bias;    /* experts; this and those below are NULL where there are none */
+    const char *gates_bias, *keys_bias; /* experts x expert_width */
+    const char *gates_and_keys_bias;    /* in their place, interleaved as the matrix is */
+    const char *values_bias;    /* experts x d_model */
 };
 
 /* What one kind of files calls a family's tensors. */
@@ -120,6 +129,7 @@ struct setting_names {
     const char *experts_normalized;   /* a flag; NULL: the weights of the chosen ones add up to 1 */
     const char *expert_step;          /* every so many layers one has experts; NULL: every one */
     const char *plain_layers;         /* a list of layers that have none */
+    const char *gate_limit;           /* see struct model_config; NULL: none */
 };
 
 /* Which layers attend to no more than the last sliding_window tokens. */
@@ -174,6 +184,7 @@ struct gguf_family {
     const char *object;                   /* OBJECT of names of settings; NULL: none */
     const struct tensor_names *tensors;
     size_t wide_layers; /* a model of so many layers scales attention by 1 / sqrt(d_model / heads); 0: none */
+    bool yarn_not_truncated; /* YaRN's truncate is false, which no metadata say */
 };
 
 /* ---- the family ---- */

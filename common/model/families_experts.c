@@ -95,6 +95,39 @@ static const struct tensor_names gguf_qwen2_moe_tensors = {
 static const struct tensor_names gguf_qwen3_moe_tensors = {
     GGUF_TENSORS, .layers = TENSORS(GGUF_ROTARY_ATTENTION(PLAIN)), GGUF_EXPERTS};
 
+#define GPT_OSS_EXPERTS \
+    .router = "layers.%zu.mlp.router.weight", .router_bias = "layers.%zu.mlp.router.bias", \
+    .gates_and_keys_bias = "layers.%zu.mlp.experts.gate_up_proj_bias", \
+    .values_bias = "layers.%zu.mlp.experts.down_proj_bias", .packed = true, .interleaved = true
+
+static const struct tensor_names gpt_oss_tensors = {
+    LLAMA_OUTSIDE,
+    .layers = TENSORS(
+        LLAMA_ATTENTION, TENSOR("layers.%zu.self_attn.sinks", sinks, HEADS, ONE, PLAIN, 0, ALWAYS)),
+    .experts = EXPERTS(
+        {GPT_OSS_EXPERTS, .gates_and_keys = "layers.%zu.mlp.experts.gate_up_proj",
+         .values = "layers.%zu.mlp.experts.down_proj", .transposed = true},
+        {GPT_OSS_EXPERTS, .gates_and_keys = "layers.%zu.mlp.experts.gate_up_proj_blocks",
+         .gates_and_keys_scales = "layers.%zu.mlp.experts.gate_up_proj_scales",
+         .values = "layers.%zu.mlp.experts.down_proj_blocks",
+         .values_scales = "layers.%zu.mlp.experts.down_proj_scales"}),
+};
+
+static const struct tensor_names gguf_gpt_oss_tensors = {
+    GGUF_TENSORS,
+    .layers = TENSORS(
+        GAIN("blk.%zu.attn_norm", attention_norm_gain, D_MODEL, ALWAYS),
+        GGUF_ATTENTION(PLAIN),
+        TENSOR("blk.%zu.attn_sinks.weight", sinks, HEADS, ONE, PLAIN, 0, ALWAYS),
+        GAIN("blk.%zu.post_attention_norm", ffn_norm_gain, D_MODEL, ALWAYS)),
+    .experts = EXPERTS(
+        {.router = "blk.%zu.ffn_gate_inp.weight", .router_bias = "blk.%zu.ffn_gate_inp.bias",
+         .gates = "blk.%zu.ffn_gate_exps.weight", .gates_bias = "blk.%zu.ffn_gate_exps.bias",
+         .keys = "blk.%zu.ffn_up_exps.weight", .keys_bias = "blk.%zu.ffn_up_exps.bias",
+         .values = "blk.%zu.ffn_down_exps.weight", .values_bias = "blk.%zu.ffn_down_exps.bias",
+         .packed = true}),
+};
+
 #define QWEN_EXPERT_NAMES \
     .experts = "num_experts", .chosen_experts = "num_experts_per_tok", \
     .expert_width = "moe_intermediate_size", .experts_normalized = "norm_topk_prob", \
@@ -210,6 +243,40 @@ const struct family expert_families[] = {
             .settings = SETTINGS(GGUF_QWEN_EXPERT_SETTINGS("true"), {"attention_bias", "false"}),
         },
         .tokenizer_class = "Qwen2Tokenizer",
+    },
+    {
+        .model_type = "gpt_oss",
+        LLAMA_ARITHMETIC,
+        .window = WINDOW_PATTERN,
+        .window_pattern = 2,
+        .rotary_base = 150000,
+        .names = {
+            LLAMA_NAMES, ATTENTION_BIAS, .experts = "num_local_experts",
+            .chosen_experts = "num_experts_per_tok", .gate_limit = "swiglu_limit",
+        },
+        .aliases = SETTINGS(
+            {"num_experts", "num_local_experts"}, {"experts_per_token", "num_experts_per_tok"}),
+        .defaults = SETTINGS(
+            {"vocab_size", "201088"}, {"hidden_size", "2880"}, {"intermediate_size", "2880"},
+            {"num_hidden_layers", "36"}, {"num_attention_heads", "64"}, {"num_key_value_heads", "8"},
+            {"head_dim", "64"}, {"hidden_act", "\"silu\""}, {"rms_norm_eps", "1e-5"},
+            {"max_position_embeddings", "131072"}, {"sliding_window", "128"}, {"attention_bias", "true"},
+            {"num_local_experts", "128"}, {"num_experts_per_tok", "4"}, {"swiglu_limit", "7.0"}),
+        .tied = false,
+        .fixed = SETTINGS({"hidden_act", "\"silu\""}, {"swiglu_alpha", "1.702"}),
+        .ignored = NAMES("max_position_embeddings", "initial_context_length"),
+        .read = read_gpt_oss,
+        .tensors = &gpt_oss_tensors,
+        .gguf = {
+            .architecture = "gpt-oss", .tensors = &gguf_gpt_oss_tensors,
+            .metadata = METADATA(
+                GGUF_ROTARY_ROWS, GGUF_WINDOW("sliding_window"),
+                {"expert_feed_forward_length", "intermediate_size", METADATA_NEEDED_NUMBER},
+                {"expert_count", "num_local_experts", METADATA_NEEDED_NUMBER},
+                {"expert_used_count", "num_experts_per_tok", METADATA_NEEDED_NUMBER}),
+            .settings = SETTINGS({"rope_parameters", "{}"}),
+            .yarn_not_truncated = true,
+        },
     },
     {.model_type = NULL},
 };

@@ -100,6 +100,33 @@ void read_qwen3_moe(const struct settings *settings, struct model_config *config
         json_put(settings->json, "sliding_window", json_null());
 }
 
+/* What says that files have blocks of MXFP4; their tensors show it. */
+static void read_quantization(const struct settings *settings)
+{
+    static const struct known_setting known[] = {{"quant_method", "\"mxfp4\""}, {NULL, NULL}};
+    static const char *const ignored[] = {"modules_to_not_convert", "dequantize", NULL};
+    static const char *const *const lists[] = {ignored, NULL};
+    json_t *object = setting(settings, "quantization_config");
+    if (!object)
+        return;
+    struct settings quantization = settings_open(settings->name, "quantization_config.", object);
+    settings_must_be(&quantization, known, true);
+    settings_refuse_unread(&quantization, lists);
+    settings_close(&quantization);
+}
+
+/* The activation is not what hidden_act says, but x sigmoid(1.702 x); positions are scaled by default. */
+void read_gpt_oss(const struct settings *settings, struct model_config *config)
+{
+    config->activation = ACTIVATION_QUICK_GELU;
+    config->activation_name = "quick_gelu";
+    read_quantization(settings);
+    if (!setting(settings, "rope_parameters") && !setting(settings, "rope_scaling"))
+        json_put(settings->json, "rope_parameters",
+                 json_make("{s:s, s:f, s:f, s:f, s:b, s:i}", "rope_type", "yarn", "factor", 32.0, "beta_fast",
+                           32.0, "beta_slow", 1.0, "truncate", 0, "original_max_position_embeddings", 4096));
+}
+
 /* Another alibi_bias_max has other slopes in MPT's own code, and the same in transformers: it is refused. */
 void read_mpt(const struct settings *settings, struct model_config *config)
 {

@@ -10,6 +10,7 @@ void read_bloom(const struct settings *settings, struct model_config *config);
 void read_falcon(const struct settings *settings, struct model_config *config);
 void read_gemma(const struct settings *settings, struct model_config *config);
 void read_qwen3_moe(const struct settings *settings, struct model_config *config);
+void read_gpt_oss(const struct settings *settings, struct model_config *config);
 void read_mpt(const struct settings *settings, struct model_config *config);
 
 #endif

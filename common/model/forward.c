@@ -346,17 +346,29 @@ static const float *head_bias(const struct forward *forward, size_t head)
     return forward->alibi ? forward->alibi + head * forward->known_positions : NULL;
 }
 
+/* How a head of layer index attends. */
+static struct attention head_rule(const struct forward *forward, size_t index, size_t head)
+{
+    const struct model_config *config = &forward->model->config;
+    const float *sinks = forward->model->layer[index].sinks;
+    return (struct attention){.width = config->head_width, .scale = config->attention_scale,
+                              .cap = config->attention_cap, .window = config->attention[index].window,
+                              .sink = sinks ? sinks + head : NULL};
+}
+
 /* Of the positions that are new, over all that are kept, these among them. */
-static void attend_kept(const struct forward *forward, const struct attention *rule, size_t index)
+static void attend_kept(const struct forward *forward, size_t index)
 {
     const struct model_config *config = &forward->model->config;
     size_t group = config->heads / config->key_value_heads, query_step = config->heads * config->head_width;
     key_values_add(forward->kept, index, forward->begun, forward->positions, forward->key, forward->value);
     for (size_t head = 0; head < config->heads; head++) {
+        const struct attention rule = head_rule(forward, index, head);
         const struct kept kept = key_values_of(forward->kept, index, head / group);
         size_t query = head * config->head_width;
-        attend_last(rule, head_bias(forward, head), forward->query + query, query_step, &kept, forward->begun,
-                    forward->begun + forward->positions, forward->scores, forward->attended + query);
+        attend_last(&rule, head_bias(forward, head), forward->query + query, query_step, &kept,
+                    forward->begun, forward->begun + forward->positions, forward->scores,
+                    forward->attended + query);
     }
 }
 
@@ -365,11 +377,8 @@ static void attend_all(const struct forward *forward, size_t index)
 {
     const struct model_config *config = &forward->model->config;
     const struct batch *batch = forward->batch;
-    const struct attention rule = {.width = config->head_width, .scale = config->attention_scale,
-                                   .cap = config->attention_cap,
-                                   .window = config->attention[index].window};
     if (forward->kept) {
-        attend_kept(forward, &rule, index);
+        attend_kept(forward, index);
         return;
     }
     size_t width = config->head_width, group = config->heads / config->key_value_heads;
@@ -377,6 +386,7 @@ static void attend_all(const struct forward *forward, size_t index)
     size_t row = 0;
     for (size_t s = 0; s < batch->sentences; row += sentence_positions(batch, s), s++)
         for (size_t head = 0; head < config->heads; head++) {
+            const struct attention rule = head_rule(forward, index, head);
             size_t query = row * query_step + head * width, key = row * key_step + head / group * width;
             attend_sentence(&rule, head_bias(forward, head), forward->query + query, query_step,
                             forward->key + key, forward->value + key, key_step, sentence_positions(batch, s),

@@ -4,6 +4,7 @@
 #include "base/messages.h"
 #include "model/families.h"
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -155,15 +156,33 @@ static void describe_lengths(const struct description *description)
     free(key);
 }
 
-/* YaRN's, whose scale of cosines and sines llama.cpp works out as transformers does. */
-static void describe_yarn(const struct description *description, json_t *scaling)
+/*
+ * The converter writes what the model's settings call attention_factor, all of the scale of cosines and
+ * sines, as yarn_attn_factor, by which llama.cpp multiplies what it works out for itself. Where it is just
+ * that there is nothing to tell.
+ */
+static void check_yarn_scale(const struct description *description, double factor)
 {
+    const double usual = 0.1 * log(fmax(factor, 1)) + 1;
+    double stated = real_or_none(description, "rope.scaling.yarn_attn_factor");
+    if (!is_zero(stated) && fabs(stated - usual) > 1e-5)
+        die("%s: %s.rope.scaling.yarn_attn_factor is %g; this program knows only %g, which YaRN has for a"
+            " factor of %g; give the model's Hugging Face directory", description->path,
+            description->family->gguf.architecture, stated, usual, factor);
+}
+
+/* YaRN's, whose scale of cosines and sines llama.cpp works out as transformers does. */
+static void describe_yarn(const struct description *description, double factor, json_t *scaling)
+{
+    check_yarn_scale(description, factor);
     double fast = real_or_none(description, "rope.scaling.yarn_beta_fast");
     double slow = real_or_none(description, "rope.scaling.yarn_beta_slow");
     if (!is_zero(fast))
         json_put(scaling, "beta_fast", json_real(fast));
     if (!is_zero(slow))
         json_put(scaling, "beta_slow", json_real(slow));
+    if (description->family->gguf.yarn_not_truncated)
+        json_put(scaling, "truncate", json_false());
     describe_lengths(description);
 }
 
@@ -228,7 +247,7 @@ static void describe_scaling(const struct description *description)
         if (!longrope)
             json_put(scaling, "factor", json_real(factor));
         if (!strcmp(type, "yarn"))
-            describe_yarn(description, scaling);
+            describe_yarn(description, factor, scaling);
         if (longrope)
             describe_longrope(description, scaling);
         json_put(description->config, "rope_scaling", scaling);

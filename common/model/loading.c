@@ -23,6 +23,8 @@ static size_t size_called(const struct model_config *config, enum size_name name
         return config->key_value_heads * config->head_width;
     case SIZE_HEAD:
         return config->head_width;
+    case SIZE_HEADS:
+        return config->heads;
     case SIZE_SHARED:
         return config->shared_width;
     }

@@ -16,6 +16,8 @@
 struct model_expert {
     struct matrix keys, gates; /* its cells x d_model: row i is u_i, g_i */
     struct matrix values;      /* d_model x its cells: COLUMN i is v_i */
+    const float *keys_bias, *gates_bias; /* its cells */
+    const float *values_bias;  /* d_model: of what its values add up to, before the router's weight of it */
 };
 
 /*
@@ -34,6 +36,7 @@ struct model_layer {
     const float *query_norm_bias, *key_norm_bias; /* head_width */
     struct matrix attention_output;      /* d_model x heads * head_width */
     const float *attention_output_bias;  /* d_model */
+    const float *sinks;                  /* heads: each one's score of a position whose value is 0 */
     const float *attention_out_norm_gain; /* d_model: of what attention adds */
     const float *attention_sum_norm_gain, *attention_sum_norm_bias; /* d_model: of the sum with it */
     const float *ffn_norm_gain, *ffn_norm_bias;   /* d_model */
@@ -43,6 +46,7 @@ struct model_layer {
      */
     struct model_expert *experts;
     struct matrix router;                /* experts x d_model */
+    const float *router_bias;            /* experts */
     struct model_expert shared;          /* of shared_width cells, the layer's last ones */
     struct matrix shared_router;         /* 1 x d_model; none: its weight is 1 */
     struct matrix keys;                  /* d_ff x d_model: row i is k_i, or u_i where gated */

@@ -5,8 +5,10 @@
 #include "base/mapping.h"
 #include "base/messages.h"
 #include "formats/gguf.h"
+#include "formats/quantized.h"
 #include "formats/safetensors.h"
 #include "model/checksums.h"
+#include "numeric/floats.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -194,6 +196,38 @@ void weights_read(struct weights *weights, const char *name, struct tensor_shape
         gguf_read(weights->gguf, name, shape, values);
     else
         safetensors_read(weights->shards[shard_of(weights, name)], name, shape, values);
+}
+
+/* The bytes of both tensors of a stack of MXFP4; shape is of its numbers. */
+static const unsigned char *find_mxfp4(struct weights *weights, const char *blocks, const char *scales,
+                                       struct tensor_shape shape, const unsigned char **exponents)
+{
+    const size_t lengths[] = {shape.stack, shape.rows, shape.columns / MXFP4_ELEMENTS, MXFP4_PAIRS};
+    use(weights, blocks);
+    use(weights, scales);
+    const unsigned char *pairs =
+        safetensors_codes(weights->shards[shard_of(weights, blocks)], blocks, lengths, 4);
+    *exponents = safetensors_codes(weights->shards[shard_of(weights, scales)], scales, lengths, 3);
+    return pairs;
+}
+
+void weights_check_mxfp4(struct weights *weights, const char *blocks, const char *scales,
+                         struct tensor_shape shape)
+{
+    const unsigned char *exponents;
+    find_mxfp4(weights, blocks, scales, shape, &exponents);
+}
+
+void weights_read_mxfp4(struct weights *weights, const char *blocks, const char *scales,
+                        struct tensor_shape shape, float *values)
+{
+    size_t count = shape_elements(shape);
+    const unsigned char *exponents, *pairs = find_mxfp4(weights, blocks, scales, shape, &exponents);
+    mxfp4_from_pairs(pairs, exponents, count / MXFP4_ELEMENTS, values);
+    size_t place = floats_first_not_finite(values, count);
+    if (place < count)
+        die("%s: tensor '%s' has an exponent beyond 32-bit floats at block %zu: the file is damaged",
+            weights->paths[shard_of(weights, blocks)], scales, place / MXFP4_ELEMENTS);
 }
 
 const float *weights_map(struct weights *weights, const char *name, struct tensor_shape shape)

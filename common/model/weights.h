@@ -30,6 +30,13 @@ bool weights_has(struct weights *weights, const char *name);
 void weights_read(struct weights *weights, const char *name, struct tensor_shape shape, float *values);
 
 /*
+ * The same of a stack of matrices that safetensors files have as blocks of MXFP4, along rows: tensor blocks
+ * has their numbers and scales their exponents. columns must be a multiple of MXFP4_ELEMENTS.
+ */
+void weights_read_mxfp4(struct weights *weights, const char *blocks, const char *scales,
+                        struct tensor_shape shape, float *values);
+
+/*
  * The same tensor where it lies in the file, until weights_close; NULL when it
  * is not stored as 32-bit floats at an address where these can be.
  */
@@ -40,6 +47,8 @@ const float *weights_map(struct weights *weights, const char *name, struct tenso
  * would give it.
  */
 bool weights_check(struct weights *weights, const char *name, struct tensor_shape shape);
+void weights_check_mxfp4(struct weights *weights, const char *blocks, const char *scales,
+                         struct tensor_shape shape);
 
 /*
  * The files' pages that are in memory no longer count as this program's, until they are read again: for a

@@ -37,6 +37,12 @@ KERNEL static void silu(float *x, size_t count)
         x[i] /= 1.0f + exponential(-x[i]);
 }
 
+KERNEL static void quick_gelu(float *x, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        x[i] /= 1.0f + exponential(-1.702f * x[i]);
+}
+
 void activate(enum activation activation, float *x, size_t count)
 {
     switch (activation) {
@@ -51,6 +57,9 @@ void activate(enum activation activation, float *x, size_t count)
         break;
     case ACTIVATION_SILU:
         silu(x, count);
+        break;
+    case ACTIVATION_QUICK_GELU:
+        quick_gelu(x, count);
         break;
     }
 }
@@ -86,6 +95,14 @@ KERNEL static void clip_kernel(float *x, size_t count, float most)
         x[i] = x[i] > most ? most : x[i] < -most ? -most : x[i];
 }
 
+KERNEL static void limit_kernel(float *gate, float *input, size_t count, float limit)
+{
+    for (size_t i = 0; i < count; i++) {
+        gate[i] = gate[i] > limit ? limit : gate[i];
+        input[i] = (input[i] > limit ? limit : input[i] < -limit ? -limit : input[i]) + 1.0f;
+    }
+}
+
 KERNEL static void cap_kernel(float *x, size_t count, float cap)
 {
     for (size_t i = 0; i < count; i++)
@@ -102,6 +119,11 @@ void clip_floats(float *x, size_t count, float most)
 {
     if (most > 0)
         clip_kernel(x, count, most);
+}
+
+void limit_gated(float *gate, float *input, size_t count, float limit)
+{
+    limit_kernel(gate, input, count, limit);
 }
 
 void cap_floats(float *x, size_t count, float cap)

@@ -9,6 +9,7 @@ enum activation {
     ACTIVATION_GELU,      /* x Phi(x), Hendrycks and Gimpel 2016 */
     ACTIVATION_GELU_TANH, /* its tanh approximation, which GPT-2 uses */
     ACTIVATION_SILU,      /* x sigmoid(x) */
+    ACTIVATION_QUICK_GELU, /* x sigmoid(1.702 x), the other approximation of Hendrycks and Gimpel */
 };
 
 /* Applies it to each of count numbers. NaN stays NaN, to be found. */
@@ -23,6 +24,12 @@ void scale_floats(float *x, size_t count, float scale);
 
 /* Each of count numbers is kept between -most and most; most 0: as it is. */
 void clip_floats(float *x, size_t count, float most);
+
+/*
+ * Of count cells whose activation is of gates below a limit, and is multiplied by one more than the input
+ * within it (gpt-oss): gate becomes min(gate, limit), and input becomes min(max(input, -limit), limit) + 1.
+ */
+void limit_gated(float *gate, float *input, size_t count, float limit);
 
 /* x = cap tanh(x / cap), of count numbers; cap 0: as it is. */
 void cap_floats(float *x, size_t count, float cap);

@@ -52,7 +52,7 @@ KERNEL static void attend_kernel(const struct attention *rule, const float *bias
                                  float *restrict scores, float *restrict out)
 {
     const size_t width = rule->width, window = rule->window;
-    const float scale = rule->scale;
+    const float scale = rule->scale, *sink = rule->sink;
     for (size_t i = from; i < length; i++, out += query_step, query += query_step) {
         const size_t first = window && i >= window ? i - window + 1 : 0, begin = first / LANES * LANES;
         const size_t seen = (i + LANES) / LANES * LANES; /* i + 1 rounded up */
@@ -68,6 +68,7 @@ KERNEL static void attend_kernel(const struct attention *rule, const float *bias
         float most = scores[first];
         for (size_t j = first + 1; j <= i; j++)
             most = scores[j] > most ? scores[j] : most;
+        most = sink && *sink > most ? *sink : most;
         for (size_t j = begin; j < first; j++)
             scores[j] = -INFINITY; /* before the window */
         for (size_t j = i + 1; j < seen; j++)
@@ -78,7 +79,7 @@ KERNEL static void attend_kernel(const struct attention *rule, const float *bias
                 scores[j + k] = exponential(scores[j + k] - most);
                 partial[k] += scores[j + k];
             }
-        const float share = 1.0f / add_lanes(partial);
+        const float share = 1.0f / (add_lanes(partial) + (sink ? exponential(*sink - most) : 0));
         for (size_t c = 0; c < width; c++)
             out[c] = 0;
         for (size_t j = first; j <= i; j++)

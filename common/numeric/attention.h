@@ -26,6 +26,7 @@ struct attention {
     float scale;   /* of the products of queries and keys */
     float cap;     /* these become cap tanh(product / cap) (Gemma 2); 0: they stay */
     size_t window; /* a position sees so many, itself among them (Beltagy et al. 2020); 0: all before it */
+    const float *sink; /* one more score, of a position whose value is 0 (Xiao et al. 2023); NULL: none */
 };
 
 /*

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unicode/uscript.h>
 #include <unicode/utf8.h>
 
 enum { MAX_RULES = 16, MAX_NAMED_RULES = 5 };
@@ -71,6 +72,7 @@ static const UChar *const set_patterns[] = {
         u"\\U00031350-\\U000323af]",
     [SET_PUNCTUATION] = u"[[[:P:]&[:age=8.0:]]\\u166d\\U000111c9[\\u0021-\\u002f][\\u003a-\\u0040]"
                         u"[\\u005b-\\u0060][\\u007b-\\u007e]]",
+    [SET_SCRIPTS] = u"[[:age=9.0:]-[:sc=Zzzz:]-[\\u0020]]",
 };
 
 /*
@@ -369,6 +371,14 @@ static struct span mark_piece(struct step *step, struct span piece, bool at_star
     return (struct span){step->marked, length};
 }
 
+/* The first character of a text that is not empty. */
+static UChar32 character_at(struct span text)
+{
+    UChar32 character;
+    U8_GET_UNSAFE((const uint8_t *)text.bytes, 0, character);
+    return character;
+}
+
 /* The next character of the set, from byte `at` of the piece on. */
 static bool find_member(const struct character_set *set, struct span piece, size_t at, struct span *match)
 {
@@ -383,10 +393,50 @@ static bool find_member(const struct character_set *set, struct span piece, size
     return false;
 }
 
+/* A character's script in the library's table, which is of Unicode 9, and in which all of Japanese is one. */
+static UScriptCode script_of(UChar32 character)
+{
+    UErrorCode code = U_ZERO_ERROR;
+    switch (character) {
+    case 0x0589:
+    case 0x061c:
+        return USCRIPT_COMMON;
+    case 0x0953:
+    case 0x0954:
+        return USCRIPT_DEVANAGARI;
+    case 0x30fc:
+        return USCRIPT_HAN;
+    }
+    UScriptCode script = uscript_getScript(character, &code);
+    return script == USCRIPT_HIRAGANA || script == USCRIPT_KATAKANA ? USCRIPT_HAN : script;
+}
+
+/* The next run of one script, with characters that are not of the set in it or behind it. */
+static bool find_script(const struct character_set *set, struct span piece, size_t at, struct span *match)
+{
+    struct span first, next;
+    if (!find_member(set, piece, at, &first))
+        return false;
+    const UScriptCode script = script_of(character_at(first));
+    const char *end = piece.bytes + piece.length;
+    at = (size_t)(first.bytes - piece.bytes) + first.length;
+    while (find_member(set, piece, at, &next)) {
+        if (script_of(character_at(next)) != script) {
+            end = next.bytes;
+            break;
+        }
+        at = (size_t)(next.bytes - piece.bytes) + next.length;
+    }
+    *match = (struct span){first.bytes, (size_t)(end - first.bytes)};
+    return true;
+}
+
 static bool find_match(const struct step *step, struct span piece, bool ascii, size_t at, struct span *match)
 {
     if (at == piece.length)
         return false;
+    if (step->rule.set == SET_SCRIPTS)
+        return find_script(step->set, piece, at, match);
     if (step->set)
         return find_member(step->set, piece, at, match);
     return step->rule.pattern && pattern_find(step->rule.pattern, piece, ascii, at, match);

@@ -35,12 +35,16 @@ enum prefix_scheme {
  * What is done with a piece, in this order: its spaces are replaced, the mark is put before it, it is split,
  * and what it is split into is written in GPT-2's characters for bytes.
  */
-/* Characters that are matches, one by one, as the library's pre-tokenizers of fixed kinds find them. */
+/*
+ * Characters that are matches, one by one, as the library's pre-tokenizers of fixed kinds find them. Of
+ * SET_SCRIPTS a match is a run that begins with a character of the set and ends before one of another script.
+ */
 enum split_set {
     SET_NONE,
     SET_SPACES,      /* white space, as Unicode has it */
     SET_WORDS,       /* the regular expressions' \w */
     SET_PUNCTUATION, /* all signs of ASCII, and others as of Unicode 8 */
+    SET_SCRIPTS,     /* all that have a script as of Unicode 9, but the space */
 };
 
 struct split_rule {

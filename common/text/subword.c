@@ -199,7 +199,8 @@ static void hash_model(const struct subword_parts *parts, struct hash *hash)
         hash_add(hash, &parts->unigram.byte_fallback, sizeof parts->unigram.byte_fallback);
         break;
     case SUBWORD_WORDPIECE:
-        hash_span(hash, (struct span){parts->wordpiece.prefix, strlen(parts->wordpiece.prefix)});
+        if (parts->wordpiece.prefix)
+            hash_span(hash, (struct span){parts->wordpiece.prefix, strlen(parts->wordpiece.prefix)});
         hash_span(hash, (struct span){parts->wordpiece.unknown, strlen(parts->wordpiece.unknown)});
         hash_add(hash, &parts->wordpiece.max_characters, sizeof parts->wordpiece.max_characters);
         break;
@@ -222,7 +223,8 @@ static void set_display(struct subword_tokenizer *tokenizer, const struct subwor
         display->byte_tokens = parts->unigram.byte_fallback;
         break;
     case SUBWORD_WORDPIECE:
-        display->prefix = tokenizer->prefix = copy_string(parts->wordpiece.prefix);
+        display->prefix = tokenizer->prefix =
+            copy_string(parts->wordpiece.prefix ? parts->wordpiece.prefix : "");
         break;
     }
 }
@@ -427,7 +429,7 @@ const char *subword_kind(const struct subword_tokenizer *tokenizer)
     case SUBWORD_UNIGRAM:
         return "Unigram";
     case SUBWORD_WORDPIECE:
-        return "WordPiece";
+        return wordpiece_splits(tokenizer->wordpiece) ? "WordPiece" : "WordLevel";
     }
     return NULL;
 }

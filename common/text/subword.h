@@ -82,7 +82,7 @@ struct unigram_settings {
 };
 
 struct wordpiece_settings {
-    const char *prefix;    /* of tokens that do not begin a word */
+    const char *prefix;    /* of tokens that do not begin a word; NULL: a word is one token, or unknown */
     size_t max_characters; /* a longer word is unknown */
     const char *unknown;   /* the token of a word that tokens do not make up */
 };

@@ -205,6 +205,20 @@ static void read_wordpiece(struct subword_parts *parts, struct json_place place,
                                     json_object_get(model, "vocab"), &parts->token_count);
 }
 
+/* A word is one token. */
+static void read_word_level(struct subword_parts *parts, struct json_place place, json_t *model)
+{
+    static const char *const members[] = {"type", "unk_token", "vocab", NULL};
+    const char *unknown = member_text(place, model, "unk_token");
+    check_members(place, model, members);
+    if (!unknown)
+        die("%s: %s: 'unk_token' must be there", place.path, place.part);
+    parts->model = SUBWORD_WORDPIECE;
+    parts->wordpiece = (struct wordpiece_settings){.unknown = unknown, .max_characters = SIZE_MAX};
+    parts->tokens = read_vocabulary((struct json_place){place.path, "model: vocab"},
+                                    json_object_get(model, "vocab"), &parts->token_count);
+}
+
 /* The model, by its type. */
 static void read_model(struct subword_source *source, json_t *model)
 {
@@ -219,8 +233,11 @@ static void read_model(struct subword_source *source, json_t *model)
         read_unigram(source, place, model);
     else if (!strcmp(type, "WordPiece"))
         read_wordpiece(parts, place, model);
+    else if (!strcmp(type, "WordLevel"))
+        read_word_level(parts, place, model);
     else
-        die("%s: the model is of type '%s'; this program knows BPE, Unigram and WordPiece", place.path, type);
+        die("%s: the model is of type '%s'; this program knows BPE, Unigram, WordPiece and WordLevel",
+            place.path, type);
 }
 
 /* ---- tokenizer.json: added tokens ---- */

@@ -235,6 +235,28 @@ static void add_punctuation(void *steps, struct json_place place, const json_t *
     pretokenizer_add(steps, (struct split_rule){.set = SET_PUNCTUATION, .behavior = behavior});
 }
 
+static void add_scripts(void *steps, struct json_place place, const json_t *object)
+{
+    (void)place;
+    (void)object;
+    pretokenizer_add(steps,
+                     (struct split_rule){.set = SET_SCRIPTS, .behavior = SPLIT_REMOVED, .invert = true});
+}
+
+/* Every so many characters are a piece. */
+static void add_fixed_length(void *steps, struct json_place place, const json_t *object)
+{
+    enum { USUAL = 5, MOST = 65535 }; /* where the file says nothing; of a quantifier */
+    const json_t *stated = json_object_get(object, "length");
+    json_int_t length = is_nothing(stated) ? USUAL : json_integer_value(stated);
+    if (length < 1 || length > MOST)
+        die("%s: %s: 'length' must be a whole number from 1 to %d", place.path, place.part, MOST);
+    char *expression = format_string("(?:.|\\n){1,%d}", (int)length);
+    pretokenizer_add(steps, (struct split_rule){.pattern = pattern_new(expression, place.path),
+                                                .behavior = SPLIT_ISOLATED});
+    free(expression);
+}
+
 static void add_digits(void *steps, struct json_place place, const json_t *object)
 {
     bool individual = member_flag(place, object, "individual_digits", false);
@@ -309,6 +331,7 @@ struct pretokenizer *read_pretokenizer(const char *path, json_t *object)
                       *const byte_level[] = {"add_prefix_space", "trim_offsets", "use_regex", NULL},
                       *const metaspace[] = {"replacement", "str_rep", "prepend_scheme", "add_prefix_space",
                                             "split", NULL},
+                      *const length[] = {"length", NULL},
                       *const punctuation[] = {"behavior", NULL}, *const delimiter[] = {"delimiter", NULL};
     static const struct step_reader readers[] = {
         {"Split", split, add_split},
@@ -319,6 +342,8 @@ struct pretokenizer *read_pretokenizer(const char *path, json_t *object)
         {"Whitespace", NULL, add_whitespace},
         {"WhitespaceSplit", NULL, add_whitespace_split},
         {"BertPreTokenizer", NULL, add_bert_words},
+        {"UnicodeScripts", NULL, add_scripts},
+        {"FixedLength", length, add_fixed_length},
         {"CharDelimiterSplit", delimiter, add_delimiter},
         {0},
     };

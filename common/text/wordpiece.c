@@ -7,7 +7,7 @@
 #include <string.h>
 
 struct wordpiece {
-    struct trie *first, *further; /* tokens that begin a word; others, without their prefix */
+    struct trie *first, *further; /* tokens that begin a word; others, without their prefix, or NULL */
     size_t max_characters;
     uint32_t unknown;
 };
@@ -31,7 +31,7 @@ struct wordpiece *wordpiece_new(const struct wordpiece_parts *parts)
 {
     struct wordpiece *wordpiece = new_array(1, sizeof *wordpiece);
     wordpiece->first = tokens_with(parts, "");
-    wordpiece->further = tokens_with(parts, parts->prefix);
+    wordpiece->further = parts->prefix ? tokens_with(parts, parts->prefix) : NULL;
     wordpiece->max_characters = parts->max_characters;
     wordpiece->unknown = parts->unknown;
     return wordpiece;
@@ -40,8 +40,14 @@ struct wordpiece *wordpiece_new(const struct wordpiece_parts *parts)
 void wordpiece_free(struct wordpiece *wordpiece)
 {
     trie_free(wordpiece->first);
-    trie_free(wordpiece->further);
+    if (wordpiece->further)
+        trie_free(wordpiece->further);
     free(wordpiece);
+}
+
+bool wordpiece_splits(const struct wordpiece *wordpiece)
+{
+    return wordpiece->further;
 }
 
 bool wordpiece_is_unknown(const struct wordpiece *wordpiece, uint32_t id)
@@ -64,7 +70,7 @@ void wordpiece_encode(const struct wordpiece *wordpiece, struct span word, struc
     bool is_known = count_characters(word) <= wordpiece->max_characters;
     while (is_known && word.length) {
         uint32_t token = 0;
-        size_t length = trie_longest(trie, word, &token);
+        size_t length = trie ? trie_longest(trie, word, &token) : 0;
         is_known = length;
         *token_row_add(row, 1) = token;
         word = (struct span){word.bytes + length, word.length - length};
