@@ -59,6 +59,7 @@ struct options {
     unsigned emit, rank;
     int positions;
     uint64_t paths, seed, threads;
+    int products; /* of enum product_kind */
     struct edit_options edits;
 };
 
@@ -639,6 +640,7 @@ int main(int argc, char **argv)
         {0, "models", NULL, "write the families of models that are known, as CSV, and nothing else",
          OPTION_FLAG, &options.models, 0, 0, NULL},
         OPTIONS_EDITS(&options.edits),
+        OPTION_PRODUCTS(&options.products),
         OPTION_THREADS(&options.threads),
         OPTION_OUTPUT(&options.output),
         OPTION_GZIP(&options.gzip),
@@ -654,7 +656,7 @@ int main(int argc, char **argv)
         return STATUS_DONE;
     }
     check_options(&options);
-    matrix_start((size_t)options.threads);
+    matrix_start((size_t)options.threads, (enum product_kind)options.products);
     struct dump dump = dump_open(&options, cli_input(argc, argv, first));
     dump_all(&dump);
     stream_close(dump.reader);

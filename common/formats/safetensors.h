@@ -10,6 +10,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct safetensors;
 
@@ -41,6 +42,10 @@ const float *safetensors_map(const struct safetensors *file, const char *name, s
 
 /* The same, but that nothing looks at its elements, which may not be finite. */
 const float *safetensors_find(const struct safetensors *file, const char *name, struct tensor_shape shape);
+
+/* The same of bfloats; NULL also where one is not finite, for which safetensors_read ends the program. */
+const uint16_t *safetensors_map_bfloats(const struct safetensors *file, const char *name,
+                                        struct tensor_shape shape);
 
 /* A tensor as it is stored. */
 struct stored_bytes {

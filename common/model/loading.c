@@ -89,6 +89,46 @@ const float *plain_tensor(struct model *model, const char *name, struct tensor_s
     return values;
 }
 
+/* Notes a matrix with a form of its own, which the model owns. */
+static struct matrix keep(struct model *model, struct matrix matrix)
+{
+    if (matrix.bfloats) {
+        model->matrix = reserve_array(model->matrix, &model->matrix_capacity, model->matrix_count + 1,
+                                      sizeof *model->matrix);
+        model->matrix[model->matrix_count++] = matrix;
+    }
+    return matrix;
+}
+
+/* Whether matrices have a form of their own. Those that are described are not read, and have none. */
+static bool have_forms(const struct model *model)
+{
+    return !model->described && matrix_products() != PRODUCTS_FLOAT32;
+}
+
+struct matrix new_matrix(struct model *model, const float *values, size_t rows, size_t columns)
+{
+    return keep(model, matrix_of(values, rows, columns));
+}
+
+void drop_tensors(struct model *model, size_t count)
+{
+    while (have_forms(model) && model->owned_count > count)
+        free(model->owned[--model->owned_count]);
+}
+
+struct matrix plain_matrix(struct model *model, const char *name, size_t rows, size_t columns)
+{
+    struct tensor_shape shape = {.rows = rows, .columns = columns};
+    size_t before = model->owned_count;
+    const uint16_t *bfloats = have_forms(model) ? weights_map_bfloats(model->weights, name, shape) : NULL;
+    if (bfloats)
+        return keep(model, matrix_of_bfloats(bfloats, rows, columns));
+    struct matrix matrix = new_matrix(model, plain_tensor(model, name, shape), rows, columns);
+    drop_tensors(model, before);
+    return matrix;
+}
+
 /* Rows of a file's matrix that is a stack of ours, and how many come before the part. */
 struct stack {
     size_t rows, before;
@@ -202,6 +242,17 @@ static bool is_added(const struct tensor_row *tensor)
         || tensor->offset == offsetof(struct model_layer, values_bias);
 }
 
+/* Whether a layer's tensor is used as it is in the file. */
+static bool is_plain(const struct loading *loading, const struct tensor_row *tensor)
+{
+    float scale = is_added(tensor) ? loading->model->config.residual_scale : 1;
+    if (scale < 1 || scale > 1)
+        return false;
+    return tensor->layout == LAYOUT_PLAIN
+        || (tensor->layout == LAYOUT_GAIN && !(loading->names->gain_offset > 0))
+        || (tensor->layout == LAYOUT_TRANSPOSED && tensor->columns == SIZE_ONE);
+}
+
 /* A layer's tensor in our arrangement, with what is added to it or what multiplies it. */
 static const float *layer_tensor(const struct loading *loading, const struct tensor_row *tensor,
                                  const char *name)
@@ -212,9 +263,7 @@ static const float *layer_tensor(const struct loading *loading, const struct ten
     size_t columns = size_called(&model->config, tensor->columns);
     float scale = is_added(tensor) ? model->config.residual_scale : 1;
     bool gain = tensor->layout == LAYOUT_GAIN && loading->names->gain_offset > 0;
-    bool plain = tensor->layout == LAYOUT_PLAIN || tensor->layout == LAYOUT_GAIN
-              || (tensor->layout == LAYOUT_TRANSPOSED && vector);
-    if (plain && !gain && !(scale < 1 || scale > 1))
+    if (is_plain(loading, tensor))
         return plain_tensor(model, name,
                             (struct tensor_shape){.rows = rows, .columns = vector ? 0 : columns});
     float *values = arranged_tensor(model, tensor, name);
@@ -237,9 +286,13 @@ void read_layer_tensor(const struct loading *loading, const struct tensor_row *t
     tensor_name(name, loading->prefix, tensor->name, index, 0);
     if (!is_expected(loading, tensor, name, index))
         return;
-    const float *values = layer_tensor(loading, tensor, name);
-    if (vector)
-        *(const float **)field = values;
-    else
-        *(struct matrix *)field = matrix_of(values, rows, columns);
+    size_t before = model->owned_count;
+    if (vector) {
+        *(const float **)field = layer_tensor(loading, tensor, name);
+    } else if (is_plain(loading, tensor)) {
+        *(struct matrix *)field = plain_matrix(model, name, rows, columns);
+    } else {
+        *(struct matrix *)field = new_matrix(model, layer_tensor(loading, tensor, name), rows, columns);
+        drop_tensors(model, before);
+    }
 }

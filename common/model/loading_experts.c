@@ -33,23 +33,27 @@ static void find_each(const struct loading *loading, const char *format, bool pa
 static void read_gates_and_keys(const struct loading *loading, const struct expert_names *names, size_t index,
                                 const float **each)
 {
-    const struct model_config *config = &loading->model->config;
-    struct model_expert *experts = loading->model->layer[index].experts;
-    size_t width = config->expert_width, d_model = config->d_model;
+    struct model *model = loading->model;
+    const struct model_config *config = &model->config;
+    struct model_expert *experts = model->layer[index].experts;
+    size_t width = config->expert_width, d_model = config->d_model, before = model->owned_count;
     if (names->gates_and_keys) {
         find_each(loading, names->gates_and_keys, names->packed, index, 2 * width, d_model, each);
         for (size_t e = 0; e < config->experts; e++) {
-            experts[e].gates = matrix_of(each[e], width, d_model);
-            experts[e].keys = matrix_of(each[e] + width * d_model, width, d_model);
+            experts[e].gates = new_matrix(model, each[e], width, d_model);
+            experts[e].keys = new_matrix(model, each[e] + width * d_model, width, d_model);
         }
+        drop_tensors(model, before);
         return;
     }
     find_each(loading, names->gates, names->packed, index, width, d_model, each);
     for (size_t e = 0; e < config->experts; e++)
-        experts[e].gates = matrix_of(each[e], width, d_model);
+        experts[e].gates = new_matrix(model, each[e], width, d_model);
+    drop_tensors(model, before);
     find_each(loading, names->keys, names->packed, index, width, d_model, each);
     for (size_t e = 0; e < config->experts; e++)
-        experts[e].keys = matrix_of(each[e], width, d_model);
+        experts[e].keys = new_matrix(model, each[e], width, d_model);
+    drop_tensors(model, before);
 }
 
 void read_layer_experts(const struct loading *loading, size_t index)
@@ -63,12 +67,13 @@ void read_layer_experts(const struct loading *loading, size_t index)
     const float **each = new_array(config->experts, sizeof *each);
     char name[MAX_TENSOR_NAME];
     tensor_name(name, loading->prefix, names->router, index, 0);
-    const struct tensor_shape shape = {.rows = config->experts, .columns = config->d_model};
-    layer->router = matrix_of(plain_tensor(model, name, shape), config->experts, config->d_model);
+    layer->router = plain_matrix(model, name, config->experts, config->d_model);
     layer->experts = new_array(config->experts, sizeof *layer->experts);
     read_gates_and_keys(loading, names, index, each);
+    size_t before = model->owned_count;
     find_each(loading, names->values, names->packed, index, config->d_model, config->expert_width, each);
     for (size_t e = 0; e < config->experts; e++)
-        layer->experts[e].values = matrix_of(each[e], config->d_model, config->expert_width);
+        layer->experts[e].values = new_matrix(model, each[e], config->d_model, config->expert_width);
+    drop_tensors(model, before);
     free(each);
 }

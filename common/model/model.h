@@ -1,6 +1,7 @@
 /*
  * A model as its numbers: the tensors of whatever family, as 32-bit floats in
- * one arrangement. Those that the files hold so are mapped, not copied.
+ * one arrangement. Those that the files hold so are mapped, not copied. Matrices
+ * are in the form that their products need: matrix.h.
  */
 #ifndef FFKV_MODEL_H
 #define FFKV_MODEL_H
@@ -77,6 +78,8 @@ struct model {
     float **owned;                     /* owned_count: tensors that do not */
     size_t owned_count;
     size_t owned_floats;               /* of all of them together */
+    struct matrix *matrix;             /* matrix_count: those that have a form of their own */
+    size_t matrix_count, matrix_capacity;
     bool described;                    /* by model_describe: no matrix has its numbers */
 };
 
