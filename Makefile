@@ -196,7 +196,7 @@ tokenizers: ## tokenizers of mixed settings beside the tokenizers library; MIXTU
 
 unit-tests: $(UNIT_TESTS)
 bench-program: $(DIR)/tests/bench-forward $(DIR)/tests/bench-projection
-test-programs: bench-program $(DIR)/tests/subword-encode $(DIR)/tests/gguf-print $(DIR)/tests/piece-encode
+test-programs: bench-program $(DIR)/tests/matrix-multiply $(DIR)/tests/subword-encode $(DIR)/tests/gguf-print $(DIR)/tests/piece-encode
 
 install: ## install tools, manual pages, pipelines, the example model;
 install: all ## PREFIX, DESTDIR, PROGRAM_PREFIX=ffkv-
