@@ -78,6 +78,11 @@ static uint16_t *split(const struct bfloat_matrix *matrix, const float *x, size_
 void bfloat_matrix_multiply(struct bfloat_matrix *matrix, size_t count, const float *x, float beta, float *y,
                             size_t y_step)
 {
+    /* oneDNN 3.7 takes y's only column to be without gaps. */
+    for (size_t i = 0; i < count && matrix->rows == 1; i++)
+        bfloat_matrix_multiply_vector(matrix, 0, 1, x + i * matrix->columns, beta, y + i * y_step);
+    if (matrix->rows == 1)
+        return;
     size_t numbers = matrix_count(count, matrix->columns);
     uint16_t *terms = split(matrix, x, numbers);
     for (size_t order = matrix->terms; order-- > 0;) /* small products first: they are not rounded away */
