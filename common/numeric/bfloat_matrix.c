@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct bfloat_matrix {
     size_t rows, columns;
@@ -75,21 +76,32 @@ static uint16_t *split(const struct bfloat_matrix *matrix, const float *x, size_
     return terms;
 }
 
-void bfloat_matrix_multiply(struct bfloat_matrix *matrix, size_t count, const float *x, float beta, float *y,
-                            size_t y_step)
+/* The products of all vectors, in rows without gaps. */
+static void multiply_closely(struct bfloat_matrix *matrix, size_t count, const float *x, float beta, float *y)
 {
-    /* oneDNN 3.7 takes y's only column to be without gaps. */
-    for (size_t i = 0; i < count && matrix->rows == 1; i++)
-        bfloat_matrix_multiply_vector(matrix, 0, 1, x + i * matrix->columns, beta, y + i * y_step);
-    if (matrix->rows == 1)
-        return;
     size_t numbers = matrix_count(count, matrix->columns);
     uint16_t *terms = split(matrix, x, numbers);
     for (size_t order = matrix->terms; order-- > 0;) /* small products first: they are not rounded away */
         for (size_t t = 0; t <= order && t < matrix->own_terms; t++, beta = 1)
-            onednn_product_transposed(packed_term(matrix, t), count, terms + (order - t) * numbers, beta, y,
-                                      y_step);
+            onednn_product_transposed(packed_term(matrix, t), count, terms + (order - t) * numbers, beta, y);
     free(terms);
+}
+
+void bfloat_matrix_multiply(struct bfloat_matrix *matrix, size_t count, const float *x, float beta, float *y,
+                            size_t y_step)
+{
+    size_t rows = matrix->rows;
+    if (y_step == rows) {
+        multiply_closely(matrix, count, x, beta, y);
+        return;
+    }
+    float *close = grow_array(NULL, matrix_count(count, rows), sizeof *close);
+    for (size_t i = 0; i < count && (beta > 0 || beta < 0); i++)
+        memcpy(close + i * rows, y + i * y_step, rows * sizeof *y);
+    multiply_closely(matrix, count, x, beta, close);
+    for (size_t i = 0; i < count; i++)
+        memcpy(y + i * y_step, close + i * rows, rows * sizeof *y);
+    free(close);
 }
 
 void bfloat_matrix_multiply_transposed(const struct bfloat_matrix *matrix, size_t count, const float *x,

@@ -25,9 +25,9 @@ struct onednn_matrix;
 struct onednn_matrix *onednn_pack(const uint16_t *values, size_t rows, size_t columns);
 void onednn_free(struct onednn_matrix *matrix);
 
-/* y (count x rows, rows y_step apart) = x (count x columns) . matrix^T + beta * y. beta 0: y is not read. */
+/* y (count x rows) = x (count x columns) . matrix^T + beta * y. beta 0: y is not read. */
 void onednn_product_transposed(const struct onednn_matrix *matrix, size_t count, const uint16_t *x,
-                               float beta, float *y, size_t y_step);
+                               float beta, float *y);
 
 /* y (count x columns) = x (count x inner) . b (inner x columns) + beta * y */
 void onednn_product(size_t count, size_t columns, size_t inner, const uint16_t *x, const uint16_t *b,
