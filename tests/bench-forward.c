@@ -14,6 +14,7 @@
 #include "base/messages.h"
 #include "base/parallel.h"
 #include "model/forward.h"
+#include "numeric/bfloats.h"
 #include "numeric/matrix.h"
 
 #include <math.h>
@@ -24,6 +25,7 @@
 struct options {
     uint64_t layers, d_model, d_ff, heads, key_value_heads, vocabulary, batch, sentence, rounds, threads;
     uint64_t experts, chosen;
+    int products; /* of enum product_kind */
     bool gated;
 };
 
@@ -42,14 +44,21 @@ static double now(void)
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
-/* Uniform, with the variance 1 / inner that keeps activations near 1. */
+/*
+ * Uniform, with the variance 1 / inner that keeps activations near 1. They are bfloats, whose products all
+ * kinds have.
+ */
 static struct matrix random_matrix(size_t rows, size_t inner, uint64_t seed)
 {
     float *values = new_floats(rows * inner);
     double width = sqrt(12.0 / (double)inner);
     for (size_t i = 0; i < rows * inner; i++)
-        values[i] = (float)(width * ((double)(hash_random(seed, i, 0) >> 11) * 0x1p-53 - 0.5));
-    return matrix_of(values, rows, inner);
+        values[i] = from_bfloat(
+            to_bfloat((float)(width * ((double)(hash_random(seed, i, 0) >> 11) * 0x1p-53 - 0.5))));
+    struct matrix matrix = matrix_of(values, rows, inner);
+    if (!matrix.values)
+        free(values);
+    return matrix;
 }
 
 static float *constant(size_t count, float value)
@@ -276,7 +285,8 @@ static int by_size(const void *a, const void *b)
 
 int main(int argc, char **argv)
 {
-    struct options options = {4, 1024, 4096, 8, 0, 10000, 512, 25, 5, cli_threads(), 0, 2, false};
+    struct options options = {4, 1024, 4096, 8, 0, 10000, 512, 25, 5, cli_threads(), 0, 2,
+                              PRODUCTS_AUTO, false};
     const struct option_spec specs[] = {
         {0, "layers", "N", "layers (default 4)", OPTION_NUMBER, &options.layers, 1, 4096, NULL},
         {0, "d-model", "N", "width (default 1024, the paper's)", OPTION_NUMBER, &options.d_model, 2, 1 << 16,
@@ -298,6 +308,7 @@ int main(int argc, char **argv)
         {0, "sentence", "N", "tokens in a sentence (default 25)", OPTION_NUMBER, &options.sentence, 1,
          1 << 16, NULL},
         {0, "rounds", "N", "rounds of both (default 5)", OPTION_NUMBER, &options.rounds, 1, 1000, NULL},
+        OPTION_PRODUCTS(&options.products),
         OPTION_THREADS(&options.threads),
         OPTION_END,
     };
@@ -320,7 +331,8 @@ int main(int argc, char **argv)
 
     struct bench bench = {.options = &options, .repetitions = 1};
     double *ratios = new_array((size_t)options.rounds, sizeof *ratios);
-    matrix_start((size_t)options.threads);
+    matrix_start((size_t)options.threads, (enum product_kind)options.products);
+    matrix_settle(true);
     make_model(&bench);
     make_batch(&bench);
     /* The first round, which is not counted, also tells how many batches take about a second. */
@@ -329,19 +341,23 @@ int main(int argc, char **argv)
     if (options.experts)
         printf("%llu experts, %llu of them at a position; ", (unsigned long long)options.experts,
                (unsigned long long)options.chosen);
-    printf("%s, %llu threads, %llu %slayers, d_model %llu, d_ff %llu, heads %llu, of keys %llu, batches of "
-           "%llu positions\n",
-           matrix_arithmetic(), (unsigned long long)options.threads, (unsigned long long)options.layers,
+    bool floats = matrix_products() == PRODUCTS_FLOAT32;
+    printf("%s%s%s, %s, %llu threads, %llu %slayers, d_model %llu, d_ff %llu, heads %llu, of keys %llu, "
+           "batches of %llu positions\n",
+           matrix_arithmetic(), floats ? "" : ", ", floats ? "" : matrix_arithmetic_of_bfloats(),
+           product_kind_words[matrix_products()], (unsigned long long)options.threads,
+           (unsigned long long)options.layers,
            options.gated ? "gated " : "", (unsigned long long)options.d_model,
            (unsigned long long)options.d_ff, (unsigned long long)options.heads,
            (unsigned long long)options.key_value_heads, (unsigned long long)options.batch);
     for (size_t i = 0; i < options.rounds; i++) {
         double products = measure(&bench, true), forward = measure(&bench, false);
         ratios[i] = forward / products;
-        printf("round %zu: cblas_sgemm %.1f GFLOP/s, forward pass %.1f GFLOP/s: %.0f %%\n", i + 1, products,
+        printf("round %zu: products %.1f GFLOP/s, forward pass %.1f GFLOP/s: %.0f %%\n", i + 1, products,
                forward, 100 * ratios[i]);
     }
     qsort(ratios, (size_t)options.rounds, sizeof *ratios, by_size);
-    printf("median: the forward pass runs at %.0f %% of cblas_sgemm\n", 100 * ratios[options.rounds / 2]);
+    printf("median: the forward pass runs at %.0f %% of its products alone\n",
+           100 * ratios[options.rounds / 2]);
     return fflush(stdout) == 0 ? STATUS_DONE : STATUS_FAILED;
 }

@@ -210,7 +210,7 @@ int main(int argc, char **argv)
     int first = cli_parse(&tool, argc, argv);
     if (!options.model)
         die_usage("--model DIR is needed");
-    matrix_start(1);
+    matrix_start(1, PRODUCTS_FLOAT32);
     struct model *model = model_load(options.model);
     struct candidates candidates = candidates_read(&model->config, false);
     size_t d_model = model->config.d_model, most = (size_t)options.vectors;

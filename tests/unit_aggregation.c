@@ -487,7 +487,7 @@ static void a_sample_of_fewer_sentences_has_all(void **state)
 
 int main(void)
 {
-    matrix_start(1);
+    matrix_start(1, PRODUCTS_FLOAT32);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(questions_have_the_answers_of_whole_distributions),
         cmocka_unit_test(equal_words_go_by_number_in_and_between_clusters),

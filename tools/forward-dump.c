@@ -60,6 +60,7 @@ struct options {
     unsigned emit, rank;
     int positions;
     uint64_t paths, seed, threads, memory;
+    int products; /* of enum product_kind */
     struct edit_options edits;
 };
 
@@ -662,6 +663,7 @@ int main(int argc, char **argv)
          OPTION_FLAG, &options.models, 0, 0, NULL},
         OPTIONS_EDITS(&options.edits),
         OPTION_MEMORY(&options.memory),
+        OPTION_PRODUCTS(&options.products),
         OPTION_THREADS(&options.threads),
         OPTION_OUTPUT(&options.output),
         OPTION_GZIP(&options.gzip),
@@ -677,7 +679,7 @@ int main(int argc, char **argv)
         return STATUS_DONE;
     }
     check_options(&options);
-    matrix_start((size_t)options.threads);
+    matrix_start((size_t)options.threads, (enum product_kind)options.products);
     struct dump dump = dump_open(&options, cli_input(argc, argv, first));
     dump_all(&dump);
     stream_close(dump.reader);

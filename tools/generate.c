@@ -28,6 +28,7 @@ struct options {
     struct edit_options edits;
     struct sampling sampling;
     uint64_t tokens, top_k, threads;
+    int products; /* of enum product_kind */
     bool sample, all_tokens;
 };
 
@@ -240,6 +241,7 @@ int main(int argc, char **argv)
          OPTION_FLAG, &options.all_tokens, 0, 0, NULL},
         {0, "steps", "FILE", "write each token with its log-probability, and the most probable one, as CSV",
          OPTION_OUT_TOO, &options.steps, 0, 0, NULL},
+        OPTION_PRODUCTS(&options.products),
         OPTION_THREADS(&options.threads),
         OPTION_OUTPUT(&options.output),
         OPTION_END,
@@ -248,7 +250,8 @@ int main(int argc, char **argv)
                               "[PROMPT]", specs, 1};
     int first = cli_parse(&tool, argc, argv);
     check_options(&options);
-    matrix_start(1); /* a prompt's products; those of one row are the team's */
+    /* A prompt's products; those of one row are the team's. */
+    matrix_start(1, (enum product_kind)options.products);
     struct generation generation = generation_open(&options);
     struct prompt prompt = get_prompt(cli_input(argc, argv, first));
     run(&generation, &prompt);

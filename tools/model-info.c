@@ -127,7 +127,7 @@ static json_t *cost_part(const void *context)
     struct model_config config = model_config_read(inquiry->path);
     double rate = 1e9 * options->rate;
     if (!(rate > 0)) {
-        matrix_start(1);
+        matrix_start(1, PRODUCTS_FLOAT32);
         rate = cost_measure_rate(&config);
     }
     json_t *facts = cost_estimate(&(struct cost_case){

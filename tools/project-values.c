@@ -32,6 +32,7 @@ struct options {
     bool gzip, all, all_tokens;
     int norm;
     uint64_t tops, bottoms, threads;
+    int products; /* of enum product_kind */
 };
 
 /* What all threads share. */
@@ -288,6 +289,7 @@ int main(int argc, char **argv)
         {0, "all", NULL, "read nothing; list every value of the model", OPTION_FLAG, &options.all, 0, 0,
          NULL},
         OPTION_ALL_TOKENS(&options.all_tokens),
+        OPTION_PRODUCTS(&options.products),
         OPTION_THREADS(&options.threads),
         OPTION_OUTPUT(&options.output),
         OPTION_GZIP(&options.gzip),
@@ -302,7 +304,7 @@ int main(int argc, char **argv)
     if (options.all && first < argc)
         die_usage("--all reads no input, but '%s' is given", argv[first]);
 
-    matrix_start((size_t)options.threads);
+    matrix_start((size_t)options.threads, (enum product_kind)options.products);
     struct model *model = model_load(options.model);
     struct projecting projecting = {.options = &options, .model = model};
     projection_norm_check(model, (enum projection_norm)options.norm);

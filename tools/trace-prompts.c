@@ -35,6 +35,7 @@ struct options {
     bool all_tokens;
     int positions, norm;
     uint64_t tops, memories, threads;
+    int products; /* of enum product_kind */
 };
 
 struct tracing {
@@ -270,6 +271,7 @@ int main(int argc, char **argv)
         {0, "page", "FILE", "write a page for a browser to FILE; needs --positions all", OPTION_OUT_TOO,
          &options.page, 0, 0, NULL},
         OPTION_ALL_TOKENS(&options.all_tokens),
+        OPTION_PRODUCTS(&options.products),
         OPTION_THREADS(&options.threads),
         OPTION_OUTPUT(&options.output),
         OPTION_END,
@@ -278,7 +280,7 @@ int main(int argc, char **argv)
                               "[FILE]", specs, 1};
     int first = cli_parse(&tool, argc, argv);
     check_options(&options);
-    matrix_start((size_t)options.threads);
+    matrix_start((size_t)options.threads, (enum product_kind)options.products);
     struct tracing tracing = {.options = &options};
     tracing_open(&tracing, cli_input(argc, argv, first));
     run(&tracing);

@@ -30,6 +30,7 @@ struct options {
     bool all_tokens;
     int norm;
     uint64_t top, threads;
+    int products; /* of enum product_kind */
 };
 
 /* Where a token is in the distribution of one value. */
@@ -347,6 +348,7 @@ int main(int argc, char **argv)
          "the final norm on values: none (default, as in the paper), its gain only, or full",
          OPTION_CHOICE, &options.norm, 0, 0, projection_norm_words},
         OPTION_ALL_TOKENS(&options.all_tokens),
+        OPTION_PRODUCTS(&options.products),
         OPTION_THREADS(&options.threads),
         OPTION_OUTPUT(&options.output),
         OPTION_END,
@@ -361,7 +363,7 @@ int main(int argc, char **argv)
         die_usage("--token TEXT or --ids LIST is needed");
     check_edits(&options);
 
-    matrix_start((size_t)options.threads);
+    matrix_start((size_t)options.threads, (enum product_kind)options.products);
     struct model *model = model_load(options.model);
     projection_norm_check(model, (enum projection_norm)options.norm);
     struct ranking ranking = {.options = &options, .model = model};

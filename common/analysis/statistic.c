@@ -97,7 +97,7 @@ static json_t *make_header(const struct statistic *statistic, const struct strea
 static void run(struct statistic *statistic, const char *path)
 {
     const struct statistic_options *options = &statistic->options;
-    matrix_start((size_t)options->threads);
+    matrix_start((size_t)options->threads, (enum product_kind)options->products);
     statistic->model = model_load(options->model);
     statistic->candidates = candidates_read(&statistic->model->config, options->all_tokens);
     statistic->kind->prepare(statistic);
@@ -191,6 +191,8 @@ int statistic_parse(const struct tool *tool, int argc, char **argv, const struct
         die_usage("--model DIR is needed");
     if (options->merge && options->all_tokens)
         die_usage("--merge keeps what its inputs were made with: --all-tokens does not go with it");
+    if (options->merge && options->products != PRODUCTS_AUTO)
+        die_usage("--merge computes no products: --products does not go with it");
     if (options->gzip && !options->sums)
         die_usage("--gzip goes with --sums; tables are not compressed");
     return first;

@@ -19,6 +19,7 @@ struct statistic_options {
     const char *model, *output;
     bool gzip, sums, merge, partial, all_tokens;
     uint64_t threads;
+    int products; /* of enum product_kind */
 };
 
 /* Its rows of the table of options, behind OPTION_MODEL and the statistic's own. */
@@ -28,7 +29,8 @@ struct statistic_options {
      &(options)->sums, 0, 0, NULL},                                                                    \
     {0, "merge", NULL, "join the sums of several shards, FILE..., to the tables of one run",           \
      OPTION_FLAG, &(options)->merge, 0, 0, NULL},                                                      \
-    OPTION_PARTIAL(&(options)->partial), OPTION_THREADS(&(options)->threads),                          \
+    OPTION_PARTIAL(&(options)->partial), OPTION_PRODUCTS(&(options)->products),                        \
+    OPTION_THREADS(&(options)->threads),                                                               \
     OPTION_OUTPUT(&(options)->output), OPTION_GZIP(&(options)->gzip), OPTION_END
 
 /*

@@ -528,6 +528,16 @@ const float *gguf_map(const struct gguf *gguf, const char *name, struct tensor_s
     return values;
 }
 
+const uint16_t *gguf_map_bfloats(const struct gguf *gguf, const char *name, struct tensor_shape shape)
+{
+    const struct gguf_tensor *tensor = need_tensor(gguf, name, shape);
+    const unsigned char *data = tensor->file->data + tensor->begin;
+    if (tensor->format->convert != floats_from_bfloats || (uintptr_t)data % alignof(uint16_t))
+        return NULL;
+    const uint16_t *bfloats = (const uint16_t *)(const void *)data;
+    return bfloats_are_finite(bfloats, tensor->elements) ? bfloats : NULL;
+}
+
 bool is_gguf(const char *path)
 {
     struct stat status;

@@ -116,7 +116,10 @@ void gguf_read(const struct gguf *gguf, const char *name, struct tensor_shape sh
  */
 const float *gguf_map(const struct gguf *gguf, const char *name, struct tensor_shape shape);
 
-/* The same, but that nothing looks at its elements, which may not be finite. */
+/* The same of bfloats; NULL also where one is not finite, for which gguf_read ends the program. */
+const uint16_t *gguf_map_bfloats(const struct gguf *gguf, const char *name, struct tensor_shape shape);
+
+/* The same as gguf_map, but that nothing looks at its elements, which may not be finite. */
 const float *gguf_find(const struct gguf *gguf, const char *name, struct tensor_shape shape);
 
 #endif

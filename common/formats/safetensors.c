@@ -233,6 +233,17 @@ const float *safetensors_map(const struct safetensors *file, const char *name, s
     return values;
 }
 
+const uint16_t *safetensors_map_bfloats(const struct safetensors *file, const char *name,
+                                        struct tensor_shape shape)
+{
+    const json_t *tensor = find_tensor(file, name, shape);
+    const unsigned char *data = data_of(file, tensor);
+    if (!is_type(tensor, "BF16") || (uintptr_t)data % _Alignof(uint16_t))
+        return NULL;
+    const uint16_t *bfloats = (const uint16_t *)(const void *)data;
+    return bfloats_are_finite(bfloats, shape_elements(shape)) ? bfloats : NULL;
+}
+
 struct stored_bytes safetensors_stored(const struct safetensors *file, const char *name)
 {
     const json_t *tensor = json_object_get(file->header, name);

@@ -10,6 +10,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct safetensors;
 
@@ -48,6 +49,10 @@ const float *safetensors_find(const struct safetensors *file, const char *name, 
  */
 const unsigned char *safetensors_codes(const struct safetensors *file, const char *name,
                                        const size_t *lengths, size_t dimensions);
+
+/* The same of bfloats; NULL also where one is not finite, for which safetensors_read ends the program. */
+const uint16_t *safetensors_map_bfloats(const struct safetensors *file, const char *name,
+                                        struct tensor_shape shape);
 
 /* A tensor as it is stored. */
 struct stored_bytes {

@@ -99,6 +99,38 @@ const float *plain_tensor(struct loading *loading, const char *name, struct tens
     return values;
 }
 
+/* Whether matrices have a form of their own. Those that are described are not read, and have none. */
+static bool have_forms(const struct loading *loading)
+{
+    return !loading->described && matrix_products() != PRODUCTS_FLOAT32;
+}
+
+struct matrix new_matrix(struct loading *loading, const float *values, size_t rows, size_t columns)
+{
+    return tensors_keep(loading->to, matrix_of(values, rows, columns));
+}
+
+void drop_tensors(struct loading *loading, size_t count)
+{
+    if (have_forms(loading))
+        tensors_drop(loading->to, count);
+}
+
+struct matrix plain_matrix(struct loading *loading, const char *name, size_t rows, size_t columns)
+{
+    struct tensor_shape shape = {.rows = rows, .columns = columns};
+    struct weights *weights = loading->model->weights;
+    size_t before = loading->to->count;
+    const uint16_t *bfloats = have_forms(loading) ? weights_map_bfloats(weights, name, shape) : NULL;
+    if (bfloats) {
+        loading->bytes.copied += float_bytes(rows, columns) / 2;
+        return tensors_keep(loading->to, matrix_of_bfloats(bfloats, rows, columns));
+    }
+    struct matrix matrix = new_matrix(loading, plain_tensor(loading, name, shape), rows, columns);
+    drop_tensors(loading, before);
+    return matrix;
+}
+
 /* Rows of a file's matrix that is a stack of ours, and how many come before the part. */
 struct stack {
     size_t rows, before;
@@ -233,6 +265,17 @@ static bool is_values(const struct tensor_row *tensor)
         || tensor->offset == offsetof(struct model_layer, shared.values);
 }
 
+/* Whether a layer's tensor is used as it is in the file. */
+static bool is_plain(const struct loading *loading, const struct tensor_row *tensor)
+{
+    float scale = is_added(tensor) ? loading->model->config.residual_scale : 1;
+    if (scale < 1 || scale > 1)
+        return false;
+    return tensor->layout == LAYOUT_PLAIN
+        || (tensor->layout == LAYOUT_GAIN && !(loading->names->gain_offset > 0))
+        || (tensor->layout == LAYOUT_TRANSPOSED && !is_matrix(tensor));
+}
+
 /* A layer's tensor in our arrangement, with what is added to it or what multiplies it. */
 static const float *layer_tensor(struct loading *loading, const struct tensor_row *tensor, const char *name)
 {
@@ -242,9 +285,7 @@ static const float *layer_tensor(struct loading *loading, const struct tensor_ro
     size_t columns = size_called(&model->config, tensor->columns);
     float scale = is_added(tensor) ? model->config.residual_scale : 1;
     bool gain = tensor->layout == LAYOUT_GAIN && loading->names->gain_offset > 0;
-    bool plain = tensor->layout == LAYOUT_PLAIN || tensor->layout == LAYOUT_GAIN
-              || (tensor->layout == LAYOUT_TRANSPOSED && vector);
-    if (plain && !gain && !(scale < 1 || scale > 1))
+    if (is_plain(loading, tensor))
         return plain_tensor(loading, name,
                             (struct tensor_shape){.rows = rows, .columns = vector ? 0 : columns});
     float *values = arranged_tensor(loading, tensor, name);
@@ -271,9 +312,13 @@ void read_layer_tensor(struct loading *loading, const struct tensor_row *tensor,
     tensor_name(name, loading->prefix, tensor->name, index, 0);
     if (!is_expected(loading, tensor, name, index))
         return;
-    const float *values = layer_tensor(loading, tensor, name);
-    if (is_matrix(tensor))
-        *matrix_at(layer, tensor) = matrix_of(values, rows, columns);
-    else
-        *(const float **)(void *)((char *)layer + tensor->offset) = values;
+    size_t before = loading->to->count;
+    if (!is_matrix(tensor)) {
+        *(const float **)(void *)((char *)layer + tensor->offset) = layer_tensor(loading, tensor, name);
+    } else if (is_plain(loading, tensor)) {
+        *matrix_at(layer, tensor) = plain_matrix(loading, name, rows, columns);
+    } else {
+        *matrix_at(layer, tensor) = new_matrix(loading, layer_tensor(loading, tensor, name), rows, columns);
+        drop_tensors(loading, before);
+    }
 }

@@ -25,6 +25,18 @@ float *new_tensor(struct loading *loading, size_t count);
 /* A tensor as it is in the file; NULL for a matrix that is described. */
 const float *plain_tensor(struct loading *loading, const char *name, struct tensor_shape shape);
 
+/* The matrix of these numbers (rows x columns), which has a form of its own where its products need one. */
+struct matrix new_matrix(struct loading *loading, const float *values, size_t rows, size_t columns);
+
+/* The same of a tensor as it is in the file. */
+struct matrix plain_matrix(struct loading *loading, const char *name, size_t rows, size_t columns);
+
+/*
+ * Frees the tensors that loading->to owns beyond the first count, where matrices that were made of them have a
+ * form of their own: nobody else uses them.
+ */
+void drop_tensors(struct loading *loading, size_t count);
+
 /*
  * Reads, or describes, a tensor of layer index, where the config or the file says that there is one. With
  * described vectors are read; without it only matrices of the part that are not there yet.

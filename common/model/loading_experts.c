@@ -106,37 +106,43 @@ static void read_gates_and_keys(const struct each_matrix *of, const float **each
     size_t width = config->expert_width, d_model = config->d_model;
     struct each_matrix matrix = *of;
     matrix.columns = d_model;
+    size_t before = of->loading->to->count;
     if (names->gates_and_keys) {
         matrix.rows = 2 * width;
         matrix.interleaved = names->interleaved;
         matrix.transposed = names->transposed;
         find_each(&matrix, names->gates_and_keys, names->gates_and_keys_scales, each);
         for (size_t e = 0; e < config->experts; e++) {
-            experts[e].gates = matrix_of(each[e], width, d_model);
-            experts[e].keys = matrix_of(each[e] ? each[e] + width * d_model : NULL, width, d_model);
+            experts[e].gates = new_matrix(of->loading, each[e], width, d_model);
+            experts[e].keys = new_matrix(of->loading, each[e] ? each[e] + width * d_model : NULL, width, d_model);
         }
+        drop_tensors(of->loading, before);
         return;
     }
     matrix.rows = width;
     find_each(&matrix, names->gates, NULL, each);
     for (size_t e = 0; e < config->experts; e++)
-        experts[e].gates = matrix_of(each[e], width, d_model);
+        experts[e].gates = new_matrix(of->loading, each[e], width, d_model);
+    drop_tensors(of->loading, before);
     find_each(&matrix, names->keys, NULL, each);
     for (size_t e = 0; e < config->experts; e++)
-        experts[e].keys = matrix_of(each[e], width, d_model);
+        experts[e].keys = new_matrix(of->loading, each[e], width, d_model);
+    drop_tensors(of->loading, before);
 }
 
 static void read_values(const struct each_matrix *of, const float **each)
 {
     const struct model_config *config = &of->loading->model->config;
     struct each_matrix matrix = *of;
+    size_t before = of->loading->to->count;
     matrix.rows = config->d_model;
     matrix.columns = config->expert_width;
     matrix.transposed = of->names->transposed;
     find_each(&matrix, of->names->values, of->names->values_scales, each);
     for (size_t e = 0; e < config->experts; e++)
         of->loading->model->layer[of->index].experts[e].values =
-            matrix_of(each[e], config->d_model, config->expert_width);
+            new_matrix(of->loading, each[e], config->d_model, config->expert_width);
+    drop_tensors(of->loading, before);
 }
 
 /* All experts' biases of one kind, experts x width; NULL where the family has none. */
@@ -192,8 +198,7 @@ static void read_router(const struct each_matrix *of)
     size_t experts = model->config.experts, d_model = model->config.d_model;
     char name[MAX_TENSOR_NAME];
     tensor_name(name, loading->prefix, of->names->router, of->index, 0);
-    const struct tensor_shape shape = {.rows = experts, .columns = d_model};
-    layer->router = matrix_of(plain_tensor(loading, name, shape), experts, d_model);
+    layer->router = plain_matrix(loading, name, experts, d_model);
     if (!of->names->router_bias || !loading->described) /* vectors are read with the description */
         return;
     tensor_name(name, loading->prefix, of->names->router_bias, of->index, 0);

@@ -28,7 +28,9 @@ static const float *named_tensor(struct loading *loading, const char *prefix, co
 static struct matrix named_matrix(struct loading *loading, const char *prefix, const char *format,
                                   size_t index, size_t rows, size_t columns)
 {
-    return matrix_of(named_tensor(loading, prefix, format, index, rows, columns), rows, columns);
+    char name[MAX_TENSOR_NAME];
+    tensor_name(name, prefix, format, index, 0);
+    return plain_matrix(loading, name, rows, columns);
 }
 
 /* ---- embeddings ---- */
@@ -38,6 +40,7 @@ static struct matrix transposed_projection(struct loading *loading, const char *
                                            size_t index, size_t width)
 {
     size_t d_model = loading->model->config.d_model;
+    size_t before = loading->to->count;
     const float *stored = named_tensor(loading, prefix, format, index, width, d_model);
     loading->bytes.copied += d_model * width * sizeof *stored;
     if (!stored)
@@ -46,7 +49,9 @@ static struct matrix transposed_projection(struct loading *loading, const char *
     for (size_t r = 0; r < d_model; r++)
         for (size_t c = 0; c < width; c++)
             transposed[r * width + c] = stored[c * d_model + r];
-    return matrix_of(transposed, d_model, width);
+    struct matrix matrix = new_matrix(loading, transposed, d_model, width);
+    drop_tensors(loading, before);
+    return matrix;
 }
 
 /* What the adaptive softmax does not share with the input. */
@@ -59,10 +64,11 @@ static void read_adaptive_softmax(struct loading *loading)
     if (config->tied) {
         model->cluster_keys = named_matrix(loading, "", adaptive->cluster_keys, 0, tails, d_model);
     } else { /* the head's words, and below them the clusters */
-        size_t words = model->cluster[0].size;
+        size_t words = model->cluster[0].size, before = loading->to->count;
         const float *head = named_tensor(loading, "", adaptive->head, 0, words + tails, d_model);
-        model->cluster[0].output = matrix_of(head, words, d_model);
-        model->cluster_keys = matrix_of(head ? head + words * d_model : NULL, tails, d_model);
+        model->cluster[0].output = new_matrix(loading, head, words, d_model);
+        model->cluster_keys = new_matrix(loading, head ? head + words * d_model : NULL, tails, d_model);
+        drop_tensors(loading, before);
     }
     for (size_t i = 1; i <= tails; i++) {
         struct model_cluster *cluster = &model->cluster[i];
@@ -349,6 +355,8 @@ static struct model *model_open(const char *path, bool described)
     model->weights = weights_open(path);
     if (!described)
         set_id(model);
+    if (!described)
+        matrix_settle(weights_have_bfloats(model->weights));
 
     const struct model_config *config = &model->config;
     const struct family *family = config->family;

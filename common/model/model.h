@@ -1,7 +1,8 @@
 /*
  * A model as its numbers: the tensors of whatever family, as 32-bit floats in
- * one arrangement. Those that the files hold so are mapped, not copied. The
- * matrices of layers are read when they are asked for: layers.h.
+ * one arrangement. Those that the files hold so are mapped, not copied. Matrices
+ * are in the form that their products need: matrix.h. Those of layers are read
+ * when they are asked for: layers.h.
  */
 #ifndef FFKV_MODEL_H
 #define FFKV_MODEL_H

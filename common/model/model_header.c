@@ -54,6 +54,10 @@ json_t *model_name_json(const char *path, const char *id)
 void options_set_arithmetic(json_t *options)
 {
     json_put(options, "blas", json_string(matrix_arithmetic()));
+    if (matrix_products() == PRODUCTS_FLOAT32)
+        return;
+    json_put(options, "products", json_string(product_kind_words[matrix_products()]));
+    json_put(options, "onednn", json_string(matrix_arithmetic_of_bfloats()));
 }
 
 void header_check_model(const struct stream_reader *reader, const struct model *model)

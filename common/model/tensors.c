@@ -27,6 +27,22 @@ float *tensors_new(struct tensors *tensors, struct tensors *spare, size_t count)
     return tensor.values;
 }
 
+struct matrix tensors_keep(struct tensors *tensors, struct matrix matrix)
+{
+    if (matrix.bfloats) {
+        tensors->matrix = reserve_array(tensors->matrix, &tensors->matrix_capacity, tensors->matrix_count + 1,
+                                        sizeof *tensors->matrix);
+        tensors->matrix[tensors->matrix_count++] = matrix;
+    }
+    return matrix;
+}
+
+void tensors_drop(struct tensors *tensors, size_t count)
+{
+    while (tensors->count > count)
+        free(tensors->tensor[--tensors->count].values);
+}
+
 void tensors_move(struct tensors *from, struct tensors *to)
 {
     for (size_t i = 0; i < from->count; i++)
@@ -37,8 +53,10 @@ void tensors_move(struct tensors *from, struct tensors *to)
 
 void tensors_free(struct tensors *tensors)
 {
-    for (size_t i = 0; i < tensors->count; i++)
-        free(tensors->tensor[i].values);
+    tensors_drop(tensors, 0);
+    for (size_t i = 0; i < tensors->matrix_count; i++)
+        matrix_free(&tensors->matrix[i]);
     free(tensors->tensor);
+    free(tensors->matrix);
     *tensors = (struct tensors){0};
 }

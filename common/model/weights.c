@@ -245,6 +245,13 @@ void weights_drop_pages(const struct weights *weights)
         safetensors_drop_pages(weights->shards[i]);
 }
 
+const uint16_t *weights_map_bfloats(struct weights *weights, const char *name, struct tensor_shape shape)
+{
+    use(weights, name);
+    return weights->gguf ? gguf_map_bfloats(weights->gguf, name, shape)
+                         : safetensors_map_bfloats(weights->shards[shard_of(weights, name)], name, shape);
+}
+
 static void count_tensor(struct weights_summary *summary, const char *type, size_t bytes)
 {
     size_t i = 0;
@@ -287,6 +294,16 @@ struct weights_summary weights_summarize(const struct weights *weights)
     for (size_t i = 0; i < weights->shard_count; i++)
         count_shard(&summary, weights->shards[i]);
     return summary;
+}
+
+bool weights_have_bfloats(const struct weights *weights)
+{
+    struct weights_summary summary = weights_summarize(weights);
+    bool found = false;
+    for (size_t i = 0; i < summary.type_count; i++)
+        found = found || !strcmp(summary.type[i].name, "BF16");
+    free(summary.type);
+    return found;
 }
 
 bool weights_equal(const struct weights *weights, const char *a, const char *b)

@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct weights;
 
@@ -55,6 +56,12 @@ void weights_check_mxfp4(struct weights *weights, const char *blocks, const char
  * model larger than memory, when what was read of it is not needed soon.
  */
 void weights_drop_pages(const struct weights *weights);
+
+/* The same of bfloats. NULL also where one is not finite, for which weights_read ends the program. */
+const uint16_t *weights_map_bfloats(struct weights *weights, const char *name, struct tensor_shape shape);
+
+/* Whether the files have a tensor of bfloats. */
+bool weights_have_bfloats(const struct weights *weights);
 
 /* What the files have: their number and bytes, and of each number format ("F32") its tensors and bytes. */
 struct weights_type {

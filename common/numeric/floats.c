@@ -1,5 +1,6 @@
 #include "numeric/floats.h"
 
+#include "numeric/bfloats.h"
 #include "numeric/vector.h"
 
 #include <math.h>
@@ -20,8 +21,7 @@ KERNEL static void convert_bfloats(const unsigned char *restrict bytes, size_t c
     for (size_t i = 0; i < count; i++) {
         uint16_t top;
         memcpy(&top, bytes + 2 * i, sizeof top);
-        uint32_t bits = (uint32_t)top << 16;
-        memcpy(values + i, &bits, sizeof bits);
+        values[i] = from_bfloat(top);
     }
 }
 
@@ -47,6 +47,19 @@ KERNEL static bool all_finite(const float *values, size_t count)
         found |= (bits & exponent) == exponent;
     }
     return !found;
+}
+
+KERNEL static bool all_bfloats_finite(const uint16_t *bfloats, size_t count)
+{
+    uint32_t found = 0;
+    for (size_t i = 0; i < count; i++)
+        found |= (bfloats[i] & 0x7f80u) == 0x7f80u;
+    return !found;
+}
+
+bool bfloats_are_finite(const uint16_t *bfloats, size_t count)
+{
+    return all_bfloats_finite(bfloats, count);
 }
 
 size_t floats_first_not_finite(const float *values, size_t count)

@@ -1,29 +1,76 @@
 #include "numeric/matrix.h"
 
+#include "base/messages.h"
+#include "numeric/bfloat_matrix.h"
+#include "numeric/bfloats.h"
 #include "numeric/blas.h"
+#include "numeric/onednn.h"
 #include "numeric/vector_product.h"
 
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-void matrix_start(size_t threads)
+const char *const product_kind_words[] = {"auto", "float32", "bf16x3", "bf16x2", "bf16", NULL};
+
+/* Set by the main thread before there is another, as the libraries' own settings are. */
+static enum product_kind chosen = PRODUCTS_FLOAT32;
+
+void matrix_start(size_t threads, enum product_kind products)
 {
     blas_start(threads);
+    chosen = products;
+    if (products == PRODUCTS_AUTO || products == PRODUCTS_FLOAT32)
+        return;
+    const char *reason = onednn_start();
+    if (reason)
+        die("--products %s: %s; use float32", product_kind_words[products], reason);
+}
+
+enum product_kind matrix_products(void)
+{
+    return chosen == PRODUCTS_AUTO ? PRODUCTS_FLOAT32 : chosen;
+}
+
+/* Of each number. */
+static size_t terms_of(enum product_kind products)
+{
+    return products == PRODUCTS_BF16X3 ? 3 : products == PRODUCTS_BF16X2 ? 2 : 1;
 }
 
 struct matrix matrix_of(const float *values, size_t rows, size_t columns)
 {
-    return values ? (struct matrix){rows, columns, values} : (struct matrix){0};
+    if (!values)
+        return (struct matrix){0};
+    if (matrix_products() == PRODUCTS_FLOAT32)
+        return (struct matrix){rows, columns, values, NULL};
+    return (struct matrix){rows, columns, NULL, bfloat_matrix_round(values, rows, columns, terms_of(chosen))};
+}
+
+struct matrix matrix_of_bfloats(const uint16_t *values, size_t rows, size_t columns)
+{
+    return (struct matrix){rows, columns, NULL, bfloat_matrix_of(values, rows, columns, terms_of(chosen))};
+}
+
+void matrix_free(struct matrix *matrix)
+{
+    bfloat_matrix_free(matrix->bfloats);
+    *matrix = (struct matrix){0};
 }
 
 bool matrix_exists(const struct matrix *matrix)
 {
-    return matrix->values;
+    return matrix->values || matrix->bfloats;
 }
 
 void matrix_multiply(const struct matrix *matrix, size_t count, const float *x, float beta, float *y,
                      size_t y_step)
 {
-    blas_product_transposed(count, matrix->rows, matrix->columns, x, matrix->values, beta, y, y_step);
+    if (matrix->bfloats)
+        bfloat_matrix_multiply(matrix->bfloats, count, x, beta, y, y_step);
+    else
+        blas_product_transposed(count, matrix->rows, matrix->columns, x, matrix->values, beta, y, y_step);
 }
 
 struct vector_work {
@@ -41,8 +88,11 @@ static void multiply_part(void *shared, size_t member)
     size_t part = (matrix->rows + work->members - 1) / work->members;
     size_t first = member * part < matrix->rows ? member * part : matrix->rows;
     size_t count = matrix->rows - first < part ? matrix->rows - first : part;
-    vector_product(matrix->values + first * matrix->columns, count, matrix->columns, work->x, work->beta,
-                   work->y + first);
+    if (matrix->bfloats)
+        bfloat_matrix_multiply_vector(matrix->bfloats, first, count, work->x, work->beta, work->y + first);
+    else
+        vector_product(matrix->values + first * matrix->columns, count, matrix->columns, work->x, work->beta,
+                       work->y + first);
 }
 
 void matrix_multiply_vector(const struct matrix *matrix, struct team *team, const float *x, float beta,
@@ -54,16 +104,26 @@ void matrix_multiply_vector(const struct matrix *matrix, struct team *team, cons
 
 void matrix_multiply_transposed(const struct matrix *matrix, size_t count, const float *x, float *y)
 {
-    blas_product(count, matrix->columns, matrix->rows, x, matrix->values, y);
+    if (matrix->bfloats)
+        bfloat_matrix_multiply_transposed(matrix->bfloats, count, x, y);
+    else
+        blas_product(count, matrix->columns, matrix->rows, x, matrix->values, y);
 }
 
 void matrix_row(const struct matrix *matrix, size_t row, float *out)
 {
-    memcpy(out, matrix->values + row * matrix->columns, matrix->columns * sizeof *out);
+    if (matrix->bfloats)
+        bfloat_matrix_row(matrix->bfloats, row, out);
+    else
+        memcpy(out, matrix->values + row * matrix->columns, matrix->columns * sizeof *out);
 }
 
 void matrix_column(const struct matrix *matrix, size_t column, float *out)
 {
+    if (matrix->bfloats) {
+        bfloat_matrix_column(matrix->bfloats, column, out);
+        return;
+    }
     for (size_t row = 0; row < matrix->rows; row++)
         out[row] = matrix->values[row * matrix->columns + column];
 }
@@ -71,4 +131,59 @@ void matrix_column(const struct matrix *matrix, size_t column, float *out)
 const char *matrix_arithmetic(void)
 {
     return blas_name();
+}
+
+const char *matrix_arithmetic_of_bfloats(void)
+{
+    return onednn_name();
+}
+
+/* ---- auto ---- */
+
+/* Processor time of this thread, in seconds. */
+static double processor_time(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+/* The faster of what a product has taken so far, and one more. */
+static double try_once(const struct matrix *matrix, size_t count, const float *x, float *y, double best)
+{
+    double start = processor_time();
+    matrix_multiply(matrix, count, x, 0, y, matrix->rows);
+    return fmin(best, processor_time() - start);
+}
+
+/* Whether bf16x3 is faster than float32 by a margin that no trial on one machine misses now and hits then. */
+static bool bf16x3_is_faster(void)
+{
+    enum { COUNT = 256, SIDE = 768, TRIALS = 6 };
+    const double margin = 1.15;
+    float *x = new_floats(COUNT * SIDE), *weights = new_floats(SIDE * SIDE), *y = new_floats(COUNT * SIDE);
+    for (size_t i = 0; i < SIDE * SIDE; i++)
+        weights[i] = from_bfloat(to_bfloat((float)(i * 2654435761u % 1021) / 1021 - 0.5f));
+    for (size_t i = 0; i < COUNT * SIDE; i++)
+        x[i] = (float)(i * 2246822519u % 65521) / 65521 - 0.5f;
+    struct matrix floats = {SIDE, SIDE, weights, NULL};
+    struct matrix bfloats = {SIDE, SIDE, NULL, bfloat_matrix_round(weights, SIDE, SIDE, MAX_TERMS)};
+    double of_floats = INFINITY, of_bfloats = INFINITY;
+    for (size_t i = 0; i < TRIALS; i++) {
+        of_floats = try_once(&floats, COUNT, x, y, of_floats);
+        of_bfloats = try_once(&bfloats, COUNT, x, y, of_bfloats);
+    }
+    matrix_free(&bfloats);
+    free(y);
+    free(weights);
+    free(x);
+    return of_floats > margin * of_bfloats;
+}
+
+void matrix_settle(bool bfloats)
+{
+    if (chosen != PRODUCTS_AUTO)
+        return;
+    bool fast = bfloats && !onednn_start() && onednn_is_native() && bf16x3_is_faster();
+    chosen = fast ? PRODUCTS_BF16X3 : PRODUCTS_FLOAT32;
 }
