@@ -99,6 +99,13 @@ def tokenizer(tmp_path):
     return write
 
 
+SCRIPT_WORDS = ["<unk>", "a b", "1.", "\u6f22\u30fc\u304b\u30ab ", "a", "a\U0001fae8", "\u0915\u0953",
+                "\u0301", "\u0589.", "\u0531"]
+SCRIPTS = {"model": {"type": "WordLevel", "unk_token": "<unk>",
+                     "vocab": {word: i for i, word in enumerate(SCRIPT_WORDS)}},
+           "pre_tokenizer": {"type": "UnicodeScripts"}, "added_tokens": [added("<unk>", 0)], "decoder": None}
+
+
 @pytest.mark.parametrize("changes, text, ids, reads", [
     (LLAMA_LIKE, "the the", "265 265", " the the"),
     (LLAMA_LIKE, " the  the", "265 259 265", " the  the"),
@@ -107,6 +114,11 @@ def tokenizer(tmp_path):
     (FEW, "\u00e9t\u00e9", "3 0 4 0", " <unk>t<unk>"),
     (WORD_PIECES, "the unthe, x", "1 2 3 4 0", " the unthe ,<unk>"),
     (SUFFIXES, "tt t x", "3 2 0", "tt t <unk>"),
+    # What has no script yet in the library's table goes with what is before it, and is left out before all.
+    (SCRIPTS, " \U0001fae8a b1.\u6f22\u30fc\u304b\u30ab a", "1 2 3 4", " a b 1. \u6f22\u30fc\u304b\u30ab  a"),
+    (SCRIPTS, "a\U0001fae8\u0915\u0953\u0301z", "5 6 7 0", " a\U0001fae8 \u0915\u0953 \u0301<unk>"),
+    (SCRIPTS, "\u0589.\u0531", "8 9", " \u0589. \u0531"),
+    (SCRIPTS, "\u0378 \U0001fae8", "", ""),
 ])
 def test_by_hand(bin, tokenizer, changes, text, ids, reads):
     """Ids, and what they read: spaces, bytes in a row, words of several tokens."""
