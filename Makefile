@@ -195,6 +195,12 @@ tokenizers: ## MIXTURES=500 of them of mixed settings
 	@FFKV_BUILDS="$(DIR)" MIXTURES="$(MIXTURES)" $(PYTHON) -m pytest -q -rP -p no:cacheprovider \
 		tests/test_tokenizer_kinds.py tests/test_sentencepiece.py
 
+large-model: ## a model of 2 GB within 600 MB of memory, made for it
+	@./setup.sh test
+	@$(MAKE) $(BUILDING) all
+	@FFKV_BUILDS="$(DIR)" FFKV_LARGE_MODEL=1 $(PYTHON) -m pytest -q -s -p no:cacheprovider \
+		tests/test_window.py -k "memory_is_kept_to or values_alone"
+
 unit-tests: $(UNIT_TESTS)
 bench-program: $(DIR)/tests/bench-forward $(DIR)/tests/bench-projection
 test-programs: bench-program $(DIR)/tests/matrix-multiply $(DIR)/tests/subword-encode $(DIR)/tests/gguf-print $(DIR)/tests/piece-encode
@@ -284,5 +290,5 @@ $(DIR)/%.embedded.o: %
 
 -include $(wildcard $(DIR)/*/*.d $(DIR)/*/*/*.d)
 .SECONDARY:
-.PHONY: FORCE all run paper test systems bench fuzz faults tokenizers libraries unit-tests bench-program \
-	test-programs install uninstall clean help
+.PHONY: FORCE all run paper test systems bench fuzz faults tokenizers large-model libraries unit-tests \
+	bench-program test-programs install uninstall clean help

@@ -127,7 +127,8 @@ static bool predicts(const struct dump *dump)
 static const float *select_rows(const struct worker *worker, float **selected, const float *matrix,
                                 size_t width, const size_t *cells, size_t cell_count)
 {
-    return rows_select(&worker->piece->chosen, worker->piece->batch.rows, matrix, width, cells, cell_count, selected);
+    return rows_select(&worker->piece->chosen, worker->piece->batch.rows, matrix, width, cells, cell_count,
+                       selected);
 }
 
 /* The kinds of counts that are asked for, a bit each. */
@@ -240,10 +241,11 @@ static void record_done(struct worker *worker)
 static void finish_batch(void *of_thread)
 {
     struct worker *worker = of_thread;
+    struct passing_batch *piece = worker->piece;
     struct leaders *leaders = worker->dump->leaders;
     if (leaders)
-        leaders_add(leaders, worker->piece->number, worker->piece->best, worker->piece->batch.tokens.sentences);
-    batch_free(&worker->piece->batch.tokens);
+        leaders_add(leaders, piece->number, piece->best, piece->batch.tokens.sentences);
+    batch_free(&piece->batch.tokens);
     write_buffer(worker);
 }
 

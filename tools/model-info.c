@@ -130,10 +130,11 @@ static json_t *cost_part(const void *context)
         matrix_start(1, PRODUCTS_FLOAT32);
         rate = cost_measure_rate(&config);
     }
+    struct model *model = model_describe(inquiry->path);
     json_t *facts = cost_estimate(&(struct cost_case){
-        .config = &config, .file_bytes = known_number(inquiry, "files", "all_bytes"),
-        .copied_bytes = known_number(inquiry, "weights", "copied_bytes"), .tokens = options->tokens,
-        .top = options->top, .threads = options->threads, .rate = rate});
+        .config = &config, .memory = memory_of_model(model), .tokens = options->tokens, .top = options->top,
+        .threads = options->threads, .rate = rate});
+    model_free(model);
     config_free(&config);
     return facts;
 }

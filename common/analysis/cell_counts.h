@@ -23,8 +23,8 @@ void cell_counts_add(struct cell_counts *counts, size_t layer, const struct batc
 const uint64_t *cell_counts_of(const struct cell_counts *counts, size_t layer);
 
 /*
- * Of several kinds, a bit of kinds each; the others are NULL. cell_counts_add_kinds: as cell_counts_add;
- * cell_counts_bytes: what they take in memory; cell_counts_write: appends a record for each of the layers, whose numbers these are, of these cells.
+ * The same of several kinds, a bit of kinds each; the others are NULL. cell_counts_bytes: what they take in
+ * memory; cell_counts_write: appends a record for each of the layers, whose numbers these are, of these cells.
  */
 void cell_counts_open(unsigned kinds, size_t layers, size_t d_ff, struct cell_counts *counts[COUNTED_KINDS]);
 void cell_counts_close(struct cell_counts *counts[COUNTED_KINDS]);

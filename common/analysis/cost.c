@@ -20,21 +20,21 @@ static const double TOKEN_SECONDS = 5e-9;
 
 /* ---- memory ---- */
 
-static double model_bytes(const struct cost_case *cost)
-{
-    return memory_of_program(cost->config) + cost->file_bytes + cost->copied_bytes;
-}
-
 /* A batch's largest coefficients and their positions, of a layer: as arrays, and packed. */
 static double record_bytes(const struct model_config *config)
 {
     return memory_of_maxima(POSITIONS, (double)config->d_ff);
 }
 
-static double forward_dump_bytes(const struct cost_case *cost)
+/* Of forward-dump. */
+static struct memory_case forward_case(const struct cost_case *cost)
 {
-    double thread = forward_bytes(cost->config, POSITIONS) + record_bytes(cost->config);
-    return model_bytes(cost) + (double)cost->threads * thread;
+    struct memory_case memory = cost->memory;
+    memory.config = cost->config;
+    memory.positions = POSITIONS;
+    memory.threads = (size_t)cost->threads;
+    memory.thread = record_bytes(cost->config);
+    return memory;
 }
 
 static double topk_keys_bytes(const struct cost_case *cost)
@@ -46,9 +46,27 @@ static double topk_keys_bytes(const struct cost_case *cost)
          + topk_bytes(keys, top, triggers < sentences ? triggers : sentences, SENTENCE);
 }
 
+/* Values that stay in memory, be they copied or mapped. */
+static double values_bytes(const struct cost_case *cost)
+{
+    const struct model_config *config = cost->config;
+    double layer = (double)config->d_ff * (double)config->d_model * sizeof(float);
+    return fmin((double)config->layers * layer, fmax(LAYERS_ROOM, layer));
+}
+
 static double project_values_bytes(const struct cost_case *cost)
 {
-    return model_bytes(cost) + (double)cost->threads * projection_bytes(cost->config);
+    const struct matrix_bytes *outer = &cost->memory.outer;
+    return memory_of_program(cost->config) + (double)(outer->copied + outer->mapped) + values_bytes(cost)
+         + (double)cost->threads * projection_bytes(cost->config);
+}
+
+/* Of files that forward-dump and project-values both have mapped. */
+static double shared_bytes(const struct cost_case *cost)
+{
+    const struct memory_case *memory = &cost->memory;
+    bool mapped = memory->layers.mapped > memory->layers.copied;
+    return (double)memory->outer.mapped + (mapped ? values_bytes(cost) : 0);
 }
 
 /* ---- time ---- */
@@ -101,7 +119,8 @@ static json_t *whole(double number)
 json_t *cost_estimate(const struct cost_case *cost)
 {
     const struct model_config *config = cost->config;
-    double forward = forward_dump_bytes(cost), topk = topk_keys_bytes(cost);
+    const struct memory_case memory = forward_case(cost);
+    double forward = memory_with_all(&memory), topk = topk_keys_bytes(cost);
     double project = project_values_bytes(cost), speed = cost->rate * (double)cost->threads;
     double position = forward_operations(config), value = projection_operations(config);
     double values = (double)config->layers * (double)config->d_ff;
@@ -111,9 +130,10 @@ json_t *cost_estimate(const struct cost_case *cost)
     json_put(json, "top", whole((double)cost->top));
     json_put(json, "threads", whole((double)cost->threads));
     json_put(json, "forward_dump_bytes", whole(forward));
+    json_put(json, "forward_dump_least_bytes", whole(memory_with_one(&memory)));
     json_put(json, "topk_keys_bytes", whole(topk));
     json_put(json, "project_values_bytes", whole(project));
-    json_put(json, "pipeline_bytes", whole(forward + topk + project - cost->file_bytes));
+    json_put(json, "pipeline_bytes", whole(forward + topk + project - shared_bytes(cost)));
     json_put(json, "operations_a_token", whole(position));
     json_put(json, "operations_a_value", whole(value));
     json_put(json, "operations_a_second", whole(speed));

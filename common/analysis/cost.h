@@ -7,6 +7,7 @@
 #ifndef FFKV_COST_H
 #define FFKV_COST_H
 
+#include "analysis/window_memory.h"
 #include "model/config.h"
 
 #include <jansson.h>
@@ -14,7 +15,7 @@
 
 struct cost_case {
     const struct model_config *config;
-    double file_bytes, copied_bytes; /* of the weights' files, which are mapped; of what is copied of them */
+    struct memory_case memory;       /* the model's sizes; the rest is filled in */
     uint64_t tokens, top, threads;   /* of the text; triggers a key */
     double rate;                     /* operations a second of one thread */
 };

@@ -16,8 +16,8 @@ void passing_free(struct passing_batch *passing)
     free(passing->residual);
 }
 
-void passing_read(struct passing_batch *passing, const struct record *record, const struct model_config *config,
-                  uint64_t number, bool keys, size_t changes)
+void passing_read(struct passing_batch *passing, const struct record *record,
+                  const struct model_config *config, uint64_t number, bool keys, size_t changes)
 {
     passing->batch.tokens = batch_read(record, config->vocabulary);
     passing->number = number;
@@ -45,7 +45,8 @@ void passing_begin(struct passing_batch *passing, const struct row_rule *rule, b
     record_pack(buffer, parts, rows || keys ? 2 : 1);
 }
 
-void passing_find_edited(struct passing_batch *passing, const struct row_rule *rule, const struct edits *edits)
+void passing_find_edited(struct passing_batch *passing, const struct row_rule *rule,
+                         const struct edits *edits)
 {
     rows_edited(rule, &passing->batch, &passing->chosen, edits_at(edits) == EDIT_LAST, &passing->edited);
 }
@@ -58,7 +59,8 @@ size_t passing_last_key(const struct passing_batch *passing)
     return last;
 }
 
-void passing_take_keys(struct passing_batch *passing, const struct forward *forward, size_t layer, size_t d_ff)
+void passing_take_keys(struct passing_batch *passing, const struct forward *forward, size_t layer,
+                       size_t d_ff)
 {
     const float *coefficient = forward_coefficient(forward);
     const struct batch *tokens = &passing->batch.tokens;

@@ -30,21 +30,23 @@ struct passing_batch {
 void passing_free(struct passing_batch *passing);
 
 /* Reads the batch that the record has, and, if asked for, its sentences' keys, of so many changes. */
-void passing_read(struct passing_batch *passing, const struct record *record, const struct model_config *config,
-                  uint64_t number, bool keys, size_t changes);
+void passing_read(struct passing_batch *passing, const struct record *record,
+                  const struct model_config *config, uint64_t number, bool keys, size_t changes);
 
-/* Packs its tokens record, with its rows or keys, if asked for. Chooses rows where rule or rows ask for it. */
+/* Packs its tokens record, with its rows or keys, if asked for. Chooses rows for these, or for the rule. */
 void passing_begin(struct passing_batch *passing, const struct row_rule *rule, bool rows, bool keys,
                    msgpack_sbuffer *buffer);
 
 /* Finds where coefficients are edited; after passing_begin. */
-void passing_find_edited(struct passing_batch *passing, const struct row_rule *rule, const struct edits *edits);
+void passing_find_edited(struct passing_batch *passing, const struct row_rule *rule,
+                         const struct edits *edits);
 
 /* The last layer of its sentences' keys. */
 size_t passing_last_key(const struct passing_batch *passing);
 
 /* Of sentences whose key is of this layer: its coefficient at the last position, if any; else 0. */
-void passing_take_keys(struct passing_batch *passing, const struct forward *forward, size_t layer, size_t d_ff);
+void passing_take_keys(struct passing_batch *passing, const struct forward *forward, size_t layer,
+                       size_t d_ff);
 
 /* Between two layers of a window: forward begins the batch, or goes on with it, before layer; after it. */
 void passing_enter(struct passing_batch *passing, struct forward *forward, size_t layer);

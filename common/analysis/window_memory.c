@@ -57,9 +57,9 @@ struct memory_case memory_of_model(const struct model *model)
 static double fixed_bytes(const struct memory_case *memory)
 {
     double thread = PRODUCT_BYTES + forward_bytes(memory->config, memory->positions) + memory->thread
-                  + (memory->predicts ? projection_bytes(memory->config) : 0);
+                    + (memory->predicts ? projection_bytes(memory->config) : 0);
     return memory_of_program(memory->config) + all_bytes(&memory->outer) + memory->whole
-         + (double)memory->threads * thread;
+           + (double)memory->threads * thread;
 }
 
 /* Its residual, tokens, rows, and their like. */
@@ -67,7 +67,7 @@ static double batch_bytes(const struct memory_case *memory)
 {
     enum { A_POSITION = 64 };
     return memory->batch
-         + (double)memory->positions * ((double)memory->config->d_model * sizeof(float) + A_POSITION);
+           + (double)memory->positions * ((double)memory->config->d_model * sizeof(float) + A_POSITION);
 }
 
 double memory_with_all(const struct memory_case *memory)
@@ -111,16 +111,18 @@ struct window_size window_choose(const struct memory_case *memory, uint64_t limi
     if (all <= available)
         return (struct window_size){0};
     if (one > available && limit)
-        die_usage("--memory %lluM is too little: at least %lluM are needed, for one layer of %s and one batch",
-                  megabytes(available), megabytes(one), memory->config->path);
+        die_usage(
+            "--memory %lluM is too little: at least %lluM are needed, for one layer of %s and one batch",
+            megabytes(available), megabytes(one), memory->config->path);
     if (one > available)
-        die("%s: one layer and one batch take %lluM of memory, %lluM are available; fewer --threads take less,"
-            " and --memory %lluM tries it all the same", memory->config->path, megabytes(one),
-            megabytes(available), megabytes(one));
+        die("%s: one layer and one batch take %lluM of memory, %lluM are available; fewer --threads take "
+            "less,"
+            " and --memory %lluM tries it all the same",
+            memory->config->path, megabytes(one), megabytes(available), megabytes(one));
     struct window_size window = window_in(memory, available);
     if (!limit)
         message_warn("%s: all layers take %lluM of memory, %lluM are available: they are read one after the"
-                     " other, for %zu batches at a time (--memory)", memory->config->path, megabytes(all),
-                     megabytes(available), window.slots);
+                     " other, for %zu batches at a time (--memory)",
+                     memory->config->path, megabytes(all), megabytes(available), window.slots);
     return window;
 }

@@ -31,7 +31,8 @@ static uint64_t number_in(const char *path, const char *name)
 /* What is left of a limit in a folder of a control group. */
 static uint64_t left_in(const char *folder, const char *limit_name, const char *used_name)
 {
-    char *limit_path = format_string("%s/%s", folder, limit_name), *stat = format_string("%s/memory.stat", folder);
+    char *limit_path = format_string("%s/%s", folder, limit_name),
+         *stat = format_string("%s/memory.stat", folder);
     uint64_t limit = number_in(limit_path, ""), used = number_in(stat, used_name);
     free(limit_path);
     free(stat);

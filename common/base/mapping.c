@@ -120,7 +120,8 @@ void mappings_check(void)
 void mapping_drop_pages(const void *bytes, size_t size)
 {
     const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    uintptr_t begin = ((uintptr_t)bytes + page - 1) / page * page, end = ((uintptr_t)bytes + size) / page * page;
+    const uintptr_t begin = ((uintptr_t)bytes + page - 1) / page * page;
+    const uintptr_t end = ((uintptr_t)bytes + size) / page * page;
     if (begin < end)
         madvise((void *)begin, end - begin, MADV_DONTNEED); /* where it fails, they are not dropped */
 }

@@ -9,23 +9,20 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-/* What layers that nobody uses may take, unless somebody says otherwise. */
-enum { ROOM = 512 << 20 };
-
 struct layers {
     struct loading loading;
     struct matrix_bytes all; /* of the layers */
     struct state {
         size_t users;
-        size_t released;           /* when it was last: the number of the call */
+        size_t released; /* when it was last: the number of the call */
         struct tensors owned;
         struct matrix_bytes whole; /* of all its matrices */
         struct matrix_bytes now;   /* of those that are there */
-    } *state;                      /* layers */
+    } * state;                     /* layers */
     struct tensors vectors;        /* of all */
     struct tensors spare;
-    size_t room, there, releases;  /* there: bytes of the layers that are */
-    pthread_mutex_t lock;          /* of everything here, and of the files' tensors */
+    size_t room, there, releases; /* there: bytes of the layers that are */
+    pthread_mutex_t lock;         /* of everything here, and of the files' tensors */
 };
 
 static size_t layer_count(const struct layers *layers)
@@ -44,7 +41,7 @@ struct layers *layers_open(const struct loading *loading)
 {
     struct layers *layers = new_array(1, sizeof *layers);
     layers->loading = *loading;
-    layers->room = ROOM;
+    layers->room = LAYERS_ROOM;
     layers->state = new_array(layer_count(layers), sizeof *layers->state);
     if (pthread_mutex_init(&layers->lock, NULL) != 0)
         die("cannot make a lock");
@@ -136,7 +133,8 @@ void model_layer_ready(const struct model *model, size_t index, enum layer_part 
     const struct model_layer *layer = &model->layer[index];
     pthread_mutex_lock(&layers->lock);
     state->users++; /* before others are dropped */
-    bool has_values = matrix_exists(&layer->values) || (layer->experts && matrix_exists(&layer->experts->values));
+    bool has_values =
+        matrix_exists(&layer->values) || (layer->experts && matrix_exists(&layer->experts->values));
     if (!has_values || (part == LAYER_ALL && !matrix_exists(&layer->query)))
         make_ready(layers, index, part);
     pthread_mutex_unlock(&layers->lock);

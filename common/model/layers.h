@@ -39,7 +39,8 @@ void model_layer_release(const struct model *model, size_t index);
 /* Makes all layers ready, as long as the model is there. */
 void model_all_ready(const struct model *model);
 
-/* Layers that nobody uses are dropped as soon as all that are there take more bytes; the default is little. */
+/* Layers that nobody uses are dropped as soon as all that are there take more bytes than so many. */
+enum { LAYERS_ROOM = 512 << 20 }; /* unless somebody says otherwise */
 void model_set_room(const struct model *model, size_t bytes);
 
 /* Of a layer; of all that is not in layers. */

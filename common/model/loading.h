@@ -13,7 +13,7 @@ struct loading {
     struct model *model;
     const struct tensor_names *names;
     const char *prefix;        /* of this file's names */
-    bool described;            /* matrices are checked, as to name, shape and type, and not read: there are none */
+    bool described;            /* matrices are checked, as to name, shape and type; there are none then */
     struct matrix_bytes bytes; /* of the matrices so far, when they are read */
     struct tensors *to;        /* owns what is copied */
     struct tensors *spare;     /* see tensors_new; NULL: there are none */

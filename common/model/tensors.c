@@ -7,8 +7,8 @@
 
 static void add(struct tensors *tensors, struct owned_tensor tensor)
 {
-    tensors->tensor = reserve_array(tensors->tensor, &tensors->capacity, tensors->count + 1,
-                                    sizeof *tensors->tensor);
+    tensors->tensor =
+        reserve_array(tensors->tensor, &tensors->capacity, tensors->count + 1, sizeof *tensors->tensor);
     tensors->tensor[tensors->count++] = tensor;
 }
 

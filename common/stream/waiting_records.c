@@ -24,9 +24,9 @@ struct waiting_part {
 struct waiting_file {
     const char *folder;
     int descriptor;
-    _Atomic uint64_t end;   /* of the bytes that wait */
-    atomic_size_t waiting;  /* parts */
-    unsigned char *piece;   /* PIECE */
+    _Atomic uint64_t end;  /* of the bytes that wait */
+    atomic_size_t waiting; /* parts */
+    unsigned char *piece;  /* PIECE */
 };
 
 /* Where the file system has no unnamed files. No signal comes between the two calls. */
@@ -71,7 +71,8 @@ void waiting_close(struct waiting_file *file)
 static _Noreturn void failed(const struct waiting_file *file, const char *what, const char *reason)
 {
     die("a temporary file in %s: cannot %s: %s; records of a layer wait in it for the layers after it: have"
-        " TMPDIR name a folder with more room", file->folder, what, reason);
+        " TMPDIR name a folder with more room",
+        file->folder, what, reason);
 }
 
 void waiting_add(struct waiting_file *file, struct waiting_records *records, msgpack_sbuffer *buffer,
@@ -79,16 +80,16 @@ void waiting_add(struct waiting_file *file, struct waiting_records *records, msg
 {
     struct waiting_part part = {atomic_fetch_add(&file->end, buffer->size), buffer->size, count};
     for (size_t done = 0; done < part.size;) {
-        ssize_t written = pwrite(file->descriptor, buffer->data + done, part.size - done,
-                                 (off_t)(part.begin + done));
+        ssize_t written =
+            pwrite(file->descriptor, buffer->data + done, part.size - done, (off_t)(part.begin + done));
         if (written < 0 && errno == EINTR)
             continue;
         if (written <= 0)
             failed(file, "write", written ? strerror(errno) : "nothing was written");
         done += (size_t)written;
     }
-    records->part = reserve_array(records->part, &records->capacity, records->count + 1,
-                                  sizeof *records->part);
+    records->part =
+        reserve_array(records->part, &records->capacity, records->count + 1, sizeof *records->part);
     records->part[records->count++] = part;
     atomic_fetch_add(&file->waiting, 1);
     msgpack_sbuffer_clear(buffer);

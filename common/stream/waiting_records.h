@@ -19,8 +19,8 @@ struct waiting_file *waiting_open(void);
 void waiting_close(struct waiting_file *file);
 
 /*
- * Puts count records, packed in buffer, behind the others, and empties buffer. Threads may call it at the same
- * time, of different records. A full disk ends the program.
+ * Puts count records, packed in buffer, behind the others, and empties buffer. Threads may call it at the
+ * same time, of different records. A full disk ends the program.
  */
 void waiting_add(struct waiting_file *file, struct waiting_records *records, msgpack_sbuffer *buffer,
                  uint64_t count);
