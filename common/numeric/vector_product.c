@@ -5,9 +5,9 @@
 /* Rows at once: each sum waits for itself only, and x is read once for all of them. */
 enum { ROWS = 4 };
 
-/* Products of count rows, at most ROWS, with x; count is known where this is compiled into its callers. */
-static inline void multiply(const float *matrix, size_t count, size_t columns, const float *x,
-                            float *products)
+/* Products of count rows, at most ROWS, with x. */
+KERNEL_PART void multiply(const float *matrix, size_t count, size_t columns, const float *x,
+                          float *products)
 {
     float sum[ROWS][LANES] = {{0}};
     size_t whole = columns / LANES * LANES;
