@@ -36,7 +36,8 @@ enum { LANES = 16 };
 KERNEL_PART float exponential(float x)
 {
     const float nearest = 12582912.0f; /* 1.5 * 2^23: adding it rounds to a whole number */
-    float clamped = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
+    float above = x < -87.0f ? -87.0f : x; /* one by one: each is a single instruction then */
+    float clamped = above > 88.0f ? 88.0f : above;
     float n = (clamped * 1.44269504088896341f + nearest) - nearest;
     float r = (clamped - n * 0.693359375f) - n * -2.12194440e-4f;
     float p = 1.9875691500e-4f;
