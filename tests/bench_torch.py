@@ -3,10 +3,11 @@
 usage: bench_torch.py MODEL DATA DTYPE THREADS TOP    (in an environment with torch and transformers)
 
 It is what a user of PyTorch would write: modules that are watched by hooks, sentences sorted by length and
-batched, a running torch.topk, inference mode. Loads the model and DATA (an .npz: tokens, lengths, bos, the
-number of sentences of the text; the sampled prefixes' sentences and positions), says {"ready": true}, and then answers each line of
-standard input, a task and a file for its results, with a line of JSON: wall and processor seconds, units of
-work, peak memory. Whatever is done once is done before time is taken: a task is run in small first.
+batched, a running torch.topk, inference mode. Loads the model and DATA (an .npz: tokens and lengths of
+sentences, of which the first are those of the text, as many as sentences says; bos; and the numbers and
+positions of those that are sampled), says {"ready": true}, and then answers each line of standard input, a
+task and a file for its results, with a line of JSON: wall and processor seconds, units of work, peak memory.
+Whatever is done once is done before time is taken: a task is run in small first.
 """
 
 import json
@@ -22,7 +23,7 @@ import transformers
 from torch import nn
 from torch.nn import functional
 
-BATCH_TOKENS = 2048  # of the batches: the fastest of 512, 1,024, 2,048 and 4,096 on two cores
+BATCH_TOKENS = 2048  # of the batches, with padding
 VALUE_FLOATS = 1 << 26  # of the distributions that are in memory at once
 
 
