@@ -162,16 +162,15 @@ systems: ## as root; NAMES=debian-13 COMMANDS=run
 	@$(MAKE) --no-print-directory run
 	@$(PYTHON) tests/systems.py --commands "$(COMMANDS)" $(NAMES)
 
-bench: ## arithmetic beside plain matrix products, at the paper's and SmolLM2's shapes;
-bench: ## pruned beside whole projections
-	@./setup.sh run
+bench: ## the tools beside PyTorch, by hand, on a quiet machine: out/bench/;
+bench: ## ROUNDS=1 SHAPES=brown-lm THREADS=2 LAYERS=16 (of the paper's shape)
+	@./setup.sh test
 	@./data/brown.sh
+	@./data/smollm2.sh
 	@$(MAKE) $(BUILDING) all bench-program
-	@$(DIR)/tests/bench-forward $(BENCH_OPTIONS)
-	@$(DIR)/tests/bench-forward --gated --d-model 576 --d-ff 1536 --heads 9 --key-value-heads 3 $(BENCH_OPTIONS)
-	@$(DIR)/tokenize -m data/brown-lm --sample 500 data/corpora/brown-valid.txt | \
-		$(DIR)/forward-dump -m data/brown-lm --emit resid,ffn --positions random | \
-		$(DIR)/tests/bench-projection -m data/brown-lm
+	@$(PYTHON) tests/bench.py --bin $(DIR) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+		$(if $(SHAPES),--shapes $(SHAPES)) $(if $(THREADS),--threads $(THREADS)) \
+		$(if $(LAYERS),--layers $(LAYERS))
 
 fuzz: ## fuzz the readers of models and tokenizers with clang's libFuzzer;
 fuzz: ## SECONDS=60 each, FUZZERS="gguf import"

@@ -25,6 +25,13 @@ SANITIZERS = {
 }
 REPORT = re.compile(r"AddressSanitizer|LeakSanitizer|UndefinedBehaviorSanitizer|runtime error:")
 
+# A process begins with the memory of the one that starts it; this one, a program for python3 -ISc, is small.
+# On standard error: status, bytes.
+PEAK = """import os, sys
+process = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
+_, status, usage = os.wait4(process, 0)
+print(status, 1024 * usage.ru_maxrss, file=sys.stderr)"""
+
 
 def environment(changes=None):
     """The environment of every tool that the tests run, of what surroundings.py leaves.

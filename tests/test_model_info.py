@@ -19,7 +19,7 @@ import oracle
 import random_model
 import streams
 from damage import in_parallel
-from helpers import TIMEOUT, command, environment, fails, ok, random_sentences, run, table, text
+from helpers import PEAK, TIMEOUT, command, environment, fails, ok, random_sentences, run, table, text
 
 RATE = ["--rate", 10, "--threads", 2]  # so that nothing is measured
 FACTOR = 1.5  # by which a peak of memory may differ from its estimate, as model-info(1) says
@@ -58,13 +58,6 @@ def copied(reference, tmp_path):
         return tmp_path / name
 
     return copy
-
-
-# A process begins with the memory of the one that starts it; this one is small.
-PEAK = """import os, sys
-process = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
-_, status, usage = os.wait4(process, 0)
-print(status, 1024 * usage.ru_maxrss, file=sys.stderr)"""
 
 
 def peak(bin, *argv, stdin, out):

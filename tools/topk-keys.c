@@ -13,6 +13,7 @@
 #include "base/layer_number.h"
 #include "base/messages.h"
 #include "base/order.h"
+#include "numeric/floats.h"
 #include "stream/activations.h"
 #include "stream/fields.h"
 #include "stream/header.h"
@@ -44,6 +45,7 @@ struct options {
 struct key {
     size_t layer, cell;
     size_t column; /* of the activations' arrays */
+    size_t run;    /* keys of the layer, from this one on, whose columns are next to each other */
 };
 
 struct search {
@@ -107,6 +109,17 @@ static size_t find_in_stream(const struct search *search, const size_t *list, si
     stream_fail(search->activations.stream, "%s %zu is asked for but is not in the stream", what, shown);
 }
 
+/* Which keys' coefficients can be compared in one go. */
+static void find_runs(struct search *search)
+{
+    struct key *keys = search->keys;
+    for (size_t k = search->key_count; k-- > 0;) {
+        bool joined = k + 1 < search->key_count && keys[k + 1].layer == keys[k].layer
+                   && keys[k + 1].column == keys[k].column + 1;
+        keys[k].run = joined ? keys[k + 1].run + 1 : 1;
+    }
+}
+
 static void choose_keys(struct search *search)
 {
     const struct options *options = search->options;
@@ -128,12 +141,13 @@ static void choose_keys(struct search *search)
         for (size_t c = 0; c < search->cell_count; c++)
             if (drawn[c])
                 search->keys[search->key_count++] =
-                    (struct key){layer, search->cells[c],
-                                 find_in_stream(search, search->activations.cells,
-                                                search->activations.cell_count, search->cells[c], "cell",
-                                                search->cells[c])};
+                    (struct key){.layer = layer, .cell = search->cells[c],
+                                 .column = find_in_stream(search, search->activations.cells,
+                                                          search->activations.cell_count, search->cells[c],
+                                                          "cell", search->cells[c])};
     }
     free(drawn);
+    find_runs(search);
 }
 
 /* ---- the search ---- */
@@ -168,6 +182,8 @@ static void check_coefficients(const struct search *search, const char *name, co
                                size_t count, float worst)
 {
     bool right = true;
+    if (floats_first_not_finite(coefficient, count) == count)
+        return;
     for (size_t i = 0; i < count; i++)
         right &= fabsf(coefficient[i]) <= FLT_MAX || coefficient[i] == worst;
     if (!right)
@@ -206,10 +222,19 @@ static const float *find_path(const struct search *search, struct path_walk *wal
     return is_there ? path->path_coefficient + walk->coefficients : NULL;
 }
 
-/* The lists of a key lie behind each other in topk. */
-static size_t topk_list(const struct search *search, size_t key, size_t list)
+/* The run of keys that begins with key: a sentence's maxima by list l, which begin at element at. */
+static void search_run(struct search *search, struct path_walk *walk, size_t key, size_t l, size_t at,
+                       size_t sentence, const uint32_t *tokens)
 {
-    return key * search->ranks.count + list;
+    const size_t list = topk_list(search->topk, key, l), run = search->keys[key].run;
+    const float *coefficient = search->coefficient + at;
+    for (size_t i = 0;; i++) {
+        i += topk_first_wanted(search->topk, list + i, coefficient + i, run - i);
+        if (i == run)
+            return;
+        offer(search, list + i, coefficient[i], sentence, search->argmax[at + i],
+              search->paths ? find_path(search, walk, at + i) : NULL, tokens);
+    }
 }
 
 /* One prefix a sentence and list, from each sentence's maximum. */
@@ -228,13 +253,9 @@ static void search_maxima(struct search *search, const struct record *record, si
     const uint32_t *tokens = search->batch.tokens.token;
     for (size_t s = 0; s < search->batch.tokens.sentences; tokens += search->batch.tokens.length[s], s++)
         for (size_t l = 0; l < search->ranks.count; l++)
-            for (size_t k = key; k < end; k++) {
-                size_t at = s * columns + search->list_of[l] * cells + search->keys[k].column;
-                size_t list = topk_list(search, k, l);
-                if (topk_wants(search->topk, list, search->coefficient[at]))
-                    offer(search, list, search->coefficient[at], s, search->argmax[at],
-                          search->paths ? find_path(search, &walk, at) : NULL, tokens);
-            }
+            for (size_t k = key; k < end; k += search->keys[k].run)
+                search_run(search, &walk, k, l,
+                           s * columns + search->list_of[l] * cells + search->keys[k].column, s, tokens);
 }
 
 /* Of a key and a list, whose rank it is, from the rows of a sentence: all, or the best one. */
@@ -243,7 +264,7 @@ static void search_column(struct search *search, size_t key, size_t l, size_t se
 {
     const float *coefficient = search->coefficient + search->keys[key].column;
     const uint32_t *position = search->batch.row_position;
-    size_t cells = search->activations.cell_count, list = topk_list(search, key, l), best = end;
+    size_t cells = search->activations.cell_count, list = topk_list(search->topk, key, l), best = end;
     enum rank rank = search->ranks.rank[l];
     for (size_t r = row; r < end; r++) {
         float value = coefficient[r * cells];
@@ -380,8 +401,8 @@ struct found {
 /* A list of a key. */
 static struct key_triggers take_list(const struct found *found, size_t key, size_t list)
 {
-    struct key_triggers triggers = topk_take(found->topk, key * found->lists + list, found->keys[key].layer,
-                                             found->keys[key].cell, found->following, found->paths);
+    struct key_triggers triggers = topk_take(found->topk, topk_list(found->topk, key, list),
+                                             found->keys[key].layer, found->keys[key].cell, found->following, found->paths);
     triggers.lists = found->lists;
     triggers.list = list;
     if (found->paths && !triggers.prefix_coefficient)
@@ -546,9 +567,10 @@ static void merge_list(struct merge *merge, const struct triggers_reader *reader
         stream_fail(reader->stream, "triggers with projected values: merge before project-values");
     if (index >= merge->key_count * merge->lists)
         stream_fail(reader->stream, "more keys than the header's %zu", merge->key_count);
+    const size_t list = topk_list(merge->topk, index / merge->lists, index % merge->lists);
     struct key *key = &merge->keys[index / merge->lists];
     if (first)
-        *key = (struct key){triggers->layer, triggers->cell, 0};
+        *key = (struct key){.layer = triggers->layer, .cell = triggers->cell};
     if (key->layer != triggers->layer || key->cell != triggers->cell)
         stream_fail(reader->stream, "layer %zu cell %zu stands where the first input has layer %zu cell %zu",
                     layer_shown(triggers->layer), triggers->cell, layer_shown(key->layer), key->cell);
@@ -565,7 +587,7 @@ static void merge_list(struct merge *merge, const struct triggers_reader *reader
         if (following)
             memcpy(tokens + position + 1, triggers->following + i * triggers->following_tokens,
                    following * sizeof *tokens);
-        topk_offer(merge->topk, index, triggers->coefficient[i], triggers->sentence[i], triggers->position[i],
+        topk_offer(merge->topk, list, triggers->coefficient[i], triggers->sentence[i], triggers->position[i],
                    prefix_coefficients(triggers, &prefix), tokens, position + 1 + following, &text);
         if (text)
             topk_release(&text);

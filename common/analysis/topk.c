@@ -2,6 +2,7 @@
 
 #include "base/heap.h"
 #include "base/messages.h"
+#include "numeric/vector.h"
 #include "stream/fields.h"
 #include "stream/records.h"
 
@@ -29,9 +30,9 @@ struct heap {
 };
 
 struct topk {
-    size_t lists, t;
+    size_t keys, lists, t;
     struct ranks ranks;
-    float threshold;
+    float lowest;      /* score that is above the threshold */
     float *least;      /* lists: the score that a prefix must have at least: the worst one's of a full heap */
     struct heap *heap; /* lists */
 };
@@ -40,10 +41,12 @@ struct topk *topk_new(size_t keys, const struct ranks *ranks, size_t t, float th
 {
     struct topk *topk = new_array(1, sizeof *topk);
     size_t lists = matrix_count(keys, ranks->count);
-    *topk = (struct topk){lists, t, *ranks, threshold, new_array(lists, sizeof *topk->least),
-                          new_array(lists, sizeof *topk->heap)};
+    *topk = (struct topk){.keys = keys, .lists = lists, .t = t, .ranks = *ranks,
+                          .lowest = nextafterf(threshold, INFINITY),
+                          .least = new_array(lists, sizeof *topk->least),
+                          .heap = new_array(lists, sizeof *topk->heap)};
     for (size_t list = 0; list < lists; list++)
-        topk->least[list] = -INFINITY;
+        topk->least[list] = topk->lowest;
     return topk;
 }
 
@@ -53,10 +56,19 @@ double topk_bytes(size_t keys, size_t t, double sentences, double length)
     return (double)keys * tables + sentences * (sizeof(struct topk_sentence) + length * sizeof(uint32_t));
 }
 
+size_t topk_list(const struct topk *topk, size_t key, size_t rank)
+{
+    return rank * topk->keys + key;
+}
+
+static enum rank list_rank(const struct topk *topk, size_t list)
+{
+    return topk->ranks.rank[topk->ranks.count == 1 ? 0 : list / topk->keys]; /* a division takes its time */
+}
+
 static float list_score(const struct topk *topk, size_t list, float coefficient)
 {
-    size_t rank = topk->ranks.count == 1 ? 0 : list % topk->ranks.count; /* a division takes its time */
-    return rank_score(topk->ranks.rank[rank], coefficient);
+    return rank_score(list_rank(topk, list), coefficient);
 }
 
 void topk_release(struct topk_sentence **shared)
@@ -103,8 +115,38 @@ DEFINE_HEAP(worst, struct prefix, is_worse);
 
 bool topk_wants(const struct topk *topk, size_t list, float coefficient)
 {
-    float score = list_score(topk, list, coefficient);
-    return score > topk->threshold && score >= topk->least[list];
+    return list_score(topk, list, coefficient) >= topk->least[list];
+}
+
+/* Nearly all prefixes are refused, so many are compared at once. rank is a constant where this is inlined. */
+KERNEL_PART size_t first_of_rank(enum rank rank, const float *coefficient, const float *least, size_t count)
+{
+    enum { COMPARED = 2 * LANES };
+    size_t i = 0;
+    for (; count - i >= COMPARED; i += COMPARED) {
+        unsigned found = 0;
+        for (size_t k = 0; k < COMPARED; k++)
+            found |= rank_score(rank, coefficient[i + k]) >= least[i + k];
+        if (found)
+            break;
+    }
+    while (i < count && !(rank_score(rank, coefficient[i]) >= least[i]))
+        i++;
+    return i;
+}
+
+KERNEL static size_t first_at_least(enum rank rank, const float *coefficient, const float *least, size_t count)
+{
+    if (rank == RANK_ABS)
+        return first_of_rank(RANK_ABS, coefficient, least, count);
+    if (rank_is_negative(rank))
+        return first_of_rank(RANK_MIN, coefficient, least, count);
+    return first_of_rank(RANK_VALUE, coefficient, least, count);
+}
+
+size_t topk_first_wanted(const struct topk *topk, size_t list, const float *coefficient, size_t count)
+{
+    return first_at_least(list_rank(topk, list), coefficient, topk->least + list, count);
 }
 
 void topk_offer(struct topk *topk, size_t list, float coefficient, uint64_t sentence, uint32_t position,
@@ -186,6 +228,6 @@ struct key_triggers topk_take(struct topk *topk, size_t list, size_t layer, size
     }
     free(best);
     topk->heap[list] = (struct heap){0};
-    topk->least[list] = -INFINITY;
+    topk->least[list] = topk->lowest;
     return triggers;
 }

@@ -15,9 +15,8 @@
 void rotate_heads(float *x, size_t heads, size_t width, size_t half, const float *cosines,
                   const float *sines);
 
-/*
- * Floats that the workspaces of attend_sentence need for this length: scores, and width times as many keys.
- */
+/* Floats that the workspaces of attend_sentence need for this length: scores, and keys for each of width. */
+size_t attention_scores(size_t length);
 size_t attention_padded(size_t length);
 
 /* How a head attends. */
@@ -34,7 +33,7 @@ struct attention {
  * and out point at the head's part of the first row; rows of query and out are query_step
  * floats apart, those of key and value key_step. bias (attention_padded(length), or NULL) is
  * added to each position's score. keys (width x attention_padded(length)) and scores
- * (attention_padded(length)) are workspaces.
+ * (attention_scores(length)) are workspaces.
  */
 void attend_sentence(const struct attention *rule, const float *bias, const float *query, size_t query_step,
                      const float *key, const float *value, size_t key_step, size_t length, float *keys,
@@ -53,7 +52,10 @@ struct kept {
 /* Makes count keys (width), key_step floats apart, columns of keys. */
 void keep_keys(const float *key, size_t key_step, size_t width, size_t count, float *keys, size_t keys_step);
 
-/* As attend_sentence, with the same bits, for the queries of positions from .. length - 1 only. */
+/*
+ * As attend_sentence, with the same bits, for the queries of positions from .. length - 1 only. scores:
+ * attention_scores(kept->keys_step).
+ */
 void attend_last(const struct attention *rule, const float *bias, const float *query, size_t query_step,
                  const struct kept *kept, size_t from, size_t length, float *scores, float *out);
 

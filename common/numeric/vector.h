@@ -20,6 +20,12 @@
 #define KERNEL
 #endif
 
+/*
+ * A part of KERNELs, compiled into each of them: a function that the compiler leaves outside is code for the
+ * oldest processor.
+ */
+#define KERNEL_PART static inline __attribute__((always_inline))
+
 enum { LANES = 16 };
 
 /*
@@ -27,10 +33,11 @@ enum { LANES = 16 };
  * exp(x) = 2^n exp(r), n the whole number nearest to x / ln 2, and for
  * |r| <= ln 2 / 2 the polynomial of Moshier's Cephes library (expf).
  */
-static inline float exponential(float x)
+KERNEL_PART float exponential(float x)
 {
     const float nearest = 12582912.0f; /* 1.5 * 2^23: adding it rounds to a whole number */
-    float clamped = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
+    float above = x < -87.0f ? -87.0f : x; /* one by one: each is a single instruction then */
+    float clamped = above > 88.0f ? 88.0f : above;
     float n = (clamped * 1.44269504088896341f + nearest) - nearest;
     float r = (clamped - n * 0.693359375f) - n * -2.12194440e-4f;
     float p = 1.9875691500e-4f;
@@ -47,14 +54,14 @@ static inline float exponential(float x)
 }
 
 /* tanh(x) to within 1e-7. */
-static inline float hyperbolic_tangent(float x)
+KERNEL_PART float hyperbolic_tangent(float x)
 {
     float power = exponential(-2.0f * fabsf(x)), size = (1.0f - power) / (1.0f + power);
     return x < 0 ? -size : size;
 }
 
 /* Adds LANES partial sums, in one fixed order. */
-static inline float add_lanes(const float *lanes)
+KERNEL_PART float add_lanes(const float *lanes)
 {
     float sum = 0;
     for (int i = 0; i < LANES; i++)

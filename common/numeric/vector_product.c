@@ -9,7 +9,7 @@
 enum { ROWS = 4 };
 
 /* The weight at an index: of bfloats, or of floats. */
-static inline float element(const void *matrix, bool bfloats, size_t index)
+KERNEL_PART float element(const void *matrix, bool bfloats, size_t index)
 {
     return bfloats ? from_bfloat(((const uint16_t *)matrix)[index]) : ((const float *)matrix)[index];
 }
@@ -18,8 +18,8 @@ static inline float element(const void *matrix, bool bfloats, size_t index)
  * Products with x of count rows, at most ROWS, of which the first is at index first; count and bfloats are
  * known where this is compiled into its callers.
  */
-static inline void multiply(const void *matrix, bool bfloats, size_t first, size_t count, size_t columns,
-                            const float *x, float *products)
+KERNEL_PART void multiply(const void *matrix, bool bfloats, size_t first, size_t count, size_t columns,
+                          const float *x, float *products)
 {
     float sum[ROWS][LANES] = {{0}};
     size_t whole = columns / LANES * LANES;
@@ -34,8 +34,8 @@ static inline void multiply(const void *matrix, bool bfloats, size_t first, size
     }
 }
 
-static inline void multiply_all(const void *matrix, bool bfloats, size_t rows, size_t columns, const float *x,
-                                float beta, float *restrict y)
+KERNEL_PART void multiply_all(const void *matrix, bool bfloats, size_t rows, size_t columns, const float *x,
+                              float beta, float *restrict y)
 {
     for (size_t row = 0; row < rows; row += ROWS) {
         float products[ROWS];
