@@ -170,9 +170,13 @@ class Campaign:
         if tree(again) != tree(out):
             sys.exit(f"two undisturbed runs of {job} differ")
 
+    def script_results(self, name):
+        """The folder that an undisturbed script leaves."""
+        return self.place / "scripts" / name / "results"
+
     def undisturbed_script(self, name):
         """Its result, which is that of the pipeline, and of make, that have its name."""
-        out = self.expected / f"{name}.sh"
+        out = self.script_results(name)
         out.mkdir(parents=True)
         found = self.found(name, out)
         run = self.script(name, out)
@@ -346,7 +350,9 @@ class Case:
         return before
 
     def expected(self, job):
-        return tree(self.campaign.expected / job)
+        """What an undisturbed pipeline leaves, or, of NAME.sh, a script."""
+        is_script = job.endswith(".sh")
+        return tree(self.campaign.script_results(job[:-3]) if is_script else self.campaign.expected / job)
 
     def made(self, name):
         """What an undisturbed make of MAKES leaves."""
