@@ -39,6 +39,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 /* The linker puts these in the place of the functions (--wrap). */
 _Noreturn void __wrap_die(const char *format, ...);
+_Noreturn void __wrap_die_usage(const char *format, ...);
+void __wrap_message_warn(const char *format, ...);
 void *__wrap_mmap(void *place, size_t size, int protection, int flags, int descriptor, off_t offset);
 void *__real_mmap(void *place, size_t size, int protection, int flags, int descriptor, off_t offset);
 int __wrap_munmap(void *memory, size_t size);
@@ -150,13 +152,36 @@ pcre2_jit_stack *__wrap_pcre2_jit_stack_create_8(size_t least, size_t most, pcre
 
 /* ---- refusals ---- */
 
-void __wrap_die(const char *format, ...)
+/* Formats a message, so that what it prints is read. */
+static void format_message(const char *format, va_list arguments)
 {
     char line[4096];
+    if (vsnprintf(line, sizeof line, format, arguments) < 0)
+        abort();
+}
+
+void __wrap_message_warn(const char *format, ...)
+{
     va_list arguments;
     va_start(arguments, format);
-    if (vsnprintf(line, sizeof line, format, arguments) < 0) /* so that what it prints is read */
-        abort();
+    format_message(format, arguments);
+    va_end(arguments);
+}
+
+void __wrap_die(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    format_message(format, arguments);
+    va_end(arguments);
+    longjmp(*refusal, 1);
+}
+
+void __wrap_die_usage(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    format_message(format, arguments);
     va_end(arguments);
     longjmp(*refusal, 1);
 }
