@@ -51,7 +51,8 @@ UNIT_TESTS = $(patsubst tests/%.c,$(DIR)/tests/%,$(sort $(wildcard tests/unit_*.
 # Fuzzers, built by clang alone; tests/fuzz.c takes the place of these functions.
 SECONDS ?= 60
 FUZZERS = $(patsubst tests/fuzz-%.c,%,$(sort $(wildcard tests/fuzz-*.c)))
-FUZZ_WRAPPED = die die_usage message_warn fclose mmap munmap open_memstream pcre2_jit_compile_8 pcre2_jit_stack_create_8
+FUZZ_WRAPPED = die die_usage message_warn fopen fclose mmap munmap open_memstream pcre2_jit_compile_8 \
+	pcre2_jit_stack_create_8
 CFLAGS_fuzz = -O1 -g -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all \
 	-fno-omit-frame-pointer
 FUZZ_OPTIONS = -max_total_time=$(SECONDS) -timeout=20 -rss_limit_mb=4000 -max_len=40000

@@ -174,7 +174,8 @@ static void lose(int descriptor)
     int reason = errno;
     struct stat status;
     if ((fcntl(descriptor, F_GETFL) & O_ACCMODE) != O_RDONLY && REAL(fstat)(descriptor, &status) == 0
-        && S_ISREG(status.st_mode) && status.st_size > 0 && REAL(ftruncate)(descriptor, status.st_size - 1) != 0)
+        && S_ISREG(status.st_mode) && status.st_size > 0
+        && REAL(ftruncate)(descriptor, status.st_size - 1) != 0)
         abort();
     errno = reason;
 }

@@ -224,7 +224,7 @@ def damaged_models(case):
         moment, length = case.moment(job), chance.randrange(len(data))
         case.say(f"{job}: {path.name} is cut to {length} bytes after {moment:.4f} s")
         return case.pipeline(job, model=model, checkpoint=path,
-                             events=[(moment, lambda: os.truncate(path, length))])
+                             events=[(moment, lambda run: os.truncate(path, length))])
     kinds = [cut]
     if path.suffix == ".safetensors":
         header = 8 + struct.unpack_from("<Q", data)[0]

@@ -40,8 +40,9 @@ TOKENIZERS = {
         added_tokens=SPECIAL)},
     "word pieces": {"tokenizer.json": small(
         model={"type": "WordPiece", "unk_token": "<unk>", "continuing_subword_prefix": "##",
-               "max_input_chars_per_word": 100, "vocab": {"<unk>": 0, "<s>": 1, "w": 2, "other": 3, "##o": 4,
-                                                          **{f"##{digit}": 5 + digit for digit in range(10)}}},
+               "max_input_chars_per_word": 100,
+               "vocab": {piece: i for i, piece in enumerate(
+                   ["<unk>", "<s>", "w", "other", "##o", *(f"##{digit}" for digit in range(10))])}},
         pre_tokenizer={"type": "BertPreTokenizer"}, decoder={"type": "WordPiece", "prefix": "##"},
         added_tokens=SPECIAL)},
     "characters": {"tokenizer.json": small(
@@ -85,20 +86,26 @@ ATTENTION = {**{part: f"model.layers.{{}}.self_attn.{part}_proj.weight" for part
 LLAMA_NAMES = {**ATTENTION, **{part: f"model.layers.{{}}.mlp.{part}_proj.weight"
                                for part in ("gate", "up", "down")}}
 SPARSE = "model.layers.{}.block_sparse_moe."
-MIXTRAL_NAMES = {**ATTENTION, "router": SPARSE + "gate.weight", "expert gate": SPARSE + "experts.{}.w1.weight",
-                 "expert up": SPARSE + "experts.{}.w3.weight", "expert down": SPARSE + "experts.{}.w2.weight"}
+MIXTRAL_NAMES = {**ATTENTION, "router": SPARSE + "gate.weight",
+                 "expert gate": SPARSE + "experts.{}.w1.weight",
+                 "expert up": SPARSE + "experts.{}.w3.weight",
+                 "expert down": SPARSE + "experts.{}.w2.weight"}
 PACKED_NAMES = {**ATTENTION, "router": "model.layers.{}.mlp.gate.weight",
                 "all gates and ups": "model.layers.{}.mlp.experts.gate_up_proj",
                 "all downs": "model.layers.{}.mlp.experts.down_proj"}
-GGUF_ATTENTION = {**{part: f"blk.{{}}.attn_{part}.weight" for part in "qkv"}, "o": "blk.{}.attn_output.weight",
+GGUF_ATTENTION = {**{part: f"blk.{{}}.attn_{part}.weight" for part in "qkv"},
+                  "o": "blk.{}.attn_output.weight",
                   "attention norm": "blk.{}.attn_norm.weight", "ffn norm": "blk.{}.ffn_norm.weight",
                   "embedding": "token_embd.weight", "norm": "output_norm.weight", "head": "output.weight"}
 GGUF_NAMES = {**GGUF_ATTENTION, **{part: f"blk.{{}}.ffn_{part}.weight" for part in ("gate", "up", "down")}}
 GGUF_EXPERT_NAMES = {**GGUF_ATTENTION, "router": "blk.{}.ffn_gate_inp.weight",
-                     **{f"all {part}s": f"blk.{{}}.ffn_{part}_exps.weight" for part in ("gate", "up", "down")}}
-SHAPES = {"embedding": (VOCABULARY, D), "norm": (D,), "head": (VOCABULARY, D), **dict.fromkeys("qkvo", (D, D)),
-          "attention norm": (D,), "ffn norm": (D,), "gate": (CELLS, D), "up": (CELLS, D), "down": (D, CELLS),
-          "router": (EXPERTS, D), "expert gate": (CELLS, D), "expert up": (CELLS, D), "expert down": (D, CELLS),
+                     **{f"all {part}s": f"blk.{{}}.ffn_{part}_exps.weight"
+                        for part in ("gate", "up", "down")}}
+SHAPES = {"embedding": (VOCABULARY, D), "norm": (D,), "head": (VOCABULARY, D),
+          **dict.fromkeys("qkvo", (D, D)), "attention norm": (D,), "ffn norm": (D,),
+          "gate": (CELLS, D), "up": (CELLS, D), "down": (D, CELLS),
+          "router": (EXPERTS, D), "expert gate": (CELLS, D), "expert up": (CELLS, D),
+          "expert down": (D, CELLS),
           "all gates and ups": (EXPERTS, 2 * CELLS, D), "all downs": (EXPERTS, D, CELLS),
           "all gates": (EXPERTS, CELLS, D), "all ups": (EXPERTS, CELLS, D)}
 
@@ -167,9 +174,9 @@ def write_gguf(path, tokenizer=BYTE_KEYS, names=GGUF_NAMES, parts=1):
         path.write_bytes(gguf_format.build(metadata, listed))
     else:
         each = -(-len(listed) // parts)
-        write_parts(path, [gguf_format.build([*(metadata if i == 0 else []), *split_keys(i, parts, len(listed))],
-                                             listed[i * each:(i + 1) * each]) for i in range(parts)],
-                    count=parts)
+        keys = [[*([] if i else metadata), *split_keys(i, parts, len(listed))] for i in range(parts)]
+        write_parts(path, [gguf_format.build(keys[i], listed[i * each:(i + 1) * each])
+                           for i in range(parts)], count=parts)
 
 
 def gguf_header_bytes(data):

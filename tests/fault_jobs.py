@@ -24,12 +24,13 @@ COMPARED = ["intervention-stats", "-m", "{model}", "--edited", "-", "{expected}/
 FEW = [[*TOKENS, "{few}"], ["forward-dump", "-m", "{model}"],
        ["topk-keys", "--top", "5", "-o", "{out}/few.msgpack"]]
 
-# Of the jobs that run FEW: the model. All other jobs run on "model", a model of fairseq's form.
+# Of the jobs that run FEW: the model. Other jobs run on that of fairseq's form, "model", or as MODELS says.
 FORMS = {"few": "model", "llama": "llama", "unigram": "unigram", "word pieces": "word pieces",
          "characters": "characters", "merges": "merges", "pieces": "pieces", "experts": "experts",
          "packed experts": "packed experts", "gguf": "llama.gguf", "gguf pieces": "pieces.gguf",
          "gguf experts": "experts.gguf", "split": "split/model-00001-of-00003.gguf"}
-MODELS = {**FORMS, "signs": "llama", "coefficients": "llama", "mixture": "experts", "gated composition": "llama"}
+MODELS = {**FORMS, "signs": "llama", "coefficients": "llama", "mixture": "experts",
+          "gated composition": "llama"}
 
 # name: the stages of a pipeline, which are those of pipelines/*.sh where it has one.
 JOBS = {
@@ -109,7 +110,8 @@ SCRIPTS = {
     "shallow": (["{model}", "{train}", "{out}", "--mode", "lines", "--name", "train"], [TRIGGERS]),
     "annotation": (["{model}", "{out}"], [TRIGGERS]),
     "signs": (["{model}", "{out}"], ["{expected}/coefficients/triggers.msgpack"]),
-    "ablation": (["{model}", "{valid}", "{out}", "--prefixes", "50", "--removed", "2", "--mode", "lines"], []),
+    "ablation": (["{model}", "{valid}", "{out}", "--prefixes", "50", "--removed", "2", "--mode", "lines"],
+                 []),
     "report": (["{model}", "{out}"], [TRIGGERS, "{made}/agreement.csv", "{made}/shallow-keys.csv"]),
     "figures": (["{out}/figures", "{out}"], ["{made}/active.csv"]),
 }

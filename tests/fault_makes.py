@@ -13,7 +13,7 @@ import surroundings
 from fault_damage import copied, cut, damage, emptied, flipped, left_out, lines_exchanged, overwritten
 from fault_jobs import MAKES, SCRIPTS
 from faults import (PATIENCE, ROOT, WITHOUT_RIGHTS, Bad, Run, check_ends, ended, fault_class, has_spoken,
-                    judge, patience, tree)
+                    judge, patience, signal_each, tree)
 
 # ------------------------------------------------------------- disturbed makes
 
@@ -84,10 +84,10 @@ def killed(case, name):
     time.sleep(moment)
     processes = running.processes()
     aimed = processes if all_of_them else [case.chance.choice(processes)] if processes else []
-    signal_all(aimed, number, running.run)
+    signal_each(aimed, number, running.run)
     if number == signal.SIGSTOP:
         time.sleep(pause)
-        signal_all(aimed, signal.SIGCONT, running.run)
+        signal_each(aimed, signal.SIGCONT, running.run)
     if not waits:
         ended(running.process, time.monotonic() + 2 * patience())
         with contextlib.suppress(Bad):  # of the next, which may find the folder in use
@@ -95,13 +95,6 @@ def killed(case, name):
     run = running.end()
     outcome = judge(run, tree(case.out), case.made(name))
     return repaired(case, name, outcome)
-
-
-def signal_all(processes, number, run):
-    for process in processes:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process, number)
-            run.sent[0].add(number)
 
 
 def damaged_result(case, name):
@@ -234,7 +227,7 @@ def concurrent_makes(case):
     second = Make(case, names[1])
     if is_killed:
         time.sleep(case.moment(f"make {names[0]}"))
-        signal_all(first.processes() if case.chance.random() < 0.5 else [first.process.pid],
+        signal_each(first.processes() if case.chance.random() < 0.5 else [first.process.pid],
                    signal.SIGKILL, first.run)
         first.run.sent[0].add(signal.SIGKILL)
     runs = [running.end() for running in (first, second)]

@@ -5,12 +5,14 @@ disks, broken pipes, permissions.  fault_damage.py has those of inputs, fault_ma
 import contextlib
 import errno
 import os
+import pathlib
 import shutil
 import signal
 import subprocess
 
+import surroundings
 from fault_jobs import JOBS, SCRIPTS
-from faults import PATIENCE, WITHOUT_RIGHTS, Bad, fault_class, judge, tree
+from faults import PATIENCE, WITHOUT_RIGHTS, Bad, fault_class, judge, signal_each, tree
 
 # --------------------------------------------------------------------- signals
 
@@ -20,7 +22,9 @@ SIGNALS = [signal.SIGKILL, signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal
 
 @fault_class("signals")
 def signals(case):
-    """To a process of a pipeline, or to all of them, as a terminal sends them."""
+    """To a process of a pipeline, or to all of them, as a terminal sends them; or to one of a script."""
+    if case.chance.random() < 0.25:
+        return signalled_script(case)
     job, number = case.chance.choice(list(JOBS)), case.chance.choice(SIGNALS)
     moment, count = case.moment(job), len(JOBS[job])
     aimed = range(count) if case.chance.random() < 0.2 else [case.chance.randrange(count)]
@@ -30,6 +34,36 @@ def signals(case):
         pause = case.chance.uniform(0.05, 0.5)
         events += [(moment + pause, i, signal.SIGCONT) for i in aimed]
     return case.pipeline(job, events=events)
+
+
+def signalled_script(case):
+    """To the shell, or to a tool that it runs, which is known by the folder among its arguments."""
+    name, number = case.chance.choice(list(SCRIPTS)), case.chance.choice(SIGNALS)
+    moment, pause = case.moment(f"{name}.sh"), case.chance.uniform(0.05, 0.5)
+    there, aimed = case.campaign.found(name, case.out), []
+    case.say(f"{name}.sh: {number.name} to one process after {moment:.4f} s")
+
+    def send(run):
+        with_folder = [pid for pid in surroundings.descendants(os.getpid())
+                       if str(case.out).encode() in arguments_of(pid)]
+        aimed[:] = case.chance.sample(with_folder, min(1, len(with_folder)))
+        signal_each(aimed, number, run)
+
+    def go_on(run):
+        if number == signal.SIGSTOP:
+            signal_each(aimed, signal.SIGCONT, run)
+
+    run = case.campaign.script(name, case.out, events=[(moment, send), (moment + pause, go_on)])
+    if run.statuses == [1] and number in run.sent[0]:
+        run.statuses = [-number]  # a shell whose work was interrupted ends so, and need not say it
+    return judge(run, tree(case.out), {**case.expected(f"{name}.sh"), **there})
+
+
+def arguments_of(pid):
+    try:
+        return pathlib.Path("/proc", str(pid), "cmdline").read_bytes()
+    except OSError:  # ended just now
+        return b""
 
 
 # --------------------------------------------------------------- failing calls
@@ -130,7 +164,7 @@ def full_disk(case):
         inodes = 2 + case.chance.randint(0, len(expected) + 4)
     else:
         size += 8 << 20
-        events = [(case.moment(label), lambda: fill(case.out))]
+        events = [(case.moment(label), lambda run: fill(case.out))]
     case.say(f"{label} on a disk of {size} bytes and {inodes} files", "that is filled" if events else "")
     with disk(case.out, size, inodes):
         try:
@@ -163,8 +197,9 @@ def pipes(case):
 
 def unread(case):
     """The end is quiet, as it is in every pipeline whose reader has gone."""
+    of_folders = "report-pages", "import-model"
     job = case.chance.choice([job for job, stages in JOBS.items()
-                              if "-o" in stages[-1] and stages[-1][0] not in ("report-pages", "import-model")])
+                              if "-o" in stages[-1] and stages[-1][0] not in of_folders])
     stages = [list(stage) for stage in JOBS[job]]
     at = stages[-1].index("-o")
     del stages[-1][at:at + 2]

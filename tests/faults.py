@@ -231,8 +231,8 @@ class Campaign:
     def run(self, job, out, stages=None, stdin=None, before=(), variables=(), events=(), last=None,
             **inputs):
         """Runs a pipeline.  before: {stage: words of a command that runs it}; variables: {stage: {name:
-        value}}; events: [(seconds, stage, signal) or (seconds, function)]; stages: other ones than the job's;
-        last: the last one's standard output."""
+        value}}; events: [(seconds, stage, signal) or (seconds, function of the Run)]; stages: other ones than the
+        job's; last: the last one's standard output."""
         stages = JOBS[job] if stages is None else stages
         run, processes, messages = Run(stages), [], []
         start = time.monotonic()
@@ -252,7 +252,7 @@ class Campaign:
             for moment, *event in sorted(events, key=lambda event: event[0]):
                 time.sleep(max(0, start + moment - time.monotonic()))
                 if callable(event[0]):
-                    event[0]()
+                    event[0](run)
                 elif processes[event[0]].poll() is None:
                     run.sent[event[0]].add(event[1])
                     processes[event[0]].send_signal(event[1])
@@ -267,6 +267,14 @@ class Campaign:
                 run.messages.append(message.read().decode(errors="replace"))
             run.statuses = [process.returncode for process in processes]
         return run
+
+
+def signal_each(processes, number, run):
+    """Those that are still there; the run's only stage."""
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, number)
+            run.sent[0].add(number)
 
 
 def ended(process, deadline):
@@ -288,7 +296,8 @@ def check_ends(run):
     if run.hung:
         raise Bad("hung", f"{run}")
     for i, status in enumerate(run.statuses):
-        if status < 0 and -status not in run.sent[i] or status > 128:  # above: as a shell tells it
+        number = -status if status < 0 else status - 128  # as a shell tells it
+        if number > 0 and number not in run.sent[i]:
             raise Bad("crashed", f"{run}")
 
 
@@ -317,7 +326,7 @@ def judge(run, after, expected, before=None, is_other=None):
         raise Bad("silent", f"status 0, and not as they must be: {wrong + missing}; {run}")
     if wrong and not (is_other and is_other(after)):
         raise Bad("silent", f"status {run.statuses[-1]}, and with final names but not right: {wrong}; {run}")
-    if any(-status in sent for status, sent in zip(run.statuses, run.sent)):
+    if any({-status, status - 128} & sent for status, sent in zip(run.statuses, run.sent)):
         return "killed"
     if not has_spoken(run.messages):
         raise Bad("mute", f"{run}")

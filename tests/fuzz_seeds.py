@@ -224,7 +224,8 @@ def settings_seeds():
     sums = b"0123456789abcdef0123456789abcdef  config.json\n\\00112233445566778899aabbccddeeff  a\\nb\n"
     edits = b"# some\n1:0-3=0, 2:5=*2\n3:*=+0.5 # all\n"
     shipped = (ROOT.parent / "data" / "brown-lm" / "config.json").read_bytes()
-    return {"sums": files(XXH128SUMS=sums), "edits": files(edits=edits), "shipped": files(config__json=shipped),
+    return {"sums": files(XXH128SUMS=sums), "edits": files(edits=edits),
+            "shipped": files(config__json=shipped),
             "all": files(config__json=shipped, XXH128SUMS=sums, edits=edits),
             **{name: files(config__json=config) for name, config in configs.items()}}
 
