@@ -85,7 +85,9 @@ def failing_calls(case):
     counts = case.campaign.facts["counts"][f"{job}/{stage}"]
     call = case.chance.choice([name for name in REASONS if counts[name]])
     number, reason = case.chance.randint(1, counts[call]), case.chance.choice(REASONS[call])
-    mode = case.chance.choice(["once", "once", "forever"] + ["short"] * (call in ("read", "write")))
+    # A call that is interrupted is made again, as often as it takes, so that is never for ever.
+    mode = case.chance.choice(["once", "once"] + ["forever"] * (reason != errno.EINTR)
+                              + ["short"] * (call in ("read", "write")))
     case.say(f"{job}: {JOBS[job][stage][0]}'s {call} {number} of {counts[call]} fails {mode}: "
              f"{os.strerror(reason)}")
     return case.pipeline(job, variables={stage: {"LD_PRELOAD": str(case.campaign.place / "failing_calls.so"),

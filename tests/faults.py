@@ -231,8 +231,8 @@ class Campaign:
     def run(self, job, out, stages=None, stdin=None, before=(), variables=(), events=(), last=None,
             **inputs):
         """Runs a pipeline.  before: {stage: words of a command that runs it}; variables: {stage: {name:
-        value}}; events: [(seconds, stage, signal) or (seconds, function of the Run)]; stages: other ones than the
-        job's; last: the last one's standard output."""
+        value}}; events: [(seconds, stage, signal) or (seconds, function of the Run)]; stages: other ones
+        than the job's; last: the last one's standard output."""
         stages = JOBS[job] if stages is None else stages
         run, processes, messages = Run(stages), [], []
         start = time.monotonic()
