@@ -368,7 +368,7 @@ def test_little_gzip_that_is_much_takes_little_memory(bin, reader, tmp_path):
 @pytest.mark.parametrize("name", ["composition-stats", "refinement-stats", "intervention-stats", "topk-keys",
                                   "project-values", "forward-dump", "composition-stats --merge"])
 def test_no_header_goes_out_before_a_record_was_read(bin, made, tmp_path, name):
-    """To standard output, which cannot be taken back: whoever reads it has nothing then, not half a stream."""
+    """To standard output, which cannot be taken back: its reader has nothing then, not half a stream."""
     reader = made.readers[name]
     header, records, _ = parts(reader.good)
     more = ["--sums"] if name.endswith("-stats") else []
