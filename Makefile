@@ -54,7 +54,8 @@ UNIT_TESTS = $(patsubst tests/%.c,$(DIR)/tests/%,$(sort $(wildcard tests/unit_*.
 # Fuzzers, built by clang alone; tests/fuzz.c takes the place of these functions.
 SECONDS ?= 60
 FUZZERS = $(patsubst tests/fuzz-%.c,%,$(sort $(wildcard tests/fuzz-*.c)))
-FUZZ_WRAPPED = die fclose mmap munmap open_memstream pcre2_jit_compile_8 pcre2_jit_stack_create_8
+FUZZ_WRAPPED = die die_usage message_warn fopen fclose mmap munmap open_memstream pcre2_jit_compile_8 \
+	pcre2_jit_stack_create_8
 CFLAGS_fuzz = -O1 -g -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all \
 	-fno-omit-frame-pointer
 FUZZ_OPTIONS = -max_total_time=$(SECONDS) -timeout=20 -rss_limit_mb=4000 -max_len=40000
@@ -172,11 +173,12 @@ bench: ## ROUNDS=1 SHAPES=brown-lm THREADS=2 LAYERS=16 (of the paper's shape)
 		$(if $(SHAPES),--shapes $(SHAPES)) $(if $(THREADS),--threads $(THREADS)) \
 		$(if $(LAYERS),--layers $(LAYERS))
 
-fuzz: ## fuzz the readers of models and tokenizers with clang's libFuzzer;
+fuzz: ## fuzz the readers of streams, tables, models and tokenizers with clang's libFuzzer;
 fuzz: ## SECONDS=60 each, FUZZERS="gguf import"
 	@./setup.sh test
+	@$(MAKE) $(BUILDING) all
 	@$(MAKE) $(BUILDING) $(FUZZERS:%=build/fuzz-clang/tests/fuzz-%) BUILD=fuzz CC=clang
-	@$(PYTHON) tests/fuzz_seeds.py build/fuzz-clang
+	@$(PYTHON) tests/fuzz_seeds.py build/fuzz-clang $(DIR)
 	@cd build/fuzz-clang && for name in $(FUZZERS); do mkdir -p $$name-found && \
 		ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16 tests/fuzz-$$name $(FUZZ_OPTIONS) \
 		-artifact_prefix=$$name- $$name-found $$name-seeds || exit; done

@@ -21,7 +21,7 @@ removed=1,10
 case ${1-} in --removed) removed=$2; shift 2 ;; esac
 mkdir -p "$out"
 
-work=$(mktemp -d "$out/ablation.XXXXXX")
+work=$(mktemp -d "$out/.part-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
 

@@ -25,9 +25,9 @@ import copy
 import math
 import os
 import pathlib
+import secrets
 import stat
 import sys
-import tempfile
 import weakref
 import zlib
 from typing import (Any, BinaryIO, Callable, Dict, Iterable, Iterator, List, NamedTuple, NoReturn, Optional,
@@ -1048,10 +1048,10 @@ class _Output:
             mask = os.umask(0)
             os.umask(mask)
             mode = 0o666 & ~mask
-        descriptor, self.temporary = tempfile.mkstemp(prefix=os.path.basename(path) + ".part-",
-                                                      dir=os.path.dirname(path))
-        self.file, self.path = open(descriptor, "wb"), path
-        self.removal = weakref.finalize(self, _remove, self.temporary)  # however the program ends
+        # As the programs call theirs: what a killed one leaves, a later make in that folder takes away.
+        self.temporary = f"{path}.part-{secrets.token_hex(3)}"
+        self.file, self.path = open(self.temporary, "xb"), path
+        self.removal = weakref.finalize(self, _remove, self.temporary)  # unless the program is killed
         os.chmod(self.temporary, mode)
 
     def write(self, data: bytes) -> None:
@@ -1061,6 +1061,8 @@ class _Output:
         if self.deflating:
             self.file.write(self.deflating.flush())
         self.file.flush()
+        if self.temporary:
+            os.fsync(self.file.fileno())  # so that no machine that stops leaves the name without the bytes
         if self.own:
             self.file.close()
         if self.temporary:

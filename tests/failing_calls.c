@@ -2,6 +2,9 @@
  * A library to preload: makes a chosen call of a process fail, as a full disk, a bad one or
  * a system without memory does. tests/faults.py builds and uses it.
  *
+ * NAME is read (also pread, readdir), write (pwrite, ftruncate, fallocate), rename (link), open (files and
+ * folders, new ones too), stat, malloc and its like, or the call itself.
+ *
  * FAILING_CALL  "NAME COUNT ERRNO MODE": the COUNT-th call (from 1) of NAME since main began
  *               fails with ERRNO; MODE once, forever (this one and all later ones), or
  *               short (of read and write: one byte only, without an error)
@@ -9,6 +12,7 @@
  * FAILING_COUNT a file that gets the number of calls of each NAME at the end
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -24,9 +28,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum call { READ, WRITE, CLOSE, FSYNC, RENAME, MALLOC, MMAP, OPEN, STAT, THREAD, CALLS };
+enum call { READ, WRITE, CLOSE, FSYNC, RENAME, MALLOC, MMAP, OPEN, STAT, THREAD, FORK, PIPE, CALLS };
 static const char *const names[CALLS] = {"read",   "write", "close", "fsync", "rename",
-                                         "malloc", "mmap",  "open",  "stat",  "pthread_create"};
+                                         "malloc", "mmap",  "open",  "stat",  "pthread_create",
+                                         "fork",   "pipe"};
 
 /* glibc's own, which need not be looked up: looking up allocates. */
 void *__libc_malloc(size_t size);
@@ -133,13 +138,44 @@ ssize_t write(int descriptor, const void *bytes, size_t size)
     return REAL(write)(descriptor, bytes, size);
 }
 
+ssize_t pread(int descriptor, void *bytes, size_t size, off_t offset)
+{
+    if (fails(READ)) {
+        if (!fault.is_short)
+            return -1;
+        size = size ? 1 : 0;
+    }
+    return REAL(pread)(descriptor, bytes, size, offset);
+}
+
+ssize_t pwrite(int descriptor, const void *bytes, size_t size, off_t offset)
+{
+    if (fails(WRITE)) {
+        if (!fault.is_short)
+            return -1;
+        size = size ? 1 : 0;
+    }
+    return REAL(pwrite)(descriptor, bytes, size, offset);
+}
+
+int ftruncate(int descriptor, off_t size)
+{
+    return fails(WRITE) ? -1 : REAL(ftruncate)(descriptor, size);
+}
+
+int posix_fallocate(int descriptor, off_t offset, off_t size)
+{
+    return fails(WRITE) ? fault.reason : REAL(posix_fallocate)(descriptor, offset, size);
+}
+
 /* What was written and not kept, as the failure says: the last byte of a file that this process writes. */
 static void lose(int descriptor)
 {
     int reason = errno;
     struct stat status;
     if ((fcntl(descriptor, F_GETFL) & O_ACCMODE) != O_RDONLY && REAL(fstat)(descriptor, &status) == 0
-        && S_ISREG(status.st_mode) && status.st_size > 0 && ftruncate(descriptor, status.st_size - 1) != 0)
+        && S_ISREG(status.st_mode) && status.st_size > 0
+        && REAL(ftruncate)(descriptor, status.st_size - 1) != 0)
         abort();
     errno = reason;
 }
@@ -247,6 +283,21 @@ char *mkdtemp(char *template)
     return fails(OPEN) ? NULL : REAL(mkdtemp)(template);
 }
 
+int mkdir(const char *path, mode_t mode)
+{
+    return fails(OPEN) ? -1 : REAL(mkdir)(path, mode);
+}
+
+DIR *opendir(const char *path)
+{
+    return fails(OPEN) ? NULL : REAL(opendir)(path);
+}
+
+struct dirent *readdir(DIR *folder)
+{
+    return fails(READ) ? NULL : REAL(readdir)(folder);
+}
+
 int stat(const char *path, struct stat *status)
 {
     return fails(STAT) ? -1 : REAL(stat)(path, status);
@@ -262,6 +313,16 @@ int fstat(int descriptor, struct stat *status)
     return fails(STAT) ? -1 : REAL(fstat)(descriptor, status);
 }
 
+int fstatat(int folder, const char *path, struct stat *status, int flags)
+{
+    return fails(STAT) ? -1 : REAL(fstatat)(folder, path, status, flags);
+}
+
+ssize_t readlink(const char *path, char *target, size_t size)
+{
+    return fails(STAT) ? -1 : REAL(readlink)(path, target, size);
+}
+
 int access(const char *path, int mode)
 {
     return fails(STAT) ? -1 : REAL(access)(path, mode);
@@ -271,4 +332,14 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
                    void *argument)
 {
     return fails(THREAD) ? fault.reason : REAL(pthread_create)(thread, attributes, start, argument);
+}
+
+pid_t fork(void)
+{
+    return fails(FORK) ? -1 : REAL(fork)();
+}
+
+int pipe(int ends[2])
+{
+    return fails(PIPE) ? -1 : REAL(pipe)(ends);
 }

@@ -6,7 +6,8 @@
 runs the cases first .. first + seeds - 1 on small random models and texts and prints how
 they came out, class by class, in Markdown.  A seed's class and all that is random in it
 follow from the seed; times of signals are shares of the undisturbed run's, so that a
-race may need some tries.  fault_classes.py has the classes.
+race may need some tries.  fault_jobs.py has the pipelines that are disturbed, fault_classes.py the
+classes of faults.
 
 After each case there is the complete right result, to the byte that of an undisturbed
 run, or a status other than 0, a message of a program, and no file under its final name
@@ -32,6 +33,7 @@ import tempfile
 import time
 
 import surroundings
+from fault_jobs import JOBS, MAKES, MODELS, SCRIPTS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PATIENCE = 60  # seconds for a pipeline that takes a tenth of one; make takes some
@@ -55,78 +57,28 @@ class Bad(Exception):
         self.outcome = outcome
 
 
+def patience():
+    """PATIENCE, of a machine that has as many processes to run as processors; longer of one that has more, so
+    that what waits for a processor is not taken for what waits for ever."""
+    return PATIENCE * max(1, max(os.getloadavg()[:2]) / os.cpu_count())
+
+
+# A command that takes away root's right to read and write what others may not.
+WITHOUT_RIGHTS = () if os.getuid() else (
+    "setpriv", "--bounding-set=-dac_override,-dac_read_search",
+    "--inh-caps=-dac_override,-dac_read_search")
+
+CLASSES = {}  # name: a function that takes a case, draws what happens, lets it happen, and gives the outcome
+
+
+def fault_class(name):
+    def add(function):
+        CLASSES[name] = function
+        return function
+    return add
+
+
 # ------------------------------------------------------------------- pipelines
-
-TOKENS = ["tokenize", "-m", "{model}", "--mode", "lines"]
-TRAIN, VALID = [*TOKENS, "--name", "train", "{train}"], \
-    [*TOKENS, "--sample", "50", "--name", "valid", "{valid}"]
-TRIGGERS = "{made}/triggers.msgpack"
-
-
-def tables(*pairs):
-    return [part for option, name in pairs for part in (option, f"{{out}}/{name}.csv")]
-
-
-DUMP = ["forward-dump", "-m", "{model}", "--emit", "max,counts", "--paths", "50"]
-
-# name: the stages of a pipeline, which are those of pipelines/*.sh where it has one.
-JOBS = {
-    "triggers": [TRAIN, DUMP, ["topk-keys", "--top", "50", "--following", "10"],
-                 ["project-values", "-m", "{model}", "--bottoms", "10", "-o", "{out}/triggers.msgpack"]],
-    "values": [["project-values", "-m", "{model}", "--all", "--tops", "1", "-o", "{out}/values.msgpack"]],
-    "agreement": [["agreement-stats", "-m", "{model}", TRIGGERS, *tables(
-        ("-o", "agreement"), ("--rank", "rank"), ("--confidence", "confidence"),
-        ("--top-values", "top-values"))]],
-    "composition": [VALID, ["forward-dump", "-m", "{model}", "--emit", "coef,ffn", "--positions", "random"],
-                    ["composition-stats", "-m", "{model}", "--values", "{made}/values.msgpack",
-                     "--stop-words", "{root}/data/stop-words.txt",
-                     *tables(("-o", "composition"), ("--active", "active"))]],
-    "refinement": [VALID, ["forward-dump", "-m", "{model}", "--emit", "resid,ffn", "--positions", "random"],
-                   ["refinement-stats", "-m", "{model}", *tables(
-                       ("-o", "refinement"), ("--cases", "cases"), ("--last-layer", "last-layer"),
-                       ("--settled", "settled"),
-                       ("--perplexity", "perplexity"))]],
-    "perturbation": [["perturb-triggers", "--sample", "3", "--top", "5", TRIGGERS],
-                     ["forward-dump", "-m", "{model}", "--emit", "key"],
-                     ["perturbation-stats", *tables(("-o", "perturbation"))]],
-    "shallow": [TRAIN, ["shallow-stats", "-m", "{model}", "--corpus", "-", TRIGGERS, *tables(
-        ("-o", "shallow"), ("--keys", "shallow-keys"), ("--ngrams", "shallow-ngrams"))]],
-    "annotation": [["annotation-sheet", "-m", "{model}", "-o", "{out}/annotation.html", TRIGGERS]],
-    "report": [["report-pages", "-m", "{model}", "--tables", "{made}", "-o", "{out}/report", "--published",
-                "{root}/data/published.csv", "--measures", "{made}/shallow-keys.csv", TRIGGERS]],
-    "patterns": [["pattern-stats", "{root}/data/annotations/brown-lm.csv",
-                  *tables(("-o", "patterns"), ("--kappa", "kappa"))]],
-    "import": [["import-model", "-d", "{dictionary}", "-o", "{out}/imported", "{checkpoint}"]],
-    "shard 0": [[*TRAIN, "--shard", "0/2"], DUMP,
-                ["topk-keys", "--top", "50", "--following", "10", "-z", "-o", "{out}/0.gz"]],
-    "shard 1": [[*TRAIN, "--shard", "1/2"], DUMP,
-                ["topk-keys", "--top", "50", "--following", "10", "-z", "-o", "{out}/1.gz"]],
-    "merge": [["topk-keys", "--merge", "{expected}/shard 0/0.gz", "{expected}/shard 1/1.gz"],
-              ["stream-cat", "-o", "{out}/merged.json"]],
-    "sums": [[*VALID, "--shard", "0/1"],
-             ["forward-dump", "-m", "{model}", "--emit", "resid,ffn", "--positions", "random"],
-             ["refinement-stats", "-m", "{model}", "--sums", "-o", "{out}/sums"]],
-    "few": [[*TOKENS, "{few}"], ["forward-dump", "-m", "{model}"],
-            ["topk-keys", "--top", "5", "-o", "{out}/few.msgpack"]],
-}
-JOBS["gguf"] = JOBS["llama"] = JOBS["few"]
-MODELS = {"gguf": "llama.gguf", "llama": "llama"}  # of the other jobs: model
-
-# Scripts of pipelines/, what they find in OUT, and whose results they make.
-SCRIPTS = {
-    "triggers": ["{model}", "{train}", "{out}", "--mode", "lines", "--name", "train"],
-    "agreement": ["{model}", "{out}"],
-    "composition": ["{model}", "{valid}", "{out}", "--prefixes", "50", "--mode", "lines", "--name", "valid"],
-    "refinement": ["{model}", "{valid}", "{out}", "--prefixes", "50", "--mode", "lines", "--name", "valid"],
-    "perturbation": ["{model}", "{out}", "--sample", "3", "--top", "5"],
-    "shallow": ["{model}", "{train}", "{out}", "--mode", "lines", "--name", "train"],
-    "annotation": ["{model}", "{out}"],
-    "figures": ["{out}/figures", "{out}"],
-}
-FOUND = {"agreement": ["triggers.msgpack"], "composition": ["values.msgpack"],
-         "perturbation": ["triggers.msgpack"], "shallow": ["triggers.msgpack"],
-         "annotation": ["triggers.msgpack"], "figures": ["active.csv"]}
-
 
 def tree(folder):
     """{path in it: bytes} of what has its final name; links and pipes are none."""
@@ -156,8 +108,13 @@ class Campaign:
 
     def __init__(self, bin, place):
         self.bin, self.place = pathlib.Path(bin).resolve(), pathlib.Path(place).resolve()
-        self.made, self.expected = self.place / "make" / "results", self.place / "expected"
+        self.made, self.expected = self.makes("all"), self.place / "expected"
+        self.may_mount = False  # whether this process has a mount namespace of its own
         self.facts = {}
+
+    def makes(self, name):
+        """The folder that an undisturbed make of MAKES leaves."""
+        return self.place / "makes" / name / "results"
 
     # ---- what is not disturbed ----
 
@@ -168,25 +125,26 @@ class Campaign:
         if not ready.exists():
             (self.place / "in").mkdir(parents=True)
             fault_inputs.write(self.place / "in")
-            subprocess.run(["gcc",
-                            "-std=c11", "-O1", "-fPIC", "-shared", "-o", self.place / "failing_calls.so",
+            subprocess.run(["gcc", "-std=c11", "-O1", "-fPIC", "-shared",
+                            "-o", self.place / "failing_calls.so",
                             ROOT / "tests" / "failing_calls.c", "-ldl"], check=True, timeout=PATIENCE)
             self.facts = {"seconds": {}, "counts": {}}
-            self.undisturbed_makes()
+            for name in MAKES:
+                self.undisturbed_make(name)
             for job in JOBS:
                 self.undisturbed(job)
+            for name in SCRIPTS:
+                self.undisturbed_script(name)
             ready.write_text(json.dumps(self.facts))
         self.facts = json.loads(ready.read_text())
 
-    def undisturbed_makes(self):
-        for name, words, settings in (("make", [], {}), ("make-tables", TABLES, {}),
-                                      ("make-other", TABLES, OTHER)):
-            start = time.monotonic()
-            done = subprocess.run(self.make(self.place / name / "results", *words, **settings), cwd=ROOT,
-                                  capture_output=True, text=True, timeout=5 * PATIENCE, check=False)
-            self.facts["seconds"][name] = time.monotonic() - start
-            if done.returncode:
-                sys.exit(f"an undisturbed make fails:\n{done.stdout}{done.stderr}")
+    def undisturbed_make(self, name):
+        start = time.monotonic()
+        done = subprocess.run(self.make(self.makes(name), name), cwd=ROOT, capture_output=True, text=True,
+                              timeout=5 * patience(), check=False)
+        self.facts["seconds"][f"make {name}"] = time.monotonic() - start
+        if done.returncode:
+            sys.exit(f"an undisturbed make fails:\n{done.stdout}{done.stderr}")
 
     def undisturbed(self, job):
         """Its result, time, the streams between its stages, and the calls of each stage."""
@@ -196,10 +154,6 @@ class Campaign:
         self.facts["seconds"][job] = run.seconds
         if any(run.statuses):
             sys.exit(f"an undisturbed {job} fails: {run}")
-        for name, data in tree(out).items():
-            same = self.made / name
-            if job in SCRIPTS and data != same.read_bytes():
-                sys.exit(f"{job} gives another {name} than pipelines/{job}.sh")
         between = self.place / "between" / job
         between.mkdir(parents=True)
         stdin, again = None, between / "again"
@@ -207,7 +161,7 @@ class Campaign:
         for i, stage in enumerate(JOBS[job]):
             with open(between / f"{i}", "wb") as output, open(stdin or os.devnull, "rb") as source:
                 subprocess.run(self.argv(stage, job, again), stdin=source, stdout=output, check=True,
-                               timeout=PATIENCE,
+                               timeout=patience(),
                                env={**os.environ, "LD_PRELOAD": str(self.place / "failing_calls.so"),
                                     "FAILING_COUNT": str(between / f"{i}.calls")})
             stdin = between / f"{i}"
@@ -216,12 +170,42 @@ class Campaign:
         if tree(again) != tree(out):
             sys.exit(f"two undisturbed runs of {job} differ")
 
+    def script_results(self, name):
+        """The folder that an undisturbed script leaves."""
+        return self.place / "scripts" / name / "results"
+
+    def undisturbed_script(self, name):
+        """Its result, which is that of the pipeline, and of make, that have its name."""
+        out = self.script_results(name)
+        out.mkdir(parents=True)
+        found = self.found(name, out)
+        run = self.script(name, out)
+        self.facts["seconds"][f"{name}.sh"] = run.seconds
+        if run.statuses != [0]:
+            sys.exit(f"an undisturbed {name}.sh fails: {run}")
+        if name == "report":  # of other tables
+            return
+        made = tree(self.made) if MODELS.get(name, "model") == "model" else {}
+        for other in (tree(self.expected / name) if name in JOBS else {}, made):
+            for path, data in tree(out).items():
+                if path not in found and other.get(path, data) != data:
+                    sys.exit(f"{name}.sh gives another {path} than the pipeline or the make of its name")
+
+    def found(self, name, out):
+        """Puts what a script finds in OUT there: {name: bytes}."""
+        there = {}
+        for place in SCRIPTS[name][1]:
+            path = pathlib.Path(place.format(**self.inputs(name)))
+            there[path.name] = path.read_bytes()
+            (out / path.name).write_bytes(there[path.name])
+        return there
+
     # ---- running ----
 
     def inputs(self, job):
         place = self.place / "in"
-        return {"model": place / MODELS.get(job, "model"), "train": place / "train.txt",
-                "valid": place / "valid.txt", "few": place / "few.txt",
+        texts = {name: place / f"{name}.txt" for name in ("train", "valid", "few", "prompts")}
+        return {"model": place / MODELS.get(job, "model"), **texts, "edits": place / "edits",
                 "dictionary": ROOT / "tests/fairseq-tiny/dict.txt", "checkpoint": ROOT
                 / "tests/fairseq-tiny/zip.pt", "made": self.made, "expected": self.expected, "root": ROOT}
 
@@ -230,18 +214,25 @@ class Campaign:
         words = [word.format(**places) for word in stage]
         return [str(self.bin / words[0]) if "/" not in words[0] else words[0], *words[1:]]
 
-    def make(self, out, *words, text=None, **settings):
-        place = self.place / "in"
-        settings = {"MODEL": place / "model", "TEXT": text or place / "train.txt",
-                    "VALID": place / "valid.txt", "MODE": "lines", "SENTENCES": "", "PREFIXES": 50, "KEYS": 3,
-                    "REMOVALS": 5, "ANNOTATIONS": "", "BIN": self.bin, "OUT": out,
-                    **settings}
+    def make(self, out, name, **settings):
+        """The words of a make of MAKES."""
+        place, (words, own) = self.place / "in", MAKES[name]
+        settings = {"MODEL": place / "model", "TEXT": place / "train.txt", "VALID": place / "valid.txt",
+                    "MODE": "lines", "SENTENCES": "", "PREFIXES": 50, "KEYS": 3, "REMOVALS": 5,
+                    "ANNOTATIONS": "", "BIN": self.bin, "OUT": out,
+                    **{key: str(value).format(place=place) for key, value in own.items()}, **settings}
         return ["make", "--no-print-directory", "-f", "pipelines/paper.mk",
                 *(f"{n}={v}" for n, v in settings.items()), *words]
 
-    def run(self, job, out, stages=None, stdin=None, before=(), variables=(), events=(), **inputs):
+    def script(self, name, out, **options):
+        """Runs one of SCRIPTS, as one stage; what it starts is its group's."""
+        return self.run(name, out, [[f"{ROOT}/pipelines/{name}.sh", *SCRIPTS[name][0]]], **options)
+
+    def run(self, job, out, stages=None, stdin=None, before=(), variables=(), events=(), last=None,
+            **inputs):
         """Runs a pipeline.  before: {stage: words of a command that runs it}; variables: {stage: {name:
-        value}}; events: [(seconds, stage, signal) or (seconds, function)]; stages: which of the job's."""
+        value}}; events: [(seconds, stage, signal) or (seconds, function of the Run)]; stages: other ones
+        than the job's; last: the last one's standard output."""
         stages = JOBS[job] if stages is None else stages
         run, processes, messages = Run(stages), [], []
         start = time.monotonic()
@@ -249,10 +240,10 @@ class Campaign:
             source = files.enter_context(open(stdin or os.devnull, "rb"))
             for i, stage in enumerate(stages):
                 messages.append(files.enter_context(tempfile.TemporaryFile()))
-                last = i == len(stages) - 1
+                is_last = i == len(stages) - 1
                 process = subprocess.Popen(
                     [*dict(before).get(i, ()), *self.argv(stage, job, out, **inputs)], stdin=source, cwd=ROOT,
-                    process_group=0, stdout=subprocess.DEVNULL if last else subprocess.PIPE,
+                    process_group=0, stdout=(last or subprocess.DEVNULL) if is_last else subprocess.PIPE,
                     stderr=messages[i], env={**os.environ, "PATH": f"{self.bin}:{os.environ['PATH']}",
                                              **dict(variables).get(i, {})})
                 source.close()
@@ -261,11 +252,11 @@ class Campaign:
             for moment, *event in sorted(events, key=lambda event: event[0]):
                 time.sleep(max(0, start + moment - time.monotonic()))
                 if callable(event[0]):
-                    event[0]()
+                    event[0](run)
                 elif processes[event[0]].poll() is None:
                     run.sent[event[0]].add(event[1])
                     processes[event[0]].send_signal(event[1])
-            run.hung = not all(ended(process, start + PATIENCE) for process in processes)
+            run.hung = not all(ended(process, start + patience()) for process in processes)
             for process in processes:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
@@ -278,17 +269,20 @@ class Campaign:
         return run
 
 
+def signal_each(processes, number, run):
+    """Those that are still there; the run's only stage."""
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, number)
+            run.sent[0].add(number)
+
+
 def ended(process, deadline):
     try:
         process.wait(max(0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
         return False
     return True
-
-
-# Of the graph of experiments, what takes a fraction of a second; other options, and what they change.
-TABLES = ("triggers", "agreement", "composition", "refinement", "perturbation", "shallow", "annotation")
-OTHER = {"PREFIXES": 20, "KEYS": 2}
 
 
 # --------------------------------------------------------------------- judging
@@ -302,7 +296,8 @@ def check_ends(run):
     if run.hung:
         raise Bad("hung", f"{run}")
     for i, status in enumerate(run.statuses):
-        if status < 0 and -status not in run.sent[i] or status > 128:  # above: as a shell tells it
+        number = -status if status < 0 else status - 128  # as a shell tells it
+        if number > 0 and number not in run.sent[i]:
             raise Bad("crashed", f"{run}")
 
 
@@ -331,7 +326,7 @@ def judge(run, after, expected, before=None, is_other=None):
         raise Bad("silent", f"status 0, and not as they must be: {wrong + missing}; {run}")
     if wrong and not (is_other and is_other(after)):
         raise Bad("silent", f"status {run.statuses[-1]}, and with final names but not right: {wrong}; {run}")
-    if any(-status in sent for status, sent in zip(run.statuses, run.sent)):
+    if any({-status, status - 128} & sent for status, sent in zip(run.statuses, run.sent)):
         return "killed"
     if not has_spoken(run.messages):
         raise Bad("mute", f"{run}")
@@ -364,7 +359,13 @@ class Case:
         return before
 
     def expected(self, job):
-        return tree(self.campaign.expected / job)
+        """What an undisturbed pipeline leaves, or, of NAME.sh, a script."""
+        is_script = job.endswith(".sh")
+        return tree(self.campaign.script_results(job[:-3]) if is_script else self.campaign.expected / job)
+
+    def made(self, name):
+        """What an undisturbed make of MAKES leaves."""
+        return tree(self.campaign.makes(name))
 
     def pipeline(self, job, is_other=None, expected=None, **options):
         """Runs it, disturbed as the options say; the outcome."""
@@ -448,7 +449,7 @@ def main():
     surroundings.settle()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stopped)
-    fault_classes.may_mount = private_mounts()
+    may_mount = private_mounts()
     wanted = options.classes.split(",")
     seeds = [seed for seed in range(options.first, options.first + options.seeds)
              if class_of(seed, classes) in wanted]
@@ -456,6 +457,7 @@ def main():
         place = options.place or stack.enter_context(tempfile.TemporaryDirectory(prefix="ffkv-faults-"))
         campaign = Campaign(options.bin, place)
         campaign.prepare()
+        campaign.may_mount = may_mount
         with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
             cases = [pool.submit(one, campaign, seed, class_of(seed, classes),
                                  classes[class_of(seed, classes)]) for seed in seeds]

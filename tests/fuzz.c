@@ -17,12 +17,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { MAX_BLOCKS = 1 << 21, MAX_MEMORY_FILES = 16, MAX_DESCRIPTORS = 32 };
+enum { MAX_BLOCKS = 1 << 21, MAX_OPEN_FILES = 16, MAX_DESCRIPTORS = 32 };
 
-/* A stream of open_memstream: its text and length, and where the caller wants them. */
-struct memory_file {
+/* A stream of fopen, or of open_memstream: its text and length, and where the caller wants them. */
+struct open_file {
     FILE *file;
-    char *text, **to_text;
+    char *text, **to_text; /* NULL: of fopen */
     size_t length, *to_length;
 };
 
@@ -30,7 +30,7 @@ struct memory_file {
 static _Thread_local bool watching; /* libFuzzer has threads of its own */
 static void *blocks[MAX_BLOCKS];   /* allocated while watching, and perhaps free again */
 static size_t block_count, most_bytes;
-static struct memory_file memory_files[MAX_MEMORY_FILES];
+static struct open_file open_files[MAX_OPEN_FILES];
 static jmp_buf *refusal;
 static char folder[] = "/dev/shm/ffkv-fuzz-XXXXXX", path[4096]; /* in memory: a disk is waited for */
 
@@ -39,12 +39,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 /* The linker puts these in the place of the functions (--wrap). */
 _Noreturn void __wrap_die(const char *format, ...);
+_Noreturn void __wrap_die_usage(const char *format, ...);
+void __wrap_message_warn(const char *format, ...);
 void *__wrap_mmap(void *place, size_t size, int protection, int flags, int descriptor, off_t offset);
 void *__real_mmap(void *place, size_t size, int protection, int flags, int descriptor, off_t offset);
 int __wrap_munmap(void *memory, size_t size);
 int __real_munmap(void *memory, size_t size);
 FILE *__wrap_open_memstream(char **text, size_t *length);
 FILE *__real_open_memstream(char **text, size_t *length);
+FILE *__wrap_fopen(const char *name, const char *mode);
+FILE *__real_fopen(const char *name, const char *mode);
 int __wrap_fclose(FILE *file);
 int __real_fclose(FILE *file);
 int __wrap_pcre2_jit_compile_8(pcre2_code *code, uint32_t options);
@@ -101,36 +105,52 @@ int __wrap_munmap(void *memory, size_t size)
     return 0;
 }
 
-/* ---- streams in memory: their variables may be gone when a refusal closes them ---- */
+/* ---- open streams: a refusal closes them, when the variables of those in memory may be gone ---- */
+
+static struct open_file *new_open_file(void)
+{
+    struct open_file *open = open_files;
+    while (open->file)
+        if (++open == open_files + MAX_OPEN_FILES)
+            abort();
+    return open;
+}
 
 FILE *__wrap_open_memstream(char **text, size_t *length)
 {
-    struct memory_file *memory = memory_files;
-    while (memory->file)
-        if (++memory == memory_files + MAX_MEMORY_FILES)
-            abort();
-    *memory = (struct memory_file){.to_text = text, .to_length = length};
-    return memory->file = __real_open_memstream(&memory->text, &memory->length);
+    struct open_file *open = new_open_file();
+    *open = (struct open_file){.to_text = text, .to_length = length};
+    return open->file = __real_open_memstream(&open->text, &open->length);
+}
+
+FILE *__wrap_fopen(const char *name, const char *mode)
+{
+    FILE *file = __real_fopen(name, mode);
+    if (watching && file)
+        *new_open_file() = (struct open_file){.file = file};
+    return file;
 }
 
 int __wrap_fclose(FILE *file)
 {
     int status = __real_fclose(file);
-    for (struct memory_file *memory = memory_files; memory < memory_files + MAX_MEMORY_FILES; memory++)
-        if (memory->file == file) {
-            *memory->to_text = memory->text;
-            *memory->to_length = memory->length;
-            memory->file = NULL;
+    for (struct open_file *open = open_files; open < open_files + MAX_OPEN_FILES; open++)
+        if (open->file == file) {
+            if (open->to_text) {
+                *open->to_text = open->text;
+                *open->to_length = open->length;
+            }
+            open->file = NULL;
         }
     return status;
 }
 
-static void close_memory_files(void)
+static void close_open_files(void)
 {
-    for (struct memory_file *memory = memory_files; memory < memory_files + MAX_MEMORY_FILES; memory++)
-        if (memory->file) {
-            __real_fclose(memory->file);
-            memory->file = NULL;
+    for (struct open_file *open = open_files; open < open_files + MAX_OPEN_FILES; open++)
+        if (open->file) {
+            __real_fclose(open->file);
+            open->file = NULL;
         }
 }
 
@@ -150,13 +170,36 @@ pcre2_jit_stack *__wrap_pcre2_jit_stack_create_8(size_t least, size_t most, pcre
 
 /* ---- refusals ---- */
 
-void __wrap_die(const char *format, ...)
+/* Formats a message, so that what it prints is read. */
+static void format_message(const char *format, va_list arguments)
 {
     char line[4096];
+    if (vsnprintf(line, sizeof line, format, arguments) < 0)
+        abort();
+}
+
+void __wrap_message_warn(const char *format, ...)
+{
     va_list arguments;
     va_start(arguments, format);
-    if (vsnprintf(line, sizeof line, format, arguments) < 0) /* so that what it prints is read */
-        abort();
+    format_message(format, arguments);
+    va_end(arguments);
+}
+
+void __wrap_die(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    format_message(format, arguments);
+    va_end(arguments);
+    longjmp(*refusal, 1);
+}
+
+void __wrap_die_usage(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    format_message(format, arguments);
     va_end(arguments);
     longjmp(*refusal, 1);
 }
@@ -168,7 +211,7 @@ bool fuzz_try(void (*work)(void *context), void *context)
     refusal = &here;
     bool refused = setjmp(here) != 0;
     if (refused) {
-        close_memory_files();
+        close_open_files();
         free_behind(first);
     } else {
         work(context);

@@ -1,16 +1,21 @@
-"""fuzz_seeds.py FOLDER: files for the fuzzers to begin with, in FOLDER/NAME-seeds/."""
+"""fuzz_seeds.py FOLDER BIN: files for the fuzzers to begin with, in FOLDER/NAME-seeds/; streams are made by
+the tools in BIN."""
 
 import base64
 import json
 import pathlib
 import struct
 import sys
+import tempfile
 
+import fault_inputs
 import gguf_format as form
+import random_model
 import test_subword as bpe
 import test_gguf as gguf
 import test_tokenizer_kinds as kinds
 import test_sentencepiece as pieces
+from helpers import ok
 
 ROOT = pathlib.Path(__file__).resolve().parent
 MAX_BYTES = 4096
@@ -164,16 +169,78 @@ def import_seeds():
     return {path.name: path.read_bytes() for path in (ROOT / "fairseq-tiny").glob("*.pt")}
 
 
-def main(folder):
+def stream_seeds(bin):
+    """One of each kind, with all members that it may have."""
+    with tempfile.TemporaryDirectory() as place:
+        place = pathlib.Path(place)
+        return streams_of(bin, place, place / "model")
+
+
+def streams_of(bin, place, model):
+    random_model.write_model(model, layers=2, d_model=4, d_ff=3, heads=2, vocabulary=12, cutoffs=(6,))
+    text = b"w4 w5 w4 w6\nw7 w4 w9\nw5\nw8 w8 w9 w10\n"
+    made = {}
+
+    def make(name, tool, *args, stdin=b"", model_given=True):
+        given = ["-m", model] if model_given else []
+        made[name] = ok(bin, tool, *given, *args, stdin=stdin)
+        (place / name).write_bytes(made[name])
+        return made[name]
+
+    tokens = make("tokens", "tokenize", "--batch", 8, stdin=text)
+    whole = make("whole", "forward-dump", "--emit", "coef,resid,ffn", stdin=tokens)
+    make("edited", "forward-dump", "--emit", "coef,resid,ffn", "--edit", "1:1=2", stdin=tokens)
+    make("random", "forward-dump", "--emit", "coef,prediction", "--positions", "random", stdin=tokens)
+    maxima = make("maxima", "forward-dump", "--emit", "max,counts", "--paths", 2, "--rank", "value,min",
+                  stdin=tokens)
+    triggers = make("triggers", "topk-keys", "-t", 2, "--rank", "value,min", "--following", 2, stdin=maxima,
+                    model_given=False)
+    make("projected", "project-values", "-k", 2, "--bottoms", 1, stdin=triggers)
+    make("values", "project-values", "--all", "-k", 1)
+    changed = make("changed", "perturb-triggers", "-t", 1, "--sample", 1, "--list", "value", stdin=triggers,
+                   model_given=False)
+    make("keyed", "forward-dump", "--emit", "key", stdin=changed)
+    make("prompts", "tokenize", "--prompt", stdin=text)
+    make("composition", "composition-stats", "--values", place / "values", "--sums", stdin=whole)
+    make("refinement", "refinement-stats", "--sums", stdin=whole)
+    make("intervention", "intervention-stats", "--edited", place / "edited", "--ids", "5", "--sums",
+         stdin=whole)
+    return made
+
+
+def csv_seeds():
+    tables = ROOT.parent / "data"
+    cut = (tables / "annotations" / "brown-lm.csv").read_bytes().splitlines(keepends=True)
+    return {"published": (tables / "published.csv").read_bytes()[:3000], "annotations": b"".join(cut[:12]),
+            "quotes": b'\xef\xbb\xbflayer,cell,"a ""b"""\r\n1,2,"x\ny"\r\n', "cut": b'layer\n"1',
+            "formula": b"layer,cell\n'=1,'--\n", "other": b"layer;cell\n1;2\n"}
+
+
+def settings_seeds():
+    """Settings of all forms of fault_inputs.py, a list of sums, and edits."""
+    with tempfile.TemporaryDirectory() as place:
+        fault_inputs.write(pathlib.Path(place))
+        configs = {path.parent.name: path.read_bytes() for path in pathlib.Path(place).glob("*/config.json")}
+    sums = b"0123456789abcdef0123456789abcdef  config.json\n\\00112233445566778899aabbccddeeff  a\\nb\n"
+    edits = b"# some\n1:0-3=0, 2:5=*2\n3:*=+0.5 # all\n"
+    shipped = (ROOT.parent / "data" / "brown-lm" / "config.json").read_bytes()
+    return {"sums": files(XXH128SUMS=sums), "edits": files(edits=edits),
+            "shipped": files(config__json=shipped),
+            "all": files(config__json=shipped, XXH128SUMS=sums, edits=edits),
+            **{name: files(config__json=config) for name, config in configs.items()}}
+
+
+def main(folder, bin):
     for name, seeds in {"weights": weights_seeds(), "tokenizer": tokenizer_seeds(),
                         "dictionary": dictionary_seeds(), "gguf": gguf_seeds(), "import": import_seeds(),
-                        "charsmap": charsmap_seeds(), "pieces": pieces_seeds()}.items():
+                        "charsmap": charsmap_seeds(), "pieces": pieces_seeds(), "csv": csv_seeds(),
+                        "settings": settings_seeds(), "stream": stream_seeds(bin)}.items():
         place = folder / f"{name}-seeds"
         place.mkdir(parents=True, exist_ok=True)
         for seed, data in seeds.items():
-            if len(data) <= MAX_BYTES or name in ("import", "charsmap", "pieces"):
+            if len(data) <= MAX_BYTES or name in ("import", "charsmap", "pieces", "stream"):
                 (place / seed).write_bytes(data)
 
 
 if __name__ == "__main__":
-    main(pathlib.Path(sys.argv[1]))
+    main(*map(pathlib.Path, sys.argv[1:]))

@@ -1097,3 +1097,12 @@ def test_messages_on_a_terminal_cannot_steer_it(bin, use, tmp_path):
     path = tmp_path / "a\x1b[31m\nb"
     message = fails(bin, use.tool, *use.arguments, path, says="a?[31m?b: No such file or directory")
     assert "\x1b" not in message
+
+
+@pytest.mark.parametrize("tool, args", [("import-model", []), ("model-info", []), ("import-model", ["x.pt"]),
+                                        ("tokenize", ["--no-such-option"])])
+def test_advice_names_the_program_as_it_was_started(bin, tmp_path, tool, args):
+    """By the name that PROGRAM_PREFIX gave it, which others of its kind do not have."""
+    prefixed = tmp_path / f"ffkv-{tool}"
+    prefixed.symlink_to(bin / tool)
+    fails(bin, prefixed, *args, status=2, says=f"try 'ffkv-{tool} --help'")

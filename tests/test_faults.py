@@ -2,12 +2,14 @@
 sees, and faults that it found."""
 
 import errno
+import re
 import subprocess
 import sys
 
 import pytest
 
 import fault_classes
+import fault_jobs
 import faults
 from conftest import ROOT
 from damage import in_parallel
@@ -35,6 +37,21 @@ def test_no_fault_is_silent_hangs_or_crashes(campaign, name):
                           timeout=TIMEOUT, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"| {name} | {SEEDS // len(fault_classes.CLASSES)} |" in done.stdout
+
+
+def test_every_tool_and_every_script_is_disturbed():
+    """A new one is a line in fault_jobs.py. What paper.mk runs besides is none of the scripts' own."""
+    tools = {path.stem for path in (ROOT / "tools").glob("*.c")}
+    assert tools == {stage[0] for stages in fault_jobs.JOBS.values() for stage in stages}
+    usages = {path.stem for path in (ROOT / "pipelines").glob("*.sh") if " OUT" in path.read_text()}
+    assert usages - {"alone", "step", "options"} == set(fault_jobs.SCRIPTS)
+
+
+def test_what_a_killed_script_leaves_is_cleared_away():
+    """By alone.sh, which goes by names."""
+    for path in (ROOT / "pipelines").glob("*.sh"):
+        for line in path.read_text().splitlines():
+            assert "mktemp" not in line or re.search(r'[./]part-XXXXXX"', line), f"{path.name}: {line}"
 
 
 # ------------------------------------------------------ what the harness sees

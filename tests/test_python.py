@@ -586,6 +586,18 @@ def test_a_program_that_ends_leaves_nothing(tmp_path, made):
     assert os.listdir(tmp_path) == ["tokens"]
 
 
+def test_what_a_killed_program_leaves_goes_with_the_next_make(tmp_path, made):
+    """The random part of the name was longer than that of the tools' names."""
+    (tmp_path / "tokens").write_bytes(made["tokens"])
+    script = "import ffkv, os; r = ffkv.read('tokens'); w = ffkv.Writer('out', r.header); " \
+        "w.write(next(r)); os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", script], timeout=TIMEOUT, check=False, cwd=tmp_path,
+                   env={**os.environ, "PYTHONPATH": str(PYTHON)})
+    assert len(os.listdir(tmp_path)) == 2
+    subprocess.run([ROOT / "pipelines" / "alone.sh", tmp_path, "true"], timeout=TIMEOUT, check=True)
+    assert sorted(os.listdir(tmp_path)) == [".made", "tokens"]
+
+
 def test_the_end_of_records_that_fail_leaves_nothing(made, tmp_path):
     """A stage in Python whose input was cut has no output either."""
     reader = read(made["tokens"][:-3])

@@ -17,7 +17,7 @@ import pytest
 import random_model
 import streams
 from damage import MEMORY, Case, Reader, bounded, check
-from helpers import TIMEOUT, command, environment, fails, ok
+from helpers import TIMEOUT, command, environment, fails, ok, run
 
 SIZES = {"layers": 2, "d_model": 8, "d_ff": 4, "heads": 2, "vocabulary": 12, "cutoffs": (5, 8), "factor": 2}
 TOKENS = 12  # of the vocabulary
@@ -363,6 +363,18 @@ def test_little_gzip_that_is_much_takes_little_memory(bin, reader, tmp_path):
             continue  # prefixes of changed predictions: 2^16 tokens at each of 2^16 positions are possible
         assert (status, says in message) == (1, True), (label, message)
         assert memory < 100 << 20, (label, memory)
+
+
+@pytest.mark.parametrize("name", ["composition-stats", "refinement-stats", "intervention-stats", "topk-keys",
+                                  "project-values", "forward-dump", "composition-stats --merge"])
+def test_no_header_goes_out_before_a_record_was_read(bin, made, tmp_path, name):
+    """To standard output, which cannot be taken back: its reader has nothing then, not half a stream."""
+    reader = made.readers[name]
+    header, records, _ = parts(reader.good)
+    more = ["--sums"] if name.endswith("-stats") else []
+    (tmp_path / "cut").write_bytes(header + records[0][:-1])
+    done = run(bin, reader.tool, *reader.arguments, *more, tmp_path / "cut")
+    assert (done.returncode, done.stdout) == (1, b""), done.stderr
 
 
 def test_records_as_large_as_the_header_says_are_taken(bin, made):

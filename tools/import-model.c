@@ -179,9 +179,9 @@ int main(int argc, char **argv)
                               "CHECKPOINT", specs, 1};
     int first = cli_parse(&tool, argc, argv);
     if (first == argc)
-        die_usage("no checkpoint given; try 'import-model --help'");
+        die_usage("no checkpoint given; try '%s --help'", program_name());
     if (!options.dictionary || !options.output)
-        die_usage("--dictionary and --output are needed; try 'import-model --help'");
+        die_usage("--dictionary and --output are needed; try '%s --help'", program_name());
     import_model(argv[first], &options);
     return STATUS_DONE;
 }

@@ -247,7 +247,7 @@ int main(int argc, char **argv)
                               specs, 1};
     int first = cli_parse(&tool, argc, argv);
     if (first == argc)
-        die_usage("no model given; try 'model-info --help'");
+        die_usage("no model given; try '%s --help'", program_name());
     struct inquiry inquiry = {&options, argv[first], json_make("{}"), json_make("{}")};
     find_all(&inquiry);
     write_answer(&inquiry);
