@@ -3,6 +3,7 @@
 #include "base/heap.h"
 #include "base/input.h"
 #include "base/json.h"
+#include "base/limits.h"
 #include "base/messages.h"
 #include "stream/counts.h"
 
@@ -10,9 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-
-/* Each is compared with every other. */
-enum { MAX_PROGRESSIONS = 4096 };
 
 /* Units that one of the inputs covers. */
 struct part {
@@ -28,7 +26,7 @@ struct merging {
     json_t *counts;
     uint64_t units, covered; /* of the whole; in the inputs so far */
     char *hash;              /* the whole's; NULL before the first input that says it */
-    struct part *parts;      /* MAX_PROGRESSIONS */
+    struct part *parts;      /* MAX_PROGRESSIONS: each is compared with every other */
     size_t part_count;
 };
 
