@@ -105,9 +105,11 @@ static void check_header(const struct merging *merging, const struct stream_read
         return;
     static const char *const of_input[] = {"model", "corpus", "tokenizer", "history"};
     const char *name = NULL;
-    for (size_t i = 0; i < sizeof of_input / sizeof *of_input && !name; i++)
-        if (!json_equal(json_object_get(first, of_input[i]), json_object_get(header, of_input[i])))
+    for (size_t i = 0; i < sizeof of_input / sizeof *of_input && !name; i++) {
+        const json_t *left = json_object_get(first, of_input[i]), *right = json_object_get(header, of_input[i]);
+        if (left != right && !json_equal(left, right)) /* neither may have it */
             name = of_input[i];
+    }
     if (!name)
         name = different_member(first, header);
     char *what = !strcmp(name, "history")
@@ -366,13 +368,15 @@ static void read_inputs(struct merging *merging, void *merge)
 /* What an input lists next, and how much it has listed. */
 struct list {
     struct stream_reader *input;
+    size_t index; /* of the input */
     struct listed next;
     uint64_t so_far;
 };
 
+/* Equal ones, which overlap: the earlier input, so that the later one is to blame. */
 static bool is_lower(const struct list *a, const struct list *b)
 {
-    return a->next.first < b->next.first;
+    return a->next.first != b->next.first ? a->next.first < b->next.first : a->index < b->index;
 }
 
 DEFINE_HEAP(lowest, struct list, is_lower);
@@ -394,7 +398,7 @@ static void read_lists(struct merging *merging, void *merge)
     uint64_t free_from = 0; /* the number behind the last one that was taken */
     const struct stream_reader *last = NULL;
     for (size_t i = 0; i < merging->path_count; i++) {
-        struct list list = {.input = merging->readers[i]};
+        struct list list = {.input = merging->readers[i], .index = i};
         if (list_advance(&list, work, merge))
             lowest_push(lists, count++, list);
     }
