@@ -629,7 +629,7 @@ static struct dump dump_open(const struct options *options, const char *path)
     if (options->paths)
         dump.leaders = leaders_new(dump.layer_count, &dump.ranks, dump.cell_count, (size_t)options->paths);
     cell_counts_open(counted_kinds(options->emit), dump.layer_count, model->config.d_ff, dump.counts);
-    dump.product_rows = (size_t)header_number(dump.reader, "batch", "positions", 1 << 20);
+    dump.product_rows = (size_t)header_number(dump.reader, "batch", "positions", MAX_BATCH_POSITIONS);
     if (!dump.product_rows)
         stream_fail(dump.reader, "the header's batch.positions is 0");
     return dump;

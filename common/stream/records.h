@@ -2,15 +2,14 @@
 #ifndef FFKV_RECORDS_H
 #define FFKV_RECORDS_H
 
+#include "base/hash.h"
+#include "base/limits.h"
 #include "stream/coefficient_bins.h"
 #include "stream/fields.h"
 #include "stream/no_token.h"
 #include "stream/ranks.h"
 #include "stream/stream_reader.h"
 #include "stream/sums.h"
-
-/* argmax is a 16-bit number. */
-enum { MAX_SENTENCE_TOKENS = 65535 };
 
 /* Sentences in the order of the corpus: the unit of work. */
 struct batch {
@@ -25,6 +24,9 @@ struct batch {
 /* A tokens record. BATCH_NUMBERED: the sentences' numbers, which batches of a sample have. */
 enum { BATCH_NUMBERED = 1 };
 extern const struct field batch_fields[];
+
+/* Adds all of it to what names a text: batches of the same sentences have the same hash. */
+void batch_hash(const struct batch *batch, struct hash *hash);
 
 /* Which groups a batch has. */
 unsigned batch_groups(const struct batch *batch);
@@ -79,12 +81,6 @@ struct model_shape shape_read(const struct stream_reader *reader);
 
 /* Whether not all positions are counted for each cell: signs are not, where a cell's expert is not chosen. */
 bool counted_in_part(const struct model_shape *shape, enum counted kind);
-
-/* Triggers that a key may have: topk-keys -t. */
-enum { MAX_TRIGGERS = 1 << 24 };
-
-/* Tokens behind a trigger's next one: topk-keys --following. */
-enum { MAX_FOLLOWING = 1000 };
 
 /* Where the sentence has ended before so many tokens. */
 #define NO_FOLLOWING UINT32_MAX
@@ -193,7 +189,8 @@ struct triggers_reader {
     uint32_t bos;             /* the header's; NO_TOKEN: none, and then no prefix is empty */
     size_t seen;              /* keys read so far */
     size_t next_list;         /* of the key that was begun: the list that must come next; 0: a new key */
-    size_t next_key;          /* lowest number, layer * d_ff + cell, that may come next */
+    uint64_t next_record;     /* lowest number, as key_record has it, that may come next */
+    bool is_part;             /* some of the header's keys and lists are enough, as a shard of them has */
     struct token_counts token_counts; /* count NULL until, or unless, they were read */
 };
 
@@ -208,6 +205,12 @@ struct triggers_reader triggers_open_list(struct stream_reader *stream, const ch
 
 /* The same for what only asks how often coefficients occur: of each key the list that has the counts. */
 struct triggers_reader triggers_open_first(struct stream_reader *stream);
+
+/* The same of a shard of the keys, which may have some of a key's lists only. All that it has are given. */
+struct triggers_reader triggers_open_part(struct stream_reader *stream);
+
+/* The place of a key's list among those of all keys that a model of this d_ff may have. */
+uint64_t key_record(const struct key_triggers *key, size_t d_ff);
 
 /* Adds to a stage's options the list that was taken, where there are several. */
 void options_set_list(json_t *options, const struct triggers_reader *reader);
