@@ -7,8 +7,8 @@ quoted() {
     printf '%s\n' "$1" | sed "s/'/'\\\\''/g; 1s/^/'/; \$s/\$/'/"
 }
 
-# Not the options of this make, whose jobs are others.
-again="env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make --no-print-directory -f $(quoted "$SCRIPTS/paper.mk")"
+# Not the options of this make, nor its lock.
+again="env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u ALONE -u SHARDS make --no-print-directory -f $(quoted "$SCRIPTS/paper.mk")"
 for setting in $SETTINGS; do
     value=$(printenv "$setting" | sed 's/\$/$$/g') # make takes half of the dollars
     again="$again $(quoted "$setting=$value")"

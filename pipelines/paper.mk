@@ -63,7 +63,7 @@ $(goals): alone
 	@:
 alone:
 	+@"$$SCRIPTS/alone.sh" "$$OUT" $(MAKE) --no-print-directory -f "$(GRAPH)" $(goals) \
-		$(if $(filter all report,$(goals)),,options) ALONE=1
+		$(if $(filter all report slurm,$(goals)),,options) ALONE=1
 .PHONY: alone $(goals)
 
 else
@@ -121,7 +121,8 @@ endif
 
 values:
 	@$(call step,$@,,project-values) "$$MODEL" \
-		--results values.msgpack -- project-values --model "$$MODEL" --all --tops 1 --output "$$OUT/values.msgpack"
+		--results values.msgpack $(if $(QUESTION),--question) \
+		-- project-values --model "$$MODEL" --all --tops 1 --output "$$OUT/values.msgpack"
 
 # Made of what readers noted, where they did.
 patterns:
@@ -135,6 +136,13 @@ signs:
 	@if stream-cat --header "$$OUT/triggers.msgpack" | grep -q '"signs_bin"'; then \
 		$(listed_step) $(given) $(needed) --results $(call listed,result,$@) \
 		-- "$$SCRIPTS/signs.sh" $(given) "$$OUT"; else $(call step,$@) --undo; fi
+
+# ---- a cluster ----
+
+# Submits WHAT, in SHARDS shards, and runs nothing here.
+slurm:
+	@$(if $(SHARDS),,$(error SHARDS is not given: in how many parts are the experiments to be divided?))\
+		"$$SCRIPTS/slurm.sh" $(or $(WHAT),all)
 
 # ---- pictures and pages ----
 
@@ -163,6 +171,6 @@ options: $(filter $(experiments),$(MAKECMDGOALS)) \
 without_options:
 	@rm -f "$$OUT/options.csv"
 
-.PHONY: all $(experiments) values figures report options without_options
+.PHONY: all $(experiments) values slurm figures report options without_options
 
 endif
