@@ -9,7 +9,9 @@
  * wanted coefficient is that of the sentence's last position. A prefix that is too
  * short for the change is a sentence of the next token alone.
  *
- * A batch has sentences of one layer only, so that nothing above it is computed.
+ * A batch has sentences of one layer only, so that nothing above it is computed. Batches are numbered
+ * as those of a text are, and --shard takes whole ones: what a shard gives is what the whole run gives for
+ * them, whose sample of keys is drawn from all of the input in each shard.
  */
 #include "analysis/key_sample.h"
 #include "analysis/sentence_keys.h"
@@ -18,6 +20,7 @@
 #include "base/input.h"
 #include "base/json.h"
 #include "base/messages.h"
+#include "stream/coverage.h"
 #include "stream/fields.h"
 #include "stream/header.h"
 #include "stream/header_members.h"
@@ -50,7 +53,7 @@ enum { REPLACEMENT_RANDOM, REPLACEMENT_UNKNOWN };
 enum draw { DRAW_INDEX, DRAW_TOKEN };
 
 struct options {
-    const char *list, *output;
+    const char *list, *shard, *output;
     bool gzip;
     unsigned changes;
     int replacement;
@@ -67,6 +70,7 @@ struct perturbation {
     struct sentence_keys keys;
     struct batch_capacity capacity;
     size_t key_capacity;
+    struct coverage coverage;          /* which batches were written */
     uint64_t sentences, tokens;        /* written */
 };
 
@@ -145,13 +149,17 @@ static void write_batch(struct perturbation *perturbation)
     if (!batch->sentences)
         return;
     perturbation->keys.sentences = batch->sentences;
-    const struct record_part parts[] = {{batch_fields, 0, batch},
-                                        {sentence_keys_fields, 0, &perturbation->keys}};
-    record_pack(&perturbation->buffer, parts, 2);
-    stream_append(perturbation->writer, &perturbation->buffer, 1);
-    perturbation->sentences += batch->sentences;
-    perturbation->tokens += batch->tokens;
-    batch->id = perturbation->sentences;
+    batch_hash(batch, perturbation->coverage.hash);
+    sentence_keys_hash(&perturbation->keys, perturbation->coverage.hash);
+    if (coverage_take(&perturbation->coverage, true)) {
+        const struct record_part parts[] = {{batch_fields, 0, batch},
+                                            {sentence_keys_fields, 0, &perturbation->keys}};
+        record_pack(&perturbation->buffer, parts, 2);
+        stream_append(perturbation->writer, &perturbation->buffer, 1);
+        perturbation->sentences += batch->sentences;
+        perturbation->tokens += batch->tokens;
+    }
+    batch->id += batch->sentences;
     batch->sentences = batch->tokens = 0;
 }
 
@@ -253,10 +261,11 @@ static void perturb_all(struct perturbation *perturbation, struct stream_reader 
         input_count(stream_input(reader), 1, "keys");
     }
     write_batch(perturbation);
-    if (!perturbation->sentences)
+    if (!perturbation->coverage.units)
         die("%s: no key in it has a trigger", input_name(stream_input(reader)));
     json_t *counts = json_make("{s:I, s:I}", "sentences", (json_int_t)perturbation->sentences, "tokens",
                                (json_int_t)perturbation->tokens);
+    coverage_end(&perturbation->coverage, &whole_corpus, counts);
     stream_finish(perturbation->writer, counts);
     json_decref(counts);
     json_decref(header);
@@ -284,6 +293,7 @@ int main(int argc, char **argv)
          MAX_TRIGGERS, NULL},
         OPTION_LIST(&options.list),
         OPTION_SEED(&options.seed),
+        OPTION_SHARD(&options.shard, "batch"),
         OPTION_OUTPUT(&options.output),
         OPTION_GZIP(&options.gzip),
         OPTION_END,
@@ -297,6 +307,7 @@ int main(int argc, char **argv)
     struct perturbation perturbation = {
         .options = &options,
         .vocabulary = (uint32_t)shape_read(reader).vocabulary,
+        .coverage = coverage_begin(options.shard),
         .budget = (size_t)header_number(reader, "batch", "positions", 1 << 20),
     };
     if (!perturbation.budget)

@@ -5,7 +5,7 @@
  *
  * With m the coefficient at the unchanged prefix and m' at the changed one, it is
  * 100 (m' - m) / m. Layers count from 1 here, and from 0 in streams. Several inputs
- * are shards, whose keys differ; the table does not depend on their order.
+ * are shards of perturb-triggers; the table does not depend on their order.
  */
 #include "analysis/sentence_keys.h"
 #include "base/cli.h"
@@ -13,6 +13,7 @@
 #include "base/layer_number.h"
 #include "base/messages.h"
 #include "base/order.h"
+#include "stream/counts.h"
 #include "stream/merging.h"
 #include "stream/record_members.h"
 #include "stream/records.h"
@@ -31,34 +32,23 @@ struct sample {
     double ratio;  /* m' / m */
 };
 
-struct key_place {
-    uint32_t layer, cell;
-};
-
 struct stats {
     double threshold;
     const char *input, *output; /* names: of the first input, for messages; of the table */
     struct sample *samples;
     size_t count, capacity;
-    struct key_place *keys;   /* of all inputs, in their order */
-    size_t key_count, key_capacity;
-    size_t first_key;         /* of the current input */
+    uint64_t last_key;        /* of the current input: the key of its last sentence, layer and cell */
 };
 
 /* ---- reading ---- */
 
-/* Notes the key of a sentence; within an input keys come by layer, then cell. */
-static void note_key(struct stats *stats, const struct stream_reader *reader, uint32_t layer, uint32_t cell)
+/* Within an input keys come by layer, then cell. */
+static void check_order(struct stats *stats, const struct stream_reader *reader, uint32_t layer, uint32_t cell)
 {
-    if (stats->key_count > stats->first_key) {
-        const struct key_place *last = &stats->keys[stats->key_count - 1];
-        if (last->layer == layer && last->cell == cell)
-            return;
-        if (layer < last->layer || (layer == last->layer && cell < last->cell))
-            stream_fail(reader, "layer %zu cell %u is not in order", layer_shown(layer), cell);
-    }
-    stats->keys = reserve_array(stats->keys, &stats->key_capacity, stats->key_count + 1, sizeof *stats->keys);
-    stats->keys[stats->key_count++] = (struct key_place){layer, cell};
+    uint64_t key = (uint64_t)layer << 32 | cell;
+    if (key < stats->last_key)
+        stream_fail(reader, "layer %zu cell %u is not in order", layer_shown(layer), cell);
+    stats->last_key = key;
 }
 
 static void add_sample(struct stats *stats, struct sample sample)
@@ -76,7 +66,7 @@ static void add_batch(struct stats *stats, const struct stream_reader *reader, c
     for (size_t s = 0; s < batch->sentences; s++) {
         if (!isfinite(after.coefficient[s]))
             stream_fail(reader, "'key' has an element that is not a coefficient");
-        note_key(stats, reader, keys->layer[s], keys->cell[s]);
+        check_order(stats, reader, keys->layer[s], keys->cell[s]);
         bool is_short = batch->length[s] == 1;
         double ratio = is_short ? 0 : (double)after.coefficient[s] / (double)keys->coefficient[s];
         add_sample(stats, (struct sample){keys->layer[s], keys->change[s], keys->cell[s], is_short, ratio});
@@ -119,25 +109,8 @@ static void read_batches(struct stats *stats, struct stream_reader *reader, size
 static void read_input(void *of_all, struct stream_reader *reader)
 {
     struct stats *stats = of_all;
-    stats->first_key = stats->key_count;
+    stats->last_key = 0;
     read_batches(stats, reader, json_array_size(header_changes(reader)));
-}
-
-static int by_place(const void *a, const void *b)
-{
-    const struct key_place *left = a, *right = b;
-    int order = compare_numbers(left->layer, right->layer);
-    return order ? order : compare_numbers(left->cell, right->cell);
-}
-
-/* No key is in two inputs. */
-static void check_keys(struct stats *stats)
-{
-    qsort(stats->keys, stats->key_count, sizeof *stats->keys, by_place);
-    for (size_t i = 1; i < stats->key_count; i++)
-        if (!by_place(&stats->keys[i - 1], &stats->keys[i]))
-            die("layer %zu cell %u is in two of the inputs: shards must have different keys",
-                layer_shown(stats->keys[i].layer), stats->keys[i].cell);
 }
 
 /* ---- the table ---- */
@@ -232,22 +205,22 @@ static void write_table(struct stats *stats, const json_t *names)
 
 static void finish(void *of_all, const struct stream_reader *first, const json_t *counts)
 {
-    (void)counts;
     struct stats *stats = of_all;
-    if (!stats->count)
-        die("%s: there is no sentence in it", stats->input);
-    check_keys(stats);
+    counts_need_sentences(counts, stats->input);
     write_table(stats, header_changes(first));
 }
 
 int main(int argc, char **argv)
 {
     static const struct merge_work work = {
-        .kind = "activations", .of_keys = true, .read = read_input, .end = finish};
+        .kind = "activations", .whole = &whole_corpus, .is_lone_right = true, .read = read_input,
+        .end = finish};
     struct stats stats = {0};
+    bool partial = false;
     const struct option_spec specs[] = {
         {0, "threshold", "X", "count as zeroed what falls to X times the coefficient or below (default 0)",
          OPTION_REAL, &stats.threshold, 0, 0, NULL},
+        {0, "partial", NULL, "also when shards are missing", OPTION_FLAG, &partial, 0, 0, NULL},
         OPTION_OUTPUT(&stats.output),
         OPTION_END,
     };
@@ -258,9 +231,8 @@ int main(int argc, char **argv)
     char *standard_input[] = {"-"};
     bool named = first < argc;
     stats.input = named ? argv[first] : "standard input";
-    merge_inputs(&work, named ? argv + first : standard_input, named ? (size_t)(argc - first) : 1, false,
+    merge_inputs(&work, named ? argv + first : standard_input, named ? (size_t)(argc - first) : 1, partial,
                  &stats);
     free(stats.samples);
-    free(stats.keys);
     return STATUS_DONE;
 }

@@ -5,31 +5,39 @@
  * probable tokens that can follow, and the rank and probability of every trigger's next token
  * and last token. Where the triggers' coefficients are negative the value is read as -v_i^l. With --all
  * it reads nothing and lists every value. Only PROJECTION_ROWS distributions a thread are in memory
- * at a time.
+ * at a time. These rows are a block, the unit of work, of which a shard takes whole ones; --merge puts those
+ * of all shards into the order of the keys.
  */
 #include "base/cli.h"
 #include "base/input.h"
 #include "base/json.h"
+#include "base/layer_number.h"
 #include "base/messages.h"
 #include "base/parallel.h"
 #include "model/model_header.h"
 #include "model/projection.h"
 #include "numeric/matrix.h"
 #include "numeric/vector.h"
+#include "stream/counts.h"
+#include "stream/coverage.h"
 #include "stream/header.h"
 #include "stream/header_members.h"
+#include "stream/merging.h"
+#include "stream/record_members.h"
 #include "stream/records.h"
 #include "stream/stream_reader.h"
 #include "stream/stream_writer.h"
 #include "text/tokenizer.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define NOT_GIVEN UINT64_MAX
+enum { DEFAULT_TOPS = 10 };
 
 struct options {
-    const char *model, *output;
-    bool gzip, all, all_tokens;
+    const char *model, *shard, *output;
+    bool gzip, all, all_tokens, merge, partial;
     int norm;
     uint64_t tops, bottoms, threads;
 };
@@ -43,6 +51,7 @@ struct projecting {
     struct stream_reader *reader; /* NULL with --all */
     struct triggers_reader triggers;
     size_t listed;                /* values taken so far, with --all */
+    struct coverage coverage;     /* which blocks are this run's */
 };
 
 /* A piece of work: up to PROJECTION_ROWS keys. */
@@ -93,16 +102,41 @@ static bool read_key(struct projecting *projecting, struct piece *piece, struct 
     return true;
 }
 
+/* Shards of the same triggers have the same hash, whichever blocks they take. */
+static void hash_key(struct hash *hash, const struct key_triggers *key)
+{
+    const uint64_t numbers[] = {key->layer, key->cell, key->list, key->count};
+    hash_add(hash, numbers, sizeof numbers);
+    hash_add(hash, key->coefficient, key->count * sizeof *key->coefficient);
+    hash_add(hash, key->sentence, key->count * sizeof *key->sentence);
+    hash_add(hash, key->position, key->count * sizeof *key->position);
+}
+
+/* The next block, whosever it is, into a piece that is empty; false: there is none. */
+static bool next_block(struct projecting *projecting, struct piece *piece)
+{
+    while (piece->count < PROJECTION_ROWS
+           && (projecting->reader ? read_key(projecting, piece, &piece->key[piece->count])
+                                  : list_key(projecting, &piece->key[piece->count]))) {
+        hash_key(projecting->coverage.hash, &piece->key[piece->count]);
+        piece->count++;
+    }
+    return piece->count;
+}
+
+/* Counts of tokens are in each shard. */
 static bool take_piece(void *of_thread)
 {
     struct worker *worker = of_thread;
     struct projecting *projecting = worker->projecting;
     struct piece *piece = &worker->piece;
     *piece = (struct piece){0};
-    while (piece->count < PROJECTION_ROWS
-           && (projecting->reader ? read_key(projecting, piece, &piece->key[piece->count])
-                                  : list_key(projecting, &piece->key[piece->count])))
-        piece->count++;
+    while (next_block(projecting, piece) && !coverage_take(&projecting->coverage, true)) {
+        while (piece->count)
+            key_triggers_free(&piece->key[--piece->count]);
+        if (piece->token_counts.count)
+            break;
+    }
     return piece->count || piece->token_counts.count;
 }
 
@@ -257,13 +291,145 @@ static void project_all(struct projecting *projecting)
 {
     static const struct ordered_work work = {worker_new, take_piece, compute_piece, write_piece, worker_free};
     json_t *header = make_header(projecting);
-    json_t *none = json_make("{}");
+    json_t *counts = json_make("{}");
     projecting->writer = stream_create(projecting->options->output, projecting->options->gzip, header);
     run_ordered((size_t)projecting->options->threads, &work, projecting);
-    stream_finish(projecting->writer, projecting->reader ? stream_trailer(projecting->reader) : none);
-    json_decref(none);
+    if (projecting->reader)
+        counts_pass(counts, stream_trailer(projecting->reader));
+    coverage_end(&projecting->coverage, &whole_keys, counts);
+    stream_finish(projecting->writer, counts);
+    json_decref(counts);
     json_decref(header);
 }
+
+/* ---- merging ---- */
+
+/* Shards of one kind, triggers or values. */
+struct merge {
+    const struct options *options;
+    bool of_values;
+    struct triggers_reader *inputs; /* count: those that were begun; of values only stream and shape */
+    size_t count, capacity;
+    struct stream_writer *writer;
+    msgpack_sbuffer buffer;
+    uint64_t written;               /* keys' lists, or values */
+};
+
+static void begin_merge(void *merging, struct stream_reader *first)
+{
+    struct merge *merge = merging;
+    const char *kind = json_string_value(json_object_get(stream_header(first), "kind"));
+    merge->of_values = !strcmp(kind, "values");
+    if (!merge->of_values && strcmp(kind, "triggers"))
+        stream_fail(first, "a stream of kind '%s', where 'triggers' or 'values' is needed", kind);
+    merge->writer = stream_create(merge->options->output, merge->options->gzip, stream_header(first));
+    msgpack_sbuffer_init(&merge->buffer);
+}
+
+/* The reader of an input, which is begun when it is first asked for. */
+static struct triggers_reader *reader_of(struct merge *merge, struct stream_reader *input)
+{
+    for (size_t i = 0; i < merge->count; i++)
+        if (merge->inputs[i].stream == input)
+            return &merge->inputs[i];
+    merge->inputs = reserve_array(merge->inputs, &merge->capacity, merge->count + 1, sizeof *merge->inputs);
+    merge->inputs[merge->count] = merge->of_values
+        ? (struct triggers_reader){.stream = input, .shape = shape_read(input)} : triggers_open_part(input);
+    return &merge->inputs[merge->count++];
+}
+
+static bool next_value(struct triggers_reader *reader, struct key_triggers *value)
+{
+    struct record record;
+    *value = (struct key_triggers){.lists = 1};
+    if (!stream_next(reader->stream, &record))
+        return false;
+    fields_read(&record, key_fields, KEY_TOPS | (fields_found(&record, key_fields) & KEY_BOTTOMS), value);
+    number_check(reader->stream, "layer", value->layer, reader->shape.layers - 1);
+    number_check(reader->stream, "cell", value->cell, reader->shape.d_ff - 1);
+    if (key_record(value, reader->shape.d_ff) < reader->next_record)
+        stream_fail(reader->stream, "layer %zu cell %zu is not in order", layer_shown(value->layer),
+                    value->cell);
+    reader->next_record = key_record(value, reader->shape.d_ff) + 1;
+    return true;
+}
+
+static struct listed next_listed(void *merging, struct stream_reader *input, uint64_t so_far)
+{
+    (void)so_far;
+    struct merge *merge = merging;
+    struct triggers_reader *reader = reader_of(merge, input);
+    struct key_triggers *key = new_array(1, sizeof *key);
+    if (!(merge->of_values ? next_value(reader, key) : triggers_next(reader, key))) {
+        free(key);
+        return (struct listed){0};
+    }
+    if (!key->top)
+        stream_fail(input, "triggers without projected values: topk-keys --merge joins those");
+    uint64_t number = key_record(key, reader->shape.d_ff);
+    return (struct listed){key, 1, number, number};
+}
+
+static void take_listed(void *merging, const struct listed *listed)
+{
+    struct merge *merge = merging;
+    struct key_triggers *key = listed->records;
+    fields_pack(&merge->buffer, key_fields, key_triggers_groups(key), key);
+    stream_append(merge->writer, &merge->buffer, 1);
+    merge->written++;
+    key_triggers_free(key);
+    free(key);
+}
+
+static char *name_key(const void *merging, uint64_t number)
+{
+    const struct merge *merge = merging;
+    size_t lists = merge->of_values ? 1 : merge->inputs[0].ranks.count, d_ff = merge->inputs[0].shape.d_ff;
+    size_t key = (size_t)(number / lists);
+    return format_string("layer %zu cell %zu", layer_shown(key / d_ff), key % d_ff);
+}
+
+/* All shards read the same triggers, and so have the same counts of tokens. */
+static void write_token_counts(struct merge *merge)
+{
+    const struct token_counts *counts = &merge->inputs[0].token_counts;
+    for (size_t i = 1; i < merge->count; i++) {
+        const uint64_t *other = merge->inputs[i].token_counts.count;
+        if (!other != !counts->count
+            || (other && memcmp(other, counts->count, counts->vocabulary * sizeof *other)))
+            stream_fail(merge->inputs[i].stream, "its counts of tokens are not those of the first input");
+    }
+    if (!counts->count)
+        return;
+    fields_pack(&merge->buffer, token_counts_fields, 0, counts);
+    stream_append(merge->writer, &merge->buffer, 1);
+}
+
+static void end_merge(void *merging, const struct stream_reader *first, const json_t *counts)
+{
+    struct merge *merge = merging;
+    const struct triggers_reader *reader = &merge->inputs[0];
+    uint64_t all = merge->of_values ? (uint64_t)reader->shape.layers * reader->shape.d_ff
+                                    : (uint64_t)reader->keys * reader->ranks.count;
+    if (!json_object_get(counts, COVERAGE_KEY_BLOCKS) && merge->written != all)
+        stream_fail(first, "all inputs together have %llu %s, not %llu", (unsigned long long)merge->written,
+                    merge->of_values ? "values" : "lists of keys", (unsigned long long)all);
+    write_token_counts(merge);
+    stream_finish(merge->writer, counts);
+    msgpack_sbuffer_destroy(&merge->buffer);
+    for (size_t i = 0; i < merge->count; i++)
+        triggers_close(&merge->inputs[i]);
+    free(merge->inputs);
+}
+
+static void merge_shards(const struct options *options, char **paths, size_t count)
+{
+    static const struct merge_work work = {.whole = &whole_keys, .begin = begin_merge, .next = next_listed,
+                                           .take = take_listed, .name = name_key, .end = end_merge};
+    merge_inputs(&work, paths, count, options->partial, &(struct merge){.options = options});
+}
+
+/* ---- main ---- */
 
 static void check_count(const char *option, uint64_t count, const struct candidates *candidates)
 {
@@ -272,9 +438,53 @@ static void check_count(const char *option, uint64_t count, const struct candida
                   candidates->count);
 }
 
+static void check_options(const struct options *options, int operands)
+{
+    cli_check_partial(options->partial, options->merge);
+    if (options->merge
+        && (options->model || options->all || options->all_tokens || options->shard || options->tops
+            || options->bottoms != NOT_GIVEN || options->norm >= 0))
+        die_usage("--merge keeps what its inputs have; of the options only --partial, -o and -z go with it");
+    if (!options->merge && !options->model)
+        die_usage("--model DIR is needed");
+    if (!options->merge && operands > 1)
+        die_usage("more than one input; --merge joins the outputs of several shards");
+    if (options->all && operands)
+        die_usage("--all reads no input, but one is given");
+}
+
+static void project(struct options *options, const char *path)
+{
+    matrix_start((size_t)options->threads);
+    struct model *model = model_load(options->model);
+    if (options->norm < 0)
+        options->norm = PROJECTION_NORM_NONE;
+    if (!options->tops)
+        options->tops = DEFAULT_TOPS;
+    struct projecting projecting = {.options = options, .model = model,
+                                    .coverage = coverage_begin(options->shard)};
+    projection_norm_check(model, (enum projection_norm)options->norm);
+    projecting.candidates = candidates_read(&model->config, options->all_tokens);
+    /* A gated layer's negative coefficient promotes what its value demotes. */
+    if (options->bottoms == NOT_GIVEN)
+        options->bottoms = options->all && model->config.gated ? 1 : 0;
+    check_count("tops", options->tops, &projecting.candidates);
+    check_count("bottoms", options->bottoms, &projecting.candidates);
+    if (!options->all) {
+        projecting.reader = stream_open(path, "triggers");
+        header_check_model(projecting.reader, model);
+        projecting.triggers = triggers_open(projecting.reader);
+    }
+    project_all(&projecting);
+    if (projecting.reader)
+        stream_close(projecting.reader);
+    candidates_free(&projecting.candidates);
+    model_free(model);
+}
+
 int main(int argc, char **argv)
 {
-    struct options options = {.tops = 10, .bottoms = NOT_GIVEN, .threads = cli_threads()};
+    struct options options = {.bottoms = NOT_GIVEN, .norm = -1, .threads = cli_threads()};
     const struct option_spec specs[] = {
         OPTION_MODEL(&options.model),
         {'k', "tops", "N", "tokens listed of each value (default 10)", OPTION_NUMBER, &options.tops, 1,
@@ -288,6 +498,10 @@ int main(int argc, char **argv)
         {0, "all", NULL, "read nothing; list every value of the model", OPTION_FLAG, &options.all, 0, 0,
          NULL},
         OPTION_ALL_TOKENS(&options.all_tokens),
+        OPTION_SHARD(&options.shard, "block of keys or values"),
+        {0, "merge", NULL, "join the outputs of several shards, FILE..., into that of one run", OPTION_FLAG,
+         &options.merge, 0, 0, NULL},
+        OPTION_PARTIAL(&options.partial),
         OPTION_THREADS(&options.threads),
         OPTION_OUTPUT(&options.output),
         OPTION_GZIP(&options.gzip),
@@ -295,32 +509,12 @@ int main(int argc, char **argv)
     };
     const struct tool tool = {"project-values",
                               "Annotates triggers with their values' distributions over the vocabulary.",
-                              "[FILE]", specs, 1};
+                              "[FILE] | --merge FILE...", specs, SIZE_MAX};
     int first = cli_parse(&tool, argc, argv);
-    if (!options.model)
-        die_usage("--model DIR is needed");
-    if (options.all && first < argc)
-        die_usage("--all reads no input, but '%s' is given", argv[first]);
-
-    matrix_start((size_t)options.threads);
-    struct model *model = model_load(options.model);
-    struct projecting projecting = {.options = &options, .model = model};
-    projection_norm_check(model, (enum projection_norm)options.norm);
-    projecting.candidates = candidates_read(&model->config, options.all_tokens);
-    /* A gated layer's negative coefficient promotes what its value demotes. */
-    if (options.bottoms == NOT_GIVEN)
-        options.bottoms = options.all && model->config.gated ? 1 : 0;
-    check_count("tops", options.tops, &projecting.candidates);
-    check_count("bottoms", options.bottoms, &projecting.candidates);
-    if (!options.all) {
-        projecting.reader = stream_open(cli_input(argc, argv, first), "triggers");
-        header_check_model(projecting.reader, model);
-        projecting.triggers = triggers_open(projecting.reader);
-    }
-    project_all(&projecting);
-    if (projecting.reader)
-        stream_close(projecting.reader);
-    candidates_free(&projecting.candidates);
-    model_free(model);
+    check_options(&options, argc - first);
+    if (options.merge)
+        merge_shards(&options, argv + first, (size_t)(argc - first));
+    else
+        project(&options, cli_input(argc, argv, first));
     return STATUS_DONE;
 }

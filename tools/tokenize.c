@@ -11,12 +11,11 @@
  */
 #include "analysis/sentence_sample.h"
 #include "base/cli.h"
-#include "base/hash.h"
 #include "base/json.h"
 #include "base/messages.h"
 #include "model/model.h"
+#include "stream/coverage.h"
 #include "stream/header.h"
-#include "stream/merging.h"
 #include "stream/records.h"
 #include "stream/stream_writer.h"
 #include "text/text.h"
@@ -52,49 +51,18 @@ struct packer {
     struct batch batch;             /* being filled */
     struct batch_capacity capacity;
     struct counts in_batch, taken;
-    uint64_t batches;               /* so far, taken or not */
-    struct hash *text;              /* of these */
-    struct progression covered;     /* of these, the batches that were taken */
-    uint64_t shard, shards;
+    struct coverage coverage;       /* which batches were taken */
     uint64_t sentences;             /* of the corpus so far */
     struct sentence_sample *sample; /* NULL: all sentences are taken */
 };
-
-/* Whether --shard and --from, --to give this batch to this run. */
-static bool is_taken(const struct packer *packer)
-{
-    const struct options *options = packer->options;
-    return packer->batches % packer->shards == packer->shard
-        && packer->batch.id >= options->from && packer->batch.id < options->to;
-}
-
-/* Shards of the same text have the same hash, whichever batches they take. */
-static void hash_batch(struct hash *hash, const struct batch *batch)
-{
-    const uint64_t sizes[] = {batch->id, batch->sentences, batch->tokens};
-    hash_add(hash, sizes, sizeof sizes);
-    if (batch->sentence)
-        hash_add(hash, batch->sentence, batch->sentences * sizeof *batch->sentence);
-    hash_add(hash, batch->length, batch->sentences * sizeof *batch->length);
-    hash_add(hash, batch->token, batch->tokens * sizeof *batch->token);
-}
-
-/* Batches that are taken come one every so many: --from and --to only cut at both ends. */
-static void note_taken(struct packer *packer)
-{
-    if (progression_count(packer->covered) == 0)
-        packer->covered = (struct progression){.first = packer->batches, .step = packer->shards};
-    packer->covered.end = packer->batches + 1;
-}
 
 static void flush_batch(struct packer *packer)
 {
     struct batch *batch = &packer->batch;
     if (batch->sentences == 0)
         return;
-    hash_batch(packer->text, batch);
-    if (is_taken(packer)) {
-        note_taken(packer);
+    batch_hash(batch, packer->coverage.hash);
+    if (coverage_take(&packer->coverage, batch->id >= packer->options->from && batch->id < packer->options->to)) {
         struct counts *taken = &packer->taken;
         const struct counts *more = &packer->in_batch;
         fields_pack(&packer->buffer, batch_fields, batch_groups(batch), batch);
@@ -106,7 +74,6 @@ static void flush_batch(struct packer *packer)
                                  taken->skipped + more->skipped,
                                  taken->ending_unknown + more->ending_unknown};
     }
-    packer->batches++;
     packer->in_batch = (struct counts){0};
     batch->sentences = batch->tokens = 0;
 }
@@ -258,30 +225,15 @@ static json_t *make_header(const struct options *options, struct tokenizer *toke
     return header;
 }
 
-/* "I/N" with I from 0 to N-1 */
-static void parse_shard(struct packer *packer, const char *text)
-{
-    char shard[10] = "0", shards[10] = "1"; /* up to 9 digits: no signs, no overflow */
-    int used = 0;
-    bool right = !text || (sscanf(text, "%9[0-9]/%9[0-9]%n", shard, shards, &used) == 2 && !text[used]);
-    packer->shard = strtoull(shard, NULL, 10);
-    packer->shards = strtoull(shards, NULL, 10);
-    if (!right || packer->shard >= packer->shards)
-        die_usage("--shard takes I/N with I from 0 to N-1, not '%s'", text);
-}
-
 /* The trailer's counts, and what this run has of the corpus. */
 static json_t *make_counts(struct packer *packer)
 {
     const struct counts *taken = &packer->taken;
-    struct progression covered = progression_normal(packer->covered);
-    char text[HASH_CHARACTERS + 1];
     json_t *counts =
         json_make("{s:I, s:I, s:I, s:I, s:I}", "sentences", (json_int_t)taken->sentences, "tokens",
                   (json_int_t)taken->tokens, "unknown", (json_int_t)taken->unknown, "truncated",
                   (json_int_t)taken->truncated, "skipped", (json_int_t)taken->skipped);
-    hash_finish(packer->text, text);
-    coverage_put(counts, &covered, progression_count(covered) > 0, packer->batches, text);
+    coverage_end(&packer->coverage, &whole_corpus, counts);
     return counts;
 }
 
@@ -336,7 +288,6 @@ static void run(struct packer *packer, const char *path)
     struct text_reader *text = text_open(path, mode, options->language);
     json_t *header = make_header(options, tokenizer, &config);
     packer->tokenizer = tokenizer;
-    packer->text = hash_new();
     packer->writer = stream_create(options->output, options->gzip, header);
     msgpack_sbuffer_init(&packer->buffer);
     if (options->sample)
@@ -390,16 +341,14 @@ int main(int argc, char **argv)
          &options.from, 0, 0, NULL},
         {0, "to", "N", "take only batches that begin before sentence N", OPTION_NUMBER, &options.to, 0, 0,
          NULL},
-        {0, "shard", "I/N", "take every Nth batch, from the Ith (from 0) on", OPTION_TEXT, &options.shard, 0,
-         0, NULL},
+        OPTION_SHARD(&options.shard, "batch"),
         OPTION_OUTPUT(&options.output),
         OPTION_GZIP(&options.gzip),
         OPTION_END,
     };
     const struct tool tool = {"tokenize", "Turns text into a stream of token batches.", "[FILE]", specs, 1};
     int first = cli_parse(&tool, argc, argv);
-    struct packer packer = {.options = &options, .covered = {0, 0, 1}};
-    parse_shard(&packer, options.shard);
+    struct packer packer = {.options = &options, .coverage = coverage_begin(options.shard)};
     if (options.from >= options.to)
         die_usage("--from %llu --to %llu: no sentence lies between", (unsigned long long)options.from,
                   (unsigned long long)options.to);

@@ -606,7 +606,8 @@ static void end_merge(void *merging, const struct stream_reader *first, const js
     fields_free(token_counts_fields, &merge->token_counts);
 }
 
-static const struct merge_work merge_work = {.kind = "triggers", .read = merge_input, .end = end_merge};
+static const struct merge_work merge_work = {
+    .kind = "triggers", .whole = &whole_corpus, .read = merge_input, .end = end_merge};
 
 int main(int argc, char **argv)
 {

@@ -41,6 +41,14 @@ struct sentence_keys sentence_keys_read(const struct record *record, size_t sent
     return keys;
 }
 
+void sentence_keys_hash(const struct sentence_keys *keys, struct hash *hash)
+{
+    hash_add(hash, keys->layer, keys->sentences * sizeof *keys->layer);
+    hash_add(hash, keys->cell, keys->sentences * sizeof *keys->cell);
+    hash_add(hash, keys->coefficient, keys->sentences * sizeof *keys->coefficient);
+    hash_add(hash, keys->change, keys->sentences * sizeof *keys->change);
+}
+
 void sentence_keys_free(struct sentence_keys *keys)
 {
     fields_free(sentence_keys_fields, keys);

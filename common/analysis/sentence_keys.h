@@ -6,6 +6,7 @@
 #ifndef FFKV_SENTENCE_KEYS_H
 #define FFKV_SENTENCE_KEYS_H
 
+#include "base/hash.h"
 #include "stream/fields.h"
 #include "stream/stream_reader.h"
 
@@ -27,6 +28,9 @@ extern const struct field sentence_keys_fields[];
 struct sentence_keys sentence_keys_read(const struct record *record, size_t sentences, size_t layers,
                                         size_t d_ff, size_t changes);
 void sentence_keys_free(struct sentence_keys *keys);
+
+/* Adds all of it to what names a text. */
+void sentence_keys_hash(const struct sentence_keys *keys, struct hash *hash);
 
 /* The record behind a batch's, of forward-dump --emit key: what became of the coefficients. */
 struct key_coefficients {

@@ -169,7 +169,8 @@ static void end_merge(void *merged, const struct stream_reader *first, const jso
 
 static void merge(struct statistic *statistic, char **paths, size_t count)
 {
-    struct merge_work work = {.kind = statistic->kind->stream, .begin = begin_merge, .end = end_merge};
+    struct merge_work work = {.kind = statistic->kind->stream, .whole = &whole_corpus, .begin = begin_merge,
+                              .end = end_merge};
     if (statistic->kind->list) {
         work.next = next_listed;
         work.take = take_listed;

@@ -9,8 +9,9 @@
 static const char *const passed_counts[] = {"sentences", "tokens", "unknown", "truncated", "skipped"};
 enum { PASSED_COUNTS = sizeof passed_counts / sizeof *passed_counts };
 
-static const char *const passed_members[] = {COVERAGE_BATCHES, COVERAGE_RANGES, COVERAGE_TEXT};
-enum { PASSED_MEMBERS = sizeof passed_members / sizeof *passed_members };
+static const char *const passed_members[] = {COVERAGE_BATCHES, COVERAGE_RANGES, COVERAGE_TEXT,
+                                             COVERAGE_KEY_BLOCKS, COVERAGE_KEY_RANGES, COVERAGE_KEYS};
+enum { CORPUS_MEMBERS = 3, PASSED_MEMBERS = sizeof passed_members / sizeof *passed_members };
 
 void count_add(uint64_t *sum, uint64_t more)
 {
@@ -43,6 +44,23 @@ void counts_add(json_t *sums, const json_t *trailer)
         count_add(&sum, (uint64_t)json_integer_value(json_object_get(trailer, passed_counts[i])));
         json_put(sums, passed_counts[i], json_integer((json_int_t)sum));
     }
+}
+
+/* Also where neither has it. */
+static bool member_equal(const json_t *a, const json_t *b, const char *name)
+{
+    const json_t *left = json_object_get(a, name), *right = json_object_get(b, name);
+    return left == right || json_equal(left, right);
+}
+
+bool counts_equal(const json_t *a, const json_t *b)
+{
+    bool equal = true;
+    for (size_t i = 0; i < PASSED_COUNTS; i++)
+        equal = equal && member_equal(a, b, passed_counts[i]);
+    for (size_t i = 0; i < CORPUS_MEMBERS; i++)
+        equal = equal && member_equal(a, b, passed_members[i]);
+    return equal;
 }
 
 void counts_pass(json_t *trailer, const json_t *counts)

@@ -6,15 +6,20 @@
 #define FFKV_COUNTS_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 /* No count in a stream is larger, so that what is made of counts does not overflow. */
 #define MAX_COUNT ((uint64_t)1 << 48)
 
-/* What trailers pass on as it is, see merging.h: which batches of which text the stream covers. */
+/* What trailers pass on as it is, see coverage.h: which batches of which text the stream covers, */
 #define COVERAGE_BATCHES "batches"
 #define COVERAGE_RANGES "covers"
 #define COVERAGE_TEXT "text"
+/* and, where it has not all keys or values, which blocks of which. */
+#define COVERAGE_KEY_BLOCKS "key_blocks"
+#define COVERAGE_KEY_RANGES "key_covers"
+#define COVERAGE_KEYS "key_hash"
 
 /* Adds to a count; both are at most MAX_COUNT, and so must the sum be, or the program ends. */
 void count_add(uint64_t *sum, uint64_t more);
@@ -28,7 +33,10 @@ void counts_need_sentences(const json_t *counts, const char *name);
 /* Adds each of the counts that trailers pass on to sums. */
 void counts_add(json_t *sums, const json_t *trailer);
 
-/* Puts these counts into a trailer, and what they say of the corpus: what merging.h adds to them. */
+/* Whether two trailers pass on the same counts, and the same of the corpus. */
+bool counts_equal(const json_t *a, const json_t *b);
+
+/* Puts these counts into a trailer, and what they say of the corpus: what coverage.h adds to them. */
 void counts_pass(json_t *trailer, const json_t *counts);
 
 #endif

@@ -23,6 +23,16 @@ const struct field batch_fields[] = {
     FIELD_END,
 };
 
+void batch_hash(const struct batch *batch, struct hash *hash)
+{
+    const uint64_t sizes[] = {batch->id, batch->sentences, batch->tokens};
+    hash_add(hash, sizes, sizeof sizes);
+    if (batch->sentence)
+        hash_add(hash, batch->sentence, batch->sentences * sizeof *batch->sentence);
+    hash_add(hash, batch->length, batch->sentences * sizeof *batch->length);
+    hash_add(hash, batch->token, batch->tokens * sizeof *batch->token);
+}
+
 unsigned batch_groups(const struct batch *batch)
 {
     return batch->sentence ? BATCH_NUMBERED : 0;
@@ -259,13 +269,16 @@ static void check_projection(const struct record *record, const struct key_trigg
                     layer_shown(key->layer), key->cell);
 }
 
-/* A key's lists come in the order of the header's ranks. */
-static void check_list(const struct record *record, size_t next)
+/* A key's lists come in the order of the header's ranks, of which a part may lack some. */
+static size_t read_list(const struct record *record, const struct triggers_reader *reader)
 {
+    if (reader->ranks.count == 1)
+        return 0;
     uint64_t list = record_number(record, "list", RANKS - 1);
-    if (list != next)
+    if (reader->is_part ? list >= reader->ranks.count : list != reader->next_list)
         stream_fail(record->reader, "the key has list %llu, list %zu should come", (unsigned long long)list,
-                    next);
+                    reader->next_list);
+    return (size_t)list;
 }
 
 /* Of a triggers stream, where projected values come with ranks. */
@@ -273,15 +286,13 @@ static struct key_triggers key_triggers_read(const struct record *record, struct
 {
     const struct model_shape *shape = &reader->shape;
     struct key_triggers key = {.lists = reader->ranks.count, .following_tokens = reader->following};
-    unsigned counted = reader->next_list ? 0 : reader->counted; /* in a key's first record */
+    unsigned counted = read_list(record, reader) ? 0 : reader->counted; /* in a key's first record */
     for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
         if (counted >> kind & 1)
             key.counted[kind] = histogram_new(counted_bins[kind]);
     unsigned found = KEY_TRIGGERS | (reader->following ? KEY_FOLLOWING : 0)
                    | (reader->prefix_coefficients ? KEY_PREFIX_COEFFICIENTS : 0)
                    | counted * KEY_COUNTED | (key.lists > 1 ? KEY_LIST : 0);
-    if (key.lists > 1)
-        check_list(record, reader->next_list);
     unsigned groups = record_has(record, "top")
         ? KEY_TOPS | KEY_RANKS | (fields_found(record, key_fields) & KEY_BOTTOMS) : 0;
     fields_read(record, key_fields, found | groups, &key);
@@ -410,6 +421,13 @@ struct triggers_reader triggers_open_first(struct stream_reader *stream)
     return reader;
 }
 
+struct triggers_reader triggers_open_part(struct stream_reader *stream)
+{
+    struct triggers_reader reader = triggers_open(stream);
+    reader.is_part = true;
+    return reader;
+}
+
 void options_set_list(json_t *options, const struct triggers_reader *reader)
 {
     if (reader->ranks.count > 1)
@@ -421,16 +439,22 @@ enum rank triggers_rank(const struct triggers_reader *reader, const struct key_t
     return reader->ranks.rank[key->list];
 }
 
+uint64_t key_record(const struct key_triggers *key, size_t d_ff)
+{
+    return ((uint64_t)key->layer * d_ff + key->cell) * key->lists + key->list;
+}
+
 static void check_key(struct triggers_reader *reader, const struct key_triggers *key)
 {
-    size_t number = key->layer * reader->shape.d_ff + key->cell;
-    bool is_right = key->list ? number + 1 == reader->next_key : number >= reader->next_key;
+    uint64_t number = key_record(key, reader->shape.d_ff);
+    bool is_right = key->list && !reader->is_part ? number == reader->next_record
+                                                  : number >= reader->next_record;
     if (!is_right || reader->token_counts.count)
         stream_fail(reader->stream, "layer %zu cell %zu is not in order", layer_shown(key->layer), key->cell);
     if (key->count > reader->top)
         stream_fail(reader->stream, "layer %zu cell %zu has %zu triggers, the header promises at most %zu",
                     layer_shown(key->layer), key->cell, key->count, reader->top);
-    reader->next_key = number + 1;
+    reader->next_record = number + 1;
     reader->next_list = (key->list + 1) % reader->ranks.count;
     reader->seen += !reader->next_list;
 }
@@ -458,6 +482,10 @@ bool triggers_next(struct triggers_reader *reader, struct key_triggers *key)
         fields_read(&record, token_counts_fields, 0, &reader->token_counts);
         token_counts_check(&record, &reader->token_counts);
     }
+    if (reader->is_part)
+        return false;
+    if (json_object_get(stream_trailer(reader->stream), COVERAGE_KEY_BLOCKS))
+        stream_fail(reader->stream, "a shard of the keys: project-values --merge joins them");
     if (reader->next_list)
         stream_fail(reader->stream, "the last key has %zu lists of triggers, the header promises %zu",
                     reader->next_list, reader->ranks.count);

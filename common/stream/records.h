@@ -2,6 +2,7 @@
 #ifndef FFKV_RECORDS_H
 #define FFKV_RECORDS_H
 
+#include "base/hash.h"
 #include "stream/coefficient_bins.h"
 #include "stream/fields.h"
 #include "stream/no_token.h"
@@ -25,6 +26,9 @@ struct batch {
 /* A tokens record. BATCH_NUMBERED: the sentences' numbers, which batches of a sample have. */
 enum { BATCH_NUMBERED = 1 };
 extern const struct field batch_fields[];
+
+/* Adds all of it to what names a text: batches of the same sentences have the same hash. */
+void batch_hash(const struct batch *batch, struct hash *hash);
 
 /* Which groups a batch has. */
 unsigned batch_groups(const struct batch *batch);
@@ -193,7 +197,8 @@ struct triggers_reader {
     uint32_t bos;             /* the header's; NO_TOKEN: none, and then no prefix is empty */
     size_t seen;              /* keys read so far */
     size_t next_list;         /* of the key that was begun: the list that must come next; 0: a new key */
-    size_t next_key;          /* lowest number, layer * d_ff + cell, that may come next */
+    uint64_t next_record;     /* lowest number, as key_record has it, that may come next */
+    bool is_part;             /* the stream has some of the header's keys and lists, as a shard of them does */
     struct token_counts token_counts; /* count NULL until, or unless, they were read */
 };
 
@@ -208,6 +213,12 @@ struct triggers_reader triggers_open_list(struct stream_reader *stream, const ch
 
 /* The same for what only asks how often coefficients occur: of each key the list that has the counts. */
 struct triggers_reader triggers_open_first(struct stream_reader *stream);
+
+/* The same of a shard of the keys, which may have some of a key's lists only. All that it has are given. */
+struct triggers_reader triggers_open_part(struct stream_reader *stream);
+
+/* The place of a key's list among those of all keys that a model of this d_ff may have. */
+uint64_t key_record(const struct key_triggers *key, size_t d_ff);
 
 /* Adds to a stage's options the list that was taken, where there are several. */
 void options_set_list(json_t *options, const struct triggers_reader *reader);

@@ -1,5 +1,5 @@
 /*
- * Unit tests of common/merging.h's arithmetic, against looking at every number.
+ * Unit tests of the arithmetic of common/stream/coverage.h, against looking at every number.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "stream/merging.h"
+#include "stream/coverage.h"
 
 static bool has(struct progression progression, uint64_t number)
 {
