@@ -1,7 +1,7 @@
 # Read by scripts of experiments whose work is divided into shards. Takes from their words, where these come
 # first,
 #
-#   --shard I/N   do the Ith of N parts of the work, from 0, and leave its sums in OUT/shards/NAME.I-of-N,
+#   --shard I/N   do the Ith of N parts of the work, from 0, and leave what it found in OUT/shards/NAME.I-of-N,
 #                 NAME being that of the script
 #   --merge N     make the results of these, which are the bytes that one run without shards gives
 #
@@ -13,14 +13,14 @@ case ${1-} in
 --merge) form=merge shards=$2; shift 2 ;;
 esac
 
-# part [I/N]: where the sums of a shard are, or are to be; by default of this one
+# part [I/N]: where what a shard found is, or is to be; by default of this one
 part() {
     mkdir -p "$out/shards"
     name=${0##*/} of=${1-$index}
     printf '%s\n' "$out/shards/${name%.sh}.${of%/*}-of-${of#*/}"
 }
 
-# on_parts COMMAND...: runs it on the sums of all shards
+# on_parts COMMAND...: runs it on what all shards found
 on_parts() {
     i=0
     while [ "$i" -lt "$shards" ]; do

@@ -27,7 +27,7 @@ forward-dump --model "$model" --emit signs </dev/null >/dev/null 2>&1 || status=
 search() {
     tokenize --model "$model" $shard "$@" "$text" |
         forward-dump --model "$model" $threads --emit "$emit" --paths 50 |
-        topk-keys --top 50 --following 10 ${sums:+"--output=$sums"}
+        topk-keys --top 50 --following 10 ${found:+"--output=$found"}
 }
 
 # shellcheck disable=SC2086
@@ -35,9 +35,9 @@ project() {
     project-values --model "$model" $threads --bottoms 10 --output "$out/triggers.msgpack"
 }
 
-sums=
+found=
 case $form in
 whole) search "$@" | project ;;
-shard) sums=$(part); search "$@" ;;
+shard) found=$(part); search "$@" ;;
 merge) on_parts topk-keys --merge | project ;;
 esac
