@@ -43,7 +43,8 @@ struct stats {
 /* ---- reading ---- */
 
 /* Within an input keys come by layer, then cell. */
-static void check_order(struct stats *stats, const struct stream_reader *reader, uint32_t layer, uint32_t cell)
+static void check_order(struct stats *stats, const struct stream_reader *reader, uint32_t layer,
+                        uint32_t cell)
 {
     uint64_t key = (uint64_t)layer << 32 | cell;
     if (key < stats->last_key)

@@ -58,11 +58,12 @@ struct packer {
 
 static void flush_batch(struct packer *packer)
 {
+    const struct options *options = packer->options;
     struct batch *batch = &packer->batch;
     if (batch->sentences == 0)
         return;
     batch_hash(batch, packer->coverage.hash);
-    if (coverage_take(&packer->coverage, batch->id >= packer->options->from && batch->id < packer->options->to)) {
+    if (coverage_take(&packer->coverage, batch->id >= options->from && batch->id < options->to)) {
         struct counts *taken = &packer->taken;
         const struct counts *more = &packer->in_batch;
         fields_pack(&packer->buffer, batch_fields, batch_groups(batch), batch);

@@ -7,6 +7,7 @@
  */
 #include "analysis/key_sample.h"
 #include "analysis/topk.h"
+#include "analysis/trigger_merge.h"
 #include "base/cli.h"
 #include "base/input.h"
 #include "base/json.h"
@@ -336,43 +337,14 @@ static void search_all(struct search *search)
     }
 }
 
-/* ---- output, of a search and of a merge ---- */
+/* ---- output ---- */
 
-struct place {
-    uint64_t sentence;
-    uint32_t position;
-};
-
-static int by_place(const void *a, const void *b)
-{
-    const struct place *left = a, *right = b;
-    int order = compare_numbers(left->sentence, right->sentence);
-    return order ? order : compare_numbers(left->position, right->position);
-}
-
-/*
- * No sentence (with --prefixes every: no prefix) can be twice among a key's triggers; streams
- * that are not what tokenize made may say that they differ, and have one in common.
- */
-static void check_different(const struct key_triggers *key, bool every)
-{
-    struct place *place = new_array(key->count, sizeof *place);
-    for (size_t i = 0; i < key->count; i++)
-        place[i] = (struct place){key->sentence[i], every ? key->position[i] : 0};
-    qsort(place, key->count, sizeof *place, by_place);
-    for (size_t i = 1; i < key->count; i++)
-        if (by_place(&place[i - 1], &place[i]) == 0)
-            die("sentence %llu is in two of the inputs: their shards overlap",
-                (unsigned long long)place[i].sentence);
-    free(place);
-}
-
-/* What is written, of a search and of a merge. */
+/* What a search has found. */
 struct found {
     struct topk *topk;
     const struct key *keys;
     size_t key_count, lists, following;
-    bool paths, every;
+    bool paths;
     struct histogram *counted[COUNTED_KINDS]; /* keys; NULL: they were not counted */
     const struct token_counts *token_counts;
 };
@@ -403,8 +375,6 @@ static void write_triggers(const struct options *options, const json_t *header, 
     msgpack_sbuffer_init(&buffer);
     for (size_t i = 0; i < found->key_count * found->lists; i++) {
         struct key_triggers triggers = take_list(found, i / found->lists, i % found->lists);
-        if (options->merge)
-            check_different(&triggers, found->every);
         fields_pack(&buffer, key_fields, key_triggers_groups(&triggers), &triggers);
         stream_append(writer, &buffer, 1);
         key_triggers_free(&triggers);
@@ -488,7 +458,7 @@ static void run_search(const struct options *options, const char *path)
 
     struct found found = {.topk = search.topk, .keys = search.keys, .key_count = search.key_count,
                           .lists = search.ranks.count, .following = (size_t)options->following,
-                          .paths = search.paths, .every = options->prefixes == PREFIXES_EVERY,
+                          .paths = search.paths,
                           .token_counts = &search.token_counts};
     for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
         found.counted[kind] = take_counted(&search, kind);
@@ -509,105 +479,119 @@ static void run_search(const struct options *options, const char *path)
 
 /* ---- merging ---- */
 
+/* All inputs have the same keys in the same order: one list of one key is in memory, that of each input. */
 struct merge {
     const struct options *options;
-    struct topk *topk;           /* NULL: before the first input */
-    struct key *keys;            /* the first input's */
-    size_t key_count, lists, following;
-    bool paths;
-    struct histogram *counted[COUNTED_KINDS]; /* keys; NULL: the inputs do not have them */
-    struct token_counts token_counts;
+    struct trigger_merge how;
+    struct triggers_reader *inputs; /* count */
+    struct key_triggers *lists;     /* count: the current one of each */
+    size_t count;
+    struct stream_writer *writer;
+    msgpack_sbuffer buffer;
 };
 
-static void begin_merge(struct merge *merge, const struct triggers_reader *first)
+static void open_inputs(struct merge *merge, struct stream_reader *const *inputs, size_t count)
 {
-    merge->key_count = first->keys;
-    merge->lists = first->ranks.count;
-    merge->following = first->following;
-    merge->paths = first->prefix_coefficients;
-    merge->topk = topk_new(merge->key_count, &first->ranks, first->top, 0);
-    merge->keys = new_array(merge->key_count, sizeof *merge->keys);
-    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++) {
-        if (!(first->counted >> kind & 1))
-            continue;
-        merge->counted[kind] = new_array(merge->key_count, sizeof *merge->counted[kind]);
-        for (size_t k = 0; k < merge->key_count; k++)
-            merge->counted[kind][k] = histogram_new(counted_bins[kind]);
-    }
-    merge->token_counts.vocabulary = first->shape.vocabulary;
-    fields_allocate(token_counts_fields, 0, &merge->token_counts);
+    const json_t *header = stream_header(inputs[0]);
+    const char *prefixes = json_string_value(json_object_get(header, "prefixes"));
+    merge->count = count;
+    merge->inputs = new_array(count, sizeof *merge->inputs);
+    merge->lists = new_array(count, sizeof *merge->lists);
+    for (size_t i = 0; i < count; i++)
+        merge->inputs[i] = triggers_open(inputs[i]);
+    const struct triggers_reader *first = &merge->inputs[0];
+    merge->how = (struct trigger_merge){.top = first->top, .following = first->following,
+                                        .every = prefixes && !strcmp(prefixes, "every"),
+                                        .paths = first->prefix_coefficients};
+    merge->writer = stream_create(merge->options->output, merge->options->gzip, header);
+    msgpack_sbuffer_init(&merge->buffer);
 }
 
-/* Offers the triggers of list number index again; first: the input that names the keys. */
-static void merge_list(struct merge *merge, const struct triggers_reader *reader,
-                      const struct key_triggers *triggers, size_t index, bool first)
+/* Reads the next list of an input: false where there is none, and the stream ends. */
+static bool read_list(struct merge *merge, size_t input)
 {
-    if (triggers->top)
+    const struct triggers_reader *reader = &merge->inputs[input];
+    struct key_triggers *list = &merge->lists[input];
+    const struct key_triggers *first = &merge->lists[0];
+    if (!triggers_next(&merge->inputs[input], list))
+        return false;
+    if (list->top)
         stream_fail(reader->stream, "triggers with projected values: merge before project-values");
-    if (index >= merge->key_count * merge->lists)
-        stream_fail(reader->stream, "more keys than the header's %zu", merge->key_count);
-    struct key *key = &merge->keys[index / merge->lists];
-    if (first)
-        *key = (struct key){triggers->layer, triggers->cell, 0};
-    if (key->layer != triggers->layer || key->cell != triggers->cell)
+    if (list->layer != first->layer || list->cell != first->cell)
         stream_fail(reader->stream, "layer %zu cell %zu stands where the first input has layer %zu cell %zu",
-                    layer_shown(triggers->layer), triggers->cell, layer_shown(key->layer), key->cell);
-    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
-        if (triggers->counted[kind].bins)
-            histogram_add(&merge->counted[kind][index / merge->lists], &triggers->counted[kind]);
-    for (struct prefix_walk prefix = key_prefixes(triggers, triggers->count); prefix_next(&prefix);) {
-        size_t i = prefix.index, position = prefix.length, following = following_length(triggers, i);
-        struct topk_sentence *text = NULL;
-        uint32_t *tokens = new_array(position + 1 + following, sizeof *tokens);
-        if (position)
-            memcpy(tokens, prefix.token, position * sizeof *tokens);
-        tokens[position] = triggers->next[i];
-        if (following)
-            memcpy(tokens + position + 1, triggers->following + i * triggers->following_tokens,
-                   following * sizeof *tokens);
-        topk_offer(merge->topk, index, triggers->coefficient[i], triggers->sentence[i], triggers->position[i],
-                   prefix_coefficients(triggers, &prefix), tokens, position + 1 + following, &text);
-        if (text)
-            topk_release(&text);
-        free(tokens);
-    }
+                    layer_shown(list->layer), list->cell, layer_shown(first->layer), first->cell);
+    return true;
 }
 
-static void merge_input(void *merging, struct stream_reader *stream)
+/* False: all inputs have ended. The header's number of keys, which is that of each, is the reader's to check. */
+static bool read_lists(struct merge *merge)
+{
+    bool any = read_list(merge, 0);
+    for (size_t i = 1; i < merge->count; i++)
+        if (read_list(merge, i) != any)
+            stream_fail(merge->inputs[i].stream, "not as many keys as in the first input");
+    return any;
+}
+
+static void write_list(struct merge *merge)
+{
+    const struct triggers_reader *first = &merge->inputs[0];
+    struct key_triggers merged;
+    struct trigger_twice twice = trigger_merge(&merge->how, triggers_rank(first, &merge->lists[0]),
+                                               merge->lists, merge->count, &merged);
+    if (twice.found)
+        stream_fail(merge->inputs[twice.input].stream, "sentence %llu is in %s as well: the shards overlap",
+                    (unsigned long long)twice.sentence,
+                    input_name(stream_input(merge->inputs[twice.other].stream)));
+    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++) {
+        if (!merge->lists[0].counted[kind].bins)
+            continue;
+        merged.counted[kind] = histogram_new(counted_bins[kind]);
+        for (size_t i = 0; i < merge->count; i++)
+            histogram_add(&merged.counted[kind], &merge->lists[i].counted[kind]);
+    }
+    fields_pack(&merge->buffer, key_fields, key_triggers_groups(&merged), &merged);
+    stream_append(merge->writer, &merge->buffer, 1);
+    key_triggers_free(&merged);
+    for (size_t i = 0; i < merge->count; i++)
+        key_triggers_free(&merge->lists[i]);
+}
+
+static void write_token_counts(struct merge *merge)
+{
+    struct token_counts sum = {.vocabulary = merge->inputs[0].shape.vocabulary};
+    fields_allocate(token_counts_fields, 0, &sum);
+    for (size_t i = 0; i < merge->count; i++)
+        if (merge->inputs[i].token_counts.count)
+            fields_add(token_counts_fields, 0, &sum, &merge->inputs[i].token_counts);
+    fields_pack(&merge->buffer, token_counts_fields, 0, &sum);
+    stream_append(merge->writer, &merge->buffer, 1);
+    fields_free(token_counts_fields, &sum);
+}
+
+static void merge_inputs_together(void *merging, struct stream_reader *const *inputs, size_t count)
 {
     struct merge *merge = merging;
-    struct triggers_reader reader = triggers_open(stream);
-    struct key_triggers triggers;
-    bool first = !merge->topk;
-    if (first)
-        begin_merge(merge, &reader);
-    for (size_t index = 0; triggers_next(&reader, &triggers); index++) {
-        merge_list(merge, &reader, &triggers, index, first);
-        key_triggers_free(&triggers);
-    }
-    if (reader.token_counts.count)
-        fields_add(token_counts_fields, 0, &merge->token_counts, &reader.token_counts);
-    triggers_close(&reader);
+    open_inputs(merge, inputs, count);
+    while (read_lists(merge))
+        write_list(merge);
+    write_token_counts(merge);
 }
 
 static void end_merge(void *merging, const struct stream_reader *first, const json_t *counts)
 {
+    (void)first;
     struct merge *merge = merging;
-    const json_t *header = stream_header(first);
-    const char *prefixes = json_string_value(json_object_get(header, "prefixes"));
-    struct found found = {.topk = merge->topk, .keys = merge->keys, .key_count = merge->key_count,
-                          .lists = merge->lists, .following = merge->following, .paths = merge->paths,
-                          .every = prefixes && !strcmp(prefixes, "every"),
-                          .token_counts = &merge->token_counts};
-    memcpy(found.counted, merge->counted, sizeof found.counted);
-    write_triggers(merge->options, header, &found, counts);
-    topk_free(merge->topk);
-    free(merge->keys);
-    fields_free(token_counts_fields, &merge->token_counts);
+    stream_finish(merge->writer, counts);
+    msgpack_sbuffer_destroy(&merge->buffer);
+    for (size_t i = 0; i < merge->count; i++)
+        triggers_close(&merge->inputs[i]);
+    free(merge->inputs);
+    free(merge->lists);
 }
 
 static const struct merge_work merge_work = {
-    .kind = "triggers", .whole = &whole_corpus, .read = merge_input, .end = end_merge};
+    .kind = "triggers", .whole = &whole_corpus, .read_all = merge_inputs_together, .end = end_merge};
 
 int main(int argc, char **argv)
 {

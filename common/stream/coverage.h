@@ -39,7 +39,7 @@ bool progression_read(const json_t *list, int64_t units, struct progression *pro
 
 /* What is divided, for trailers and messages. */
 struct whole {
-    const char *units, *covers, *hash; /* names of members: how many units there are, which, the hash of all */
+    const char *units, *covers, *hash; /* members: how many units there are, which, and the hash of all */
     const char *name, *unit, *unit_plural;
     const char *another;               /* "another text than that" */
     const char *maker;                 /* the tool that begins with it */
@@ -66,7 +66,8 @@ struct coverage {
 };
 
 #define OPTION_SHARD(pointer, units) \
-    {0, "shard", "I/N", "take every Nth " units ", from the Ith (from 0) on", OPTION_TEXT, pointer, 0, 0, NULL}
+    {0, "shard", "I/N", "take every Nth " units ", from the Ith (from 0) on", OPTION_TEXT, \
+     pointer, 0, 0, NULL}
 
 /* shard: of --shard; NULL: the run has all. What is not I/N ends the program with status 2. */
 struct coverage coverage_begin(const char *shard);

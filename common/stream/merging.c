@@ -93,12 +93,13 @@ static char *different_stage(const json_t *a, const json_t *b)
         i++;
     const json_t *left = json_array_get(a, i), *right = json_array_get(b, i);
     const char *tool = json_string_value(json_object_get(right, "tool"));
-    const char *option = different_member(json_object_get(left, "options"), json_object_get(right, "options"));
+    const char *option = different_member(json_object_get(left, "options"),
+                                          json_object_get(right, "options"));
     return format_string("history has another %s%s%s", tool ? tool : "stage", option ? ", by " : "",
                          option ? option : "");
 }
 
-/* Ends the program unless the header is that of the first input. What options shaped tells of them by name. */
+/* Ends the program unless the header is that of the first input. The history tells of options by name. */
 static void check_header(const struct merging *merging, const struct stream_reader *reader)
 {
     const json_t *first = stream_header(first_input(merging)), *header = stream_header(reader);

@@ -198,7 +198,7 @@ struct triggers_reader {
     size_t seen;              /* keys read so far */
     size_t next_list;         /* of the key that was begun: the list that must come next; 0: a new key */
     uint64_t next_record;     /* lowest number, as key_record has it, that may come next */
-    bool is_part;             /* the stream has some of the header's keys and lists, as a shard of them does */
+    bool is_part;             /* some of the header's keys and lists are enough, as a shard of them has */
     struct token_counts token_counts; /* count NULL until, or unless, they were read */
 };
 
