@@ -2,9 +2,13 @@
 them, and what is not gzip.  Expected: Python's gzip, bz2 and lzma, and RFC 1952."""
 
 import bz2
+import fcntl
 import gzip
 import lzma
+import os
 import subprocess
+import time
+from pathlib import Path
 
 import pytest
 
@@ -128,3 +132,19 @@ def test_inputs_of_every_size(bin, small_model, size):
                 process.stdin.write(data[i:i + 1])
             process.stdin.close()
             assert process.stdout.read() == whole
+
+
+def test_a_pipe_takes_a_burst_of_records(bin):
+    """The usual 64 KB hold less than one layer's record, so that two stages would work in turns."""
+    reading, writing = os.pipe()
+    most = int(Path("/proc/sys/fs/pipe-max-size").read_text())
+    with subprocess.Popen([bin / "stream-cat"], stdin=reading, stdout=subprocess.DEVNULL, env=environment(),
+                          stderr=subprocess.DEVNULL) as reader:
+        os.close(reading)
+        for _ in range(200):
+            if (capacity := fcntl.fcntl(writing, fcntl.F_GETPIPE_SZ)) >= min(most, 1 << 20):
+                break
+            time.sleep(0.05)
+        os.close(writing)
+        assert reader.wait() == 1  # nothing is no stream
+    assert capacity >= min(most, 1 << 20)

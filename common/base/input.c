@@ -1,3 +1,4 @@
+#define _GNU_SOURCE /* F_SETPIPE_SZ */
 #include "base/input.h"
 
 #include "base/messages.h"
@@ -16,6 +17,7 @@
 
 enum {
     BUFFER_BYTES = 1 << 18,
+    PIPE_BYTES = 1 << 20, /* some layers' records of a small model, which come in bursts */
     SIGNATURE_BYTES = 10, /* of the longest signature of a format */
     GZIP_WINDOW = 15 + 16, /* for inflateInit2: any window, with gzip's header and trailer */
 };
@@ -77,6 +79,8 @@ struct input *input_open(const char *path)
         die("%s: is a directory, a file is needed", input->name);
     if (S_ISREG(status.st_mode) && isatty(STDERR_FILENO))
         input->bytes = status.st_size;
+    if (S_ISFIFO(status.st_mode)) /* refused by some systems; then the two sides wait for each other more */
+        fcntl(input->descriptor, F_SETPIPE_SZ, PIPE_BYTES);
     input->buffer = new_array(BUFFER_BYTES, 1);
     input->started = input->reported = now();
     return input;
