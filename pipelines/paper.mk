@@ -48,8 +48,10 @@
 GRAPH := $(lastword $(MAKEFILE_LIST))
 SCRIPTS := $(patsubst %/,%,$(dir $(GRAPH)))
 export MODEL NAME TEXT VALID OUT BIN SCRIPTS
-export SETTINGS := MODEL NAME TEXT VALID OUT BIN MODE SENTENCES PREFIXES KEYS REMOVALS
 export MODE SENTENCES PREFIXES KEYS REMOVALS SHARDS
+# The names of what this make is given, for those that work on its shards; the values are exported anyway.
+export SETTINGS := $(sort $(filter-out ALONE SHARD SHARDS QUESTION WHAT THREADS TRIES RATE SBATCH PARALLEL,\
+$(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))))
 # The clone's path may have spaces or dollars, so BIN is relative to it, and neither is expanded here.
 export PATH := $(if $(filter /%,$(BIN)),$(BIN),$(CURDIR)/$(BIN)):$(value PATH)
 

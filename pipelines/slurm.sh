@@ -121,9 +121,11 @@ submit() {
     echo "${id%%;*}" | tee -a "$logs/jobs"
 }
 
-# Where a command has failed, the job goes back to the queue, to another machine perhaps.
+# Where a command has failed, the job goes back to the queue, to another machine perhaps. Slurm ends what is
+# left of it then; its own exit would be taken for that of the next try.
 retried() {
-    printf '%s\n' "$1 || { [ \"\${SLURM_RESTART_COUNT:-0}\" -ge $((tries - 1)) ] || scontrol requeue $2; exit 1; }"
+    printf '%s\n' "$1 || { [ \"\${SLURM_RESTART_COUNT:-0}\" -ge $((tries - 1)) ] ||" \
+        "{ scontrol requeue $2; sleep 60; }; exit 1; }"
 }
 
 behind=

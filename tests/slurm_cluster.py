@@ -70,8 +70,8 @@ class Cluster:
         """Whether no job is waiting or running; one that was requeued, which Slurm lets wait for two minutes, is
         told not to."""
         queue = [line.split() for line in self.queue()]
-        for job, _, reason in queue:
-            if reason == "(BeginTime)":
+        for job, state, reason in queue:
+            if (state, reason) == ("PENDING", "(BeginTime)"):
                 self.run("scontrol", "update", f"JobId={job}", "StartTime=now")
         time.sleep(0.3)
         return not queue

@@ -150,3 +150,37 @@ def test_interrupted_shards_go_on(bin, place, whole):
     assert 3 <= len(finished) <= 9
     make(bin, place, "interrupted", "triggers", SHARDS=9)
     assert results(out)["triggers.msgpack"] == whole["triggers.msgpack"]
+
+
+# ------------------------------------------------------- the page of worked plans
+
+CLUSTER = ROOT / "doc" / "cluster.md"
+# layers, d_model, heads' width, keys' and values' width, matrices of a memory, cells: model-info(1)
+SHAPES = {"the paper's model": (16, 1024, 1024, 1024, 2, 4096), "Llama 3 8B": (32, 4096, 4096, 1024, 3, 14336)}
+
+
+def plans(first_column):
+    """The rows of the page's table that has this column: names, and numbers as they are written."""
+    lines = CLUSTER.read_text().splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("| plan") and first_column in line)
+    for line in lines[start + 2:]:
+        if not line.startswith("|"):
+            break
+        name, *numbers = [cell.strip() for cell in line.strip("|").split("|")]
+        yield SHAPES[name.split(", ")[1]], [float(number.replace(",", "")) for number in numbers]
+
+
+def test_hours_of_the_worked_plans_are_what_their_formula_gives():
+    for shape, (operations, tokens, hours, *on) in plans("operations a token"):
+        layers, width, heads, pairs, matrices, cells = shape
+        assert operations == 2 * layers * width * (2 * heads + 2 * pairs + matrices * cells)
+        computed = operations * tokens / 35e9 / 3600 * 1.1
+        assert hours == pytest.approx(computed, abs=0.5)
+        assert on == pytest.approx([computed / cores for cores in (16, 128, 1024)], rel=0.005)
+
+
+def test_merging_in_the_worked_plans_is_what_its_formula_gives():
+    for shape, (keys, shards, each, together, seconds) in plans("seconds of merging"):
+        assert keys == shape[0] * shape[5]
+        computed = [keys * 7.05e-6, keys * 7.05e-6 * shards, keys * 7.05e-6 * shards / 1.3]
+        assert [each, together, seconds] == pytest.approx(computed, rel=0.005)
