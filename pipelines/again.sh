@@ -8,7 +8,8 @@ quoted() {
 }
 
 # Not the options of this make, nor its lock.
-again="env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u ALONE -u SHARDS make --no-print-directory -f $(quoted "$SCRIPTS/paper.mk")"
+again="env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u ALONE -u SHARDS"
+again="$again make --no-print-directory -f $(quoted "$SCRIPTS/paper.mk")"
 for setting in $SETTINGS; do
     value=$(printenv "$setting" | sed 's/\$/$$/g') # make takes half of the dollars
     again="$again $(quoted "$setting=$value")"

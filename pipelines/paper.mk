@@ -107,7 +107,8 @@ options = $(foreach name,$(call listed,options,$@),$(or $($(name)),\
 	$(error experiments.csv: $@: no options are called $(name))))
 
 divided = $(filter shard.sh,$(call listed,scripts,$@))
-how = $(if $(QUESTION),--question,$(if $(SHARD),,$(if $(SHARDS),$(if $(divided),--through "$$SCRIPTS/shards.sh"))))
+through = $(if $(SHARD),,$(if $(SHARDS),$(if $(divided),--through "$$SCRIPTS/shards.sh")))
+how = $(if $(QUESTION),--question,$(through))
 $(filter-out patterns signs,$(experiments)): export EXPERIMENT = $@
 $(filter-out patterns signs,$(experiments)):
 	@$(if $(SHARD),$(if $(divided),,$(error $@ is not divided into shards)))$(listed_step) $(given) $(needed) \

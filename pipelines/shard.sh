@@ -1,8 +1,8 @@
 # Read by scripts of experiments whose work is divided into shards. Takes from their words, where these come
 # first,
 #
-#   --shard I/N   do the Ith of N parts of the work, from 0, and leave what it found in OUT/shards/NAME.I-of-N,
-#                 NAME being that of the script
+#   --shard I/N   do the Ith of N parts of the work, from 0, and leave what was found in the file
+#                 OUT/shards/NAME.I-of-N, NAME being that of the script
 #   --merge N     make the results of these, which are the bytes that one run without shards gives
 #
 # and sets form: whole, shard or merge; shard, an option of tokenize; threads, an option of tools, from

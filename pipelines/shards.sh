@@ -38,13 +38,14 @@ missing() {
 commands() {
     for shard in $1; do
         log=$(quoted "$OUT/shards/$EXPERIMENT.$shard-of-$SHARDS.log")
-        printf '%s\n' "$again $EXPERIMENT SHARD=$shard/$SHARDS THREADS=${THREADS:-1} >>$log 2>&1 && rm -f $log"
+        printf '%s\n' "$again $EXPERIMENT SHARD=$shard/$SHARDS THREADS=${THREADS:-1} >>$log 2>&1 && rm $log"
     done
 }
 
 shards=$(missing)
 if [ -n "$shards" ]; then
-    command -v parallel >/dev/null || fail "there is no GNU parallel: install it (setup.sh does), or leave SHARDS out"
+    command -v parallel >/dev/null ||
+        fail "there is no GNU parallel: install it (setup.sh does), or leave SHARDS out"
     rm -f "$OUT/shards/$EXPERIMENT".*.log
     commands "$shards" | PARALLEL_SHELL=/bin/sh parallel --workdir . --retries "$tries" || {
         failed=

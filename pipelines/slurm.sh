@@ -104,7 +104,10 @@ estimate() {
 }
 
 limited=$(count "$TEXT" ${SENTENCES:+--limit "$SENTENCES"})
-if [ "$PREFIXES" = all ]; then sampled=$(count "$VALID"); else sampled=$(count "$VALID" --sample "$PREFIXES"); fi
+sample=
+[ "$PREFIXES" = all ] || sample="--sample $PREFIXES"
+# shellcheck disable=SC2086
+sampled=$(count "$VALID" $sample)
 rate=${RATE:-0}
 [ "$rate" != 0 ] ||
     rate=$(number operations_a_second "$(model-info --json --threads 1 "$MODEL")" | awk '{ print $1 / 1e9 }')
@@ -139,7 +142,7 @@ merge() {
     echo "$name: job $behind, $memory MB, $minutes minutes: $*"
 }
 
-# divide EXPERIMENT [NEEDS]: its array, behind the last merge; of what is to be made anew, all shards are missing
+# divide EXPERIMENT [NEEDS]: its array, behind the last merge. What reads what is made anew misses all shards.
 divide() {
     shards=0-$((SHARDS - 1))
     [ $# -eq 2 ] && ! is_current "$2" || shards=$(missing "$1")
@@ -158,9 +161,13 @@ divide() {
 divided() {
     "$SCRIPTS/listed.sh" "experiment needs scripts" | while read -r experiment rest; do
         case " $rest " in *" shard.sh "*) ;; *) continue ;; esac
-        case " $goals " in *" all "* | *" figures "* | *" report "* | *" $experiment "*) ;; *) continue ;; esac
+        case " $goals " in
+        *" all "* | *" figures "* | *" report "* | *" $experiment "*) ;;
+        *) continue ;;
+        esac
         case $rest in values" "* | triggers" "*) needs=${rest%% *} ;; *) needs= ;; esac
-        { is_current "$experiment" && { [ -z "$needs" ] || is_current "$needs"; }; } || echo "$experiment" $needs
+        ! is_current "$experiment" || { [ -n "$needs" ] && ! is_current "$needs"; } || continue
+        echo "$experiment" $needs
     done
 }
 goals=$* arrays='' todo=$(divided)

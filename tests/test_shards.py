@@ -156,7 +156,8 @@ def test_interrupted_shards_go_on(bin, place, whole):
 
 CLUSTER = ROOT / "doc" / "cluster.md"
 # layers, d_model, heads' width, keys' and values' width, matrices of a memory, cells: model-info(1)
-SHAPES = {"the paper's model": (16, 1024, 1024, 1024, 2, 4096), "Llama 3 8B": (32, 4096, 4096, 1024, 3, 14336)}
+SHAPES = {"the paper's model": (16, 1024, 1024, 1024, 2, 4096),
+          "Llama 3 8B": (32, 4096, 4096, 1024, 3, 14336)}
 
 
 def plans(first_column):

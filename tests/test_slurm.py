@@ -1,5 +1,6 @@
 """make slurm, on Slurm itself: an array of shards, one of which is requeued and one killed while they run,
-gives the bytes of one run; what always fails holds the merge back, and the next submission computes only that.
+gives the bytes of one run; what always fails holds the merge back, and the next submission computes only
+that.
 
 The long form, FFKV_CLUSTER=long ('make cluster-test'), is all experiments with the shipped model."""
 
@@ -98,7 +99,9 @@ def test_a_shard_that_always_fails_holds_the_merge_back(slurm, bin, place, tmp_p
     tools = tools_but(bin, tmp_path / "tools", "topk-keys", f"""
 for word; do :; done
 case $1 in --top) echo "${{word##*/}}" >>"{begun}" ;; esac
-case $word in *.1-of-*) [ -e "{tmp_path}/repaired" ] || {{ echo "topk-keys: it is broken" >&2; exit 1; }} ;; esac
+case $word in
+*.1-of-*) [ -e "{tmp_path}/repaired" ] || {{ echo "topk-keys: it is broken" >&2; exit 1; }} ;;
+esac
 exec "$tool" "$@"
 """)
     submit(slurm, tools, place, "failing", WHAT="triggers", TRIES=2)
@@ -119,8 +122,10 @@ exec "$tool" "$@"
 
 def test_what_is_asked_for_is_computed_and_can_be_replaced(slurm, bin, place, whole):
     """Options of sbatch's own come last. Jobs that cannot start are cancelled here."""
-    said = submit(slurm, bin, place, "asked", WHAT="triggers", THREADS=2, SBATCH="--hold --time=77 --comment=mine")
-    job, memory = re.findall(r"^triggers: job (\d+), .* each with 2 processors, (\d+) MB", said, re.MULTILINE)[0]
+    said = submit(slurm, bin, place, "asked", WHAT="triggers", THREADS=2,
+                  SBATCH="--hold --time=77 --comment=mine")
+    asked = r"^triggers: job (\d+), .* each with 2 processors, (\d+) MB"
+    job, memory = re.findall(asked, said, re.MULTILINE)[0]
     shown = slurm.run("scontrol", "show", "job", job).stdout
     assert f"mem={memory}M" in shown and "TimeLimit=01:17:00" in shown and "Comment=mine" in shown
     assert "NumCPUs=2" in shown and "Requeue=1" in shown
