@@ -7,7 +7,7 @@ UNFIT = $$ " ' ` \ \# : ; % * ? [ ] ( ) { } | & < > = ~ !
 is_given = $(filter command environment,$(firstword $(origin $(1))))
 is_unfit = $(or $(word 2,[$(value $(1))]),\
 $(strip $(foreach sign,$(UNFIT),$(findstring $(sign),$(value $(1))))))
-ifneq ($(filter run paper,$(MAKECMDGOALS)),)
+ifneq ($(filter run paper slurm,$(MAKECMDGOALS)),)
 $(foreach name,MODEL CORPUS VALID OUT,$(if $(and $(call is_given,$(name)),$(call is_unfit,$(name))),\
 $(error $(name) is "$(value $(name))", but make cannot work on names with white space or one of $(UNFIT): \
 rename it, or give a link to it)))
@@ -108,7 +108,7 @@ RESULTS = out/$(MODEL_NAME)-$(basename $(notdir $(CORPUS)))
 endif
 
 # What is not there is said before anything starts; what a recipe fetches is there then.
-ifneq ($(filter run paper,$(MAKECMDGOALS)),)
+ifneq ($(filter run paper slurm,$(MAKECMDGOALS)),)
 $(if $(filter brown-lm smollm2,$(MODEL))$(wildcard $(MODEL)),,\
 $(error MODEL=$(MODEL): there is no such folder or file: give \
 brown-lm, smollm2, a folder with config.json, or a GGUF file))
@@ -120,13 +120,13 @@ endif
 
 # The paper's numbers; a model of another size has fewer, so that it takes minutes too.
 LARGE = $(filter-out brown-lm,$(MODEL))
-paper: SENTENCES ?= $(if $(LARGE),2000)
-paper: PREFIXES ?= $(if $(LARGE),1000,4000)
-paper: KEYS ?= $(if $(LARGE),10,100)
-paper: REMOVALS ?= $(if $(LARGE),10,50)
-paper: OUT ?= $(RESULTS)
+paper slurm: SENTENCES ?= $(if $(LARGE),2000)
+paper slurm: PREFIXES ?= $(if $(LARGE),1000,4000)
+paper slurm: KEYS ?= $(if $(LARGE),10,100)
+paper slurm: REMOVALS ?= $(if $(LARGE),10,50)
+paper slurm: OUT ?= $(RESULTS)
 # These were read in the triggers of the whole corpus.
-paper: ANNOTATIONS ?= $(if $(filter brown,$(CORPUS)),$(wildcard data/annotations/$(MODEL_NAME).csv))
+paper slurm: ANNOTATIONS ?= $(if $(filter brown,$(CORPUS)),$(wildcard data/annotations/$(MODEL_NAME).csv))
 run: SENTENCES ?= $(if $(LARGE),2000,10000)
 run: PREFIXES ?= $(if $(LARGE),200,1000)
 run: KEYS ?= $(if $(LARGE),1,10)
@@ -138,16 +138,20 @@ all: $(TOOLS:%=$(DIR)/%) ## build the tools (default); BUILD=sanitize, CC=clang,
 run: ## the paper's experiments in their quick form, in a minute or two:
 run: ## set up, build, fetch the corpus, results in out/
 paper: ## the whole paper; MODEL=smollm2 CORPUS=file VALID=file MODE=raw SENTENCES=2000
-paper: ## PREFIXES=all KEYS=100 OUT=dir WHAT=figures
-run paper:
+paper: ## PREFIXES=all KEYS=100 OUT=dir WHAT=figures; SHARDS=16 in parts, by GNU parallel
+slurm: ## the same as jobs of a Slurm cluster; SHARDS=64 THREADS=4 RATE=35
+slurm: ## SBATCH="--partition=long" (doc/cluster.md)
+run paper slurm:
 	@./setup.sh $(if $(filter smollm2,$(MODEL)),smollm2,run)
 	@mkdir -p build && flock build $(MAKE) $(BUILDING) all
 	@$(if $(filter brown,$(CORPUS)),./data/brown.sh,true)
 	@$(if $(filter smollm2,$(MODEL)),./data/smollm2.sh,true)
-	@$(MAKE) --no-print-directory -f pipelines/paper.mk $(WHAT) BIN="$(DIR)" MODEL="$(MODEL_PATH)" \
-		NAME="$(MODEL_NAME)" TEXT="$(TEXT)" VALID="$(VALID)" MODE="$(MODE)" SENTENCES="$(SENTENCES)" \
-		PREFIXES="$(PREFIXES)" KEYS="$(KEYS)" REMOVALS="$(REMOVALS)" OUT="$(OUT)" ANNOTATIONS="$(ANNOTATIONS)"
-	@echo "Results are in $(OUT): tables, figures/, and report/index.html to open in a browser."
+	@$(MAKE) --no-print-directory -f pipelines/paper.mk $(if $(filter slurm,$@),slurm,$(WHAT)) \
+		BIN="$(DIR)" MODEL="$(MODEL_PATH)" NAME="$(MODEL_NAME)" TEXT="$(TEXT)" VALID="$(VALID)" \
+		MODE="$(MODE)" SENTENCES="$(SENTENCES)" PREFIXES="$(PREFIXES)" KEYS="$(KEYS)" REMOVALS="$(REMOVALS)" \
+		OUT="$(OUT)" ANNOTATIONS="$(ANNOTATIONS)"
+	@echo "Results $(if $(filter slurm,$@),will be,are) in $(OUT): tables, figures/, and report/index.html to \
+open in a browser."
 
 test: ## set up, build with gcc, clang and the sanitizers, run all tests
 	@./setup.sh test
@@ -156,6 +160,13 @@ test: ## set up, build with gcc, clang and the sanitizers, run all tests
 	@$(MAKE) $(BUILDING) all unit-tests test-programs CC=clang
 	@$(MAKE) $(BUILDING) all unit-tests test-programs BUILD=sanitize
 	@$(PYTHON) -m pytest -q -rs -p no:cacheprovider -n auto --dist loadfile tests
+
+cluster-test: ## all experiments of the shipped model on Slurm's daemons, started here; as root
+	@./setup.sh test
+	@./data/brown.sh
+	@$(MAKE) $(BUILDING) all
+	@FFKV_CLUSTER=long FFKV_BUILDS="$(DIR)" $(PYTHON) -m pytest -q -rs -p no:cacheprovider \
+		tests/test_slurm.py tests/test_shards.py
 
 systems: ## both commands on bare Debian 12, 13, Ubuntu 24.04; arm64, the Dockerfile's commands;
 systems: ## as root; NAMES=debian-13 COMMANDS=run
@@ -291,5 +302,5 @@ $(DIR)/%.embedded.o: %
 
 -include $(wildcard $(DIR)/*/*.d $(DIR)/*/*/*.d)
 .SECONDARY:
-.PHONY: FORCE all run paper test systems bench fuzz faults tokenizers large-model libraries unit-tests \
-	bench-program test-programs install uninstall clean help
+.PHONY: FORCE all run paper slurm test cluster-test systems bench fuzz faults tokenizers large-model libraries \
+	unit-tests bench-program test-programs install uninstall clean help

@@ -11,7 +11,7 @@ what=${1:-run}
 libraries="libc6-dev libmsgpack-c-dev|libmsgpack-dev libjansson-dev libcsv-dev zlib1g-dev libicu-dev
 libpcre2-dev libxxhash-dev libzip-dev libprotobuf-c-dev libopenblas-dev"
 packages="$libraries gcc make pkgconf|pkg-config protobuf-c-compiler uthash-dev"
-[ "$what" = build ] || packages="$packages gnuplot-nox librsvg2-bin fonts-dejavu-core"
+[ "$what" = build ] || packages="$packages gnuplot-nox librsvg2-bin fonts-dejavu-core parallel"
 case $what in
 run | build) ;;
 arm64) packages="$(echo "$libraries" | sed -E "s/([ |]|\$)/:$what\1/g") gcc-aarch64-linux-gnu qemu-user
@@ -21,8 +21,8 @@ test) packages="$packages clang libclang-rt-dev|libclang-rt-14-dev libcmocka-dev
 python3 python3-pip python3-venv python3-pytest python3-pytest-xdist python3-numpy python3-msgpack
 python3-pandas python3-matplotlib python3-nbclient python3-ipykernel python3-selenium
 poppler-utils xxhash git chromium? chromium-driver?"
-    # Root's tests try a bare system, too.
-    [ "$(id -u)" -ne 0 ] || packages="$packages debootstrap? debian-archive-keyring?" ;;
+    # Root's tests try a bare system, too, and Slurm's daemons.
+    [ "$(id -u)" -ne 0 ] || packages="$packages debootstrap? debian-archive-keyring? slurm-wlm? munge?" ;;
 *) echo "usage: setup.sh [run|build|smollm2|test|arm64]" >&2; exit 2 ;;
 esac
 
@@ -85,5 +85,6 @@ if [ "$(id -u)" -ne 0 ]; then
     exit 1
 fi
 echo "setup.sh: installing$missing"
+# Where no systemd runs, as in a container, packages such as munge do not start their daemons in runlevel 1.
 # shellcheck disable=SC2086
-apt-get install -y -qq --no-install-recommends $missing >/dev/null
+RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $missing >/dev/null

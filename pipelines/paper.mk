@@ -8,6 +8,7 @@
 #   BIN       the folder of the tools             REMOVALS  triggers of each of these keys
 #   NAME      the model's in the report (its file's or folder's, where there is none)
 #   ANNOTATIONS  CSV files that readers of the annotation page saved
+#   SHARDS    where it is given: experiments that are divided run in so many parts
 #
 # and the names of targets: all, which is the default, or experiments, figures, report.
 #
@@ -35,23 +36,36 @@
 # model's files, tools, scripts, options, results of other steps, all by their contents. So
 # a run that was interrupted goes on where it was, and times do not matter.
 #
+# Experiments whose scripts read shard.sh are divided: with SHARDS=N they run through shards.sh, which
+# calls make again with SHARD=I/N for each part. This is a step of its own, without what it needs, whose
+# result is OUT/shards/EXPERIMENT.I-of-N; it goes when the experiment's own results are there. SHARD and
+# SHARDS are not part of what results are made of. With QUESTION=yes a step, or a shard, is not run: the
+# status says whether there is anything to do.
+#
 # One make at a time works in OUT: alone.sh calls make again, for the same targets, with
-# the lock.
+# the lock. Shards need none.
 
 GRAPH := $(lastword $(MAKEFILE_LIST))
 SCRIPTS := $(patsubst %/,%,$(dir $(GRAPH)))
 export MODEL NAME TEXT VALID OUT BIN SCRIPTS
+export MODE SENTENCES PREFIXES KEYS REMOVALS SHARDS
+# The names of what this make is given, for those that work on its shards; the values are exported anyway.
+export SETTINGS := $(sort $(filter-out ALONE SHARD SHARDS QUESTION WHAT THREADS TRIES RATE SBATCH PARALLEL,\
+$(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))))
 # The clone's path may have spaces or dollars, so BIN is relative to it, and neither is expanded here.
 export PATH := $(if $(filter /%,$(BIN)),$(BIN),$(CURDIR)/$(BIN)):$(value PATH)
 
-ifndef ALONE
+# One step, for a make that knows what it needs.
+single := $(SHARD)$(QUESTION)
+
+ifeq ($(ALONE)$(single),)
 
 goals := $(or $(MAKECMDGOALS),all)
 $(goals): alone
 	@:
 alone:
 	+@"$$SCRIPTS/alone.sh" "$$OUT" $(MAKE) --no-print-directory -f "$(GRAPH)" $(goals) \
-		$(if $(filter all report,$(goals)),,options) ALONE=1
+		$(if $(filter all report slurm,$(goals)),,options) ALONE=1
 .PHONY: alone $(goals)
 
 else
@@ -76,7 +90,8 @@ $(if $(experiments),,$(error experiments.csv, beside $(GRAPH), lists nothing))
 # $(call step,NAME,SCRIPTS,TOOLS): what runs a step, and the scripts and tools that it is made of
 step = "$$SCRIPTS/step.sh" $(1) \
 $(foreach script,$(2),"$$SCRIPTS/$(script)") $(foreach tool,$(3),"$$BIN/$(tool)")
-listed_step = $(call step,$@,$(call listed,scripts,$@),$(call listed,tools,$@))
+shard_name = $@$(if $(SHARD),.$(subst /,-of-,$(SHARD)))
+listed_step = $(call step,$(shard_name),$(call listed,scripts,$@),$(call listed,tools,$@))
 # $(call in_out,FILES)
 in_out = $(foreach file,$(1),"$$OUT/$(file)")
 published = "$$SCRIPTS/../data/published.csv"
@@ -91,15 +106,26 @@ needed = $(call in_out,$(addsuffix .msgpack,$(call listed,needs,$@)))
 options = $(foreach name,$(call listed,options,$@),$(or $($(name)),\
 	$(error experiments.csv: $@: no options are called $(name))))
 
+divided = $(filter shard.sh,$(call listed,scripts,$@))
+through = $(if $(SHARD),,$(if $(SHARDS),$(if $(divided),--through "$$SCRIPTS/shards.sh")))
+how = $(if $(QUESTION),--question,$(through))
+$(filter-out patterns signs,$(experiments)): export EXPERIMENT = $@
 $(filter-out patterns signs,$(experiments)):
-	@$(listed_step) $(given) $(needed) --results $(call listed,result,$@) \
-		-- "$$SCRIPTS/$(firstword $(call listed,scripts,$@))" $(given) "$$OUT" $(options)
+	@$(if $(SHARD),$(if $(divided),,$(error $@ is not divided into shards)))$(listed_step) $(given) $(needed) \
+		--results $(if $(SHARD),shards/$(shard_name),$(call listed,result,$@)) $(how) \
+		-- "$$SCRIPTS/$(firstword $(call listed,scripts,$@))" $(if $(SHARD),--shard $(SHARD)) \
+		$(given) "$$OUT" $(options)
+	@$(if $(single),,rm -rf "$$OUT/shards/$@".* "$$OUT/.made/$@".*-of-*.step)
 
+ifndef single
 $(foreach name,$(experiments),$(eval $(name): $(call listed,needs,$(name))))
+$(experiments): | without_options
+endif
 
 values:
 	@$(call step,$@,,project-values) "$$MODEL" \
-		--results values.msgpack -- project-values --model "$$MODEL" --all --tops 1 --output "$$OUT/values.msgpack"
+		--results values.msgpack $(if $(QUESTION),--question) \
+		-- project-values --model "$$MODEL" --all --tops 1 --output "$$OUT/values.msgpack"
 
 # Made of what readers noted, where they did.
 patterns:
@@ -113,6 +139,13 @@ signs:
 	@if stream-cat --header "$$OUT/triggers.msgpack" | grep -q '"signs_bin"'; then \
 		$(listed_step) $(given) $(needed) --results $(call listed,result,$@) \
 		-- "$$SCRIPTS/signs.sh" $(given) "$$OUT"; else $(call step,$@) --undo; fi
+
+# ---- a cluster ----
+
+# Submits WHAT, in SHARDS shards, and runs nothing here.
+slurm:
+	@$(if $(SHARDS),,$(error SHARDS is not given: in how many parts are the experiments to be divided?))\
+		"$$SCRIPTS/slurm.sh" $(or $(WHAT),all)
 
 # ---- pictures and pages ----
 
@@ -135,12 +168,12 @@ report: figures options
 # first, so that a run that is interrupted leaves no table rather than that of the run before it.
 options: $(filter $(experiments),$(MAKECMDGOALS)) \
 		$(if $(filter all figures report,$(MAKECMDGOALS)),$(experiments))
+	@rmdir "$$OUT/shards" 2>/dev/null || :
 	@"$$SCRIPTS/options.sh" "$$OUT"
 
-$(experiments): | without_options
 without_options:
 	@rm -f "$$OUT/options.csv"
 
-.PHONY: all $(experiments) values figures report options without_options
+.PHONY: all $(experiments) values slurm figures report options without_options
 
 endif

@@ -1,7 +1,7 @@
 #!/bin/sh
 # How are predictions refined from layer to layer? (Paper: section 5.2, figures 9, 10 and 11.)
 #
-# usage: refinement.sh MODEL TEXT OUT [--prefixes N | --all] [options of tokenize]
+# usage: refinement.sh [--shard I/N | --merge N] MODEL TEXT OUT [--prefixes N | --all] [options of tokenize]
 #
 # Takes one random prefix of each of N random sentences (4000, as in the paper), or with
 # --all every prefix of every sentence. Leaves in the folder OUT: refinement.csv, cases.csv,
@@ -10,23 +10,38 @@
 # be in PATH.
 set -eu
 
+here=$(dirname "$(readlink -f -- "$0")")
+. "$here/shard.sh"
 [ $# -ge 3 ] || { sed -n 's/^# usage/usage/p' "$0" >&2; exit 2; }
 model=$1 text=$2 out=$3
-here=$(dirname "$(readlink -f -- "$0")")
 shift 3
 . "$here/prefixes.sh"
 . "$here/show.sh"
 mkdir -p "$out"
 
-# shellcheck disable=SC2086 # $sample is a list of words
-tokenize --model "$model" $sample "$@" "$text" |
-    forward-dump --model "$model" --emit resid,ffn --positions "$positions" |
-    refinement-stats --model "$model" \
+# shellcheck disable=SC2086 # $sample, $shard and $threads are lists of words
+rows() {
+    tokenize --model "$model" $sample $shard "$@" "$text" |
+        forward-dump --model "$model" $threads --emit resid,ffn --positions "$positions"
+}
+
+# tables COMMAND...: what is left in OUT
+tables() {
+    "$@" --model "$model" \
         --cases "$out/cases.csv" \
         --last-layer "$out/last-layer.csv" \
         --settled "$out/settled.csv" \
         --perplexity "$out/perplexity.csv" \
         --output "$out/refinement.csv"
+}
+
+# shellcheck disable=SC2086
+case $form in
+whole) rows "$@" | tables refinement-stats $threads ;;
+shard) rows "$@" | refinement-stats $threads --model "$model" --sums --output "$(part)"
+    exit ;;
+merge) on_parts tables refinement-stats --merge ;;
+esac
 
 show "$out/refinement.csv"
 show "$out/perplexity.csv"

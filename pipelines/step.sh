@@ -2,7 +2,8 @@
 # Runs one step of the graph of experiments (paper.mk), unless its results are there and are
 # what it would make.
 #
-# usage: step.sh NAME FILE... [--maybe FILE...] --results RESULT... -- COMMAND...
+# usage: step.sh NAME FILE... [--maybe FILE...] --results RESULT... [--through PROGRAM] -- COMMAND...
+#        step.sh NAME FILE... [--maybe FILE...] --results RESULT... --question -- COMMAND...
 #        step.sh NAME --undo
 #
 # A step is made of its command and of what the files say that the command reads: of a
@@ -13,6 +14,10 @@
 # them is what it was, the step is not run again. Times are not looked at; but a file with
 # the same device, inode, size and both times as in any record there has the hash that it had
 # then, so that large files are not read each time.
+#
+# --through is how the command runs, as PROGRAM COMMAND..., which the results do not depend on, so
+# that it is not part of what the step is made of. --question runs nothing: the status is 0 where
+# the results are what they should be, else 1.
 #
 # --undo takes away the results of a step that no longer belongs to the graph, those that
 # nobody has changed.
@@ -44,13 +49,15 @@ parts() {
 [ $# -ge 2 ] || { sed -n 's/^# usage/usage/p' "$0" >&2; exit 2; }
 name=$1 made=$OUT/.made
 record=$made/$name.step
-inputs='' results='' kind=needed
+inputs='' results='' kind=needed through='' question=''
 shift
 
 while [ $# -gt 0 ] && [ "$1" != -- ] && [ "$1" != --undo ]; do
     case $kind$1 in
     *--maybe) kind=maybe ;;
     *--results) kind=result ;;
+    *--through) through=$2; shift ;;
+    *--question) question=yes ;;
     needed-*) inputs="$inputs./$1$newline" ;;
     needed*) [ -e "$1" ] || fail "$1 is not there, and $name is made of it"
         inputs="$inputs$(parts "$1")$newline" ;;
@@ -189,10 +196,11 @@ if [ -f "$record" ] && [ "$(contents "$seen")" = "$(grep -v '^ran' "$record" | c
     write_record "$seen" "$@"
     exit
 fi
+[ -z "$question" ] || exit 1
 
 before=$seen
 printf '%s\n' "$*"
-"$@"
+${through:+"$through"} "$@"
 look "$@"
 path=$(changed "$before" "$seen")
 [ -z "$path" ] || fail "$path changed while it was read; run again"

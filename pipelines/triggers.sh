@@ -2,7 +2,7 @@
 # Which prefixes trigger each key most, and what do the keys' values promote? (Paper:
 # section 3.1 and the beginning of section 4.)
 #
-# usage: triggers.sh MODEL TEXT OUT [options of tokenize]
+# usage: triggers.sh [--shard I/N | --merge N] MODEL TEXT OUT [options of tokenize]
 #
 # Leaves in the folder OUT: triggers.msgpack, 50 triggers a key, with the next tokens of their
 # sentences, the coefficients along their prefixes and how often which occur, in gated layers
@@ -11,6 +11,8 @@
 # behind it fail as well: the status of the last one is that of the pipeline.
 set -eu
 
+here=$(dirname "$(readlink -f -- "$0")")
+. "$here/shard.sh"
 [ $# -ge 3 ] || { sed -n 's/^# usage/usage/p' "$0" >&2; exit 2; }
 model=$1 text=$2 out=$3
 shift 3
@@ -21,7 +23,21 @@ emit=max,counts status=0
 forward-dump --model "$model" --emit signs </dev/null >/dev/null 2>&1 || status=$?
 [ $status -eq 2 ] || emit=$emit,signs
 
-tokenize --model "$model" "$@" "$text" |
-    forward-dump --model "$model" --emit "$emit" --paths 50 |
-    topk-keys --top 50 --following 10 |
-    project-values --model "$model" --bottoms 10 --output "$out/triggers.msgpack"
+# shellcheck disable=SC2086 # $shard and $threads are lists of words
+search() {
+    tokenize --model "$model" $shard "$@" "$text" |
+        forward-dump --model "$model" $threads --emit "$emit" --paths 50 |
+        topk-keys --top 50 --following 10 ${found:+"--output=$found"}
+}
+
+# shellcheck disable=SC2086
+project() {
+    project-values --model "$model" $threads --bottoms 10 --output "$out/triggers.msgpack"
+}
+
+found=
+case $form in
+whole) search "$@" | project ;;
+shard) found=$(part); search "$@" ;;
+merge) on_parts topk-keys --merge | project ;;
+esac

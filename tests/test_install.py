@@ -95,7 +95,8 @@ def test_pages_are_right_and_speak_of_what_is_installed(installed):
         text = page.read_text()
         assert all((installed.place / "share/man" / f"man{section}" / f"{name}.{section}").exists()
                    for name, section in re.findall(r"^\.(?:It )?Xr (\S+) (\d)", text, re.MULTILINE)
-                   if name not in ("cat", "gnuplot", "gunzip", "gzip", "iconv", "rsvg-convert"))
+                   if name not in ("cat", "gnuplot", "gunzip", "gzip", "iconv", "parallel",
+                                    "rsvg-convert", "sbatch"))
         for path in re.findall(rf"{installed.place}/\S*", text):
             assert os.path.exists(path.rstrip(",.")), path
         assert not re.search(r"(^|[ =])(data|pipelines)/", text, re.MULTILINE)

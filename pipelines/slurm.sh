@@ -1,0 +1,187 @@
+#!/bin/sh
+# Submits experiments to Slurm: an array of shards for each that is divided, and behind it a job that merges
+# them and does what is not divided.
+#
+# usage: slurm.sh GOAL...
+#
+# paper.mk calls it ('make slurm'), with SHARDS and its settings in the environment. GOAL is what the last job
+# makes: all, or experiments, figures, report. Submitting again computes only what is missing.
+#
+#   THREADS  processors of each job (1)
+#   RATE     10^9 operations a second of one of them (measured here, by model-info)
+#   TRIES    how often a shard may fail (3); it is requeued
+#   SBATCH   further options of sbatch, such as --partition=long --account=mine; they come last, so
+#            --mem and --time here replace those that are computed
+#
+# The jobs of OUT are listed in OUT/slurm/jobs, and their logs are beside it.
+set -eu
+
+fail() {
+    echo "slurm.sh: $*" >&2
+    exit 1
+}
+
+[ $# -ge 1 ] || { sed -n 's/^# usage/usage/p' "$0" >&2; exit 2; }
+command -v sbatch >/dev/null || fail "there is no sbatch here: submit on a machine of the cluster"
+. "$SCRIPTS/again.sh"
+threads=${THREADS:-1} tries=${TRIES:-3} logs=$OUT/slurm
+mkdir -p "$logs" "$OUT/shards"
+[ ! -s "$logs/jobs" ] || [ -z "$(squeue --noheader --jobs "$(paste -sd , "$logs/jobs")" 2>/dev/null)" ] ||
+    fail "jobs of $OUT are in the queue ($logs/jobs): wait for their end, or cancel them with" \
+        "scancel $(tr '\n' ' ' <"$logs/jobs")"
+: >"$logs/jobs"
+
+# ---- what there is to do ----
+
+# is_current GOAL [SHARD=I/N]
+is_current() {
+    sh -c "$again $* QUESTION=yes" >/dev/null 2>&1
+}
+
+# missing EXPERIMENT: its shards that are to be run, as in --array
+missing() {
+    i=0
+    while [ "$i" -lt "$SHARDS" ]; do
+        printf '%s\n' "$again $1 SHARD=$i/$SHARDS QUESTION=yes >/dev/null 2>&1 || echo $i"
+        i=$((i + 1))
+    done | tr '\n' '\0' | xargs -0 -n 1 -P "$(nproc)" sh -c | sort -n | paste -sd ,
+}
+
+# ---- memory and time ----
+
+# number NAME JSON: the first member of this name
+number() {
+    printf '%s\n' "$2" | sed -n "s/.*\"$1\":\([0-9.e+]*\).*/\1/p"
+}
+
+# count TEXT OPTION...: of what tokenize takes of it, sentences and tokens
+count() {
+    text=$1
+    shift
+    end=$(tokenize --model "$MODEL" --mode "$MODE" "$@" "$text" | stream-cat | tail -n 1)
+    [ -n "$(number tokens "$end")" ] || fail "$text cannot be read"
+    echo "$(number sentences "$end") $(number tokens "$end")"
+}
+
+# What a shard of an experiment takes by its options' name, or a merge: sets memory, in MB, and minutes. The
+# page doc/cluster.md has the arithmetic.
+estimate() {
+    sentences=0 tokens=0 prefixes=0
+    case $1 in
+    limited | removed) set -- "$1" $limited ;;
+    sampled) set -- "$1" $sampled ;;
+    *) set -- "$1" 0 0 ;;
+    esac
+    cost=$(model-info --json --threads "$threads" --tokens "$(($3 > 0 ? $3 : 1))" --rate "$rate" "$MODEL")
+    figures=$(
+        kind=$1 sentences=$2 tokens=$3 shards=$SHARDS prefixes=$PREFIXES keys=$KEYS removals=$REMOVALS \
+        threads=$threads layers=$(number layers "$cost") cells=$(number cells "$cost") \
+        vocabulary=$(number vocabulary "$cost") files=$(number all_bytes "$cost") \
+        forward=$(number forward_dump_bytes "$cost") topk=$(number topk_keys_bytes "$cost") \
+        values=$(number project_values_bytes "$cost") forward_s=$(number forward_dump_seconds "$cost") \
+        values_s=$(number project_values_seconds "$cost") awk 'BEGIN {
+            for (name in ENVIRON) is[name] = ENVIRON[name] + 0
+            kind = ENVIRON["kind"]
+            keys = is["layers"] * is["cells"]
+            found = is["topk"] + keys * 5600 # with counts and paths
+            projection = is["values_s"] / keys
+            if (kind == "limited") { seconds = is["forward_s"]; bytes = is["forward"] + found }
+            if (kind == "removed") {
+                changed = is["layers"] * (is["keys"] ? is["keys"] : is["cells"]) * is["removals"] * 3
+                seconds = is["forward_s"] / is["sentences"] * changed
+                bytes = is["forward"] + found
+            }
+            if (kind == "sampled") {
+                prefixes = ENVIRON["prefixes"] == "all" ? is["tokens"] : is["sentences"]
+                seconds = is["forward_s"] + prefixes * is["layers"] * 3 * projection
+                bytes = is["forward"] + is["values"] + is["threads"] * 8 * is["layers"] * is["vocabulary"]
+            }
+            if (kind == "merge") { seconds = 2 * is["values_s"] * is["shards"]; bytes = found + is["values"] }
+            seconds = seconds / is["shards"] + 2 * is["files"] / 1e8
+            printf "%d %d\n", 1.5 * bytes / 1e6 + 32 * is["threads"] + 200, 10 + 3 * seconds / 60
+        }')
+    memory=${figures% *} minutes=${figures#* }
+}
+
+limited=$(count "$TEXT" ${SENTENCES:+--limit "$SENTENCES"})
+sample=
+[ "$PREFIXES" = all ] || sample="--sample $PREFIXES"
+# shellcheck disable=SC2086
+sampled=$(count "$VALID" $sample)
+rate=${RATE:-0}
+[ "$rate" != 0 ] ||
+    rate=$(number operations_a_second "$(model-info --json --threads 1 "$MODEL")" | awk '{ print $1 / 1e9 }')
+
+# ---- jobs ----
+
+# submit NAME COMMAND OPTION...: prints the job's number
+submit() {
+    name=$1 command=$2
+    shift 2
+    # shellcheck disable=SC2086 # SBATCH is a list of words
+    id=$(sbatch --parsable --job-name="$name" --requeue --open-mode=append --cpus-per-task="$threads" \
+        --mem="${memory}M" --time="$minutes" "$@" ${SBATCH-} --wrap "$command") || exit
+    echo "${id%%;*}" | tee -a "$logs/jobs"
+}
+
+# Where a command has failed, the job goes back to the queue, to another machine perhaps. Slurm ends what is
+# left of it then; its own exit would be taken for that of the next try.
+retried() {
+    printf '%s\n' "$1 || { [ \"\${SLURM_RESTART_COUNT:-0}\" -ge $((tries - 1)) ] ||" \
+        "{ scontrol requeue $2; sleep 60; }; exit 1; }"
+}
+
+behind=
+# merge NAME GOAL...: behind all arrays that were submitted since the last one
+merge() {
+    name=$1
+    shift
+    estimate merge
+    behind=$(submit "$name" "$again $* SHARDS=$SHARDS THREADS=$threads" --output="$logs/$name.log" \
+        ${behind:+"--dependency=afterok:$behind" --kill-on-invalid-dep=yes})
+    echo "$name: job $behind, $memory MB, $minutes minutes: $*"
+}
+
+# divide EXPERIMENT [NEEDS]: its array, behind the last merge. What reads what is made anew misses all shards.
+divide() {
+    shards=0-$((SHARDS - 1))
+    [ $# -eq 2 ] && ! is_current "$2" || shards=$(missing "$1")
+    set -- "$1" "$("$SCRIPTS/listed.sh" options "$1")" "$shards"
+    [ -n "$3" ] || return 0
+    estimate "$2"
+    # shellcheck disable=SC2016 # for the job to expand
+    array=$(submit "$1" "$(retried "$again $1 SHARD=\$SLURM_ARRAY_TASK_ID/$SHARDS THREADS=$threads" \
+        '"${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"')" --array="$3" --output="$logs/$1.%a.log" \
+        ${behind:+"--dependency=afterok:$behind" --kill-on-invalid-dep=yes})
+    arrays=${arrays:+$arrays:}$array
+    echo "$1: job $array, shards $3 of $SHARDS, each with $threads processors, $memory MB, $minutes minutes"
+}
+
+# In two rounds: experiments that need nothing, and those that read what the first merge leaves.
+divided() {
+    "$SCRIPTS/listed.sh" "experiment needs scripts" | while read -r experiment rest; do
+        case " $rest " in *" shard.sh "*) ;; *) continue ;; esac
+        case " $goals " in
+        *" all "* | *" figures "* | *" report "* | *" $experiment "*) ;;
+        *) continue ;;
+        esac
+        case $rest in values" "* | triggers" "*) needs=${rest%% *} ;; *) needs= ;; esac
+        ! is_current "$experiment" || { [ -n "$needs" ] && ! is_current "$needs"; } || continue
+        echo "$experiment" $needs
+    done
+}
+goals=$* arrays='' todo=$(divided)
+needed=$(printf '%s\n' "$todo" | awk 'NF == 2 { print $2 }' | sort -u | paste -sd ' ')
+first=$(printf '%s\n' "$todo" | awk 'NF == 1' | paste -sd ' ')
+for experiment in $first; do divide "$experiment"; done
+if [ -n "$needed" ]; then
+    behind=$arrays
+    merge first-merge $(printf '%s\n' $first $needed | sort -u)
+    arrays=
+    for experiment in $(printf '%s\n' "$todo" | awk 'NF == 2 { print $1 ":" $2 }'); do
+        divide "${experiment%:*}" "${experiment#*:}"
+    done
+fi
+behind=${arrays:-$behind}
+merge merge "$@"
+echo "Logs are in $logs. If a shard fails $tries times, run the same again: what is done is not done again."
