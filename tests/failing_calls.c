@@ -118,44 +118,34 @@ int __libc_start_main(int (*main)(int, char **, char **), int argc, char **argv,
 
 /* ---- the calls ---- */
 
+/* Whether a call that moves size bytes fails; of one that is to be short size is 1 then. */
+static bool transfer_fails(enum call call, size_t *size)
+{
+    if (!fails(call))
+        return false;
+    if (fault.is_short && *size)
+        *size = 1;
+    return !fault.is_short;
+}
+
 ssize_t read(int descriptor, void *bytes, size_t size)
 {
-    if (fails(READ)) {
-        if (!fault.is_short)
-            return -1;
-        size = size ? 1 : 0;
-    }
-    return REAL(read)(descriptor, bytes, size);
+    return transfer_fails(READ, &size) ? -1 : REAL(read)(descriptor, bytes, size);
 }
 
 ssize_t write(int descriptor, const void *bytes, size_t size)
 {
-    if (fails(WRITE)) {
-        if (!fault.is_short)
-            return -1;
-        size = size ? 1 : 0;
-    }
-    return REAL(write)(descriptor, bytes, size);
+    return transfer_fails(WRITE, &size) ? -1 : REAL(write)(descriptor, bytes, size);
 }
 
 ssize_t pread(int descriptor, void *bytes, size_t size, off_t offset)
 {
-    if (fails(READ)) {
-        if (!fault.is_short)
-            return -1;
-        size = size ? 1 : 0;
-    }
-    return REAL(pread)(descriptor, bytes, size, offset);
+    return transfer_fails(READ, &size) ? -1 : REAL(pread)(descriptor, bytes, size, offset);
 }
 
 ssize_t pwrite(int descriptor, const void *bytes, size_t size, off_t offset)
 {
-    if (fails(WRITE)) {
-        if (!fault.is_short)
-            return -1;
-        size = size ? 1 : 0;
-    }
-    return REAL(pwrite)(descriptor, bytes, size, offset);
+    return transfer_fails(WRITE, &size) ? -1 : REAL(pwrite)(descriptor, bytes, size, offset);
 }
 
 int ftruncate(int descriptor, off_t size)

@@ -186,22 +186,25 @@ void __wrap_message_warn(const char *format, ...)
     va_end(arguments);
 }
 
+/* Formats the message, and jumps back. */
+static _Noreturn void refuse(const char *format, va_list arguments)
+{
+    format_message(format, arguments);
+    longjmp(*refusal, 1);
+}
+
 void __wrap_die(const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    format_message(format, arguments);
-    va_end(arguments);
-    longjmp(*refusal, 1);
+    refuse(format, arguments);
 }
 
 void __wrap_die_usage(const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    format_message(format, arguments);
-    va_end(arguments);
-    longjmp(*refusal, 1);
+    refuse(format, arguments);
 }
 
 bool fuzz_try(void (*work)(void *context), void *context)

@@ -113,3 +113,10 @@ def test_a_table_that_cannot_be_looked_at_is_not_left_out(campaign):
     """Of a report: every error was taken for "no such file"."""
     calls = campaign.facts["counts"]["report/0"]["stat"]
     assert "refused" in failing(campaign, "report", 0, "stat", range(1, calls + 1), errno.EACCES, "once")
+
+
+def test_a_number_that_cannot_be_printed_is_not_left_out(campaign):
+    """Of a stream as JSON: where there was no memory to print one, nothing stood in its place."""
+    calls = campaign.facts["counts"]["merge/1"]["malloc"]
+    assert failing(campaign, "merge", 1, "malloc", range(calls // 2, calls // 2 + 40), errno.ENOMEM,
+                   "once") == {"refused"}

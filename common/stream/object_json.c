@@ -27,6 +27,8 @@ static void print_real(FILE *text, json_t *real, double value)
     if (isfinite(value)) {
         json_real_set(real, value);
         size_t length = json_dumpb(real, number, sizeof number, JSON_LINE);
+        if (!length)
+            die("out of memory");
         fwrite(number, 1, length, text);
     } else {
         fprintf(text, "\"%s\"", isnan(value) ? "nan" : value > 0 ? "inf" : "-inf");
