@@ -79,7 +79,7 @@ SAY = $(if $(V),@true,@echo)
 # CORPUS: brown, in the form that fits the model, or a file; MODE: how tokenize reads it; VALID: a file
 # for section 5 (default: that of the Brown corpus, else CORPUS). From these are taken SENTENCES for the
 # triggers (empty: all), PREFIXES for section 5 (or all), KEYS a layer and REMOVALS, triggers of each, for
-# token removal.
+# token removal, ABLATED prefixes (or all), with EVERY=3 in each third layer, for the removal of memories.
 MODEL ?= brown-lm
 CORPUS ?= brown
 MODEL_PATH = $(strip $(if $(filter brown-lm,$(MODEL)),data/brown-lm,\
@@ -120,6 +120,7 @@ paper: SENTENCES ?= $(if $(LARGE),2000)
 paper: PREFIXES ?= $(if $(LARGE),1000,4000)
 paper: KEYS ?= $(if $(LARGE),10,100)
 paper: REMOVALS ?= $(if $(LARGE),10,50)
+paper: ABLATED ?= $(if $(LARGE),100,1000)
 paper: OUT ?= $(RESULTS)
 # These were read in the triggers of the whole corpus.
 paper: ANNOTATIONS ?= $(if $(filter brown,$(CORPUS)),$(wildcard data/annotations/$(MODEL_NAME).csv))
@@ -127,6 +128,8 @@ run: SENTENCES ?= $(if $(LARGE),2000,10000)
 run: PREFIXES ?= $(if $(LARGE),200,1000)
 run: KEYS ?= $(if $(LARGE),1,10)
 run: REMOVALS ?= $(if $(LARGE),10,50)
+run: ABLATED ?= $(if $(LARGE),20,200)
+run: EVERY ?= $(if $(LARGE),5)
 run: OUT ?= $(RESULTS)-quick
 
 all: $(TOOLS:%=$(DIR)/%) ## build the tools (default); BUILD=sanitize, CC=clang, V=1
@@ -142,7 +145,8 @@ run paper:
 	@$(if $(filter smollm2,$(MODEL)),./data/smollm2.sh,true)
 	@$(MAKE) --no-print-directory -f pipelines/paper.mk $(WHAT) BIN="$(DIR)" MODEL="$(MODEL_PATH)" \
 		NAME="$(MODEL_NAME)" TEXT="$(TEXT)" VALID="$(VALID)" MODE="$(MODE)" SENTENCES="$(SENTENCES)" \
-		PREFIXES="$(PREFIXES)" KEYS="$(KEYS)" REMOVALS="$(REMOVALS)" OUT="$(OUT)" ANNOTATIONS="$(ANNOTATIONS)"
+		PREFIXES="$(PREFIXES)" KEYS="$(KEYS)" REMOVALS="$(REMOVALS)" ABLATED="$(ABLATED)" EVERY="$(EVERY)" \
+		OUT="$(OUT)" ANNOTATIONS="$(ANNOTATIONS)"
 	@echo "Results are in $(OUT): tables, figures/, and report/index.html to open in a browser."
 
 test: ## set up, build with gcc, clang and the sanitizers, run all tests

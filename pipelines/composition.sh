@@ -4,8 +4,8 @@
 # usage: composition.sh MODEL TEXT OUT [--prefixes N | --all] [options of tokenize]
 #
 # Takes one random prefix of each of N random sentences (4000, as in the paper), or with
-# --all every prefix of every sentence. Leaves in the folder OUT: values.msgpack (the top
-# token of every value of the model, made if it is not there), active.csv, composition.csv.
+# --all every prefix of every sentence. Leaves in the folder OUT: values.msgpack (the top and
+# bottom token of every value of the model, made if it is not there), active.csv, composition.csv.
 # The tools must be in PATH.
 set -eu
 
@@ -17,7 +17,8 @@ shift 3
 . "$here/show.sh"
 mkdir -p "$out"
 
-[ -f "$out/values.msgpack" ] || project-values --model "$model" --all --tops 1 --output "$out/values.msgpack"
+[ -f "$out/values.msgpack" ] ||
+    project-values --model "$model" --all --tops 1 --bottoms 1 --output "$out/values.msgpack"
 
 # shellcheck disable=SC2086 # $sample is a list of words
 tokenize --model "$model" $sample "$@" "$text" |
