@@ -121,6 +121,7 @@ paper: PREFIXES ?= $(if $(LARGE),1000,4000)
 paper: KEYS ?= $(if $(LARGE),10,100)
 paper: REMOVALS ?= $(if $(LARGE),10,50)
 paper: ABLATED ?= $(if $(LARGE),100,1000)
+paper: EVERY ?= $(if $(LARGE),3)
 paper: OUT ?= $(RESULTS)
 # These were read in the triggers of the whole corpus.
 paper: ANNOTATIONS ?= $(if $(filter brown,$(CORPUS)),$(wildcard data/annotations/$(MODEL_NAME).csv))

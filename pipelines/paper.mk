@@ -70,8 +70,8 @@ limited := --mode $(MODE) --name "$$TEXT_NAME"$(if $(SENTENCES), --limit $(SENTE
 sampled := $(if $(filter all,$(PREFIXES)),--all,--prefixes $(PREFIXES)) --mode $(MODE) --name "$$VALID_NAME"
 removed := --sample $(KEYS) --top $(REMOVALS)
 ABLATED ?= $(PREFIXES)
-ablated := $(if $(filter all,$(ABLATED)),--all,--prefixes $(ABLATED)) --removed 10$(if $(EVERY), --every $(EVERY)) \
-	--mode $(MODE) --name "$$VALID_NAME"
+ablated := $(if $(filter all,$(ABLATED)),--all,--prefixes $(ABLATED)) --removed 10 \
+	$(if $(EVERY),--every $(EVERY)) --mode $(MODE) --name "$$VALID_NAME"
 
 # $(call listed,COLUMNS,EXPERIMENT): what experiments.csv has
 listed = $(shell "$(SCRIPTS)/listed.sh" "$(1)" $(2))

@@ -93,6 +93,23 @@ def test_everything_is_the_oracles(bin, request, chosen, case, tokens):
         assert_close(array, oracle.log_probs(exact, activations.final)[np.arange(len(sentence)), sentence])
 
 
+@pytest.mark.parametrize("case", ["removed", "last", "absolute"])
+def test_edits_of_sentences_that_are_read_without_bos(bin, small_model, case):
+    """Each has a row less, and one of a single token has none: rows of many in a batch are the right ones."""
+    options, edit = CASES[case]
+    exact = oracle.load_model(small_model)
+    exact = exact._replace(config={**exact.config, "bos_token_id": None})
+    tokens = ok(bin, "tokenize", "-m", small_model, "--bos", "none", "--batch", 40,
+                stdin=text(random_sentences(25, 100, seed=8, longest=9)))
+    found = streams.read(dump(bin, small_model, tokens, "--emit", "coef,ffn", *options))
+    sentences = sentences_of(found)
+    assert min(map(len, sentences)) == 1 and any(len(record.get("len", [])) > 3 for record in found.records)
+    for name in "coef", "ffn":
+        for array, sentence in zip(by_sentence(found, name), sentences, strict=True):
+            if len(sentence) > 1:
+                assert_close(array, getattr(oracle.forward(exact, sentence, edit), name)[:, -array.shape[1]:])
+
+
 @pytest.mark.parametrize("sign, passes", [(">", np.greater), (">=", np.greater_equal), ("<", np.less),
                                           ("<=", np.less_equal)])
 def test_thresholds_are_exact(bin, small_model, tokens, sign, passes):

@@ -242,8 +242,8 @@ MEDIANS = ("fig07", "fig10")  # as a line across the box
 COMPOSITION = [[("", "zero_agreement", 0)],
                [(": stop word", "stop_word", 0), (": short prefix", "short_prefix", 0.22)]]
 KINDS = {"first": -0.28, "last": 0, "random": 0.28}
-REMOVED = {"top": ("those that contribute most", 0), "agreeing": ("those that agree with the prediction", 0.22),
-           "random": ("random active ones", -0.22)}
+REMOVED = {"top": ("those that contribute most", 0), "random": ("random active ones", -0.22),
+           "agreeing": ("those that agree with the prediction", 0.22)}
 STACKS = {
     "fig02": ("patterns", {"shallow patterns": "shallow", "both": "both", "semantic patterns": "semantic",
                            "none": "none"}),
@@ -818,8 +818,8 @@ def test_no_number_at_all(tmp_path):
     for path in model.folder.iterdir():
         rows = table(path)
         write(path, list(rows[0]),
-              [{name: row[name] if name in ("layer", "kind", "keys", "readers", "reader_kind", "active",
-                                            "comparable", "low", "high") else None
+              [{name: row[name] if name in ("layer", "kind", "removed", "keys", "readers", "reader_kind",
+                                            "active", "comparable", "low", "high") else None
                 for name in row} for row in rows])
     figures(tmp_path / "out", model.folder, warning=r"Warning: empty y range .*\n")
     check_published({name: read_svg(tmp_path / "out" / f"{name}.svg") for name in NAMES}, model)

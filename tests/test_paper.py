@@ -92,7 +92,8 @@ def test_options_are_told(place, undisturbed):
     ablated = f"{model} {valid} --prefixes 50 --removed 10 --mode lines --name valid"
     assert rows[1:9] == [
         ["triggers", limited], ["agreement", str(model)], ["composition", sampled], ["refinement", sampled],
-        ["ablation", ablated], ["perturbation", f"{model} --sample 3 --top 5"], ["shallow", limited], ["annotation", str(model)]]
+        ["ablation", ablated], ["perturbation", f"{model} --sample 3 --top 5"], ["shallow", limited],
+        ["annotation", str(model)]]
 
 
 def test_second_run_does_nothing(bin, place, undisturbed):

@@ -299,6 +299,11 @@ static void embed_positions(struct forward *forward)
                 row[k] = row[k] * model->config.embed_scale + (table ? table[j * d_model + k] : 0.0f);
 }
 
+void forward_forget(struct forward *forward, size_t count)
+{
+    forward->positions -= count;
+}
+
 void forward_begin(struct forward *forward, const struct batch *batch)
 {
     forward->batch = batch;

@@ -8,15 +8,17 @@ set multiplot layout panels, 1 title "Predictions that change when memories of o
 set ylabel "predictions that change (%)"
 eval free_axis
 do for [m in models] {
-    stats table(m) using (column("removed")) nooutput
-    most = STATS_max
+    most = 0
+    set table $numbers
+    plot table(m) using (most = column("removed") > most ? column("removed") : most) with table
+    unset table
     # The rows of each kind by themselves, so that lines join layers.
     set datafile columnheaders
     do for [i = 1:3] {
         set table kinds[i] separator comma
         plot table(m) \
             using (strcol("layer")):(strcol("changed")):(strcol("changed_low")):(strcol("changed_high")) \
-            with table if (strcol("kind") eq kinds[i] && column("removed") == most)
+            with table if (strcol("kind") eq kinds[i] && !(column("removed") < most))
         unset table
     }
     unset datafile columnheaders
