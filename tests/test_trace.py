@@ -244,6 +244,74 @@ def test_all_parts_make_the_logit(bin, normed_model, tmp_path):
         assert parts + sum(float(row["ffn_logit"]) for row in rows) == pytest.approx(logit, rel=1e-3)
 
 
+def float32(text):
+    return np.float32(float(text)) if text else None
+
+
+@pytest.mark.parametrize("dump", [[], ["--edit", "2:3-9=*2"]], ids=["plain", "edited"])
+def test_the_stream_has_the_tables(bin, small_model, tmp_path, dump):
+    """Every number and every token, row by row; its header tells model, edits and options; whatever the
+    batches are."""
+    stream = tmp_path / "stream"
+    layers, memories = traced(bin, small_model, tmp_path, "--memories", 6, "--positions", "all", "--stream",
+                              stream, tokenize=["--batch", 30], dump=dump)
+    found = streams.read(stream)
+    assert found.header["kind"] == "trace" and found.header["prompts"] is True
+    assert (found.header["positions"], found.header["norm"]) == ("all", "none")
+    assert ("edits" in found.header) == bool(dump)
+    assert found.header["history"][-1]["options"].items() >= {
+        "positions": "all", "tops": TOPS, "norm": "none", "memories": 6, "all_tokens": False}.items()
+    assert [stage["tool"] for stage in found.header["history"]][1:] == ["forward-dump", "trace-prompts"]
+    number, rank = iter_layers(found), 0
+    for row, (key, layer, r) in zip(layers[::TOPS], number, strict=True):
+        assert (row["prompt"], row["position"], row["layer"], row["final"]) == (*key[:3], name(key[3]))
+        assert float32(row["ffn_logit"]) == pytest.approx(layer["ffn_logit"][r])
+        for i, each in enumerate(layers[rank:rank + TOPS]):
+            for of in "residual", "ffn", "output":
+                assert each[of] == name(layer[f"{of}_top"][r, i])
+                assert float32(each[f"p_{of}"]) == pytest.approx(layer[f"{of}_p"][r, i])
+        rank += TOPS
+    rows = iter(memories)
+    for key, layer, r in iter_layers(found):
+        for i in range(layer["memory_count"][r]):
+            row = next(rows)
+            assert (row["prompt"], row["position"], row["layer"]) == key[:3] and int(row["rank"]) == i + 1
+            assert int(row["cell"]) == layer["memory_cell"][r, i]
+            for column in "coefficient", "size", "share", "logit":
+                of = column.replace("coefficient", "coef")
+                assert float32(row[column]) == pytest.approx(layer[f"memory_{of}"][r, i])
+            value = layer["value_cell"].tolist().index(int(row["cell"]))
+            ends = [[name(token) for token in layer[f"value_{end}"][value]] for end in ("top", "bottom")]
+            assert [json.loads(row["promotes"]), json.loads(row["demotes"])] \
+                == (ends if float(row["coefficient"]) > 0 else ends[::-1])
+        assert not layer["memory_coef"][r, layer["memory_count"][r]:].any()
+    assert next(rows, None) is None
+
+
+def iter_layers(found):
+    """((prompt, position, layer, final), the layer's record, its row), in the order of the tables."""
+    for batch, layers, _ in batches_of(found):
+        for r, (s, position, final) in enumerate(zip(*(batch[name].tolist() for name in
+                                                       ("row_sentence", "row_position", "final")))):
+            for layer in sorted(layers):
+                yield (str(batch["id"] + s), str(position), str(layer + 1), final), layers[layer], r
+
+
+def test_the_stream_is_what_it_is_without_memories_and_with_other_threads(bin, small_model, tmp_path, dumped):
+    """Without coefficients there are none in it; tables and page change no byte of it."""
+    bare = pipeline(bin, ["tokenize", "-m", small_model, "--prompt"],
+                    ["forward-dump", "-m", small_model, "--emit", "resid,ffn"], stdin=text(PROMPTS))
+    ok(bin, "trace-prompts", "-m", small_model, "--stream", tmp_path / "bare", stdin=bare)
+    assert not any("memory" in array for array in streams.read(tmp_path / "bare").header["arrays"])
+    one, other = tmp_path / "one", tmp_path / "other"
+    ok(bin, "trace-prompts", "-m", small_model, "--positions", "all", "--stream", one, stdin=dumped)
+    ok(bin, "trace-prompts", "-m", small_model, "--positions", "all", "--stream", other, "--threads", 3,
+       "--page", tmp_path / "page", "--memories-table", tmp_path / "table", stdin=dumped)
+    assert one.read_bytes() == other.read_bytes()
+    assert json.loads(ok(bin, "stream-cat", "--header", one))["kind"] == "trace"
+    fails(bin, "topk-keys", one, says="kind")
+
+
 def check_memories(exact, rows, layer, coef, how):
     values = oracle.value_vectors(exact, layer)
     sizes = np.abs(coef) * np.linalg.norm(values, axis=1)

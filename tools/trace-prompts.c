@@ -4,11 +4,12 @@
  * For each prompt and layer, at its last position or at all: the most probable tokens of the
  * residual r^l, of the feed-forward block's output y^l and of their sum o^l; which of these the layer's
  * prediction is (paper, section 5.2); and the memories that contribute most to y^l, each with what its
- * value promotes, its best triggers, and what it adds to the logit of the model's final token. As tables, and
- * as one HTML page, tools/trace-prompts.html. analysis/trace.h has the work.
+ * value promotes, its best triggers, and what it adds to the logit of the model's final token. As tables,
+ * as a stream, and as one HTML page, tools/trace-prompts.html. analysis/trace.h has the work.
  */
 #include "analysis/examples.h"
 #include "analysis/trace.h"
+#include "analysis/trace_records.h"
 #include "base/cli.h"
 #include "base/json.h"
 #include "base/messages.h"
@@ -31,7 +32,7 @@ static const char *const position_words[] = {"last", "all", NULL};
 static const char *const case_words[] = {"residual", "ffn", "agreement", "composition"}; /* CASE_ */
 
 struct options {
-    const char *model, *output, *memories_table, *page, *triggers, *list;
+    const char *model, *output, *memories_table, *stream, *page, *triggers, *list;
     bool all_tokens;
     int positions, norm;
     uint64_t tops, memories, threads;
@@ -46,6 +47,7 @@ struct tracing {
     struct stream_reader *stream;
     struct activations_reader activations;
     struct table *layers, *memories; /* memories NULL: not asked for */
+    struct trace_records *records; /* NULL: not asked for */
     struct trace_page page;
 };
 
@@ -147,7 +149,7 @@ static void write_trace(struct tracing *tracing, const struct trace *trace)
 }
 
 /* Standard output last: it may be a pipe that waits for a reader. */
-static void open_outputs(struct tracing *tracing)
+static void open_outputs(struct tracing *tracing, const struct trace_options *wanted)
 {
     static const char *const layers[] = {"prompt", "position", "token", "layer", "rank", "residual",
                                          "p_residual", "ffn", "p_ffn", "output", "p_output", "case", "final",
@@ -158,6 +160,9 @@ static void open_outputs(struct tracing *tracing)
     const struct options *options = tracing->options;
     if (options->memories_table)
         tracing->memories = table_open(options->memories_table, memories);
+    if (options->stream)
+        tracing->records = trace_records_open(options->stream, "trace-prompts", tracing->model,
+                                              &tracing->candidates, tracing->stream, wanted);
     if (options->page)
         tracing->page = trace_page_open(options->page, tracing->tokenizer, &tracing->examples,
                                         tracing->model->config.vocabulary);
@@ -176,11 +181,14 @@ static json_t *facts_json(const struct tracing *tracing)
 
 /* ---- main ---- */
 
-/* How many memories must be found. */
-static size_t memories_needed(const struct options *options)
+/* How many memories must be found. A stream has them where the activations have coefficients. */
+static size_t memories_needed(const struct tracing *tracing)
 {
+    const struct options *options = tracing->options;
+    const json_t *arrays = json_object_get(stream_header(tracing->stream), "arrays");
+    bool listed = options->memories_table || (options->stream && json_object_get(arrays, "coef"));
     size_t of_page = options->memories < PAGE_MEMORIES ? (size_t)options->memories : PAGE_MEMORIES;
-    return options->memories_table ? (size_t)options->memories : options->page ? of_page : 0;
+    return listed ? (size_t)options->memories : options->page ? of_page : 0;
 }
 
 static void tracing_open(struct tracing *tracing, const char *path)
@@ -215,20 +223,24 @@ static void run(struct tracing *tracing)
 {
     const struct options *options = tracing->options;
     const struct trace_options wanted = {
-        .tops = (size_t)options->tops, .memories = memories_needed(options),
+        .tops = (size_t)options->tops, .memories = memories_needed(tracing),
         .all = options->positions == POSITIONS_ALL, .norm = (enum projection_norm)options->norm,
         .threads = (size_t)options->threads};
     const struct trace *trace;
     struct tracer *tracer =
         tracer_new(tracing->model, &tracing->candidates, &tracing->activations, &wanted);
-    open_outputs(tracing);
+    open_outputs(tracing, &wanted);
     while ((trace = tracer_next(tracer))) {
         write_trace(tracing, trace);
+        if (tracing->records)
+            trace_records_add(tracing->records, trace);
         if (options->page)
             trace_page_add(&tracing->page, trace);
     }
     if (options->page)
         trace_page_finish(&tracing->page, EMBEDDED_SPAN(tools_trace_prompts_html), facts_json(tracing));
+    if (tracing->records)
+        trace_records_finish(tracing->records);
     if (tracing->memories)
         table_finish(tracing->memories);
     table_finish(tracing->layers);
@@ -264,6 +276,8 @@ int main(int argc, char **argv)
          1, 1000, NULL},
         {0, "memories-table", "FILE", "write the memories that contribute most to FILE", OPTION_OUT_TOO,
          &options.memories_table, 0, 0, NULL},
+        {0, "stream", "FILE", "write layers and memories as a stream to FILE", OPTION_OUT_TOO,
+         &options.stream, 0, 0, NULL},
         {0, "triggers", "FILE", "show with each memory its best triggers, of this stream", OPTION_IN,
          &options.triggers, 0, 0, NULL},
         OPTION_LIST(&options.list),
