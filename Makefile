@@ -228,6 +228,7 @@ $(DIR)/tests/%: $(DIR)/tests/%.o $(DIR)/libffkv.a
 $(DIR)/annotation-sheet: $(DIR)/tools/annotation-sheet.html.embedded.o
 $(DIR)/trace-prompts: $(DIR)/tools/trace-prompts.html.embedded.o
 $(DIR)/report-pages: $(patsubst %,$(DIR)/tools/report-pages.%.embedded.o,html css js)
+$(DIR)/report-pages: $(DIR)/tools/trace-prompts.html.embedded.o
 $(DIR)/report-pages: $(DIR)/pipelines/experiments.csv.embedded.o
 
 $(DIR)/tests/fuzz-%: $(DIR)/tests/fuzz-%.o $(DIR)/tests/fuzz.o $(DIR)/libffkv.a

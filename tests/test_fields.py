@@ -137,7 +137,8 @@ def kinds():
                                         layer_number + counts_of_cells],
             "projected": [triggers + projection, further, counts], "changed": [plain + keys],
             "keyed": [plain + keys, key], "values": [value], "composition": [of_composition, counts],
-            "trace": [batch + of_rows, of_traced], "refinement": [changes, of_layer, of_all], "intervention": of_intervention}
+            "trace": [batch + of_rows, of_traced],
+            "refinement": [changes, of_layer, of_all], "intervention": of_intervention}
 
 
 @pytest.mark.parametrize("kind", sorted(kinds()))

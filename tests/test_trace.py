@@ -3,10 +3,12 @@ the NumPy oracle and plain NumPy, cases against refinement-stats, and the page i
 test_families.py has models of other families, computed by transformers."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 from selenium.webdriver import ActionChains, Keys
+from selenium.webdriver.support.ui import WebDriverWait
 
 import browser as browsers
 import oracle
@@ -566,3 +568,109 @@ def test_page_fits_and_is_readable(chromium, page, width, dark):
             const style = getComputedStyle(cell), a = light(style.color), b = light(style.backgroundColor);
             return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05); });"""
     assert min(chromium.script(contrast)) >= 4.5
+
+
+# ---------------------------------------------------- links with the report
+
+@pytest.fixture(scope="module")
+def linked(bin, words, tmp_path_factory):  # noqa: F811
+    """A place with a report and pages, in folders whose names an address cannot have as they are."""
+    place = tmp_path_factory.mktemp("linked") / "a b#c%3f?"
+    for name in "pages", "d\u00e9j\u00e0: vu":
+        (place / name).mkdir(parents=True)
+    lines = " ".join(test_sheet.HOSTILE).encode() + b"\nw40 w41 w42 w43 w44\n"
+    pipeline(bin, ["tokenize", "-m", words], ["forward-dump", "-m", words], ["topk-keys", "-t", 3],
+             ["project-values", "-m", words, "-o", place / "triggers"], stdin=lines)
+    ok(bin, "report-pages", "-m", words, "-o", place / "report", place / "triggers")
+    rows = pipeline(bin, ["tokenize", "-m", words, "--prompt"], ["forward-dump", "-m", words, *EMIT],
+                    stdin=lines)
+    for page in place / "pages" / "<b>&.html", place / "d\u00e9j\u00e0: vu" / "x.html", place / "beside.html", \
+            place / "report" / "inside.html":
+        ok(bin, "trace-prompts", "-m", words, "--positions", "all", "--page", page, "--report", place / "report",
+           "-o", "/dev/null", stdin=rows)
+    return place, rows
+
+
+def first_link(chromium):
+    """The memory that is shown first and its link: (layer, cell, link)."""
+    link = chromium.find("#cell .memory a")
+    layer, _ = selected(chromium)
+    return layer + 1, int(link.text.removeprefix("cell ")), link
+
+
+@pytest.mark.parametrize("page", ["pages/<b>&.html", "d\u00e9j\u00e0: vu/x.html", "beside.html",
+                                  "report/inside.html"])
+def test_a_memory_leads_to_its_page_of_the_report(chromium, linked, page):
+    place, _ = linked
+    data = data_of((place / page).read_text())
+    assert re.fullmatch(r"(\./|(\.\./)+)([\w.~%-]+/)*", data["report"])
+    chromium.open(place / page)
+    layer, cell, link = first_link(chromium)
+    chromium.script("arguments[0].focus()", link)
+    press(chromium, Keys.ENTER)
+    assert chromium.driver.current_url.endswith(f"/report/index.html#/memory/{layer}/{cell}")
+    WebDriverWait(chromium.driver, browsers.PATIENCE).until(
+        lambda _: f"Layer {layer}, cell {cell}" in chromium.find("#main").text)
+    assert chromium.complaints() == []
+    assert all(url.startswith(("file:", "data:")) for url in chromium.requests())
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [360, 1400])
+def test_a_report_leads_to_its_traces_and_back(bin, chromium, linked, words, tmp_path, width, dark):  # noqa: F811
+    """Also when the report was moved; the name of a page stays a text."""
+    place, _ = linked
+    ok(bin, "report-pages", "-m", words, "-o", tmp_path / "made", "--trace", place / "pages" / "<b>&.html",
+       "--trace", place / "beside.html", place / "triggers")
+    (tmp_path / "made").rename(tmp_path / "moved")
+    chromium.emulate(width, 800, dark)
+    chromium.open(tmp_path / "moved" / "index.html")
+    WebDriverWait(chromium.driver, browsers.PATIENCE).until(lambda _: chromium.find_all("ul.traces"))
+    assert [item.text for item in chromium.find_all("ul.traces li")] \
+        == ["<b>&.html, 2 prompts", "beside.html, 2 prompts"]
+    assert chromium.script("return document.documentElement.scrollWidth") <= width
+    chromium.find("ul.traces a").click()
+    assert chromium.driver.current_url.endswith("/moved/traces/1.html")
+    head = [cell.get_property("textContent") for cell in chromium.find_all("#grid thead th")]
+    assert head[1:] == test_sheet.HOSTILE
+    layer, cell, link = first_link(chromium)
+    assert chromium.script("return document.documentElement.scrollWidth") <= width
+    link.click()
+    assert chromium.driver.current_url.endswith(f"/moved/index.html#/memory/{layer}/{cell}")
+    assert chromium.complaints() == []
+
+
+def test_a_copy_has_the_data_of_its_page_and_no_more(bin, linked, words, tmp_path):  # noqa: F811
+    place, _ = linked
+    page = place / "beside.html"
+    (tmp_path / "evil.html").write_text(page.read_text().replace("<h1>", "<h1><script>intruder()</script>"))
+    ok(bin, "report-pages", "-m", words, "-o", tmp_path / "report", "--trace", tmp_path / "evil.html",
+       place / "triggers")
+    copied = (tmp_path / "report" / "traces" / "1.html").read_text()
+    assert "intruder" not in copied
+    assert data_of(copied) == {**data_of(page.read_text()), "report": "../"}
+    assert copied.split('id="data">')[0] == page.read_text().split('id="data">')[0]
+
+
+def test_links_that_would_lead_nowhere_are_refused(bin, linked, words, small_model, tmp_path):  # noqa: F811
+    place, rows = linked
+    (tmp_path / "empty").mkdir()
+    trace = "trace-prompts", "-m", words, "--positions", "all"
+    fails(bin, *trace, "--report", place / "report", stdin=rows, status=2, says="--page goes with it")
+    fails(bin, *trace, "--page", tmp_path / "page", "--report", tmp_path / "empty", stdin=rows,
+          says="this is no report")
+    other = pipeline(bin, ["tokenize", "-m", small_model, "--prompt"], ["forward-dump", "-m", small_model, *EMIT],
+                     stdin=text(PROMPTS))
+    fails(bin, "trace-prompts", "-m", small_model, "--positions", "all", "--page", tmp_path / "page", "--report",
+          place / "report", stdin=other, says="a report of another model")
+    ok(bin, "trace-prompts", "-m", small_model, "--positions", "all", "--page", tmp_path / "other",
+       "-o", "/dev/null", stdin=other)
+    report = "report-pages", "-m", words, "-o", tmp_path / "report", place / "triggers", "--trace"
+    fails(bin, *report, tmp_path / "other", says="a page of another model")
+    for name, content in [("none", b""), ("half", (place / "beside.html").read_bytes()[:9000]),
+                          ("nul", b"\0" * 99), ("text", b"<script type=\"application/json\" id=\"data\">"
+                                                b"{\"prompts\":[],\"tokens\":[],\"values\":{}}</script>")]:
+        (tmp_path / name).write_bytes(content)
+        fails(bin, *report, tmp_path / name, says="no page of trace-prompts")
+    fails(bin, *report, tmp_path / "absent", says="absent")
+    assert not (tmp_path / "report").exists() and not (tmp_path / "page").exists()

@@ -16,6 +16,7 @@
 #include "model/model_header.h"
 #include "numeric/matrix.h"
 #include "report/embedded.h"
+#include "report/page_links.h"
 #include "report/trace_page.h"
 #include "stream/header_members.h"
 #include "stream/records.h"
@@ -32,7 +33,7 @@ static const char *const position_words[] = {"last", "all", NULL};
 static const char *const case_words[] = {"residual", "ffn", "agreement", "composition"}; /* CASE_ */
 
 struct options {
-    const char *model, *output, *memories_table, *stream, *page, *triggers, *list;
+    const char *model, *output, *memories_table, *stream, *page, *report, *triggers, *list;
     bool all_tokens;
     int positions, norm;
     uint64_t tops, memories, threads;
@@ -48,6 +49,7 @@ struct tracing {
     struct activations_reader activations;
     struct table *layers, *memories; /* memories NULL: not asked for */
     struct trace_records *records; /* NULL: not asked for */
+    char *report; /* its address on the page; NULL: not asked for */
     struct trace_page page;
 };
 
@@ -174,9 +176,9 @@ static void open_outputs(struct tracing *tracing, const struct trace_options *wa
 static json_t *facts_json(const struct tracing *tracing)
 {
     const char *id = tracing->model->id;
-    return json_make("{s:o, s:s, s:s, s:s}", "name", model_name_json(tracing->options->model, id),
+    return json_make("{s:o, s:s, s:s, s:s, s:s?}", "name", model_name_json(tracing->options->model, id),
                      "model", id, "norm", projection_norm_words[tracing->options->norm], "joint",
-                     tokenizer_joint(tracing->tokenizer));
+                     tokenizer_joint(tracing->tokenizer), "report", tracing->report);
 }
 
 /* ---- main ---- */
@@ -200,6 +202,8 @@ static void tracing_open(struct tracing *tracing, const char *path)
     if (options->tops > tracing->candidates.count)
         die_usage("--tops %llu is more than the %zu tokens that can follow",
                   (unsigned long long)options->tops, tracing->candidates.count);
+    if (options->report)
+        tracing->report = report_address(options->page, options->report, model->id);
     if (options->triggers)
         tracing->examples = examples_read(options->triggers, model, options->list);
     tracing->stream = stream_open_prompts(path, "activations");
@@ -214,6 +218,7 @@ static void tracing_close(struct tracing *tracing)
     activations_close(&tracing->activations);
     stream_close(tracing->stream);
     examples_free(&tracing->examples);
+    free(tracing->report);
     tokenizer_free(tracing->tokenizer);
     candidates_free(&tracing->candidates);
     model_free(tracing->model);
@@ -253,6 +258,8 @@ static void check_options(const struct options *options)
         die_usage("--model DIR is needed");
     if (options->page && options->positions != POSITIONS_ALL)
         die_usage("--page shows every position of a prompt: --positions all goes with it");
+    if (options->report && !options->page)
+        die_usage("--report is what a page links to: --page goes with it");
     if (options->triggers && !options->memories_table && !options->page)
         die_usage("--triggers shows when memories do: --memories-table or --page goes with it");
     if (options->list && !options->triggers)
@@ -283,6 +290,8 @@ int main(int argc, char **argv)
         OPTION_LIST(&options.list),
         {0, "page", "FILE", "write a page for a browser to FILE; needs --positions all", OPTION_OUT_TOO,
          &options.page, 0, 0, NULL},
+        {0, "report", "DIR", "the page's memories link to this report, of report-pages", OPTION_IN,
+         &options.report, 0, 0, NULL},
         OPTION_ALL_TOKENS(&options.all_tokens),
         OPTION_THREADS(&options.threads),
         OPTION_OUTPUT(&options.output),
