@@ -270,6 +270,17 @@ def test_no_more_than_the_model_can_attend_to(bin, byte_model, tmp_path):
     fails(bin, "generate", "-m", tmp_path / "no-bos", "", says="give a prompt")
 
 
+@pytest.mark.parametrize("prompt, says", [(b"w9\0w12", "a NUL byte"), (b"w9 \xff", "not UTF-8"),
+                                          (b"w9 \xed\xa0\x80", "not UTF-8")])
+def test_prompts_that_are_no_text(bin, small_model, byte_model, prompt, says):
+    """As tokenize refuses them, whatever the tokenizer could make of them."""
+    for model in small_model, byte_model:
+        assert fails(bin, "generate", "-m", model, stdin=prompt, says=says)
+        fails(bin, "tokenize", "-m", model, "--prompt", stdin=prompt, says=says)
+    if b"\0" not in prompt:
+        fails(bin, "generate", "-m", small_model, prompt.decode(errors="surrogateescape"), says=says)
+
+
 # ------------------------------------------------------------ drawing
 
 PROMPT = "%4(2"

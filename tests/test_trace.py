@@ -114,6 +114,32 @@ def test_prompts_are_called_so(bin, small_model):
     assert json.loads(ok(bin, "stream-cat", stdin=whole).splitlines()[0])["prompts"] is True
 
 
+@pytest.mark.parametrize("data", [b"", b"\n", b"\n\n", b"  \t \n \n"])
+def test_a_text_without_a_prompt_is_refused(bin, small_model, data):
+    fails(bin, "tokenize", "-m", small_model, "--prompt", stdin=data, says="there is no sentence in it")
+
+
+def test_prompts_of_spaces_are_prompts_where_spaces_are_tokens(bin, smollm2, small_model):
+    assert prompts_of(bin, small_model, b"w5\n   \nw6\n") == [[5], [6]]
+    first, spaces, last = prompts_of(bin, smollm2, b"a\n   \nb\n")
+    assert spaces and len(first) == len(last) == 1
+
+
+def test_special_tokens_that_are_typed_are_tokens(bin, smollm2):
+    """As the tokenizers library has them by default: a chat can be written out."""
+    turn, = prompts_of(bin, smollm2, b"<|im_start|>user\nhi<|im_end|>\n", "--whole")
+    assert [turn[0], turn[4]] == [1, 2] and len(turn) == 6
+    plain, = prompts_of(bin, smollm2, b"<|im_start |>")
+    assert 1 not in plain
+
+
+def test_text_from_right_to_left_comes_back(bin, smollm2):
+    for words_ in "\u05e9\u05dc\u05d5\u05dd \u05e2\u05d5\u05dc\u05dd", "\u0645\u0631\u062d\u0628\u0627 123 \u202eabc\u202c":
+        shown = pipeline(bin, ["tokenize", "-m", smollm2, "--prompt"],
+                         ["stream-cat", "-m", smollm2, "--format", "json"], stdin=f"{words_}\n".encode())
+        assert json.loads(shown)["sentences"][0]["tok"] == words_
+
+
 # -------------------------------------------------------------------- tables
 
 def direction(exact, output, token):
@@ -425,6 +451,47 @@ def test_the_capital_of_france(bin, smollm2):
     assert len(layers) == 30 and layers[-1]["output"] == " Paris" and layers[-1]["final"] == " Paris"
 
 
+@pytest.mark.release_only
+def test_two_hundred_prompts_are_each_as_alone(bin, small_model, tmp_path):
+    """Several batches, some with a prompt of one token."""
+    prompts = random_sentences(200, 100, seed=11, longest=7)
+    assert sum(len(prompt) == 1 for prompt in prompts) > 10
+    layers, memories = traced(bin, small_model, tmp_path, "--memories", 3, prompts=prompts, tokenize=["--batch", 64])
+    assert [row["prompt"] for row in layers[::LAYERS * TOPS]] == [str(i) for i in range(200)]
+    for i in range(0, 200, 40):
+        alone = traced(bin, small_model, tmp_path, "--memories", 3, prompts=prompts[i:i + 1])
+        for found, one in zip((layers, memories), alone):
+            found = [row for row in found if row["prompt"] == str(i)]
+            assert len(found) == len(one) > 0
+            for row, expected in zip(found, one):
+                for column, number in expected.items():
+                    if column.startswith("p_") or column in ("ffn_logit", "coefficient", "size", "share", "logit"):
+                        assert float(row[column]) == pytest.approx(float(number), rel=1e-3, abs=1e-5)
+                    elif column != "prompt":
+                        assert row[column] == number
+
+
+def test_triggers_of_other_edits_are_refused(bin, small_model, tmp_path, dumped):
+    """They are of another model than the one that is traced; so are thresholds of keys."""
+    edit = ["--edit", "1:3=0"]
+    tokens = ok(bin, "tokenize", "-m", small_model, stdin=text(PROMPTS))
+    edited = pipeline(bin, ["tokenize", "-m", small_model, "--prompt"],
+                      ["forward-dump", "-m", small_model, *EMIT, *edit], stdin=text(PROMPTS))
+    rows = {side: ok(bin, "forward-dump", "-m", small_model, "--emit", "coef,ffn", *options, stdin=tokens)
+            for side, options in (("plain", []), ("edited", edit))}
+    for side, options in ("plain", []), ("edited", edit):
+        (tmp_path / side).write_bytes(pipeline(
+            bin, ["forward-dump", "-m", small_model, "--emit", "max,magnitudes", *options], ["topk-keys"],
+            stdin=tokens))
+    for of, side, data in ("plain", "edited", edited), ("edited", "plain", dumped):
+        trace = "trace-prompts", "-m", small_model, "--memories-table", tmp_path / "table", "--triggers"
+        stats = "composition-stats", "-m", small_model, "--scaled", "--thresholds"
+        fails(bin, *trace, tmp_path / of, stdin=data, says="other edits of memories than the triggers")
+        ok(bin, *trace, tmp_path / side, stdin=data)
+        fails(bin, *stats, tmp_path / of, stdin=rows[side], says="other edits of memories than the triggers")
+        ok(bin, *stats, tmp_path / side, stdin=rows[side])
+
+
 # ---------------------------------------------------------------------- page
 
 @pytest.fixture(scope="module")
@@ -610,7 +677,7 @@ def test_a_memory_leads_to_its_page_of_the_report(chromium, linked, page):
     press(chromium, Keys.ENTER)
     assert chromium.driver.current_url.endswith(f"/report/index.html#/memory/{layer}/{cell}")
     WebDriverWait(chromium.driver, browsers.PATIENCE).until(
-        lambda _: f"Layer {layer}, cell {cell}" in chromium.find("#main").text)
+        lambda _: f"Layer {layer}, memory {cell}" in chromium.find("#main").text)
     assert chromium.complaints() == []
     assert all(url.startswith(("file:", "data:")) for url in chromium.requests())
 

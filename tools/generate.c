@@ -17,6 +17,7 @@
 #include "numeric/matrix.h"
 #include "stream/records.h"
 #include "table/table.h"
+#include "text/text.h"
 #include "text/token_find.h"
 #include "text/tokenizer.h"
 
@@ -70,7 +71,12 @@ static struct prompt read_prompt(void)
 
 static struct prompt get_prompt(const char *operand)
 {
-    return operand ? (struct prompt){copy_string(operand), strlen(operand)} : read_prompt();
+    struct prompt prompt = operand ? (struct prompt){copy_string(operand), strlen(operand)} : read_prompt();
+    if (memchr(prompt.bytes, 0, prompt.length))
+        die("the prompt has a NUL byte; this is not plain text");
+    if (!text_is_utf8((struct span){prompt.bytes, prompt.length}))
+        die("the prompt is not UTF-8; convert it, for instance with iconv");
+    return prompt;
 }
 
 /* Ends the program where the model cannot read so many tokens, of which count are the prompt's. */

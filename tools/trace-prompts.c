@@ -13,6 +13,7 @@
 #include "base/cli.h"
 #include "base/json.h"
 #include "base/messages.h"
+#include "model/edits.h"
 #include "model/model_header.h"
 #include "numeric/matrix.h"
 #include "report/embedded.h"
@@ -176,9 +177,10 @@ static void open_outputs(struct tracing *tracing, const struct trace_options *wa
 static json_t *facts_json(const struct tracing *tracing)
 {
     const char *id = tracing->model->id;
-    return json_make("{s:o, s:s, s:s, s:s, s:s?}", "name", model_name_json(tracing->options->model, id),
+    return json_make("{s:o, s:s, s:s, s:s, s:s?, s:o?}", "name", model_name_json(tracing->options->model, id),
                      "model", id, "norm", projection_norm_words[tracing->options->norm], "joint",
-                     tokenizer_joint(tracing->tokenizer), "report", tracing->report);
+                     tokenizer_joint(tracing->tokenizer), "report", tracing->report, EDITS_MEMBER,
+                     header_edits(tracing->stream));
 }
 
 /* ---- main ---- */
@@ -209,6 +211,8 @@ static void tracing_open(struct tracing *tracing, const char *path)
     tracing->stream = stream_open_prompts(path, "activations");
     stream_need_sentences(tracing->stream);
     header_check_model(tracing->stream, model);
+    if (options->triggers)
+        header_check_same_edits(tracing->stream, tracing->examples.edits, "the triggers");
     tracing->tokenizer = tokenizer_open(options->model, tracing->stream);
     tracing->activations = activations_open(tracing->stream);
 }

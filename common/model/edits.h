@@ -95,4 +95,10 @@ void header_set_edits(json_t *header, json_t *options, const struct edits *edits
  */
 void header_check_edits(const struct stream_reader *reader, const struct edits *edits, bool needed);
 
+/* A copy of the member that says a stream's edits, which the caller gives up; NULL: it has none. */
+json_t *header_edits(const struct stream_reader *reader);
+
+/* Ends the program where the stream was not made with these; whose: "the triggers". */
+void header_check_same_edits(const struct stream_reader *reader, const json_t *edits, const char *whose);
+
 #endif
