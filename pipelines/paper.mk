@@ -134,7 +134,8 @@ figures: $(experiments)
 
 report: figures options
 	@$(call step,$@,report.sh,report-pages) "$$MODEL" $(published) \
-		$(call in_out,triggers.msgpack figures options.csv $(tables)) --maybe $(call in_out,$(noted) $(gated) traces) \
+		$(call in_out,triggers.msgpack figures options.csv $(tables)) \
+		--maybe $(call in_out,$(noted) $(gated) traces) \
 		--results report -- "$$SCRIPTS/report.sh" "$$MODEL" "$$OUT" $(if $(NAME),--name "$$NAME")
 
 # What the experiments were run with: made behind all that are asked for, and taken away before the

@@ -4,8 +4,9 @@
 # usage: report.sh MODEL OUT [options of report-pages]
 #
 # Takes what the other pipelines left in the folder OUT, of which only triggers.msgpack
-# must be there, and pages of trace-prompts that are in OUT/traces, and leaves OUT/report/index.html. A report that is there is replaced
-# when the new one is complete. The tools must be in PATH.
+# must be there, and pages of trace-prompts that are in OUT/traces, and leaves
+# OUT/report/index.html. A report that is there is replaced when the new one is complete. The
+# tools must be in PATH.
 set -eu
 
 [ $# -ge 2 ] || { sed -n 's/^# usage/usage/p' "$0" >&2; exit 2; }

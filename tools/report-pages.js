@@ -384,7 +384,8 @@ function showResults() {
             : make("p", {class: "faint"}, "The report was made without tables."),
         overview.traces.length ? [make("h2", {}, "Traces of prompts"),
             make("ul", {class: "traces"}, overview.traces.map(([name, prompts], i) => make("li", {},
-                make("a", {href: `traces/${i + 1}.html`}, plain(name)), `, ${count(prompts, "prompt")}`)))] : [],
+                make("a", {href: `traces/${i + 1}.html`}, plain(name)),
+                `, ${count(prompts, "prompt")}`)))] : [],
     ]};
 }
 

@@ -441,5 +441,6 @@ void header_check_same_edits(const struct stream_reader *reader, const json_t *e
 {
     const json_t *own = json_object_get(stream_header(reader), EDITS_MEMBER);
     if (own != edits && !(own && edits && json_equal(own, edits)))
-        stream_fail(reader, "made with other edits of memories than %s: the two are of different models", whose);
+        stream_fail(reader, "made with other edits of memories than %s: the two are of different models",
+                    whose);
 }

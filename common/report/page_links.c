@@ -35,7 +35,8 @@ static bool is_text(const json_t *json, const char *text)
 
 json_t *trace_page_data(const char *path, const char *model_id)
 {
-    json_t *data = json_between(path, "page's", "<script type=\"application/json\" id=\"data\">", "</script>");
+    static const char begin[] = "<script type=\"application/json\" id=\"data\">";
+    json_t *data = json_between(path, "page's", begin, "</script>");
     if (!json_is_array(json_object_get(data, "prompts")) || !json_is_object(json_object_get(data, "tokens"))
         || !json_is_object(json_object_get(data, "values")))
         die("%s: this is no page of trace-prompts", path);
