@@ -83,7 +83,7 @@ SAY = $(if $(V),@true,@echo)
 # CORPUS: brown, in the form that fits the model, or a file; MODE: how tokenize reads it; VALID: a file
 # for section 5 (default: that of the Brown corpus, else CORPUS). From these are taken SENTENCES for the
 # triggers (empty: all), PREFIXES for section 5 (or all), KEYS a layer and REMOVALS, triggers of each, for
-# token removal.
+# token removal, ABLATED prefixes (or all), with EVERY=3 in each third layer, for the removal of memories.
 MODEL ?= brown-lm
 CORPUS ?= brown
 MODEL_PATH = $(strip $(if $(filter brown-lm,$(MODEL)),data/brown-lm,\
@@ -124,6 +124,8 @@ paper slurm: SENTENCES ?= $(if $(LARGE),2000)
 paper slurm: PREFIXES ?= $(if $(LARGE),1000,4000)
 paper slurm: KEYS ?= $(if $(LARGE),10,100)
 paper slurm: REMOVALS ?= $(if $(LARGE),10,50)
+paper slurm: ABLATED ?= $(if $(LARGE),100,1000)
+paper slurm: EVERY ?= $(if $(LARGE),3)
 paper slurm: OUT ?= $(RESULTS)
 # These were read in the triggers of the whole corpus.
 paper slurm: ANNOTATIONS ?= $(if $(filter brown,$(CORPUS)),$(wildcard data/annotations/$(MODEL_NAME).csv))
@@ -131,6 +133,8 @@ run: SENTENCES ?= $(if $(LARGE),2000,10000)
 run: PREFIXES ?= $(if $(LARGE),200,1000)
 run: KEYS ?= $(if $(LARGE),1,10)
 run: REMOVALS ?= $(if $(LARGE),10,50)
+run: ABLATED ?= $(if $(LARGE),20,200)
+run: EVERY ?= $(if $(LARGE),5)
 run: OUT ?= $(RESULTS)-quick
 
 all: $(TOOLS:%=$(DIR)/%) ## build the tools (default); BUILD=sanitize, CC=clang, V=1
@@ -149,7 +153,7 @@ run paper slurm:
 	@$(MAKE) --no-print-directory -f pipelines/paper.mk $(if $(filter slurm,$@),slurm,$(WHAT)) \
 		BIN="$(DIR)" MODEL="$(MODEL_PATH)" NAME="$(MODEL_NAME)" TEXT="$(TEXT)" VALID="$(VALID)" \
 		MODE="$(MODE)" SENTENCES="$(SENTENCES)" PREFIXES="$(PREFIXES)" KEYS="$(KEYS)" REMOVALS="$(REMOVALS)" \
-		OUT="$(OUT)" ANNOTATIONS="$(ANNOTATIONS)"
+		ABLATED="$(ABLATED)" EVERY="$(EVERY)" OUT="$(OUT)" ANNOTATIONS="$(ANNOTATIONS)"
 	@echo "Results $(if $(filter slurm,$@),will be,are) in $(OUT): tables, figures/, and report/index.html to \
 open in a browser."
 
@@ -245,6 +249,7 @@ $(DIR)/tests/%: $(DIR)/tests/%.o $(DIR)/libffkv.a
 $(DIR)/annotation-sheet: $(DIR)/tools/annotation-sheet.html.embedded.o
 $(DIR)/trace-prompts: $(DIR)/tools/trace-prompts.html.embedded.o
 $(DIR)/report-pages: $(patsubst %,$(DIR)/tools/report-pages.%.embedded.o,html css js)
+$(DIR)/report-pages: $(DIR)/tools/trace-prompts.html.embedded.o
 $(DIR)/report-pages: $(DIR)/pipelines/experiments.csv.embedded.o
 
 $(DIR)/tests/fuzz-%: $(DIR)/tests/fuzz-%.o $(DIR)/tests/fuzz.o $(DIR)/libffkv.a

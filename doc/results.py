@@ -466,11 +466,29 @@ def settled_rows():
     ]
 
 
+def ablation_rows():
+    def changed(kind):
+        return of("ablation", "changed", kind=kind, removed="10")
+
+    def asked(model):
+        layers = changed("top")(model)
+        return f"{len(layers)} of {model.depth}, {model.table('ablation')[0]['prefixes']}"
+
+    return [
+        ("layers that were asked, prefixes", OURS, asked),
+        ("predictions that change without the 10 that contribute most", OURS, everywhere(changed("top"))),
+        ("most of any layer", OURS, extreme(changed("top"), max)),
+        ("without 10 random active ones", OURS, everywhere(changed("random"))),
+        ("without those that agree with the prediction, 10 at most", OURS, everywhere(changed("agreeing"))),
+    ]
+
+
 FIGURES = {
     "figure-2": pattern_rows, "shallow": shallow_rows, "figure-3": perturbation_rows,
     "figure-4": agreement_rows, "figure-5": rank_rows, "figure-6": confidence_rows,
     "figure-7": active_rows, "figure-8": composition_rows, "figure-9": refinement_rows,
     "figure-10": probability_rows, "figure-11": case_rows, "settled": settled_rows,
+    "ablation": ablation_rows,
 }
 TABLES = {**{name: lambda rows=rows: figure_table(rows()) for name, rows in FIGURES.items()},
           "table-2": top_values_table}

@@ -1,6 +1,6 @@
 # What all figures share. figures.sh runs this in a folder with published.csv and a folder
 # for each model, 1/, 2/, .., which has each figure's table by the figure's name; it sets
-#   figure   "fig02" .. "fig11" or "shallow"; figures/ has what each draws
+#   figure   "fig02" .. "fig11", "shallow" or "ablation"; figures/ has what each draws
 #   panels   how many there are: "1", "2", or "models", one for each
 #   models   numbers of the models that have this figure's table, as "1 3"
 #   depths   number of layers of each model, as "16 30 16"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Draws the paper's figures 2 to 11, and one of ours ("shallow"), from tables.
+# Draws the paper's figures 2 to 11, and two of ours ("shallow", "ablation"), from tables.
 #
 # usage: figures.sh OUT RESULTS...
 #
@@ -45,7 +45,7 @@ check() {
             absent = absent OFS "NaN"
         }
         BEGIN {
-            words["kind"] = "first|last|random"
+            words["kind"] = "first|last|random|top|agreeing"
             words["reader_kind"] = "person|program|mixed|unknown"
             words["active"] = "[|]?-?m[|]? >=? [0-9.e-]+( max [|]?-?m[|]?)?"
         }

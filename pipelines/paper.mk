@@ -6,6 +6,8 @@
 #   VALID     for section 5, the aggregation      PREFIXES  random prefixes of it, or all
 #   OUT       the folder of results               KEYS      keys a layer for token removal; 0: all
 #   BIN       the folder of the tools             REMOVALS  triggers of each of these keys
+#   ABLATED   as PREFIXES (its default), for the removal of memories, which takes a run of the model for each
+#             layer and kind; with EVERY=N it is of each N-th layer alone
 #   NAME      the model's in the report (its file's or folder's, where there is none)
 #   ANNOTATIONS  CSV files that readers of the annotation page saved
 #   SHARDS    where it is given: experiments that are divided run in so many parts
@@ -81,6 +83,9 @@ export VALID_NAME := $(call name_of,$(VALID))
 limited := --mode $(MODE) --name "$$TEXT_NAME"$(if $(SENTENCES), --limit $(SENTENCES))
 sampled := $(if $(filter all,$(PREFIXES)),--all,--prefixes $(PREFIXES)) --mode $(MODE) --name "$$VALID_NAME"
 removed := --sample $(KEYS) --top $(REMOVALS)
+ABLATED ?= $(PREFIXES)
+ablated := $(if $(filter all,$(ABLATED)),--all,--prefixes $(ABLATED)) --removed 10 \
+	$(if $(EVERY),--every $(EVERY)) --mode $(MODE) --name "$$VALID_NAME"
 
 # $(call listed,COLUMNS,EXPERIMENT): what experiments.csv has
 listed = $(shell "$(SCRIPTS)/listed.sh" "$(1)" $(2))
@@ -125,7 +130,7 @@ endif
 values:
 	@$(call step,$@,,project-values) "$$MODEL" \
 		--results values.msgpack $(if $(QUESTION),--question) \
-		-- project-values --model "$$MODEL" --all --tops 1 --output "$$OUT/values.msgpack"
+		-- project-values --model "$$MODEL" --all --tops 1 --bottoms 1 --output "$$OUT/values.msgpack"
 
 # Made of what readers noted, where they did.
 patterns:
@@ -161,7 +166,8 @@ figures: $(experiments)
 
 report: figures options
 	@$(call step,$@,report.sh,report-pages) "$$MODEL" $(published) \
-		$(call in_out,triggers.msgpack figures options.csv $(tables)) --maybe $(call in_out,$(noted) $(gated)) \
+		$(call in_out,triggers.msgpack figures options.csv $(tables)) \
+		--maybe $(call in_out,$(noted) $(gated) traces) \
 		--results report -- "$$SCRIPTS/report.sh" "$$MODEL" "$$OUT" $(if $(NAME),--name "$$NAME")
 
 # What the experiments were run with: made behind all that are asked for, and taken away before the

@@ -4,8 +4,9 @@
 # usage: report.sh MODEL OUT [options of report-pages]
 #
 # Takes what the other pipelines left in the folder OUT, of which only triggers.msgpack
-# must be there, and leaves OUT/report/index.html. A report that is there is replaced
-# when the new one is complete. The tools must be in PATH.
+# must be there, and pages of trace-prompts that are in OUT/traces, and leaves
+# OUT/report/index.html. A report that is there is replaced when the new one is complete. The
+# tools must be in PATH.
 set -eu
 
 [ $# -ge 2 ] || { sed -n 's/^# usage/usage/p' "$0" >&2; exit 2; }
@@ -17,6 +18,9 @@ published=$(dirname "$(readlink -f -- "$0")")/../data/published.csv
 [ ! -e "$published" ] || set -- --published "$published" "$@"
 [ ! -e "$out/annotations.csv" ] || set -- --annotations "$out/annotations.csv" "$@"
 [ ! -e "$out/shallow-keys.csv" ] || set -- --measures "$out/shallow-keys.csv" "$@"
+for page in "$out"/traces/*.html; do
+    [ ! -e "$page" ] || set -- --trace "$page" "$@"
+done
 
 work=$(mktemp -d "$out/report.part-XXXXXX")
 trap 'rm -rf "$work"' EXIT

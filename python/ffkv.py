@@ -66,8 +66,10 @@ _CRC_BYTES = 4
 _CHUNK = 2**18  # bytes that are read at once
 
 # What members hold, whatever the kind of record.
-_TOKENS = ("tok", "next", "prefix", "top", "bottom", "old", "new", "edited_top")
-_PROBABILITIES = ("top_p", "bottom_p", "next_p", "last_p", "p_old", "p_new")
+_TOKENS = ("tok", "next", "prefix", "top", "bottom", "old", "new", "edited_top", "final", "residual_top",
+           "ffn_top", "output_top", "value_top", "value_bottom")
+_PROBABILITIES = ("top_p", "bottom_p", "next_p", "last_p", "p_old", "p_new", "residual_p",
+                  "ffn_p", "output_p", "memory_share")
 _RANKS = ("next_rank", "last_rank", "rank", "edited_rank")
 _SUMS = ("token_counts", "cases")  # and NAME_count
 _OF_TRIGGERS = ("coef", "sentence", "position", "next", "next_rank", "next_p", "last_rank", "last_p")
@@ -102,10 +104,17 @@ _OF_COMPARISONS = {
     ("float32", "rows"): "kl", ("float32", "rows", "*"): "logp edited_logp",
     ("uint32", "rows", "*"): "rank edited_rank",
 }
+_OF_TRACES = {
+    ("uint64", "sentences"): "sentence", ("uint32", "sentences"): "len", ("uint32", "tokens"): "tok",
+    ("uint32", "rows"): "row_sentence row_position final memory_count", ("float32", "rows"): "ffn_logit",
+    ("uint32", "rows", "*"): "residual_top ffn_top output_top memory_cell",
+    ("float32", "rows", "*"): "residual_p ffn_p output_p memory_coef memory_size memory_share memory_logit",
+    ("uint32", "values"): "value_cell", ("uint32", "values", "*"): "value_top value_bottom",
+}
 _FORMS = {kind: {name: form for form, names in forms.items() for name in names.split()}
           for kind, forms in {"tokens": _OF_BATCHES, "activations": _OF_BATCHES, "triggers": _OF_KEYS,
                               "values": _OF_KEYS, "refinement": _OF_CHANGES,
-                              "intervention": _OF_COMPARISONS}.items()}
+                              "intervention": _OF_COMPARISONS, "trace": _OF_TRACES}.items()}
 
 # The bins in which coefficients are counted: of each its edge that is nearer to 0. ffkv-stream(5), Triggers.
 _EDGES = [factor * 2.0**octave for octave in range(-12, 12) for factor in (1, 1.5)]
@@ -125,7 +134,8 @@ _COUNTS_OF_CELLS = {"coef_counts": len(COEFFICIENT_EDGES), "magnitude_counts": l
                     "sign_counts": len(SIGNS)}
 _COUNTS_OF_KEYS = {"coefs": len(COEFFICIENT_EDGES), "magnitudes": len(MAGNITUDE_EDGES), "signs": len(SIGNS)}
 
-_KINDS_OF_MODELS = ("activations", "triggers", "values", "composition", "refinement", "intervention")
+_KINDS_OF_MODELS = ("activations", "triggers", "values", "composition", "refinement", "intervention",
+                    "trace")
 _OF_LAYERS = ("max", "argmax", "coef", "resid", "ffn")
 _OF_PREDICTIONS = ("next_logp", "top", "top_logp")
 
@@ -536,12 +546,12 @@ class _Checks:
         _check_header(header)
         self.header, self.kind = header, header["kind"]
         self.arrays = _known_dimensions(self.kind, header["arrays"])
-        self.has_batches = self.kind in ("tokens", "activations")
+        self.has_batches = self.kind in ("tokens", "activations", "trace")
         self.shape = self._read_shape()
         self.vocabulary = (self.shape or {}).get("vocabulary") or (
             _number(header["tokenizer"], "vocabulary", 1, _MAX_SIZE, "the header's tokenizer.")
             if "tokenizer" in header else _MAX_OBJECT_BYTES)
-        self.has_layers = self.kind in ("composition", "refinement") or (
+        self.has_layers = self.kind in ("composition", "refinement", "trace") or (
             self.kind == "activations" and any(name in self.arrays for name in _OF_LAYERS))
         self.layers = self._read_layers() if self.has_layers else []
         self.counts_of_cells = [name for name in _COUNTS_OF_CELLS if name in self.arrays]
@@ -601,7 +611,7 @@ class _Checks:
         streams without batches in a record."""
         if "id" in packed or not self.has_batches:
             self.sizes = {"vocabulary": self.vocabulary} if self.vocabulary <= _MAX_SIZE else {}
-        for of_layer in "paths", "path coefficients":
+        for of_layer in "paths", "path coefficients", "values":
             self.sizes.pop(of_layer, None)
         record = {}
         for name, value in packed.items():
@@ -743,6 +753,25 @@ class _Checks:
         _need(self.waiting and record["layer"] == self.waiting[0],
               f"layer {record['layer'] + 1} is out of order")
         del self.waiting[0]
+
+    def _kind_trace(self, record: Record) -> None:
+        if "id" in record:
+            _need(not self.waiting, f"layer {_shown(self.waiting)} of the batch before is missing")
+            self._kind_tokens(record)
+            self._check_rows(record)
+            self._members(record, "final")
+            self.waiting = list(self.layers)
+            return
+        _need(self.batch is not None and "layer" in record, "a record that is no batch's and no layer's")
+        self._check_layer(record)
+        self._members(record, *(self.arrays.keys() - self.batch.keys() - {"sentence"}))
+        if "memory_count" in record:
+            count, cells, values = self._members(record, "memory_count", "memory_cell", "value_cell")
+            listed = np.arange(cells.shape[1]) < count[:, None]
+            _need(_rises(values) and (not len(values) or values[-1] < self.shape["d_ff"])
+                  and np.array_equal(np.unique(cells[listed]), values)
+                  and (count <= cells.shape[1]).all(),
+                  "a memory that the layer does not have, or one without a value")
 
     # ---- keys
 

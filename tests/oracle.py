@@ -178,7 +178,7 @@ def forward(model, tokens, edit=None):
     config, tensors = model.config, model.tensors
     eps, d = config["layer_norm_eps"], config["hidden_size"]
     if config["bos_token_id"] is None:
-        return without_bos(model, tokens)
+        return without_bos(model, tokens, edit)
     ids = [config["bos_token_id"]] + list(tokens)[:-1]
     h = embed(model, ids) + positions(len(ids), d, config["position_offset"], model.dtype)
     layers = []
@@ -206,10 +206,10 @@ def forward(model, tokens, edit=None):
     return Activations(*(np.stack(arrays) for arrays in zip(*layers)), final)
 
 
-def without_bos(model, tokens):
+def without_bos(model, tokens, edit=None):
     """forward() of a model that reads no BOS.  What it reads first stands where BOS would."""
     def read_after(first, rest):
-        return forward(model._replace(config={**model.config, "bos_token_id": first}), rest)
+        return forward(model._replace(config={**model.config, "bos_token_id": first}), rest, edit)
 
     *ids, _ = tokens
     found = read_after(ids[0], tokens[1:]) if ids else read_after(0, tokens)

@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
+import fault_inputs
 import oracle
 import streams
 from helpers import (assert_close, batches_of, by_sentence, fails, ok, pipeline, random_sentences,
@@ -91,6 +92,23 @@ def test_everything_is_the_oracles(bin, request, chosen, case, tokens):
     for array, activations, sentence in zip(by_sentence(found, "next_logp"), expected, sentences,
                                             strict=True):
         assert_close(array, oracle.log_probs(exact, activations.final)[np.arange(len(sentence)), sentence])
+
+
+@pytest.mark.parametrize("case", ["removed", "last", "absolute"])
+def test_edits_of_sentences_that_are_read_without_bos(bin, small_model, case):
+    """Each has a row less, and one of a single token has none: rows of many in a batch are the right ones."""
+    options, edit = CASES[case]
+    exact = oracle.load_model(small_model)
+    exact = exact._replace(config={**exact.config, "bos_token_id": None})
+    tokens = ok(bin, "tokenize", "-m", small_model, "--bos", "none", "--batch", 40,
+                stdin=text(random_sentences(25, 100, seed=8, longest=9)))
+    found = streams.read(dump(bin, small_model, tokens, "--emit", "coef,ffn", *options))
+    sentences = sentences_of(found)
+    assert min(map(len, sentences)) == 1 and any(len(record.get("len", [])) > 3 for record in found.records)
+    for name in "coef", "ffn":
+        for array, sentence in zip(by_sentence(found, name), sentences, strict=True):
+            if len(sentence) > 1:
+                assert_close(array, getattr(oracle.forward(exact, sentence, edit), name)[:, -array.shape[1]:])
 
 
 @pytest.mark.parametrize("sign, passes", [(">", np.greater), (">=", np.greater_equal), ("<", np.less),
@@ -557,3 +575,53 @@ def test_many_edits(bin, tmp_path):
 def test_coefficients_that_leave_the_floats(bin, small_model, tokens):
     fails(bin, "forward-dump", "-m", small_model, "--edit", "2:4-9=*3e38", stdin=tokens,
           says="an edited coefficient is no longer a 32-bit float")
+
+
+def test_sums_of_edited_and_plain_models_are_not_merged(bin, small_model, tmp_path):
+    data = text(random_sentences(30, 100, seed=4, longest=9))
+    tools = {"refinement-stats": (["--emit", "resid,ffn"], []),
+             "composition-stats": (["--emit", "coef,ffn"], ["--scaled"])}
+    for tool, (emit, options) in tools.items():
+        paths = []
+        for i, edit in enumerate([[], ["--edit", "1:3=0"], ["--edit", "1:4=0"]]):
+            paths.append(tmp_path / f"{tool}-{i}")
+            paths[-1].write_bytes(pipeline(
+                bin, ["tokenize", "-m", small_model, "--shard", f"{i % 2}/2", "--batch", 40],
+                ["forward-dump", "-m", small_model, *emit, *edit],
+                [tool, "-m", small_model, "--sums", *options], stdin=data))
+        for one, other in (0, 1), (1, 2), (1, 0):
+            fails(bin, tool, "--merge", paths[one], paths[other],
+                  says="made with another model, corpus or options")
+
+
+@pytest.mark.parametrize("emit", ["max", "coef", "resid,ffn", "prediction", "counts", "magnitudes"])
+def test_whatever_is_written_is_the_edited_models(bin, small_model, tokens, emit):
+    """The same edit of all positions shows in each array; none is that of the plain model."""
+    edited, plain = (streams.read(dump(bin, small_model, tokens, "--emit", emit, *options)).records
+                     for options in (["--edit", "1:*=*3"], []))
+    names = {name for record in plain for name in record if name not in (
+        "id", "len", "tok", "layer", "row_sentence", "row_position", "argmax", "path")}
+    for name in names:
+        pairs = [(a[name], b[name]) for a, b in zip(edited, plain, strict=True) if name in b]
+        assert any(not np.array_equal(a, b) for a, b in pairs), name
+
+
+@pytest.mark.release_only
+def test_contributions_of_a_gated_layer_add_up(bin, tmp_path):
+    """Each memory alone, by an edit that removes all others: these outputs add up to the block's, up to
+    32-bit rounding, 1e-4 of the largest number. The model has no biases in the block."""
+    fault_inputs.write_llama(tmp_path / "model")
+    tokens = ok(bin, "tokenize", "-m", tmp_path / "model",
+                stdin=text(random_sentences(3, 60, seed=8, longest=6)))
+
+    def dumped(*options):
+        return streams.read(dump(bin, tmp_path / "model", tokens, "--emit", "ffn", "--layers", "1", *options))
+
+    def ffn(*edit):
+        return np.concatenate([array[0] for array in by_sentence(dumped(*edit), "ffn")]).astype(float)
+
+    cells, parts = dumped().header["model"]["d_ff"], []
+    for cell in range(cells):
+        others = ",".join(f"1:{a}-{b}=0" for a, b in ((0, cell - 1), (cell + 1, cells - 1)) if a <= b)
+        parts.append(ffn("--edit", others))
+    assert_close(sum(parts), ffn())

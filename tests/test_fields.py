@@ -61,6 +61,8 @@ def written(stream, record):
         counted[header["model"]["d_model"]] = "d_model"
     if "named_tokens" in header:
         counted[1 + len(header["named_tokens"])] = "compared"
+    if header["kind"] == "trace":
+        counted |= {2: "tops", 3: "memories"}
     if "following" in header:
         counted[header["following"]] = "following"
     found = []
@@ -80,9 +82,9 @@ def made(bin, tmp_path_factory):
     everything = ["--emit", "max,coef,resid,ffn,prediction,counts,magnitudes,signs", "--paths", "3",
                   "--cells", "1-7"]
 
-    def make(name, tool, *args, model=MODEL):
+    def make(name, tool, *args, model=MODEL, is_stream=True):
         (folder / name).write_bytes(ok(bin, tool, *(["-m", model] if model else []), *args))
-        return streams.read(folder / name), folder / name
+        return streams.read(folder / name) if is_stream else None, folder / name
 
     (folder / "text").write_bytes(TEXT)
     (folder / "words").write_bytes(text(random_sentences(20, 60)))
@@ -104,7 +106,12 @@ def made(bin, tmp_path_factory):
     _, edited = make("edited", "forward-dump", "--emit", "resid,ffn", "--edit", "3:7=0", tokens)
     intervention, _ = make("intervention", "intervention-stats", "--sums", "--ids", "4,7", "--edited", edited,
                            residuals)
-    return {"sample": sample, "rows": rows, "projected": projected, "changed": changed, "keyed": keyed,
+    _, prompts = make("prompts", "tokenize", "--prompt", "--sample", "3", folder / "words", model=gated)
+    _, read = make("read", "forward-dump", "--emit", "resid,ffn,coef", prompts, model=gated)
+    make("layers", "trace-prompts", "--tops", "2", "--memories", "3", "--stream", folder / "trace", read,
+         model=gated, is_stream=False)
+    return {"trace": streams.read(folder / "trace"), "sample": sample,
+            "rows": rows, "projected": projected, "changed": changed, "keyed": keyed,
             "values": values, "composition": composition, "refinement": refinement,
             "intervention": intervention}
 
@@ -125,10 +132,12 @@ def kinds():
     _, of_composition = lists("Composition")
     changes, of_layer, of_all = lists("Refinement")
     _, *of_intervention = lists("Intervention")
+    of_rows, of_traced = lists("Trace")
     return {"sample": [batch], "rows": [batch + rows, layer_number + layer, predictions,
                                         layer_number + counts_of_cells],
             "projected": [triggers + projection, further, counts], "changed": [plain + keys],
             "keyed": [plain + keys, key], "values": [value], "composition": [of_composition, counts],
+            "trace": [batch + of_rows, of_traced],
             "refinement": [changes, of_layer, of_all], "intervention": of_intervention}
 
 

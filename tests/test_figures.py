@@ -46,7 +46,7 @@ SHARES = {
     "patterns": "shallow semantic both none", "agreement": "agree_next agree_last frequent", "active": "mean",
     "confidence": "agree_next", "composition": "zero_agreement stop_word short_prefix",
     "refinement": "residual_is_final probability", "cases": "residual ffn agreement composition",
-    "shallow": "same_last_1 same_last_2 same_last_3 overlap overlap_random",
+    "shallow": "same_last_1 same_last_2 same_last_3 overlap overlap_random", "ablation": "changed",
 }
 FORMATS = ("pdf", "png", "svg")
 
@@ -92,6 +92,8 @@ def make_tables(folder, layers, seed=1, gaps=False, confidence=(0.001, 0.9), onl
             values = {column: number(-100, 30) for column in values}
         if name == "patterns":
             values.update(keys=10, readers=2, reader_kind="person", comparable=1)
+        if name == "ablation":
+            values.update(removed=10)
         if name == "active":
             values.update(active="m > 0", comparable=1)
         if name in ("patterns", "cases"):  # shares of a whole
@@ -102,7 +104,7 @@ def make_tables(folder, layers, seed=1, gaps=False, confidence=(0.001, 0.9), onl
         return {"layer": layer, **values, **({"kind": kind} if kind else {})}
 
     for name, columns in COLUMNS.items():
-        kinds = ("first", "last", "random") if name == "perturbation" else (None,)
+        kinds = {"perturbation": KINDS, "ablation": REMOVED}.get(name, (None,))
         write(folder / f"{name}.csv", ["layer", *columns.split()],
               [row(name, layer, kind) for layer in range(1, layers + 1) for kind in kinds])
     edges = np.geomspace(*confidence, 11).round(9)
@@ -240,6 +242,8 @@ MEDIANS = ("fig07", "fig10")  # as a line across the box
 COMPOSITION = [[("", "zero_agreement", 0)],
                [(": stop word", "stop_word", 0), (": short prefix", "short_prefix", 0.22)]]
 KINDS = {"first": -0.28, "last": 0, "random": 0.28}
+REMOVED = {"top": ("those that contribute most", 0), "random": ("random active ones", -0.22),
+           "agreeing": ("those that agree with the prediction", 0.22)}
 STACKS = {
     "fig02": ("patterns", {"shallow patterns": "shallow", "both": "both", "semantic patterns": "semantic",
                            "none": "none"}),
@@ -416,6 +420,15 @@ def check_figures(out, models):
             close(plot.points, model.points(panel, model.rows("shallow"), column, 100))
         check_bars(panel, [bar for column in SHALLOW.values()
                            for bar in model.intervals(panel, model.rows("shallow"), column)])
+    panels, _ = svg["ablation"]
+    for model, panel in zip(models, panels, strict=True):
+        rows = {kind: [row for row in model.rows("ablation") if row["kind"] == kind] for kind in REMOVED}
+        for kind, (title, offset) in REMOVED.items():
+            (plot,) = panel.plots[title]
+            close(plot.points, model.points(panel, rows[kind], "changed", 100, offset=offset))
+            close(corners(plot.lines), corners(model.line(panel, rows[kind], "changed", 100, offset=offset)))
+        check_bars(panel, [bar for kind, (_, offset) in REMOVED.items()
+                           for bar in model.intervals(panel, rows[kind], "changed", offset)])
     panels, _ = svg["fig08"]
     for panel, series in zip(panels, COMPOSITION, strict=True):
         for model in models:
@@ -805,8 +818,8 @@ def test_no_number_at_all(tmp_path):
     for path in model.folder.iterdir():
         rows = table(path)
         write(path, list(rows[0]),
-              [{name: row[name] if name in ("layer", "kind", "keys", "readers", "reader_kind", "active",
-                                            "comparable", "low", "high") else None
+              [{name: row[name] if name in ("layer", "kind", "removed", "keys", "readers", "reader_kind",
+                                            "active", "comparable", "low", "high") else None
                 for name in row} for row in rows])
     figures(tmp_path / "out", model.folder, warning=r"Warning: empty y range .*\n")
     check_published({name: read_svg(tmp_path / "out" / f"{name}.svg") for name in NAMES}, model)
@@ -828,7 +841,7 @@ def test_a_missing_table_leaves_its_figure_out(tmp_path):
 
 
 def test_the_papers_figures_are_drawn():
-    assert {*(f"fig{number:02}" for number in range(2, 12)), "shallow"} <= set(NAMES)
+    assert {*(f"fig{number:02}" for number in range(2, 12)), "shallow", "ablation"} <= set(NAMES)
 
 
 BAD = {

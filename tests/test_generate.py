@@ -22,20 +22,20 @@ def generate(bin, steps, model, *arguments, **options):
     return out, table(steps)
 
 
-def predictions(bin, model, words, *options):
+def predictions(bin, model, words, *options, bos=()):
     """Of one sentence, forward-dump's (top, top_logp, next_logp), and its tokens."""
-    tokens = ok(bin, "tokenize", "-m", model, stdin=words)
+    tokens = ok(bin, "tokenize", "-m", model, *bos, stdin=words)
     emit = "--emit", "prediction"
     dumped = streams.read(ok(bin, "forward-dump", "-m", model, *emit, *options, stdin=tokens))
     (sentence,) = sentences_of(dumped)
     return (*(by_sentence(dumped, name)[0] for name in ("top", "top_logp", "next_logp")), sentence)
 
 
-def assert_as_forward_dump(bin, steps, model, tokens, prompt, *options):
+def assert_as_forward_dump(bin, steps, model, tokens, prompt, *options, bos=()):
     """The tokens that were chosen, their probabilities, and the most probable ones, of the text read whole;
     an end token, which is not in the text, has no next one."""
-    out, rows = generate(bin, steps, model, "--tokens", tokens, *options, prompt)
-    top, top_logp, next_logp, sentence = predictions(bin, model, out, *options)
+    out, rows = generate(bin, steps, model, "--tokens", tokens, *bos, *options, prompt)
+    top, top_logp, next_logp, sentence = predictions(bin, model, out, *options, bos=bos)
     written = [row for row in rows if int(row["id"]) in sentence]
     assert rows[:-1] == written[:len(rows) - 1] and len(written) >= 2
     count = len(written)
@@ -47,12 +47,69 @@ def assert_as_forward_dump(bin, steps, model, tokens, prompt, *options):
 
 # ------------------------------------------------------------ a token at a time, and whole
 
-@pytest.mark.parametrize("options", [[], ["--edit", EDITS], ["--edit", "1:*=0", "--edit-where", "<0.2"]],
-                         ids=["plain", "edited", "edited-where"])
+@pytest.mark.parametrize("options", [[], ["--edit", EDITS], ["--edit", "1:*=0", "--edit-where", "<0.2"],
+                                     ["--remove", "1:top=3"], ["--remove", "*:random=2", "--seed", 9]],
+                         ids=["plain", "edited", "edited-where", "without-top", "without-random"])
 def test_a_text_read_token_by_token_is_as_one_read_whole(bin, random_model, tmp_path, options):
     if "one-cell" in str(random_model) and options:
-        options = ["--edit", "1:0=*2"]
+        options = ["--edit", "1:0=*2"] if options[0] == "--edit" else ["--remove", options[1][:-1] + "1"]
     assert_as_forward_dump(bin, tmp_path / "steps", random_model, 30, "w9 w12 w30 other w5", *options)
+
+
+@pytest.fixture(scope="module")
+def endless(small_model, tmp_path_factory):
+    """The model without an end of texts."""
+    return with_ends(small_model, tmp_path_factory.mktemp("endless") / "model")
+
+
+@pytest.fixture(scope="module")
+def values(bin, endless, tmp_path_factory):
+    path = tmp_path_factory.mktemp("values") / "values"
+    ok(bin, "project-values", "-m", endless, "--all", "-k", 1, "-o", path)
+    return path
+
+
+@pytest.mark.parametrize("bos", [(), ("--bos", "none"), ("--bos", "w7")], ids=["bos", "no-bos", "other-bos"])
+def test_without_memories_that_agree_it_is_as_forward_dump(bin, endless, tmp_path, values, bos):
+    """Which memories these are follows from the plain model's prediction at each position."""
+    options = ["--remove", "*:agreeing=5", "--values", values]
+    assert_as_forward_dump(bin, tmp_path / "steps", endless, 25, "w9 w12 w30 other", *options, bos=bos)
+    if not bos:
+        plain, without = (generate(bin, tmp_path / "steps", endless, "--tokens", 25, *words, "w9 w12")[1]
+                          for words in ([], options))
+        assert plain != without
+
+
+@pytest.mark.parametrize("bos", [(), ("--bos", "none")], ids=["bos", "no-bos"])
+@pytest.mark.parametrize("which", ["edited", "top", "agreeing", "random"])
+def test_an_edit_of_the_last_position_is_of_each_texts_last(bin, endless, tmp_path, values, which, bos):
+    """Every token is what forward-dump predicts behind the text so far, whose last position alone is
+    edited."""
+    edits = ["--edit", EDITS] if which == "edited" else ["--remove", f"*:{which}=4"]
+    edits += ["--values", values] if which == "agreeing" else []
+    options = [*edits, "--edit-at", "last"]
+    prompt = "w9 w12 w30 other w5"
+    everywhere, last = (generate(bin, tmp_path / "steps", endless, "--tokens", 8, *bos, *words, prompt)
+                        for words in (edits, options))
+    assert everywhere[1] != last[1]
+    out = last[0].decode().split()
+    assert len(out) == 13 == 5 + len(last[1])
+    for i, row in enumerate(last[1]):
+        text = " ".join(out[:6 + i]).encode()
+        top, top_logp, next_logp, _ = predictions(bin, endless, text, *options, bos=bos)
+        assert int(row["top"]) == top[-1]
+        assert float(row["top_log_probability"]) == pytest.approx(top_logp[-1], abs=NEAR)
+        assert float(row["log_probability"]) == pytest.approx(next_logp[-1], abs=NEAR)
+
+
+def test_bos_that_is_said(bin, small_model, byte_model):
+    """A model's own, said by its text, changes no byte; an empty prompt needs some."""
+    own = ok(bin, "generate", "-m", small_model, "w9")
+    assert ok(bin, "generate", "-m", small_model, "--bos", "</s>", "w9") == own
+    assert ok(bin, "generate", "-m", small_model, "--bos", "w7", "w9") != own
+    fails(bin, "generate", "-m", small_model, "--bos", "none", "", says="give a prompt, or --bos")
+    fails(bin, "generate", "-m", small_model, "--bos", "no such", "w9", status=2, says="--bos")
+    ok(bin, "generate", "-m", byte_model, "--tokens", 63, "--bos", "none", "%4")
 
 
 @pytest.mark.release_only
@@ -211,6 +268,17 @@ def test_no_more_than_the_model_can_attend_to(bin, byte_model, tmp_path):
     (tmp_path / "no-bos" / "tokenizer_config.json").write_text(json.dumps({**settings, "bos_token": None}))
     ok(bin, "generate", "-m", tmp_path / "no-bos", "--tokens", 63, "%4")
     fails(bin, "generate", "-m", tmp_path / "no-bos", "", says="give a prompt")
+
+
+@pytest.mark.parametrize("prompt, says", [(b"w9\0w12", "a NUL byte"), (b"w9 \xff", "not UTF-8"),
+                                          (b"w9 \xed\xa0\x80", "not UTF-8")])
+def test_prompts_that_are_no_text(bin, small_model, byte_model, prompt, says):
+    """As tokenize refuses them, whatever the tokenizer could make of them."""
+    for model in small_model, byte_model:
+        assert fails(bin, "generate", "-m", model, stdin=prompt, says=says)
+        fails(bin, "tokenize", "-m", model, "--prompt", stdin=prompt, says=says)
+    if b"\0" not in prompt:
+        fails(bin, "generate", "-m", small_model, prompt.decode(errors="surrogateescape"), says=says)
 
 
 # ------------------------------------------------------------ drawing

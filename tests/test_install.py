@@ -109,6 +109,7 @@ def run_pipelines(shell, pipelines, model, text, out):
                                ("shallow", model, text, out, "--limit", 40),
                                ("composition", model, text, out, "--prefixes", 20),
                                ("refinement", model, text, out, "--prefixes", 20),
+                               ("ablation", model, text, out, "--prefixes", 5, "--removed", 3, "--every", 8),
                                ("figures", out / "figures", out),
                                ("report", model, out, "--date", "2026-01-01")):
         done = shell(pipelines / f"{script}.sh", *arguments)

@@ -42,7 +42,7 @@ SHARES = {
 WITHOUT = {
     "rank": "quantiles", "top-values": "single values", "last-layer": "single prefixes",
     "annotations": "what readers noted", "shallow-keys": "a key's best triggers are all of them, no sample",
-    "shallow-ngrams": "counts"}
+    "shallow-ngrams": "counts", "ablation": "those of intervention-stats, test_intervention.py"}
 
 # The quartiles of means that stand alone, behind the columns named here.
 QUARTILES = {"active": "mean", "composition": "agreeing", "refinement": "probability", "perturbation": "mean",

@@ -1,6 +1,7 @@
 """intervention-stats: its tables against the NumPy oracle and by hand, merges of shards, streams that
 must not be compared, and hostile ones."""
 
+import json
 import os
 import subprocess
 
@@ -9,6 +10,7 @@ import pytest
 
 import intervals
 import oracle
+import random_model
 import streams
 from conftest import ROOT
 from helpers import environment, fails, ok, random_sentences, rows_of, table, text
@@ -389,7 +391,7 @@ def ablated(bin, model, out, *options):
                           capture_output=True, text=True, check=False,
                           env=environment({"PATH": f"{bin}:{os.environ['PATH']}"}))
     assert done.returncode == 0, done.stderr
-    assert sorted(entry.name for entry in out.iterdir()) == ["ablation.csv", "text"]
+    assert sorted(entry.name for entry in out.iterdir()) == ["ablation.csv", "text", "values.msgpack"]
     assert done.stdout.startswith(f"{out}/ablation.csv:\nlayer,kind,removed,prefixes,sentences,changed,kl\n")
     return table(out / "ablation.csv")
 
@@ -434,8 +436,7 @@ def test_ablation_of_a_sample(bin, small_model, tmp_path):
     tokens = ok(bin, "tokenize", "-m", small_model, "--sample", 20, tmp_path / "text")
     usual = ["-m", small_model, "--emit", "resid,ffn", "--layers", "3", "--positions", "random"]
     (tmp_path / "plain").write_bytes(ok(bin, "forward-dump", *usual, stdin=tokens))
-    ok(bin, "project-values", "-m", small_model, "--all", "-k", 1, "-o", tmp_path / "values")
-    values = ["--values", tmp_path / "values"]
+    values = ["--values", tmp_path / "values.msgpack"]
     for layer, kind, more in (2, "top", []), (1, "random", []), (3, "agreeing", values):
         edited = ok(bin, "forward-dump", *usual, "--remove", f"{layer}:{kind}=3", "--edit-at", "last", *more,
                     stdin=tokens)
@@ -444,3 +445,27 @@ def test_ablation_of_a_sample(bin, small_model, tmp_path):
                stdin=edited))
         (row,) = (row for row in found if (row["layer"], row["kind"]) == (str(layer), kind))
         assert row == {"layer": str(layer), "kind": kind, "removed": "3", **direct}
+
+
+@pytest.mark.release_only
+def test_ablation_of_every_second_layer_has_the_rows_of_all(bin, small_model, tmp_path):
+    """The last layer is among them, whatever the depth."""
+    options = ["--prefixes", "10", "--removed", "2"]
+    rows = ablated(bin, small_model, tmp_path, *options)
+    for every, layers in ("2", "13"), ("3", "3"), ("7", "3"):
+        assert ablated(bin, small_model, tmp_path, *options, "--every", every) \
+            == [row for row in rows if row["layer"] in layers]
+
+
+@pytest.mark.release_only
+def test_ablation_where_coefficients_are_negative(bin, tmp_path):
+    """GELU, some of whose memories agree by their least probable token: the script asks for these itself."""
+    model = tmp_path / "gelu"
+    config = random_model.write_model(model, layers=2, d_model=16, d_ff=12, heads=2, vocabulary=100,
+                                      cutoffs=(20, 40))
+    (model / "config.json").write_text(json.dumps({**config, "activation_function": "gelu"}))
+    (tmp_path / "out").mkdir()
+    rows = ablated(bin, model, tmp_path / "out", "--prefixes", "30", "--removed", "2")
+    assert len(rows) == 6 and all(row["prefixes"] == rows[0]["prefixes"] for row in rows)
+    values = streams.read(tmp_path / "out" / "values.msgpack").records
+    assert all(len(value["bottom"]) == 1 for value in values)

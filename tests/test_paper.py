@@ -56,8 +56,8 @@ def make(bin, place, out, *words, status=0, **settings):
 def scripts(said):
     """The pipelines and tools that make ran, by their names."""
     return set(re.findall(r"^(?:pipelines/)?([a-z-]+)(?:\.sh)? ", said, re.MULTILINE)) & {
-        "triggers", "agreement", "project-values", "composition", "refinement", "perturbation", "shallow",
-        "annotation", "figures", "report"}
+        "triggers", "agreement", "project-values", "composition", "refinement", "ablation", "perturbation",
+        "shallow", "annotation", "figures", "report"}
 
 
 def results(directory):
@@ -89,9 +89,11 @@ def test_options_are_told(place, undisturbed):
     sampled = f"{model} {valid} --prefixes 50 --mode lines --name valid"
     assert [name for name, _ in rows] == ["experiments",
                                           *(name for name in EXPERIMENTS if name not in SOMETIMES)]
-    assert rows[1:8] == [
+    ablated = f"{model} {valid} --prefixes 50 --removed 10 --mode lines --name valid"
+    assert rows[1:9] == [
         ["triggers", limited], ["agreement", str(model)], ["composition", sampled], ["refinement", sampled],
-        ["perturbation", f"{model} --sample 3 --top 5"], ["shallow", limited], ["annotation", str(model)]]
+        ["ablation", ablated], ["perturbation", f"{model} --sample 3 --top 5"], ["shallow", limited],
+        ["annotation", str(model)]]
 
 
 def test_second_run_does_nothing(bin, place, undisturbed):
@@ -108,11 +110,11 @@ def test_only_what_depends_on_a_change_is_made_again(bin, place, undisturbed):
 
     make(bin, place, "changed")
     runs({"perturbation", *pages}, KEYS=2)
-    runs({"composition", "refinement", *pages}, KEYS=2, PREFIXES=20)
+    runs({"composition", "refinement", "ablation", *pages}, KEYS=2, PREFIXES=20)
     runs({"triggers", "agreement", "perturbation", "shallow", "annotation", *pages}, KEYS=2, PREFIXES=20,
          SENTENCES=250)
-    runs({"triggers", "agreement", "composition", "refinement", "perturbation", "shallow", "annotation",
-          *pages})
+    runs({"triggers", "agreement", "composition", "refinement", "ablation", "perturbation", "shallow",
+          "annotation", *pages})
     assert results(place / "changed" / "results") == undisturbed
 
 

@@ -24,7 +24,7 @@ def make(*arguments, **changes):
 
 # ------------------------------------------------- a bare system
 
-SMALL = ("MODE=lines", "SENTENCES=200", "PREFIXES=50", "KEYS=1", "REMOVALS=5")
+SMALL = ("MODE=lines", "SENTENCES=200", "PREFIXES=50", "KEYS=1", "REMOVALS=5", "ABLATED=10", "EVERY=8")
 PATIENCE = 900  # seconds: 150 MB are fetched
 
 

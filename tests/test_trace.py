@@ -3,10 +3,12 @@ the NumPy oracle and plain NumPy, cases against refinement-stats, and the page i
 test_families.py has models of other families, computed by transformers."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 from selenium.webdriver import ActionChains, Keys
+from selenium.webdriver.support.ui import WebDriverWait
 
 import browser as browsers
 import oracle
@@ -110,6 +112,33 @@ def test_prompts_are_called_so(bin, small_model):
     """In the header, of several batches, too."""
     whole = ok(bin, "tokenize", "-m", small_model, "--prompt", "--batch", 9, stdin=text(PROMPTS))
     assert json.loads(ok(bin, "stream-cat", stdin=whole).splitlines()[0])["prompts"] is True
+
+
+@pytest.mark.parametrize("data", [b"", b"\n", b"\n\n", b"  \t \n \n"])
+def test_a_text_without_a_prompt_is_refused(bin, small_model, data):
+    fails(bin, "tokenize", "-m", small_model, "--prompt", stdin=data, says="there is no sentence in it")
+
+
+def test_prompts_of_spaces_are_prompts_where_spaces_are_tokens(bin, smollm2, small_model):
+    assert prompts_of(bin, small_model, b"w5\n   \nw6\n") == [[5], [6]]
+    first, spaces, last = prompts_of(bin, smollm2, b"a\n   \nb\n")
+    assert spaces and len(first) == len(last) == 1
+
+
+def test_special_tokens_that_are_typed_are_tokens(bin, smollm2):
+    """As the tokenizers library has them by default: a chat can be written out."""
+    turn, = prompts_of(bin, smollm2, b"<|im_start|>user\nhi<|im_end|>\n", "--whole")
+    assert [turn[0], turn[-1]] == [1, 2] and len(turn) == 5
+    plain, = prompts_of(bin, smollm2, b"<|im_start |>")
+    assert 1 not in plain
+
+
+def test_text_from_right_to_left_comes_back(bin, smollm2):
+    hebrew = "\u05e9\u05dc\u05d5\u05dd \u05e2\u05d5\u05dc\u05dd"
+    for words_ in hebrew, "\u0645\u0631\u062d\u0628\u0627 123 \u202eabc\u202c":
+        shown = pipeline(bin, ["tokenize", "-m", smollm2, "--prompt"],
+                         ["stream-cat", "-m", smollm2, "--format", "json"], stdin=f"{words_}\n".encode())
+        assert json.loads(shown)["sentences"][0]["tok"] == words_
 
 
 # -------------------------------------------------------------------- tables
@@ -244,6 +273,74 @@ def test_all_parts_make_the_logit(bin, normed_model, tmp_path):
         assert parts + sum(float(row["ffn_logit"]) for row in rows) == pytest.approx(logit, rel=1e-3)
 
 
+def float32(text):
+    return np.float32(float(text)) if text else None
+
+
+@pytest.mark.parametrize("dump", [[], ["--edit", "2:3-9=*2"]], ids=["plain", "edited"])
+def test_the_stream_has_the_tables(bin, small_model, tmp_path, dump):
+    """Every number and every token, row by row; its header tells model, edits and options; whatever the
+    batches are."""
+    stream = tmp_path / "stream"
+    layers, memories = traced(bin, small_model, tmp_path, "--memories", 6, "--positions", "all", "--stream",
+                              stream, tokenize=["--batch", 30], dump=dump)
+    found = streams.read(stream)
+    assert found.header["kind"] == "trace" and found.header["prompts"] is True
+    assert (found.header["positions"], found.header["norm"]) == ("all", "none")
+    assert ("edits" in found.header) == bool(dump)
+    assert found.header["history"][-1]["options"].items() >= {
+        "positions": "all", "tops": TOPS, "norm": "none", "memories": 6, "all_tokens": False}.items()
+    assert [stage["tool"] for stage in found.header["history"]][1:] == ["forward-dump", "trace-prompts"]
+    number, rank = iter_layers(found), 0
+    for row, (key, layer, r) in zip(layers[::TOPS], number, strict=True):
+        assert (row["prompt"], row["position"], row["layer"], row["final"]) == (*key[:3], name(key[3]))
+        assert float32(row["ffn_logit"]) == pytest.approx(layer["ffn_logit"][r])
+        for i, each in enumerate(layers[rank:rank + TOPS]):
+            for of in "residual", "ffn", "output":
+                assert each[of] == name(layer[f"{of}_top"][r, i])
+                assert float32(each[f"p_{of}"]) == pytest.approx(layer[f"{of}_p"][r, i])
+        rank += TOPS
+    rows = iter(memories)
+    for key, layer, r in iter_layers(found):
+        for i in range(layer["memory_count"][r]):
+            row = next(rows)
+            assert (row["prompt"], row["position"], row["layer"]) == key[:3] and int(row["rank"]) == i + 1
+            assert int(row["cell"]) == layer["memory_cell"][r, i]
+            for column in "coefficient", "size", "share", "logit":
+                of = column.replace("coefficient", "coef")
+                assert float32(row[column]) == pytest.approx(layer[f"memory_{of}"][r, i])
+            value = layer["value_cell"].tolist().index(int(row["cell"]))
+            ends = [[name(token) for token in layer[f"value_{end}"][value]] for end in ("top", "bottom")]
+            assert [json.loads(row["promotes"]), json.loads(row["demotes"])] \
+                == (ends if float(row["coefficient"]) > 0 else ends[::-1])
+        assert not layer["memory_coef"][r, layer["memory_count"][r]:].any()
+    assert next(rows, None) is None
+
+
+def iter_layers(found):
+    """((prompt, position, layer, final), the layer's record, its row), in the order of the tables."""
+    for batch, layers, _ in batches_of(found):
+        for r, (s, position, final) in enumerate(zip(*(batch[name].tolist() for name in
+                                                       ("row_sentence", "row_position", "final")))):
+            for layer in sorted(layers):
+                yield (str(batch["id"] + s), str(position), str(layer + 1), final), layers[layer], r
+
+
+def test_the_stream_is_what_it_is_without_memories_and_with_other_threads(bin, small_model, tmp_path, dumped):
+    """Without coefficients there are none in it; tables and page change no byte of it."""
+    bare = pipeline(bin, ["tokenize", "-m", small_model, "--prompt"],
+                    ["forward-dump", "-m", small_model, "--emit", "resid,ffn"], stdin=text(PROMPTS))
+    ok(bin, "trace-prompts", "-m", small_model, "--stream", tmp_path / "bare", stdin=bare)
+    assert not any("memory" in array for array in streams.read(tmp_path / "bare").header["arrays"])
+    one, other = tmp_path / "one", tmp_path / "other"
+    ok(bin, "trace-prompts", "-m", small_model, "--positions", "all", "--stream", one, stdin=dumped)
+    ok(bin, "trace-prompts", "-m", small_model, "--positions", "all", "--stream", other, "--threads", 3,
+       "--page", tmp_path / "page", "--memories-table", tmp_path / "table", stdin=dumped)
+    assert one.read_bytes() == other.read_bytes()
+    assert json.loads(ok(bin, "stream-cat", "--header", one))["kind"] == "trace"
+    fails(bin, "topk-keys", one, says="kind")
+
+
 def check_memories(exact, rows, layer, coef, how):
     values = oracle.value_vectors(exact, layer)
     sizes = np.abs(coef) * np.linalg.norm(values, axis=1)
@@ -353,6 +450,49 @@ def test_the_capital_of_france(bin, smollm2):
                             ["forward-dump", "-m", smollm2, "--emit", "resid,ffn"],
                             ["trace-prompts", "-m", smollm2, "-k", 1], stdin=b"The capital of France is\n"))
     assert len(layers) == 30 and layers[-1]["output"] == " Paris" and layers[-1]["final"] == " Paris"
+
+
+@pytest.mark.release_only
+def test_two_hundred_prompts_are_each_as_alone(bin, small_model, tmp_path):
+    """Several batches, some with a prompt of one token."""
+    prompts = random_sentences(200, 100, seed=11, longest=7)
+    assert sum(len(prompt) == 1 for prompt in prompts) > 10
+    numbers = {"ffn_logit", "coefficient", "size", "share", "logit", "p_residual", "p_ffn", "p_output"}
+    layers, memories = traced(bin, small_model, tmp_path, "--memories", 3, prompts=prompts,
+                              tokenize=["--batch", 64])
+    assert [row["prompt"] for row in layers[::LAYERS * TOPS]] == [str(i) for i in range(200)]
+    for i in range(0, 200, 40):
+        alone = traced(bin, small_model, tmp_path, "--memories", 3, prompts=prompts[i:i + 1])
+        for found, one in zip((layers, memories), alone):
+            found = [row for row in found if row["prompt"] == str(i)]
+            assert len(found) == len(one) > 0
+            for row, expected in zip(found, one):
+                for column, number in expected.items():
+                    if column in numbers:
+                        assert float(row[column]) == pytest.approx(float(number), rel=1e-3, abs=1e-5)
+                    elif column != "prompt":
+                        assert row[column] == number
+
+
+def test_triggers_of_other_edits_are_refused(bin, small_model, tmp_path, dumped):
+    """They are of another model than the one that is traced; so are thresholds of keys."""
+    edit = ["--edit", "1:3=0"]
+    tokens = ok(bin, "tokenize", "-m", small_model, stdin=text(PROMPTS))
+    edited = pipeline(bin, ["tokenize", "-m", small_model, "--prompt"],
+                      ["forward-dump", "-m", small_model, *EMIT, *edit], stdin=text(PROMPTS))
+    rows = {side: ok(bin, "forward-dump", "-m", small_model, "--emit", "coef,ffn", *options, stdin=tokens)
+            for side, options in (("plain", []), ("edited", edit))}
+    for side, options in ("plain", []), ("edited", edit):
+        (tmp_path / side).write_bytes(pipeline(
+            bin, ["forward-dump", "-m", small_model, "--emit", "max,magnitudes", *options], ["topk-keys"],
+            stdin=tokens))
+    for of, side, data in ("plain", "edited", edited), ("edited", "plain", dumped):
+        trace = "trace-prompts", "-m", small_model, "--memories-table", tmp_path / "table", "--triggers"
+        stats = "composition-stats", "-m", small_model, "--scaled", "--percentile", 50, "--thresholds"
+        fails(bin, *trace, tmp_path / of, stdin=data, says="other edits of memories than the triggers")
+        ok(bin, *trace, tmp_path / side, stdin=data)
+        fails(bin, *stats, tmp_path / of, stdin=rows[side], says="other edits of memories than the triggers")
+        ok(bin, *stats, tmp_path / side, stdin=rows[side])
 
 
 # ---------------------------------------------------------------------- page
@@ -498,3 +638,112 @@ def test_page_fits_and_is_readable(chromium, page, width, dark):
             const style = getComputedStyle(cell), a = light(style.color), b = light(style.backgroundColor);
             return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05); });"""
     assert min(chromium.script(contrast)) >= 4.5
+
+
+# ---------------------------------------------------- links with the report
+
+PAGES = "pages/<b>&.html", "d\u00e9j\u00e0: vu/x.html", "beside.html", "report/inside.html"
+
+
+@pytest.fixture(scope="module")
+def linked(bin, words, tmp_path_factory):  # noqa: F811
+    """A place with a report and pages, in folders whose names an address cannot have as they are."""
+    place = tmp_path_factory.mktemp("linked") / "a b#c%3f?"
+    for name in "pages", "d\u00e9j\u00e0: vu":
+        (place / name).mkdir(parents=True)
+    lines = " ".join(test_sheet.HOSTILE).encode() + b"\nw40 w41 w42 w43 w44\n"
+    pipeline(bin, ["tokenize", "-m", words], ["forward-dump", "-m", words], ["topk-keys", "-t", 3],
+             ["project-values", "-m", words, "-o", place / "triggers"], stdin=lines)
+    ok(bin, "report-pages", "-m", words, "-o", place / "report", place / "triggers")
+    rows = pipeline(bin, ["tokenize", "-m", words, "--prompt"], ["forward-dump", "-m", words, *EMIT],
+                    stdin=lines)
+    for name in PAGES:
+        page = place / name
+        ok(bin, "trace-prompts", "-m", words, "--positions", "all", "--page", page,
+           "--report", place / "report", "-o", "/dev/null", stdin=rows)
+    return place, rows
+
+
+def first_link(chromium):
+    """The memory that is shown first and its link: (layer, cell, link)."""
+    link = chromium.find("#cell .memory a")
+    layer, _ = selected(chromium)
+    return layer + 1, int(link.text.removeprefix("cell ")), link
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_memory_leads_to_its_page_of_the_report(chromium, linked, page):
+    place, _ = linked
+    data = data_of((place / page).read_text())
+    assert re.fullmatch(r"(\./|(\.\./)+)([\w.~%-]+/)*", data["report"])
+    chromium.open(place / page)
+    layer, cell, link = first_link(chromium)
+    chromium.script("arguments[0].focus()", link)
+    press(chromium, Keys.ENTER)
+    assert chromium.driver.current_url.endswith(f"/report/index.html#/memory/{layer}/{cell}")
+    WebDriverWait(chromium.driver, browsers.PATIENCE).until(
+        lambda _: f"Layer {layer}, memory {cell}" in chromium.find("#main").text)
+    assert chromium.complaints() == []
+    assert all(url.startswith(("file:", "data:")) for url in chromium.requests())
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [360, 1400])
+def test_a_report_leads_to_its_traces_and_back(bin, chromium, linked, words,  # noqa: F811
+                                               tmp_path, width, dark):
+    """Also when the report was moved; the name of a page stays a text."""
+    place, _ = linked
+    ok(bin, "report-pages", "-m", words, "-o", tmp_path / "made", "--trace", place / "pages" / "<b>&.html",
+       "--trace", place / "beside.html", place / "triggers")
+    (tmp_path / "made").rename(tmp_path / "moved")
+    chromium.emulate(width, 800, dark)
+    chromium.open(tmp_path / "moved" / "index.html")
+    WebDriverWait(chromium.driver, browsers.PATIENCE).until(lambda _: chromium.find_all("ul.traces"))
+    assert [item.text for item in chromium.find_all("ul.traces li")] \
+        == ["<b>&.html, 2 prompts", "beside.html, 2 prompts"]
+    assert chromium.script("return document.documentElement.scrollWidth") <= width
+    chromium.find("ul.traces a").click()
+    assert chromium.driver.current_url.endswith("/moved/traces/1.html")
+    head = [cell.get_property("textContent") for cell in chromium.find_all("#grid thead th")]
+    assert head[1:] == test_sheet.HOSTILE
+    layer, cell, link = first_link(chromium)
+    assert chromium.script("return document.documentElement.scrollWidth") <= width
+    link.click()
+    assert chromium.driver.current_url.endswith(f"/moved/index.html#/memory/{layer}/{cell}")
+    assert chromium.complaints() == []
+
+
+def test_a_copy_has_the_data_of_its_page_and_no_more(bin, linked, words, tmp_path):  # noqa: F811
+    place, _ = linked
+    page = place / "beside.html"
+    (tmp_path / "evil.html").write_text(page.read_text().replace("<h1>", "<h1><script>intruder()</script>"))
+    ok(bin, "report-pages", "-m", words, "-o", tmp_path / "report", "--trace", tmp_path / "evil.html",
+       place / "triggers")
+    copied = (tmp_path / "report" / "traces" / "1.html").read_text()
+    assert "intruder" not in copied
+    assert data_of(copied) == {**data_of(page.read_text()), "report": "../"}
+    assert copied.split('id="data">')[0] == page.read_text().split('id="data">')[0]
+
+
+def test_links_that_would_lead_nowhere_are_refused(bin, linked, words, small_model, tmp_path):  # noqa: F811
+    place, rows = linked
+    (tmp_path / "empty").mkdir()
+    trace = "trace-prompts", "-m", words, "--positions", "all"
+    fails(bin, *trace, "--report", place / "report", stdin=rows, status=2, says="--page goes with it")
+    fails(bin, *trace, "--page", tmp_path / "page", "--report", tmp_path / "empty", stdin=rows,
+          says="this is no report")
+    other = pipeline(bin, ["tokenize", "-m", small_model, "--prompt"],
+                     ["forward-dump", "-m", small_model, *EMIT], stdin=text(PROMPTS))
+    fails(bin, "trace-prompts", "-m", small_model, "--positions", "all", "--page", tmp_path / "page",
+          "--report", place / "report", stdin=other, says="a report of another model")
+    ok(bin, "trace-prompts", "-m", small_model, "--positions", "all", "--page", tmp_path / "other",
+       "-o", "/dev/null", stdin=other)
+    report = "report-pages", "-m", words, "-o", tmp_path / "report", place / "triggers", "--trace"
+    fails(bin, *report, tmp_path / "other", says="a page of another model")
+    for name, content in [("none", b""), ("half", (place / "beside.html").read_bytes()[:9000]),
+                          ("nul", b"\0" * 99), ("text", b"<script type=\"application/json\" id=\"data\">"
+                                                b"{\"prompts\":[],\"tokens\":[],\"values\":{}}</script>")]:
+        (tmp_path / name).write_bytes(content)
+        fails(bin, *report, tmp_path / name, says="no page of trace-prompts")
+    fails(bin, *report, tmp_path / "absent", says="absent")
+    assert not (tmp_path / "report").exists() and not (tmp_path / "page").exists()

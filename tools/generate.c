@@ -2,7 +2,8 @@
  * generate: a prompt in, the text that the model goes on with out.
  *
  * A token is chosen, written, and read as the next one, at a time: the keys and values of attention are kept,
- * so that it costs one position. Edits are made at all positions, those of the prompt among them.
+ * so that it costs one position. Edits are made at all positions, those of the prompt among them, or at the
+ * last one.
  */
 #include "base/cli.h"
 #include "base/input.h"
@@ -16,13 +17,15 @@
 #include "numeric/matrix.h"
 #include "stream/records.h"
 #include "table/table.h"
+#include "text/text.h"
+#include "text/token_find.h"
 #include "text/tokenizer.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 struct options {
-    const char *model, *output, *steps;
+    const char *model, *output, *steps, *bos;
     struct edit_options edits;
     struct sampling sampling;
     uint64_t tokens, top_k, threads;
@@ -35,7 +38,8 @@ struct generation {
     struct model *model;
     struct tokenizer *tokenizer;
     struct end_tokens ends;
-    struct candidates candidates;
+    struct candidates predicted;  /* the tokens that can follow */
+    struct candidates candidates; /* these, and those that end the text */
     struct edits *edits; /* NULL: the model as it is */
     struct output *output;
     struct table *steps; /* NULL: they are not asked for */
@@ -66,7 +70,12 @@ static struct prompt read_prompt(void)
 
 static struct prompt get_prompt(const char *operand)
 {
-    return operand ? (struct prompt){copy_string(operand), strlen(operand)} : read_prompt();
+    struct prompt prompt = operand ? (struct prompt){copy_string(operand), strlen(operand)} : read_prompt();
+    if (memchr(prompt.bytes, 0, prompt.length))
+        die("the prompt has a NUL byte; this is not plain text");
+    if (!text_is_utf8((struct span){prompt.bytes, prompt.length}))
+        die("the prompt is not UTF-8; convert it, for instance with iconv");
+    return prompt;
 }
 
 /* Ends the program where the model cannot read so many tokens, of which count are the prompt's. */
@@ -77,7 +86,7 @@ static void check_length(const struct generation *generation, uint32_t bos, size
                                                                              : MAX_SENTENCE_TOKENS;
     uint64_t read = count + (bos != NO_TOKEN) + generation->options->tokens - 1; /* not the last one */
     if (!count && bos == NO_TOKEN)
-        die("%s has no token to begin a text with: give a prompt", config->path);
+        die("%s is to read nothing before the text: give a prompt, or --bos", config->path);
     if (read > room)
         die("the prompt has %zu tokens: with --tokens %llu, %s is to read %llu, but it can attend to %llu",
             count, (unsigned long long)generation->options->tokens, config->path, (unsigned long long)read,
@@ -135,14 +144,16 @@ static void generate(struct generation *generation, struct decoder *decoder, con
 
 static void run(struct generation *generation, const struct prompt *prompt)
 {
-    uint32_t *tokens = NULL, bos = tokenizer_bos(generation->tokenizer, &generation->model->config);
+    uint32_t *tokens = NULL, bos = bos_find(generation->tokenizer, &generation->model->config,
+                                           generation->options->bos);
     size_t capacity = 0;
     size_t count = tokenizer_encode_text(generation->tokenizer, (struct span){prompt->bytes, prompt->length},
                                          &tokens, &capacity);
     check_length(generation, bos, count);
     struct team *team = team_new((size_t)generation->options->threads);
     size_t most = count + (size_t)generation->options->tokens;
-    struct decoder *decoder = decoder_new(generation->model, bos, most, generation->edits, team);
+    struct decoder *decoder = decoder_new(generation->model, bos, most, generation->edits,
+                                          &generation->predicted, team);
     output_write(generation->output, prompt->bytes, prompt->length);
     generate(generation, decoder, tokens, count, !prompt->length);
     output_write(generation->output, "\n", 1);
@@ -157,17 +168,14 @@ static void run(struct generation *generation, const struct prompt *prompt)
 static struct candidates find_candidates(const struct generation *generation)
 {
     const struct model_config *config = &generation->model->config;
-    if (generation->options->all_tokens)
-        return candidates_all(config->vocabulary);
-    struct candidates text = tokenizer_candidates(generation->tokenizer, config);
+    const struct candidates *text = &generation->predicted;
     bool *can_follow = new_array(config->vocabulary, sizeof *can_follow);
-    for (size_t r = 0; r < text.range_count; r++)
-        for (size_t token = text.range[r].first; token < text.range[r].end; token++)
+    for (size_t r = 0; r < text->range_count; r++)
+        for (size_t token = text->range[r].first; token < text->range[r].end; token++)
             can_follow[token] = true;
     for (size_t i = 0; i < generation->ends.count; i++)
         can_follow[generation->ends.token[i]] = true;
     struct candidates all = candidates_new(can_follow, config->vocabulary, config->path);
-    candidates_free(&text);
     free(can_follow);
     return all;
 }
@@ -182,7 +190,11 @@ static struct generation generation_open(const struct options *options)
     generation.edits = edits_read(&options->edits, generation.model, options->sampling.seed);
     generation.tokenizer = tokenizer_read(config);
     generation.ends = end_tokens_read(config);
+    generation.predicted = options->all_tokens ? candidates_all(config->vocabulary)
+                                               : tokenizer_candidates(generation.tokenizer, config);
     generation.candidates = find_candidates(&generation);
+    if (generation.edits && edits_need_predictions(generation.edits))
+        edits_read_values(generation.edits, options->edits.values, generation.model, &generation.predicted);
     generation.output = output_open(options->output, OUTPUT_TEXT);
     generation.steps = options->steps ? table_open(options->steps, columns) : NULL;
     return generation;
@@ -194,6 +206,7 @@ static void generation_close(struct generation *generation, struct options *opti
         table_finish(generation->steps);
     output_finish(generation->output);
     candidates_free(&generation->candidates);
+    candidates_free(&generation->predicted);
     end_tokens_free(&generation->ends);
     tokenizer_free(generation->tokenizer);
     edits_free(generation->edits, &options->edits);
@@ -223,9 +236,8 @@ int main(int argc, char **argv)
         OPTION_MODEL(&options.model),
         {0, "tokens", "N", "write at most N tokens (default 50)", OPTION_NUMBER, &options.tokens, 1,
          MAX_SENTENCE_TOKENS, NULL},
-        OPTION_EDIT(&options.edits),
-        OPTION_EDITS(&options.edits),
-        OPTION_EDIT_WHERE(&options.edits),
+        OPTION_BOS(&options.bos),
+        OPTIONS_EDITS(&options.edits),
         {0, "sample", NULL, "draw each token at random (default: take the most probable one)", OPTION_FLAG,
          &options.sample, 0, 0, NULL},
         {0, "temperature", "X", "of --sample: divide log-probabilities by X (default 1)", OPTION_REAL,

@@ -16,7 +16,9 @@
 #include "base/version.h"
 #include "model/model_header.h"
 #include "report/embedded.h"
+#include "report/page.h"
 #include "report/page_data.h"
+#include "report/page_links.h"
 #include "report/report_index.h"
 #include "report/report_memories.h"
 #include "report/report_tables.h"
@@ -35,12 +37,14 @@
 EMBEDDED(tools_report_pages_html);
 EMBEDDED(tools_report_pages_css);
 EMBEDDED(tools_report_pages_js);
+EMBEDDED(tools_trace_prompts_html);
 EMBEDDED(pipelines_experiments_csv);
 
 enum { MAX_ROWS = 10000, MAX_CASES = 1000 };
 
 struct options {
     const char *model, *name, *output, *tables, *measures, *published, *annotations, *date;
+    struct option_texts traces;
     uint64_t top;
 };
 
@@ -122,6 +126,32 @@ static json_t *copy_figures(const struct options *options, const json_t *listed,
     }
     free(folder);
     return names;
+}
+
+/* ---- pages of traces ---- */
+
+/*
+ * The pages of trace-prompts as traces/1.html and so on, with links to this report: their names, and how many
+ * prompts they have. Of a given page only the data is taken.
+ */
+static json_t *copy_traces(const struct options *options, const char *model_id,
+                           const struct output_directory *directory)
+{
+    json_t *traces = json_make("[]");
+    char *folder = options->traces.count ? output_directory_folder(directory, "traces") : NULL;
+    for (size_t i = 0; i < options->traces.count; i++) {
+        const char *path = options->traces.text[i], *slash = strrchr(path, '/');
+        json_t *data = trace_page_data(path, model_id);
+        char *page = format_string("%s/%zu.html", folder, i + 1);
+        json_put(data, "report", json_make("s", "../"));
+        page_write(output_open(page, OUTPUT_TEXT), EMBEDDED_SPAN(tools_trace_prompts_html), data, 5);
+        json_add(traces, json_make("[o, I]", json_readable(slash ? slash + 1 : path),
+                                   (json_int_t)json_array_size(json_object_get(data, "prompts"))));
+        json_decref(data);
+        free(page);
+    }
+    free(folder);
+    return traces;
 }
 
 /* ---- overview ---- */
@@ -220,6 +250,7 @@ static void write_overview(struct report *report, json_t *layers, const char *jo
              options->published ? table_json(options->published, MAX_ROWS) : json_null());
     json_put(overview, "figures", copy_figures(options, listed, report->directory));
     json_put(overview, "listed", listed);
+    json_put(overview, "traces", copy_traces(options, id, report->directory));
     json_put(overview, "date", options->date ? json_make("s", options->date) : json_null());
     page_data_write(report->data, "overview", overview);
 }
@@ -286,6 +317,7 @@ static void run(const struct options *options, const char *path)
     output_directory_finish(report.directory);
 
     free(report.data);
+    free(options->traces.text);
     keyed_rows_free(&report.measures);
     keyed_rows_free(&report.annotations);
     tokenizer_free(tokenizer);
@@ -312,6 +344,8 @@ int main(int argc, char **argv)
          OPTION_IN, &options.annotations, 0, 0, NULL},
         {0, "published", "FILE", "show the published numbers of this table beside the model's", OPTION_IN,
          &options.published, 0, 0, NULL},
+        {0, "trace", "FILE", "link to a copy of this page of trace-prompts; may be repeated", OPTION_TEXTS,
+         &options.traces, 0, 0, NULL},
         {0, "date", "TEXT", "when the results were made, to be shown as it is", OPTION_TEXT, &options.date, 0,
          0, NULL},
         OPTION_END,

@@ -382,6 +382,10 @@ function showResults() {
         tables.length ? make("p", {class: "faint"}, "In brackets behind a share: its 95 % interval.") : null,
         tables.length ? tables.map(resultTable)
             : make("p", {class: "faint"}, "The report was made without tables."),
+        overview.traces.length ? [make("h2", {}, "Traces of prompts"),
+            make("ul", {class: "traces"}, overview.traces.map(([name, prompts], i) => make("li", {},
+                make("a", {href: `traces/${i + 1}.html`}, plain(name)),
+                `, ${count(prompts, "prompt")}`)))] : [],
     ]};
 }
 

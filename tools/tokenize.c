@@ -184,16 +184,6 @@ static void tokenize(struct packer *packer, struct text_reader *text)
             (unsigned long long)packer->sentences);
 }
 
-/* BOS as the model has it, or as it is said. */
-static uint32_t choose_bos(const struct options *options, struct tokenizer *tokenizer,
-                           const struct model_config *config)
-{
-    if (!options->bos)
-        return tokenizer_bos(tokenizer, config);
-    return strcmp(options->bos, "none") ? token_find(tokenizer, config->vocabulary, options->bos, "bos")
-                                        : NO_TOKEN;
-}
-
 static json_t *make_header(const struct options *options, struct tokenizer *tokenizer,
                            const struct model_config *config)
 {
@@ -217,7 +207,8 @@ static json_t *make_header(const struct options *options, struct tokenizer *toke
     if (!name)
         die_usage("--name takes UTF-8 text, not '%s'", options->name);
     json_put(header, "corpus", json_make("{s:o}", "name", name));
-    json_put(header, "tokenizer", tokenizer_json(tokenizer, config, choose_bos(options, tokenizer, config)));
+    json_put(header, "tokenizer",
+             tokenizer_json(tokenizer, config, bos_find(tokenizer, config, options->bos)));
     if (options->prompt)
         header_set_prompts(header);
     json_put(header, "batch", json_make("{s:I}", "positions", (json_int_t)options->batch));
@@ -326,8 +317,7 @@ int main(int argc, char **argv)
          NULL},
         {0, "name", "NAME", "the corpus' name, for the stream's header (default: text)", OPTION_TEXT,
          &options.name, 0, 0, NULL},
-        {0, "bos", "TOKEN", "what is read before each sentence, or none (default: as the model has it)",
-         OPTION_TEXT, &options.bos, 0, 0, NULL},
+        OPTION_BOS(&options.bos),
         {0, "batch", "N", "positions in a batch (default 512)", OPTION_NUMBER, &options.batch, 1,
          MAX_BATCH_POSITIONS, NULL},
         {0, "max-length", "N", "tokens that a sentence may have (default 4096)", OPTION_NUMBER,

@@ -4,17 +4,20 @@
  * For each prompt and layer, at its last position or at all: the most probable tokens of the
  * residual r^l, of the feed-forward block's output y^l and of their sum o^l; which of these the layer's
  * prediction is (paper, section 5.2); and the memories that contribute most to y^l, each with what its
- * value promotes, its best triggers, and what it adds to the logit of the model's final token. As tables, and
- * as one HTML page, tools/trace-prompts.html. analysis/trace.h has the work.
+ * value promotes, its best triggers, and what it adds to the logit of the model's final token. As tables,
+ * as a stream, and as one HTML page, tools/trace-prompts.html. analysis/trace.h has the work.
  */
 #include "analysis/examples.h"
 #include "analysis/trace.h"
+#include "analysis/trace_records.h"
 #include "base/cli.h"
 #include "base/json.h"
 #include "base/messages.h"
+#include "model/edits.h"
 #include "model/model_header.h"
 #include "numeric/matrix.h"
 #include "report/embedded.h"
+#include "report/page_links.h"
 #include "report/trace_page.h"
 #include "stream/header_members.h"
 #include "stream/records.h"
@@ -31,7 +34,7 @@ static const char *const position_words[] = {"last", "all", NULL};
 static const char *const case_words[] = {"residual", "ffn", "agreement", "composition"}; /* CASE_ */
 
 struct options {
-    const char *model, *output, *memories_table, *page, *triggers, *list;
+    const char *model, *output, *memories_table, *stream, *page, *report, *triggers, *list;
     bool all_tokens;
     int positions, norm;
     uint64_t tops, memories, threads;
@@ -47,6 +50,8 @@ struct tracing {
     struct stream_reader *stream;
     struct activations_reader activations;
     struct table *layers, *memories; /* memories NULL: not asked for */
+    struct trace_records *records; /* NULL: not asked for */
+    char *report; /* its address on the page; NULL: not asked for */
     struct trace_page page;
 };
 
@@ -148,7 +153,7 @@ static void write_trace(struct tracing *tracing, const struct trace *trace)
 }
 
 /* Standard output last: it may be a pipe that waits for a reader. */
-static void open_outputs(struct tracing *tracing)
+static void open_outputs(struct tracing *tracing, const struct trace_options *wanted)
 {
     static const char *const layers[] = {"prompt", "position", "token", "layer", "rank", "residual",
                                          "p_residual", "ffn", "p_ffn", "output", "p_output", "case", "final",
@@ -159,6 +164,9 @@ static void open_outputs(struct tracing *tracing)
     const struct options *options = tracing->options;
     if (options->memories_table)
         tracing->memories = table_open(options->memories_table, memories);
+    if (options->stream)
+        tracing->records = trace_records_open(options->stream, "trace-prompts", tracing->model,
+                                              &tracing->candidates, tracing->stream, wanted);
     if (options->page)
         tracing->page = trace_page_open(options->page, tracing->tokenizer, &tracing->examples,
                                         tracing->model->config.vocabulary);
@@ -170,18 +178,22 @@ static void open_outputs(struct tracing *tracing)
 static json_t *facts_json(const struct tracing *tracing)
 {
     const char *id = tracing->model->id;
-    return json_make("{s:o, s:s, s:s, s:s}", "name", model_name_json(tracing->options->model, id),
+    return json_make("{s:o, s:s, s:s, s:s, s:s?, s:o?}", "name", model_name_json(tracing->options->model, id),
                      "model", id, "norm", projection_norm_words[tracing->options->norm], "joint",
-                     tokenizer_joint(tracing->tokenizer));
+                     tokenizer_joint(tracing->tokenizer), "report", tracing->report, EDITS_MEMBER,
+                     header_edits(tracing->stream));
 }
 
 /* ---- main ---- */
 
-/* How many memories must be found. */
-static size_t memories_needed(const struct options *options)
+/* How many memories must be found. A stream has them where the activations have coefficients. */
+static size_t memories_needed(const struct tracing *tracing)
 {
+    const struct options *options = tracing->options;
+    const json_t *arrays = json_object_get(stream_header(tracing->stream), "arrays");
+    bool listed = options->memories_table || (options->stream && json_object_get(arrays, "coef"));
     size_t of_page = options->memories < PAGE_MEMORIES ? (size_t)options->memories : PAGE_MEMORIES;
-    return options->memories_table ? (size_t)options->memories : options->page ? of_page : 0;
+    return listed ? (size_t)options->memories : options->page ? of_page : 0;
 }
 
 static void tracing_open(struct tracing *tracing, const char *path)
@@ -193,11 +205,15 @@ static void tracing_open(struct tracing *tracing, const char *path)
     if (options->tops > tracing->candidates.count)
         die_usage("--tops %llu is more than the %zu tokens that can follow",
                   (unsigned long long)options->tops, tracing->candidates.count);
+    if (options->report)
+        tracing->report = report_address(options->page, options->report, model->id);
     if (options->triggers)
         tracing->examples = examples_read(options->triggers, model, options->list);
     tracing->stream = stream_open_prompts(path, "activations");
     stream_need_sentences(tracing->stream);
     header_check_model(tracing->stream, model);
+    if (options->triggers)
+        header_check_same_edits(tracing->stream, tracing->examples.edits, "the triggers");
     tracing->tokenizer = tokenizer_open(options->model, tracing->stream);
     tracing->activations = activations_open(tracing->stream);
 }
@@ -207,6 +223,7 @@ static void tracing_close(struct tracing *tracing)
     activations_close(&tracing->activations);
     stream_close(tracing->stream);
     examples_free(&tracing->examples);
+    free(tracing->report);
     tokenizer_free(tracing->tokenizer);
     candidates_free(&tracing->candidates);
     model_free(tracing->model);
@@ -216,20 +233,24 @@ static void run(struct tracing *tracing)
 {
     const struct options *options = tracing->options;
     const struct trace_options wanted = {
-        .tops = (size_t)options->tops, .memories = memories_needed(options),
+        .tops = (size_t)options->tops, .memories = memories_needed(tracing),
         .all = options->positions == POSITIONS_ALL, .norm = (enum projection_norm)options->norm,
         .threads = (size_t)options->threads};
     const struct trace *trace;
     struct tracer *tracer =
         tracer_new(tracing->model, &tracing->candidates, &tracing->activations, &wanted);
-    open_outputs(tracing);
+    open_outputs(tracing, &wanted);
     while ((trace = tracer_next(tracer))) {
         write_trace(tracing, trace);
+        if (tracing->records)
+            trace_records_add(tracing->records, trace);
         if (options->page)
             trace_page_add(&tracing->page, trace);
     }
     if (options->page)
         trace_page_finish(&tracing->page, EMBEDDED_SPAN(tools_trace_prompts_html), facts_json(tracing));
+    if (tracing->records)
+        trace_records_finish(tracing->records);
     if (tracing->memories)
         table_finish(tracing->memories);
     table_finish(tracing->layers);
@@ -242,6 +263,8 @@ static void check_options(const struct options *options)
         die_usage("--model DIR is needed");
     if (options->page && options->positions != POSITIONS_ALL)
         die_usage("--page shows every position of a prompt: --positions all goes with it");
+    if (options->report && !options->page)
+        die_usage("--report is what a page links to: --page goes with it");
     if (options->triggers && !options->memories_table && !options->page)
         die_usage("--triggers shows when memories do: --memories-table or --page goes with it");
     if (options->list && !options->triggers)
@@ -265,11 +288,15 @@ int main(int argc, char **argv)
          1, 1000, NULL},
         {0, "memories-table", "FILE", "write the memories that contribute most to FILE", OPTION_OUT_TOO,
          &options.memories_table, 0, 0, NULL},
+        {0, "stream", "FILE", "write layers and memories as a stream to FILE", OPTION_OUT_TOO,
+         &options.stream, 0, 0, NULL},
         {0, "triggers", "FILE", "show with each memory its best triggers, of this stream", OPTION_IN,
          &options.triggers, 0, 0, NULL},
         OPTION_LIST(&options.list),
         {0, "page", "FILE", "write a page for a browser to FILE; needs --positions all", OPTION_OUT_TOO,
          &options.page, 0, 0, NULL},
+        {0, "report", "DIR", "the page's memories link to this report, of report-pages", OPTION_IN,
+         &options.report, 0, 0, NULL},
         OPTION_ALL_TOKENS(&options.all_tokens),
         OPTION_PRODUCTS(&options.products),
         OPTION_THREADS(&options.threads),

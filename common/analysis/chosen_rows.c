@@ -96,11 +96,12 @@ void rows_edited(const struct row_rule *rule, const struct activations_batch *ba
     for (size_t r = 0; is_chosen && r < batch->rows; r++)
         add_edited(rows, chosen->index[r], batch_sentence(&batch->tokens, batch->row_sentence[r]),
                    batch->row_position[r]);
-    size_t start = 0;
-    for (size_t s = 0; !is_chosen && s < computed->sentences; start += computed->length[s++]) {
+    const uint32_t lowest = batch_lowest(computed);
+    for (size_t s = 0, row = 0; !is_chosen && s < computed->sentences; s++) {
         uint64_t sentence = batch_sentence(&batch->tokens, is_cut ? batch->row_sentence[s] : s);
-        for (uint32_t j = last ? computed->length[s] - 1 : 0; j < computed->length[s]; j++)
-            add_edited(rows, start + j, sentence, j);
+        for (uint32_t j = lowest; j < computed->length[s]; j++, row++)
+            if (!last || j + 1 == computed->length[s])
+                add_edited(rows, row, sentence, j);
     }
 }
 

@@ -3,6 +3,7 @@
 #include "base/input.h"
 #include "base/layer_number.h"
 #include "base/messages.h"
+#include "model/edits.h"
 #include "model/model_header.h"
 #include "stream/activations.h"
 #include "stream/fields.h"
@@ -256,6 +257,8 @@ void composition_begin(void *of_all, struct stream_reader *input)
 {
     const struct composing *composing = of_all;
     const struct activations_reader *activations = &composing->common.activations;
+    if (composing->thresholds)
+        header_check_same_edits(input, composing->of_keys.edits, "the triggers of --thresholds");
     if (composing->active.relative > 0 && activations->cell_count != activations->shape.d_ff)
         stream_fail(input, "it has only some cells, and active is what is not small beside the layer's "
                     "largest coefficient: dump all cells, or give --threshold");

@@ -2,6 +2,7 @@
 
 #include "base/input.h"
 #include "base/messages.h"
+#include "model/edits.h"
 #include "model/model_header.h"
 #include "stream/records.h"
 #include "stream/stream_reader.h"
@@ -40,6 +41,7 @@ struct examples examples_read(const char *path, const struct model *model, const
     struct stream_reader *stream = stream_open(path, "triggers");
     struct key_triggers key;
     header_check_model(stream, model);
+    examples.edits = header_edits(stream);
     tokenizer_free(tokenizer_open(model->config.path, stream));
     struct triggers_reader triggers = triggers_open_list(stream, list);
     while (triggers_next(&triggers, &key)) {
@@ -62,6 +64,7 @@ void examples_free(struct examples *examples)
     free(examples->first);
     free(examples->example);
     free(examples->token);
+    json_decref(examples->edits);
     *examples = (struct examples){0};
 }
 

@@ -7,6 +7,7 @@
 
 #include "model/model.h"
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -24,6 +25,7 @@ struct examples {
     size_t *first;    /* keys + 1: the key's first example; the next key's follow */
     struct example *example;
     uint32_t *token;
+    json_t *edits;    /* of the model, as header_edits has them */
 };
 
 /*

@@ -1,6 +1,7 @@
 #include "analysis/thresholds.h"
 
 #include "base/messages.h"
+#include "model/edits.h"
 #include "model/model_header.h"
 #include "stream/records.h"
 
@@ -17,6 +18,7 @@ struct thresholds thresholds_read(const char *path, const struct model *model, d
                     "topk-keys give them");
     size_t d_ff = model->config.d_ff, keys = matrix_count(model->config.layers, d_ff);
     struct thresholds thresholds = {.percentile = percentile, .d_ff = d_ff, .of_key = new_floats(keys)};
+    thresholds.edits = header_edits(stream);
     for (size_t i = 0; i < keys; i++)
         thresholds.of_key[i] = NAN;
     struct key_triggers key;
@@ -36,5 +38,6 @@ struct thresholds thresholds_read(const char *path, const struct model *model, d
 void thresholds_free(struct thresholds *thresholds)
 {
     free(thresholds->of_key);
+    json_decref(thresholds->edits);
     *thresholds = (struct thresholds){0};
 }

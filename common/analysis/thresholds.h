@@ -5,10 +5,13 @@
 #include "base/hash.h"
 #include "model/model.h"
 
+#include <jansson.h>
+
 struct thresholds {
     double percentile;                 /* such as 99 */
     size_t d_ff;
     float *of_key;                     /* layers x d_ff; NaN: the key has none */
+    json_t *edits;                     /* of the model, as header_edits has them */
     char id[HASH_CHARACTERS + 1];      /* of all of them */
 };
 

@@ -10,10 +10,12 @@ struct decoder;
 
 /*
  * For a text of so many tokens, without BOS; bos is read before them, NO_TOKEN: nothing is. edits (or NULL)
- * are made at all positions. Products are shared out among the team. All of them must outlive it.
+ * are made at all positions, or only at the one that the next token is predicted at, which is read as it is
+ * by those behind it. predicted: the tokens that the plain model can predict, where edits ask for that.
+ * Products are shared out among the team. All of them must outlive it.
  */
 struct decoder *decoder_new(const struct model *model, uint32_t bos, size_t tokens, const struct edits *edits,
-                            struct team *team);
+                            const struct candidates *predicted, struct team *team);
 void decoder_free(struct decoder *decoder);
 
 /*

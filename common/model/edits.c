@@ -430,3 +430,17 @@ void header_check_edits(const struct stream_reader *reader, const struct edits *
                     "triggers with the same --edit");
     json_decref(ours);
 }
+
+json_t *header_edits(const struct stream_reader *reader)
+{
+    const json_t *edits = json_object_get(stream_header(reader), EDITS_MEMBER);
+    return edits ? json_deep_copy(edits) : NULL;
+}
+
+void header_check_same_edits(const struct stream_reader *reader, const json_t *edits, const char *whose)
+{
+    const json_t *own = json_object_get(stream_header(reader), EDITS_MEMBER);
+    if (own != edits && !(own && edits && json_equal(own, edits)))
+        stream_fail(reader, "made with other edits of memories than %s: the two are of different models",
+                    whose);
+}

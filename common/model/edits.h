@@ -34,18 +34,12 @@ struct edit_options {
 };
 
 /* Their rows of the table of options. */
-#define OPTION_EDIT(options)                                                                            \
+#define OPTIONS_EDITS(options)                                                                          \
     {0, "edit", "LIST",                                                                                 \
      "change coefficients: 3:7=0 (layer:cells=value), 4:10-20=*2, 5:*=+0.5; may be repeated",           \
-     OPTION_TEXTS, &(options)->edits, 0, 0, NULL}
-#define OPTION_EDITS(options)                                                                           \
+     OPTION_TEXTS, &(options)->edits, 0, 0, NULL},                                                      \
     {0, "edits", "FILE", "the same from FILE, a line or more of them; # begins a comment", OPTION_IN,   \
-     &(options)->file, 0, 0, NULL}
-#define OPTION_EDIT_WHERE(options)                                                                      \
-    {0, "edit-where", "TEST", "edit only coefficients that pass: '>T', '>=T', '<T', '<=T', '|m|>T'",    \
-     OPTION_TEXT, &(options)->where, 0, 0, NULL}
-#define OPTIONS_EDITS(options)                                                                          \
-    OPTION_EDIT(options), OPTION_EDITS(options),                                                        \
+     &(options)->file, 0, 0, NULL},                                                                     \
     {0, "remove", "LIST",                                                                               \
      "remove at each position memories that contribute most, of all (3:top=10) or of those that agree " \
      "with the prediction (3:agreeing=10), or random ones (*:random=10)", OPTION_TEXTS,                 \
@@ -55,7 +49,8 @@ struct edit_options {
     {0, "edit-at", "WHICH",                                                                             \
      "edit at all positions (default), or the last: of each sentence, or the random one",               \
      OPTION_CHOICE, &(options)->at, 0, 0, edit_at_words},                                               \
-    OPTION_EDIT_WHERE(options)
+    {0, "edit-where", "TEST", "edit only coefficients that pass: '>T', '>=T', '<T', '<=T', '|m|>T'",    \
+     OPTION_TEXT, &(options)->where, 0, 0, NULL}
 
 struct edits;
 
@@ -99,5 +94,11 @@ void header_set_edits(json_t *header, json_t *options, const struct edits *edits
  * needed also where it was made without any.
  */
 void header_check_edits(const struct stream_reader *reader, const struct edits *edits, bool needed);
+
+/* A copy of the member that says a stream's edits, which the caller gives up; NULL: it has none. */
+json_t *header_edits(const struct stream_reader *reader);
+
+/* Ends the program where the stream was not made with these; whose: "the triggers". */
+void header_check_same_edits(const struct stream_reader *reader, const json_t *edits, const char *whose);
 
 #endif

@@ -300,6 +300,11 @@ static void embed_positions(struct forward *forward)
                 row[k] = row[k] * model->config.embed_scale + (table ? table[j * d_model + k] : 0.0f);
 }
 
+void forward_forget(struct forward *forward, size_t count)
+{
+    forward->positions -= count;
+}
+
 /* Makes room for the batch, of which begun positions are there. */
 static void take(struct forward *forward, const struct batch *batch)
 {

@@ -41,6 +41,9 @@ void forward_free(struct forward *forward);
  */
 void forward_keep(struct forward *forward, size_t positions, struct team *team);
 
+/* Behind a batch that is kept: its last count positions are computed anew, with those of the next one. */
+void forward_forget(struct forward *forward, size_t count);
+
 /* Takes the batch, which must live until its last layer is done. */
 void forward_begin(struct forward *forward, const struct batch *batch);
 

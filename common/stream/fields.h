@@ -41,7 +41,7 @@ struct field {
 /* Entries of tables. The elements' type is that of the struct's member. */
 #define FIELD_TYPE(pointer)                                                                          \
     _Generic(pointer, uint16_t *: FIELD_UINT16, uint32_t *: FIELD_UINT32, uint64_t *: FIELD_UINT64,  \
-             float *: FIELD_FLOAT32, const float *: FIELD_FLOAT32)
+             float *: FIELD_FLOAT32, const uint32_t *: FIELD_UINT32, const float *: FIELD_FLOAT32)
 #define FIELD_MEMBER(structure, member) (((structure *)0)->member)
 #define FIELD_OF(structure, member) .offset = offsetof(structure, member), .columns = NO_COLUMNS
 

@@ -76,3 +76,10 @@ uint32_t token_find(struct tokenizer *tokenizer, size_t vocabulary, const char *
                   "by its number", option, text, token, other);
     return token;
 }
+
+uint32_t bos_find(struct tokenizer *tokenizer, const struct model_config *config, const char *text)
+{
+    if (!text)
+        return tokenizer_bos(tokenizer, config);
+    return strcmp(text, "none") ? token_find(tokenizer, config->vocabulary, text, "bos") : NO_TOKEN;
+}
