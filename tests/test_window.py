@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 
-import numpy as np
 import pytest
 
 import random_model
@@ -69,7 +68,8 @@ def compare(bin, model, tokens, *options, windows=(1, 3), threads=(1, 2)):
             limit = ["--memory", one + (window - 1) * BATCH * (4 * d_model + 64)]
             fails(bin, "forward-dump", "-m", model, *argv, *limit, stdin=tokens, env=empty,
                   says="/nowhere: cannot make a temporary file")  # so there is a window
-            assert ok(bin, "forward-dump", "-m", model, *argv, *limit, stdin=tokens) == wanted, (count, window)
+            found = ok(bin, "forward-dump", "-m", model, *argv, *limit, stdin=tokens)
+            assert found == wanted, (count, window)
 
 
 @pytest.mark.parametrize("options", [
@@ -123,7 +123,8 @@ def test_experts(bin, tmp_path):
     options = ["--emit", "max,signs,prediction", "--rank", "value,signs"]
     wanted = ok(bin, "forward-dump", "-m", tmp_path, *options, stdin=few)
     one = least(bin, tmp_path, few, *options)
-    fails(bin, "forward-dump", "-m", tmp_path, *options, "--memory", one, stdin=few, env={"TMPDIR": "/nowhere"})
+    fails(bin, "forward-dump", "-m", tmp_path, *options, "--memory", one, stdin=few,
+          env={"TMPDIR": "/nowhere"})
     assert ok(bin, "forward-dump", "-m", tmp_path, *options, "--memory", one, stdin=few) == wanted
 
 
@@ -157,8 +158,9 @@ def test_a_full_disk_has_one_message(bin, small, tokens):
     options = ["--emit", "coef", "--threads", 2]
     limit = least(bin, small, tokens, *options)
     argv = command(bin, "forward-dump", "-m", small, *options, "--memory", limit)
-    done = subprocess.run(["/bin/sh", "-c", 'ulimit -f 40 && "$0" "$@" | cat >/dev/null', *argv], input=tokens,
-                          capture_output=True, timeout=TIMEOUT, check=False, env=environment())
+    limited = ["/bin/sh", "-c", 'ulimit -f 40 && "$0" "$@" | cat >/dev/null', *argv]
+    done = subprocess.run(limited, input=tokens, capture_output=True, timeout=TIMEOUT, check=False,
+                          env=environment())
     message = done.stderr.decode()
     assert message.count("\n") == 1 and "cannot write" in message and "TMPDIR" in message, message
 
@@ -206,10 +208,10 @@ def test_a_machine_with_too_little_memory(bin, small, tokens, tmp_path):
 def large(bin, tmp_path_factory):
     """A model and tokens of it."""
     place = tmp_path_factory.mktemp("large")
-    random_model.write_model(place / "model", **SIZES, heads=16, vocabulary=2000, cutoffs=(500, 1000), factor=4,
-                             dtype="BF16")
+    random_model.write_model(place / "model", **SIZES, heads=16, vocabulary=2000, cutoffs=(500, 1000),
+                             factor=4, dtype="BF16")
     sentences = text(random_sentences(SENTENCES, 2000, seed=3, longest=30))
-    (place / "tokens").write_bytes(ok(bin, "tokenize", "-m", place / "model", "--batch", 128, stdin=sentences))
+    ok(bin, "tokenize", "-m", place / "model", "--batch", 128, "-o", place / "tokens", stdin=sentences)
     yield place
     shutil.rmtree(place)
 
@@ -230,7 +232,8 @@ def peak(bin, megabytes, *argv):
 def test_memory_is_kept_to(bin, large):
     options = ["forward-dump", "-m", large / "model", "--emit", "max,prediction"]
     ok(bin, *options, "-o", large / "all", large / "tokens")
-    size = np.prod([SIZES["layers"], SIZES["d_model"], 4 * SIZES["d_model"] + 2 * SIZES["d_ff"]]) * 4 / (1 << 20)
+    columns = 4 * SIZES["d_model"] + 2 * SIZES["d_ff"]
+    size = 4 * SIZES["layers"] * SIZES["d_model"] * columns / (1 << 20)
     assert MEMORY < size / 2.5
     most = peak(bin, MEMORY, *options, "--memory", f"{MEMORY}M", "-o", large / "window", large / "tokens")
     print(f"{most:.0f} MB of {MEMORY}; all layers: {size:.0f} MB")
