@@ -28,8 +28,8 @@ def make_header(layers, cells, top):
             "history": [], "corpus": {"name": "synthetic"},
             "tokenizer": {"id": "synthetic", "vocabulary": VOCABULARY, "bos": 0, "unknown": 1},
             "batch": {"positions": 512},
-            "model": {"id": "synthetic", "architecture": "gpt2", "layers": layers, "d_model": 64, "d_ff": cells,
-                      "vocabulary": VOCABULARY, "activation": "relu"},
+            "model": {"id": "synthetic", "architecture": "gpt2", "layers": layers, "d_model": 64,
+                      "d_ff": cells, "vocabulary": VOCABULARY, "activation": "relu"},
             "layers": list(range(layers)), "cells": None, "rank": "value", "keys": layers * cells, "top": top,
             "prefixes": "sentence"}
 
@@ -37,13 +37,13 @@ def make_header(layers, cells, top):
 def make_triggers(shard, shards, keys, top):
     """{member: keys x elements}; of each key the best first"""
     random = np.random.default_rng(shard)
-    coefficient = np.sort(random.random((keys, top), dtype=np.float32) + 1, axis=1)[:, ::-1]
+    coefficient = np.sort(random.integers(64, 128, (keys, top)), axis=1)[:, ::-1] / 64  # some are equal
     sentence = (random.integers(0, 1 << 20, (keys, 1)) + np.arange(top)) * shards + shard
     position = np.tile(np.arange(top) % 19 + 1, (keys, 1))
     return {"coef": coefficient.astype("<f4"), "sentence": sentence.astype("<u8"),
             "position": position.astype("<u4"),
             "next": random.integers(0, VOCABULARY, (keys, top), dtype=np.uint32).astype("<u4"),
-            "prefix": random.integers(0, VOCABULARY, (keys, position[0].sum()), dtype=np.uint32).astype("<u4")}
+            "prefix": random.integers(0, VOCABULARY, (keys, position[0].sum()), dtype=np.uint32)}
 
 
 def fill(record, member, bytes_of_rows):
@@ -100,7 +100,8 @@ def is_merge(merged, shards, layers, cells, top):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--check", action="store_true")
     for name, value in ("shards", 64), ("layers", 16), ("cells", 4096), ("top", 50):

@@ -219,7 +219,7 @@ def test_options_that_need_an_argument(bin, tmp_path):
 
 def test_operands(bin, made, tmp_path):
     cases = [(use.tool, [*use.arguments, use.path, use.path],
-              "more than one input" if use.tool in ("topk-keys", *SUMMING)
+              "more than one input" if use.tool in ("topk-keys", "project-values", *SUMMING)
               else f"too many operands, from '{use.path}' on") for use in made.values()
              if use.tool not in SEVERAL_INPUTS]
     cases += [(tool, [], "--model DIR is needed")
@@ -251,7 +251,11 @@ def test_operands(bin, made, tmp_path):
         ("project-values", [*made["project-values"].arguments, "-k", 13, made["project-values"].path],
          "--tops 13"),
         ("project-values", [*made["project-values"].arguments, "--bottoms", 13], "--bottoms 13"),
-        ("topk-keys", ["--merge"], "--merge needs"),
+        ("topk-keys", ["--merge"], "--merge needs"), ("project-values", ["--merge"], "--merge needs"),
+        *(("project-values", ["--merge", *more, "x"], "--merge keeps")
+          for more in (["-m", "x"], ["--all"], ["-k", 1], ["--bottoms", 0], ["--norm", "none"],
+                       ["--shard", "0/2"])),
+        ("project-values", ["-m", "x", "--partial", "x"], "--partial goes with --merge"),
         ("topk-keys", ["--merge", "--layers", 1, "x"], "--merge keeps"),
         ("topk-keys", ["--merge", "--cells", 0, "x"], "--merge keeps"),
         ("topk-keys", ["--merge", "--following", 1, "x"], "--merge keeps"),

@@ -106,7 +106,8 @@ static void check_header(const struct merging *merging, const struct stream_read
     static const char *const of_input[] = {"model", "corpus", "tokenizer", "history"};
     const char *name = NULL;
     for (size_t i = 0; i < sizeof of_input / sizeof *of_input && !name; i++) {
-        const json_t *left = json_object_get(first, of_input[i]), *right = json_object_get(header, of_input[i]);
+        const json_t *left = json_object_get(first, of_input[i]);
+        const json_t *right = json_object_get(header, of_input[i]);
         if (left != right && !json_equal(left, right)) /* neither may have it */
             name = of_input[i];
     }
