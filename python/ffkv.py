@@ -50,6 +50,7 @@ PROMPTS_VERSION = 2  # of a stream of prompts, each with a placeholder behind it
 TYPES = {"float32": "<f4", "uint16": "<u2", "uint32": "<u4", "uint64": "<u8"}
 COUNTS = ("sentences", "tokens", "unknown", "truncated", "skipped")  # every trailer has them
 COVERAGE = ("batches", "covers", "text")  # which batches of a corpus; a trailer has all or none of these
+KEY_COVERAGE = ("key_blocks", "key_covers", "key_hash")  # which blocks of keys, in a shard of them
 
 # ffkv-stream(5), Limits
 _MAX_OBJECT_BYTES = 2**32 - 1
@@ -451,23 +452,26 @@ def _overlap(one: range, other: range) -> bool:
     return lowest < min(one.stop, other.stop)
 
 
-def _covers(trailer: Record) -> List[range]:
-    batches = _number(trailer, "batches", 0, _MAX_COUNT, "the trailer's ")
-    covers = trailer.get("covers")
-    _need(isinstance(trailer.get("text"), str) and isinstance(covers, list) and len(covers) <= 4096,
-          "the trailer does not say of which text the stream is, and which batches it has")
+def _covers(trailer: Record, members: Tuple[str, str, str], what: str, unit: str,
+            units: str) -> Optional[List[range]]:
+    """Which units of the whole the stream has; None: the trailer has none of the members."""
+    if not any(name in trailer for name in members):
+        return None
+    number, covers = _number(trailer, members[0], 0, _MAX_COUNT, "the trailer's "), trailer.get(members[1])
+    _need(isinstance(trailer.get(members[2]), str) and isinstance(covers, list) and len(covers) <= 4096,
+          f"the trailer does not say of which {what} the stream is, and which {units} it has")
     found = []
     for numbers in covers:
         _need(isinstance(numbers, list) and len(numbers) == 3
-              and all(_is_number(number, 0, batches) for number in numbers) and numbers[0] < numbers[1]
-              and numbers[2] > 0, f"the trailer's covers have {numbers}, which are no batches")
+              and all(_is_number(end, 0, number) for end in numbers) and numbers[0] < numbers[1]
+              and numbers[2] > 0, f"the trailer's {members[1]} have {numbers}, which are no {units}")
         found.append(range(*numbers))
     found.sort(key=lambda part: part.start)
     for i, part in enumerate(found):
         for later in found[i + 1:]:
             if later.start >= part.stop:
                 break
-            _need(not _overlap(part, later), "the trailer's covers have a batch twice")
+            _need(not _overlap(part, later), f"the trailer's {members[1]} have a {unit} twice")
     return found
 
 
@@ -860,7 +864,8 @@ class _Checks:
               f"the trailer counts another number of records than the stream has ({self.records})")
         for name in COUNTS:
             _number(trailer, name, 0, _MAX_COUNT, "the trailer's ")
-        covers = _covers(trailer) if any(name in trailer for name in COVERAGE) else None
+        covers = _covers(trailer, COVERAGE, "text", "batch", "batches")
+        is_part = _covers(trailer, KEY_COVERAGE, "keys", "block", "blocks") is not None
         if self.has_batches:
             for name, count in ("sentences", self.sentences), ("tokens", self.tokens):
                 _need(trailer[name] == count,
@@ -870,7 +875,8 @@ class _Checks:
         _need(not self.waiting, f"the record of layer {_shown(self.waiting)} is missing")
         keys = {"triggers": self.header.get("keys"),
                 "values": self.shape and self.shape["layers"] * self.shape["d_ff"]}.get(self.kind, self.keys)
-        _need(keys == self.keys, f"{self.keys} keys, the header promises {keys}")
+        _need(keys == self.keys or is_part and self.keys < keys,
+              f"{self.keys} keys, the header promises {keys}")
 
 
 # ------------------------------------------------------------ reading

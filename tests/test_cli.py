@@ -380,7 +380,7 @@ def test_lists(bin, made, tmp_path, tool):
 def test_other_arguments(bin, made, tmp_path):
     use = made["tokenize"]
     cases = [("tokenize", [*use.arguments, f"--shard={text}", use.path],
-              f"--shard takes I/N with I from 0 to N-1, not '{text}'")
+              f"--shard takes I/N with I from 0 to N-1, and N up to 999999999, not '{text}'")
              for text in ("", "1", "/", "0/", "/2", "2/2", "3/2", "0/0", "-0/2", "0/-2", "+0/2", "0/+2",
                           " 0/2", "0 /2", "0/ 2", "0/2 ", "0/2x", "0/2/", "0x0/2", "0.0/2", "0/4294967297",
                           "0/18446744073709551617", "a/b")]

@@ -337,26 +337,6 @@ def test_table_is_recomputed(bin, small_model):
                     for end in ("low", "high")] == pytest.approx(limits, rel=1e-7, abs=1e-12)
 
 
-def test_shards_in_any_order(bin, small_model, tmp_path):
-    """Keys found apart, by layer, give the bytes of one run; no key may be in two."""
-    maxima = pipeline(bin, ["tokenize", "-m", small_model], ["forward-dump", "-m", small_model],
-                      stdin=text(random_sentences(100, 100)))
-
-    def run(name, *options):
-        (tmp_path / name).write_bytes(pipeline(bin, ["topk-keys", "-t", 4, *options],
-                                               ["perturb-triggers", "--sample", 6],
-                                               ["forward-dump", "-m", small_model, "--emit", "key"],
-                                               stdin=maxima))
-        return tmp_path / name
-
-    whole = ok(bin, "perturbation-stats", run("whole"))
-    parts = [run("0", "--layers", 1), run("1", "--layers", 3), run("2", "--layers", 2)]
-    for order in parts, parts[::-1], parts[1:] + parts[:1]:
-        assert ok(bin, "perturbation-stats", *order) == whole
-    assert ok(bin, "perturbation-stats", "-", *parts[1:], stdin=parts[0].read_bytes()) == whole
-    fails(bin, "perturbation-stats", *parts, parts[1], says=" is in two of the inputs")
-    fails(bin, "perturbation-stats", parts[0], run("3", "--layers", 2, "--threshold", 0.1), says="options")
-
 
 def test_pipeline(bin, small_model, tmp_path):
     """The script gives what its stages give."""

@@ -127,7 +127,7 @@ int main(int argc, char **argv)
         {'t', "top", "N", "triggers shown of each key (default 25)", OPTION_NUMBER, &options.top, 1,
          MAX_SHOWN_TRIGGERS, NULL},
         {'k', "tops", "N", "most probable tokens shown of each value (default 10)", OPTION_NUMBER,
-         &options.tops, 1, 1 << 16, NULL},
+         &options.tops, 1, MAX_LISTED_TOKENS, NULL},
         {0, "title", "TEXT", "what the page is called", OPTION_TEXT, &options.title, 0, 0, NULL},
         OPTION_OUTPUT(&options.output),
         OPTION_END,

@@ -257,7 +257,7 @@ int main(int argc, char **argv)
         {0, "stop-words", "FILE", "words, one a line, for the column stop_word; needs --model", OPTION_IN,
          &options.stop_words, 0, 0, NULL},
         {0, "frequent", "N", "tokens that count as frequent: the N most frequent of the text (default 100)",
-         OPTION_NUMBER, &options.frequent, 0, 1 << 26, NULL},
+         OPTION_NUMBER, &options.frequent, 0, MAX_VOCABULARY, NULL},
         {0, "short", "N", "prefixes of fewer than N tokens count as short (default 5)", OPTION_NUMBER,
          &options.short_tokens, 0, MAX_SENTENCE_TOKENS, NULL},
         {0, "active", "FILE", "write the shares of active memories to FILE", OPTION_OUT_TOO, &options.active,

@@ -604,7 +604,7 @@ static struct dump dump_open(const struct options *options, const char *path)
     for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
         if (counted_kinds(options->emit) >> kind & 1)
             dump.counts[kind] = cell_counts_new(kind, dump.layer_count, model->config.d_ff);
-    dump.product_rows = (size_t)header_number(dump.reader, "batch", "positions", 1 << 20);
+    dump.product_rows = (size_t)header_number(dump.reader, "batch", "positions", MAX_BATCH_POSITIONS);
     if (!dump.product_rows)
         stream_fail(dump.reader, "the header's batch.positions is 0");
     return dump;

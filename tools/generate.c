@@ -21,8 +21,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_PROMPT_BYTES = 1 << 20 };
-
 struct options {
     const char *model, *output, *steps;
     struct edit_options edits;

@@ -223,9 +223,10 @@ int main(int argc, char **argv)
     const struct option_spec specs[] = {
         {0, "tokens", "N", "estimate memory and time for a text of N tokens (default 1000000)", OPTION_NUMBER,
          &options.tokens, 1, INT64_MAX, NULL},
-        {0, "top", "N", "for N triggers a key (default 50)", OPTION_NUMBER, &options.top, 1, 1 << 24, NULL},
+        {0, "top", "N", "for N triggers a key (default 50)", OPTION_NUMBER, &options.top, 1, MAX_TRIGGERS,
+         NULL},
         {0, "threads", "N", "for so many threads (default: the processors there are)", OPTION_NUMBER,
-         &options.threads, 1, CLI_MAX_THREADS, NULL},
+         &options.threads, 1, MAX_THREADS, NULL},
         {0, "rate", "G", "take 10^9 G operations a second of a thread, and measure nothing", OPTION_REAL,
          &options.rate, 0, 0, NULL},
         {0, "whole", NULL, "read all of the weights, however many: their id, and whether any is damaged",

@@ -21,7 +21,6 @@
 #include <string.h>
 
 /* A hostile table could name millions, and every pair has a row. */
-enum { MAX_READERS = 200 };
 
 enum { PAPER_KEYS = 10 }; /* of each layer, that people read (paper, section 3.2) */
 

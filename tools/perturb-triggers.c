@@ -308,7 +308,7 @@ int main(int argc, char **argv)
         .options = &options,
         .vocabulary = (uint32_t)shape_read(reader).vocabulary,
         .coverage = coverage_begin(options.shard),
-        .budget = (size_t)header_number(reader, "batch", "positions", 1 << 20),
+        .budget = (size_t)header_number(reader, "batch", "positions", MAX_BATCH_POSITIONS),
     };
     if (!perturbation.budget)
         stream_fail(reader, "the header's batch.positions is 0");

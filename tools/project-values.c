@@ -488,10 +488,10 @@ int main(int argc, char **argv)
     const struct option_spec specs[] = {
         OPTION_MODEL(&options.model),
         {'k', "tops", "N", "tokens listed of each value (default 10)", OPTION_NUMBER, &options.tops, 1,
-         1 << 16, NULL},
+         MAX_LISTED_TOKENS, NULL},
         {0, "bottoms", "N",
          "least probable tokens listed of each value (default 0; 1 with --all of gated layers)",
-         OPTION_NUMBER, &options.bottoms, 0, 1 << 16, NULL},
+         OPTION_NUMBER, &options.bottoms, 0, MAX_LISTED_TOKENS, NULL},
         {0, "norm", "HOW",
          "the final norm on values: none (default, as in the paper), its gain only, or full", OPTION_CHOICE,
          &options.norm, 0, 0, projection_norm_words},

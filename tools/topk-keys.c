@@ -523,7 +523,7 @@ static bool read_list(struct merge *merge, size_t input)
     return true;
 }
 
-/* False: all inputs have ended. The header's number of keys, which is that of each, is the reader's to check. */
+/* False: all inputs have ended; each had as many keys as its header says, which the reader checks. */
 static bool read_lists(struct merge *merge)
 {
     bool any = read_list(merge, 0);

@@ -339,7 +339,7 @@ int main(int argc, char **argv)
         {0, "ids", "LIST", "rank these tokens, by their numbers: 5 or 0-3,7", OPTION_TEXT, &options.ids,
          0, 0, NULL},
         {0, "top", "N", "write the N best values of each token, best first (default: all values, in order)",
-         OPTION_NUMBER, &options.top, 1, 1 << 28, NULL},
+         OPTION_NUMBER, &options.top, 1, MAX_RANKED_VALUES, NULL},
         {0, "as-edits", "VALUE", "of --top: write the values as edits LAYER:CELL=VALUE, such as '*3' or 5",
          OPTION_TEXT, &options.edits, 0, 0, NULL},
         OPTION_LAYERS(&options.layers, "rank in the values of"),

@@ -1,6 +1,7 @@
 #include "analysis/annotation.h"
 
 #include "base/layer_number.h"
+#include "base/limits.h"
 #include "base/messages.h"
 #include "base/order.h"
 
@@ -15,7 +16,7 @@ enum column { READER, MODEL, LAYER, CELL, TRIGGERS, PATTERN, KIND, DESCRIPTION, 
 enum { NEEDED_COLUMNS = SHOWS + 1 }; /* older files have no others */
 static const char *const columns[] = {"reader", "model",       "layer", "cell",        "triggers", "pattern",
                                       "kind",   "description", "shows", "value_shown", "reader_kind", NULL};
-enum { MAX_LAYERS_OR_CELLS = 1 << 26, MAX_PATTERNS = 1000000 };
+enum { MAX_PATTERNS = 1000000 };
 
 const char *const reader_kind_words[] = {"", "person", "program", NULL};
 
@@ -89,8 +90,8 @@ static struct pattern read_pattern(const struct table_in *table, const struct ta
         .reader = row->field[READER],
         .model = row->field[MODEL],
         .reader_kind = read_reader_kind(place, row->field[READER_KIND]),
-        .layer = layer_of_shown(number_field(place, row, LAYER, 1, MAX_LAYERS_OR_CELLS)),
-        .cell = number_field(place, row, CELL, 0, MAX_LAYERS_OR_CELLS - 1),
+        .layer = layer_of_shown(number_field(place, row, LAYER, 1, MAX_STREAM_SIZE)),
+        .cell = number_field(place, row, CELL, 0, MAX_STREAM_SIZE - 1),
         .triggers = number_field(place, row, TRIGGERS, 1, MAX_SHOWN_TRIGGERS),
         .number = number_field(place, row, PATTERN, 0, MAX_PATTERNS),
         .description = row->field[DESCRIPTION],

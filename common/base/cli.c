@@ -254,7 +254,7 @@ uint64_t cli_threads(void)
 {
     cpu_set_t set;
     int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-    return count < 1 ? 1 : count > CLI_MAX_THREADS ? CLI_MAX_THREADS : (uint64_t)count;
+    return count < 1 ? 1 : count > MAX_THREADS ? MAX_THREADS : (uint64_t)count;
 }
 
 /* Ranges as other programs have them, 10..20 or 10:20: says how they are written here. */

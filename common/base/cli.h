@@ -5,6 +5,8 @@
 #ifndef FFKV_CLI_H
 #define FFKV_CLI_H
 
+#include "base/limits.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -22,9 +24,6 @@ enum option_kind {
     OPTION_CHOICES /* value: unsigned *, a bit for each word of choices;
                       the argument is a comma-separated list of them        */
 };
-
-/* OpenBLAS keeps buffers for at most this many callers. */
-enum { CLI_MAX_THREADS = 64 };
 
 /* Bound of OPTION_NUMBER when the table leaves most at 0. */
 #define OPTION_NO_LIMIT UINT64_MAX
@@ -65,7 +64,7 @@ struct tool {
      OPTION_IN, pointer, 0, 0, NULL}
 #define OPTION_THREADS(pointer) \
     {0, "threads", "N", "threads (default: the processors there are); results do not depend on it", \
-     OPTION_NUMBER, pointer, 1, CLI_MAX_THREADS, NULL}
+     OPTION_NUMBER, pointer, 1, MAX_THREADS, NULL}
 #define OPTION_LAYERS(pointer, verb) \
     {0, "layers", "LIST", verb " only these layers, counted from 1: 1-4,8 (default: all)", \
      OPTION_TEXT, pointer, 0, 0, NULL}

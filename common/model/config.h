@@ -5,6 +5,7 @@
 #ifndef FFKV_CONFIG_H
 #define FFKV_CONFIG_H
 
+#include "base/limits.h"
 #include "numeric/activation.h"
 #include "numeric/norm.h"
 #include "stream/no_token.h"
@@ -36,10 +37,7 @@ enum block_norm {
     BLOCK_NORM_SHARED,     /* attention's: it reads what attention reads */
 };
 
-/* Bounds that no model reaches; they keep products of sizes far from overflow. */
-enum {
-    MAX_LAYERS = 4096, MAX_WIDTH = 1 << 20, MAX_VOCABULARY = 1 << 26, MAX_CLUSTERS = 16, MAX_EXPERTS = 4096
-};
+enum { MAX_CLUSTERS = 16 };
 
 /* Rotary positions: dimension k of a head, of width / 2, is rotated by frequency[k] radians a position. */
 struct rotary {

@@ -2,6 +2,7 @@
 
 #include "base/input.h"
 #include "base/json.h"
+#include "base/limits.h"
 #include "base/messages.h"
 #include "formats/gguf.h"
 #include "formats/safetensors.h"
@@ -11,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_SHARDS = 1000 };
 
 struct weights {
     char *directory;             /* NULL: a GGUF file */
@@ -58,8 +58,8 @@ static void add_file(struct weights *weights, const char *name)
             free(path);
             return;
         }
-    if (weights->shard_count == MAX_SHARDS)
-        die("%s: more than %d files", directory, MAX_SHARDS);
+    if (weights->shard_count == MAX_WEIGHT_FILES)
+        die("%s: more than %d files", directory, MAX_WEIGHT_FILES);
     weights->paths = grow_array(weights->paths, weights->shard_count + 1, sizeof *weights->paths);
     weights->paths[weights->shard_count++] = path;
 }

@@ -5,12 +5,11 @@
 #ifndef FFKV_COUNTS_H
 #define FFKV_COUNTS_H
 
+#include "base/limits.h"
+
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
-
-/* No count in a stream is larger, so that what is made of counts does not overflow. */
-#define MAX_COUNT ((uint64_t)1 << 48)
 
 /* What trailers pass on as it is, see coverage.h: which batches of which text the stream covers, */
 #define COVERAGE_BATCHES "batches"

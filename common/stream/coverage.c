@@ -1,6 +1,7 @@
 #include "stream/coverage.h"
 
 #include "base/json.h"
+#include "base/limits.h"
 #include "base/messages.h"
 #include "stream/counts.h"
 
@@ -122,13 +123,13 @@ void coverage_remove(json_t *counts, const struct whole *whole)
 struct coverage coverage_begin(const char *shard)
 {
     struct coverage coverage = {.taken = {0, 0, 1}};
-    char index[10] = "0", count[10] = "1"; /* up to 9 digits: no signs, no overflow */
+    char index[10] = "0", count[10] = "1"; /* MAX_SHARDS' digits: no signs, no overflow */
     int used = 0;
     bool right = !shard || (sscanf(shard, "%9[0-9]/%9[0-9]%n", index, count, &used) == 2 && !shard[used]);
     coverage.shard = strtoull(index, NULL, 10);
     coverage.shards = strtoull(count, NULL, 10);
     if (!right || coverage.shard >= coverage.shards)
-        die_usage("--shard takes I/N with I from 0 to N-1, not '%s'", shard);
+        die_usage("--shard takes I/N with I from 0 to N-1, and N up to %d, not '%s'", MAX_SHARDS, shard);
     coverage.hash = hash_new();
     return coverage;
 }

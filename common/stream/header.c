@@ -68,7 +68,7 @@ static size_t said(const json_t *header, const char *section, const char *name, 
 /* How many there can be in a record of what a dimension counts; ffkv-stream(5), Limits. */
 static size_t most_counted(const json_t *header, const json_t *dimension)
 {
-    enum { MAX_BINS = 1 << 18, MAX_SENTENCE = 1 << 16 };
+    enum { MAX_BINS = 1 << 18, MAX_SENTENCE = MAX_SENTENCE_TOKENS + 1 };
     const size_t tokens = larger(MAX_SENTENCE, said(header, "batch", "positions", 0));
     const size_t vocabulary = said(header, "model", "vocabulary", said(header, "tokenizer", "vocabulary", 0));
     const size_t triggers = said(header, NULL, "top", tokens); /* else prefixes of a batch's rows */

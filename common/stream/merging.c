@@ -3,6 +3,7 @@
 #include "base/heap.h"
 #include "base/input.h"
 #include "base/json.h"
+#include "base/limits.h"
 #include "base/messages.h"
 #include "stream/counts.h"
 
@@ -10,9 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-
-/* Each is compared with every other. */
-enum { MAX_PROGRESSIONS = 4096 };
 
 /* Units that one of the inputs covers. */
 struct part {
@@ -28,7 +26,7 @@ struct merging {
     json_t *counts;
     uint64_t units, covered; /* of the whole; in the inputs so far */
     char *hash;              /* the whole's; NULL before the first input that says it */
-    struct part *parts;      /* MAX_PROGRESSIONS */
+    struct part *parts;      /* MAX_PROGRESSIONS: each is compared with every other */
     size_t part_count;
 };
 
@@ -107,9 +105,12 @@ static void check_header(const struct merging *merging, const struct stream_read
         return;
     static const char *const of_input[] = {"model", "corpus", "tokenizer", "history"};
     const char *name = NULL;
-    for (size_t i = 0; i < sizeof of_input / sizeof *of_input && !name; i++)
-        if (!json_equal(json_object_get(first, of_input[i]), json_object_get(header, of_input[i])))
+    for (size_t i = 0; i < sizeof of_input / sizeof *of_input && !name; i++) {
+        const json_t *left = json_object_get(first, of_input[i]);
+        const json_t *right = json_object_get(header, of_input[i]);
+        if (left != right && !json_equal(left, right)) /* neither may have it */
             name = of_input[i];
+    }
     if (!name)
         name = different_member(first, header);
     char *what = !strcmp(name, "history")
@@ -368,13 +369,15 @@ static void read_inputs(struct merging *merging, void *merge)
 /* What an input lists next, and how much it has listed. */
 struct list {
     struct stream_reader *input;
+    size_t index; /* of the input */
     struct listed next;
     uint64_t so_far;
 };
 
+/* Equal ones, which overlap: the earlier input, so that the later one is to blame. */
 static bool is_lower(const struct list *a, const struct list *b)
 {
-    return a->next.first < b->next.first;
+    return a->next.first != b->next.first ? a->next.first < b->next.first : a->index < b->index;
 }
 
 DEFINE_HEAP(lowest, struct list, is_lower);
@@ -396,7 +399,7 @@ static void read_lists(struct merging *merging, void *merge)
     uint64_t free_from = 0; /* the number behind the last one that was taken */
     const struct stream_reader *last = NULL;
     for (size_t i = 0; i < merging->path_count; i++) {
-        struct list list = {.input = merging->readers[i]};
+        struct list list = {.input = merging->readers[i], .index = i};
         if (list_advance(&list, work, merge))
             lowest_push(lists, count++, list);
     }

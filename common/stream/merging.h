@@ -26,7 +26,7 @@ struct listed {
 struct merge_work {
     const char *kind;          /* of the inputs; NULL: any, that of the first */
     const struct whole *whole; /* that they are shards of */
-    bool is_lone_right;        /* a single input need not say what it covers, as one of a stage of one's own */
+    bool is_lone_right;        /* a single input need not say what it covers, as one's own may not */
 
     /* Before any other, with the first input, of which nothing but the header was read; or NULL. */
     void (*begin)(void *merge, struct stream_reader *first);

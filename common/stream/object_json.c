@@ -33,14 +33,22 @@ static void print_real(FILE *text, json_t *real, double value)
     }
 }
 
+/* The type of the elements of a binary value, of which it must have a whole number. */
+static enum element check_array(const struct objects *objects, const char *name,
+                                const msgpack_object_bin *bytes)
+{
+    enum element element = element_of(objects, name);
+    if (element == ELEMENTS || bytes->size % element_size(element))
+        objects_fail(objects, "array '%s' has no declared type, or not a whole number of elements", name);
+    return element;
+}
+
 /* Not by way of jansson's integers, which end at 2^63. */
 static void print_array(FILE *text, const struct objects *objects, const char *name,
                         const msgpack_object_bin *bytes)
 {
-    enum element element = element_of(objects, name);
-    size_t size = element < ELEMENTS ? element_size(element) : 0;
-    if (!size || bytes->size % size)
-        objects_fail(objects, "array '%s' has no declared type, or not a whole number of elements", name);
+    enum element element = check_array(objects, name, bytes);
+    size_t size = element_size(element);
     json_t *real = json_make("f", 0.0);
     fputc('[', text);
     for (uint32_t at = 0; at < bytes->size; at += (uint32_t)size) {
@@ -203,4 +211,33 @@ char *object_text(const struct objects *objects, const char *name, const msgpack
     print_object(stream, objects, name, object);
     memory_text_close(stream);
     return text;
+}
+
+void object_check(const struct objects *objects, const char *name, const msgpack_object *object)
+{
+    switch (object->type) {
+    case MSGPACK_OBJECT_MAP: {
+        json_t *keys = json_object();
+        for (uint32_t i = 0; i < object->via.map.size; i++) {
+            const msgpack_object_kv *member = &object->via.map.ptr[i];
+            json_t *key = new_key(objects, name, keys, &member->key);
+            object_check(objects, json_string_value(key), &member->val);
+            json_put(keys, json_string_value(key), json_null());
+            json_decref(key);
+        }
+        json_decref(keys);
+        break;
+    }
+    case MSGPACK_OBJECT_ARRAY:
+        for (uint32_t i = 0; i < object->via.array.size; i++)
+            object_check(objects, name, &object->via.array.ptr[i]);
+        break;
+    case MSGPACK_OBJECT_BIN:
+        check_array(objects, name, &object->via.bin);
+        break;
+    case MSGPACK_OBJECT_POSITIVE_INTEGER:
+        break;
+    default:
+        json_decref(object_json(objects, name, object));
+    }
 }

@@ -16,4 +16,7 @@ json_t *object_json(const struct objects *objects, const char *name, const msgpa
 /* The object as one line, which the caller frees. Integers end at 2^64. */
 char *object_text(const struct objects *objects, const char *name, const msgpack_object *object);
 
+/* Ends the program where object_text would: elements of arrays can be any. Makes no text. */
+void object_check(const struct objects *objects, const char *name, const msgpack_object *object);
+
 #endif

@@ -157,7 +157,7 @@ static bool read_head(const unsigned char *bytes, size_t available, struct item 
 static size_t object_size(const struct objects *objects, const unsigned char *bytes,
                           size_t available, size_t *needed)
 {
-    size_t left[MAX_DEPTH] = {1}; /* items still to come at each depth */
+    size_t left[MAX_NESTING + 1] = {1}; /* items still to come at each depth */
     size_t depth = 0, position = 0, elements = 0;
     for (;;) {
         while (left[depth] == 0) {
@@ -177,18 +177,18 @@ static size_t object_size(const struct objects *objects, const unsigned char *by
                          (unsigned long long)(objects->offset + position));
         *needed = position + item.head + item.payload;
         elements += item.nested;
-        if (item.is_text && item.payload > MAX_TEXT_BYTES)
-            objects_fail(objects, "a string claims more than %d bytes", MAX_TEXT_BYTES);
-        if (elements > MAX_ELEMENTS || *needed > objects->most_bytes)
-            objects_fail(objects, "an object claims more than %d elements or %zu bytes%s", MAX_ELEMENTS,
+        if (item.is_text && item.payload > MAX_STRING_BYTES)
+            objects_fail(objects, "a string claims more than %d bytes", MAX_STRING_BYTES);
+        if (elements > MAX_ITEMS || *needed > objects->most_bytes)
+            objects_fail(objects, "an object claims more than %d elements or %zu bytes%s", MAX_ITEMS,
                          objects->most_bytes,
                          objects->header ? ", which is what the header's arrays can have" : "");
         if (!complete || *needed > available)
             return 0;
         position = *needed;
         if (item.nested) {
-            if (++depth == MAX_DEPTH)
-                objects_fail(objects, "more than %d levels of maps and arrays", MAX_DEPTH - 1);
+            if (++depth > MAX_NESTING)
+                objects_fail(objects, "more than %d levels of maps and arrays", MAX_NESTING);
             left[depth] = item.nested;
         }
     }

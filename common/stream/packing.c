@@ -19,9 +19,9 @@ static msgpack_packer packer_to(msgpack_sbuffer *buffer)
 
 static void pack_text(msgpack_sbuffer *buffer, const char *text, size_t length)
 {
-    if (length > MAX_TEXT_BYTES)
+    if (length > MAX_STRING_BYTES)
         die("a text of %zu bytes does not fit in a stream, where one has at most %d: '%.40s...'", length,
-            MAX_TEXT_BYTES, text);
+            MAX_STRING_BYTES, text);
     msgpack_packer packer = packer_to(buffer);
     packed(msgpack_pack_str(&packer, length));
     packed(msgpack_pack_str_body(&packer, text, length));

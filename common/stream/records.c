@@ -94,15 +94,14 @@ void batch_reserve(struct batch *batch, unsigned groups, struct batch_capacity *
 
 struct model_shape shape_read(const struct stream_reader *reader)
 {
-    enum { MAX_SIZE = 1 << 26 }; /* keeps products of two far from overflow */
     const json_t *model = json_object_get(stream_header(reader), "model");
     struct model_shape shape = {
-        .layers = (size_t)header_number(reader, "model", "layers", MAX_SIZE),
-        .d_model = (size_t)header_number(reader, "model", "d_model", MAX_SIZE),
-        .d_ff = (size_t)header_number(reader, "model", "d_ff", MAX_SIZE),
-        .vocabulary = (size_t)header_number(reader, "model", "vocabulary", MAX_SIZE),
+        .layers = (size_t)header_number(reader, "model", "layers", MAX_STREAM_SIZE),
+        .d_model = (size_t)header_number(reader, "model", "d_model", MAX_STREAM_SIZE),
+        .d_ff = (size_t)header_number(reader, "model", "d_ff", MAX_STREAM_SIZE),
+        .vocabulary = (size_t)header_number(reader, "model", "vocabulary", MAX_STREAM_SIZE),
         .experts = json_object_get(model, "experts")
-            ? (size_t)header_number(reader, "model", "experts", MAX_SIZE) : 0,
+            ? (size_t)header_number(reader, "model", "experts", MAX_STREAM_SIZE) : 0,
     };
     if (!shape.layers || !shape.d_model || !shape.d_ff || !shape.vocabulary)
         stream_fail(reader, "the header's model has a size of 0");

@@ -3,15 +3,13 @@
 #define FFKV_RECORDS_H
 
 #include "base/hash.h"
+#include "base/limits.h"
 #include "stream/coefficient_bins.h"
 #include "stream/fields.h"
 #include "stream/no_token.h"
 #include "stream/ranks.h"
 #include "stream/stream_reader.h"
 #include "stream/sums.h"
-
-/* argmax is a 16-bit number. */
-enum { MAX_SENTENCE_TOKENS = 65535 };
 
 /* Sentences in the order of the corpus: the unit of work. */
 struct batch {
@@ -83,12 +81,6 @@ struct model_shape shape_read(const struct stream_reader *reader);
 
 /* Whether not all positions are counted for each cell: signs are not, where a cell's expert is not chosen. */
 bool counted_in_part(const struct model_shape *shape, enum counted kind);
-
-/* Triggers that a key may have: topk-keys -t. */
-enum { MAX_TRIGGERS = 1 << 24 };
-
-/* Tokens behind a trigger's next one: topk-keys --following. */
-enum { MAX_FOLLOWING = 1000 };
 
 /* Where the sentence has ended before so many tokens. */
 #define NO_FOLLOWING UINT32_MAX

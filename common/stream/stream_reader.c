@@ -157,6 +157,11 @@ void stream_close(struct stream_reader *reader)
     free(reader);
 }
 
+void record_check(const struct record *record)
+{
+    object_check(record->reader->objects, "record", &record->object);
+}
+
 char *record_text(const struct record *record)
 {
     return object_text(record->reader->objects, "record", &record->object);

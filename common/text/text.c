@@ -1,5 +1,6 @@
 #include "text/text.h"
 
+#include "base/limits.h"
 #include "base/messages.h"
 
 #include <stdlib.h>
@@ -13,7 +14,6 @@
 
 enum {
     READ_BYTES = 1 << 16,
-    MAX_SENTENCE_BYTES = 1 << 26, /* of a line, or of a sentence of raw text */
     PARAGRAPH_BYTES = 1 << 20,     /* a longer paragraph is taken in pieces */
 };
 
