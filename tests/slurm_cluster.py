@@ -50,7 +50,7 @@ def free_ports(count):
 
 class Cluster:
     def __init__(self, place):
-        self.place, self.daemons = place, []
+        self.place, self.daemons, self.told = place, [], {}
         self.variables = {"SLURM_CONF": str(place / "slurm.conf"), "PATH": f"/usr/sbin:{os.environ['PATH']}"}
 
     def run(self, *argv):
@@ -59,15 +59,19 @@ class Cluster:
 
     def queue(self):
         """The jobs and array tasks that are waiting or running, a line each."""
-        return self.run("squeue", "--noheader", "--array", "--format=%i %T %R").stdout.splitlines()
+        done = self.run("squeue", "--noheader", "--array", "--format=%i %T %R")
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
 
     def is_done(self):
-        """Whether no job is waiting or running; one that was requeued, which Slurm lets wait for two minutes,
-        is told not to."""
-        queue = [line.split() for line in self.queue()]
+        """Whether no job is waiting or running.  Slurm lets one that was requeued wait for two minutes, until
+        the credentials of its first run have expired; it is told that seconds are enough, which they are: a
+        new credential must only be younger than the second in which the old ones were revoked."""
+        queue, now = [line.split() for line in self.queue()], time.monotonic()
         for job, state, reason in queue:
-            if (state, reason) == ("PENDING", "(BeginTime)"):
-                self.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+            if (state, reason) == ("PENDING", "(BeginTime)") and now - self.told.get(job, 0) > 10:
+                self.told[job] = now
+                self.run("scontrol", "update", f"JobId={job}", "StartTime=now+4")
         time.sleep(0.3)
         return not queue
 
