@@ -74,7 +74,7 @@ static void coefficients_that_are_wanted_are_found_one_after_the_other(void **st
             topk_offer(topk, topk_list(topk, key, rank), coarse(1, key), 3, 1, NULL, tokens, 2, &text);
             if (text)
                 topk_release(&text);
-            row[key] = coarse(2, key);
+            row[key] = key % 23 == 5 ? coarse(2, key) : 0; /* few, as in long texts */
         }
         size_t list = topk_list(topk, 0, rank), found = 0;
         for (size_t key = 0; key < KEYS; key++) {
