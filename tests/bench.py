@@ -406,7 +406,8 @@ def measure_projection(tools, options):
     path = options.out / "projection.txt"
     run([tools.command("tokenize", "-m", tools.model, "--sample", 500, ROOT / "data/corpora/brown-valid.txt"),
          tools.command("forward-dump", "-m", tools.model, "--emit", "resid,ffn", "--positions", "random"),
-         command(tools.bin, tools.bin / "tests/bench-projection", "-m", tools.model, "--rounds", tools.rounds)],
+         command(tools.bin, tools.bin / "tests/bench-projection", "-m", tools.model, "--rounds",
+                 tools.rounds)],
         path)
     print(path.read_text(), end="")
 
@@ -433,7 +434,7 @@ def write_csv(path, columns, rows):
 
 
 def pipeline_rows(rows):
-    """How many times as long as its slowest stage the pipeline takes, for each shape and number of threads."""
+    """How many times as long as its slowest stage the pipeline takes, by shape and number of threads."""
     found = {}
     for row in rows:
         if row["task"] == "pipeline" or row["task"].startswith("stage "):
