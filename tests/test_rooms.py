@@ -51,8 +51,8 @@ def test_only_common_numeric_knows_the_libraries_of_the_products():
              if re.search(r"blas[_.]|onednn[_.]|dnnl[_.]", path.read_text())}
     assert {name for name in named if not name.startswith("common/numeric/")} == {"common/base/version.c"}
     assert {"common/numeric/matrix.c", "common/numeric/onednn.c"} <= named
-    assert {name for name in named if "oneapi/dnnl" in (ROOT / name).read_text()} == {"common/numeric/onednn.c",
-                                                                                "common/base/version.c"}
+    assert {name for name in named if "oneapi/dnnl" in (ROOT / name).read_text()} == {
+        "common/numeric/onednn.c", "common/base/version.c"}
 
 
 @pytest.mark.parametrize("path", sorted([*FILES, *ROOT.glob("tools/*.[ch]"), *ROOT.glob("tests/*.[ch]")]),
