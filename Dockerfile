@@ -23,7 +23,7 @@ COPY --from=build /installed /
 RUN apt-get update && \
     apt-get install -y --no-install-recommends \
         libmsgpack-c2 libjansson4 libcsv3 zlib1g libicu76 libpcre2-8-0 libxxhash0 libzip5 libprotobuf-c1 \
-        libopenblas0 \
+        libopenblas0 libdnnl3.6 \
         gnuplot-nox librsvg2-bin fonts-dejavu-core make && \
     rm -rf /var/lib/apt/lists/*
 ENV MODEL=/usr/share/ffkv/data/brown-lm

@@ -38,8 +38,7 @@ HEADERS = csv.h uthash.h $(if $(filter unit-tests,$(MAKECMDGOALS)),cmocka.h)
 # oneDNN makes products of bfloat16 numbers, where it is there; DNNL= builds without it.
 DNNL := $(shell $(CC) $(CPPFLAGS) -E -include oneapi/dnnl/dnnl.h -x c /dev/null >/dev/null 2>&1 && echo yes)
 ALL_CPPFLAGS = -Icommon -I$(DIR)/generated -D_POSIX_C_SOURCE=200809L \
-	$(if $(DNNL),-DFFKV_DNNL) \
-	$(shell pkg-config --cflags $(PACKAGES)) $(CPPFLAGS)
+	$(if $(DNNL),-DFFKV_DNNL) $(shell pkg-config --cflags $(PACKAGES)) $(CPPFLAGS)
 ALL_CFLAGS = -std=c11 $(WARNINGS) -ffp-contract=off -fno-math-errno $(CFLAGS_$(BUILD)) $(CFLAGS)
 ALL_LDFLAGS = $(CFLAGS_$(BUILD)) -pthread -Wl,--as-needed $(LDFLAGS)
 LIBRARIES = $(shell pkg-config --libs $(PACKAGES)) $(if $(DNNL),-ldnnl -lgomp) -lcsv -lresolv -lm
@@ -219,7 +218,8 @@ large-model: ## a model of 2 GB within 600 MB of memory, made for it
 
 unit-tests: $(UNIT_TESTS)
 bench-program: $(DIR)/tests/bench-forward $(DIR)/tests/bench-projection
-test-programs: bench-program $(DIR)/tests/matrix-multiply $(DIR)/tests/subword-encode $(DIR)/tests/gguf-print $(DIR)/tests/piece-encode
+test-programs: bench-program $(DIR)/tests/matrix-multiply $(DIR)/tests/subword-encode \
+	$(DIR)/tests/gguf-print $(DIR)/tests/piece-encode
 
 install: ## install tools, manual pages, pipelines, the example model;
 install: all ## PREFIX, DESTDIR, PROGRAM_PREFIX=ffkv-

@@ -10,7 +10,7 @@ set -eu
 what=${1:-run}
 libraries="libc6-dev libmsgpack-c-dev|libmsgpack-dev libjansson-dev libcsv-dev zlib1g-dev libicu-dev
 libpcre2-dev libxxhash-dev libzip-dev libprotobuf-c-dev libopenblas-dev"
-packages="$libraries gcc make pkgconf|pkg-config protobuf-c-compiler uthash-dev"
+packages="$libraries libdnnl-dev? gcc make pkgconf|pkg-config protobuf-c-compiler uthash-dev"
 [ "$what" = build ] || packages="$packages gnuplot-nox librsvg2-bin fonts-dejavu-core parallel"
 case $what in
 run | build) ;;

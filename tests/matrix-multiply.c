@@ -84,8 +84,8 @@ int main(int argc, char **argv)
         {0, "rows", "N", "of the matrix", OPTION_NUMBER, &options.rows, 1, 1 << 20, NULL},
         {0, "columns", "N", "of the matrix", OPTION_NUMBER, &options.columns, 1, 1 << 20, NULL},
         {0, "count", "N", "vectors", OPTION_NUMBER, &options.count, 1, 1 << 20, NULL},
-        {0, "split", NULL, "write the terms of rows x columns numbers instead", OPTION_FLAG, &options.split, 0,
-         0, NULL},
+        {0, "split", NULL, "write the terms of rows x columns numbers instead", OPTION_FLAG, &options.split,
+         0, 0, NULL},
         OPTION_PRODUCTS(&options.products),
         OPTION_END,
     };

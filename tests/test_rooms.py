@@ -45,12 +45,14 @@ def test_a_tool_includes_no_other_tool(path):
     assert wrong_includes("report", included(path)) == []
 
 
-def test_only_common_numeric_knows_the_library_of_the_products():
+def test_only_common_numeric_knows_the_libraries_of_the_products():
     """Others ask matrix.h, so that another backend touches no one else.  version.c tells its version."""
     named = {path.relative_to(ROOT).as_posix() for path in (*FILES, *ROOT.glob("tools/*.[ch]"))
-             if re.search(r"blas[_.]", path.read_text())}
+             if re.search(r"blas[_.]|onednn[_.]|dnnl[_.]", path.read_text())}
     assert {name for name in named if not name.startswith("common/numeric/")} == {"common/base/version.c"}
-    assert "common/numeric/matrix.c" in named
+    assert {"common/numeric/matrix.c", "common/numeric/onednn.c"} <= named
+    assert {name for name in named if "oneapi/dnnl" in (ROOT / name).read_text()} == {
+        "common/numeric/onednn.c", "common/base/version.c"}
 
 
 @pytest.mark.parametrize("path", sorted([*FILES, *ROOT.glob("tools/*.[ch]"), *ROOT.glob("tests/*.[ch]")]),

@@ -11,6 +11,10 @@
 #include <zip.h>
 #include <zlib.h>
 
+#ifdef FFKV_DNNL
+#include <oneapi/dnnl/dnnl_version.h>
+#endif
+
 #ifndef OPENBLAS_VERSION
 #define OPENBLAS_VERSION " another CBLAS "
 #endif
@@ -24,6 +28,9 @@ void print_version(const char *tool)
 {
     printf("%s (ffkv) %s\n", tool, FFKV_BUILD);
     printf("compiler %s\n", __VERSION__);
+#ifdef FFKV_DNNL
+    printf("oneDNN %d.%d.%d, ", DNNL_VERSION_MAJOR, DNNL_VERSION_MINOR, DNNL_VERSION_PATCH);
+#endif
     printf("zlib %s, msgpack-c %d.%d.%d, jansson %s, ICU %s, libzip %s, protobuf-c %s, "
            "xxHash %d.%d.%d,%.*s\n",
            ZLIB_VERSION, MSGPACK_VERSION_MAJOR, MSGPACK_VERSION_MINOR, MSGPACK_VERSION_REVISION,

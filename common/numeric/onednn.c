@@ -125,9 +125,9 @@ static dnnl_status_t describe_product(dnnl_primitive_desc_t *product, const_desc
 
 /*
  * y (count x columns) = x (count x inner) . matrix + beta * y, as the library describes it; the caller
- * destroys it. Rows of y have no gaps: with them version 2 is a hundred times slower, and version 3 wrong where
- * there is one column. The library keeps what it compiled for the shapes that it met, so that this takes
- * microseconds.
+ * destroys it. The rows of y have no gaps: with them version 2 is a hundred times slower, and version 3 wrong
+ * where there is one column. The library keeps what it compiled for the shapes that it met, so that this
+ * takes microseconds.
  */
 static dnnl_status_t find_product(size_t count, size_t columns, size_t inner, const_description matrix,
                                   float beta, dnnl_primitive_desc_t *product)
