@@ -24,7 +24,8 @@ const uint64_t *cell_counts_of(const struct cell_counts *counts, size_t layer);
 
 /*
  * The same of several kinds, a bit of kinds each; the others are NULL. cell_counts_bytes: what they take in
- * memory; cell_counts_write: appends a record for each of the layers, whose numbers these are, of these cells.
+ * memory; cell_counts_write: appends a record for each of the layers, whose numbers these are, of these
+ * cells.
  */
 void cell_counts_open(unsigned kinds, size_t layers, size_t d_ff, struct cell_counts *counts[COUNTED_KINDS]);
 void cell_counts_close(struct cell_counts *counts[COUNTED_KINDS]);

@@ -8,7 +8,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* Measured: products of matrices, of each thread; a tokenizer while it is read, for each token. */
+/* Measured: products of matrices; a tokenizer while it is read, for each token. */
 static const double PRODUCT_BYTES = 3e6, TOKEN_BYTES = 300;
 
 enum { SENTENCE = 20 }; /* a usual length */
@@ -56,7 +56,7 @@ struct memory_case memory_of_model(const struct model *model)
 /* All but layers and the batches of a window. */
 static double fixed_bytes(const struct memory_case *memory)
 {
-    double thread = PRODUCT_BYTES + forward_bytes(memory->config, memory->positions) + memory->thread
+    double thread = forward_bytes(memory->config, memory->positions) + memory->thread
                     + (memory->predicts ? projection_bytes(memory->config) : 0);
     return memory_of_program(memory->config) + all_bytes(&memory->outer) + memory->whole
            + (double)memory->threads * thread;

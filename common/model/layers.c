@@ -119,8 +119,6 @@ static void make_ready(struct layers *layers, size_t index, enum layer_part part
     reading.spare = &layers->spare;
     read_layer(&reading, index, part);
     tensors_free(&layers->spare);
-    if (reading.bytes.copied)
-        weights_drop_pages(reading.model->weights);
     state->now.copied += reading.bytes.copied;
     state->now.mapped += reading.bytes.mapped;
     layers->there += bytes_there(&reading.bytes);

@@ -80,6 +80,12 @@ static size_t float_bytes(size_t rows, size_t columns)
     return matrix_count(matrix_count(rows, columns), sizeof(float));
 }
 
+/* While a tensor is copied there is more in memory than the copy. */
+static void note_scratch(struct loading *loading, size_t bytes)
+{
+    loading->bytes.scratch = bytes > loading->bytes.scratch ? bytes : loading->bytes.scratch;
+}
+
 const float *plain_tensor(struct loading *loading, const char *name, struct tensor_shape shape)
 {
     struct weights *weights = loading->model->weights;
@@ -92,10 +98,12 @@ const float *plain_tensor(struct loading *loading, const char *name, struct tens
         return mapped;
     }
     loading->bytes.copied += bytes;
+    note_scratch(loading, bytes / 2); /* the file's pages; numbers have 16 bits there, or fewer */
     if (described)
         return NULL;
     float *values = new_tensor(loading, matrix_count(rows, columns));
     weights_read(weights, name, shape, values);
+    weights_drop_pages(weights);
     return values;
 }
 
@@ -221,7 +229,7 @@ static float *arranged_tensor(struct loading *loading, const struct tensor_row *
     size_t file_rows = stacked ? stack.rows : rows, stored = float_bytes(file_rows, columns);
     struct tensor_shape shape = stored_shape(model, tensor, file_rows, columns);
     loading->bytes.copied += float_bytes(rows, columns);
-    loading->bytes.scratch = stored > loading->bytes.scratch ? stored : loading->bytes.scratch;
+    note_scratch(loading, stored + stored / 2);
     if (loading->described && is_matrix(tensor)) {
         weights_check(model->weights, name, shape);
         return NULL;
@@ -232,6 +240,7 @@ static float *arranged_tensor(struct loading *loading, const struct tensor_row *
         read_of_heads(model, name, config->head_width, file_rows / config->head_width, from);
     else
         weights_read(model->weights, name, shape, from);
+    weights_drop_pages(model->weights);
     for (size_t r = 0; r < rows; r++)
         for (size_t c = 0; c < columns; c++)
             to[r * columns + c] = from[index_in_file(tensor, config, stack, rows, columns, r, c)];
