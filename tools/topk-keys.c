@@ -374,7 +374,8 @@ struct found {
 static struct key_triggers take_list(const struct found *found, size_t key, size_t list)
 {
     struct key_triggers triggers = topk_take(found->topk, topk_list(found->topk, key, list),
-                                             found->keys[key].layer, found->keys[key].cell, found->following, found->paths);
+                                             found->keys[key].layer, found->keys[key].cell,
+                                             found->following, found->paths);
     triggers.lists = found->lists;
     triggers.list = list;
     if (found->paths && !triggers.prefix_coefficient)

@@ -135,7 +135,8 @@ KERNEL_PART size_t first_of_rank(enum rank rank, const float *coefficient, const
     return i;
 }
 
-KERNEL static size_t first_at_least(enum rank rank, const float *coefficient, const float *least, size_t count)
+KERNEL static size_t first_at_least(enum rank rank, const float *coefficient, const float *least,
+                                    size_t count)
 {
     if (rank == RANK_ABS)
         return first_of_rank(RANK_ABS, coefficient, least, count);

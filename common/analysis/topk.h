@@ -16,7 +16,7 @@ struct topk_sentence;
 /* Bytes of the tables when each key has t prefixes, all together of so many sentences of length tokens. */
 double topk_bytes(size_t keys, size_t t, double sentences, double length);
 
-/* Lists of t, one by each of ranks of each key. Only prefixes with a score above threshold, 0 or more, are kept. */
+/* Lists of t, one by each of ranks of each key. Only scores above threshold, which is 0 or more, are kept. */
 struct topk *topk_new(size_t keys, const struct ranks *ranks, size_t t, float threshold);
 void topk_free(struct topk *topk);
 
@@ -26,7 +26,7 @@ size_t topk_list(const struct topk *topk, size_t key, size_t rank);
 /* Whether a prefix with this coefficient may be among the best of a list. */
 bool topk_wants(const struct topk *topk, size_t list, float coefficient);
 
-/* The first of count coefficients, of lists of one rank from list on, that its list wants; count: there is none. */
+/* The first of count coefficients, of lists of one rank from list on, that its list wants; count: none. */
 size_t topk_first_wanted(const struct topk *topk, size_t list, const float *coefficient, size_t count);
 
 /*

@@ -512,12 +512,12 @@ void forward_attention(struct forward *forward, size_t index)
 }
 
 /*
- * Rows that bias, activation and their checks take at once, so that a row of 4,096 cells and its gate is still
- * in the processor's cache when the next of them reads it.
+ * Rows that bias, activation and the check take at once, so that they are still in the processor's cache
+ * when the next of these reads them.
  */
 enum { ACTIVATED_ROWS = 16 };
 
-/* What is done to count products with keys and gates, rows of cells, from row on: they become coefficients. */
+/* Count rows of products with keys and gates, from row on, become coefficients. */
 static void activate_rows(const struct forward *forward, const struct model_layer *layer, size_t row,
                           size_t count)
 {

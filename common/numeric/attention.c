@@ -20,7 +20,7 @@ void rotate_heads(float *x, size_t heads, size_t width, size_t half, const float
     rotate_kernel(x, heads, width, half, cosines, sines);
 }
 
-/* Queries at once: a key or a value is read once for all of them, and each one's sums wait for themselves only. */
+/* Queries at once: a key or a value is read once for all, and each one's sums wait for themselves only. */
 enum { QUERIES = 4 };
 
 size_t attention_padded(size_t length)
