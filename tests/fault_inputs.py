@@ -135,6 +135,11 @@ def write_folder(folder, files, names, **settings):
         (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
 
 
+def write_llama(folder):
+    """The one of these whose tokenizer is of bytes, a gated model, which other tests take, too."""
+    write_folder(folder, TOKENIZERS["llama"], LLAMA_NAMES, bos_token_id=BOS)
+
+
 BYTE_KEYS = [("tokenizer.ggml.model", "string", "gpt2"),
              ("tokenizer.ggml.pre", "string", "gpt-2"),
              ("tokenizer.ggml.merges", ("array", "string"), MERGES),

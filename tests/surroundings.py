@@ -10,6 +10,7 @@ import os
 import pathlib
 import signal
 import sys
+import threading
 import time
 
 import pytest
@@ -115,15 +116,19 @@ class Overtime:
 
     def __enter__(self):
         self.before = descendants(os.getpid())
-        self.handler = signal.signal(signal.SIGALRM, self.ended)
-        signal.setitimer(signal.ITIMER_REAL, self.seconds, GRACE / 4)
+        # execnet, under pytest-xdist, rarely has a worker's tests in another thread, which no signal reaches.
+        self.is_main = threading.current_thread() is threading.main_thread()
+        if self.is_main:
+            self.handler = signal.signal(signal.SIGALRM, self.ended)
+            signal.setitimer(signal.ITIMER_REAL, self.seconds, GRACE / 4)
         # For what no Python code interrupts.
         faulthandler.dump_traceback_later(self.seconds + GRACE, exit=True, file=sys.__stderr__)
 
     def __exit__(self, *_):
-        signal.setitimer(signal.ITIMER_REAL, 0)
         faulthandler.cancel_dump_traceback_later()
-        signal.signal(signal.SIGALRM, self.handler)
+        if self.is_main:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, self.handler)
 
 
 def limited(item):
