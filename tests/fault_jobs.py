@@ -110,7 +110,7 @@ SCRIPTS = {
     "shallow": (["{model}", "{train}", "{out}", "--mode", "lines", "--name", "train"], [TRIGGERS]),
     "annotation": (["{model}", "{out}"], [TRIGGERS]),
     "signs": (["{model}", "{out}"], ["{expected}/coefficients/triggers.msgpack"]),
-    "ablation": (["{model}", "{valid}", "{out}", "--prefixes", "50", "--removed", "2", "--mode", "lines"],
+    "ablation": (["{model}", "{valid}", "{out}", "--prefixes", "50", "--removed", "10", "--mode", "lines"],
                  []),
     "report": (["{model}", "{out}"], [TRIGGERS, "{made}/agreement.csv", "{made}/shallow-keys.csv"]),
     "figures": (["{out}/figures", "{out}"], ["{made}/active.csv"]),
