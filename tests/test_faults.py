@@ -44,7 +44,7 @@ def test_every_tool_and_every_script_is_disturbed():
     tools = {path.stem for path in (ROOT / "tools").glob("*.c")}
     assert tools == {stage[0] for stages in fault_jobs.JOBS.values() for stage in stages}
     usages = {path.stem for path in (ROOT / "pipelines").glob("*.sh") if " OUT" in path.read_text()}
-    assert usages - {"alone", "step", "options"} == set(fault_jobs.SCRIPTS)
+    assert usages - {"alone", "step", "options", "shard", "shards", "slurm"} == set(fault_jobs.SCRIPTS)
 
 
 def test_what_a_killed_script_leaves_is_cleared_away():
