@@ -268,7 +268,7 @@ def test_merges_and_threads_give_the_same_bytes(bin, small_model, tmp_path):
                    tmp_path / "s", *merged)
         assert {"total": total, "tokens": (tmp_path / "t").read_bytes(),
                 "sentences": (tmp_path / "s").read_bytes()} == direct
-    fails(bin, "intervention-stats", "--merge", *paths[:2], says="a shard is missing")
+    fails(bin, "intervention-stats", "--merge", *paths[:2], says="shard 2/3 is missing")
 
 
 def test_sums_of_other_edits_are_not_merged(bin, small_model, tmp_path):
