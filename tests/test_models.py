@@ -421,7 +421,7 @@ def test_gguf_scaling_by_each_of_its_names(bin, reference, given, tmp_path, fact
     ([kind("ntk"), FACTOR], (),
      "llama.rope.scaling.type is 'ntk'; of GGUF files this program knows only none, linear, yarn, longrope"),
     ([kind("yarn"), FACTOR, ("llama.rope.scaling.yarn_attn_factor", "float32", 1.0)], (),
-     "metadata 'llama.rope.scaling.yarn_attn_factor' is not known"),
+     "yarn_attn_factor is 1; this program knows only"),
     ([kind("longrope")], (),
      "llama.rope.scaling.type is 'longrope', but there is no tensor 'rope_factors_short"),
     ([FACTOR, (OLD[0], "float32", 2.0)], (),
@@ -501,6 +501,7 @@ GGUF_NEEDS = {
     "gemma2": {"attn_logit_softcapping": 9.0, "final_logit_softcapping": 9.0, "attention.sliding_window": 2},
     "olmoe": EXPERTS, "qwen3moe": {**EXPERTS, "expert_feed_forward_length": 3},
     "qwen2moe": {**EXPERTS, "expert_feed_forward_length": 3, "expert_shared_feed_forward_length": 2},
+    "gpt-oss": {**EXPERTS, "expert_feed_forward_length": 3, "attention.sliding_window": 2},
 }
 
 
