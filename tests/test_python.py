@@ -471,9 +471,9 @@ def test_batches_that_are_covered_twice(one, other):
     trailer = {"batches": 9, "covers": [list(one), list(other)], "text": "x"}
     if set(range(*one)) & set(range(*other)):
         with pytest.raises(ffkv._Problem, match="twice"):
-            ffkv._covers(trailer)
+            ffkv._covers(trailer, ffkv.COVERAGE, "text", "batch", "batches")
     else:
-        assert ffkv._covers(trailer)
+        assert ffkv._covers(trailer, ffkv.COVERAGE, "text", "batch", "batches")
 
 
 # ------------------------------------------------------------ writing
