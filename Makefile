@@ -307,5 +307,5 @@ $(DIR)/%.embedded.o: %
 
 -include $(wildcard $(DIR)/*/*.d $(DIR)/*/*/*.d)
 .SECONDARY:
-.PHONY: FORCE all run paper slurm test cluster-test systems bench fuzz faults tokenizers large-model libraries \
-	unit-tests bench-program test-programs install uninstall clean help
+.PHONY: FORCE all run paper slurm test cluster-test systems bench fuzz faults tokenizers large-model \
+	libraries unit-tests bench-program test-programs install uninstall clean help

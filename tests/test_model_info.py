@@ -321,7 +321,7 @@ def test_large_weights_are_not_read(bin, tmp_path):
     found = json.loads(out.read_text())
     assert most < 200_000_000
     assert found["weights"] == {"copied_bytes": 2 * size, "id": None}
-    assert 2 * size < found["cost"]["forward_dump_bytes"] < 3 * size  # the file's pages are dropped on the way
+    assert 2 * size < found["cost"]["forward_dump_bytes"] < 3 * size  # the file's pages are dropped
     check_changes(bin, tmp_path, [({"intermediate_size": 100000}, "has shape"),
                                   ({"num_hidden_layers": 5}, "there is no tensor"),
                                   ({"num_hidden_layers": 3}, "has no place")])

@@ -32,8 +32,8 @@ struct matrix new_matrix(struct loading *loading, const float *values, size_t ro
 struct matrix plain_matrix(struct loading *loading, const char *name, size_t rows, size_t columns);
 
 /*
- * Frees the tensors that loading->to owns beyond the first count, where matrices that were made of them have a
- * form of their own: nobody else uses them.
+ * Frees the tensors that loading->to owns beyond the first count, where matrices that were made of them have
+ * a form of their own: nobody else uses them.
  */
 void drop_tensors(struct loading *loading, size_t count);
 

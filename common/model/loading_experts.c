@@ -114,7 +114,8 @@ static void read_gates_and_keys(const struct each_matrix *of, const float **each
         find_each(&matrix, names->gates_and_keys, names->gates_and_keys_scales, each);
         for (size_t e = 0; e < config->experts; e++) {
             experts[e].gates = new_matrix(of->loading, each[e], width, d_model);
-            experts[e].keys = new_matrix(of->loading, each[e] ? each[e] + width * d_model : NULL, width, d_model);
+            experts[e].keys = new_matrix(of->loading, each[e] ? each[e] + width * d_model : NULL, width,
+                                         d_model);
         }
         drop_tensors(of->loading, before);
         return;
