@@ -67,6 +67,8 @@ while [ $# -gt 0 ] && [ "$1" != -- ] && [ "$1" != --undo ]; do
     shift
 done
 
+mkdir -p -- "$OUT/.made" # a shard that is run by hand may be the first thing there
+
 # ---- what is there ----
 
 # Lines: ?in or ?out, depth, identity, time of the last change, argument of find, path below it.

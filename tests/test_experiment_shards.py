@@ -132,6 +132,13 @@ def test_threads_of_tools_and_jobs_are_as_given(bin, place, tmp_path):
     assert said.read_text().count("--threads 2 ") == 2
 
 
+def test_shards_by_hand_in_a_new_folder(bin, place, whole):
+    for shard in "1/2", "0/2":
+        make(bin, place, "by hand", "triggers", SHARD=shard)
+    assert "triggers.sh --shard" not in make(bin, place, "by hand", "triggers", SHARDS=2)
+    assert results(place / "by hand" / "results")["triggers.msgpack"] == whole["triggers.msgpack"]
+
+
 def test_an_experiment_that_is_not_divided_has_no_shards(bin, place, whole):
     assert "annotation is not divided into shards" in fails(bin, place, "whole", "annotation", SHARD="0/2")
 
