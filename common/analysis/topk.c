@@ -99,11 +99,8 @@ void topk_free(struct topk *topk)
 
 static bool is_better(const struct prefix *a, const struct prefix *b)
 {
-    if (a->score != b->score)
-        return a->score > b->score;
-    if (a->sentence != b->sentence)
-        return a->sentence < b->sentence;
-    return a->position < b->position;
+    return topk_is_better((struct topk_place){a->score, a->sentence, a->position},
+                          (struct topk_place){b->score, b->sentence, b->position});
 }
 
 static bool is_worse(const struct prefix *a, const struct prefix *b)

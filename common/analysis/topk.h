@@ -10,6 +10,22 @@
 
 struct topk;
 
+/* What the order compares. */
+struct topk_place {
+    float score;
+    uint64_t sentence;
+    uint32_t position;
+};
+
+static inline bool topk_is_better(struct topk_place a, struct topk_place b)
+{
+    if (a.score != b.score)
+        return a.score > b.score;
+    if (a.sentence != b.sentence)
+        return a.sentence < b.sentence;
+    return a.position < b.position;
+}
+
 /* A sentence's tokens w_1 .. w_n, shared by the triggers that lie in it. */
 struct topk_sentence;
 

@@ -1,5 +1,6 @@
 #include "analysis/trigger_merge.h"
 
+#include "analysis/topk.h"
 #include "base/heap.h"
 #include "base/messages.h"
 #include "base/order.h"
@@ -18,11 +19,8 @@ struct candidate {
 
 static bool is_better(const struct candidate *a, const struct candidate *b)
 {
-    if (a->score != b->score)
-        return a->score > b->score;
-    if (a->sentence != b->sentence)
-        return a->sentence < b->sentence;
-    return a->position < b->position;
+    return topk_is_better((struct topk_place){a->score, a->sentence, a->position},
+                          (struct topk_place){b->score, b->sentence, b->position});
 }
 
 DEFINE_HEAP(best, struct candidate, is_better);
