@@ -2,14 +2,15 @@
 
 usage: bench.py [--bin DIR] [--out DIR] [--shapes LIST] [--rounds N] [--threads LIST] [--layers N]
                 [--scales LIST] [--without-torch]
-       bench.py --table FILE
+       bench.py --table [--out DIR]
 
 For the shapes of the shipped model, SmolLM2 and the paper, one after the other, each task runs in turns in
-all programs: the tools, and PyTorch (tests/bench_torch.py) with 32-bit and 16-bit floats, with one thread
-and two. What they find is compared before a time is written. OUT/bench.csv has a line for each task, program,
-type and number of threads: median and range of seconds, processor seconds, peak memory; OUT/memory.csv has
-the peak of each process of the pipeline of triggers for 1, 4 and 16 times the text; --table prints the first
-as the tables of doc/speed.md. Times are without that of loading a model, which is measured by itself.
+all programs: the tools, with each kind of products that the processor has, and PyTorch
+(tests/bench_torch.py) with 32-bit and 16-bit floats, with one thread and two. What they find is compared
+before a time is written. OUT/bench.csv has a line for each task, program, type and number of threads: median
+and range of seconds, processor seconds, peak memory; OUT/memory.csv has the peak of each process of the
+pipeline of triggers for 1, 4 and 16 times the text; --table prints both as the tables of doc/speed.md. Times
+are without that of loading a model, which is measured by itself.
 """
 
 import argparse
@@ -40,14 +41,15 @@ sys.path.insert(0, str(ROOT / "python"))
 import ffkv  # noqa: E402  (found by the line before)
 
 TOP = 50
-OURS = {"float32": []}  # further options of the tools that run a model, by the type of their products
+OURS = ("float32", "bf16x3", "bf16")  # products of the tools
 TORCH = ("float32", "bfloat16")
 TASKS = ("products", "forward", "triggers", "values", "section5")
-# How far a key's coefficients may be from those of the tools, in parts of its largest: of every key, or, with
-# 16-bit products, which round to 1 part in 256 at every step, of the median one; and the share of prefixes or
-# values with another prediction: of small models' values many tokens are nearly as probable as the first.
-COEFFICIENT = {"float32": (1e-3, 1), "bfloat16": (0.1, 0.5)}
-SHARE = {"float32": 0.02, "bfloat16": 0.5}
+# How far a key's coefficients may be from those of the tools with 32-bit floats, in parts of its largest: of
+# every key, or, with 16-bit products, which round to 1 part in 256 at every step, of the median one; and the
+# share of prefixes or values with another prediction: of small models' values many tokens are nearly as
+# probable as the first.
+COEFFICIENT = {"float32": (1e-3, 1), "bf16x3": (1e-3, 1), "bf16": (0.1, 0.5), "bfloat16": (0.1, 0.5)}
+SHARE = {"float32": 0.02, "bf16x3": 0.02, "bf16": 0.5, "bfloat16": 0.5}
 COLUMNS = ("shape", "layers", "task", "program", "type", "threads", "units", "unit", "rounds", "median",
            "low", "high", "processor", "peak_mb")
 UNITS = {"products": "GFLOP", "forward": "tokens", "triggers": "tokens", "values": "values",
@@ -64,7 +66,7 @@ class Shape(typing.NamedTuple):
 
 
 SHAPES = {
-    "brown-lm": Shape("brown-train", 4000, 500, ["--d-model", 128, "--d-ff", 512, "--heads", 8]),
+    "brown-lm": Shape("brown-train", 3500, 500, ["--d-model", 128, "--d-ff", 512, "--heads", 8]),
     "smollm2": Shape("brown-text-train", 100, 60,
                      ["--gated", "--d-model", 576, "--d-ff", 1536, "--heads", 9, "--key-value-heads", 3]),
     "paper": Shape("", 200, 60, ["--d-model", 1024, "--d-ff", 4096, "--heads", 8]),
@@ -80,7 +82,7 @@ class Disagreement(Exception):
 
 class Round(typing.NamedTuple):
     seconds: float
-    processor: float
+    processor: typing.Optional[float]  # None: not known
     units: float
     kilobytes: int = 0
 
@@ -153,9 +155,20 @@ class Tools:
         return self.folder / name
 
     def command(self, tool, *arguments, threads=None, kind="float32"):
-        more = OURS[kind] if tool in ("forward-dump", "project-values", "refinement-stats",
-                                      "composition-stats") else []
-        return command(self.bin, tool, *arguments, *(["--threads", threads] if threads else []), *more)
+        multiplies = tool in ("forward-dump", "project-values", "refinement-stats", "composition-stats")
+        return command(self.bin, tool, *arguments, *(["--threads", threads] if threads else []),
+                       *(["--products", kind] if multiplies else []))
+
+    def kinds(self):
+        """Kinds of products that this processor has; a message for the others."""
+        for kind in OURS:
+            tried = subprocess.run(self.dump("--layers", 1, self.one, threads=1, kind=kind),
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                                   env=environment())
+            if tried.returncode:
+                print(tried.stderr, end="", file=sys.stderr)
+            else:
+                yield kind
 
     def write_text(self):
         """Words of the random models: frequent ones far more often, as in a text."""
@@ -212,12 +225,13 @@ class Tools:
         """The time of 10^9 operations of the matrices' products alone; of the whole pass, in self.passes."""
         bench = self.bin / "tests/bench-forward"
         text = subprocess.run(command(self.bin, bench, "--layers", min(self.layers, 4), "--rounds",
-                                      self.rounds, "--threads", threads, *self.shape.forward, *OURS[kind]),
+                                      self.rounds, "--threads", threads, *self.shape.forward, "--products",
+                                      kind),
                               capture_output=True, text=True, check=True, env=environment()).stdout
         rates = re.findall(r"^round .*?([0-9.]+) GFLOP/s.*?([0-9.]+) GFLOP/s", text, re.MULTILINE)
         products, passes = (1 / statistics.median(map(float, rate)) for rate in zip(*rates))
-        self.passes.setdefault(threads, []).append(Round(passes, passes * threads, 1))
-        return Round(products, products * threads, 1)
+        self.passes.setdefault((threads, kind), []).append(Round(passes, None, 1))
+        return Round(products, None, 1)
 
     def forward(self, threads, kind):
         """All layers, and of them as good as nothing written."""
@@ -231,8 +245,9 @@ class Tools:
         return self.less_load(found._replace(units=self.token_count), threads, kind)
 
     def values(self, threads, kind):
+        bottoms = 1 if "--gated" in self.shape.forward else 0  # what negative coefficients promote
         found = run([self.command("project-values", "-m", self.model, "--all", "--all-tokens", "--tops", 1,
-                                  "--bottoms", 0, threads=threads, kind=kind)],
+                                  "--bottoms", bottoms, threads=threads, kind=kind)],
                     self.file(f"values-{kind}.msgpack"))
         return self.less_load(found._replace(units=self.value_count), threads, kind)
 
@@ -306,42 +321,61 @@ def need(right, what):
         raise Disagreement(what)
 
 
-def compare_triggers(tools, path, kind):
-    """The largest coefficients of each key, by rank."""
-    theirs, errors = np.load(path)["coefficients"], []
-    for record in ffkv.load(tools.file("triggers-float32.msgpack")).records:
-        if "cell" not in record:
-            continue
-        other = theirs[record["layer"], record["cell"]]
-        both = np.zeros((2, max(len(other), len(record["coef"]))))
-        both[0, :len(record["coef"])], both[1, :len(other)] = record["coef"], other
-        errors.append(np.abs(both[0] - both[1]).max() / max(both[0].max(), 1e-2))
+def found_triggers(tools, kind):
+    """The largest coefficients of each key, by rank: layers x cells x TOP."""
+    shape = ffkv.load(tools.file(f"triggers-{kind}.msgpack")).header["model"]
+    found = np.zeros((shape["layers"], shape["d_ff"], TOP))
+    for record in ffkv.load(tools.file(f"triggers-{kind}.msgpack")).records:
+        if "cell" in record:
+            found[record["layer"], record["cell"], :len(record["coef"])] = record["coef"]
+    return {"coefficients": found}
+
+
+def compare_triggers(tools, ours, theirs, kind):
+    mine, other = ours["coefficients"], theirs["coefficients"]
+    need(mine.shape[:2] == other.shape[:2], f"triggers of {other.shape[:2]} layers and cells")
+    errors = np.abs(mine[:, :, :other.shape[2]] - other).max(axis=2) / np.maximum(mine.max(axis=2), 1e-2)
     far, part = COEFFICIENT[kind]
-    need(len(errors) == theirs.shape[0] * theirs.shape[1] and np.quantile(errors, part) <= far,
+    need(np.quantile(errors, part) <= far,
          f"triggers' coefficients differ by {np.quantile(errors, part):.2g} of a key's largest")
 
 
-def compare_values(tools, path, kind):
-    found = np.load(path)
-    records = ffkv.load(tools.file("values-float32.msgpack")).records
-    same = np.mean([record["top"][0] == token for record, token in zip(records, found["tokens"])])
-    need(len(records) == len(found["tokens"]) and same >= 1 - SHARE[kind],
-         f"most probable tokens of {len(records)} and {len(found['tokens'])} values: {same:.1%} are equal")
-    ours = np.array([record["top_p"][0] for record in records])
-    middle = np.median(np.abs(ours - found["probabilities"]) / ours)
+def found_values(tools, kind):
+    records = ffkv.load(tools.file(f"values-{kind}.msgpack")).records
+    tops = [(record["top"][0], record["top_p"][0]) for record in records]
+    return dict(zip(("tokens", "probabilities"), map(np.array, zip(*tops))))
+
+
+def compare_values(tools, ours, theirs, kind):
+    need(len(ours["tokens"]) == len(theirs["tokens"]), f"{len(theirs['tokens'])} values")
+    same = np.mean(ours["tokens"] == theirs["tokens"])
+    need(same >= 1 - SHARE[kind], f"most probable tokens of values: {same:.1%} are equal")
+    middle = np.median(np.abs(ours["probabilities"] - theirs["probabilities"]) / ours["probabilities"])
     need(middle <= COEFFICIENT[kind][0], f"values' probabilities differ by {middle:.2%} in the median")
 
 
-def compare_section5(tools, path, kind):
-    found = np.load(path)
+def found_section5(tools, kind):
+    return {name: np.array([float(row[name]) for row in table(tools.file(f"{file}-{kind}.csv"))])
+            for name, file in (("residual_is_final", "refinement"), ("zero_agreement", "composition"))}
+
+
+def compare_section5(tools, ours, theirs, kind):
     few = 2.5 / tools.prefix_count  # prefixes
-    for name, file in ("residual_is_final", "refinement"), ("zero_agreement", "composition"):
-        ours = np.array([float(row[name]) for row in table(tools.file(f"{file}-float32.csv"))])
-        worst = np.abs(ours - found[name][:len(ours)]).max()
-        need(worst <= SHARE[kind] + few, f"{name}: {ours}, {found[name]}")
+    for name, mine in ours.items():
+        worst = np.abs(mine - theirs[name][:len(mine)]).max()
+        need(worst <= SHARE[kind] + few, f"{name}: {mine}, {theirs[name]}")
 
 
-COMPARE = {"triggers": compare_triggers, "values": compare_values, "section5": compare_section5}
+FOUND = {"triggers": (found_triggers, compare_triggers), "values": (found_values, compare_values),
+         "section5": (found_section5, compare_section5)}
+
+
+def compare(tools, task, kind, path=None):
+    """What was found with products of this kind, or by PyTorch in the file, beside 32-bit floats."""
+    if task not in FOUND or (kind == "float32" and path is None):
+        return
+    read, examine = FOUND[task]
+    examine(tools, read(tools, "float32"), np.load(path) if path else read(tools, kind), kind)
 
 
 # ------------------------------------------------------------- all of it
@@ -349,10 +383,11 @@ COMPARE = {"triggers": compare_triggers, "values": compare_values, "section5": c
 def summary(shape, tools, task, program, kind, threads, rounds):
     seconds = [r.seconds for r in rounds]
     peak = max(r.kilobytes for r in rounds)
+    processor = [r.processor for r in rounds if r.processor is not None]
     return dict(zip(COLUMNS, (
         shape, tools.layers, task, program, kind, threads, f"{rounds[0].units:.6g}",
         UNITS.get(task, "tokens"), len(rounds), f"{statistics.median(seconds):.4g}", f"{min(seconds):.4g}",
-        f"{max(seconds):.4g}", f"{statistics.median(r.processor for r in rounds):.4g}",
+        f"{max(seconds):.4g}", f"{statistics.median(processor):.4g}" if processor else "",
         f"{peak / 1024:.1f}" if peak else "")))
 
 
@@ -361,32 +396,34 @@ def say(row):
     print(f"{row['shape']:9} {row['task']:22} {row['program']:8} {row['type']:9} {row['threads']} threads: "
           f"{row['median']} s ({row['low']} to {row['high']}, n {row['rounds']}), "
           f"{rate:.4g} {row['unit']}/s, "
-          f"{row['processor']} s of processors {row['peak_mb'] and row['peak_mb'] + ' MB'}", flush=True)
+          f"{row['processor'] and row['processor'] + ' s of processors'} "
+          f"{row['peak_mb'] and row['peak_mb'] + ' MB'}", flush=True)
 
 
 def measure_tasks(shape, tools, python, options):
     """Rows of all tasks, each in turns in all programs."""
-    rows = []
+    rows, kinds = [], list(tools.kinds())
     for threads in options.threads:
         others = [Torch(python, tools, kind, threads) for kind in TORCH] if python else []
         for task in ("load", *TASKS):
             rounds = {}
             for _ in range(options.rounds):
-                for kind in OURS:
+                for kind in kinds:
                     rounds.setdefault(("ffkv", kind), []).append(getattr(tools, task)(threads, kind))
+                    compare(tools, task, kind)
                 for other in others if task != "load" else ():
                     found, path = other.run(task)
-                    if task in COMPARE:
-                        COMPARE[task](tools, path, other.kind)
+                    compare(tools, task, other.kind, path)
                     rounds.setdefault(("pytorch", other.kind), []).append(found)
             for (program, kind), found in rounds.items():
                 rows.append(summary(shape, tools, task, program, kind, threads, found))
                 say(rows[-1])
         for other in others:
             other.close()
-        rows.append(summary(shape, tools, "forward in memory", "ffkv", "float32", threads,
-                            tools.passes[threads]))
-        say(rows[-1])
+        for kind in kinds:
+            rows.append(summary(shape, tools, "forward in memory", "ffkv", kind, threads,
+                                tools.passes[threads, kind]))
+            say(rows[-1])
     return rows
 
 
@@ -413,12 +450,11 @@ def measure_projection(tools, options):
 
 
 def measure_memory(shape, tools, options):
-    """Peaks of the pipeline's processes, for some times as many sentences; of the layers the first."""
+    """Peaks of the pipeline's processes, for some times as many sentences."""
     rows = []
     for scale in options.scales:
         stages = tools.stages(max(options.threads))
         stages[0][stages[0].index("--sample") + 1] = str(scale * tools.shape.sentences)
-        stages[1] += ["--layers", "1"]
         for stage, most in zip(stages, peaks(stages, os.devnull)):
             rows.append({"shape": shape, "scale": scale, "stage": pathlib.Path(stage[0]).name,
                          "threads": max(options.threads), "peak_mb": f"{most / 2 ** 20:.2f}"})
@@ -433,38 +469,58 @@ def write_csv(path, columns, rows):
         writer.writerows(rows)
 
 
-def pipeline_rows(rows):
-    """How many times as long as its slowest stage the pipeline takes, by shape and number of threads."""
+def ratio_rows(rows):
+    """The pipeline beside its slowest stage, and two threads beside one."""
     found = {}
     for row in rows:
-        if row["task"] == "pipeline" or row["task"].startswith("stage "):
-            times = found.setdefault((row["shape"], row["threads"]), {})
-            times[row["task"]] = float(row["median"])
+        key = row["shape"], row["threads"]
+        found.setdefault(key, {})[row["task"], row["program"], row["type"]] = float(row["median"])
     for (shape, threads), times in found.items():
-        whole = times.pop("pipeline")
-        ratio = whole / max(times.values())
-        yield f"| {shape}, {threads} threads: the pipeline, by its slowest stage | {ratio:.2f} |"
+        whole = times.get(("pipeline", "ffkv", "float32"))
+        if whole:
+            slowest = max(t for (task, *_), t in times.items() if task.startswith("stage "))
+            yield f"| {shape}, {threads} threads: the pipeline, by its slowest stage | {whole / slowest:.2f} |"
+        for task in TASKS if threads != "1" else ():
+            for (name, program, kind), time in times.items():
+                one = found.get((shape, "1"), {}).get((task, program, kind))
+                if name == task and one:
+                    yield f"| {shape}, {task}, {program} {kind}: one thread by {threads} | {one / time:.2f} |"
 
 
-def markdown(path):
-    """For doc/speed.md: what the tools take for each task, and how many times as long PyTorch does."""
-    by_task = {}
-    for row in table(path):
+def memory_rows(rows, memory):
+    """Peaks in MB: each process at each size of the text, and PyTorch."""
+    scales = list(dict.fromkeys(row["scale"] for row in memory))
+    yield f"| shape | program | {' | '.join(f'{scale} times the text' for scale in scales)} |"
+    yield f"| --- | --- |{' --- |' * len(scales)}"
+    peak = {(row["shape"], row["stage"], row["scale"]): row["peak_mb"] for row in memory}
+    for shape, stage in dict.fromkeys((row["shape"], row["stage"]) for row in memory):
+        yield f"| {shape} | {stage} | {' | '.join(peak[shape, stage, scale] for scale in scales)} |"
+    for row in rows:
+        if row["task"] == "triggers" and row["program"] == "pytorch":
+            yield (f"| {row['shape']} | PyTorch {row['type']}, {row['threads']} threads | {row['peak_mb']} |"
+                   f"{' |' * (len(scales) - 1)}")
+
+
+def markdown(folder):
+    """For doc/speed.md: what the tools take for each task, and how many times as long the others do."""
+    by_task, rows = {}, table(folder / "bench.csv")
+    for row in rows:
         by_task.setdefault((row["shape"], row["layers"], row["task"], row["threads"]), []).append(row)
-    lines = ["| shape | layers | task | threads | ffkv | PyTorch float32 | PyTorch bfloat16 |",
-             "| --- | --- | --- | --- | --- | --- | --- |"]
-    for key, rows in by_task.items():
-        found = {(row["program"], row["type"]): row for row in rows}
+    others = [*(("ffkv", kind) for kind in OURS[1:]), *(("pytorch", kind) for kind in TORCH)]
+    lines = [f"| shape | layers | task | threads | ffkv | {' | '.join(map(' '.join, others))} |",
+             f"| --- | --- | --- | --- | --- |{' --- |' * len(others)}"]
+    for key, of_task in by_task.items():
+        found = {(row["program"], row["type"]): row for row in of_task}
         own = found["ffkv", "float32"]
         mine = float(own["median"]) / float(own["units"])
         cells = [f"{float(own['units']) / float(own['median']):.4g} {own['unit']}/s (n {own['rounds']}, "
                  f"{float(own['low']):.3g} to {float(own['high']):.3g} s)"]
-        for kind in TORCH:
-            other = found.get(("pytorch", kind))
-            cells.append(f"{float(other['median']) / float(other['units']) / mine:.2f} times the time"
-                         if other else "")
+        for other in others:
+            row = found.get(other)
+            cells.append(f"{float(row['median']) / float(row['units']) / mine:.2f}" if row else "")
         lines.append(f"| {' | '.join([*key, *cells])} |")
-    return "\n".join([*lines, "", "| | times |", "| --- | --- |", *pipeline_rows(table(path))])
+    return "\n".join([*lines, "", "| | times |", "| --- | --- |", *ratio_rows(rows), "",
+                      *memory_rows(rows, table(folder / "memory.csv"))])
 
 
 def torch_python():
@@ -489,7 +545,7 @@ def arguments(argv):
     parser.add_argument("--layers", type=int, default=2, help="of the random models; the paper's has 16")
     parser.add_argument("--scales", type=numbers, default=[1, 4, 16], help="of the text, for memory")
     parser.add_argument("--without-torch", action="store_true")
-    parser.add_argument("--table", type=pathlib.Path, help="print the rows of doc/speed.md, measure nothing")
+    parser.add_argument("--table", action="store_true", help="print OUT's tables again, measure nothing")
     options = parser.parse_args(argv)
     options.shapes = options.shapes.split(",")
     unknown = set(options.shapes) - set(SHAPES)
@@ -501,7 +557,7 @@ def arguments(argv):
 def main(argv=None):
     options = arguments(argv)
     if options.table:
-        print(markdown(options.table))
+        print(markdown(options.out))
         return
     python = None if options.without_torch else torch_python()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -519,7 +575,7 @@ def main(argv=None):
         shutil.rmtree(folder)
         write_csv(options.out / "bench.csv", COLUMNS, rows)
         write_csv(options.out / "memory.csv", ("shape", "scale", "stage", "threads", "peak_mb"), memory)
-    print(markdown(options.out / "bench.csv"))
+    print(markdown(options.out))
 
 
 if __name__ == "__main__":

@@ -162,7 +162,7 @@ class Work:
         self.bos = int(data["bos"])
         self.corpus = int(data["sentences"])  # those behind it are the sampled ones
         self.sampled = list(zip(data["sampled"].tolist(), data["positions"].tolist()))
-        self.value_tops = None
+        self.promoted = None  # tokens by each value, layers x cells, and by its negative
 
     def batches(self, numbers):
         """(numbers, tokens with padding behind, lengths) of sentences sorted by length."""
@@ -218,19 +218,22 @@ class Work:
         return sum(len(self.sentences[i]) for i in numbers), {"coefficients": coefficients}
 
     def values(self, small):
-        """The most probable token of each value, and its probability."""
-        tokens, probabilities, count = [], [], 0
+        """The most probable token of each value, its probability, and of gated layers the least probable."""
+        tokens, lowest, probabilities, count = [], [], [], 0
         for _, module in self.model.watched()[:1 if small else None]:
             values = module.weight.T[:8 if small else None]
             for chunk in values.split(max(1, VALUE_FLOATS // self.vocabulary())):
-                best = self.model.log_probabilities(chunk).max(dim=1)
+                logs = self.model.log_probabilities(chunk)
+                best = logs.max(dim=1)
+                lowest.append(logs.argmin(dim=1) if self.model.gated else best.indices)
                 tokens.append(best.indices)
                 probabilities.append(best.values.exp())
                 count += len(chunk)
         found = {"tokens": torch.cat(tokens).numpy(),
                  "probabilities": torch.cat(probabilities).float().numpy()}
         if not small:
-            self.value_tops = found["tokens"].reshape(len(self.model.watched()), -1)
+            self.promoted = [torch.cat(found).reshape(len(self.model.watched()), -1)
+                             for found in (tokens, lowest)]
         return count, found
 
     def vocabulary(self):
@@ -239,8 +242,8 @@ class Work:
 
     def section5(self, small):
         """What residuals, blocks and outputs of sampled prefixes predict; which have a memory that agrees."""
-        if self.value_tops is None:
-            self.value_tops = self.values(False)[1]["tokens"].reshape(len(self.model.watched()), -1)
+        if self.promoted is None:
+            self.values(False)
         sampled = dict(self.sampled[:2] if small else self.sampled)
         layers = range(len(self.model.watched()))
         resid, ffn, coefficient, now = ([[] for _ in layers], [[] for _ in layers], [[] for _ in layers], {})
@@ -270,7 +273,8 @@ class Work:
             predicted = model.log_probabilities(ffn[i]).argmax(dim=1)
             active = coefficient[i] > 0 if not model.gated \
                 else coefficient[i].abs() >= 0.1 * coefficient[i].abs().amax(dim=1, keepdim=True)
-            agrees = active & (torch.from_numpy(self.value_tops[i]) == predicted[:, None])
+            promoted = torch.where(coefficient[i] < 0, self.promoted[1][i], self.promoted[0][i])
+            agrees = active & (promoted == predicted[:, None])
             zero.append(1 - agrees.any(dim=1).float().mean().item())
         return len(sampled), {"residual_is_final": is_final, "zero_agreement": zero, "probability": p_final,
                               "rank": rank}

@@ -2,8 +2,6 @@
 is noticed. What is measured here says nothing.
 """
 
-import csv
-
 import numpy as np
 import pytest
 
@@ -30,7 +28,7 @@ def measured(bin, tmp_path_factory):
 
 def test_each_task_has_a_row_and_what_it_took(measured):
     rows = table(measured[0] / "bench.csv")
-    tasks = [row["task"] for row in rows if row["program"] == "ffkv"]
+    tasks = [row["task"] for row in rows if (row["program"], row["type"]) == ("ffkv", "float32")]
     assert tasks == ["load", *bench.TASKS, "forward in memory", "stage tokenize", "stage forward-dump",
                      "stage topk-keys", "stage project-values", "pipeline"]
     assert all(float(row["median"]) > 0 and float(row["units"]) > 0 for row in rows)
@@ -45,12 +43,23 @@ def test_pytorch_did_the_same_work(measured):
         assert float(rows["pytorch", task]["units"]) == float(rows["ffkv", task]["units"])
         assert float(rows["pytorch", task]["peak_mb"]) > 0
     path = folder / "torch-triggers-float32.npz"
-    bench.compare_triggers(tools, path, "float32")
+    bench.compare(tools, "triggers", "float32", path)
     found = np.load(path)["coefficients"]
     found[1, 7] *= 1.01
     np.savez(folder / "other.npz", coefficients=found)
     with pytest.raises(bench.Disagreement):
-        bench.compare_triggers(tools, folder / "other.npz", "float32")
+        bench.compare(tools, "triggers", "float32", folder / "other.npz")
+
+
+def test_products_are_compared_with_each_other(measured):
+    tools = measured[1]
+    if "bf16" not in tools.kinds():
+        pytest.skip("this processor has no bfloat16 products")
+    bench.compare(tools, "triggers", "bf16")
+    bench.compare(tools, "values", "bf16x3")
+    exact, rounded = (bench.found_triggers(tools, kind) for kind in ("float32", "bf16"))
+    with pytest.raises(bench.Disagreement):
+        bench.compare_triggers(tools, exact, rounded, "float32")
 
 
 def test_memory_is_that_of_each_process(measured):
@@ -64,9 +73,10 @@ def test_rows_for_the_documentation_are_made_from_the_csv(tmp_path):
                                                  "units": units, "median": median, "unit": "tokens"}
             for program, kind, units, median in (("ffkv", "float32", "200", "2"),
                                                  ("pytorch", "float32", "100", "3"))]
-    with open(tmp_path / "bench.csv", "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, bench.COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
-    lines = bench.markdown(tmp_path / "bench.csv")
-    assert "| 100 tokens/s (n 1, 1 to 1 s) | 3.00 times the time |  |" in lines  # 3 / 100 by 2 / 200
+    bench.write_csv(tmp_path / "bench.csv", bench.COLUMNS, rows)
+    memory = [{"shape": "1", "scale": scale, "stage": "topk-keys", "threads": "2", "peak_mb": peak}
+              for scale, peak in (("1", "20"), ("16", "20.1"))]
+    bench.write_csv(tmp_path / "memory.csv", list(memory[0]), memory)
+    lines = bench.markdown(tmp_path)
+    assert "| 100 tokens/s (n 1, 1 to 1 s) |  |  | 3.00 |  |" in lines  # 3 / 100 by 2 / 200
+    assert "| 1 | topk-keys | 20 | 20.1 |" in lines
