@@ -119,11 +119,11 @@ class Fairseq(nn.Module):
         for i, (words, project) in enumerate(zip(self.words, self.projections)):
             logits = (rows @ project.weight if i else rows) @ words.weight.T  # the first is not projected
             if i == 0:
-                logits = torch.cat([logits, self.classes(rows)], dim=1).log_softmax(dim=1)
+                logits = torch.cat([logits, self.classes(rows)], dim=1).float().log_softmax(dim=1)
                 head, classes = logits.split([len(words.weight), len(self.words) - 1], dim=1)
                 parts.append(head)
             else:
-                parts.append(logits.log_softmax(dim=1) + classes[:, i - 1, None])
+                parts.append(logits.float().log_softmax(dim=1) + classes[:, i - 1, None])
         return torch.cat(parts, dim=1)
 
 
@@ -148,7 +148,7 @@ class Llama(nn.Module):
         return self.model.norm(rows)
 
     def log_probabilities(self, rows):
-        return self.head(rows).log_softmax(dim=1)
+        return self.head(rows).float().log_softmax(dim=1)
 
 
 class Work:

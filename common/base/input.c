@@ -1,6 +1,7 @@
 #define _GNU_SOURCE /* F_SETPIPE_SZ */
 #include "base/input.h"
 
+#include "base/limits.h"
 #include "base/messages.h"
 
 #include <errno.h>
@@ -265,7 +266,7 @@ size_t input_read(struct input *input, void *buffer, size_t size)
 
 char *input_read_all(const char *path, const char *whose, size_t *length)
 {
-    enum { MAX_FILE_BYTES = 64 << 20, READ_BYTES = 1 << 16 };
+    enum { READ_BYTES = 1 << 16 };
     struct input *input = input_open(path);
     char *bytes = NULL;
     size_t capacity = 0;

@@ -1,6 +1,7 @@
 #include "base/json.h"
 
 #include "base/input.h"
+#include "base/limits.h"
 #include "base/messages.h"
 
 #include <stdarg.h>
@@ -17,12 +18,11 @@ static size_t count_values(const char *bytes, size_t length)
 
 json_t *json_read_object(const char *path, const char *whose, const char *what)
 {
-    enum { MAX_VALUES = 1 << 22 }; /* parsed, a value takes many times the memory of its bytes */
     json_error_t error;
     size_t length;
     char *bytes = input_read_all(path, whose, &length);
-    if (count_values(bytes, length) > MAX_VALUES)
-        die("%s: more than %d values; this is no %s file", path, MAX_VALUES, whose);
+    if (count_values(bytes, length) > MAX_JSON_VALUES)
+        die("%s: more than %d values; this is no %s file", path, MAX_JSON_VALUES, whose);
     json_t *json = json_loadb(bytes, length, JSON_REJECT_DUPLICATES, &error);
     if (!json)
         die("%s: line %d: not a JSON object: %s", path, error.line, error.text);

@@ -27,12 +27,21 @@ enum {
     MAX_STREAM_SIZE = 1 << 26,      /* layers, or cells of a layer, of a stream or of annotations */
     MAX_WEIGHT_FILES = 1000,        /* files that a model's weights are in */
 
+    MAX_TOKENIZER_TOKENS = 1 << 22, /* tokens, pieces, or merges of a tokenizer */
+    MAX_ADDED_BYTES = 1024,         /* bytes of an added token */
+    MAX_ENCODED_BYTES = (1 << 28) - 1, /* bytes of a text that is encoded at once */
+
     MAX_TRIGGERS = 1 << 24,         /* triggers of a list of a key */
     MAX_FOLLOWING = 1000,           /* tokens behind a trigger's next one */
     MAX_LISTED_TOKENS = 1 << 16,    /* most, or least, probable tokens that are listed of a value */
     MAX_RANKED_VALUES = 1 << 28,    /* values that are listed of a token */
     MAX_READERS = 200,              /* readers whose annotations are compared */
     MAX_THREADS = 64,               /* threads */
+
+    MAX_FILE_BYTES = 1 << 26,       /* bytes of a settings file, a dictionary, or a table */
+    MAX_JSON_VALUES = 1 << 22,      /* values of a JSON file */
+    MAX_FIELDS = 1000,              /* fields of a row of a table */
+    MAX_EDITS = 1 << 16,            /* edits of cells */
 
     MAX_HEADER_BYTES = 1 << 23,     /* bytes of a stream's header; of a record beside its arrays */
     MAX_STRING_BYTES = 1 << 16,     /* bytes of a string in a stream, such as a name */

@@ -1,6 +1,7 @@
 #include "formats/sentencepiece_file.h"
 
 #include "base/input.h"
+#include "base/limits.h"
 #include "base/messages.h"
 #include "formats/sentencepiece_file.pb-c.h" /* of sentencepiece_file.proto; made by the Makefile */
 
@@ -9,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_PIECES = 1 << 22, MAX_PIECE_BYTES = 8000 }; /* SentencePiece takes no longer ones */
+enum { MAX_PIECE_BYTES = 8000 }; /* SentencePiece takes no longer ones */
 
 struct sentencepiece_file {
     PieceFile__Model *message;
@@ -120,8 +121,8 @@ struct sentencepiece_file *sentencepiece_open(const char *path)
     const PieceFile__Model *message = file->message = read_message(path);
     struct piece_model *model = &file->model;
     check_fields(path, "the model", &message->base, false);
-    if (message->n_pieces > MAX_PIECES)
-        die("%s: %zu pieces; at most %d are possible", path, message->n_pieces, MAX_PIECES);
+    if (message->n_pieces > MAX_TOKENIZER_TOKENS)
+        die("%s: %zu pieces; at most %d are possible", path, message->n_pieces, MAX_TOKENIZER_TOKENS);
     read_trainer(path, message->trainer_spec, model);
     read_normalizer(path, message->normalizer_spec, model);
     model->count = message->n_pieces;

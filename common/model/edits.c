@@ -4,6 +4,7 @@
 #include "base/input.h"
 #include "base/json.h"
 #include "base/layer_number.h"
+#include "base/limits.h"
 #include "base/messages.h"
 #include "base/order.h"
 #include "numeric/vector.h"
@@ -37,7 +38,6 @@ struct condition {
     float low, high;
 };
 
-enum { MAX_EDITS = 1 << 16 }; /* so that a header can have them */
 
 struct edits {
     struct edit *edit; /* count: by layer, then cell */

@@ -1,6 +1,7 @@
 #include "table/csv_read.h"
 
 #include "base/input.h"
+#include "base/limits.h"
 #include "base/messages.h"
 #include "table/csv_cell.h"
 
@@ -12,14 +13,14 @@
 #include <string.h>
 #include <unicode/utf8.h>
 
-enum { MAX_COLUMNS = 1000, MESSAGE_BYTES = 500 };
+enum { MESSAGE_BYTES = 500 };
 
 /* What libcsv's callbacks work on. */
 struct reading {
     struct csv_parser parser;
     struct csv_row row;
     size_t columns;          /* of row 0 */
-    char *field[MAX_COLUMNS];
+    char *field[MAX_FIELDS];
     void (*take)(const struct csv_row *row, void *data);
     void *data;
     uint64_t line;           /* the current one */
@@ -53,8 +54,8 @@ static void end_field(void *bytes, size_t length, void *data)
 {
     struct reading *reading = data;
     check_text(&reading->row, bytes, length);
-    if (reading->row.count == MAX_COLUMNS)
-        csv_fail(&reading->row, "more than %d fields", MAX_COLUMNS);
+    if (reading->row.count == MAX_FIELDS)
+        csv_fail(&reading->row, "more than %d fields", MAX_FIELDS);
     reading->field[reading->row.count++] = copy_string(csv_cell_text(length ? bytes : ""));
 }
 

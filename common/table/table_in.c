@@ -1,12 +1,12 @@
 #include "table/table_in.h"
 
+#include "base/limits.h"
 #include "base/messages.h"
 #include "table/csv_read.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_BYTES = 1 << 26 };
 #define NO_COLUMN SIZE_MAX
 
 struct reading {
@@ -57,7 +57,7 @@ static void take_row(const struct csv_row *from, void *data)
         row->field[w] = copy_string(from->field[reading->place[w]]);
         reading->bytes += strlen(row->field[w]) + 1;
     }
-    if (reading->bytes > MAX_BYTES)
+    if (reading->bytes > MAX_FILE_BYTES)
         csv_fail(from, "more than 64 MiB; such a table is not read");
 }
 

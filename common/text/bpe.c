@@ -1,6 +1,7 @@
 #include "text/bpe.h"
 
 #include "base/heap.h"
+#include "base/limits.h"
 #include "base/messages.h"
 #include "text/byte_characters.h"
 #include "text/byte_tokens.h"
@@ -11,7 +12,6 @@
 #include <unicode/utf8.h>
 
 enum {
-    MAX_MERGES = 1 << 22, /* which no tokenizer has; it keeps a damaged file from using up the memory */
     BYTES = 256,
     CHARACTERS = 1 << 16, /* that have a table; younger scripts and pictures are searched for */
 };
@@ -162,9 +162,9 @@ static uint32_t merge_result(const struct bpe *bpe, size_t rank, struct span lef
 
 static void set_merges(struct bpe *bpe, const struct bpe_settings *settings)
 {
-    if (settings->merge_count > MAX_MERGES)
+    if (settings->merge_count > MAX_TOKENIZER_TOKENS)
         die("%s: %zu merges; at most %d are possible", bpe->vocabulary->path, settings->merge_count,
-            MAX_MERGES);
+            MAX_TOKENIZER_TOKENS);
     bpe->merges_size = vocabulary_table_size(settings->merge_count);
     bpe->merges = new_array(bpe->merges_size, sizeof *bpe->merges);
     memset(bpe->merges, 0xff, bpe->merges_size * sizeof *bpe->merges);

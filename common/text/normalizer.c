@@ -1,5 +1,6 @@
 #include "text/normalizer.h"
 
+#include "base/limits.h"
 #include "base/messages.h"
 #include "text/byte_characters.h"
 
@@ -8,10 +9,7 @@
 #include <unicode/uchar.h>
 #include <unicode/utf8.h>
 
-enum {
-    MAX_STEPS = 32,
-    MAX_TEXT_BYTES = (1 << 28) - 1,
-};
+enum { MAX_STEPS = 32 };
 
 struct step {
     enum kind { FORM, EDIT, PREPEND, REPLACE, STRIP, BYTE_CHARACTERS, CHARSMAP } kind;
@@ -296,9 +294,9 @@ struct span normalizer_apply(struct normalizer *normalizer, struct span text, bo
     bool ignored;
     for (size_t i = 0; i < normalizer->count && text.length; i++) {
         text = apply_step(&normalizer->steps[i], text, at_start ? at_start : &ignored);
-        if (text.length > MAX_TEXT_BYTES)
+        if (text.length > MAX_ENCODED_BYTES)
             die("a text of %zu bytes when normalized; at most %d can be encoded at once", text.length,
-                MAX_TEXT_BYTES);
+                MAX_ENCODED_BYTES);
     }
     return text;
 }

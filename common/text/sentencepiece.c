@@ -1,6 +1,7 @@
 #include "text/sentencepiece.h"
 
 #include "base/hash.h"
+#include "base/limits.h"
 #include "base/messages.h"
 #include "text/byte_tokens.h"
 #include "text/charsmap.h"
@@ -15,7 +16,7 @@
 #include <string.h>
 #include <unicode/utf8.h>
 
-enum { BYTES = 256, MAX_TEXT_BYTES = (1 << 28) - 1 };
+enum { BYTES = 256 };
 
 struct sentencepiece {
     char id[HASH_CHARACTERS + 1];
@@ -292,8 +293,8 @@ size_t sentencepiece_encode(struct sentencepiece *pieces, struct span text, uint
                             size_t *capacity)
 {
     struct token_row row = {tokens, capacity, 0};
-    if (text.length > MAX_TEXT_BYTES)
-        die("a text of %zu bytes; at most %d can be encoded at once", text.length, MAX_TEXT_BYTES);
+    if (text.length > MAX_ENCODED_BYTES)
+        die("a text of %zu bytes; at most %d can be encoded at once", text.length, MAX_ENCODED_BYTES);
     if (!text_is_utf8(text))
         die("a text that is not UTF-8 cannot be encoded; convert it, for instance with iconv");
     struct span normal = normalize(pieces, text);

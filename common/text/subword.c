@@ -1,5 +1,6 @@
 #include "text/subword.h"
 
+#include "base/limits.h"
 #include "base/messages.h"
 #include "base/order.h"
 #include "text/byte_tokens.h"
@@ -11,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_TEXT_BYTES = (1 << 28) - 1 };
 
 struct subword_tokenizer {
     char id[HASH_CHARACTERS + 1];
@@ -401,8 +401,8 @@ size_t subword_encode(struct subword_tokenizer *tokenizer, struct span text, uin
                       size_t *capacity)
 {
     struct encoding encoding = {tokenizer, {tokens, capacity, 0}};
-    if (text.length > MAX_TEXT_BYTES)
-        die("a text of %zu bytes; at most %d can be encoded at once", text.length, MAX_TEXT_BYTES);
+    if (text.length > MAX_ENCODED_BYTES)
+        die("a text of %zu bytes; at most %d can be encoded at once", text.length, MAX_ENCODED_BYTES);
     if (!text_is_utf8(text))
         die("a text that is not UTF-8 cannot be encoded; convert it, for instance with iconv");
     if (!tokenizer->cache)

@@ -1,16 +1,11 @@
 #include "text/vocabulary.h"
 
 #include "base/hash.h"
+#include "base/limits.h"
 #include "base/messages.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-/* Bounds that no tokenizer reaches; they keep a damaged file from using up the memory. */
-enum {
-    MAX_TOKENS = 1 << 22,
-    MAX_ADDED_BYTES = 1024, /* of one added token: a search may look at so many for each byte of text */
-};
 
 static bool same_text(struct span left, struct span right)
 {
@@ -73,9 +68,9 @@ static void check_added(const struct vocabulary *vocabulary, const struct added_
     if (token->text.length == 0 || token->text.length > MAX_ADDED_BYTES)
         die("%s: added token %u has %zu bytes; 1 to %d are possible", vocabulary->path, token->id,
             token->text.length, MAX_ADDED_BYTES);
-    if (token->id >= MAX_TOKENS)
+    if (token->id >= MAX_TOKENIZER_TOKENS)
         die("%s: added token '%.*s' has id %u; ids below %d are possible", vocabulary->path,
-            (int)token->text.length, token->text.bytes, token->id, MAX_TOKENS);
+            (int)token->text.length, token->text.bytes, token->id, MAX_TOKENIZER_TOKENS);
 }
 
 /* Room for all texts and ids. */
@@ -83,8 +78,9 @@ static void make_room(struct vocabulary *vocabulary, const struct span *tokens, 
                       const struct added_token *added, size_t added_count)
 {
     size_t length = 0;
-    if (count > MAX_TOKENS || added_count > MAX_TOKENS)
-        die("%s: %zu tokens; at most %d are possible", vocabulary->path, count + added_count, MAX_TOKENS);
+    if (count > MAX_TOKENIZER_TOKENS || added_count > MAX_TOKENIZER_TOKENS)
+        die("%s: %zu tokens; at most %d are possible", vocabulary->path, count + added_count,
+            MAX_TOKENIZER_TOKENS);
     vocabulary->size = count;
     for (size_t i = 0; i < count; i++)
         length += tokens[i].length;
