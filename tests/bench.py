@@ -10,7 +10,7 @@ all programs: the tools, with each kind of products that the processor has, and 
 before a time is written. OUT/bench.csv has a line for each task, program, type and number of threads: median
 and range of seconds, processor seconds, peak memory; OUT/memory.csv has the peak of each process of the
 pipeline of triggers for 1, 4 and 16 times the text; --table prints both as the tables of doc/speed.md. Times
-are without that of loading a model, which is measured by itself.
+are without that of loading a model, which is measured by itself, but for those of section 5.
 """
 
 import argparse
@@ -53,7 +53,8 @@ SHARE = {"float32": 0.02, "bf16x3": 0.02, "bf16": 0.5, "bfloat16": 0.5}
 COLUMNS = ("shape", "layers", "task", "program", "type", "threads", "units", "unit", "rounds", "median",
            "low", "high", "processor", "peak_mb")
 UNITS = {"products": "GFLOP", "forward": "tokens", "triggers": "tokens", "values": "values",
-         "section5": "prefixes", "load": "models", "forward in memory": "GFLOP"}
+         "products of values": "values", "section5": "prefixes", "load": "models",
+         "forward in memory": "GFLOP"}
 
 
 class Shape(typing.NamedTuple):
@@ -67,9 +68,9 @@ class Shape(typing.NamedTuple):
 
 SHAPES = {
     "brown-lm": Shape("brown-train", 3500, 500, ["--d-model", 128, "--d-ff", 512, "--heads", 8]),
-    "smollm2": Shape("brown-text-train", 100, 60,
+    "smollm2": Shape("brown-text-train", 100, 100,
                      ["--gated", "--d-model", 576, "--d-ff", 1536, "--heads", 9, "--key-value-heads", 3]),
-    "paper": Shape("", 200, 60, ["--d-model", 1024, "--d-ff", 4096, "--heads", 8]),
+    "paper": Shape("", 200, 300, ["--d-model", 1024, "--d-ff", 4096, "--heads", 8]),
     "tiny": Shape("", 30, 10, ["--d-model", 16, "--d-ff", 48, "--heads", 2, "--vocabulary", 60]),
 }
 RANDOM = {"paper": {"d_model": 1024, "d_ff": 4096, "heads": 8, "vocabulary": 267744,
@@ -206,6 +207,9 @@ class Tools:
         self.token_count, self.prefix_count = sum(len(s.tokens) for s in sentences), len(texts)
         shape = ffkv.load(self.file("drawn.msgpack")).header["model"]
         self.layers, self.value_count = shape["layers"], shape["layers"] * shape["d_ff"]
+        told = subprocess.run(command(self.bin, "model-info", "--json", "--rate", 1, self.model), text=True,
+                              capture_output=True, check=True, env=environment()).stdout
+        self.value_operations = self.value_count * json.loads(told)["cost"]["operations_a_value"]
 
     # Each task gives a Round; what it finds is in files.
 
@@ -216,10 +220,10 @@ class Tools:
         found = run([self.dump("--layers", 1, "--cells", 0, self.one, threads=threads, kind=kind)])
         return found._replace(units=1)
 
-    def less_load(self, found, threads, kind, times=1):
+    def less_load(self, found, threads, kind):
         load = self.load(threads, kind)
-        return found._replace(seconds=max(found.seconds - times * load.seconds, 1e-6),
-                              processor=max(found.processor - times * load.processor, 1e-6))
+        return found._replace(seconds=max(found.seconds - load.seconds, 1e-6),
+                              processor=max(found.processor - load.processor, 1e-6))
 
     def products(self, threads, kind):
         """The time of 10^9 operations of the matrices' products alone; of the whole pass, in self.passes."""
@@ -252,7 +256,7 @@ class Tools:
         return self.less_load(found._replace(units=self.value_count), threads, kind)
 
     def section5(self, threads, kind):
-        """From prefixes to both tables."""
+        """From prefixes to both tables; loading three times, as it is a small part, counts."""
         drawn = self.file(f"activations-{kind}.msgpack")
         rounds = [
             run([self.dump("--emit", "coef,resid,ffn", "--positions", "random", self.sampled, threads=threads,
@@ -262,8 +266,7 @@ class Tools:
                 self.file(f"composition-{kind}.csv")),
             run([self.command("refinement-stats", "-m", self.model, "--all-tokens", drawn, threads=threads,
                               kind=kind)], self.file(f"refinement-{kind}.csv"))]
-        found = Round(sum(r.seconds for r in rounds), sum(r.processor for r in rounds), self.prefix_count)
-        return self.less_load(found, threads, kind, times=len(rounds))
+        return Round(sum(r.seconds for r in rounds), sum(r.processor for r in rounds), self.prefix_count)
 
     def stages(self, threads):
         return [self.command("tokenize", "-m", self.model, "--sample", self.shape.sentences, self.text),
@@ -391,6 +394,13 @@ def summary(shape, tools, task, program, kind, threads, rounds):
         f"{peak / 1024:.1f}" if peak else "")))
 
 
+def products_of_values(shape, tools, kind, threads, rounds):
+    """What the products of all values with the whole vocabulary take at the rate of the layers' products."""
+    work = 1e-9 * tools.value_operations
+    return summary(shape, tools, "products of values", "ffkv", kind, threads,
+                   [Round(r.seconds / r.units * work, None, tools.value_count) for r in rounds])
+
+
 def say(row):
     rate = float(row["units"]) / float(row["median"])
     print(f"{row['shape']:9} {row['task']:22} {row['program']:8} {row['type']:9} {row['threads']} threads: "
@@ -418,6 +428,8 @@ def measure_tasks(shape, tools, python, options):
             for (program, kind), found in rounds.items():
                 rows.append(summary(shape, tools, task, program, kind, threads, found))
                 say(rows[-1])
+                if (task, program) == ("products", "ffkv"):
+                    rows.append(products_of_values(shape, tools, kind, threads, found))
         for other in others:
             other.close()
         for kind in kinds:
@@ -470,7 +482,7 @@ def write_csv(path, columns, rows):
 
 
 def ratio_rows(rows):
-    """The pipeline beside its slowest stage, and two threads beside one."""
+    """The pipeline beside its slowest stage, values beside their products, and two threads beside one."""
     found = {}
     for row in rows:
         key = row["shape"], row["threads"]
@@ -479,7 +491,13 @@ def ratio_rows(rows):
         whole = times.get(("pipeline", "ffkv", "float32"))
         if whole:
             slowest = max(t for (task, *_), t in times.items() if task.startswith("stage "))
-            yield f"| {shape}, {threads} threads: the pipeline, by its slowest stage | {whole / slowest:.2f} |"
+            yield (f"| {shape}, {threads} threads: the pipeline, by its slowest stage | "
+                   f"{whole / slowest:.2f} |")
+        for (task, program, kind), time in times.items():
+            if task == "products of values":
+                ratio = times["values", program, kind] / time
+                yield (f"| {shape}, {threads} threads, {kind}: values, by bare products of them (computed) | "
+                       f"{ratio:.2f} |")
         for task in TASKS if threads != "1" else ():
             for (name, program, kind), time in times.items():
                 one = found.get((shape, "1"), {}).get((task, program, kind))
