@@ -68,13 +68,14 @@ class Shape(typing.NamedTuple):
 
 SHAPES = {
     "brown-lm": Shape("brown-train", 3500, 500, ["--d-model", 128, "--d-ff", 512, "--heads", 8]),
-    "smollm2": Shape("brown-text-train", 100, 100,
+    "smollm2": Shape("brown-text-train", 300, 60,
                      ["--gated", "--d-model", 576, "--d-ff", 1536, "--heads", 9, "--key-value-heads", 3]),
-    "paper": Shape("", 200, 300, ["--d-model", 1024, "--d-ff", 4096, "--heads", 8]),
+    "paper": Shape("", 500, 200, ["--d-model", 1024, "--d-ff", 4096, "--heads", 8]),
     "tiny": Shape("", 30, 10, ["--d-model", 16, "--d-ff", 48, "--heads", 2, "--vocabulary", 60]),
 }
 RANDOM = {"paper": {"d_model": 1024, "d_ff": 4096, "heads": 8, "vocabulary": 267744,
-                    "cutoffs": (20000, 60000), "factor": 4, "dtype": "F16"}, "tiny": {}}
+                    "cutoffs": (20000, 60000), "factor": 4, "dtype": "BF16"},
+          "tiny": {"dtype": "BF16"}}
 
 
 class Disagreement(Exception):
@@ -161,8 +162,11 @@ class Tools:
                        *(["--products", kind] if multiplies else []))
 
     def kinds(self):
-        """Kinds of products that this processor has; a message for the others."""
+        """Kinds of products: bf16x3 where weights are bfloat16, which it is for; a message for those that this
+        processor does not have."""
         for kind in OURS:
+            if kind == "bf16x3" and not self.of_bfloats:
+                continue
             tried = subprocess.run(self.dump("--layers", 1, self.one, threads=1, kind=kind),
                                    stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
                                    env=environment())
@@ -207,9 +211,10 @@ class Tools:
         self.token_count, self.prefix_count = sum(len(s.tokens) for s in sentences), len(texts)
         shape = ffkv.load(self.file("drawn.msgpack")).header["model"]
         self.layers, self.value_count = shape["layers"], shape["layers"] * shape["d_ff"]
-        told = subprocess.run(command(self.bin, "model-info", "--json", "--rate", 1, self.model), text=True,
-                              capture_output=True, check=True, env=environment()).stdout
-        self.value_operations = self.value_count * json.loads(told)["cost"]["operations_a_value"]
+        told = json.loads(subprocess.run(command(self.bin, "model-info", "--json", "--rate", 1, self.model),
+                                         capture_output=True, check=True, env=environment()).stdout)
+        self.value_operations = self.value_count * told["cost"]["operations_a_value"]
+        self.of_bfloats = "BF16" in told["files"]["tensors"]
 
     # Each task gives a Round; what it finds is in files.
 
