@@ -18,7 +18,7 @@
 # and report-pages read it, too, and tests compare it with the manual. Its columns are
 #
 #   experiment  the target, which the script is usually named after
-#   needs       the step whose stream it reads, OUT/NEEDS.msgpack: triggers or values
+#   needs       the experiment whose stream it reads, OUT/NEEDS.msgpack, which is listed before it
 #   text        the text that its script is given: TEXT or VALID
 #   options     the options that its script is given, by their names below
 #   scripts     files in this folder that it is made of; the first is run
@@ -127,11 +127,6 @@ $(foreach name,$(experiments),$(eval $(name): $(call listed,needs,$(name))))
 $(experiments): | without_options
 endif
 
-values:
-	@$(call step,$@,,project-values) "$$MODEL" \
-		--results values.msgpack $(if $(QUESTION),--question) \
-		-- project-values --model "$$MODEL" --all --tops 1 --bottoms 1 --output "$$OUT/values.msgpack"
-
 # Made of what readers noted, where they did.
 patterns:
 	@$(if $(ANNOTATIONS),$(listed_step) $(ANNOTATIONS) $(needed) --results $(call listed,result,$@) \
@@ -180,6 +175,6 @@ options: $(filter $(experiments),$(MAKECMDGOALS)) \
 without_options:
 	@rm -f "$$OUT/options.csv"
 
-.PHONY: all $(experiments) values slurm figures report options without_options
+.PHONY: all $(experiments) slurm figures report options without_options
 
 endif
