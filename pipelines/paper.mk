@@ -50,7 +50,7 @@
 GRAPH := $(lastword $(MAKEFILE_LIST))
 SCRIPTS := $(patsubst %/,%,$(dir $(GRAPH)))
 export MODEL NAME TEXT VALID OUT BIN SCRIPTS
-export MODE SENTENCES PREFIXES KEYS REMOVALS SHARDS
+export MODE SENTENCES PREFIXES KEYS REMOVALS ABLATED EVERY SHARDS
 # The names of what this make is given, for those that work on its shards; the values are exported anyway.
 export SETTINGS := $(sort $(filter-out ALONE SHARD SHARDS QUESTION WHAT THREADS TRIES RATE SBATCH PARALLEL,\
 $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))))

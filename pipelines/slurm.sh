@@ -1,6 +1,6 @@
 #!/bin/sh
-# Submits experiments to Slurm: an array of shards for each that is divided, and behind it a job that merges
-# them and does what is not divided.
+# Submits experiments to Slurm: an array of shards for each that is divided, and a job behind them that merges
+# them; what reads their results is behind that in the same way. The last job does what is not divided.
 #
 # usage: slurm.sh GOAL...
 #
@@ -131,8 +131,8 @@ retried() {
         "{ scontrol requeue $2; sleep 60; }; exit 1; }"
 }
 
-behind=
-# merge NAME GOAL...: behind all arrays that were submitted since the last one
+behind=''
+# merge NAME GOAL...: behind the arrays that were submitted since the last one
 merge() {
     name=$1
     shift
@@ -142,46 +142,61 @@ merge() {
     echo "$name: job $behind, $memory MB, $minutes minutes: $*"
 }
 
-# divide EXPERIMENT [NEEDS]: its array, behind the last merge. What reads what is made anew misses all shards.
+# divide EXPERIMENT SHARDS: its array, behind the last merge
 divide() {
-    shards=0-$((SHARDS - 1))
-    [ $# -eq 2 ] && ! is_current "$2" || shards=$(missing "$1")
-    set -- "$1" "$("$SCRIPTS/listed.sh" options "$1")" "$shards"
-    [ -n "$3" ] || return 0
-    estimate "$2"
+    options=$("$SCRIPTS/listed.sh" options "$1")
+    estimate "${options:-projected}"
     # shellcheck disable=SC2016 # for the job to expand
     array=$(submit "$1" "$(retried "$again $1 SHARD=\$SLURM_ARRAY_TASK_ID/$SHARDS THREADS=$threads" \
-        '"${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"')" --array="$3" --output="$logs/$1.%a.log" \
+        '"${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"')" --array="$2" --output="$logs/$1.%a.log" \
         ${behind:+"--dependency=afterok:$behind" --kill-on-invalid-dep=yes})
     arrays=${arrays:+$arrays:}$array
-    echo "$1: job $array, shards $3 of $SHARDS, each with $threads processors, $memory MB, $minutes minutes"
+    echo "$1: job $array, shards $2 of $SHARDS, each with $threads processors, $memory MB, $minutes minutes"
 }
 
-# In two rounds: experiments that need nothing, and those that read what the first merge leaves.
-divided() {
-    "$SCRIPTS/listed.sh" "experiment needs scripts" | while read -r experiment rest; do
-        case " $rest " in *" shard.sh "*) ;; *) continue ;; esac
-        case " $goals " in
-        *" all "* | *" figures "* | *" report "* | *" $experiment "*) ;;
-        *) continue ;;
-        esac
-        case $rest in values" "* | triggers" "*) needs=${rest%% *} ;; *) needs= ;; esac
-        ! is_current "$experiment" || { [ -n "$needs" ] && ! is_current "$needs"; } || continue
-        echo "$experiment" $needs
+# with_needs GOAL...: and what they need
+with_needs() {
+    for goal; do
+        while [ -n "$goal" ]; do
+            echo "$goal"
+            goal=$("$SCRIPTS/listed.sh" needs "$goal")
+        done
     done
 }
-goals=$* arrays='' todo=$(divided)
-needed=$(printf '%s\n' "$todo" | awk 'NF == 2 { print $2 }' | sort -u | paste -sd ' ')
-first=$(printf '%s\n' "$todo" | awk 'NF == 1' | paste -sd ' ')
-for experiment in $first; do divide "$experiment"; done
-if [ -n "$needed" ]; then
-    behind=$arrays
-    merge first-merge $(printf '%s\n' $first $needed | sort -u)
-    arrays=
-    for experiment in $(printf '%s\n' "$todo" | awk 'NF == 2 { print $1 ":" $2 }'); do
-        divide "${experiment%:*}" "${experiment#*:}"
+
+# Divided experiments that are to be made, a line each: EXPERIMENT ROUND. What needs none of the others is in
+# round 1, what reads their results in the round behind theirs.
+plan() {
+    planned=' '
+    for experiment in $("$SCRIPTS/listed.sh" experiment); do
+        case " $("$SCRIPTS/listed.sh" scripts "$experiment") " in *" shard.sh "*) ;; *) continue ;; esac
+        case $wanted in *" all "* | *" figures "* | *" report "* | *" $experiment "*) ;; *) continue ;; esac
+        needs=$("$SCRIPTS/listed.sh" needs "$experiment")
+        case $planned in
+        *" $needs 1 "*) round=2 ;;
+        *" $needs 2 "*) round=3 ;;
+        *) ! is_current "$experiment" || continue; round=1 ;;
+        esac
+        planned="$planned$experiment $round "
+        echo "$experiment $round"
     done
-fi
-behind=${arrays:-$behind}
+}
+
+wanted=" $(with_needs "$@" | paste -sd ' ') "
+plan=$(plan) last=''
+for round in 1 2 3; do
+    now=$(printf '%s\n' "$plan" | sed -n "s/ $round\$//p" | paste -sd ' ')
+    [ -n "$now" ] || break
+    # shellcheck disable=SC2086 # a list of words
+    [ -z "$last" ] || merge "merge-$((round - 1))" $last
+    arrays=''
+    for experiment in $now; do
+        # What reads what is made anew lacks all shards.
+        shards=0-$((SHARDS - 1))
+        [ $round -ne 1 ] || shards=$(missing "$experiment")
+        [ -z "$shards" ] || divide "$experiment" "$shards"
+    done
+    behind=${arrays:-$behind} last=$now
+done
 merge merge "$@"
 echo "Logs are in $logs. If a shard fails $tries times, run the same again: what is done is not done again."
