@@ -50,7 +50,7 @@
 GRAPH := $(lastword $(MAKEFILE_LIST))
 SCRIPTS := $(patsubst %/,%,$(dir $(GRAPH)))
 export MODEL NAME TEXT VALID OUT BIN SCRIPTS
-export MODE SENTENCES PREFIXES KEYS REMOVALS ABLATED EVERY SHARDS
+export MODE SENTENCES PREFIXES KEYS REMOVALS EVERY SHARDS
 # The names of what this make is given, for those that work on its shards; the values are exported anyway.
 export SETTINGS := $(sort $(filter-out ALONE SHARD SHARDS QUESTION WHAT THREADS TRIES RATE SBATCH PARALLEL,\
 $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))))
@@ -83,7 +83,7 @@ export VALID_NAME := $(call name_of,$(VALID))
 limited := --mode $(MODE) --name "$$TEXT_NAME"$(if $(SENTENCES), --limit $(SENTENCES))
 sampled := $(if $(filter all,$(PREFIXES)),--all,--prefixes $(PREFIXES)) --mode $(MODE) --name "$$VALID_NAME"
 removed := --sample $(KEYS) --top $(REMOVALS)
-ABLATED ?= $(PREFIXES)
+export ABLATED ?= $(PREFIXES)
 ablated := $(if $(filter all,$(ABLATED)),--all,--prefixes $(ABLATED)) --removed 10 \
 	$(if $(EVERY),--every $(EVERY)) --mode $(MODE) --name "$$VALID_NAME"
 

@@ -66,16 +66,18 @@ count() {
 # What a shard of an experiment takes by its options' name, or a merge: sets memory, in MB, and minutes. The
 # page doc/cluster.md has the arithmetic.
 estimate() {
-    sentences=0 tokens=0 prefixes=0
+    # shellcheck disable=SC2086,SC2154 # two numbers each
     case $1 in
     limited | removed) set -- "$1" $limited ;;
     sampled) set -- "$1" $sampled ;;
+    ablated) set -- "$1" $ablated ;;
     *) set -- "$1" 0 0 ;;
     esac
     cost=$(model-info --json --threads "$threads" --tokens "$(($3 > 0 ? $3 : 1))" --rate "$rate" "$MODEL")
     figures=$(
-        kind=$1 sentences=$2 tokens=$3 shards=$SHARDS prefixes=$PREFIXES keys=$KEYS removals=$REMOVALS \
+        kind=$1 sentences=$2 tokens=$3 shards=$SHARDS keys=$KEYS removals=$REMOVALS every=${EVERY:-1} \
         threads=$threads layers=$(number layers "$cost") cells=$(number cells "$cost") \
+        all=$([ "$1" = ablated ] && echo "$ABLATED" || echo "$PREFIXES") \
         vocabulary=$(number vocabulary "$cost") files=$(number all_bytes "$cost") \
         forward=$(number forward_dump_bytes "$cost") topk=$(number topk_keys_bytes "$cost") \
         values=$(number project_values_bytes "$cost") forward_s=$(number forward_dump_seconds "$cost") \
@@ -85,29 +87,43 @@ estimate() {
             keys = is["layers"] * is["cells"]
             found = is["topk"] + keys * 5600 # with counts and paths
             projection = is["values_s"] / keys
-            if (kind == "limited") { seconds = is["forward_s"]; bytes = is["forward"] + found }
+            prefixes = ENVIRON["all"] == "all" ? is["tokens"] : is["sentences"]
+            runs = 1 # of the model, or of its projection, in one shard
+            if (kind == "limited") { seconds = is["forward_s"] / is["shards"]; bytes = is["forward"] + found }
+            if (kind == "projected") { seconds = is["values_s"] / is["shards"]; bytes = is["values"] }
             if (kind == "removed") {
                 changed = is["layers"] * (is["keys"] ? is["keys"] : is["cells"]) * is["removals"] * 3
-                seconds = is["forward_s"] / is["sentences"] * changed
-                bytes = is["forward"] + found
+                seconds = is["forward_s"] / is["sentences"] * changed / is["shards"]
+                bytes = is["forward"]
             }
             if (kind == "sampled") {
-                prefixes = ENVIRON["prefixes"] == "all" ? is["tokens"] : is["sentences"]
-                seconds = is["forward_s"] + prefixes * is["layers"] * 3 * projection
+                seconds = (is["forward_s"] + prefixes * is["layers"] * 3 * projection) / is["shards"]
                 bytes = is["forward"] + is["values"] + is["threads"] * 8 * is["layers"] * is["vocabulary"]
             }
-            if (kind == "merge") { seconds = 2 * is["values_s"] * is["shards"]; bytes = found + is["values"] }
-            seconds = seconds / is["shards"] + 2 * is["files"] / 1e8
+            if (kind == "ablated") {
+                rows = 3 * int((is["layers"] - 1) / is["every"] + 1)
+                runs = 1 + int((rows - 1) / is["shards"] + 1)
+                seconds = runs * (is["forward_s"] + prefixes * 2 * projection)
+                bytes = is["forward"] + is["values"]
+            }
+            if (kind == "merge") {
+                seconds = keys * (0.0007 + 7050 * is["shards"] / 3e8)
+                bytes = found
+            }
+            seconds += runs * 2 * is["files"] / 1e8
             printf "%d %d\n", 1.5 * bytes / 1e6 + 32 * is["threads"] + 200, 10 + 3 * seconds / 60
         }')
     memory=${figures% *} minutes=${figures#* }
 }
 
+# sample PREFIXES: of VALID, sentences and tokens
+sample() {
+    if [ "$1" = all ]; then count "$VALID"; else count "$VALID" --sample "$1"; fi
+}
+
 limited=$(count "$TEXT" ${SENTENCES:+--limit "$SENTENCES"})
-sample=
-[ "$PREFIXES" = all ] || sample="--sample $PREFIXES"
-# shellcheck disable=SC2086
-sampled=$(count "$VALID" $sample)
+sampled=$(sample "$PREFIXES")
+ablated=$(sample "$ABLATED")
 rate=${RATE:-0}
 [ "$rate" != 0 ] ||
     rate=$(number operations_a_second "$(model-info --json --threads 1 "$MODEL")" | awk '{ print $1 / 1e9 }')
