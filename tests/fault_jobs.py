@@ -100,7 +100,9 @@ JOBS = {
 
 # Scripts of pipelines/: their words, and what is in OUT before, by where it is.
 SCRIPTS = {
-    "triggers": (["{model}", "{train}", "{out}", "--mode", "lines", "--name", "train"], []),
+    "search": (["{model}", "{train}", "{out}", "--mode", "lines", "--name", "train"], []),
+    "triggers": (["{model}", "{out}"], ["{made}/search.msgpack"]),
+    "values": (["{model}", "{out}"], []),
     "agreement": (["{model}", "{out}"], [TRIGGERS]),
     "composition": (["{model}", "{valid}", "{out}", "--prefixes", "50", "--mode", "lines", "--name", "valid"],
                     ["{made}/values.msgpack"]),
