@@ -36,7 +36,8 @@ MODELS = {**FORMS, "signs": "llama", "coefficients": "llama", "mixture": "expert
 JOBS = {
     "triggers": [TRAIN, DUMP, TOP,
                  ["project-values", "-m", "{model}", "--bottoms", "10", "-o", "{out}/triggers.msgpack"]],
-    "values": [["project-values", "-m", "{model}", "--all", "--tops", "1", "-o", "{out}/values.msgpack"]],
+    "values": [["project-values", "-m", "{model}", "--all", "--tops", "1", "--bottoms", "1", "-o",
+                "{out}/values.msgpack"]],
     "agreement": [["agreement-stats", "-m", "{model}", TRIGGERS, *tables(
         ("-o", "agreement"), ("--rank", "rank"), ("--confidence", "confidence"),
         ("--top-values", "top-values"))]],

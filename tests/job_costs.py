@@ -59,7 +59,8 @@ def submitted(bin, settings, goals):
     """What 'make slurm' gives to sbatch, in order: {option: value}, and the command as --wrap."""
     with tempfile.TemporaryDirectory() as place:
         log, program = pathlib.Path(place, "log"), pathlib.Path(place, "sbatch")
-        program.write_text(f"#!/bin/sh\nprintf '%s\\0' \"$@\" '' >>'{log}'\necho 1\n")
+        program.write_text(f"#!/bin/sh\nprintf '%s\\0' \"$@\" '' >>'{log}'\n"
+                           f"echo >>'{place}/jobs'\nwc -l <'{place}/jobs'\n")
         program.chmod(0o755)
         subprocess.run(["make", "--no-print-directory", "-f", "pipelines/paper.mk", "slurm", f"BIN={bin}",
                         f"WHAT={' '.join(goals)}", *settings], cwd=ROOT, check=True, stdout=sys.stderr,
