@@ -169,7 +169,7 @@ cluster-test: ## all experiments of the shipped model on Slurm's daemons, starte
 	@./data/brown.sh
 	@$(MAKE) $(BUILDING) all
 	@FFKV_CLUSTER=long FFKV_BUILDS="$(DIR)" $(PYTHON) -m pytest -q -rs -p no:cacheprovider \
-		tests/test_slurm.py tests/test_experiment_shards.py
+		tests/test_slurm.py tests/test_job_costs.py tests/test_experiment_shards.py tests/test_ssh_shards.py
 
 systems: ## both commands on bare Debian 12, 13, Ubuntu 24.04; arm64, the Dockerfile's commands;
 systems: ## as root; NAMES=debian-13 COMMANDS=run

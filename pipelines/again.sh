@@ -7,8 +7,12 @@ quoted() {
     printf '%s\n' "$1" | sed "s/'/'\\\\''/g; 1s/^/'/; \$s/\$/'/"
 }
 
-# Not the options of this make, nor its lock.
+# Not the options of this make, nor its lock. What OpenBLAS and oneDNN read in the environment, which ssh does
+# not pass on, may choose another kernel, and so other bytes.
 again="env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u ALONE -u SHARDS"
+for variable in $(env | sed -nE 's/^((OPENBLAS|ONEDNN|DNNL)_[A-Z0-9_]+)=.*/\1/p'); do
+    again="$again $(quoted "$variable=$(printenv "$variable")")"
+done
 again="$again make --no-print-directory -f $(quoted "$SCRIPTS/paper.mk")"
 for setting in $SETTINGS; do
     value=$(printenv "$setting" | sed 's/\$/$$/g') # make takes half of the dollars

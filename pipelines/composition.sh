@@ -4,9 +4,8 @@
 # usage: composition.sh [--shard I/N | --merge N] MODEL TEXT OUT [--prefixes N | --all] [options of tokenize]
 #
 # Takes one random prefix of each of N random sentences (4000, as in the paper), or with
-# --all every prefix of every sentence. Leaves in the folder OUT: values.msgpack (the top and
-# bottom token of every value of the model, made if it is not there), active.csv, composition.csv.
-# The tools must be in PATH.
+# --all every prefix of every sentence. Leaves in the folder OUT: values.msgpack (made by
+# values.sh if it is not there), active.csv, composition.csv. The tools must be in PATH.
 set -eu
 
 here=$(dirname "$(readlink -f -- "$0")")
@@ -18,8 +17,7 @@ shift 3
 . "$here/show.sh"
 mkdir -p "$out"
 
-[ $form = merge ] || [ -f "$out/values.msgpack" ] ||
-    project-values --model "$model" --all --tops 1 --bottoms 1 --output "$out/values.msgpack"
+[ $form = merge ] || [ -f "$out/values.msgpack" ] || "$here/values.sh" "$model" "$out"
 
 # shellcheck disable=SC2086 # $sample, $shard and $threads are lists of words
 rows() {

@@ -18,7 +18,7 @@
 # and report-pages read it, too, and tests compare it with the manual. Its columns are
 #
 #   experiment  the target, which the script is usually named after
-#   needs       the step whose stream it reads, OUT/NEEDS.msgpack: triggers or values
+#   needs       the experiment whose stream it reads, OUT/NEEDS.msgpack, which is listed before it
 #   text        the text that its script is given: TEXT or VALID
 #   options     the options that its script is given, by their names below
 #   scripts     files in this folder that it is made of; the first is run
@@ -50,7 +50,7 @@
 GRAPH := $(lastword $(MAKEFILE_LIST))
 SCRIPTS := $(patsubst %/,%,$(dir $(GRAPH)))
 export MODEL NAME TEXT VALID OUT BIN SCRIPTS
-export MODE SENTENCES PREFIXES KEYS REMOVALS SHARDS
+export MODE SENTENCES PREFIXES KEYS REMOVALS EVERY SHARDS
 # The names of what this make is given, for those that work on its shards; the values are exported anyway.
 export SETTINGS := $(sort $(filter-out ALONE SHARD SHARDS QUESTION WHAT THREADS TRIES RATE SBATCH PARALLEL,\
 $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))))
@@ -83,7 +83,7 @@ export VALID_NAME := $(call name_of,$(VALID))
 limited := --mode $(MODE) --name "$$TEXT_NAME"$(if $(SENTENCES), --limit $(SENTENCES))
 sampled := $(if $(filter all,$(PREFIXES)),--all,--prefixes $(PREFIXES)) --mode $(MODE) --name "$$VALID_NAME"
 removed := --sample $(KEYS) --top $(REMOVALS)
-ABLATED ?= $(PREFIXES)
+export ABLATED ?= $(PREFIXES)
 ablated := $(if $(filter all,$(ABLATED)),--all,--prefixes $(ABLATED)) --removed 10 \
 	$(if $(EVERY),--every $(EVERY)) --mode $(MODE) --name "$$VALID_NAME"
 
@@ -126,11 +126,6 @@ ifndef single
 $(foreach name,$(experiments),$(eval $(name): $(call listed,needs,$(name))))
 $(experiments): | without_options
 endif
-
-values:
-	@$(call step,$@,,project-values) "$$MODEL" \
-		--results values.msgpack $(if $(QUESTION),--question) \
-		-- project-values --model "$$MODEL" --all --tops 1 --bottoms 1 --output "$$OUT/values.msgpack"
 
 # Made of what readers noted, where they did.
 patterns:
@@ -180,6 +175,6 @@ options: $(filter $(experiments),$(MAKECMDGOALS)) \
 without_options:
 	@rm -f "$$OUT/options.csv"
 
-.PHONY: all $(experiments) values slurm figures report options without_options
+.PHONY: all $(experiments) slurm figures report options without_options
 
 endif

@@ -5,7 +5,7 @@
 #                 OUT/shards/NAME.I-of-N, NAME being that of the script
 #   --merge N     make the results of these, which are the bytes that one run without shards gives
 #
-# and sets form: whole, shard or merge; shard, an option of tokenize; threads, an option of tools, from
+# and sets form: whole, shard or merge; shard, an option of tools; threads, an option of tools, from
 # the variable THREADS. The functions take the folder of results from $out.
 form=whole shard='' threads=${THREADS:+--threads $THREADS}
 case ${1-} in
@@ -18,6 +18,11 @@ part() {
     mkdir -p "$out/shards"
     name=${0##*/} of=${1-$index}
     printf '%s\n' "$out/shards/${name%.sh}.${of%/*}-of-${of#*/}"
+}
+
+# made NAME: where this run leaves its result, which is called NAME
+made() {
+    if [ $form = shard ]; then part; else printf '%s\n' "$out/$1"; fi
 }
 
 # on_parts COMMAND...: runs it on what all shards found

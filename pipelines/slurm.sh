@@ -1,6 +1,6 @@
 #!/bin/sh
-# Submits experiments to Slurm: an array of shards for each that is divided, and behind it a job that merges
-# them and does what is not divided.
+# Submits experiments to Slurm: an array of shards for each that is divided, and a job behind them that merges
+# them; what reads their results is behind that in the same way. The last job does what is not divided.
 #
 # usage: slurm.sh GOAL...
 #
@@ -66,16 +66,18 @@ count() {
 # What a shard of an experiment takes by its options' name, or a merge: sets memory, in MB, and minutes. The
 # page doc/cluster.md has the arithmetic.
 estimate() {
-    sentences=0 tokens=0 prefixes=0
+    # shellcheck disable=SC2086,SC2154 # two numbers each
     case $1 in
     limited | removed) set -- "$1" $limited ;;
     sampled) set -- "$1" $sampled ;;
+    ablated) set -- "$1" $ablated ;;
     *) set -- "$1" 0 0 ;;
     esac
     cost=$(model-info --json --threads "$threads" --tokens "$(($3 > 0 ? $3 : 1))" --rate "$rate" "$MODEL")
     figures=$(
-        kind=$1 sentences=$2 tokens=$3 shards=$SHARDS prefixes=$PREFIXES keys=$KEYS removals=$REMOVALS \
+        kind=$1 sentences=$2 tokens=$3 shards=$SHARDS keys=$KEYS removals=$REMOVALS every=${EVERY:-1} \
         threads=$threads layers=$(number layers "$cost") cells=$(number cells "$cost") \
+        all=$([ "$1" = ablated ] && echo "$ABLATED" || echo "$PREFIXES") \
         vocabulary=$(number vocabulary "$cost") files=$(number all_bytes "$cost") \
         forward=$(number forward_dump_bytes "$cost") topk=$(number topk_keys_bytes "$cost") \
         values=$(number project_values_bytes "$cost") forward_s=$(number forward_dump_seconds "$cost") \
@@ -85,29 +87,43 @@ estimate() {
             keys = is["layers"] * is["cells"]
             found = is["topk"] + keys * 5600 # with counts and paths
             projection = is["values_s"] / keys
-            if (kind == "limited") { seconds = is["forward_s"]; bytes = is["forward"] + found }
+            prefixes = ENVIRON["all"] == "all" ? is["tokens"] : is["sentences"]
+            runs = 1 # of the model, or of its projection, in one shard
+            if (kind == "limited") { seconds = is["forward_s"] / is["shards"]; bytes = is["forward"] + found }
+            if (kind == "projected") { seconds = is["values_s"] / is["shards"]; bytes = is["values"] }
             if (kind == "removed") {
                 changed = is["layers"] * (is["keys"] ? is["keys"] : is["cells"]) * is["removals"] * 3
-                seconds = is["forward_s"] / is["sentences"] * changed
-                bytes = is["forward"] + found
+                seconds = is["forward_s"] / is["sentences"] * changed / is["shards"]
+                bytes = is["forward"]
             }
             if (kind == "sampled") {
-                prefixes = ENVIRON["prefixes"] == "all" ? is["tokens"] : is["sentences"]
-                seconds = is["forward_s"] + prefixes * is["layers"] * 3 * projection
+                seconds = (is["forward_s"] + prefixes * is["layers"] * 3 * projection) / is["shards"]
                 bytes = is["forward"] + is["values"] + is["threads"] * 8 * is["layers"] * is["vocabulary"]
             }
-            if (kind == "merge") { seconds = 2 * is["values_s"] * is["shards"]; bytes = found + is["values"] }
-            seconds = seconds / is["shards"] + 2 * is["files"] / 1e8
+            if (kind == "ablated") {
+                rows = 3 * int((is["layers"] - 1) / is["every"] + 1)
+                runs = 1 + int((rows - 1) / is["shards"] + 1)
+                seconds = runs * (is["forward_s"] + prefixes * 2 * projection)
+                bytes = is["forward"] + is["values"]
+            }
+            if (kind == "merge") {
+                seconds = keys * (0.0007 + 7050 * is["shards"] / 3e8)
+                bytes = found
+            }
+            seconds += runs * 2 * is["files"] / 1e8
             printf "%d %d\n", 1.5 * bytes / 1e6 + 32 * is["threads"] + 200, 10 + 3 * seconds / 60
         }')
     memory=${figures% *} minutes=${figures#* }
 }
 
+# sample PREFIXES: of VALID, sentences and tokens
+sample() {
+    if [ "$1" = all ]; then count "$VALID"; else count "$VALID" --sample "$1"; fi
+}
+
 limited=$(count "$TEXT" ${SENTENCES:+--limit "$SENTENCES"})
-sample=
-[ "$PREFIXES" = all ] || sample="--sample $PREFIXES"
-# shellcheck disable=SC2086
-sampled=$(count "$VALID" $sample)
+sampled=$(sample "$PREFIXES")
+ablated=$(sample "$ABLATED")
 rate=${RATE:-0}
 [ "$rate" != 0 ] ||
     rate=$(number operations_a_second "$(model-info --json --threads 1 "$MODEL")" | awk '{ print $1 / 1e9 }')
@@ -131,8 +147,8 @@ retried() {
         "{ scontrol requeue $2; sleep 60; }; exit 1; }"
 }
 
-behind=
-# merge NAME GOAL...: behind all arrays that were submitted since the last one
+behind=''
+# merge NAME GOAL...: behind the arrays that were submitted since the last one
 merge() {
     name=$1
     shift
@@ -142,46 +158,61 @@ merge() {
     echo "$name: job $behind, $memory MB, $minutes minutes: $*"
 }
 
-# divide EXPERIMENT [NEEDS]: its array, behind the last merge. What reads what is made anew misses all shards.
+# divide EXPERIMENT SHARDS: its array, behind the last merge
 divide() {
-    shards=0-$((SHARDS - 1))
-    [ $# -eq 2 ] && ! is_current "$2" || shards=$(missing "$1")
-    set -- "$1" "$("$SCRIPTS/listed.sh" options "$1")" "$shards"
-    [ -n "$3" ] || return 0
-    estimate "$2"
+    options=$("$SCRIPTS/listed.sh" options "$1")
+    estimate "${options:-projected}"
     # shellcheck disable=SC2016 # for the job to expand
     array=$(submit "$1" "$(retried "$again $1 SHARD=\$SLURM_ARRAY_TASK_ID/$SHARDS THREADS=$threads" \
-        '"${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"')" --array="$3" --output="$logs/$1.%a.log" \
+        '"${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"')" --array="$2" --output="$logs/$1.%a.log" \
         ${behind:+"--dependency=afterok:$behind" --kill-on-invalid-dep=yes})
     arrays=${arrays:+$arrays:}$array
-    echo "$1: job $array, shards $3 of $SHARDS, each with $threads processors, $memory MB, $minutes minutes"
+    echo "$1: job $array, shards $2 of $SHARDS, each with $threads processors, $memory MB, $minutes minutes"
 }
 
-# In two rounds: experiments that need nothing, and those that read what the first merge leaves.
-divided() {
-    "$SCRIPTS/listed.sh" "experiment needs scripts" | while read -r experiment rest; do
-        case " $rest " in *" shard.sh "*) ;; *) continue ;; esac
-        case " $goals " in
-        *" all "* | *" figures "* | *" report "* | *" $experiment "*) ;;
-        *) continue ;;
-        esac
-        case $rest in values" "* | triggers" "*) needs=${rest%% *} ;; *) needs= ;; esac
-        ! is_current "$experiment" || { [ -n "$needs" ] && ! is_current "$needs"; } || continue
-        echo "$experiment" $needs
+# with_needs GOAL...: and what they need
+with_needs() {
+    for goal; do
+        while [ -n "$goal" ]; do
+            echo "$goal"
+            goal=$("$SCRIPTS/listed.sh" needs "$goal")
+        done
     done
 }
-goals=$* arrays='' todo=$(divided)
-needed=$(printf '%s\n' "$todo" | awk 'NF == 2 { print $2 }' | sort -u | paste -sd ' ')
-first=$(printf '%s\n' "$todo" | awk 'NF == 1' | paste -sd ' ')
-for experiment in $first; do divide "$experiment"; done
-if [ -n "$needed" ]; then
-    behind=$arrays
-    merge first-merge $(printf '%s\n' $first $needed | sort -u)
-    arrays=
-    for experiment in $(printf '%s\n' "$todo" | awk 'NF == 2 { print $1 ":" $2 }'); do
-        divide "${experiment%:*}" "${experiment#*:}"
+
+# Divided experiments that are to be made, a line each: EXPERIMENT ROUND. What needs none of the others is in
+# round 1, what reads their results in the round behind theirs.
+plan() {
+    planned=' '
+    for experiment in $("$SCRIPTS/listed.sh" experiment); do
+        case " $("$SCRIPTS/listed.sh" scripts "$experiment") " in *" shard.sh "*) ;; *) continue ;; esac
+        case $wanted in *" all "* | *" figures "* | *" report "* | *" $experiment "*) ;; *) continue ;; esac
+        needs=$("$SCRIPTS/listed.sh" needs "$experiment")
+        case $planned in
+        *" $needs 1 "*) round=2 ;;
+        *" $needs 2 "*) round=3 ;;
+        *) ! is_current "$experiment" || continue; round=1 ;;
+        esac
+        planned="$planned$experiment $round "
+        echo "$experiment $round"
     done
-fi
-behind=${arrays:-$behind}
+}
+
+wanted=" $(with_needs "$@" | paste -sd ' ') "
+plan=$(plan) last=''
+for round in 1 2 3; do
+    now=$(printf '%s\n' "$plan" | sed -n "s/ $round\$//p" | paste -sd ' ')
+    [ -n "$now" ] || break
+    # shellcheck disable=SC2086 # a list of words
+    [ -z "$last" ] || merge "merge-$((round - 1))" $last
+    arrays=''
+    for experiment in $now; do
+        # What reads what is made anew lacks all shards.
+        shards=0-$((SHARDS - 1))
+        [ $round -ne 1 ] || shards=$(missing "$experiment")
+        [ -z "$shards" ] || divide "$experiment" "$shards"
+    done
+    behind=${arrays:-$behind} last=$now
+done
 merge merge "$@"
 echo "Logs are in $logs. If a shard fails $tries times, run the same again: what is done is not done again."

@@ -1,43 +1,23 @@
 #!/bin/sh
-# Which prefixes trigger each key most, and what do the keys' values promote? (Paper:
-# section 3.1 and the beginning of section 4.)
+# What do the keys' values promote, and how probable is with them what follows the keys' triggers? (Paper: the
+# beginning of section 4.)
 #
-# usage: triggers.sh [--shard I/N | --merge N] MODEL TEXT OUT [options of tokenize]
+# usage: triggers.sh [--shard I/N | --merge N] MODEL OUT
 #
-# Leaves in the folder OUT: triggers.msgpack, 50 triggers a key, with the next tokens of their
-# sentences, the coefficients along their prefixes and how often which occur, in gated layers
-# also how often which signs of gate and input do, and with projected values, which other
-# experiments read. The tools must be in PATH. A stage that fails leaves no trailer, so the stages
-# behind it fail as well: the status of the last one is that of the pipeline.
+# Reads OUT/search.msgpack, which search.sh leaves there, and leaves beside it triggers.msgpack, the same with
+# projected values, which other experiments read. The tools must be in PATH.
 set -eu
 
 here=$(dirname "$(readlink -f -- "$0")")
 . "$here/shard.sh"
-[ $# -ge 3 ] || { sed -n 's/^# usage/usage/p' "$0" >&2; exit 2; }
-model=$1 text=$2 out=$3
-shift 3
-mkdir -p "$out"
-
-# Of layers without gates signs are wrong usage, which is told before anything is read.
-emit=max,counts status=0
-forward-dump --model "$model" --emit signs </dev/null >/dev/null 2>&1 || status=$?
-[ $status -eq 2 ] || emit=$emit,signs
+[ $# -eq 2 ] || { sed -n 's/^# usage/usage/p' "$0" >&2; exit 2; }
+model=$1 out=$2
 
 # shellcheck disable=SC2086 # $shard and $threads are lists of words
-search() {
-    tokenize --model "$model" $shard "$@" "$text" |
-        forward-dump --model "$model" $threads --emit "$emit" --paths 50 |
-        topk-keys --top 50 --following 10 ${found:+"--output=$found"}
-}
-
-# shellcheck disable=SC2086
-project() {
-    project-values --model "$model" $threads --bottoms 10 --output "$out/triggers.msgpack"
-}
-
-found=
 case $form in
-whole) search "$@" | project ;;
-shard) found=$(part); search "$@" ;;
-merge) on_parts topk-keys --merge | project ;;
+whole | shard)
+    project-values --model "$model" $shard $threads --bottoms 10 --output "$(made triggers.msgpack)" \
+        "$out/search.msgpack"
+    ;;
+merge) on_parts project-values --merge --output "$(made triggers.msgpack)" ;;
 esac

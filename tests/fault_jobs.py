@@ -36,7 +36,8 @@ MODELS = {**FORMS, "signs": "llama", "coefficients": "llama", "mixture": "expert
 JOBS = {
     "triggers": [TRAIN, DUMP, TOP,
                  ["project-values", "-m", "{model}", "--bottoms", "10", "-o", "{out}/triggers.msgpack"]],
-    "values": [["project-values", "-m", "{model}", "--all", "--tops", "1", "-o", "{out}/values.msgpack"]],
+    "values": [["project-values", "-m", "{model}", "--all", "--tops", "1", "--bottoms", "1", "-o",
+                "{out}/values.msgpack"]],
     "agreement": [["agreement-stats", "-m", "{model}", TRIGGERS, *tables(
         ("-o", "agreement"), ("--rank", "rank"), ("--confidence", "confidence"),
         ("--top-values", "top-values"))]],
@@ -100,7 +101,9 @@ JOBS = {
 
 # Scripts of pipelines/: their words, and what is in OUT before, by where it is.
 SCRIPTS = {
-    "triggers": (["{model}", "{train}", "{out}", "--mode", "lines", "--name", "train"], []),
+    "search": (["{model}", "{train}", "{out}", "--mode", "lines", "--name", "train"], []),
+    "triggers": (["{model}", "{out}"], ["{made}/search.msgpack"]),
+    "values": (["{model}", "{out}"], []),
     "agreement": (["{model}", "{out}"], [TRIGGERS]),
     "composition": (["{model}", "{valid}", "{out}", "--prefixes", "50", "--mode", "lines", "--name", "valid"],
                     ["{made}/values.msgpack"]),

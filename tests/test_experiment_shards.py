@@ -1,6 +1,7 @@
 """Experiments in shards, pipelines/paper.mk with SHARDS=N, by GNU parallel: results are those of one run,
 whatever happens to a shard; what is finished is kept; what always fails ends the run and its log is named."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -47,8 +48,11 @@ def begun(tries):
     return tries.read_text().split() if tries.exists() else []
 
 
-def test_the_experiments_that_read_the_whole_text_are_divided():
-    assert {"triggers", "composition", "refinement"} <= set(DIVIDED) <= set(EXPERIMENTS)
+def test_what_computes_with_the_model_is_divided():
+    """All that runs it or projects to its vocabulary; value_ranks and report-pages read single values."""
+    working = {row["experiment"] for row in ROWS if {"forward-dump", "project-values"} & {*row["tools"].split()}}
+    assert set(DIVIDED) == working
+    assert {"search", "triggers", "values", "ablation", "composition", "refinement"} <= set(DIVIDED)
 
 
 def test_shards_give_the_bytes_of_one_run(bin, place, whole):
@@ -58,8 +62,8 @@ def test_shards_give_the_bytes_of_one_run(bin, place, whole):
     assert results(place / "in-2" / "results") == whole
     assert not list((place / "in-2" / "results" / ".made").glob("*-of-*"))
     assert "pipelines/" not in make(bin, place, "in-2") + make(bin, place, "whole", SHARDS=2)
-    make(bin, place, "in-7", "refinement", SHARDS=7, PREFIXES=10)  # in one batch
-    make(bin, place, "in-1", "refinement", PREFIXES=10)
+    make(bin, place, "in-7", "refinement", "ablation", SHARDS=7, PREFIXES=10)  # in one batch, and 6 rows
+    make(bin, place, "in-1", "refinement", "ablation", PREFIXES=10)
     assert results(place / "in-7" / "results") == results(place / "in-1" / "results")
 
 
@@ -88,32 +92,32 @@ def test_a_shard_that_always_fails_ends_the_run_and_the_others_are_kept(bin, pla
     tries, out = tmp_path / "tries", place / "failing" / "results"
     tools = tools_but(bin, tmp_path / "tools", "topk-keys",
                       f'for word; do :; done; [ "$1" = --merge ] || echo "${{word##*/}}" >>"{tries}"\n'
-                      f'case "$*" in *triggers.1-of-3*) [ -e "{tmp_path}/repaired" ] || '
+                      f'case "$*" in *search.1-of-3*) [ -e "{tmp_path}/repaired" ] || '
                       '{ echo "topk-keys: it is broken" >&2; exit 1; } ;; esac\n'
                       'exec "$tool" "$@"')
     said = fails(tools, place, "failing", "triggers", SHARDS=3)
-    log = out / "shards" / "triggers.1-of-3.log"
-    assert f"shards.sh: triggers: a shard failed 3 times, and the others are kept for the next run; {log}: " \
+    log = out / "shards" / "search.1-of-3.log"
+    assert f"shards.sh: search: a shard failed 3 times, and the others are kept for the next run; {log}: " \
         "topk-keys: it is broken\n" in said
-    assert log.read_text().count("it is broken") == 3 and not (out / "triggers.msgpack").exists()
-    assert sorted(begun(tries)) == ["triggers.0-of-3", *["triggers.1-of-3"] * 3, "triggers.2-of-3"]
+    assert log.read_text().count("it is broken") == 3 and not (out / "search.msgpack").exists()
+    assert sorted(begun(tries)) == ["search.0-of-3", *["search.1-of-3"] * 3, "search.2-of-3"]
 
     tries.unlink()
     fails(tools, place, "failing", "triggers", SHARDS=3, TRIES=1)
-    assert begun(tries) == ["triggers.1-of-3"]
+    assert begun(tries) == ["search.1-of-3"]
     tries.unlink()
     (tmp_path / "repaired").touch()
     make(tools, place, "failing", "triggers", SHARDS=3)
-    assert begun(tries) == ["triggers.1-of-3"]
+    assert begun(tries) == ["search.1-of-3"]
     assert results(out)["triggers.msgpack"] == whole["triggers.msgpack"]
 
 
 def test_shards_of_other_settings_or_texts_are_not_taken(bin, place, tmp_path, whole):
     """Sums that a run left before it was interrupted are there, with the right names."""
     out = place / "stale" / "results"
-    tools = tools_but(bin, tmp_path / "tools", "project-values", "exit 1")
+    tools = tools_but(bin, tmp_path / "tools", "topk-keys", '[ "$1" != --merge ] && exec "$tool" "$@"; exit 1')
     fails(tools, place, "stale", "triggers", SHARDS=2, SENTENCES=200)
-    assert {path.name for path in (out / "shards").iterdir()} == {"triggers.0-of-2", "triggers.1-of-2"}
+    assert {path.name for path in (out / "shards").iterdir()} == {"search.0-of-2", "search.1-of-2"}
     make(bin, place, "stale", "triggers", SHARDS=2)
     assert results(out)["triggers.msgpack"] == whole["triggers.msgpack"]
 
@@ -132,11 +136,47 @@ def test_threads_of_tools_and_jobs_are_as_given(bin, place, tmp_path):
     assert said.read_text().count("--threads 2 ") == 2
 
 
-def test_shards_by_hand_in_a_new_folder(bin, place, whole):
+def test_shards_by_hand_in_a_new_folder(bin, place, tmp_path, whole):
+    """In the order of needs, each merged before what reads it; none is run again."""
+    tools = tools_but(bin, tmp_path / "tools", "forward-dump",
+                      f'[ ! -e "{tmp_path}/done" ] && exec "$tool" "$@"; exit 1')
     for shard in "1/2", "0/2":
-        make(bin, place, "by hand", "triggers", SHARD=shard)
-    assert "triggers.sh --shard" not in make(bin, place, "by hand", "triggers", SHARDS=2)
+        make(tools, place, "by hand", "search", SHARD=shard)
+    (tmp_path / "done").touch()
+    make(tools, place, "by hand", "search", SHARDS=2)
+    for shard in "1/2", "0/2":
+        make(tools, place, "by hand", "triggers", SHARD=shard)
+    make(tools, place, "by hand", "triggers", SHARDS=2)
     assert results(place / "by hand" / "results")["triggers.msgpack"] == whole["triggers.msgpack"]
+
+
+def test_rows_of_another_text_or_of_none_are_not_merged(bin, place, tmp_path):
+    """Those of ablation, by its script alone: a row has no trailer that tells what it is of."""
+    def ablation(*words):
+        return subprocess.run([ROOT / "pipelines/ablation.sh", *words], capture_output=True, text=True,
+                              env=environment({"PATH": f"{bin}:{os.environ['PATH']}"}), timeout=TIMEOUT,
+                              check=False)
+    given = [place / "model", place / "valid.txt", tmp_path / "out", "--prefixes", "10", "--removed", "1"]
+    first, second = [tmp_path / "out" / "shards" / f"ablation.{i}-of-2" for i in (0, 1)]
+    for i in 0, 1:
+        assert ablation("--shard", f"{i}/2", *given).returncode == 0
+    assert ablation("--merge", "2", *given).returncode == 0
+    assert ablation(*given[:2], tmp_path / "whole", *given[3:]).returncode == 0
+    table = tmp_path / "out" / "ablation.csv"
+    assert table.read_bytes() == (tmp_path / "whole" / "ablation.csv").read_bytes()
+
+    table.unlink()
+    rows = second.read_text()
+    second.write_text("".join(rows.splitlines(keepends=True)[:-1]))
+    refused = ablation("--merge", "2", *given)
+    assert refused.returncode == 1 and not table.exists()
+    assert refused.stderr == f"ablation.sh: {second} lacks the row of layer 2, random 1\n"
+    second.unlink()
+    assert ablation("--merge", "2", *given).stderr == f"ablation.sh: {second} is not there\n"
+    ablation("--shard", "1/2", given[0], place / "train.txt", *given[2:])
+    refused = ablation("--merge", "2", *given)
+    assert refused.stderr == f"ablation.sh: {second} is of another model, text or processor than {first}\n"
+    assert refused.returncode == 1 and not table.exists()
 
 
 def test_an_experiment_that_is_not_divided_has_no_shards(bin, place, whole):
@@ -149,7 +189,7 @@ def test_interrupted_shards_go_on(bin, place, whole):
     process = subprocess.Popen(command(bin, place, "interrupted", "triggers", SHARDS=9), cwd=ROOT,
                                env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                start_new_session=True)
-    until(lambda: len(list((out / ".made").glob("triggers.*-of-9.step"))) >= 3)
+    until(lambda: len(list((out / ".made").glob("search.*-of-9.step"))) >= 3)
     process.kill()
     process.wait(TIMEOUT)
     subprocess.run(["pkill", "-KILL", "-s", str(process.pid)], check=False)

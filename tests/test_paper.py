@@ -56,7 +56,7 @@ def make(bin, place, out, *words, status=0, **settings):
 def scripts(said):
     """The pipelines and tools that make ran, by their names."""
     return set(re.findall(r"^(?:pipelines/)?([a-z-]+)(?:\.sh)? ", said, re.MULTILINE)) & {
-        "triggers", "agreement", "project-values", "composition", "refinement", "ablation", "perturbation",
+        "search", "triggers", "values", "agreement", "composition", "refinement", "ablation", "perturbation",
         "shallow", "annotation", "figures", "report"}
 
 
@@ -75,7 +75,7 @@ def test_everything_is_made(undisturbed):
     """What only readers can note is left out."""
     assert {f"{name}.csv" for name in set(TABLES) - NOTED} <= undisturbed.keys()
     assert {"agreement", "cases", "shallow-ngrams"} <= set(TABLES) and "patterns" in NOTED
-    assert {"triggers.msgpack", "values.msgpack", "annotation.html",
+    assert {"search.msgpack", "triggers.msgpack", "values.msgpack", "annotation.html",
             "report/index.html"} <= undisturbed.keys()
     assert {f"figures/{name}.{kind}" for name in set(DRAWN) - {"fig02"}
             for kind in ("svg", "pdf", "png")} <= undisturbed.keys()
@@ -90,10 +90,10 @@ def test_options_are_told(place, undisturbed):
     assert [name for name, _ in rows] == ["experiments",
                                           *(name for name in EXPERIMENTS if name not in SOMETIMES)]
     ablated = f"{model} {valid} --prefixes 50 --removed 10 --mode lines --name valid"
-    assert rows[1:9] == [
-        ["triggers", limited], ["agreement", str(model)], ["composition", sampled], ["refinement", sampled],
-        ["ablation", ablated], ["perturbation", f"{model} --sample 3 --top 5"], ["shallow", limited],
-        ["annotation", str(model)]]
+    assert rows[1:11] == [
+        ["search", limited], ["triggers", str(model)], ["values", str(model)], ["agreement", str(model)],
+        ["composition", sampled], ["refinement", sampled], ["ablation", ablated],
+        ["perturbation", f"{model} --sample 3 --top 5"], ["shallow", limited], ["annotation", str(model)]]
 
 
 def test_second_run_does_nothing(bin, place, undisturbed):
@@ -111,10 +111,10 @@ def test_only_what_depends_on_a_change_is_made_again(bin, place, undisturbed):
     make(bin, place, "changed")
     runs({"perturbation", *pages}, KEYS=2)
     runs({"composition", "refinement", "ablation", *pages}, KEYS=2, PREFIXES=20)
-    runs({"triggers", "agreement", "perturbation", "shallow", "annotation", *pages}, KEYS=2, PREFIXES=20,
-         SENTENCES=250)
-    runs({"triggers", "agreement", "composition", "refinement", "ablation", "perturbation", "shallow",
-          "annotation", *pages})
+    runs({"search", "triggers", "agreement", "perturbation", "shallow", "annotation", *pages}, KEYS=2,
+         PREFIXES=20, SENTENCES=250)
+    runs({"search", "triggers", "agreement", "composition", "refinement", "ablation", "perturbation",
+          "shallow", "annotation", *pages})
     assert results(place / "changed" / "results") == undisturbed
 
 
@@ -145,7 +145,7 @@ def test_edits_that_times_do_not_show(bin, place, undisturbed):
     make(bin, place, "edited", *goals)
     for path, old, new, expected in [(valid, text, text.replace(b"w5", b"w6"), {"refinement"}),
                                      (model, weights, weights[:-1] + bytes([weights[-1] ^ 1]),
-                                      {"triggers", "refinement"})]:
+                                      {"search", "triggers", "refinement"})]:
         write_over(path, new)
         assert expected <= scripts(make(bin, place, "edited", *goals))
         write_over(path, old)
@@ -232,7 +232,8 @@ def test_an_input_that_changes_while_it_is_read(bin, place, tmp_path, undisturbe
             and f"step.sh: {text} changed while it was read; run again\n" in done.stderr
         assert "agreement.sh" not in done.stdout
         text.write_bytes(original)
-        assert scripts(make(tools, place, f"during{i}", "agreement", TEXT=text)) == {"triggers", "agreement"}
+        assert scripts(make(tools, place, f"during{i}", "agreement", TEXT=text)) \
+            == {"search", "triggers", "agreement"}
         assert (place / f"during{i}" / "results" / "agreement.csv").read_bytes() \
             == undisturbed["agreement.csv"]
 
@@ -316,8 +317,8 @@ def test_folders_can_be_moved(bin, place, tmp_path, undisturbed):
     assert not scripts(make(bin, place, "undisturbed", **there))
     (folder / "train.txt").rename(folder / "my $$ text.v1.txt")
     there["TEXT"] = folder / "my $$$$ text.v1.txt"  # make's way to write two dollars
-    assert {"triggers", "agreement"} <= scripts(make(bin, place, "undisturbed", "agreement", **there))
-    assert "--name my $$ text.v1\n" in (out / ".made" / "triggers.step").read_text()
+    assert {"search", "agreement"} <= scripts(make(bin, place, "undisturbed", "agreement", **there))
+    assert "--name my $$ text.v1\n" in (out / ".made" / "search.step").read_text()
 
 
 def test_only_gated_models_have_signs(bin, place):
@@ -352,7 +353,7 @@ def test_patterns_that_nobody_asks_for_any_more(bin, place):
 
 
 def test_parts_can_be_asked_for(bin, place):
-    assert scripts(make(bin, place, "part", "agreement")) == {"triggers", "agreement"}
+    assert scripts(make(bin, place, "part", "agreement")) == {"search", "triggers", "agreement"}
     assert not (place / "part" / "results" / "composition.csv").exists()
 
 

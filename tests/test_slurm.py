@@ -82,15 +82,15 @@ esac
 exec "$tool" "$@"
 """)
     said = submit(slurm, tools, place, "disturbed")
-    job, = re.findall(r"^triggers: job (\d+), shards 0,1,", said, re.MULTILINE)
+    job, = re.findall(r"^search: job (\d+), shards 0,1,", said, re.MULTILINE)
     assert f"jobs of {out} are in the queue" in submit(slurm, tools, place, "disturbed", status=2)
     until((tmp_path / "requeued").exists)
     assert slurm.run("scontrol", "requeue", f"{job}_2").returncode == 0
     until(slurm.is_done)
     assert computed(out) == whole, (out / "slurm" / "merge.log").read_text()
-    again = [f"triggers.{shard}-of-{SHARDS}" for shard in (*range(SHARDS), 1, 2)]
+    again = [f"search.{shard}-of-{SHARDS}" for shard in (*range(SHARDS), 1, 2)]
     assert sorted(begun.read_text().split()) == sorted(again)
-    assert "DUE TO JOB REQUEUE" in (out / "slurm" / "triggers.2.log").read_text()
+    assert "DUE TO JOB REQUEUE" in (out / "slurm" / "search.2.log").read_text()
 
 
 def test_a_shard_that_always_fails_holds_the_merge_back(slurm, bin, place, tmp_path, whole):
@@ -106,17 +106,17 @@ exec "$tool" "$@"
 """)
     submit(slurm, tools, place, "failing", WHAT="triggers", TRIES=2)
     until(slurm.is_done)
-    log = (out / "slurm" / "triggers.1.log").read_text()
+    log = (out / "slurm" / "search.1.log").read_text()
     assert log.count("it is broken") == 2 and not (out / "triggers.msgpack").exists()
-    assert not (out / "slurm" / "merge.log").exists()
+    assert not (out / "slurm" / "merge-1.log").exists()
     assert len(begun.read_text().split()) == SHARDS + 1
 
     begun.unlink()
     (tmp_path / "repaired").touch()
     said = submit(slurm, tools, place, "failing", WHAT="triggers")
-    assert re.search(rf"^triggers: job \d+, shards 1 of {SHARDS}, ", said, re.MULTILINE)
+    assert re.search(rf"^search: job \d+, shards 1 of {SHARDS}, ", said, re.MULTILINE)
     until(slurm.is_done)
-    assert begun.read_text().split() == [f"triggers.1-of-{SHARDS}"]
+    assert begun.read_text().split() == [f"search.1-of-{SHARDS}"]
     assert computed(out)["triggers.msgpack"] == whole["triggers.msgpack"]
 
 
@@ -124,7 +124,7 @@ def test_what_is_asked_for_is_computed_and_can_be_replaced(slurm, bin, place, wh
     """Options of sbatch's own come last. Jobs that cannot start are cancelled here."""
     said = submit(slurm, bin, place, "asked", WHAT="triggers", THREADS=2,
                   SBATCH="--hold --time=77 --comment=mine")
-    asked = r"^triggers: job (\d+), .* each with 2 processors, (\d+) MB"
+    asked = r"^search: job (\d+), .* each with 2 processors, (\d+) MB"
     job, memory = re.findall(asked, said, re.MULTILINE)[0]
     shown = slurm.run("scontrol", "show", "job", job).stdout
     assert f"mem={memory}M" in shown and "TimeLimit=01:17:00" in shown and "Comment=mine" in shown

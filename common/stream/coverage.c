@@ -151,6 +151,7 @@ void coverage_end(struct coverage *coverage, const struct whole *whole, json_t *
     uint64_t count = progression_count(taken);
     char hash[HASH_CHARACTERS + 1];
     hash_finish(coverage->hash, hash);
-    if (whole->always || count < coverage->units)
+    /* A shard that has all, since there are few units, goes together with others that have none. */
+    if (whole->always || coverage->shards > 1 || count < coverage->units)
         coverage_put(counts, whole, &taken, count > 0, coverage->units, hash);
 }

@@ -43,7 +43,7 @@ struct whole {
     const char *name, *unit, *unit_plural;
     const char *another;               /* "another text than that" */
     const char *maker;                 /* the tool that begins with it */
-    bool always;                       /* what has all says so, too; else it lacks the members */
+    bool always;                       /* a run without shards says so, too; else it lacks the members */
 };
 extern const struct whole whole_corpus; /* its batches: tokenize makes them, and each stage passes this on */
 extern const struct whole whole_keys;   /* blocks of a triggers stream's records, or of a model's values */
