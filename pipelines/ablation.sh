@@ -1,7 +1,8 @@
 #!/bin/sh
 # How often does the prediction change when memories of one layer are removed?
 #
-# usage: ablation.sh MODEL TEXT OUT [--prefixes N | --all] [--removed LIST] [--every N] [options of tokenize]
+# usage: ablation.sh MODEL TEXT OUT [--products KIND] [--prefixes N | --all] [--removed LIST] [--every N]
+#                    [options of tokenize]
 #
 # Takes one random prefix of each of N random sentences (4000), or with --all every prefix of
 # every sentence. At each of them, in one layer after the other, K active memories are removed:
@@ -17,6 +18,7 @@ set -eu
 model=$1 text=$2 out=$3
 here=$(dirname "$(readlink -f -- "$0")")
 shift 3
+. "$here/products.sh"
 . "$here/prefixes.sh"
 . "$here/show.sh"
 removed=1,10 every=1
@@ -32,26 +34,29 @@ trap 'exit 1' HUP INT TERM
 at=last
 [ "$positions" = random ] || at=all
 
-# shellcheck disable=SC2086 # $sample is a list of words
+# shellcheck disable=SC2086 # $sample and $products are lists of words, here and below
 tokenize --model "$model" $sample "$@" --output "$work/tokens" "$text"
+# shellcheck disable=SC2086
 dump() {
-    forward-dump --model "$model" --emit resid,ffn --layers "$layers" --positions "$positions" "$@" \
+    forward-dump --model "$model" $products --emit resid,ffn --layers "$layers" --positions "$positions" "$@" \
         "$work/tokens"
 }
 
 # A negative coefficient promotes the least probable token.
+# shellcheck disable=SC2086
 [ -f "$out/values.msgpack" ] ||
-    project-values --model "$model" --all --tops 1 --bottoms 1 --output "$out/values.msgpack"
+    project-values --model "$model" $products --all --tops 1 --bottoms 1 --output "$out/values.msgpack"
 layers=$(stream-cat --header "$out/values.msgpack" | sed 's/.*"layers":\([0-9]*\).*/\1/')
 dump --output "$work/plain"
 layer=$(((layers - 1) % every + 1))
+# shellcheck disable=SC2086
 while [ "$layer" -le "$layers" ]; do
     for kind in top agreeing random; do
         values=
         [ $kind = agreeing ] && values=--values="$out/values.msgpack"
         for count in $(printf %s "$removed" | tr , ' '); do
             dump --remove "$layer:$kind=$count" --edit-at $at ${values:+"$values"} |
-                intervention-stats --model "$model" --edited - --output "$work/row" "$work/plain"
+                intervention-stats --model "$model" $products --edited - --output "$work/row" "$work/plain"
             [ -f "$work/table" ] || sed -n '1s/^/layer,kind,removed,/p' "$work/row" >"$work/table"
             sed -n "2s/^/$layer,$kind,$count,/p" "$work/row" >>"$work/table"
         done

@@ -10,8 +10,8 @@ import pytest
 import oracle
 import streams
 from conftest import ROOT
-from helpers import (assert_close, by_sentence, fails, ok, pipeline, random_sentences, run,
-                     sentences_of, text)
+from helpers import (assert_close, by_sentence, fails, ok, pipeline, random_sentences, sentences_of,
+                     text)
 from random_model import write_model
 
 KINDS = ("bf16x3", "bf16x2", "bf16")
@@ -19,14 +19,6 @@ KINDS = ("bf16x3", "bf16x2", "bf16")
 # 2.5e-6 to 7e-6 and 1e-3 to 3.2e-3; that of float32 is up to 4.4e-7.
 TOLERANCE = {"float32": 1e-6, "bf16x3": 1e-6, "bf16x2": 2e-5, "bf16": 1e-2}
 LARGEST = np.finfo(np.float32).max
-
-
-@pytest.fixture(scope="module")
-def bfloats(bin):
-    """Skips where the tools have no products of bfloat16 numbers."""
-    done = run(bin, bin / "tests" / "matrix-multiply", "--products", "bf16", stdin=bytes(16))
-    if done.returncode:
-        pytest.skip(done.stderr.decode().strip())
 
 
 def to_bfloat(values):
