@@ -38,8 +38,8 @@ at=last
 tokenize --model "$model" $sample "$@" --output "$work/tokens" "$text"
 # shellcheck disable=SC2086
 dump() {
-    forward-dump --model "$model" $products --emit resid,ffn --layers "$layers" --positions "$positions" "$@" \
-        "$work/tokens"
+    forward-dump --model "$model" $products --emit resid,ffn --layers "$layers" \
+        --positions "$positions" "$@" "$work/tokens"
 }
 
 # A negative coefficient promotes the least probable token.

@@ -42,8 +42,8 @@
 # Experiments whose scripts read shard.sh are divided: with SHARDS=N they run through shards.sh, which
 # calls make again with SHARD=I/N for each part. This is a step of its own, without what it needs, whose
 # result is OUT/shards/EXPERIMENT.I-of-N; it goes when the experiment's own results are there. SHARD, SHARDS
-# and AUTO_PRODUCTS, what auto is for all shards, are not part of what results are made of. With QUESTION=yes a step, or a shard, is not run: the
-# status says whether there is anything to do.
+# and AUTO_PRODUCTS, what auto is for all shards, are not part of what results are made of. With
+# QUESTION=yes a step, or a shard, is not run: the status says whether there is anything to do.
 #
 # One make at a time works in OUT: alone.sh calls make again, for the same targets, with
 # the lock. Shards need none.
@@ -136,7 +136,8 @@ endif
 values:
 	@$(call step,$@,,project-values) "$$MODEL" \
 		--results values.msgpack $(if $(QUESTION),--question) \
-		-- project-values --model "$$MODEL" $(products) --all --tops 1 --bottoms 1 --output "$$OUT/values.msgpack"
+		-- project-values --model "$$MODEL" $(products) --all --tops 1 --bottoms 1 \
+		--output "$$OUT/values.msgpack"
 
 # Made of what readers noted, where they did.
 patterns:

@@ -99,8 +99,8 @@ def main():
     writer.writeheader()
     for folder in found:
         for row in compare(expected, folder):
-            writer.writerow({"found": folder.name, **{name: f"{value:.6g}" if isinstance(value, float) else value
-                                                      for name, value in row.items()}})
+            short = {name: f"{value:.6g}" for name, value in row.items() if isinstance(value, float)}
+            writer.writerow({"found": folder.name, **row, **short})
 
 
 if __name__ == "__main__":

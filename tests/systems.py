@@ -6,7 +6,7 @@ with this machine's, in out/brown-lm-quick (compare_tables says how).  arm64 is 
 thing where this machine is x86-64: the tools are cross-compiled against Debian's arm64
 libraries, run through qemu-user in a small pipeline, and its numbers are compared with
 those of this machine's tools (compare_pipelines); so are those of a model of bfloat16 weights,
-with --products, on the oldest and the newest arm64 processor that qemu has.  container: what the Dockerfile runs, in bare
+with --products, on an old and a new processor.  container: what the Dockerfile runs, in bare
 systems in the place of its images, and an example in what comes of it.
 
 MIRROR_DEBIAN and MIRROR_UBUNTU say where the releases come from, else this machine's apt does,

@@ -49,7 +49,8 @@ def test_triggers_and_tops_that_are_the_same(bin, model, tmp_path):
     for top in "3", "2":
         (tmp_path / top).mkdir()
         triggers = ok(bin, "topk-keys", "--top", top, stdin=dump)
-        (tmp_path / top / "triggers.msgpack").write_bytes(ok(bin, "project-values", "-m", model, stdin=triggers))
+        (tmp_path / top / "triggers.msgpack").write_bytes(
+            ok(bin, "project-values", "-m", model, stdin=triggers))
         counts[top] = sum(len(record.get("coef", b"")) // 4
                           for record in msgpack.Unpacker(open(tmp_path / top / "triggers.msgpack", "rb")))
     found = differences(tmp_path / "3", tmp_path / "2")

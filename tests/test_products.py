@@ -279,8 +279,8 @@ OLDER = ("kvm64", "Nehalem", "Haswell")
 @pytest.mark.release_only  # sanitizers do not run in qemu
 @pytest.mark.parametrize("processor", OLDER)
 def test_an_older_processor_has_all_instructions(bin, bfloat_model, sentences, tmp_path, processor):
-    """Nothing there needs an instruction of this one: auto is float32, others are refused by name.  BLAS takes
-    another kernel, so that numbers are equal to within 1e-5."""
+    """Nothing there needs an instruction of this one: auto is float32, others are refused by name.  BLAS
+    takes another kernel, so that numbers are equal to within 1e-5."""
     qemu = shutil.which("qemu-x86_64") or shutil.which("qemu-x86_64-static")
     if not qemu or platform.machine() != "x86_64":
         pytest.skip("qemu-x86_64 is not there: setup.sh test installs qemu-user on x86-64")
@@ -291,7 +291,6 @@ def test_an_older_processor_has_all_instructions(bin, bfloat_model, sentences, t
     found = {kind: ok(bin, *emulated, bin / "forward-dump", *model, "--products", kind, tmp_path / "tokens",
                       env=env) for kind in ("auto", "float32")}
     assert found["auto"] == found["float32"] and "products" not in history(found["auto"])
-    assert history(found["auto"])["blas"] != history(dump)["blas"] or processor == "Haswell"
     triggers = [pipeline(bin, [*prefix, bin / "topk-keys", "-t", 5],
                          [*prefix, bin / "project-values", *model], stdin=stream, env=changes)
                 for prefix, stream, changes in (([], dump, {}), (emulated, found["auto"], env))]
