@@ -500,8 +500,9 @@ def compare_products(folder, expected):
     """What bf16x3 is there, in words; Failed where something is neither right nor refused."""
     for kind in "auto", "float32", "bf16x3":
         message = (folder / f"{kind}.said").read_text(errors="replace")
-        if kind == "bf16x3" and re.fullmatch(r"forward-dump: --products bf16x3: .*\n", message):
-            return f"refused ({message.split(': ', 2)[2].strip()})"
+        refused = re.search(r"^forward-dump: --products bf16x3: (.*)\n\Z", message, re.MULTILINE)
+        if kind == "bf16x3" and refused:  # perhaps behind what oneDNN says where there is no /sys
+            return f"refused ({refused[1]})"
         if not (folder / f"{kind}.msgpack").exists():
             raise Failed(f"--products {kind}: {message}")
         check([f"--products {kind}: {text}"
