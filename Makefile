@@ -83,6 +83,7 @@ SAY = $(if $(V),@true,@echo)
 # for section 5 (default: that of the Brown corpus, else CORPUS). From these are taken SENTENCES for the
 # triggers (empty: all), PREFIXES for section 5 (or all), KEYS a layer and REMOVALS, triggers of each, for
 # token removal, ABLATED prefixes (or all), with EVERY=3 in each third layer, for the removal of memories.
+# PRODUCTS says how the tools multiply (--products; empty: auto).
 MODEL ?= brown-lm
 CORPUS ?= brown
 MODEL_PATH = $(strip $(if $(filter brown-lm,$(MODEL)),data/brown-lm,\
@@ -141,7 +142,8 @@ all: $(TOOLS:%=$(DIR)/%) ## build the tools (default); BUILD=sanitize, CC=clang,
 run: ## the paper's experiments in their quick form, in a minute or two:
 run: ## set up, build, fetch the corpus, results in out/
 paper: ## the whole paper; MODEL=smollm2 CORPUS=file VALID=file MODE=raw SENTENCES=2000
-paper: ## PREFIXES=all KEYS=100 OUT=dir WHAT=figures; SHARDS=16 in parts, by GNU parallel
+paper: ## PREFIXES=all KEYS=100 PRODUCTS=bf16x2 OUT=dir WHAT=figures;
+paper: ## SHARDS=16 in parts, by GNU parallel
 slurm: ## the same as jobs of a Slurm cluster; SHARDS=64 THREADS=4 RATE=35
 slurm: ## SBATCH="--partition=long" (doc/cluster.md)
 run paper slurm:
@@ -152,7 +154,7 @@ run paper slurm:
 	@$(MAKE) --no-print-directory -f pipelines/paper.mk $(if $(filter slurm,$@),slurm,$(WHAT)) \
 		BIN="$(DIR)" MODEL="$(MODEL_PATH)" NAME="$(MODEL_NAME)" TEXT="$(TEXT)" VALID="$(VALID)" \
 		MODE="$(MODE)" SENTENCES="$(SENTENCES)" PREFIXES="$(PREFIXES)" KEYS="$(KEYS)" REMOVALS="$(REMOVALS)" \
-		ABLATED="$(ABLATED)" EVERY="$(EVERY)" OUT="$(OUT)" ANNOTATIONS="$(ANNOTATIONS)"
+		ABLATED="$(ABLATED)" EVERY="$(EVERY)" PRODUCTS="$(PRODUCTS)" OUT="$(OUT)" ANNOTATIONS="$(ANNOTATIONS)"
 	@echo "Results $(if $(filter slurm,$@),will be,are) in $(OUT): tables, figures/, and report/index.html to \
 open in a browser."
 

@@ -15,12 +15,12 @@ packages="$libraries libdnnl-dev? gcc make pkgconf|pkg-config protobuf-c-compile
 case $what in
 run | build) ;;
 arm64) packages="$(echo "$libraries" | sed -E "s/([ |]|\$)/:$what\1/g") gcc-aarch64-linux-gnu qemu-user
-pkgconf|pkg-config protobuf-c-compiler uthash-dev" ;;
+libdnnl-dev:arm64? pkgconf|pkg-config protobuf-c-compiler uthash-dev" ;;
 smollm2) packages="$packages python3 python3-pip" ;;
 test) packages="$packages clang libclang-rt-dev|libclang-rt-14-dev libcmocka-dev mandoc
 python3 python3-pip python3-venv python3-pytest python3-pytest-xdist python3-numpy python3-msgpack
 python3-pandas python3-matplotlib python3-nbclient python3-ipykernel python3-selenium
-poppler-utils xxhash git chromium? chromium-driver?"
+poppler-utils xxhash git qemu-user? chromium? chromium-driver?"
     # Root's tests try a bare system, too, and Slurm's daemons.
     [ "$(id -u)" -ne 0 ] || packages="$packages debootstrap? debian-archive-keyring? slurm-wlm? munge?" ;;
 *) echo "usage: setup.sh [run|build|smollm2|test|arm64]" >&2; exit 2 ;;

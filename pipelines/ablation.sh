@@ -1,8 +1,8 @@
 #!/bin/sh
 # How often does the prediction change when memories of one layer are removed?
 #
-# usage: ablation.sh [--shard I/N | --merge N] MODEL TEXT OUT [--prefixes N | --all] [--removed LIST]
-#            [--every N] [options of tokenize]
+# usage: ablation.sh [--shard I/N | --merge N] MODEL TEXT OUT [--products KIND] [--prefixes N | --all]
+#            [--removed LIST] [--every N] [options of tokenize]
 #
 # Takes one random prefix of each of N random sentences (4000), or with --all every prefix of
 # every sentence. At each of them, in one layer after the other, K active memories are removed:
@@ -19,6 +19,7 @@ here=$(dirname "$(readlink -f -- "$0")")
 [ $# -ge 3 ] || { sed -n '/^# usage/,/^#$/s/^# //p' "$0" >&2; exit 2; }
 model=$1 text=$2 out=$3
 shift 3
+. "$here/products.sh"
 . "$here/prefixes.sh"
 . "$here/show.sh"
 removed=1,10 every=1
@@ -39,13 +40,14 @@ trap 'exit 1' HUP INT TERM
 at=last
 [ "$positions" = random ] || at=all
 
-[ -f "$out/values.msgpack" ] || "$here/values.sh" "$model" "$out"
+# shellcheck disable=SC2086 # $products is a list of words
+[ -f "$out/values.msgpack" ] || "$here/values.sh" "$model" "$out" $products
 layers=$(stream-cat --header "$out/values.msgpack" | sed 's/.*"layers":\([0-9]*\).*/\1/')
 
-# shellcheck disable=SC2086 # $threads is a list of words
+# shellcheck disable=SC2086 # $threads and $products are lists of words
 dump() {
-    forward-dump --model "$model" $threads --emit resid,ffn --layers "$layers" --positions "$positions" "$@" \
-        "$work/tokens"
+    forward-dump --model "$model" $threads $products --emit resid,ffn --layers "$layers" \
+        --positions "$positions" "$@" "$work/tokens"
 }
 
 # The plain model's activations.
@@ -73,9 +75,9 @@ changes() {
     rows | awk -v first="$1" -v step="$2" '(NR - 1) % step == first' | while read -r layer kind count; do
         values=
         [ "$kind" = agreeing ] && values=--values="$out/values.msgpack"
-        # shellcheck disable=SC2086 # $threads is a list of words
+        # shellcheck disable=SC2086 # $threads and $products are lists of words
         dump --remove "$layer:$kind=$count" --edit-at $at ${values:+"$values"} |
-            intervention-stats --model "$model" $threads --edited - --output "$work/row" "$work/plain"
+            intervention-stats --model "$model" $threads $products --edited - --output "$work/row" "$work/plain"
         [ -f "$work/headed" ] || sed -n '1s/^/layer,kind,removed,/p' "$work/row"
         : >"$work/headed"
         sed -n "2s/^/$layer,$kind,$count,/p" "$work/row"

@@ -1,6 +1,7 @@
 # Read by shards.sh and slurm.sh: how a process of its own, perhaps on another machine with the same folders,
 # works on the graph of experiments (paper.mk) with the settings of this make, which are in the environment by
-# the names in SETTINGS. Sets again, a command for a shell, to which goals and further settings are added.
+# the names in SETTINGS. Sets again, a command for a shell, to which goals and further settings are added, and
+# AUTO_PRODUCTS, where products are auto.
 
 # quoted WORD: for a shell
 quoted() {
@@ -18,3 +19,20 @@ for setting in $SETTINGS; do
     value=$(printenv "$setting" | sed 's/\$/$$/g') # make takes half of the dollars
     again="$again $(quoted "$setting=$value")"
 done
+
+# What auto is for the model on this machine, found with a sentence.
+auto_products() {
+    header=$(tokenize --model "$MODEL" --mode "$MODE" --limit 1 "$TEXT" |
+        forward-dump --model "$MODEL" --layers 1 | stream-cat --header) || return
+    kind=$(printf '%s\n' "$header" | sed -n 's/.*"products":"\([^"]*\)".*/\1/p')
+    printf '%s\n' "${kind:-float32}" # of which a history says nothing
+}
+
+# Decided once, so that machines of unequal speed do not find different answers: their shards are not merged.
+case ${PRODUCTS-} in
+'' | auto)
+    AUTO_PRODUCTS=${AUTO_PRODUCTS:-$(auto_products)}
+    export AUTO_PRODUCTS
+    again="$again AUTO_PRODUCTS=$AUTO_PRODUCTS"
+    ;;
+esac

@@ -10,6 +10,7 @@
 #             layer and kind; with EVERY=N it is of each N-th layer alone
 #   NAME      the model's in the report (its file's or folder's, where there is none)
 #   ANNOTATIONS  CSV files that readers of the annotation page saved
+#   PRODUCTS  how products with the model's matrices are made, words of --products; empty: auto
 #   SHARDS    where it is given: experiments that are divided run in so many parts
 #
 # and the names of targets: all, which is the default, or experiments, figures, report.
@@ -40,9 +41,9 @@
 #
 # Experiments whose scripts read shard.sh are divided: with SHARDS=N they run through shards.sh, which
 # calls make again with SHARD=I/N for each part. This is a step of its own, without what it needs, whose
-# result is OUT/shards/EXPERIMENT.I-of-N; it goes when the experiment's own results are there. SHARD and
-# SHARDS are not part of what results are made of. With QUESTION=yes a step, or a shard, is not run: the
-# status says whether there is anything to do.
+# result is OUT/shards/EXPERIMENT.I-of-N; it goes when the experiment's own results are there. SHARD, SHARDS
+# and AUTO_PRODUCTS, what auto is for all shards, are not part of what results are made of. With
+# QUESTION=yes a step, or a shard, is not run: the status says whether there is anything to do.
 #
 # One make at a time works in OUT: alone.sh calls make again, for the same targets, with
 # the lock. Shards need none.
@@ -50,9 +51,10 @@
 GRAPH := $(lastword $(MAKEFILE_LIST))
 SCRIPTS := $(patsubst %/,%,$(dir $(GRAPH)))
 export MODEL NAME TEXT VALID OUT BIN SCRIPTS
-export MODE SENTENCES PREFIXES KEYS REMOVALS EVERY SHARDS
+export MODE SENTENCES PREFIXES KEYS REMOVALS EVERY PRODUCTS SHARDS
 # The names of what this make is given, for those that work on its shards; the values are exported anyway.
-export SETTINGS := $(sort $(filter-out ALONE SHARD SHARDS QUESTION WHAT THREADS TRIES RATE SBATCH PARALLEL,\
+export SETTINGS := $(sort $(filter-out ALONE SHARD SHARDS QUESTION WHAT THREADS TRIES RATE SBATCH PARALLEL \
+	AUTO_PRODUCTS,\
 $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))))
 # The clone's path may have spaces or dollars, so BIN is relative to it, and neither is expanded here.
 export PATH := $(if $(filter /%,$(BIN)),$(BIN),$(CURDIR)/$(BIN)):$(value PATH)
@@ -87,6 +89,9 @@ export ABLATED ?= $(PREFIXES)
 ablated := $(if $(filter all,$(ABLATED)),--all,--prefixes $(ABLATED)) --removed 10 \
 	$(if $(EVERY),--every $(EVERY)) --mode $(MODE) --name "$$VALID_NAME"
 
+# Of what multiplies; auto is what the tools do without it.
+products := $(if $(filter-out auto,$(PRODUCTS)),--products $(PRODUCTS))
+
 # $(call listed,COLUMNS,EXPERIMENT): what experiments.csv has
 listed = $(shell "$(SCRIPTS)/listed.sh" "$(1)" $(2))
 experiments := $(call listed,experiment)
@@ -108,6 +113,7 @@ all: $(experiments) figures report
 # Their scripts take MODEL, perhaps a text, OUT, options.
 given = "$$MODEL" $(patsubst %,"$$%",$(call listed,text,$@))
 needed = $(call in_out,$(addsuffix .msgpack,$(call listed,needs,$@)))
+multiplied = $(if $(filter forward-dump project-values,$(call listed,tools,$@)),$(products))
 options = $(foreach name,$(call listed,options,$@),$(or $($(name)),\
 	$(error experiments.csv: $@: no options are called $(name))))
 
@@ -119,7 +125,7 @@ $(filter-out patterns signs,$(experiments)):
 	@$(if $(SHARD),$(if $(divided),,$(error $@ is not divided into shards)))$(listed_step) $(given) $(needed) \
 		--results $(if $(SHARD),shards/$(shard_name),$(call listed,result,$@)) $(how) \
 		-- "$$SCRIPTS/$(firstword $(call listed,scripts,$@))" $(if $(SHARD),--shard $(SHARD)) \
-		$(given) "$$OUT" $(options)
+		$(given) "$$OUT" $(multiplied) $(options)
 	@$(if $(single),,rm -rf "$$OUT/shards/$@".* "$$OUT/.made/$@".*-of-*.step)
 
 ifndef single

@@ -2,7 +2,7 @@
 # How much does a key's coefficient change when a token of its triggers' prefixes is
 # removed? (Paper: section 3, figure 3.)
 #
-# usage: perturbation.sh [--shard I/N | --merge N] MODEL OUT [options of perturb-triggers]
+# usage: perturbation.sh [--shard I/N | --merge N] MODEL OUT [--products KIND] [options of perturb-triggers]
 #
 # Reads OUT/triggers.msgpack, which triggers.sh leaves there, and leaves beside it
 # perturbation.csv: of 100 random keys a layer the 50 best triggers, without their
@@ -16,12 +16,13 @@ here=$(dirname "$(readlink -f -- "$0")")
 [ $# -ge 2 ] || { sed -n 's/^# usage/usage/p' "$0" >&2; exit 2; }
 model=$1 out=$2
 shift 2
+. "$here/products.sh"
 . "$here/show.sh"
 
-# shellcheck disable=SC2086 # $shard and $threads are lists of words
+# shellcheck disable=SC2086 # $shard, $threads and $products are lists of words
 changes() {
     perturb-triggers $shard "$@" "$out/triggers.msgpack" |
-        forward-dump --model "$model" $threads --emit key ${found:+"--output=$found"}
+        forward-dump --model "$model" $threads $products --emit key ${found:+"--output=$found"}
 }
 
 found=

@@ -1,7 +1,8 @@
 #!/bin/sh
 # How are predictions refined from layer to layer? (Paper: section 5.2, figures 9, 10 and 11.)
 #
-# usage: refinement.sh [--shard I/N | --merge N] MODEL TEXT OUT [--prefixes N | --all] [options of tokenize]
+# usage: refinement.sh [--shard I/N | --merge N] MODEL TEXT OUT [--products KIND] [--prefixes N | --all]
+#                      [options of tokenize]
 #
 # Takes one random prefix of each of N random sentences (4000, as in the paper), or with
 # --all every prefix of every sentence. Leaves in the folder OUT: refinement.csv, cases.csv,
@@ -15,14 +16,15 @@ here=$(dirname "$(readlink -f -- "$0")")
 [ $# -ge 3 ] || { sed -n 's/^# usage/usage/p' "$0" >&2; exit 2; }
 model=$1 text=$2 out=$3
 shift 3
+. "$here/products.sh"
 . "$here/prefixes.sh"
 . "$here/show.sh"
 mkdir -p "$out"
 
-# shellcheck disable=SC2086 # $sample, $shard and $threads are lists of words
+# shellcheck disable=SC2086 # $sample, $shard, $threads and $products are lists of words
 rows() {
     tokenize --model "$model" $sample $shard "$@" "$text" |
-        forward-dump --model "$model" $threads --emit resid,ffn --positions "$positions"
+        forward-dump --model "$model" $threads $products --emit resid,ffn --positions "$positions"
 }
 
 # tables COMMAND...: what is left in OUT
@@ -37,8 +39,8 @@ tables() {
 
 # shellcheck disable=SC2086
 case $form in
-whole) rows "$@" | tables refinement-stats $threads ;;
-shard) rows "$@" | refinement-stats $threads --model "$model" --sums --output "$(part)"
+whole) rows "$@" | tables refinement-stats $threads $products ;;
+shard) rows "$@" | refinement-stats $threads $products --model "$model" --sums --output "$(part)"
     exit ;;
 merge) on_parts tables refinement-stats --merge ;;
 esac

@@ -1,6 +1,7 @@
 """Experiments in shards, pipelines/paper.mk with SHARDS=N, by GNU parallel: results are those of one run,
 whatever happens to a shard; what is finished is kept; what always fails ends the run and its log is named."""
 
+import json
 import os
 import re
 import shutil
@@ -11,13 +12,16 @@ import pytest
 import random_model
 from conftest import ROOT
 from experiments import EXPERIMENTS, ROWS
-from helpers import TIMEOUT, environment, random_sentences, text
-from test_paper import command, make, results, tools_but, until
+from helpers import TIMEOUT, environment, ok, random_sentences, text
+from test_paper import command, make, results, scripts, tools_but, until
 
 pytestmark = [pytest.mark.release_only,
               pytest.mark.skipif(not shutil.which("parallel"), reason="GNU parallel is not there")]
 
 DIVIDED = [row["experiment"] for row in ROWS if "shard.sh" in row["scripts"].split()]
+
+# Words of forward-dump where it is only asked something: whether layers are gated, and what auto is.
+PROBES = "*signs | *'--layers 1'"
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +84,7 @@ def test_names_with_spaces_dollars_and_quotes(bin, place, whole):
 def test_a_shard_whose_process_is_killed_is_tried_again(bin, place, tmp_path, whole):
     once = tmp_path / "once"
     tools = tools_but(bin, tmp_path / "tools", "forward-dump",
-                      f'case "$*" in *signs*) ;; *) mkdir "{once}" 2>/dev/null && kill -9 $$ ;; esac\n'
+                      f'case "$*" in {PROBES}) ;; *) mkdir "{once}" 2>/dev/null && kill -9 $$ ;; esac\n'
                       'exec "$tool" "$@"')
     make(tools, place, "killed", "triggers", SHARDS=3)
     assert once.exists()
@@ -126,7 +130,7 @@ def test_threads_of_tools_and_jobs_are_as_given(bin, place, tmp_path):
     """A thread a tool and shard unless THREADS says otherwise; PARALLEL is GNU parallel's."""
     said = tmp_path / "said"
     tools = tools_but(bin, tmp_path / "tools", "forward-dump",
-                      f'case "$*" in *signs*) ;; *) echo "$*" >>"{said}"; echo begin >>"{said}"; sleep 0.3; '
+                      f'case "$*" in {PROBES}) ;; *) echo "$*" >>"{said}"; echo begin >>"{said}"; sleep 0.3; '
                       f'echo end >>"{said}" ;; esac\nexec "$tool" "$@"')
     make(tools, place, "threads", "triggers", SHARDS=3, PARALLEL="--jobs 1")
     assert said.read_text().count("--threads 1 ") == 3
@@ -134,6 +138,36 @@ def test_threads_of_tools_and_jobs_are_as_given(bin, place, tmp_path):
     said.unlink()
     make(tools, place, "threads", "refinement", SHARDS=2, THREADS=2)
     assert said.read_text().count("--threads 2 ") == 2
+
+
+def test_auto_is_decided_once_for_machines_of_unequal_speed(bin, place, bfloats, tmp_path, whole):
+    """Here a tool that is left to decide finds another answer each second time.  Not part of what results are
+    made of: a whole run then has nothing to do."""
+    said = tmp_path / "said"
+    tools = tools_but(bin, tmp_path / "tools", "forward-dump", f"""
+case "$*" in *signs) exec "$tool" "$@" ;; *--products*) echo "$*" >>"{said}"; exec "$tool" "$@" ;; esac
+if mkdir "{tmp_path}/odd" 2>/dev/null; then kind=bf16x3; else rmdir "{tmp_path}/odd"; kind=float32; fi
+exec "$tool" --products $kind "$@"
+""")
+    make(tools, place, "unequal", "triggers", SHARDS=4)
+    assert said.read_text().count("--products bf16x3 ") == 4
+    history = header(bin, place / "unequal" / "results" / "triggers.msgpack")["history"]
+    assert [stage["options"].get("products") for stage in history] == [None, "bf16x3", None, "bf16x3"]
+    assert not scripts(make(tools, place, "unequal", "triggers"))
+
+
+def test_shards_of_other_products_are_made_anew(bin, place, bfloats, whole):
+    """And then the bytes are those of one run with the products that are asked for."""
+    make(bin, place, "two terms", "triggers", PRODUCTS="bf16x2")
+    for shard, products in ("0/2", "float32"), ("1/2", "bf16x2"):
+        make(bin, place, "two kinds", "search", SHARD=shard, PRODUCTS=products)
+    make(bin, place, "two kinds", "triggers", SHARDS=2, PRODUCTS="bf16x2")
+    found, expected = (results(place / name / "results") for name in ("two kinds", "two terms"))
+    assert found == expected and expected["triggers.msgpack"] != whole["triggers.msgpack"]
+
+
+def header(bin, stream):
+    return json.loads(ok(bin, "stream-cat", "--header", stream))
 
 
 def test_shards_by_hand_in_a_new_folder(bin, place, tmp_path, whole):

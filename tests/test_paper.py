@@ -118,6 +118,31 @@ def test_only_what_depends_on_a_change_is_made_again(bin, place, undisturbed):
     assert results(place / "changed" / "results") == undisturbed
 
 
+MULTIPLY = ("forward-dump", "project-values", "composition-stats", "refinement-stats", "intervention-stats")
+
+
+def test_products_are_part_of_what_results_are_made_of(bin, place, tmp_path, undisturbed):
+    """They reach each tool that multiplies, options.csv and the report; auto is what is done without them."""
+    assert not scripts(make(bin, place, "undisturbed", PRODUCTS="auto"))
+    said, tools = tmp_path / "said", bin
+    for name in MULTIPLY:
+        tools = tools_but(tools, tmp_path / name, name, f'echo "{name} $*" >>"{said}"; exec "$tool" "$@"')
+    make(tools, place, "floats", PRODUCTS="float32")
+    calls = [line for line in said.read_text().splitlines() if not line.endswith("--emit signs")]
+    assert {line.split()[0] for line in calls} == set(MULTIPLY)
+    assert all("--products float32 " in line for line in calls)
+    assert not scripts(make(tools, place, "floats", PRODUCTS="float32"))
+    options = list(csv.DictReader((place / "floats/results/options.csv").read_text().splitlines()))
+    assert {row["experiments"] for row in options if "--products float32 " in f"{row['options']} "} \
+        == {"triggers", "composition", "refinement", "ablation", "perturbation"}
+    pages = "".join(path.read_text() for path in (place / "floats/results/report").rglob("*.js"))
+    assert "--products float32 --mode lines" in pages
+    made = results(place / "floats" / "results")
+    assert {name for name in made if made[name] != undisturbed[name]} - {"options.csv"} \
+        <= {name for name in made if name.startswith("report/")}
+    make(tools, place, "floats", "triggers", QUESTION="yes", status=2)
+
+
 def test_times_do_not_matter(bin, place, undisturbed):
     """Everything touched, with times of today, of long ago and of the future: nothing is run."""
     out = place / "undisturbed" / "results"
