@@ -92,8 +92,7 @@ def test_the_harness_sees(campaign, tmp_path, monkeypatch, wrong):
 def failing(campaign, job, stage, call, numbers, reason, mode):
     """Outcomes of a pipeline of which one process's call fails, for each of its numbers."""
     def one(number):
-        variables = {stage: {"LD_PRELOAD": str(campaign.place / "failing_calls.so"),
-                             "FAILING_CALL": f"{call} {number} {reason} {mode}"}}
+        variables = {stage: {**campaign.failing(), "FAILING_CALL": f"{call} {number} {reason} {mode}"}}
         return faults.one(campaign, f"{job} {call} {number}", job,
                           lambda case: case.pipeline(job, variables=variables))
 
