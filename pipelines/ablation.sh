@@ -43,13 +43,14 @@ dump() {
 [ -f "$out/values.msgpack" ] ||
     project-values --model "$model" --all --tops 1 --bottoms 1 --output "$out/values.msgpack"
 layers=$(stream-cat --header "$out/values.msgpack" | sed 's/.*"layers":\([0-9]*\).*/\1/')
+counts=$(printf %s "$removed" | tr , ' ')
 dump --output "$work/plain"
 layer=$(((layers - 1) % every + 1))
 while [ "$layer" -le "$layers" ]; do
     for kind in top agreeing random; do
         values=
         [ $kind = agreeing ] && values=--values="$out/values.msgpack"
-        for count in $(printf %s "$removed" | tr , ' '); do
+        for count in $counts; do
             dump --remove "$layer:$kind=$count" --edit-at $at ${values:+"$values"} |
                 intervention-stats --model "$model" --edited - --output "$work/row" "$work/plain"
             [ -f "$work/table" ] || sed -n '1s/^/layer,kind,removed,/p' "$work/row" >"$work/table"

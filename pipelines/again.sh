@@ -11,6 +11,8 @@ quoted() {
 again="env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u ALONE -u SHARDS"
 again="$again make --no-print-directory -f $(quoted "$SCRIPTS/paper.mk")"
 for setting in $SETTINGS; do
-    value=$(printenv "$setting" | sed 's/\$/$$/g') # make takes half of the dollars
+    case $setting in *[!A-Za-z0-9_]* | [0-9]*) continue ;; esac # not in the environment
+    eval "value=\$$setting"
+    value=$(printf '%s\n' "$value" | sed 's/\$/$$/g') # make takes half of the dollars
     again="$again $(quoted "$setting=$value")"
 done

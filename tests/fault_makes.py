@@ -318,11 +318,12 @@ SPARED = ("make", "sh", "gnuplot")
 
 
 def earlier(case, name):
-    """In two of three cases something is in OUT before: results, or shards, of other options; all of its
-    files."""
+    """In two of three cases something is in OUT before: results, or shards, of other options, and perhaps of
+    another model; all of its files."""
     what = case.chance.choice(["nothing", "results", "shards"])
     if what == "results":
-        make(case, "whole" if name == "shards" else name, **OTHER_SETTINGS)
+        made = {"shards": "whole", "tables": "gated tables"}.get(name, name)
+        make(case, made, **OTHER_SETTINGS)
     elif what == "shards":
         shutil.copytree(case.campaign.shards("other") / "shards", case.out / "shards")
     if what != "nothing":
@@ -351,11 +352,16 @@ def failing_calls_in_makes(case):
     call, what = failing_call(case.chance, starts[program][number])
     case.say(f"make {name}: {program} {number + 1} of {len(starts[program])}",
              "and those after it:" if how == "later" else "alone:", what)
+    return failing_make(case, name, f"{program} {number + 1} {how}", call, before, program in others)
+
+
+def failing_make(case, name, process, call, before, may_crash=False):
+    """process and call are FAILING_PROCESS and FAILING_CALL of failing_calls.c."""
     counted = case.folder / "starts"
     counted.mkdir()
-    run = Make(case, name, may_crash=program in others, jobs=case.chance.choice([[], ["-j2"]]),
-               variables={**case.campaign.failing(counted), "FAILING_CALL": call,
-                          "FAILING_PROCESS": f"{program} {number + 1} {how}"}).end()
+    run = Make(case, name, may_crash=may_crash, jobs=case.chance.choice([[], ["-j2"]]),
+               variables={**case.campaign.failing(counted), "FAILING_PROCESS": process,
+                          "FAILING_CALL": call}).end()
     outcome = judged(case, name, run, before)
     if outcome == "refused" and not says_why(run):
         raise Bad("mute", f"only make says that it failed: {run}")

@@ -354,10 +354,11 @@ def judge(run, after, expected, before=None, is_other=None, passing=None):
     files, whether another valid input explains them; None: there is none.  passing: files that an undisturbed
     run takes away again, such as those of shards."""
     check_ends(run)
-    before, known = before or {}, {**(passing or {}), **expected}
+    is_complete = run.statuses[-1] == 0
+    before, known = ({}, expected) if is_complete else (before or {}, {**(passing or {}), **expected})
     wrong = sorted(name for name, data in after.items()
                    if not is_right(name, data, known) and data != before.get(name))
-    if run.statuses[-1] == 0:
+    if is_complete:
         if all(after.get(name) == data for name, data in expected.items()) and not wrong:
             return "right"
         if is_other and is_other(after):
