@@ -2,16 +2,16 @@
  * A library to preload: makes a chosen call of a process fail, as a full disk, a bad one or
  * a system without memory does. tests/faults.py builds and uses it.
  *
- * NAME is read (also pread, readdir, fread and its like), write (pwrite, ftruncate, fallocate, copy_file_range,
- * fwrite and its like), close (fclose), rename (link), open (files and folders, new ones too), stat, malloc and
- * its like, or the call itself. Messages, on standard error, do not fail.
+ * NAME is read (also pread, readdir, fread and its like), write (pwrite, ftruncate, fallocate,
+ * copy_file_range, fwrite and its like), close (fclose), rename (link), open (files and folders, new ones too),
+ * stat, malloc and its like, or the call itself. Messages, on standard error, do not fail.
  *
  * FAILING_CALL    "NAME COUNT ERRNO MODE": the COUNT-th call (from 1) of NAME since main began
  *                 fails with ERRNO; MODE once, forever (this one and all later ones), or
  *                 short (of read and write: one byte only, without an error)
  * FAILING_PROCESS "PROGRAM START HOW": only in the START-th process (from 1) of PROGRAM, HOW only, or also in
  *                 those that start after it, HOW later; without it in every one
- * FAILING_STARTS  the folder where processes count themselves: it has a file of each PROGRAM, a byte a process
+ * FAILING_STARTS  the folder where processes count themselves, a file of each PROGRAM, a byte a process
  * FAILING_SAID    a file that is made when the call has failed
  * FAILING_COUNT   a file that gets the number of calls of each NAME at the end; where there are
  *                 FAILING_STARTS, behind the program and which of its processes this is
@@ -38,9 +38,8 @@
 #undef fwrite_unlocked
 
 enum call { READ, WRITE, CLOSE, FSYNC, RENAME, MALLOC, MMAP, OPEN, STAT, THREAD, FORK, PIPE, CALLS };
-static const char *const names[CALLS] = {"read",   "write", "close", "fsync", "rename",
-                                         "malloc", "mmap",  "open",  "stat",  "pthread_create",
-                                         "fork",   "pipe"};
+static const char *const names[CALLS] = {"read", "write", "close", "fsync",          "rename", "malloc",
+                                         "mmap", "open",  "stat",  "pthread_create", "fork",   "pipe"};
 
 /* glibc's own, which need not be looked up: looking up allocates. */
 void *__libc_malloc(size_t size);
@@ -57,7 +56,7 @@ static struct {
 static atomic_long counts[CALLS];
 
 /* What the call would have done. */
-#define REAL(name) (__extension__(__typeof__(&name))dlsym(RTLD_NEXT, #name))
+#define REAL(name) (__extension__(__typeof__(&name)) dlsym(RTLD_NEXT, #name))
 
 /* To a file, by system calls, which nothing here stands in front of. */
 static void note(const char *variable, const char *text)
@@ -92,8 +91,8 @@ static long count_start(void)
 {
     const char *folder = getenv("FAILING_STARTS");
     char path[4096];
-    if (!folder || (size_t)snprintf(path, sizeof path, "%s/%s", folder, program_invocation_short_name)
-                       >= sizeof path)
+    if (!folder
+        || (size_t)snprintf(path, sizeof path, "%s/%s", folder, program_invocation_short_name) >= sizeof path)
         return 0;
     long descriptor = syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND, 0666);
     if (descriptor < 0)
@@ -138,7 +137,8 @@ static int armed_main(int argc, char **argv, char **environment)
     char name[32] = "", mode[32] = "";
     const char *text = getenv("FAILING_CALL");
     start = count_start();
-    if (text && is_chosen() && sscanf(text, "%31s %ld %d %31s", name, &fault.from, &fault.reason, mode) == 4) {
+    if (text && is_chosen()
+        && sscanf(text, "%31s %ld %d %31s", name, &fault.from, &fault.reason, mode) == 4) {
         for (int i = 0; i < CALLS; i++)
             if (!strcmp(names[i], name))
                 fault.call = (enum call)i;
@@ -179,7 +179,8 @@ ssize_t read(int descriptor, void *bytes, size_t size)
 
 ssize_t write(int descriptor, const void *bytes, size_t size)
 {
-    return descriptor != STDERR_FILENO && transfer_fails(WRITE, &size) ? -1 : REAL(write)(descriptor, bytes, size);
+    return descriptor != STDERR_FILENO && transfer_fails(WRITE, &size) ? -1
+                                                                       : REAL(write)(descriptor, bytes, size);
 }
 
 ssize_t pread(int descriptor, void *bytes, size_t size, off_t offset)
@@ -284,8 +285,9 @@ ssize_t getdelim(char **line, size_t *size, int delimiter, FILE *stream)
 
 ssize_t copy_file_range(int from, off_t *from_offset, int to, off_t *to_offset, size_t size, unsigned flags)
 {
-    return transfer_fails(WRITE, &size) ? -1
-                                        : REAL(copy_file_range)(from, from_offset, to, to_offset, size, flags);
+    return transfer_fails(WRITE, &size)
+               ? -1
+               : REAL(copy_file_range)(from, from_offset, to, to_offset, size, flags);
 }
 
 static int synchronize(int descriptor, int (*real)(int))

@@ -118,8 +118,8 @@ SCRIPTS = {
     "figures": (["{out}/figures", "{out}"], ["{made}/active.csv"]),
 }
 
-# Makes of paper.mk, by the folder of their results: targets (none: all), and settings. FORMS_OF_MAKES have the
-# same results, in one run and in shards.
+# Makes of paper.mk, by the folder of their results: targets (none: all), and settings. FORMS_OF_MAKES have
+# the same results, in one run and in shards.
 DIVIDED = tuple(row["experiment"] for row in ROWS if "shard.sh" in row["scripts"].split())
 TABLES = ("triggers", "agreement", "composition", "refinement", "perturbation", "shallow", "annotation",
           "signs")

@@ -70,8 +70,8 @@ def judged(case, name, run, before=None):
 
 
 def repaired(case, name, outcome):
-    """A further make, undisturbed, gives the results of an undisturbed one: of what was divided, perhaps in one
-    run, and the other way round."""
+    """A further make, undisturbed, gives the results of an undisturbed one: of what was divided, perhaps in
+    one run, and the other way round."""
     further = case.chance.choice(FORMS_OF_MAKES) if name in FORMS_OF_MAKES else name
     if further != name:
         case.say(f"then make {further}")
@@ -110,8 +110,8 @@ def killed(case, name):
 
 
 def damaged_result(case, name):
-    """A file of OUT is cut, emptied, deleted, edited or overwritten between two makes; of shards also one that
-    is there until they are merged, and so is left by a make that is killed."""
+    """A file of OUT is cut, emptied, deleted, edited or overwritten between two makes; of shards also one
+    that is there until they are merged, and so is left by a make that is killed."""
     files = []
     if name == "shards" and case.chance.random() < 0.8:
         moment = case.moment(f"make {name}")
@@ -223,7 +223,7 @@ def denied(case, name):
 
 
 def full(case, name):
-    """OUT is on a disk that has too little room, or that something else fills meanwhile; then there is room."""
+    """OUT is on a disk with too little room, or that something else fills meanwhile; then there is room."""
     if not case.campaign.may_mount:
         return "skipped"
     size = sum(1 + -(-path.stat().st_size // 4096) for path in case.campaign.makes(name).rglob("*")) + 4
@@ -313,7 +313,7 @@ def concurrent_scripts(case):
 # ------------------------------------------------------ failing calls in makes
 
 # Not disturbed: make and the shells, of whose own calls (not those of what they start) scripts cannot tell
-# which failed; and what draws, which does not tell of what it could not write, so that its pipe has no faults.
+# which failed; and what draws, which does not tell of what it could not write, so that it writes to a pipe.
 SPARED = ("make", "sh", "gnuplot")
 
 
@@ -339,8 +339,8 @@ def says_why(run):
 
 @fault_class("failing calls in makes")
 def failing_calls_in_makes(case):
-    """The n-th read, write, ... fails in one of the processes that a make starts, or in all of its program from
-    one on: a tool, or what scripts run, such as mv, sort or awk."""
+    """The n-th read, write, ... fails in one of the processes that a make starts, or in all of its program
+    from one on: a tool, or what scripts run, such as mv, sort or awk."""
     name = case.chance.choice(["shards", "gated tables", "all", "whole", "shards", "tables"])
     before, starts = earlier(case, name), case.campaign.facts["starts"][name]
     programs = {program: [i for i, counts in enumerate(found) if counts]

@@ -149,11 +149,13 @@ class Campaign:
         counted.mkdir(parents=True)
         done = subprocess.run(self.make(self.makes(name), name), cwd=ROOT, capture_output=True, text=True,
                               timeout=5 * patience(), check=False,
-                              env={**os.environ, **self.failing(counted), "FAILING_COUNT": f"{counted}/.calls"})
+                              env={**os.environ, **self.failing(counted),
+                                   "FAILING_COUNT": str(counted / ".calls")})
         self.facts["seconds"][f"make {name}"] = time.monotonic() - start
         if done.returncode:
             sys.exit(f"an undisturbed make fails:\n{done.stdout}{done.stderr}")
-        starts = {path.name: [{} for _ in range(path.stat().st_size)] for path in sorted(counted.glob("[!.]*"))}
+        starts = {path.name: [{} for _ in range(path.stat().st_size)]
+                  for path in sorted(counted.glob("[!.]*"))}
         for process in (counted / ".calls").read_text().split("process ")[1:]:
             (program, number), *calls = [line.split() for line in process.splitlines()]
             starts[program][int(number) - 1] = {call: int(count) for call, count in calls if count != "0"}
@@ -222,7 +224,8 @@ class Campaign:
             words = SCRIPTS[name][0]
             words = [other.get(before, word) for before, word in zip(["", *words], words)]
             for i in range(count):
-                run = self.run(name, out, [[f"{ROOT}/pipelines/{name}.sh", "--shard", f"{i}/{count}", *words]])
+                script = [f"{ROOT}/pipelines/{name}.sh", "--shard", f"{i}/{count}"]
+                run = self.run(name, out, [[*script, *words]])
                 if run.statuses != [0]:
                     sys.exit(f"an undisturbed shard of {name}.sh fails: {run}")
 

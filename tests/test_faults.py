@@ -161,8 +161,7 @@ def failing_program(folder, name):
     *(("figures", program) for program in ("sort", "basename", "tr", "grep", "seq", "tail")),
     ("report", "readlink"), ("ablation", "tr")])
 def test_a_result_does_not_say_less_where_a_program_fails(campaign, tmp_path, script, program):
-    """Pictures were without intervals, names or all layers, or were left out; pages without the paper's numbers;
-    a table without rows."""
+    """Pictures were without intervals or names, or were left out, and pages without the paper's numbers."""
     programs = tmp_path / "bin"
     failing_program(programs, program)
 
