@@ -3,8 +3,8 @@
  * a system without memory does. tests/faults.py builds and uses it.
  *
  * NAME is read (also pread, readdir, fread and its like), write (pwrite, ftruncate, fallocate,
- * copy_file_range, fwrite and its like), close (fclose), rename (link), open (files and folders, new ones too),
- * stat, malloc and its like, or the call itself. Messages, on standard error, do not fail.
+ * copy_file_range, fwrite and its like), close (fclose), rename (link), open (files and folders, new ones
+ * too), stat, malloc and its like, or the call itself. Messages, on standard error, do not fail.
  *
  * FAILING_CALL    "NAME COUNT ERRNO MODE": the COUNT-th call (from 1) of NAME since main began
  *                 fails with ERRNO; MODE once, forever (this one and all later ones), or
@@ -38,8 +38,9 @@
 #undef fwrite_unlocked
 
 enum call { READ, WRITE, CLOSE, FSYNC, RENAME, MALLOC, MMAP, OPEN, STAT, THREAD, FORK, PIPE, CALLS };
-static const char *const names[CALLS] = {"read", "write", "close", "fsync",          "rename", "malloc",
-                                         "mmap", "open",  "stat",  "pthread_create", "fork",   "pipe"};
+static const char *const names[CALLS] = {"read",   "write", "close", "fsync", "rename",
+                                         "malloc", "mmap",  "open",  "stat",  "pthread_create",
+                                         "fork",   "pipe"};
 
 /* glibc's own, which need not be looked up: looking up allocates. */
 void *__libc_malloc(size_t size);
@@ -56,7 +57,7 @@ static struct {
 static atomic_long counts[CALLS];
 
 /* What the call would have done. */
-#define REAL(name) (__extension__(__typeof__(&name)) dlsym(RTLD_NEXT, #name))
+#define REAL(name) (__extension__(__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
 /* To a file, by system calls, which nothing here stands in front of. */
 static void note(const char *variable, const char *text)
