@@ -123,14 +123,15 @@ SCRIPTS = {
 DIVIDED = tuple(row["experiment"] for row in ROWS if "shard.sh" in row["scripts"].split())
 TABLES = ("triggers", "agreement", "composition", "refinement", "perturbation", "shallow", "annotation",
           "signs")
+OTHER_SETTINGS = {"PREFIXES": 20, "KEYS": 2}
 MAKES = {
     "all": ((), {}),
     "tables": (TABLES, {}),
-    "other tables": (TABLES, {"PREFIXES": 20, "KEYS": 2}),
+    "other tables": (TABLES, OTHER_SETTINGS),
     "gated tables": (TABLES, {"MODEL": "{place}/llama"}),
     "whole": (DIVIDED, {}),
     "shards": (DIVIDED, {"SHARDS": 3}),
+    "other whole": (DIVIDED, OTHER_SETTINGS),
 }
 FORMS_OF_MAKES = ("whole", "shards")
-OTHER_SETTINGS = MAKES["other tables"][1]
 

@@ -257,7 +257,7 @@ def disturbed_makes(case):
 
 PAIRS = [("all", "all"), *[("tables", "tables")] * 4, *[("tables", "other tables")] * 4,
          ("gated tables", "gated tables"), ("tables", "gated tables"),
-         *[("shards", "shards"), ("shards", "whole"), ("whole", "shards"), ("shards", "tables")] * 2]
+         *[("shards", "shards"), ("shards", "whole"), ("whole", "shards"), ("shards", "other whole")] * 2]
 
 
 @fault_class("concurrent makes")
