@@ -42,7 +42,10 @@ at=last
 
 # shellcheck disable=SC2086 # $products is a list of words
 [ -f "$out/values.msgpack" ] || "$here/values.sh" "$model" "$out" $products
-layers=$(stream-cat --header "$out/values.msgpack" | sed 's/.*"layers":\([0-9]*\).*/\1/')
+header=$(stream-cat --header "$out/values.msgpack")
+layers=$(printf '%s\n' "$header" | sed 's/.*"layers":\([0-9]*\).*/\1/')
+[ "$layers" -ge 1 ] || fail "$out/values.msgpack does not say how many layers there are"
+counts=$(printf '%s\n' "$removed" | tr , ' ')
 
 # shellcheck disable=SC2086 # $threads and $products are lists of words
 dump() {
@@ -57,45 +60,54 @@ prepare() {
     dump --output "$work/plain"
 }
 
-# The rows of the table, by what is in front: layer, kind and count.
-rows() {
-    layer=$(((layers - 1) % every + 1))
-    while [ "$layer" -le "$layers" ]; do
-        for kind in top agreeing random; do
-            for count in $(printf %s "$removed" | tr , ' '); do
-                echo "$layer $kind $count"
-            done
-        done
-        layer=$((layer + every))
+# What is removed for each row of the table, LAYER:KIND=COUNT, as --remove has it.
+rules=
+layer=$(((layers - 1) % every + 1))
+while [ "$layer" -le "$layers" ]; do
+    for kind in top agreeing random; do
+        for count in $counts; do rules="$rules $layer:$kind=$count"; done
     done
+    layer=$((layer + every))
+done
+
+# The first cells of the row of RULE.
+row() {
+    printf '%s\n' "$1" | sed 's/[:=]/,/g; s/$/,/'
 }
 
 # changes FIRST STEP: the table, of every STEPth row from the FIRSTth on, from 0
 changes() {
-    rows | awk -v first="$1" -v step="$2" '(NR - 1) % step == first' | while read -r layer kind count; do
-        values=
-        [ "$kind" = agreeing ] && values=--values="$out/values.msgpack"
-        # shellcheck disable=SC2086 # $threads and $products are lists of words
-        dump --remove "$layer:$kind=$count" --edit-at $at ${values:+"$values"} |
-            intervention-stats --model "$model" $threads $products --edited - --output "$work/row" "$work/plain"
-        [ -f "$work/headed" ] || sed -n '1s/^/layer,kind,removed,/p' "$work/row"
-        : >"$work/headed"
-        sed -n "2s/^/$layer,$kind,$count,/p" "$work/row"
+    number=0
+    for rule in $rules; do
+        if [ $((number % $2)) -eq "$1" ]; then
+            values=
+            case $rule in *agreeing*) values=--values="$out/values.msgpack" ;; esac
+            # shellcheck disable=SC2086 # $threads and $products are lists of words
+            dump --remove "$rule" --edit-at $at ${values:+"$values"} |
+                intervention-stats --model "$model" $threads $products --edited - --output "$work/row" \
+                    "$work/plain"
+            [ "$number" -ne "$1" ] || sed -n '1s/^/layer,kind,removed,/p' "$work/row"
+            cells=$(row "$rule")
+            sed -n "2s/^/$cells/p" "$work/row"
+        fi
+        number=$((number + 1))
     done
 }
 
 # What the rows of a shard are of, two lines in front of them: model, processor and text.
 told() {
     stream-cat --header "$work/plain"
-    stream-cat "$work/tokens" | tail -n 1
+    stream-cat "$work/tokens" >"$work/json"
+    tail -n 1 "$work/json"
 }
 
 # alike FILE...: whether they go together
 alike() {
     for file; do
         [ -f "$file" ] || fail "$file is not there"
-        [ "$(head -n 2 "$file")" = "$(head -n 2 "$1")" ] ||
-            fail "$file is of another model, text or processor than $1"
+        first=$(head -n 2 "$1")
+        own=$(head -n 2 "$file")
+        [ "$first" = "$own" ] || fail "$file is of another model, text or processor than $1"
     done
 }
 
@@ -103,11 +115,12 @@ alike() {
 joined() {
     on_parts alike
     sed -n 3p "$(part "0/$shards")"
-    row=0
-    rows | while read -r layer kind count; do
-        file=$(part "$((row % shards))/$shards")
-        grep "^$layer,$kind,$count," "$file" || fail "$file lacks the row of layer $layer, $kind $count"
-        row=$((row + 1))
+    number=0
+    for rule in $rules; do
+        file=$(part "$((number % shards))/$shards")
+        cells=$(row "$rule")
+        grep "^$cells" "$file" || fail "$file lacks the row that begins with $cells"
+        number=$((number + 1))
     done
 }
 

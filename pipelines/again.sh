@@ -16,7 +16,9 @@ for variable in $(env | sed -nE 's/^((OPENBLAS|ONEDNN|DNNL)_[A-Z0-9_]+)=.*/\1/p'
 done
 again="$again make --no-print-directory -f $(quoted "$SCRIPTS/paper.mk")"
 for setting in $SETTINGS; do
-    value=$(printenv "$setting" | sed 's/\$/$$/g') # make takes half of the dollars
+    case $setting in *[!A-Za-z0-9_]* | [0-9]*) continue ;; esac # not in the environment
+    eval "value=\$$setting"
+    value=$(printf '%s\n' "$value" | sed 's/\$/$$/g') # make takes half of the dollars
     again="$again $(quoted "$setting=$value")"
 done
 

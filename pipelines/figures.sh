@@ -18,6 +18,9 @@
 set -eu
 export LC_ALL=C.UTF-8
 
+newline='
+'
+
 fail() {
     printf 'figures.sh: %s\n' "$*" >&2
     exit 1
@@ -121,9 +124,13 @@ for results; do
         # awk may end by a signal on a full disk.
         [ ! -e "$results/$table" ] || check "$results/$table" "$columns" >"$work/$count/$figure.csv" || exit 1
     done
-    depths="$depths $(sort -n "$work/depths" | tail -n 1)"
+    sorted=$(sort -rn "$work/depths")
+    depths="$depths ${sorted%%"$newline"*}"
     # The name goes behind those of the models before it, the folder from the front.
-    set -- "$@" "$(basename -- "$(cd -- "$results" && pwd)" | tr -d '[:cntrl:]')"
+    name=$(cd -- "$results" && pwd)
+    name=$(basename -- "$name")
+    name=$(printf '%s\n' "$name" | tr -d '[:cntrl:]')
+    set -- "$@" "$name"
     shift
 done
 
@@ -132,7 +139,7 @@ done
 draw() (
     cd "$work"
     picture=$1.svg intervals=0
-    ! grep -qx "$1" intervals || intervals=1
+    grep -qx "$1" intervals && intervals=1 || [ $? -eq 1 ] || exit
     settings="figure = '$1'; panels = '$2'; models = '$3'; depths = '$depths'; intervals = $intervals"
     shift 3
     status=$({
@@ -186,9 +193,10 @@ is_complete() {
 }
 
 echo "$figures" | while read -r figure table panels columns; do
-    models=
-    for model in $(seq "$count"); do
+    models='' model=1
+    while [ "$model" -le "$count" ]; do
         [ ! -e "$work/$model/$figure.csv" ] || models="$models $model"
+        model=$((model + 1))
     done
     if [ -z "$models" ]; then
         echo "$figure: left out, there is no $table"

@@ -77,6 +77,7 @@ else
 # $(call name_of,FILE): without folders and what is behind the last point; spaces stay.
 space := $() $()
 stand_in := $(shell printf '\037')
+$(if $(stand_in),,$(error printf gives nothing))
 name_of = $(subst $(stand_in),$(space),$(basename $(notdir $(subst $(space),$(stand_in),$(1)))))
 export TEXT_NAME := $(call name_of,$(TEXT))
 export VALID_NAME := $(call name_of,$(VALID))
@@ -93,7 +94,8 @@ ablated := $(if $(filter all,$(ABLATED)),--all,--prefixes $(ABLATED)) --removed 
 products := $(if $(filter-out auto,$(PRODUCTS)),--products $(PRODUCTS))
 
 # $(call listed,COLUMNS,EXPERIMENT): what experiments.csv has
-listed = $(shell "$(SCRIPTS)/listed.sh" "$(1)" $(2))
+listed = $(shell "$(SCRIPTS)/listed.sh" "$(1)" $(2))$(if $(filter-out 0,$(.SHELLSTATUS)),\
+$(error experiments.csv, beside $(GRAPH), cannot be read))
 experiments := $(call listed,experiment)
 $(if $(experiments),,$(error experiments.csv, beside $(GRAPH), lists nothing))
 
@@ -142,9 +144,9 @@ annotation: patterns
 
 # Of gated layers, whose triggers come with counts of signs.
 signs:
-	@if stream-cat --header "$$OUT/triggers.msgpack" | grep -q '"signs_bin"'; then \
+	@header=$$(stream-cat --header "$$OUT/triggers.msgpack") || exit; case $$header in *'"signs_bin"'*) \
 		$(listed_step) $(given) $(needed) --results $(call listed,result,$@) \
-		-- "$$SCRIPTS/signs.sh" $(given) "$$OUT"; else $(call step,$@) --undo; fi
+		-- "$$SCRIPTS/signs.sh" $(given) "$$OUT" ;; *) $(call step,$@) --undo ;; esac
 
 # ---- a cluster ----
 

@@ -12,7 +12,8 @@ set -eu
 [ $# -ge 2 ] || { sed -n 's/^# usage/usage/p' "$0" >&2; exit 2; }
 model=$1 out=$2
 shift 2
-published=$(dirname "$(readlink -f -- "$0")")/../data/published.csv
+here=$(readlink -f -- "$0")
+published=${here%/*}/../data/published.csv
 
 # What there is of the optional tables; options that are given win.
 [ ! -e "$published" ] || set -- --published "$published" "$@"

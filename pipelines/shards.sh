@@ -25,13 +25,27 @@ trap 'exit 1' HUP INT TERM
 tries=${TRIES:-3}
 mkdir -p "$OUT/shards"
 
-# missing: the shards whose sums are not there, or are of something else, a line each
-missing() {
+# current: the shards whose sums are there, and are not of something else, each between two spaces
+current() {
     shard=0
     while [ $shard -lt "$SHARDS" ]; do
-        printf '%s\n' "$again $EXPERIMENT SHARD=$shard/$SHARDS QUESTION=yes >/dev/null 2>&1 || echo $shard"
+        printf '%s\n' "! $again $EXPERIMENT SHARD=$shard/$SHARDS QUESTION=yes >/dev/null 2>&1 || echo $shard"
         shard=$((shard + 1))
-    done | tr '\n' '\0' | xargs -0 -n 1 -P "$(nproc)" sh -c | sort -n
+    done | tr '\n' '\0' | xargs -0 -n 1 -P "$(nproc)" sh -c | sed 's/.*/ & /'
+}
+
+# missing: all others; where it cannot be asked which are current, none is. What is there of them goes, so that
+# it cannot be merged.
+missing() {
+    found=$(current) shard=0
+    while [ $shard -lt "$SHARDS" ]; do
+        case $found in
+        *" $shard "*) ;;
+        *) rm -f "$OUT/shards/$EXPERIMENT.$shard-of-$SHARDS"
+            echo $shard ;;
+        esac
+        shard=$((shard + 1))
+    done
 }
 
 # Each with its log, on which shards of an interrupted run may be at work yet.

@@ -145,9 +145,15 @@ look() {
     seen=$(hash "$found")
 }
 
-# Without what does not tell of contents.
-contents() {
-    printf '%s\n' "$1" | cut -f 1-3
+# Whether the record has the same, but for what does not tell of contents. One program compares, so that
+# none that fails can make both sides empty.
+is_current() {
+    printf '%s\n' "$seen" | LC_ALL=C awk '
+        BEGIN { FS = "\t" }
+        { line = $1 FS $2 FS $3 }
+        NR == FNR { now[NR] = line; lines = NR; next }
+        !/^ran/ && line != now[++recorded] { differs = 1; exit }
+        END { exit differs || recorded != lines }' - "$record"
 }
 
 # What of the inputs has another content, or was written to, which may have had another
@@ -183,10 +189,11 @@ write_record() {
 
 if [ "${1-}" = --undo ]; then
     [ -f "$record" ] || exit 0
-    results=$(awk -F '\t' '$1 == "out" { print $2 }' "$record")
-    look
-    printf '%s\n' "$seen" | while IFS=$tab read -r kind label hash _; do
-        [ "$kind" != out ] || ! grep -qF "out$tab$label$tab$hash$tab" "$record" || rm -f "$OUT/$label"
+    results=$(awk -F '\t' '$1 == "out" { print $2 "\t" $3 }' "$record")
+    printf '%s\n' "$results" | while IFS=$tab read -r label hash; do
+        [ -f "$OUT/$label" ] || continue
+        now=$(b2sum --length 256 <"$OUT/$label")
+        [ "${now%% *}" != "$hash" ] || rm -f "$OUT/$label"
     done
     rm -f "$record"
     exit
@@ -194,7 +201,7 @@ fi
 shift # --
 
 look "$@"
-if [ -f "$record" ] && [ "$(contents "$seen")" = "$(grep -v '^ran' "$record" | cut -f 1-3)" ]; then
+if [ -f "$record" ] && is_current; then
     write_record "$seen" "$@"
     exit
 fi

@@ -2,14 +2,19 @@
  * A library to preload: makes a chosen call of a process fail, as a full disk, a bad one or
  * a system without memory does. tests/faults.py builds and uses it.
  *
- * NAME is read (also pread, readdir), write (pwrite, ftruncate, fallocate), rename (link), open (files and
- * folders, new ones too), stat, malloc and its like, or the call itself.
+ * NAME is read (also pread, readdir, fread and its like), write (pwrite, ftruncate, fallocate,
+ * copy_file_range, fwrite and its like), close (fclose), rename (link), open (files and folders, new ones
+ * too), stat, malloc and its like, or the call itself. Messages, on standard error, do not fail.
  *
- * FAILING_CALL  "NAME COUNT ERRNO MODE": the COUNT-th call (from 1) of NAME since main began
- *               fails with ERRNO; MODE once, forever (this one and all later ones), or
- *               short (of read and write: one byte only, without an error)
- * FAILING_SAID  a file that is made when the call has failed
- * FAILING_COUNT a file that gets the number of calls of each NAME at the end
+ * FAILING_CALL    "NAME COUNT ERRNO MODE": the COUNT-th call (from 1) of NAME since main began
+ *                 fails with ERRNO; MODE once, forever (this one and all later ones), or
+ *                 short (of read and write: one byte only, without an error)
+ * FAILING_PROCESS "PROGRAM START HOW": only in the START-th process (from 1) of PROGRAM, HOW only, or also in
+ *                 those that start after it, HOW later; without it in every one
+ * FAILING_STARTS  the folder where processes count themselves, a file of each PROGRAM, a byte a process
+ * FAILING_SAID    a file that is made when the call has failed
+ * FAILING_COUNT   a file that gets the number of calls of each NAME at the end; where there are
+ *                 FAILING_STARTS, behind the program and which of its processes this is
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -21,12 +26,16 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#undef fread_unlocked /* glibc's macros, where it optimizes */
+#undef fwrite_unlocked
 
 enum call { READ, WRITE, CLOSE, FSYNC, RENAME, MALLOC, MMAP, OPEN, STAT, THREAD, FORK, PIPE, CALLS };
 static const char *const names[CALLS] = {"read",   "write", "close", "fsync", "rename",
@@ -78,9 +87,30 @@ static bool fails(enum call call)
     return true;
 }
 
+/* Which process of this program it is, from 1; 0 where nobody counts them. */
+static long count_start(void)
+{
+    const char *folder = getenv("FAILING_STARTS");
+    char path[4096];
+    if (!folder
+        || (size_t)snprintf(path, sizeof path, "%s/%s", folder, program_invocation_short_name) >= sizeof path)
+        return 0;
+    long descriptor = syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND, 0666);
+    if (descriptor < 0)
+        return 0;
+    syscall(SYS_write, descriptor, "x", 1);
+    long start = syscall(SYS_lseek, descriptor, 0L, SEEK_CUR); /* behind its own byte */
+    syscall(SYS_close, descriptor);
+    return start;
+}
+
+static long start;
+
 static void say_counts(void)
 {
     char text[512] = "";
+    if (start)
+        snprintf(text, sizeof text, "process %s %ld\n", program_invocation_short_name, start);
     for (int i = 0; i < CALLS; i++) {
         size_t used = strlen(text);
         snprintf(text + used, sizeof text - used, "%s %ld\n", names[i], atomic_load(&counts[i]));
@@ -90,11 +120,26 @@ static void say_counts(void)
 
 static int (*real_main)(int, char **, char **);
 
+/* Whether the call is to fail in this process. */
+static bool is_chosen(void)
+{
+    const char *text = getenv("FAILING_PROCESS");
+    char program[64] = "", how[32] = "";
+    long wanted = 0;
+    if (!text)
+        return true;
+    return sscanf(text, "%63s %ld %31s", program, &wanted, how) == 3
+           && !strcmp(program, program_invocation_short_name)
+           && (start == wanted || (start > wanted && !strcmp(how, "later")));
+}
+
 static int armed_main(int argc, char **argv, char **environment)
 {
     char name[32] = "", mode[32] = "";
     const char *text = getenv("FAILING_CALL");
-    if (text && sscanf(text, "%31s %ld %d %31s", name, &fault.from, &fault.reason, mode) == 4) {
+    start = count_start();
+    if (text && is_chosen()
+        && sscanf(text, "%31s %ld %d %31s", name, &fault.from, &fault.reason, mode) == 4) {
         for (int i = 0; i < CALLS; i++)
             if (!strcmp(names[i], name))
                 fault.call = (enum call)i;
@@ -135,7 +180,8 @@ ssize_t read(int descriptor, void *bytes, size_t size)
 
 ssize_t write(int descriptor, const void *bytes, size_t size)
 {
-    return transfer_fails(WRITE, &size) ? -1 : REAL(write)(descriptor, bytes, size);
+    return descriptor != STDERR_FILENO && transfer_fails(WRITE, &size) ? -1
+                                                                       : REAL(write)(descriptor, bytes, size);
 }
 
 ssize_t pread(int descriptor, void *bytes, size_t size, off_t offset)
@@ -182,6 +228,69 @@ int close(int descriptor)
     return -1;
 }
 
+/* What is in its buffer is lost, as by a write that fails. */
+int fclose(FILE *stream)
+{
+    if (stream == stderr || !fails(CLOSE))
+        return REAL(fclose)(stream);
+    int reason = errno;
+    __fpurge(stream);
+    REAL(fclose)(stream);
+    errno = reason;
+    return EOF;
+}
+
+/* Of streams: one that has failed says so when it is asked. */
+static bool stream_fails(enum call call, FILE *stream)
+{
+    if (stream == stderr || fault.is_short || !fails(call))
+        return false;
+    stream->_flags |= 0x20; /* glibc's, which ferror looks at */
+    return true;
+}
+
+size_t fwrite(const void *bytes, size_t size, size_t count, FILE *stream)
+{
+    return stream_fails(WRITE, stream) ? 0 : REAL(fwrite)(bytes, size, count, stream);
+}
+
+size_t fwrite_unlocked(const void *bytes, size_t size, size_t count, FILE *stream)
+{
+    return stream_fails(WRITE, stream) ? 0 : REAL(fwrite_unlocked)(bytes, size, count, stream);
+}
+
+int fputs(const char *text, FILE *stream)
+{
+    return stream_fails(WRITE, stream) ? EOF : REAL(fputs)(text, stream);
+}
+
+int fputs_unlocked(const char *text, FILE *stream)
+{
+    return stream_fails(WRITE, stream) ? EOF : REAL(fputs_unlocked)(text, stream);
+}
+
+size_t fread(void *bytes, size_t size, size_t count, FILE *stream)
+{
+    return stream_fails(READ, stream) ? 0 : REAL(fread)(bytes, size, count, stream);
+}
+
+size_t fread_unlocked(void *bytes, size_t size, size_t count, FILE *stream)
+{
+    return stream_fails(READ, stream) ? 0 : REAL(fread_unlocked)(bytes, size, count, stream);
+}
+
+ssize_t getdelim(char **line, size_t *size, int delimiter, FILE *stream)
+{
+    return stream_fails(READ, stream) ? -1 : REAL(getdelim)(line, size, delimiter, stream);
+}
+
+ssize_t copy_file_range(int from, off_t *from_offset, int to, off_t *to_offset, size_t size, unsigned flags)
+{
+    return transfer_fails(WRITE, &size)
+               ? -1
+               : REAL(copy_file_range)(from, from_offset, to, to_offset, size, flags);
+}
+
 static int synchronize(int descriptor, int (*real)(int))
 {
     if (!fails(FSYNC))
@@ -203,6 +312,16 @@ int fdatasync(int descriptor)
 int rename(const char *from, const char *to)
 {
     return fails(RENAME) ? -1 : REAL(rename)(from, to);
+}
+
+int renameat(int from_folder, const char *from, int to_folder, const char *to)
+{
+    return fails(RENAME) ? -1 : REAL(renameat)(from_folder, from, to_folder, to);
+}
+
+int renameat2(int from_folder, const char *from, int to_folder, const char *to, unsigned flags)
+{
+    return fails(RENAME) ? -1 : REAL(renameat2)(from_folder, from, to_folder, to, flags);
 }
 
 int link(const char *from, const char *to)
@@ -257,6 +376,10 @@ int openat(int folder, const char *path, int flags, ...)
     va_end(more);
     return fails(OPEN) ? -1 : REAL(openat)(folder, path, flags, mode);
 }
+
+int open64(const char *path, int flags, ...) __attribute__((alias("open")));
+
+FILE *fopen64(const char *path, const char *mode) __attribute__((alias("fopen")));
 
 FILE *fopen(const char *path, const char *mode)
 {

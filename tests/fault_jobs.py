@@ -8,6 +8,8 @@ undisturbed pipelines do, each in a folder that is called as the pipeline is, an
 that read it.
 """
 
+from experiments import ROWS
+
 
 def tables(*pairs):
     return [part for option, name in pairs for part in (option, f"{{out}}/{name}.csv")]
@@ -119,12 +121,20 @@ SCRIPTS = {
     "figures": (["{out}/figures", "{out}"], ["{made}/active.csv"]),
 }
 
-# Makes of paper.mk, by the folder of their results: targets (none: all), and settings.
+# Makes of paper.mk, by the folder of their results: targets (none: all), and settings. FORMS_OF_MAKES have
+# the same results, in one run and in shards.
+DIVIDED = tuple(row["experiment"] for row in ROWS if "shard.sh" in row["scripts"].split())
 TABLES = ("triggers", "agreement", "composition", "refinement", "perturbation", "shallow", "annotation",
           "signs")
+OTHER_SETTINGS = {"PREFIXES": 20, "KEYS": 2}
 MAKES = {
     "all": ((), {}),
     "tables": (TABLES, {}),
-    "other tables": (TABLES, {"PREFIXES": 20, "KEYS": 2}),
+    "other tables": (TABLES, OTHER_SETTINGS),
     "gated tables": (TABLES, {"MODEL": "{place}/llama"}),
+    "whole": (DIVIDED, {}),
+    "shards": (DIVIDED, {"SHARDS": 3}),
+    "other whole": (DIVIDED, OTHER_SETTINGS),
 }
+FORMS_OF_MAKES = ("whole", "shards")
+

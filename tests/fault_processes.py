@@ -82,16 +82,20 @@ def failing_calls(case):
     """The n-th read, write, ... of one process fails, once or from then on, or is cut short."""
     job = case.chance.choice(list(JOBS))
     stage = case.chance.randrange(len(JOBS[job]))
-    counts = case.campaign.facts["counts"][f"{job}/{stage}"]
-    call = case.chance.choice([name for name in REASONS if counts[name]])
-    number, reason = case.chance.randint(1, counts[call]), case.chance.choice(REASONS[call])
+    call, what = failing_call(case.chance, case.campaign.facts["counts"][f"{job}/{stage}"])
+    case.say(f"{job}: {JOBS[job][stage][0]}'s {what}")
+    return case.pipeline(job, variables={stage: {**case.campaign.failing(), "FAILING_CALL": call}})
+
+
+def failing_call(chance, counts):
+    """One of a process that makes so many of each: for failing_calls.c, and in words."""
+    call = chance.choice([name for name in REASONS if counts.get(name)])
+    number, reason = chance.randint(1, counts[call]), chance.choice(REASONS[call])
     # A call that is interrupted is made again, as often as it takes, so that is never for ever.
-    mode = case.chance.choice(["once", "once"] + ["forever"] * (reason != errno.EINTR)
-                              + ["short"] * (call in ("read", "write")))
-    case.say(f"{job}: {JOBS[job][stage][0]}'s {call} {number} of {counts[call]} fails {mode}: "
-             f"{os.strerror(reason)}")
-    return case.pipeline(job, variables={stage: {"LD_PRELOAD": str(case.campaign.place / "failing_calls.so"),
-                                                 "FAILING_CALL": f"{call} {number} {reason} {mode}"}})
+    mode = chance.choice(["once", "once"] + ["forever"] * (reason != errno.EINTR)
+                         + ["short"] * (call in ("read", "write")))
+    return (f"{call} {number} {reason} {mode}",
+            f"{call} {number} of {counts[call]} fails {mode}: {os.strerror(reason)}")
 
 
 # ---------------------------------------------------------------------- limits

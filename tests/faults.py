@@ -33,7 +33,7 @@ import tempfile
 import time
 
 import surroundings
-from fault_jobs import JOBS, MAKES, MODELS, SCRIPTS
+from fault_jobs import DIVIDED, FORMS_OF_MAKES, JOBS, MAKES, MODELS, SCRIPTS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PATIENCE = 60  # seconds for a pipeline that takes a tenth of one; make takes some
@@ -128,23 +128,44 @@ class Campaign:
             subprocess.run(["gcc", "-std=c11", "-O1", "-fPIC", "-shared",
                             "-o", self.place / "failing_calls.so",
                             ROOT / "tests" / "failing_calls.c", "-ldl"], check=True, timeout=PATIENCE)
-            self.facts = {"seconds": {}, "counts": {}}
+            self.facts = {"seconds": {}, "counts": {}, "starts": {}}
             for name in MAKES:
                 self.undisturbed_make(name)
+            first, *others = [tree(self.makes(name)) for name in FORMS_OF_MAKES]
+            if any(other != first for other in others):
+                sys.exit("undisturbed makes in one run and in shards differ")
             for job in JOBS:
                 self.undisturbed(job)
             for name in SCRIPTS:
                 self.undisturbed_script(name)
+            for settings in "right", "other":
+                self.undisturbed_shards(settings)
             ready.write_text(json.dumps(self.facts))
         self.facts = json.loads(ready.read_text())
 
     def undisturbed_make(self, name):
-        start = time.monotonic()
+        """Its result, time, and the calls of all processes: {program: [{call: how often} of its first]}."""
+        start, counted = time.monotonic(), self.place / "starts" / name
+        counted.mkdir(parents=True)
         done = subprocess.run(self.make(self.makes(name), name), cwd=ROOT, capture_output=True, text=True,
-                              timeout=5 * patience(), check=False)
+                              timeout=5 * patience(), check=False,
+                              env={**os.environ, **self.failing(counted),
+                                   "FAILING_COUNT": str(counted / ".calls")})
         self.facts["seconds"][f"make {name}"] = time.monotonic() - start
         if done.returncode:
             sys.exit(f"an undisturbed make fails:\n{done.stdout}{done.stderr}")
+        starts = {path.name: [{} for _ in range(path.stat().st_size)]
+                  for path in sorted(counted.glob("[!.]*"))}
+        for process in (counted / ".calls").read_text().split("process ")[1:]:
+            (program, number), *calls = [line.split() for line in process.splitlines()]
+            starts[program][int(number) - 1] = {call: int(count) for call, count in calls if count != "0"}
+        self.facts["starts"][name] = starts
+
+    def failing(self, counted=None):
+        """Variables that make failing_calls.c part of a process, and of all that it starts: where they count
+        themselves."""
+        return {"LD_PRELOAD": str(self.place / "failing_calls.so"),
+                **({"FAILING_STARTS": str(counted)} if counted else {})}
 
     def undisturbed(self, job):
         """Its result, time, the streams between its stages, and the calls of each stage."""
@@ -162,7 +183,7 @@ class Campaign:
             with open(between / f"{i}", "wb") as output, open(stdin or os.devnull, "rb") as source:
                 subprocess.run(self.argv(stage, job, again), stdin=source, stdout=output, check=True,
                                timeout=patience(),
-                               env={**os.environ, "LD_PRELOAD": str(self.place / "failing_calls.so"),
+                               env={**os.environ, **self.failing(),
                                     "FAILING_COUNT": str(between / f"{i}.calls")})
             stdin = between / f"{i}"
             calls = [line.split() for line in (between / f"{i}.calls").read_text().splitlines()]
@@ -190,6 +211,23 @@ class Campaign:
             for path, data in tree(out).items():
                 if path not in found and other.get(path, data) != data:
                     sys.exit(f"{name}.sh gives another {path} than the pipeline or the make of its name")
+
+    def shards(self, settings):
+        """The folder whose shards/ has what undisturbed shards leave, of the makes' settings or of others."""
+        return self.place / "parts" / settings
+
+    def undisturbed_shards(self, settings):
+        out, count = self.shards(settings), MAKES["shards"][1]["SHARDS"]
+        shutil.copytree(self.makes("whole"), out)
+        other = {"--prefixes": "20", "--sample": "2"} if settings == "other" else {}
+        for name in DIVIDED:
+            words = SCRIPTS[name][0]
+            words = [other.get(before, word) for before, word in zip(["", *words], words)]
+            for i in range(count):
+                script = [f"{ROOT}/pipelines/{name}.sh", "--shard", f"{i}/{count}"]
+                run = self.run(name, out, [[*script, *words]])
+                if run.statuses != [0]:
+                    sys.exit(f"an undisturbed shard of {name}.sh fails: {run}")
 
     def found(self, name, out):
         """Puts what a script finds in OUT there: {name: bytes}."""
@@ -303,8 +341,10 @@ def check_ends(run):
 
 def is_right(name, data, expected):
     """Whether a file is what an undisturbed run leaves; or, of the table of what was run so far, a part of
-    it; or what model-info says of a model that it could not read."""
+    it; or what model-info says of a model that it could not read; or the log of a shard."""
     wanted = expected.get(name)
+    if re.fullmatch(r"shards/[^/]*\.log", name):
+        return True
     if name == "model.json" and b'"supported":false' in data:
         return True
     if name == "options.csv" and wanted is not None:
@@ -312,14 +352,16 @@ def is_right(name, data, expected):
     return data == wanted
 
 
-def judge(run, after, expected, before=None, is_other=None):
+def judge(run, after, expected, before=None, is_other=None, passing=None):
     """The outcome of a run that left the files after, where before was before it.  is_other: of the
-    files, whether another valid input explains them; None: there is none."""
+    files, whether another valid input explains them; None: there is none.  passing: files that an undisturbed
+    run takes away again, such as those of shards."""
     check_ends(run)
-    before = before or {}
+    is_complete = run.statuses[-1] == 0
+    before, known = ({}, expected) if is_complete else (before or {}, {**(passing or {}), **expected})
     wrong = sorted(name for name, data in after.items()
-                   if not is_right(name, data, expected) and data != before.get(name))
-    if run.statuses[-1] == 0:
+                   if not is_right(name, data, known) and data != before.get(name))
+    if is_complete:
         if all(after.get(name) == data for name, data in expected.items()) and not wrong:
             return "right"
         if is_other and is_other(after):
@@ -368,6 +410,11 @@ class Case:
     def made(self, name):
         """What an undisturbed make of MAKES leaves."""
         return tree(self.campaign.makes(name))
+
+    def shards(self, name):
+        """What shards of it leave while it runs."""
+        files = tree(self.campaign.shards("right")) if "SHARDS" in MAKES[name][1] else {}
+        return {path: data for path, data in files.items() if path.startswith("shards/")}
 
     def pipeline(self, job, is_other=None, expected=None, **options):
         """Runs it, disturbed as the options say; the outcome."""

@@ -126,6 +126,29 @@ def test_shards_of_other_settings_or_texts_are_not_taken(bin, place, tmp_path, w
     assert results(out)["triggers.msgpack"] == whole["triggers.msgpack"]
 
 
+# What fails of a run in shards: the program that asks which are there, so that none seems to be missing; the
+# one that runs them, which runs none; the one that tells them a setting, which is its default then.
+FAILING = {"xargs": 'case "$*" in *"-n 1 "*) exit 1 ;; esac', "parallel": "cat >/dev/null; exit",
+           "printenv": '[ "$1" != SENTENCES ] || exit 2'}
+
+
+@pytest.mark.parametrize("program", FAILING)
+def test_shards_of_other_settings_are_not_merged_where_a_program_fails(bin, place, tmp_path, program):
+    make(bin, place, "of 200", "triggers", SENTENCES=200)
+    for shard in "0/2", "1/2":
+        make(bin, place, program, "triggers", SHARD=shard)
+    tools = tools_but(bin, tmp_path / "tools", program,
+                      f'{FAILING[program]}\nexec {shutil.which(program)} "$@"')
+    done = subprocess.run(command(tools, place, program, "triggers", SHARDS=2, SENTENCES=200), cwd=ROOT,
+                          env=environment(), capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    found, wanted = (results(place / name / "results") for name in (program, "of 200"))
+    if done.returncode:
+        assert "triggers.msgpack" not in found
+        assert re.search("^(topk-keys|shards.sh): ", done.stderr, re.MULTILINE)
+    else:
+        assert found == wanted
+
+
 def test_threads_of_tools_and_jobs_are_as_given(bin, place, tmp_path):
     """A thread a tool and shard unless THREADS says otherwise; PARALLEL is GNU parallel's."""
     said = tmp_path / "said"

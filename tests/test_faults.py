@@ -2,7 +2,9 @@
 sees, and faults that it found."""
 
 import errno
+import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -10,6 +12,7 @@ import pytest
 
 import fault_classes
 import fault_jobs
+import fault_makes
 import faults
 from conftest import ROOT
 from damage import in_parallel
@@ -18,6 +21,7 @@ from helpers import TIMEOUT
 pytestmark = pytest.mark.release_only
 
 SEEDS = 60
+NAMES = list(fault_classes.CLASSES)
 
 
 @pytest.fixture(scope="module")
@@ -28,15 +32,18 @@ def campaign(bin, tmp_path_factory):
     return campaign
 
 
-@pytest.mark.parametrize("name", fault_classes.CLASSES)
+@pytest.mark.parametrize("name", NAMES)
 def test_no_fault_is_silent_hangs_or_crashes(campaign, name):
-    """Seeds 1 to 60, of which each class has its share."""
+    """Seeds 1 to 60, of which each class has its share; calls fail in a make in shards, too."""
     done = subprocess.run([sys.executable, ROOT / "tests" / "faults.py", "--seeds", str(SEEDS),
                            "--classes", name, "--bin", campaign.bin, "--place", campaign.place,
-                           "--jobs", "2"], capture_output=True, text=True,
+                           "--jobs", "2", "--verbose"], capture_output=True, text=True,
                           timeout=TIMEOUT, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"| {name} | {SEEDS // len(fault_classes.CLASSES)} |" in done.stdout
+    count = sum(faults.class_of(seed, NAMES) == name for seed in range(1, SEEDS + 1))
+    assert f"| {name} | {count} |" in done.stdout
+    if name == "failing calls in makes":
+        assert "make shards" in done.stdout
 
 
 def test_every_tool_and_every_script_is_disturbed():
@@ -92,8 +99,7 @@ def test_the_harness_sees(campaign, tmp_path, monkeypatch, wrong):
 def failing(campaign, job, stage, call, numbers, reason, mode):
     """Outcomes of a pipeline of which one process's call fails, for each of its numbers."""
     def one(number):
-        variables = {stage: {"LD_PRELOAD": str(campaign.place / "failing_calls.so"),
-                             "FAILING_CALL": f"{call} {number} {reason} {mode}"}}
+        variables = {stage: {**campaign.failing(), "FAILING_CALL": f"{call} {number} {reason} {mode}"}}
         return faults.one(campaign, f"{job} {call} {number}", job,
                           lambda case: case.pipeline(job, variables=variables))
 
@@ -120,3 +126,56 @@ def test_a_number_that_cannot_be_printed_is_not_left_out(campaign):
     calls = campaign.facts["counts"]["merge/1"]["malloc"]
     assert failing(campaign, "merge", 1, "malloc", range(calls // 2, calls // 2 + 40), errno.ENOMEM,
                    "once") == {"refused"}
+
+
+def test_signs_of_gated_layers_are_not_left_out(campaign):
+    """Whether there are any was asked in a condition, where a failure is the same as "no"."""
+    def case(case):
+        shutil.copytree(campaign.makes("gated tables"), case.out, dirs_exist_ok=True)
+        return fault_makes.failing_make(case, "gated tables", "stream-cat 1 only",
+                                        f"write 1 {errno.ENOSPC} once", faults.tree(case.out))
+
+    result = faults.one(campaign, "signs", "signs", case)
+    assert result.outcome == "refused", result.why
+
+
+def test_results_of_gated_layers_go_though_a_program_fails(campaign, tmp_path):
+    """With another model: what could not be looked for in the record counted as changed by somebody."""
+    out, programs = tmp_path / "out", tmp_path / "bin"
+    shutil.copytree(campaign.makes("gated tables"), out)
+    failing_program(programs, "grep")
+    done = subprocess.run([ROOT / "pipelines" / "step.sh", "signs", "--undo"], capture_output=True, text=True,
+                          timeout=TIMEOUT, check=False,
+                          env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "OUT": str(out),
+                               **dict.fromkeys(["MODEL", "TEXT", "VALID", "BIN", "SCRIPTS"], "")})
+    assert done.returncode or not (out / "signs.csv").exists()
+
+
+def failing_program(folder, name, number=1):
+    """In the folder: the program that has this name, of which so manieth process fails."""
+    folder.mkdir()
+    (folder / name).write_text(f"""#!/bin/sh
+echo >>"$0.starts"
+[ "$(wc -l <"$0.starts")" != {number} ] || {{ echo '{name}: no memory' >&2; exit 2; }}
+exec {shutil.which(name)} "$@"
+""")
+    (folder / name).chmod(0o755)
+
+
+@pytest.mark.parametrize("script, program, number", [
+    ("figures", "basename", 1), ("figures", "tr", 1), ("figures", "grep", 1), ("figures", "seq", 7),
+    ("report", "readlink", 1), ("ablation", "tr", 2)])
+def test_a_result_does_not_say_less_where_a_program_fails(campaign, tmp_path, script, program, number):
+    """Pictures were without layers, intervals or names, or were left out; pages were without the paper's
+    numbers, a table without rows."""
+    programs = tmp_path / "bin"
+    failing_program(programs, program, number)
+
+    def case(case):
+        there = campaign.found(script, case.out)
+        path = f"{programs}:{campaign.bin}:{os.environ['PATH']}"
+        run = campaign.script(script, case.out, variables={0: {"PATH": path}})
+        return faults.judge(run, faults.tree(case.out), {**case.expected(f"{script}.sh"), **there})
+
+    result = faults.one(campaign, f"{script} {program}", script, case)
+    assert result.outcome not in faults.BAD, result.why

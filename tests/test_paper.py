@@ -239,6 +239,35 @@ def tools_but(bin, folder, name, script):
     return folder
 
 
+def copy_of_scripts(folder, name, script):
+    """paper.mk and all beside it, of which one is this shell script, with the real one in "$real"."""
+    shutil.copytree(ROOT / "pipelines", folder / "pipelines")
+    (folder / "data").symlink_to(ROOT / "data")
+    (folder / "pipelines" / name).write_text(f"#!/bin/sh\nreal={ROOT}/pipelines/{name}\n{script}\n")
+    return folder / "pipelines" / "paper.mk"
+
+
+@pytest.mark.parametrize("column", ["options", "needs", "result", "scripts"])
+def test_what_of_the_list_cannot_be_read_is_not_taken_for_nothing(bin, place, tmp_path, column):
+    """An experiment without its options is run with defaults; one without its needs, before they are there."""
+    graph = copy_of_scripts(tmp_path, "listed.sh", f'[ "$1" != {column} ] || exit 1\nexec "$real" "$@"')
+    words = command(bin, place, f"without {column}", "refinement", OUT=tmp_path / "out")
+    words[words.index("pipelines/paper.mk")] = str(graph)
+    done = subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=TIMEOUT,
+                          check=False)
+    assert done.returncode == 2 and f"experiments.csv, beside {graph}, cannot be read" in done.stderr
+    assert not list((tmp_path / "out").glob("*.csv"))
+
+
+def test_other_options_are_seen_where_a_program_fails(bin, place, tmp_path):
+    """One that was to take out what is compared failed on both sides, and nothing is equal to nothing."""
+    make(bin, place, "cut", "refinement")
+    tools = tools_but(bin, tmp_path / "tools", "cut", 'echo "cut: no memory" >&2; exit 1')
+    make(bin, place, "20", "refinement", PREFIXES=20)
+    make(tools, place, "cut", "refinement", PREFIXES=20)
+    assert results(place / "cut" / "results") == results(place / "20" / "results")
+
+
 def test_an_input_that_changes_while_it_is_read(bin, place, tmp_path, undisturbed):
     """Also when it says at the end what it said at the beginning."""
     text = tmp_path / "train.txt"
