@@ -4,6 +4,7 @@
 #include "base/layer_number.h"
 #include "base/messages.h"
 #include "stream/counts.h"
+#include "stream/coverage.h"
 #include "stream/fields.h"
 #include "stream/header_members.h"
 #include "stream/record_members.h"
@@ -268,6 +269,13 @@ static void check_projection(const struct record *record, const struct key_trigg
                     layer_shown(key->layer), key->cell);
 }
 
+/* A list of a key is not the one that comes next, as in a shard of keys, or for no good reason. */
+static _Noreturn void refuse_list(const struct triggers_reader *reader, const char *message)
+{
+    coverage_need_all_keys(reader->stream);
+    stream_fail(reader->stream, "%s", message);
+}
+
 /* A key's lists come in the order of the header's ranks, of which a part may lack some. */
 static size_t read_list(const struct record *record, const struct triggers_reader *reader)
 {
@@ -275,8 +283,8 @@ static size_t read_list(const struct record *record, const struct triggers_reade
         return 0;
     uint64_t list = record_number(record, "list", RANKS - 1);
     if (reader->is_part ? list >= reader->ranks.count : list != reader->next_list)
-        stream_fail(record->reader, "the key has list %llu, list %zu should come", (unsigned long long)list,
-                    reader->next_list);
+        refuse_list(reader, format_string("the key has list %llu, list %zu should come",
+                                          (unsigned long long)list, reader->next_list));
     return (size_t)list;
 }
 
@@ -331,6 +339,14 @@ void token_counts_check(const struct record *record, const struct token_counts *
         if (counts->count[token] > MAX_COUNT)
             stream_fail(record->reader, "token %zu cannot occur %llu times", token,
                         (unsigned long long)counts->count[token]);
+}
+
+void token_counts_check_equal(const struct stream_reader *reader, const struct token_counts *counts,
+                              const struct token_counts *other)
+{
+    if (!counts->count != !other->count
+        || (counts->count && memcmp(counts->count, other->count, counts->vocabulary * sizeof *counts->count)))
+        stream_fail(reader, "its counts of tokens are not those of the first input");
 }
 
 /* ---- prefixes ---- */
@@ -443,13 +459,20 @@ uint64_t key_record(const struct key_triggers *key, size_t d_ff)
     return ((uint64_t)key->layer * d_ff + key->cell) * key->lists + key->list;
 }
 
+char *key_name(uint64_t number, size_t d_ff)
+{
+    return format_string("layer %zu cell %zu", layer_shown((size_t)(number / d_ff)), (size_t)(number % d_ff));
+}
+
 static void check_key(struct triggers_reader *reader, const struct key_triggers *key)
 {
     uint64_t number = key_record(key, reader->shape.d_ff);
-    bool is_right = key->list && !reader->is_part ? number == reader->next_record
-                                                  : number >= reader->next_record;
-    if (!is_right || reader->token_counts.count)
-        stream_fail(reader->stream, "layer %zu cell %zu is not in order", layer_shown(key->layer), key->cell);
+    bool is_right = number >= reader->next_record && !reader->token_counts.count;
+    if (is_right && key->list && !reader->is_part)
+        is_right = number == reader->next_record;
+    if (!is_right)
+        refuse_list(reader, format_string("layer %zu cell %zu is not in order", layer_shown(key->layer),
+                                          key->cell));
     if (key->count > reader->top)
         stream_fail(reader->stream, "layer %zu cell %zu has %zu triggers, the header promises at most %zu",
                     layer_shown(key->layer), key->cell, key->count, reader->top);
@@ -481,10 +504,9 @@ bool triggers_next(struct triggers_reader *reader, struct key_triggers *key)
         fields_read(&record, token_counts_fields, 0, &reader->token_counts);
         token_counts_check(&record, &reader->token_counts);
     }
-    if (reader->is_part)
+    if (reader->is_part && json_object_get(stream_trailer(reader->stream), COVERAGE_KEY_BLOCKS))
         return false;
-    if (json_object_get(stream_trailer(reader->stream), COVERAGE_KEY_BLOCKS))
-        stream_fail(reader->stream, "a shard of the keys: project-values --merge joins them");
+    coverage_need_all_keys(reader->stream);
     if (reader->next_list)
         stream_fail(reader->stream, "the last key has %zu lists of triggers, the header promises %zu",
                     reader->next_list, reader->ranks.count);

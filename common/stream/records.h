@@ -145,6 +145,13 @@ extern const struct field token_counts_fields[];
 /* Ends the program unless each is at most MAX_COUNT. */
 void token_counts_check(const struct record *record, const struct token_counts *counts);
 
+/*
+ * Of a shard of keys, all of which are of the same triggers: ends the program unless its counts, or that there are
+ * none, are those of another one.
+ */
+void token_counts_check_equal(const struct stream_reader *reader, const struct token_counts *counts,
+                              const struct token_counts *other);
+
 /* ---- prefixes ---- */
 
 /* A walk over prefixes whose tokens lie in a row, as those of a key's triggers do. */
@@ -190,7 +197,7 @@ struct triggers_reader {
     size_t seen;              /* keys read so far */
     size_t next_list;         /* of the key that was begun: the list that must come next; 0: a new key */
     uint64_t next_record;     /* lowest number, as key_record has it, that may come next */
-    bool is_part;             /* some of the header's keys and lists are enough, as a shard of them has */
+    bool is_part;             /* a shard of the header's keys and lists is enough */
     struct token_counts token_counts; /* count NULL until, or unless, they were read */
 };
 
@@ -211,6 +218,9 @@ struct triggers_reader triggers_open_part(struct stream_reader *stream);
 
 /* The place of a key's list among those of all keys that a model of this d_ff may have. */
 uint64_t key_record(const struct key_triggers *key, size_t d_ff);
+
+/* "layer 3 cell 17", for messages, of the key whose number is layer * d_ff + cell; the caller frees it. */
+char *key_name(uint64_t number, size_t d_ff);
 
 /* Adds to a stage's options the list that was taken, where there are several. */
 void options_set_list(json_t *options, const struct triggers_reader *reader);
