@@ -228,22 +228,28 @@ static void check_prefix_coefficients(const struct record *record, const struct 
                     "not end with its trigger's", layer_shown(key->layer), key->cell);
 }
 
-/* All keys have coefficients at the same positions, of which a kind of counts has all, or a part. */
-static void check_counted(struct triggers_reader *reader, const struct key_triggers *key, enum counted kind)
+static void check_counted(const struct stream_reader *reader, const struct model_shape *shape,
+                          struct key_positions *positions, const struct key_triggers *key, enum counted kind)
 {
     uint64_t total = histogram_total(&key->counted[kind]);
-    bool in_part = counted_in_part(&reader->shape, kind);
-    if (!reader->has_positions && !in_part) {
-        reader->positions = total;
-        reader->has_positions = true;
-    }
-    bool right = in_part ? !reader->has_positions || total <= reader->positions
-                         : total == reader->positions && total >= key->count;
+    bool in_part = counted_in_part(shape, kind);
+    if (!positions->known && !in_part)
+        *positions = (struct key_positions){total, true};
+    bool right = in_part ? !positions->known || total <= positions->count
+                         : total == positions->count && total >= key->count;
     if (!right)
-        stream_fail(reader->stream,
+        stream_fail(reader,
                     "layer %zu cell %zu has %llu coefficients and %zu triggers; the first key has %llu",
                     layer_shown(key->layer), key->cell, (unsigned long long)total, key->count,
-                    (unsigned long long)reader->positions);
+                    (unsigned long long)positions->count);
+}
+
+void key_positions_check(const struct stream_reader *reader, const struct model_shape *shape,
+                         struct key_positions *positions, const struct key_triggers *key)
+{
+    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
+        if (key->counted[kind].bins)
+            check_counted(reader, shape, positions, key, kind);
 }
 
 /* exp of a rounded logarithm may lie above 1 by a little. */
@@ -288,15 +294,20 @@ static size_t read_list(const struct record *record, const struct triggers_reade
     return (size_t)list;
 }
 
+void key_counted_new(struct key_triggers *key, unsigned counted)
+{
+    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
+        if (counted >> kind & 1)
+            key->counted[kind] = histogram_new(counted_bins[kind]);
+}
+
 /* Of a triggers stream, where projected values come with ranks. */
 static struct key_triggers key_triggers_read(const struct record *record, struct triggers_reader *reader)
 {
     const struct model_shape *shape = &reader->shape;
     struct key_triggers key = {.lists = reader->ranks.count, .following_tokens = reader->following};
     unsigned counted = read_list(record, reader) ? 0 : reader->counted; /* in a key's first record */
-    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
-        if (counted >> kind & 1)
-            key.counted[kind] = histogram_new(counted_bins[kind]);
+    key_counted_new(&key, counted);
     unsigned found = KEY_TRIGGERS | (reader->following ? KEY_FOLLOWING : 0)
                    | (reader->prefix_coefficients ? KEY_PREFIX_COEFFICIENTS : 0)
                    | counted * KEY_COUNTED | (key.lists > 1 ? KEY_LIST : 0);
@@ -310,9 +321,7 @@ static struct key_triggers key_triggers_read(const struct record *record, struct
         check_following(record, &key, shape->vocabulary);
     if (key.prefix_coefficient)
         check_prefix_coefficients(record, &key);
-    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
-        if (counted >> kind & 1)
-            check_counted(reader, &key, kind);
+    key_positions_check(record->reader, shape, &reader->positions, &key);
     if (groups)
         check_projection(record, &key, shape);
     return key;
@@ -394,6 +403,15 @@ uint32_t prefix_last(const struct prefix_walk *walk, uint32_t bos)
 
 /* ---- a triggers stream ---- */
 
+unsigned header_counted(const struct stream_reader *reader)
+{
+    const json_t *arrays = json_object_get(stream_header(reader), "arrays");
+    unsigned counted = 0;
+    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
+        counted |= json_object_get(arrays, counted_bin_arrays[kind]) ? 1u << kind : 0;
+    return counted;
+}
+
 struct triggers_reader triggers_open(struct stream_reader *stream)
 {
     struct triggers_reader reader = {.stream = stream, .shape = shape_read(stream)};
@@ -403,8 +421,7 @@ struct triggers_reader triggers_open(struct stream_reader *stream)
         reader.following = (size_t)header_number(stream, NULL, "following", MAX_FOLLOWING);
     const json_t *arrays = json_object_get(stream_header(stream), "arrays");
     reader.prefix_coefficients = json_object_get(arrays, "prefix_coef");
-    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
-        reader.counted |= json_object_get(arrays, counted_bin_arrays[kind]) ? 1u << kind : 0;
+    reader.counted = header_counted(stream);
     reader.ranks = header_ranks(stream);
     reader.chosen = reader.ranks.count;
     reader.bos = header_bos(stream, reader.shape.vocabulary);

@@ -181,6 +181,22 @@ bool prefix_next(struct prefix_walk *walk);
 /* The last token of the prefix; where it is empty the stream's BOS, which there is then. */
 uint32_t prefix_last(const struct prefix_walk *walk, uint32_t bos);
 
+/* The kinds of counts that a stream's keys have, a bit a kind: by the header's arrays. */
+unsigned header_counted(const struct stream_reader *reader);
+
+/* Gives a key histograms for these kinds. */
+void key_counted_new(struct key_triggers *key, unsigned counted);
+
+/* In the corpus, by the counts of the first key, once they are known. */
+struct key_positions {
+    uint64_t count;
+    bool known;
+};
+
+/* All keys have coefficients at the same positions, of which a kind of counts has all, or a part. */
+void key_positions_check(const struct stream_reader *reader, const struct model_shape *shape,
+                         struct key_positions *positions, const struct key_triggers *key);
+
 /* Reads the records of a triggers stream: keys by layer, then cell, then list, then perhaps the counts. */
 struct triggers_reader {
     struct stream_reader *stream;
@@ -189,8 +205,7 @@ struct triggers_reader {
     size_t following;         /* likewise: tokens behind each trigger's next one; 0: none */
     bool prefix_coefficients; /* keys have the coefficients along their triggers' prefixes, */
     unsigned counted;         /* and how often their coefficients occur: a bit a kind; the header's arrays */
-    bool has_positions;
-    uint64_t positions;       /* in the corpus, by the counts of the first key; once it has_positions */
+    struct key_positions positions;
     struct ranks ranks;       /* of each key's lists */
     size_t chosen;            /* the one of them that is given; ranks.count: all */
     uint32_t bos;             /* the header's; NO_TOKEN: none, and then no prefix is empty */
