@@ -8,8 +8,8 @@
  * agree_last the same with the last token of the trigger's prefix. Layers count
  * from 1 here, and from 0 in streams.
  *
- * --sums writes what of each key the tables are made of, with the examples of the most confident values, of all
- * keys or a shard of them; --merge makes the tables of those.
+ * --sums writes what of each key the tables are made of, with the examples of the most confident values, of
+ * all keys or a shard of them; --merge makes the tables of those.
  */
 #include "base/cli.h"
 #include "base/input.h"
@@ -202,7 +202,7 @@ static void check_record(void *tables, const struct record *record, unsigned gro
     const struct stats *stats = tables;
     struct key_record *read = key;
     const size_t vocabulary = stats->vocabulary;
-    bool right = read->promoted < vocabulary && read->confidence[0] >= 0 && read->confidence[0] < INFINITY
+    bool right = read->promoted < vocabulary && is_probability(read->confidence[0])
               && (groups & LIVE || !(groups & CONFIDENT));
     if (groups & LIVE)
         right = right && read->next < vocabulary && read->last < vocabulary && read->rank >= 1
@@ -218,7 +218,7 @@ static void check_record(void *tables, const struct record *record, unsigned gro
     read->confident = groups & CONFIDENT;
 }
 
-/* A value is among the most confident only with its example, which each shard has of its own most confident. */
+/* Each shard has the examples of its own most confident values: one without cannot be among those of all. */
 static void tell_record(void *tables, const void *key)
 {
     struct stats *stats = tables;

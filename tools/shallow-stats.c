@@ -56,7 +56,7 @@ struct measured_key {
     size_t layer, cell, triggers; /* fewer than two: nothing was measured */
     struct measures found, random;
     bool has_random;
-    uint32_t last[MAX_NGRAM * MAX_NGRAM]; /* MAX_NGRAM x MAX_NGRAM: the n + 1 tokens that same_last counts, then 0 */
+    uint32_t last[MAX_NGRAM * MAX_NGRAM]; /* for each n the n + 1 tokens that same_last counts, then 0 */
     size_t ngrams, ngram_tokens;  /* the second is MAX_NGRAM */
     uint32_t *ngram_length;       /* ngrams */
     uint32_t *ngram_triggers;     /* ngrams: how many have it */
@@ -199,7 +199,8 @@ static struct measured_key measure_key(const struct shallow *shallow, const stru
 /* ---- tables ---- */
 
 /* None: an empty text. */
-static void put_tokens(struct table *table, const struct tokenizer *tokenizer, const uint32_t *token, size_t n)
+static void put_tokens(struct table *table, const struct tokenizer *tokenizer, const uint32_t *token,
+                       size_t n)
 {
     table_own_text(table, tokenizer_text(tokenizer, token, n));
 }

@@ -80,7 +80,7 @@ struct tool {
     {0, "seed", "N", "seed of every random choice (default 1)", OPTION_NUMBER, pointer, 0, INT64_MAX, NULL}
 #define OPTION_PARTIAL(pointer) \
     {0, "partial", NULL, "with --merge: also when shards are missing", OPTION_FLAG, pointer, 0, 0, NULL}
-/* What tools have that can write, instead of tables, a stream of what they are made of, and merge such streams. */
+/* Of tools that can write what tables are made of, a stream, instead of tables, and merge such streams. */
 struct sums_options {
     const char *output;
     bool gzip, sums, merge, partial;

@@ -56,7 +56,8 @@ struct field {
      .columns = offsetof(structure, columns_), .group = group_}
 #define FIELD_WITHIN(structure, member, name_) FIELD_WITHIN_IN(structure, member, name_, 0)
 #define FIELD_WITHIN_IN(structure, member, name_, group_)                                            \
-    {.name = name_, .group = group_, .type = FIELD_TYPE(&FIELD_MEMBER(structure, member)[0]), FIELD_OF(structure, member), \
+    {.name = name_, .group = group_, FIELD_OF(structure, member),                                    \
+     .type = FIELD_TYPE(&FIELD_MEMBER(structure, member)[0]),                                        \
      .elements = sizeof FIELD_MEMBER(structure, member) / sizeof FIELD_MEMBER(structure, member)[0]}
 #define FIELD_INTEGER(structure, member, name_, type_)                                               \
     FIELD_INTEGER_IN(structure, member, name_, type_, 0)

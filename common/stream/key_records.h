@@ -1,8 +1,8 @@
 /*
- * The frame of tables that are made of keys: of each key a record that says what the tables need to know of it.
- * Instead of tables a tool writes these records, in the order of the keys, as a stream (--sums), which may be
- * that of a shard of the keys, as project-values --shard makes them; a merge of such streams (--merge) gives the
- * tables of one run, or such a stream again.
+ * The frame of tables that are made of keys: of each key a record that says what the tables need to know
+ * of it. Instead of tables a tool writes these records, in the order of the keys, as a stream (--sums),
+ * which may be that of a shard of the keys, as project-values --shard makes them; a merge of such streams
+ * (--merge) gives the tables of one run, or such a stream again.
  */
 #ifndef FFKV_KEY_RECORDS_H
 #define FFKV_KEY_RECORDS_H
@@ -41,10 +41,10 @@ struct key_records_kind {
     /* Takes a key, in order: one run calls the same. What the record points to is freed behind it. */
     void (*tell)(void *tables, const void *key);
 
-    /* Puts all keys that were told, where records are written again; NULL: none is told, each is put as it is. */
+    /* Puts all keys that were told, where a stream is written; NULL: none is told, each is put as it is. */
     void (*put_all)(void *tables, struct key_writer *writer);
 
-    /* Writes and completes the tables; token_counts: of the corpus, with count NULL where they were not written. */
+    /* Writes and completes the tables; token_counts: of the corpus, count NULL where there are none. */
     void (*end)(void *tables, const struct stream_reader *first, const struct token_counts *token_counts);
 };
 

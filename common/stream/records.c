@@ -252,8 +252,7 @@ void key_positions_check(const struct stream_reader *reader, const struct model_
             check_counted(reader, shape, positions, key, kind);
 }
 
-/* exp of a rounded logarithm may lie above 1 by a little. */
-static bool is_probability(float p)
+bool is_probability(float p)
 {
     return p >= 0 && p < 1.001f;
 }

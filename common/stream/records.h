@@ -135,6 +135,9 @@ extern const char *const counted_bin_arrays[];
 unsigned key_triggers_groups(const struct key_triggers *key);
 void key_triggers_free(struct key_triggers *key);
 
+/* Whether it may be one in a stream: exp of a rounded logarithm may lie above 1 by a little. */
+bool is_probability(float p);
+
 /* How often each token occurs: the record behind the last key. */
 struct token_counts {
     size_t vocabulary;
@@ -146,8 +149,8 @@ extern const struct field token_counts_fields[];
 void token_counts_check(const struct record *record, const struct token_counts *counts);
 
 /*
- * Of a shard of keys, all of which are of the same triggers: ends the program unless its counts, or that there are
- * none, are those of another one.
+ * Of a shard of keys, all of which are of the same triggers: ends the program unless its counts are those of
+ * another one, or neither has any.
  */
 void token_counts_check_equal(const struct stream_reader *reader, const struct token_counts *counts,
                               const struct token_counts *other);
