@@ -47,7 +47,7 @@ Source = Union[str, "os.PathLike[str]", BinaryIO]
 
 VERSION = 1  # of the stream
 PROMPTS_VERSION = 2  # of a stream of prompts, each with a placeholder behind its tokens
-TYPES = {"float32": "<f4", "uint16": "<u2", "uint32": "<u4", "uint64": "<u8"}
+TYPES = {"float32": "<f4", "float64": "<f8", "uint16": "<u2", "uint32": "<u4", "uint64": "<u8"}
 COUNTS = ("sentences", "tokens", "unknown", "truncated", "skipped")  # every trailer has them
 COVERAGE = ("batches", "covers", "text")  # which batches of a corpus; a trailer has all or none of these
 KEY_COVERAGE = ("key_blocks", "key_covers", "key_hash")  # which blocks of keys, in a shard of them

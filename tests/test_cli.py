@@ -314,8 +314,8 @@ NOT_NUMBERS = ["", "x", "-1", "+1", " 1", "1 ", "1.0", "0x1", "1e3", "1,2", "\u0
     ("agreement-stats", "bins", 1, 1 << 20), ("stream-cat", "records", 0, None),
     ("perturb-triggers", "keep", 1, 65535), ("perturb-triggers", "sample", 0, (1 << 63) - 1),
     ("perturb-triggers", "top", 1, 1 << 24), ("perturb-triggers", "seed", 0, (1 << 63) - 1),
-    ("shallow-stats", "top", 2, 1 << 24), ("shallow-stats", "sample", 0, None),
-    ("shallow-stats", "skip-frequent", 0, None), ("shallow-stats", "least", 1, None),
+    ("shallow-stats", "top", 2, 1 << 24), ("shallow-stats", "sample", 0, 1 << 26),
+    ("shallow-stats", "skip-frequent", 0, 1 << 26), ("shallow-stats", "least", 1, 1 << 24),
     ("shallow-stats", "seed", 0, (1 << 63) - 1)])
 def test_numbers(bin, tmp_path, tool, name, least, most):
     wrong = NOT_NUMBERS + ([str(least - 1)] if least else []) + ([str(most + 1)] if most else [])

@@ -4,10 +4,14 @@
  *
  * Reads what topk-keys kept, for each key, of the counts that forward-dump --emit magnitudes,signs makes:
  * percentiles of |m_i|, to within 1/33 (stream/coefficient_bins.h), and how often each combination occurs.
+ * --sums writes the counts alone, of all keys or a shard of them; --merge makes the tables of those.
  */
 #include "base/cli.h"
 #include "base/input.h"
+#include "base/json.h"
 #include "base/messages.h"
+#include "stream/header.h"
+#include "stream/key_records.h"
 #include "stream/records.h"
 #include "stream/stream_reader.h"
 #include "table/statistics.h"
@@ -17,7 +21,8 @@
 #include <stdlib.h>
 
 struct options {
-    const char *output, *keys, *signs, *sign_keys;
+    struct sums_options out;
+    const char *keys, *signs, *sign_keys;
 };
 
 /* What the tables say of a layer, or of one key. */
@@ -28,7 +33,12 @@ struct sums {
 };
 
 struct tables {
+    const struct options *options;
     struct table *layers, *keys, *signs, *sign_keys; /* the last three NULL unless asked for */
+    struct sums layer; /* of the last key; keys 0: none yet */
+    unsigned counted;  /* kinds that the keys have, a bit a kind */
+    struct model_shape shape;
+    struct key_positions positions; /* of a merge */
 };
 
 #define PERCENTILE_COLUMNS "p50", "p90", "p99", "p99.9", "p99.99"
@@ -114,44 +124,40 @@ static void add_key(struct sums *layer, const struct sums *key)
     layer->keys++;
 }
 
-static void end_layer(const struct tables *tables, struct sums *layer)
+static void end_layer(struct tables *tables)
 {
-    if (layer->keys)
-        put_layer(tables, layer);
-    sums_free(layer);
-    *layer = (struct sums){0};
+    if (tables->layer.keys)
+        put_layer(tables, &tables->layer);
+    sums_free(&tables->layer);
+    tables->layer = (struct sums){0};
 }
 
-static void read_keys(struct triggers_reader *triggers, const struct tables *tables)
+static void tell_key(void *of_tables, const void *of_key)
 {
-    struct key_triggers key;
-    struct sums layer = {0};
-    while (triggers_next(triggers, &key)) {
-        struct sums sums = {.layer = key.layer, .cell = key.cell, .keys = 1};
-        for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
-            sums.counted[kind] = key.counted[kind];
-        if (layer.keys && layer.layer != key.layer)
-            end_layer(tables, &layer);
-        put_key(tables, &sums);
-        add_key(&layer, &sums);
-        key_triggers_free(&key);
-        input_count(stream_input(triggers->stream), 1, "keys");
-    }
-    end_layer(tables, &layer);
+    struct tables *tables = of_tables;
+    const struct key_triggers *key = of_key;
+    struct sums sums = {.layer = key->layer, .cell = key->cell, .keys = 1};
+    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
+        sums.counted[kind] = key->counted[kind];
+    if (tables->layer.keys && tables->layer.layer != key->layer)
+        end_layer(tables);
+    put_key(tables, &sums);
+    add_key(&tables->layer, &sums);
 }
 
-/* ---- main ---- */
+/* ---- tables and sums ---- */
 
-static void need_counts(const struct triggers_reader *triggers, unsigned kinds, const char *option,
-                        const char *emit)
+static void need_counts(const struct tables *tables, const struct stream_reader *input, unsigned kinds,
+                        const char *option, const char *emit)
 {
-    if (!(triggers->counted & kinds))
-        stream_fail(triggers->stream, "keys without the counts that %s: forward-dump --emit max,%s and then "
+    if (!(tables->counted & kinds))
+        stream_fail(input, "keys without the counts that %s: forward-dump --emit max,%s and then "
                     "topk-keys give them", option, emit);
 }
 
-static struct tables open_tables(const struct options *options)
+static void open_tables(struct tables *tables)
 {
+    const struct options *options = tables->options;
     static const char *const layers[] = {"layer", "keys", "positions", PERCENTILE_COLUMNS, NULL};
     static const char *const keys[] = {"layer", "cell", "positions", PERCENTILE_COLUMNS, NULL};
     static const char *const signs[] = {"layer", "keys", "positions", SIGN_COLUMNS,
@@ -159,36 +165,99 @@ static struct tables open_tables(const struct options *options)
                                         INTERVAL_COLUMNS("gate-input+"), INTERVAL_COLUMNS("gate-input-"),
                                         NULL};
     static const char *const sign_keys[] = {"layer", "cell", "positions", SIGN_COLUMNS, NULL};
-    return (struct tables){
-        table_open(options->output, layers),
-        options->keys ? table_open(options->keys, keys) : NULL,
-        options->signs ? table_open(options->signs, signs) : NULL,
-        options->sign_keys ? table_open(options->sign_keys, sign_keys) : NULL,
-    };
+    tables->layers = table_open(options->out.output, layers);
+    tables->keys = options->keys ? table_open(options->keys, keys) : NULL;
+    tables->signs = options->signs ? table_open(options->signs, signs) : NULL;
+    tables->sign_keys = options->sign_keys ? table_open(options->sign_keys, sign_keys) : NULL;
 }
 
-static void finish_tables(const struct tables *tables)
+/* Of triggers, or of records of keys. */
+static void begin(void *of_tables, const struct stream_reader *input)
 {
+    struct tables *tables = of_tables;
+    const struct options *options = tables->options;
+    const unsigned magnitudes = 1u << COUNTED_MAGNITUDES, signs = 1u << COUNTED_SIGNS;
+    tables->shape = shape_read(input);
+    tables->counted = header_counted(input) & (magnitudes | signs);
+    need_counts(tables, input, magnitudes | signs, "the tables are made of", "magnitudes");
+    if (options->keys)
+        need_counts(tables, input, magnitudes, "--keys needs", "magnitudes");
+    if (options->signs || options->sign_keys)
+        need_counts(tables, input, signs, "--signs and --sign-keys need", "signs");
+    if (!options->out.sums)
+        open_tables(tables);
+}
+
+static void finish_tables(void *of_tables, const struct stream_reader *input,
+                          const struct token_counts *token_counts)
+{
+    (void)input;
+    (void)token_counts;
+    struct tables *tables = of_tables;
+    end_layer(tables);
     struct table *const all[] = {tables->keys, tables->signs, tables->sign_keys, tables->layers};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (all[i])
             table_finish(all[i]);
 }
 
-static void run(const struct options *options, const char *path)
+/* A record is a key's, without its triggers. */
+static unsigned counts_groups(const void *of_key)
+{
+    const struct key_triggers *key = of_key;
+    unsigned groups = 0;
+    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
+        groups |= key->counted[kind].bins && kind != COUNTED_COEFFICIENTS ? (unsigned)KEY_COUNTED << kind : 0;
+    return groups;
+}
+
+static void prepare(const void *of_tables, void *key)
+{
+    const struct tables *tables = of_tables;
+    key_counted_new(key, tables->counted);
+}
+
+static void check_record(void *of_tables, const struct record *record, unsigned groups, void *key)
+{
+    struct tables *tables = of_tables;
+    if (groups != tables->counted * KEY_COUNTED)
+        stream_fail(record->reader, "a key has not the counts that the header declares");
+    key_positions_check(record->reader, &tables->shape, &tables->positions, key);
+}
+
+static const struct key_records_kind kind = {
+    .stream = "coefficients", .fields = key_fields, .size = sizeof(struct key_triggers),
+    .groups = counts_groups, .begin = begin, .prepare = prepare, .check = check_record, .tell = tell_key,
+    .end = finish_tables,
+};
+
+static void run(struct tables *tables, const char *path)
 {
     struct stream_reader *stream = stream_open(path, "triggers");
     stream_need_sentences(stream);
     struct triggers_reader triggers = triggers_open_first(stream);
-    const unsigned magnitudes = 1u << COUNTED_MAGNITUDES, signs = 1u << COUNTED_SIGNS;
-    need_counts(&triggers, magnitudes | signs, "the tables are made of", "magnitudes");
-    if (options->keys)
-        need_counts(&triggers, magnitudes, "--keys needs", "magnitudes");
-    if (options->signs || options->sign_keys)
-        need_counts(&triggers, signs, "--signs and --sign-keys need", "signs");
-    struct tables tables = open_tables(options);
-    read_keys(&triggers, &tables);
-    finish_tables(&tables);
+    const bool sums = triggers.is_part = tables->options->out.sums;
+    begin(tables, stream);
+    struct key_writer *writer = NULL;
+    if (sums) {
+        json_t *header = header_new(kind.stream, stream_header(stream));
+        header_add_stage(header, "coefficient-stats", json_object());
+        writer = key_writer_create(&kind, &tables->options->out, header, tables->counted * KEY_COUNTED, NULL,
+                                   NULL);
+    }
+    struct key_triggers key;
+    while (triggers_next(&triggers, &key)) {
+        if (sums)
+            key_writer_put(writer, &key);
+        else
+            tell_key(tables, &key);
+        key_triggers_free(&key);
+        input_count(stream_input(stream), 1, "keys");
+    }
+    if (sums)
+        key_writer_finish(writer, stream_trailer(stream));
+    else
+        finish_tables(tables, stream, &triggers.token_counts);
     triggers_close(&triggers);
     stream_close(stream);
 }
@@ -203,14 +272,22 @@ int main(int argc, char **argv)
          OPTION_OUT_TOO, &options.signs, 0, 0, NULL},
         {0, "sign-keys", "FILE", "write how often each of them occurs of each key to FILE", OPTION_OUT_TOO,
          &options.sign_keys, 0, 0, NULL},
-        {'o', "output", "FILE", "write the layers' percentiles to FILE instead of standard output",
-         OPTION_OUT, &options.output, 0, 0, NULL},
+        OPTIONS_SUMS(&options.out),
+        OPTION_OUTPUT(&options.out.output),
+        OPTION_GZIP(&options.out.gzip),
         OPTION_END,
     };
     const struct tool tool = {"coefficient-stats",
                               "Tells how large coefficients are, and of which signs gate and input.",
-                              "[FILE]", specs, 1};
+                              "[FILE] | --merge FILE...", specs, SIZE_MAX};
     int first = cli_parse(&tool, argc, argv);
-    run(&options, cli_input(argc, argv, first));
+    cli_check_sums(&options.out, (size_t)(argc - first));
+    if (options.out.sums && (options.keys || options.signs || options.sign_keys))
+        die_usage("--sums writes no tables: --keys, --signs and --sign-keys do not go with it");
+    struct tables tables = {.options = &options};
+    if (options.out.merge)
+        key_records_merge(&kind, &options.out, argv + first, (size_t)(argc - first), &tables);
+    else
+        run(&tables, cli_input(argc, argv, first));
     return STATUS_DONE;
 }

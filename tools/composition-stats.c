@@ -143,7 +143,7 @@ static void write_tables(void *statistic, const struct stream_reader *input)
     }
     bool *is_frequent = frequent_tokens(sums->tokens.count, sums->tokens.vocabulary,
                                         (size_t)options->frequent);
-    if (options->active && options->common.merge) {
+    if (options->active && options->common.out.merge) {
         const struct meaning meaning = {header_text(input, NULL, "active"),
                                         header_number(input, NULL, "comparable", 1)};
         write_active(sums, meaning, options->active);
@@ -153,7 +153,7 @@ static void write_tables(void *statistic, const struct stream_reader *input)
         write_active(sums, meaning, options->active);
         free(active);
     }
-    write_composition(sums, is_stop_word, is_frequent, options->common.output);
+    write_composition(sums, is_stop_word, is_frequent, options->common.out.output);
     free(is_stop_word);
     free(is_frequent);
 }
@@ -187,7 +187,7 @@ static void declare(const void *statistic, json_t *header)
 static void begin(void *statistic, struct stream_reader *input)
 {
     const struct composing_tool *tool = statistic;
-    if (!tool->options->common.merge)
+    if (!tool->options->common.out.merge)
         composition_begin(statistic, input);
 }
 
@@ -200,7 +200,7 @@ static const struct statistic_kind kind = {
 
 static void check_options(const struct options *options)
 {
-    bool merge = options->common.merge, sums = options->common.sums;
+    bool merge = options->common.out.merge, sums = options->common.out.sums;
     if (merge && (options->values || options->scaled || options->rank >= 0 || options->threshold >= 0
                   || options->relative >= 0 || options->norm || options->thresholds
                   || options->percentile >= 0))

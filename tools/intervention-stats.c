@@ -168,7 +168,7 @@ static void write_total(const struct intervention_tool *tool, const struct inter
     static const char *const columns[] = {"prefixes", "sentences", "changed", "kl", QUARTILE_COLUMNS("kl"),
                                           INTERVAL_COLUMNS("changed"), INTERVAL_COLUMNS("kl"), NULL};
     static const double quantiles[] = {0.25, 0.50, 0.75};
-    struct table *table = table_open(tool->options->common.output, columns);
+    struct table *table = table_open(tool->options->common.out.output, columns);
     table_number(table, sums->layer[0].prefixes);
     table_number(table, tool->changed.count);
     table_real(table, clusters_share(&tool->changed));
@@ -344,16 +344,16 @@ static const struct statistic_kind kind = {
 static void check_options(const struct options *options, const char *operand)
 {
     bool named = options->texts.count || options->ids;
-    if (options->common.merge && (options->edited || named))
+    if (options->common.out.merge && (options->edited || named))
         die_usage("--merge keeps what its inputs were made with: --edited, --token and --ids do not go with "
                   "it");
-    if (!options->common.merge && !options->edited)
+    if (!options->common.out.merge && !options->edited)
         die_usage("--edited FILE is needed: the activations of the edited model");
     if (options->edited && !strcmp(options->edited, "-") && !operand)
         die_usage("standard input cannot be both the plain model's and the edited one's activations");
-    if (options->common.sums && (options->tokens || options->sentences))
+    if (options->common.out.sums && (options->tokens || options->sentences))
         die_usage("--sums writes no tables: --tokens and --sentences do not go with it");
-    if (named && !options->common.sums && !options->tokens && !options->sentences)
+    if (named && !options->common.out.sums && !options->tokens && !options->sentences)
         die_usage("--token and --ids are for the tables that --tokens and --sentences name, or for --sums");
 }
 

@@ -11,7 +11,6 @@
 #include "base/cli.h"
 #include "base/input.h"
 #include "base/json.h"
-#include "base/layer_number.h"
 #include "base/messages.h"
 #include "base/parallel.h"
 #include "model/model_header.h"
@@ -348,10 +347,6 @@ static bool next_value(struct triggers_reader *reader, struct key_triggers *valu
     fields_read(&record, key_fields, KEY_TOPS | (fields_found(&record, key_fields) & KEY_BOTTOMS), value);
     number_check(reader->stream, "layer", value->layer, reader->shape.layers - 1);
     number_check(reader->stream, "cell", value->cell, reader->shape.d_ff - 1);
-    if (key_record(value, reader->shape.d_ff) < reader->next_record)
-        stream_fail(reader->stream, "layer %zu cell %zu is not in order", layer_shown(value->layer),
-                    value->cell);
-    reader->next_record = key_record(value, reader->shape.d_ff) + 1;
     return true;
 }
 
@@ -386,20 +381,14 @@ static char *name_key(const void *merging, uint64_t number)
 {
     const struct merge *merge = merging;
     size_t lists = merge->of_values ? 1 : merge->inputs[0].ranks.count, d_ff = merge->inputs[0].shape.d_ff;
-    size_t key = (size_t)(number / lists);
-    return format_string("layer %zu cell %zu", layer_shown(key / d_ff), key % d_ff);
+    return key_name(number / lists, d_ff);
 }
 
-/* All shards read the same triggers, and so have the same counts of tokens. */
 static void write_token_counts(struct merge *merge)
 {
     const struct token_counts *counts = &merge->inputs[0].token_counts;
-    for (size_t i = 1; i < merge->count; i++) {
-        const uint64_t *other = merge->inputs[i].token_counts.count;
-        if (!other != !counts->count
-            || (other && memcmp(other, counts->count, counts->vocabulary * sizeof *other)))
-            stream_fail(merge->inputs[i].stream, "its counts of tokens are not those of the first input");
-    }
+    for (size_t i = 1; i < merge->count; i++)
+        token_counts_check_equal(merge->inputs[i].stream, &merge->inputs[i].token_counts, counts);
     if (!counts->count)
         return;
     fields_pack(&merge->buffer, token_counts_fields, 0, counts);

@@ -190,7 +190,7 @@ static void write_tables(void *statistic, const struct stream_reader *input)
         write_settled(sums, options->settled);
     if (options->perplexity)
         write_perplexity(sums, options->perplexity);
-    write_refinement(sums, options->common.output);
+    write_refinement(sums, options->common.out.output);
 }
 
 /* ---- main ---- */
@@ -214,11 +214,11 @@ static const struct statistic_kind kind = {
 
 static void check_options(const struct options *options)
 {
-    if (options->common.merge && options->norm)
+    if (options->common.out.merge && options->norm)
         die_usage("--merge keeps what its inputs were made with: --norm does not go with it");
     if (options->last_layer && !options->common.model)
         die_usage("--model DIR is needed");
-    if (options->common.sums
+    if (options->common.out.sums
         && (options->cases || options->last_layer || options->settled || options->perplexity))
         die_usage("--sums writes no tables: --cases, --last-layer, --settled and --perplexity do not go with "
                   "it");

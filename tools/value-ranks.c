@@ -4,8 +4,10 @@
  * p_i^l = softmax(v_i^l E) (paper, section 4), as project-values has it: of each value of
  * the model the rank and probability of the tokens that are asked for, as CSV. Reads the
  * model alone. Only PROJECTION_ROWS distributions a thread are in memory at a time, and
- * with --top the best values of each token.
+ * with --top the best values of each token. These rows are a block, the unit of work, of which a shard takes
+ * whole ones: --sums writes their ranks as a stream, and --merge makes the table of those of all shards.
  */
+#include "analysis/comparisons.h"
 #include "base/cli.h"
 #include "base/heap.h"
 #include "base/json.h"
@@ -15,9 +17,14 @@
 #include "base/output.h"
 #include "base/parallel.h"
 #include "model/edits.h"
+#include "model/model_header.h"
 #include "model/projection.h"
 #include "numeric/matrix.h"
 #include "numeric/vector.h"
+#include "stream/coverage.h"
+#include "stream/header.h"
+#include "stream/header_members.h"
+#include "stream/key_records.h"
 #include "table/table.h"
 #include "text/token_find.h"
 
@@ -25,7 +32,8 @@
 #include <string.h>
 
 struct options {
-    const char *model, *layers, *ids, *edits, *output;
+    struct sums_options out;
+    const char *model, *layers, *ids, *edits, *shard;
     struct option_texts texts;
     bool all_tokens;
     int norm;
@@ -53,12 +61,22 @@ struct ranking {
     struct candidates candidates;
     size_t *layers, layer_count;
     size_t taken;            /* values so far, of these layers */
-    uint32_t *token;         /* token_count: those that are asked for */
-    char **text;             /* token_count */
+    struct coverage coverage; /* which blocks of them are this run's */
+    struct named_token *token; /* token_count: those that are asked for */
+    char **text;             /* token_count: theirs; NULL in a merge, where the header has them */
     size_t token_count;
+    size_t vocabulary;
     struct best *best;       /* token_count; NULL without --top */
     size_t capacity;         /* of each best */
-    struct table *table;     /* NULL: edits are written */
+    struct table *table;     /* NULL: edits or sums are written */
+    struct key_writer *writer; /* NULL: a table or edits are */
+};
+
+/* A value with the ranks of all tokens, as a record. */
+struct ranked_value {
+    size_t layer, cell, tokens;
+    uint32_t *rank;     /* tokens */
+    float *probability; /* tokens */
 };
 
 /* What one thread has: a piece of work, and its results. */
@@ -68,7 +86,8 @@ struct worker {
     size_t first, count;      /* values of the piece */
     float *values;            /* PROJECTION_ROWS x d_model */
     float *log_probabilities; /* PROJECTION_ROWS x vocabulary */
-    struct place *place;      /* PROJECTION_ROWS x token_count */
+    uint32_t *rank;           /* PROJECTION_ROWS x token_count */
+    float *probability;       /* PROJECTION_ROWS x token_count */
 };
 
 /* ---- the best ---- */
@@ -118,8 +137,8 @@ static void write_place(const struct ranking *ranking, size_t token, const struc
 {
     table_layer(ranking->table, place->layer);
     table_number(ranking->table, place->cell);
-    table_text(ranking->table, ranking->text[token]);
-    table_number(ranking->table, ranking->token[token]);
+    table_text(ranking->table, ranking->token[token].text);
+    table_number(ranking->table, ranking->token[token].token);
     table_number(ranking->table, place->rank);
     table_real(ranking->table, (double)place->probability);
 }
@@ -179,7 +198,7 @@ static void write_text(struct output *output, char *text)
 static void write_token(const struct ranking *ranking, struct output *output, const struct found *found,
                         bool first)
 {
-    json_t *json = json_readable(ranking->text[found->token]);
+    json_t *json = json_readable(ranking->token[found->token].text);
     char *text = json_line(json);
     write_text(output, format_string("%s %s rank %u", first ? "  #" : ",", text, found->place->rank));
     free(text);
@@ -189,7 +208,7 @@ static void write_token(const struct ranking *ranking, struct output *output, co
 /* A line for each memory, however many tokens it is among the best of. */
 static void write_edits(const struct ranking *ranking)
 {
-    struct output *output = output_open(ranking->options->output, OUTPUT_TEXT);
+    struct output *output = output_open(ranking->options->out.output, OUTPUT_TEXT);
     size_t count;
     struct found *found = find_memories(ranking, &count);
     for (size_t i = 0; i < count; i++) {
@@ -205,6 +224,130 @@ static void write_edits(const struct ranking *ranking)
     free(found);
 }
 
+/* ---- values ---- */
+
+/* Of a run: the values of the layers that are asked for, and one of them, not ranked yet. */
+static size_t value_count(const struct ranking *ranking)
+{
+    return matrix_count(ranking->layer_count, ranking->model->config.d_ff);
+}
+
+static struct ranked_value value_at(const struct ranking *ranking, size_t index)
+{
+    const size_t d_ff = ranking->model->config.d_ff;
+    return (struct ranked_value){.layer = ranking->layers[index / d_ff], .cell = index % d_ff,
+                                 .tokens = ranking->token_count};
+}
+
+static void tell_value(void *of_all, const void *of_value)
+{
+    struct ranking *ranking = of_all;
+    const struct ranked_value *value = of_value;
+    for (size_t token = 0; token < value->tokens; token++) {
+        const struct place place = {value->layer, value->cell, value->rank[token], value->probability[token]};
+        if (ranking->best)
+            offer(ranking, token, &place);
+        else
+            write_place(ranking, token, &place);
+    }
+}
+
+/* Room, and the table, for so many values. */
+static void open_results(struct ranking *ranking, size_t values)
+{
+    static const char *const columns[] = {"layer", "cell", "token", "id", "rank", "probability", NULL};
+    make_room(ranking, values);
+    ranking->table = ranking->options->edits ? NULL : table_open(ranking->options->out.output, columns);
+}
+
+static void write_results(struct ranking *ranking)
+{
+    if (ranking->table && ranking->best)
+        write_best(ranking);
+    if (ranking->table)
+        table_finish(ranking->table);
+    else
+        write_edits(ranking);
+}
+
+/* ---- records of values, for --sums and --merge ---- */
+
+static const struct field value_fields[] = {
+    FIELD_INTEGER(struct ranked_value, layer, "layer", FIELD_NUMBER),
+    FIELD_INTEGER(struct ranked_value, cell, "cell", FIELD_NUMBER),
+    FIELD_ARRAY(struct ranked_value, rank, "rank", "named tokens", tokens, 0),
+    FIELD_ARRAY(struct ranked_value, probability, "p", "named tokens", tokens, 0),
+    FIELD_END,
+};
+
+static unsigned value_groups(const void *value)
+{
+    (void)value;
+    return 0;
+}
+
+static void begin_merge(void *of_all, const struct stream_reader *first)
+{
+    struct ranking *ranking = of_all;
+    struct model_shape shape = shape_read(first);
+    ranking->vocabulary = shape.vocabulary;
+    ranking->token_count = named_tokens_read(first, shape.vocabulary, &ranking->token);
+    if (!ranking->token_count)
+        stream_fail(first, "the header names no token");
+    if (!ranking->options->out.sums)
+        open_results(ranking, (size_t)header_number(first, NULL, "keys", shape.layers * shape.d_ff));
+}
+
+static void prepare_value(const void *of_all, void *value)
+{
+    ((struct ranked_value *)value)->tokens = ((const struct ranking *)of_all)->token_count;
+}
+
+static void check_value(void *of_all, const struct record *record, unsigned groups, void *of_value)
+{
+    (void)groups;
+    const struct ranking *ranking = of_all;
+    const struct ranked_value *value = of_value;
+    for (size_t i = 0; i < value->tokens; i++)
+        if (value->rank[i] < 1 || value->rank[i] > ranking->vocabulary
+            || !is_probability(value->probability[i]))
+            stream_fail(record->reader, "a rank or probability of layer %zu cell %zu is out of range",
+                        layer_shown(value->layer), value->cell);
+}
+
+static void end_merge(void *of_all, const struct stream_reader *first,
+                      const struct token_counts *token_counts)
+{
+    (void)first;
+    (void)token_counts;
+    write_results(of_all);
+}
+
+static const struct key_records_kind kind = {
+    .stream = "ranks", .fields = value_fields, .size = sizeof(struct ranked_value), .groups = value_groups,
+    .begin = begin_merge, .prepare = prepare_value, .check = check_value, .tell = tell_value,
+    .end = end_merge,
+};
+
+static json_t *make_header(const struct ranking *ranking)
+{
+    const struct options *options = ranking->options;
+    json_t *header = header_new(kind.stream, NULL), *tokens = json_make("[]"), *layers = json_make("[]");
+    json_t *stage = json_make("{s:s}", "norm", projection_norm_words[options->norm]);
+    header_set_model(header, ranking->model);
+    for (size_t i = 0; i < ranking->token_count; i++)
+        json_add(tokens, json_make("[I, s]", (json_int_t)ranking->token[i].token, ranking->token[i].text));
+    for (size_t i = 0; i < ranking->layer_count; i++)
+        json_add(layers, json_integer((json_int_t)ranking->layers[i]));
+    json_put(header, "layers", layers);
+    json_put(header, "keys", json_integer((json_int_t)value_count(ranking)));
+    json_put(header, NAMED_TOKENS, tokens);
+    options_set_arithmetic(stage);
+    header_set_candidates(header, stage, &ranking->candidates);
+    header_add_stage(header, "value-ranks", stage);
+    return header;
+}
+
 /* ---- the work ---- */
 
 static void *worker_new(void *shared)
@@ -216,7 +359,9 @@ static void *worker_new(void *shared)
     worker->projection = projection_new(ranking->model, &ranking->candidates);
     worker->values = new_floats(matrix_count(PROJECTION_ROWS, config->d_model));
     worker->log_probabilities = new_floats(matrix_count(PROJECTION_ROWS, config->vocabulary));
-    worker->place = new_array(matrix_count(PROJECTION_ROWS, ranking->token_count), sizeof *worker->place);
+    const size_t ranks = matrix_count(PROJECTION_ROWS, ranking->token_count);
+    worker->rank = new_array(ranks, sizeof *worker->rank);
+    worker->probability = new_floats(ranks);
     return worker;
 }
 
@@ -224,10 +369,17 @@ static bool take_piece(void *of_thread)
 {
     struct worker *worker = of_thread;
     struct ranking *ranking = worker->ranking;
-    size_t left = ranking->layer_count * ranking->model->config.d_ff - ranking->taken;
-    worker->first = ranking->taken;
-    worker->count = left < PROJECTION_ROWS ? left : PROJECTION_ROWS;
-    ranking->taken += worker->count;
+    do {
+        size_t left = value_count(ranking) - ranking->taken;
+        worker->first = ranking->taken;
+        worker->count = left < PROJECTION_ROWS ? left : PROJECTION_ROWS;
+        ranking->taken += worker->count;
+        for (size_t i = 0; i < worker->count; i++) {
+            struct ranked_value value = value_at(ranking, worker->first + i);
+            const uint64_t numbers[] = {value.layer, value.cell};
+            hash_add(ranking->coverage.hash, numbers, sizeof numbers);
+        }
+    } while (worker->count && !coverage_take(&ranking->coverage, true));
     return worker->count > 0;
 }
 
@@ -239,20 +391,17 @@ static void compute_piece(void *of_thread, struct turn *turn)
     const struct model_config *config = &ranking->model->config;
     const size_t tokens = ranking->token_count;
     for (size_t i = 0; i < worker->count; i++) {
-        size_t layer = ranking->layers[(worker->first + i) / config->d_ff];
-        size_t cell = (worker->first + i) % config->d_ff;
-        projection_value(ranking->model, (enum projection_norm)ranking->options->norm, layer, cell, false,
-                         worker->values + i * config->d_model);
-        for (size_t token = 0; token < tokens; token++)
-            worker->place[i * tokens + token] = (struct place){.layer = layer, .cell = cell};
+        struct ranked_value value = value_at(ranking, worker->first + i);
+        projection_value(ranking->model, (enum projection_norm)ranking->options->norm, value.layer,
+                         value.cell, false, worker->values + i * config->d_model);
     }
     projection_run(worker->projection, worker->values, worker->log_probabilities);
     for (size_t i = 0; i < worker->count; i++)
         for (size_t token = 0; token < tokens; token++) {
             const float *row = worker->log_probabilities + i * config->vocabulary;
-            struct place *place = &worker->place[i * tokens + token];
-            place->rank = projection_rank(row, &ranking->candidates, ranking->token[token]);
-            place->probability = exponential(row[ranking->token[token]]);
+            const uint32_t number = ranking->token[token].token;
+            worker->rank[i * tokens + token] = projection_rank(row, &ranking->candidates, number);
+            worker->probability[i * tokens + token] = exponential(row[number]);
         }
 }
 
@@ -260,14 +409,15 @@ static void write_piece(void *of_thread)
 {
     struct worker *worker = of_thread;
     struct ranking *ranking = worker->ranking;
-    for (size_t i = 0; i < worker->count; i++)
-        for (size_t token = 0; token < ranking->token_count; token++) {
-            const struct place *place = &worker->place[i * ranking->token_count + token];
-            if (ranking->best)
-                offer(ranking, token, place);
-            else
-                write_place(ranking, token, place);
-        }
+    for (size_t i = 0; i < worker->count; i++) {
+        struct ranked_value value = value_at(ranking, worker->first + i);
+        value.rank = worker->rank + i * value.tokens;
+        value.probability = worker->probability + i * value.tokens;
+        if (ranking->writer)
+            key_writer_put(ranking->writer, &value);
+        else
+            tell_value(ranking, &value);
+    }
 }
 
 static void worker_free(void *of_thread)
@@ -276,7 +426,8 @@ static void worker_free(void *of_thread)
     projection_free(worker->projection);
     free(worker->values);
     free(worker->log_probabilities);
-    free(worker->place);
+    free(worker->rank);
+    free(worker->probability);
     free(worker);
 }
 
@@ -290,13 +441,15 @@ static void find_tokens(struct ranking *ranking)
     struct tokenizer *tokenizer = tokenizer_read(&ranking->model->config);
     size_t id_count = 0, *ids = options->ids ? cli_list(options->ids, vocabulary, "ids", &id_count) : NULL;
     ranking->token_count = options->texts.count + id_count;
+    ranking->vocabulary = vocabulary;
     ranking->token = new_array(ranking->token_count, sizeof *ranking->token);
     ranking->text = new_array(ranking->token_count, sizeof *ranking->text);
     for (size_t i = 0; i < ranking->token_count; i++) {
-        ranking->token[i] = i < options->texts.count
+        const uint32_t token = i < options->texts.count
             ? token_find(tokenizer, vocabulary, options->texts.text[i], "token")
             : (uint32_t)ids[i - options->texts.count];
-        ranking->text[i] = tokenizer_text(tokenizer, &ranking->token[i], 1);
+        ranking->text[i] = tokenizer_text(tokenizer, &token, 1);
+        ranking->token[i] = (struct named_token){token, ranking->text[i]};
     }
     ranking->candidates = options->all_tokens ? candidates_all(vocabulary)
                                               : tokenizer_candidates(tokenizer, &ranking->model->config);
@@ -304,8 +457,25 @@ static void find_tokens(struct ranking *ranking)
     tokenizer_free(tokenizer);
 }
 
-static void check_edits(const struct options *options)
+static void check_options(const struct options *options, size_t operands)
 {
+    const struct sums_options *out = &options->out;
+    cli_check_sums(out, operands);
+    if (out->merge
+        && (options->model || options->texts.count || options->ids || options->layers || options->norm >= 0
+            || options->all_tokens || options->products || options->shard))
+        die_usage("--merge keeps what its inputs were made with; of the options only --top, --as-edits, "
+                  "--sums, --partial, -o and -z go with it");
+    if (!out->merge && operands)
+        die_usage("it reads the model alone, and no file but what --merge joins");
+    if (!out->merge && !options->model)
+        die_usage("--model DIR is needed");
+    if (!out->merge && !options->texts.count && !options->ids)
+        die_usage("--token TEXT or --ids LIST is needed");
+    if (out->sums && (options->top || options->edits))
+        die_usage("--sums keeps the ranks of all values: --top and --as-edits go with --merge");
+    if (options->shard && !out->sums)
+        die_usage("--shard goes with --sums, for --merge");
     if (options->edits && !options->top)
         die_usage("--as-edits goes with --top");
     if (options->edits && !is_edit_value(options->edits))
@@ -316,22 +486,44 @@ static void check_edits(const struct options *options)
 static void rank_all(struct ranking *ranking)
 {
     static const struct ordered_work work = {worker_new, take_piece, compute_piece, write_piece, worker_free};
-    static const char *const columns[] = {"layer", "cell", "token", "id", "rank", "probability", NULL};
-    make_room(ranking, ranking->layer_count * ranking->model->config.d_ff);
-    ranking->table = ranking->options->edits ? NULL : table_open(ranking->options->output, columns);
-    run_ordered((size_t)ranking->options->threads, &work, ranking);
-    if (ranking->table && ranking->best)
-        write_best(ranking);
-    if (ranking->table)
-        table_finish(ranking->table);
+    const struct options *options = ranking->options;
+    if (options->out.sums)
+        ranking->writer = key_writer_create(&kind, &options->out, make_header(ranking), 0, NULL, NULL);
     else
-        write_edits(ranking);
-    free_best(ranking);
+        open_results(ranking, value_count(ranking));
+    run_ordered((size_t)options->threads, &work, ranking);
+    json_t *counts = json_object();
+    coverage_end(&ranking->coverage, &whole_keys, counts);
+    if (options->out.sums)
+        key_writer_finish(ranking->writer, counts);
+    else
+        write_results(ranking);
+    json_decref(counts);
+}
+
+static void run(struct options *options, struct ranking *ranking)
+{
+    if (options->norm < 0)
+        options->norm = PROJECTION_NORM_NONE;
+    ranking->coverage = coverage_begin(options->shard);
+    matrix_start((size_t)options->threads, (enum product_kind)options->products);
+    struct model *model = model_load(options->model);
+    projection_norm_check(model, (enum projection_norm)options->norm);
+    ranking->model = model;
+    ranking->layers = cli_layers(options->layers, model->config.layers, &ranking->layer_count);
+    find_tokens(ranking);
+    rank_all(ranking);
+    for (size_t i = 0; i < ranking->token_count; i++)
+        free(ranking->text[i]);
+    free(ranking->text);
+    free(ranking->layers);
+    candidates_free(&ranking->candidates);
+    model_free(model);
 }
 
 int main(int argc, char **argv)
 {
-    struct options options = {.threads = cli_threads()};
+    struct options options = {.norm = -1, .threads = cli_threads()};
     const struct option_spec specs[] = {
         OPTION_MODEL(&options.model),
         {0, "token", "TEXT",
@@ -348,36 +540,26 @@ int main(int argc, char **argv)
          "the final norm on values: none (default, as in the paper), its gain only, or full",
          OPTION_CHOICE, &options.norm, 0, 0, projection_norm_words},
         OPTION_ALL_TOKENS(&options.all_tokens),
+        OPTION_SHARD(&options.shard, "block of values"),
+        OPTIONS_SUMS(&options.out),
         OPTION_PRODUCTS(&options.products),
         OPTION_THREADS(&options.threads),
-        OPTION_OUTPUT(&options.output),
+        OPTION_OUTPUT(&options.out.output),
+        OPTION_GZIP(&options.out.gzip),
         OPTION_END,
     };
     const struct tool tool = {"value-ranks",
-                              "Tells which values promote a token, and where it ranks in each.", "",
-                              specs, 0};
-    cli_parse(&tool, argc, argv);
-    if (!options.model)
-        die_usage("--model DIR is needed");
-    if (!options.texts.count && !options.ids)
-        die_usage("--token TEXT or --ids LIST is needed");
-    check_edits(&options);
-
-    matrix_start((size_t)options.threads, (enum product_kind)options.products);
-    struct model *model = model_load(options.model);
-    projection_norm_check(model, (enum projection_norm)options.norm);
-    struct ranking ranking = {.options = &options, .model = model};
-    ranking.layers = cli_layers(options.layers, model->config.layers, &ranking.layer_count);
-    find_tokens(&ranking);
-    rank_all(&ranking);
-
-    for (size_t i = 0; i < ranking.token_count; i++)
-        free(ranking.text[i]);
-    free(ranking.text);
+                              "Tells which values promote a token, and where it ranks in each.",
+                              "[--merge FILE...]", specs, SIZE_MAX};
+    int first = cli_parse(&tool, argc, argv);
+    check_options(&options, (size_t)(argc - first));
+    struct ranking ranking = {.options = &options};
+    if (options.out.merge)
+        key_records_merge(&kind, &options.out, argv + first, (size_t)(argc - first), &ranking);
+    else
+        run(&options, &ranking);
+    free_best(&ranking);
     free(ranking.token);
-    free(ranking.layers);
-    candidates_free(&ranking.candidates);
     free(options.texts.text);
-    model_free(model);
     return STATUS_DONE;
 }

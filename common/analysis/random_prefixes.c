@@ -67,6 +67,20 @@ void random_prefixes_free(struct random_prefixes *random)
     free(random);
 }
 
+char *random_prefixes_hash(const struct random_prefixes *random)
+{
+    char text[HASH_CHARACTERS + 1];
+    struct hash *hash = hash_new();
+    for (size_t i = 0; i < random->count; i++) {
+        const struct sampled_sentence *sentence = &random->sentences[i].sampled;
+        const uint64_t numbers[] = {sentence->sentence, sentence->length};
+        hash_add(hash, numbers, sizeof numbers);
+        hash_add(hash, sentence->token, sentence->length * sizeof *sentence->token);
+    }
+    hash_finish(hash, text);
+    return copy_string(text);
+}
+
 /*
  * The first sentence with more than length tokens, so that a next token
  * follows; the longest where there is none.

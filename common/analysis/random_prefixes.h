@@ -19,6 +19,9 @@ struct random_prefixes *random_prefixes_read(const char *path, const struct stre
                                              size_t vocabulary, uint64_t seed);
 void random_prefixes_free(struct random_prefixes *random);
 
+/* A text of its own: a hash of the sentences that prefixes are taken from. */
+char *random_prefixes_hash(const struct random_prefixes *random);
+
 /*
  * For each of a key's prefixes the first tokens, as many, of a random sentence that
  * has more, and that none of the key's others is of as long as there is one. Where

@@ -54,8 +54,8 @@ static void begin(struct statistic *statistic, struct stream_reader *input, cons
     if (statistic->kind->begin)
         statistic->kind->begin(statistic, input);
     statistic->sums = statistic->kind->sums_new(&statistic->activations);
-    if (options->sums)
-        statistic->writer = stream_create(options->output, options->gzip, header);
+    if (options->out.sums)
+        statistic->writer = stream_create(options->out.output, options->out.gzip, header);
 }
 
 static void end(struct statistic *statistic, const struct stream_reader *input, const json_t *counts)
@@ -103,7 +103,7 @@ static void run(struct statistic *statistic, const char *path)
     statistic->kind->prepare(statistic);
     struct stream_reader *stream = stream_open(path, "activations");
     header_check_model(stream, statistic->model);
-    if (!options->sums)
+    if (!options->out.sums)
         stream_need_sentences(stream);
     json_t *header = make_header(statistic, stream);
     begin(statistic, stream, header);
@@ -162,7 +162,7 @@ static void read_input(void *merged, struct stream_reader *input)
 static void end_merge(void *merged, const struct stream_reader *first, const json_t *counts)
 {
     struct statistic *statistic = merged;
-    if (!statistic->options.sums)
+    if (!statistic->options.out.sums)
         counts_need_sentences(counts, "the inputs");
     end(statistic, first, counts);
 }
@@ -177,7 +177,7 @@ static void merge(struct statistic *statistic, char **paths, size_t count)
     } else {
         work.read = read_input;
     }
-    merge_inputs(&work, paths, count, statistic->options.partial, statistic);
+    merge_inputs(&work, paths, count, statistic->options.out.partial, statistic);
 }
 
 /* ---- main ---- */
@@ -185,23 +185,19 @@ static void merge(struct statistic *statistic, char **paths, size_t count)
 int statistic_parse(const struct tool *tool, int argc, char **argv, const struct statistic_options *options)
 {
     int first = cli_parse(tool, argc, argv);
-    if (!options->merge && argc - first > 1)
-        die_usage("more than one input; --merge joins the sums of several runs");
-    cli_check_partial(options->partial, options->merge);
-    if (!options->merge && !options->model)
+    cli_check_sums(&options->out, (size_t)(argc - first));
+    if (!options->out.merge && !options->model)
         die_usage("--model DIR is needed");
-    if (options->merge && options->all_tokens)
+    if (options->out.merge && options->all_tokens)
         die_usage("--merge keeps what its inputs were made with: --all-tokens does not go with it");
-    if (options->merge && options->products != PRODUCTS_AUTO)
+    if (options->out.merge && options->products != PRODUCTS_AUTO)
         die_usage("--merge computes no products: --products does not go with it");
-    if (options->gzip && !options->sums)
-        die_usage("--gzip goes with --sums; tables are not compressed");
     return first;
 }
 
 void statistic_main(struct statistic *statistic, char **operands, size_t count)
 {
-    if (statistic->options.merge)
+    if (statistic->options.out.merge)
         merge(statistic, operands, count);
     else
         run(statistic, cli_input((int)count, operands, 0));

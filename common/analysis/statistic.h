@@ -16,22 +16,18 @@
 
 /* What every statistic's command line has. */
 struct statistic_options {
-    const char *model, *output;
-    bool gzip, sums, merge, partial, all_tokens;
+    const char *model;
+    struct sums_options out;
+    bool all_tokens;
     uint64_t threads;
     int products; /* of enum product_kind */
 };
 
 /* Its rows of the table of options, behind OPTION_MODEL and the statistic's own. */
 #define OPTIONS_STATISTIC(options)                                                                     \
-    OPTION_ALL_TOKENS(&(options)->all_tokens),                                                         \
-    {0, "sums", NULL, "write sums for --merge, a stream, instead of tables", OPTION_FLAG,              \
-     &(options)->sums, 0, 0, NULL},                                                                    \
-    {0, "merge", NULL, "join the sums of several shards, FILE..., to the tables of one run",           \
-     OPTION_FLAG, &(options)->merge, 0, 0, NULL},                                                      \
-    OPTION_PARTIAL(&(options)->partial), OPTION_PRODUCTS(&(options)->products),                        \
-    OPTION_THREADS(&(options)->threads),                                                               \
-    OPTION_OUTPUT(&(options)->output), OPTION_GZIP(&(options)->gzip), OPTION_END
+    OPTION_ALL_TOKENS(&(options)->all_tokens), OPTIONS_SUMS(&(options)->out),                          \
+    OPTION_PRODUCTS(&(options)->products), OPTION_THREADS(&(options)->threads),                        \
+    OPTION_OUTPUT(&(options)->out.output), OPTION_GZIP(&(options)->out.gzip), OPTION_END
 
 /*
  * What a statistic lists of single prefixes, in the order of the corpus: its records, which

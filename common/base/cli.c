@@ -262,6 +262,15 @@ void cli_check_partial(bool partial, bool merge)
         die_usage("--partial goes with --merge");
 }
 
+void cli_check_sums(const struct sums_options *options, size_t operands)
+{
+    if (!options->merge && operands > 1)
+        die_usage("more than one input; --merge joins the sums of several runs");
+    cli_check_partial(options->partial, options->merge);
+    if (options->gzip && !options->sums)
+        die_usage("--gzip goes with --sums; tables are not compressed");
+}
+
 const char *cli_input(int argc, char **argv, int first)
 {
     return first < argc && strcmp(argv[first], "-") ? argv[first] : NULL;

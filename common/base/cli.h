@@ -80,6 +80,17 @@ struct tool {
     {0, "seed", "N", "seed of every random choice (default 1)", OPTION_NUMBER, pointer, 0, INT64_MAX, NULL}
 #define OPTION_PARTIAL(pointer) \
     {0, "partial", NULL, "with --merge: also when shards are missing", OPTION_FLAG, pointer, 0, 0, NULL}
+/* Of tools that can write what tables are made of, a stream, instead of tables, and merge such streams. */
+struct sums_options {
+    const char *output;
+    bool gzip, sums, merge, partial;
+};
+#define OPTIONS_SUMS(options) \
+    {0, "sums", NULL, "write sums for --merge, a stream, instead of tables", OPTION_FLAG, &(options)->sums, \
+     0, 0, NULL}, \
+    {0, "merge", NULL, "join the sums of several shards, FILE..., to the tables of one run", OPTION_FLAG, \
+     &(options)->merge, 0, 0, NULL}, \
+    OPTION_PARTIAL(&(options)->partial)
 #define OPTION_ALL_TOKENS(pointer) \
     {0, "all-tokens", NULL, "rank all tokens, also special and filler ones, which no text has", OPTION_FLAG, \
      pointer, 0, 0, NULL}
@@ -98,6 +109,9 @@ int cli_parse(const struct tool *tool, int argc, char **argv);
 
 /* Wrong usage: --partial without --merge. */
 void cli_check_partial(bool partial, bool merge);
+
+/* Wrong usage of these, and more operands than one where nothing is merged. */
+void cli_check_sums(const struct sums_options *options, size_t operands);
 
 /* The single operand, or NULL for standard input ("-" or nothing). */
 const char *cli_input(int argc, char **argv, int first);

@@ -3,6 +3,7 @@
 #include "base/layer_number.h"
 #include "base/messages.h"
 #include "model/model_header.h"
+#include "stream/coverage.h"
 #include "stream/header_members.h"
 #include "stream/record_members.h"
 #include "stream/records.h"
@@ -12,12 +13,14 @@
 
 /* Takes the tokens of a value, which is number seen of the model's. */
 static void take_value(struct value_tokens *tokens, const struct model_config *config,
-                       const struct stream_reader *reader, const struct key_triggers *value, size_t seen)
+                       struct stream_reader *reader, const struct key_triggers *value, size_t seen)
 {
     number_check(reader, "layer", value->layer, config->layers - 1);
     number_check(reader, "cell", value->cell, config->d_ff - 1);
-    if (value->layer * config->d_ff + value->cell != seen)
+    if (value->layer * config->d_ff + value->cell != seen) {
+        coverage_need_all_keys(reader);
         stream_fail(reader, "layer %zu cell %zu is not in order", layer_shown(value->layer), value->cell);
+    }
     if (!value->tops || value->top[0] >= config->vocabulary
         || (value->bottoms && value->bottom[0] >= config->vocabulary))
         stream_fail(reader, "layer %zu cell %zu has no token", layer_shown(value->layer), value->cell);
@@ -48,6 +51,7 @@ struct value_tokens value_tokens_read(const char *path, const struct model *mode
         take_value(&tokens, &model->config, reader, &value, seen);
         key_triggers_free(&value);
     }
+    coverage_need_all_keys(reader);
     if (seen != values)
         stream_fail(reader, "%zu values; the model has %zu: project-values --all gives them", seen, values);
     stream_close(reader);

@@ -4,9 +4,11 @@
 #include "base/limits.h"
 #include "base/messages.h"
 #include "stream/counts.h"
+#include "stream/header_members.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 __extension__ typedef unsigned __int128 wide; /* holds the product of two unit numbers */
 
@@ -116,6 +118,34 @@ void coverage_remove(json_t *counts, const struct whole *whole)
     const char *const members[] = {whole->units, whole->covers, whole->hash};
     for (size_t i = 0; i < sizeof members / sizeof *members; i++)
         json_object_del(counts, members[i]);
+}
+
+/* Which shard these units are, where they are one of a division, or else how many; a text of its own. */
+static char *shard_text(const json_t *covers, int64_t units, const char *name)
+{
+    struct progression part;
+    uint64_t count = 0;
+    for (size_t i = 0; i < json_array_size(covers); i++)
+        if (progression_read(json_array_get(covers, i), units, &part))
+            count += progression_count(part);
+    if (json_array_size(covers) == 1 && count > 1 && part.first < part.step)
+        return format_string("shard %llu/%llu of the %s", (unsigned long long)part.first,
+                             (unsigned long long)part.step, name);
+    return format_string("a shard with %llu of the %lld %s of the %s", (unsigned long long)count,
+                         (long long)units, whole_keys.unit_plural, name);
+}
+
+void coverage_need_all_keys(struct stream_reader *reader)
+{
+    struct record record;
+    while (stream_next(reader, &record))
+        ;
+    const json_t *trailer = stream_trailer(reader), *units = json_object_get(trailer, whole_keys.units);
+    if (!units)
+        return;
+    const char *name = strcmp(header_text(reader, NULL, "kind"), "values") ? whole_keys.name : "values";
+    stream_fail(reader, "%s, and all are needed: project-values --merge joins the shards",
+                shard_text(json_object_get(trailer, whole_keys.covers), json_integer_value(units), name));
 }
 
 /* ---- a run ---- */

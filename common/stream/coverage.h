@@ -8,6 +8,7 @@
 #define FFKV_COVERAGE_H
 
 #include "base/hash.h"
+#include "stream/stream_reader.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -54,6 +55,12 @@ void coverage_put(json_t *counts, const struct whole *whole, const struct progre
 
 /* Takes these members away. */
 void coverage_remove(json_t *counts, const struct whole *whole);
+
+/*
+ * Reads a stream of keys or values to its end, and ends the program where it is a shard of them, naming
+ * which: for readers that need all. They call it at the end, and where a key that should come does not.
+ */
+void coverage_need_all_keys(struct stream_reader *reader);
 
 /* ---- a run ---- */
 

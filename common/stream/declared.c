@@ -38,9 +38,7 @@ uint64_t declared_number(const struct declared_array *array, size_t index)
     return number;
 }
 
-float declared_real(const struct declared_array *array, size_t index)
+double declared_real(const struct declared_array *array, size_t index)
 {
-    float real;
-    memcpy(&real, array->bytes + index * array->size, sizeof real);
-    return real;
+    return element_real(array->type, array->bytes + index * array->size);
 }

@@ -29,6 +29,6 @@ struct declared_array declared_array(const struct stream_reader *reader, const j
 
 /* Its elements; numbers as they are, also those of 64 bits. */
 uint64_t declared_number(const struct declared_array *array, size_t index);
-float declared_real(const struct declared_array *array, size_t index);
+double declared_real(const struct declared_array *array, size_t index);
 
 #endif

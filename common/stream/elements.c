@@ -11,6 +11,7 @@ static const struct {
     [ELEMENT_UINT32] = {"uint32", sizeof(uint32_t)},
     [ELEMENT_UINT64] = {"uint64", sizeof(uint64_t)},
     [ELEMENT_FLOAT32] = {"float32", sizeof(float)},
+    [ELEMENT_FLOAT64] = {"float64", sizeof(double)},
 };
 
 const char *element_name(enum element element)
@@ -21,6 +22,24 @@ const char *element_name(enum element element)
 size_t element_size(enum element element)
 {
     return elements[element].size;
+}
+
+bool element_is_real(enum element element)
+{
+    return element == ELEMENT_FLOAT32 || element == ELEMENT_FLOAT64;
+}
+
+double element_real(enum element element, const char *bytes)
+{
+    float single;
+    double real;
+    if (element == ELEMENT_FLOAT64) {
+        memcpy(&real, bytes, sizeof real);
+    } else {
+        memcpy(&single, bytes, sizeof single);
+        real = (double)single;
+    }
+    return real;
 }
 
 enum element element_called(const char *name)

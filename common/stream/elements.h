@@ -2,6 +2,7 @@
 #ifndef FFKV_ELEMENTS_H
 #define FFKV_ELEMENTS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum element {
@@ -9,6 +10,7 @@ enum element {
     ELEMENT_UINT32,
     ELEMENT_UINT64,
     ELEMENT_FLOAT32,
+    ELEMENT_FLOAT64,
     ELEMENTS, /* how many types there are */
 };
 
@@ -17,6 +19,10 @@ const char *element_name(enum element element);
 
 /* Bytes of one. */
 size_t element_size(enum element element);
+
+/* Whether these are floating-point numbers, and the one at bytes, which may be anywhere. */
+bool element_is_real(enum element element);
+double element_real(enum element element, const char *bytes);
 
 /* The type of this name; ELEMENTS: there is none, or name is NULL. */
 enum element element_called(const char *name);

@@ -19,6 +19,7 @@ enum field_type {
     FIELD_UINT32 = ELEMENT_UINT32,
     FIELD_UINT64 = ELEMENT_UINT64,
     FIELD_FLOAT32 = ELEMENT_FLOAT32,
+    FIELD_FLOAT64 = ELEMENT_FLOAT64,
     FIELD_NUMBER = ELEMENTS,       /* an integer that says which: a layer, a sentence */
     FIELD_COUNT,                   /* an integer that adds up, at most MAX_COUNT */
     FIELD_EXACT,                   /* a struct exact_sum, the array NAME_sum */
@@ -41,7 +42,8 @@ struct field {
 /* Entries of tables. The elements' type is that of the struct's member. */
 #define FIELD_TYPE(pointer)                                                                          \
     _Generic(pointer, uint16_t *: FIELD_UINT16, uint32_t *: FIELD_UINT32, uint64_t *: FIELD_UINT64,  \
-             float *: FIELD_FLOAT32, const uint32_t *: FIELD_UINT32, const float *: FIELD_FLOAT32)
+             float *: FIELD_FLOAT32, double *: FIELD_FLOAT64, const uint32_t *: FIELD_UINT32,    \
+             const float *: FIELD_FLOAT32)
 #define FIELD_MEMBER(structure, member) (((structure *)0)->member)
 #define FIELD_OF(structure, member) .offset = offsetof(structure, member), .columns = NO_COLUMNS
 
@@ -52,8 +54,10 @@ struct field {
     {.name = name_, .type = FIELD_TYPE(FIELD_MEMBER(structure, member)), .dimension = dimension_,    \
      .offset = offsetof(structure, member), .rows = offsetof(structure, count),                      \
      .columns = offsetof(structure, columns_), .group = group_}
-#define FIELD_WITHIN(structure, member, name_)                                                       \
-    {.name = name_, .type = FIELD_TYPE(&FIELD_MEMBER(structure, member)[0]), FIELD_OF(structure, member), \
+#define FIELD_WITHIN(structure, member, name_) FIELD_WITHIN_IN(structure, member, name_, 0)
+#define FIELD_WITHIN_IN(structure, member, name_, group_)                                            \
+    {.name = name_, .group = group_, FIELD_OF(structure, member),                                    \
+     .type = FIELD_TYPE(&FIELD_MEMBER(structure, member)[0]),                                        \
      .elements = sizeof FIELD_MEMBER(structure, member) / sizeof FIELD_MEMBER(structure, member)[0]}
 #define FIELD_INTEGER(structure, member, name_, type_)                                               \
     FIELD_INTEGER_IN(structure, member, name_, type_, 0)

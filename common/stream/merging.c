@@ -372,6 +372,7 @@ struct list {
     size_t index; /* of the input */
     struct listed next;
     uint64_t so_far;
+    uint64_t free_from; /* the number behind the last one that it listed */
 };
 
 /* Equal ones, which overlap: the earlier input, so that the later one is to blame. */
@@ -382,12 +383,24 @@ static bool is_lower(const struct list *a, const struct list *b)
 
 DEFINE_HEAP(lowest, struct list, is_lower);
 
+/* What a number is of, for messages, which end the program. */
+static const char *name_number(const struct merge_work *work, const void *merge, uint64_t number)
+{
+    return work->name ? work->name(merge, number)
+                      : format_string("sentence %llu", (unsigned long long)number);
+}
+
 /* False: it has listed all. */
 static bool list_advance(struct list *list, const struct merge_work *work, void *merge)
 {
     list->next = work->next(merge, list->input, list->so_far);
     list->so_far += list->next.count;
-    return list->next.records != NULL;
+    if (!list->next.records)
+        return false;
+    if (list->next.first < list->free_from)
+        stream_fail(list->input, "%s is not in order", name_number(work, merge, list->next.first));
+    list->free_from = list->next.last + 1;
+    return true;
 }
 
 /* All inputs at once, what they list in its order. */
@@ -407,9 +420,7 @@ static void read_lists(struct merging *merging, void *merge)
         struct list list = lists[0];
         if (list.next.first < free_from)
             stream_fail(list.input, "%s is in %s as well: the shards overlap",
-                        work->name ? work->name(merge, list.next.first)
-                                   : format_string("sentence %llu", (unsigned long long)list.next.first),
-                        name_of(merging, last));
+                        name_number(work, merge, list.next.first), name_of(merging, last));
         free_from = list.next.last + 1;
         last = list.input;
         work->take(merge, &list.next);

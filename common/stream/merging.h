@@ -40,8 +40,8 @@ struct merge_work {
     /*
      * Instead of read, where the result has a list: reads what an input lists next, so_far being
      * how much that was, or the rest; and takes that of all inputs in order, to free its records.
-     * No number is in two inputs; name is the text, which is freed, of one that is: NULL, those are
-     * sentences. All inputs are open at once.
+     * An input's numbers rise, and none is in two inputs; name is the text, which is freed, of one for
+     * messages: NULL, those are sentences. All inputs are open at once.
      */
     struct listed (*next)(void *merge, struct stream_reader *input, uint64_t so_far);
     void (*take)(void *merge, const struct listed *listed);

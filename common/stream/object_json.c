@@ -55,12 +55,10 @@ static void print_array(FILE *text, const struct objects *objects, const char *n
     fputc('[', text);
     for (uint32_t at = 0; at < bytes->size; at += (uint32_t)size) {
         uint64_t number = 0;
-        float value = 0;
         if (at)
             fputc(',', text);
-        if (element == ELEMENT_FLOAT32) {
-            memcpy(&value, bytes->ptr + at, sizeof value);
-            print_real(text, real, (double)value);
+        if (element_is_real(element)) {
+            print_real(text, real, element_real(element, bytes->ptr + at));
         } else {
             memcpy(&number, bytes->ptr + at, size);
             fprintf(text, "%" PRIu64, number);

@@ -4,6 +4,7 @@
 #include "base/layer_number.h"
 #include "base/messages.h"
 #include "stream/counts.h"
+#include "stream/coverage.h"
 #include "stream/fields.h"
 #include "stream/header_members.h"
 #include "stream/record_members.h"
@@ -227,26 +228,31 @@ static void check_prefix_coefficients(const struct record *record, const struct 
                     "not end with its trigger's", layer_shown(key->layer), key->cell);
 }
 
-/* All keys have coefficients at the same positions, of which a kind of counts has all, or a part. */
-static void check_counted(struct triggers_reader *reader, const struct key_triggers *key, enum counted kind)
+static void check_counted(const struct stream_reader *reader, const struct model_shape *shape,
+                          struct key_positions *positions, const struct key_triggers *key, enum counted kind)
 {
     uint64_t total = histogram_total(&key->counted[kind]);
-    bool in_part = counted_in_part(&reader->shape, kind);
-    if (!reader->has_positions && !in_part) {
-        reader->positions = total;
-        reader->has_positions = true;
-    }
-    bool right = in_part ? !reader->has_positions || total <= reader->positions
-                         : total == reader->positions && total >= key->count;
+    bool in_part = counted_in_part(shape, kind);
+    if (!positions->known && !in_part)
+        *positions = (struct key_positions){total, true};
+    bool right = in_part ? !positions->known || total <= positions->count
+                         : total == positions->count && total >= key->count;
     if (!right)
-        stream_fail(reader->stream,
+        stream_fail(reader,
                     "layer %zu cell %zu has %llu coefficients and %zu triggers; the first key has %llu",
                     layer_shown(key->layer), key->cell, (unsigned long long)total, key->count,
-                    (unsigned long long)reader->positions);
+                    (unsigned long long)positions->count);
 }
 
-/* exp of a rounded logarithm may lie above 1 by a little. */
-static bool is_probability(float p)
+void key_positions_check(const struct stream_reader *reader, const struct model_shape *shape,
+                         struct key_positions *positions, const struct key_triggers *key)
+{
+    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
+        if (key->counted[kind].bins)
+            check_counted(reader, shape, positions, key, kind);
+}
+
+bool is_probability(float p)
 {
     return p >= 0 && p < 1.001f;
 }
@@ -268,6 +274,13 @@ static void check_projection(const struct record *record, const struct key_trigg
                     layer_shown(key->layer), key->cell);
 }
 
+/* A list of a key is not the one that comes next, as in a shard of keys, or for no good reason. */
+static _Noreturn void refuse_list(const struct triggers_reader *reader, const char *message)
+{
+    coverage_need_all_keys(reader->stream);
+    stream_fail(reader->stream, "%s", message);
+}
+
 /* A key's lists come in the order of the header's ranks, of which a part may lack some. */
 static size_t read_list(const struct record *record, const struct triggers_reader *reader)
 {
@@ -275,9 +288,16 @@ static size_t read_list(const struct record *record, const struct triggers_reade
         return 0;
     uint64_t list = record_number(record, "list", RANKS - 1);
     if (reader->is_part ? list >= reader->ranks.count : list != reader->next_list)
-        stream_fail(record->reader, "the key has list %llu, list %zu should come", (unsigned long long)list,
-                    reader->next_list);
+        refuse_list(reader, format_string("the key has list %llu, list %zu should come",
+                                          (unsigned long long)list, reader->next_list));
     return (size_t)list;
+}
+
+void key_counted_new(struct key_triggers *key, unsigned counted)
+{
+    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
+        if (counted >> kind & 1)
+            key->counted[kind] = histogram_new(counted_bins[kind]);
 }
 
 /* Of a triggers stream, where projected values come with ranks. */
@@ -286,9 +306,7 @@ static struct key_triggers key_triggers_read(const struct record *record, struct
     const struct model_shape *shape = &reader->shape;
     struct key_triggers key = {.lists = reader->ranks.count, .following_tokens = reader->following};
     unsigned counted = read_list(record, reader) ? 0 : reader->counted; /* in a key's first record */
-    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
-        if (counted >> kind & 1)
-            key.counted[kind] = histogram_new(counted_bins[kind]);
+    key_counted_new(&key, counted);
     unsigned found = KEY_TRIGGERS | (reader->following ? KEY_FOLLOWING : 0)
                    | (reader->prefix_coefficients ? KEY_PREFIX_COEFFICIENTS : 0)
                    | counted * KEY_COUNTED | (key.lists > 1 ? KEY_LIST : 0);
@@ -302,9 +320,7 @@ static struct key_triggers key_triggers_read(const struct record *record, struct
         check_following(record, &key, shape->vocabulary);
     if (key.prefix_coefficient)
         check_prefix_coefficients(record, &key);
-    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
-        if (counted >> kind & 1)
-            check_counted(reader, &key, kind);
+    key_positions_check(record->reader, shape, &reader->positions, &key);
     if (groups)
         check_projection(record, &key, shape);
     return key;
@@ -331,6 +347,14 @@ void token_counts_check(const struct record *record, const struct token_counts *
         if (counts->count[token] > MAX_COUNT)
             stream_fail(record->reader, "token %zu cannot occur %llu times", token,
                         (unsigned long long)counts->count[token]);
+}
+
+void token_counts_check_equal(const struct stream_reader *reader, const struct token_counts *counts,
+                              const struct token_counts *other)
+{
+    if (!counts->count != !other->count
+        || (counts->count && memcmp(counts->count, other->count, counts->vocabulary * sizeof *counts->count)))
+        stream_fail(reader, "its counts of tokens are not those of the first input");
 }
 
 /* ---- prefixes ---- */
@@ -378,6 +402,15 @@ uint32_t prefix_last(const struct prefix_walk *walk, uint32_t bos)
 
 /* ---- a triggers stream ---- */
 
+unsigned header_counted(const struct stream_reader *reader)
+{
+    const json_t *arrays = json_object_get(stream_header(reader), "arrays");
+    unsigned counted = 0;
+    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
+        counted |= json_object_get(arrays, counted_bin_arrays[kind]) ? 1u << kind : 0;
+    return counted;
+}
+
 struct triggers_reader triggers_open(struct stream_reader *stream)
 {
     struct triggers_reader reader = {.stream = stream, .shape = shape_read(stream)};
@@ -387,8 +420,7 @@ struct triggers_reader triggers_open(struct stream_reader *stream)
         reader.following = (size_t)header_number(stream, NULL, "following", MAX_FOLLOWING);
     const json_t *arrays = json_object_get(stream_header(stream), "arrays");
     reader.prefix_coefficients = json_object_get(arrays, "prefix_coef");
-    for (enum counted kind = 0; kind < COUNTED_KINDS; kind++)
-        reader.counted |= json_object_get(arrays, counted_bin_arrays[kind]) ? 1u << kind : 0;
+    reader.counted = header_counted(stream);
     reader.ranks = header_ranks(stream);
     reader.chosen = reader.ranks.count;
     reader.bos = header_bos(stream, reader.shape.vocabulary);
@@ -443,13 +475,20 @@ uint64_t key_record(const struct key_triggers *key, size_t d_ff)
     return ((uint64_t)key->layer * d_ff + key->cell) * key->lists + key->list;
 }
 
+char *key_name(uint64_t number, size_t d_ff)
+{
+    return format_string("layer %zu cell %zu", layer_shown((size_t)(number / d_ff)), (size_t)(number % d_ff));
+}
+
 static void check_key(struct triggers_reader *reader, const struct key_triggers *key)
 {
     uint64_t number = key_record(key, reader->shape.d_ff);
-    bool is_right = key->list && !reader->is_part ? number == reader->next_record
-                                                  : number >= reader->next_record;
-    if (!is_right || reader->token_counts.count)
-        stream_fail(reader->stream, "layer %zu cell %zu is not in order", layer_shown(key->layer), key->cell);
+    bool is_right = number >= reader->next_record && !reader->token_counts.count;
+    if (is_right && key->list && !reader->is_part)
+        is_right = number == reader->next_record;
+    if (!is_right)
+        refuse_list(reader, format_string("layer %zu cell %zu is not in order", layer_shown(key->layer),
+                                          key->cell));
     if (key->count > reader->top)
         stream_fail(reader->stream, "layer %zu cell %zu has %zu triggers, the header promises at most %zu",
                     layer_shown(key->layer), key->cell, key->count, reader->top);
@@ -481,10 +520,9 @@ bool triggers_next(struct triggers_reader *reader, struct key_triggers *key)
         fields_read(&record, token_counts_fields, 0, &reader->token_counts);
         token_counts_check(&record, &reader->token_counts);
     }
-    if (reader->is_part)
+    if (reader->is_part && json_object_get(stream_trailer(reader->stream), COVERAGE_KEY_BLOCKS))
         return false;
-    if (json_object_get(stream_trailer(reader->stream), COVERAGE_KEY_BLOCKS))
-        stream_fail(reader->stream, "a shard of the keys: project-values --merge joins them");
+    coverage_need_all_keys(reader->stream);
     if (reader->next_list)
         stream_fail(reader->stream, "the last key has %zu lists of triggers, the header promises %zu",
                     reader->next_list, reader->ranks.count);

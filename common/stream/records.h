@@ -135,6 +135,9 @@ extern const char *const counted_bin_arrays[];
 unsigned key_triggers_groups(const struct key_triggers *key);
 void key_triggers_free(struct key_triggers *key);
 
+/* Whether it may be one in a stream: exp of a rounded logarithm may lie above 1 by a little. */
+bool is_probability(float p);
+
 /* How often each token occurs: the record behind the last key. */
 struct token_counts {
     size_t vocabulary;
@@ -144,6 +147,13 @@ extern const struct field token_counts_fields[];
 
 /* Ends the program unless each is at most MAX_COUNT. */
 void token_counts_check(const struct record *record, const struct token_counts *counts);
+
+/*
+ * Of a shard of keys, all of which are of the same triggers: ends the program unless its counts are those of
+ * another one, or neither has any.
+ */
+void token_counts_check_equal(const struct stream_reader *reader, const struct token_counts *counts,
+                              const struct token_counts *other);
 
 /* ---- prefixes ---- */
 
@@ -174,6 +184,22 @@ bool prefix_next(struct prefix_walk *walk);
 /* The last token of the prefix; where it is empty the stream's BOS, which there is then. */
 uint32_t prefix_last(const struct prefix_walk *walk, uint32_t bos);
 
+/* The kinds of counts that a stream's keys have, a bit a kind: by the header's arrays. */
+unsigned header_counted(const struct stream_reader *reader);
+
+/* Gives a key histograms for these kinds. */
+void key_counted_new(struct key_triggers *key, unsigned counted);
+
+/* In the corpus, by the counts of the first key, once they are known. */
+struct key_positions {
+    uint64_t count;
+    bool known;
+};
+
+/* All keys have coefficients at the same positions, of which a kind of counts has all, or a part. */
+void key_positions_check(const struct stream_reader *reader, const struct model_shape *shape,
+                         struct key_positions *positions, const struct key_triggers *key);
+
 /* Reads the records of a triggers stream: keys by layer, then cell, then list, then perhaps the counts. */
 struct triggers_reader {
     struct stream_reader *stream;
@@ -182,15 +208,14 @@ struct triggers_reader {
     size_t following;         /* likewise: tokens behind each trigger's next one; 0: none */
     bool prefix_coefficients; /* keys have the coefficients along their triggers' prefixes, */
     unsigned counted;         /* and how often their coefficients occur: a bit a kind; the header's arrays */
-    bool has_positions;
-    uint64_t positions;       /* in the corpus, by the counts of the first key; once it has_positions */
+    struct key_positions positions;
     struct ranks ranks;       /* of each key's lists */
     size_t chosen;            /* the one of them that is given; ranks.count: all */
     uint32_t bos;             /* the header's; NO_TOKEN: none, and then no prefix is empty */
     size_t seen;              /* keys read so far */
     size_t next_list;         /* of the key that was begun: the list that must come next; 0: a new key */
     uint64_t next_record;     /* lowest number, as key_record has it, that may come next */
-    bool is_part;             /* some of the header's keys and lists are enough, as a shard of them has */
+    bool is_part;             /* a shard of the header's keys and lists is enough */
     struct token_counts token_counts; /* count NULL until, or unless, they were read */
 };
 
@@ -211,6 +236,9 @@ struct triggers_reader triggers_open_part(struct stream_reader *stream);
 
 /* The place of a key's list among those of all keys that a model of this d_ff may have. */
 uint64_t key_record(const struct key_triggers *key, size_t d_ff);
+
+/* "layer 3 cell 17", for messages, of the key whose number is layer * d_ff + cell; the caller frees it. */
+char *key_name(uint64_t number, size_t d_ff);
 
 /* Adds to a stage's options the list that was taken, where there are several. */
 void options_set_list(json_t *options, const struct triggers_reader *reader);

@@ -103,8 +103,8 @@ static json_t *bin_json(const struct record_words *words, const char *name, enum
 static json_t *element_json(struct record_words *words, const struct named_array *named, size_t index)
 {
     const struct declared_array *array = &named->array;
-    if (array->type == ELEMENT_FLOAT32)
-        return real_json((double)declared_real(array, index));
+    if (element_is_real(array->type))
+        return real_json(declared_real(array, index));
     uint64_t number = declared_number(array, index);
     if (is_listed(named->name, token_arrays))
         return token_json(words, number);
