@@ -83,7 +83,7 @@ static void print_tensor(const struct gguf *file, const char *how, const char *n
     const struct tensor_shape shape = {.rows = rows, .columns = columns};
     size_t count = shape_elements(shape);
     if (!strcmp(how, "map")) {
-        const float *mapped = gguf_map(file, name, shape);
+        const float *mapped = stored_as_floats(gguf_map(file, name, shape));
         if (mapped)
             fwrite(mapped, sizeof *mapped, count, stdout);
         return;

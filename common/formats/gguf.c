@@ -4,10 +4,9 @@
 #include "base/messages.h"
 #include "base/order.h"
 #include "formats/gguf_file.h"
-#include "numeric/floats.h"
+#include "numeric/stored_floats.h"
 
 #include <math.h>
-#include <stdalign.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -488,13 +487,12 @@ static const struct gguf_tensor *need_tensor(const struct gguf *gguf, const char
     return tensor;
 }
 
-static void check_finite(const struct gguf_tensor *tensor, size_t first, const float *values, size_t count)
+/* Ends the program for an element that is not finite. */
+__attribute__((noreturn)) static void refuse_element(const struct gguf_tensor *tensor, size_t place, float value)
 {
-    size_t place = floats_first_not_finite(values, count);
-    if (place < count)
-        die("%s: tensor '%s' has %s at element %zu: the file is damaged or was trained to divergence; fetch"
-            " it again, or take another model",
-            tensor->file->path, tensor->name, isnan(values[place]) ? "NaN" : "infinity", first + place);
+    die("%s: tensor '%s' has %s at element %zu: the file is damaged or was trained to divergence; fetch"
+        " it again, or take another model",
+        tensor->file->path, tensor->name, isnan(value) ? "NaN" : "infinity", place);
 }
 
 void gguf_read(const struct gguf *gguf, const char *name, struct tensor_shape shape, float *values)
@@ -506,36 +504,37 @@ void gguf_read(const struct gguf *gguf, const char *name, struct tensor_shape sh
         const unsigned char *data = tensor->file->data + tensor->begin
                                   + first / format->elements * format->bytes;
         format->convert(data, count, values + first);
-        check_finite(tensor, first, values + first, count);
+        size_t place = floats_first_not_finite(values + first, count);
+        if (place < count)
+            refuse_element(tensor, first + place, values[first + place]);
     }
 }
 
-const float *gguf_find(const struct gguf *gguf, const char *name, struct tensor_shape shape)
+static struct stored_floats stored_at(const struct gguf_tensor *tensor)
 {
-    const struct gguf_tensor *tensor = need_tensor(gguf, name, shape);
-    const unsigned char *data = tensor->file->data + tensor->begin;
-    if (tensor->format->convert != floats_from_floats || (uintptr_t)data % alignof(float))
-        return NULL;
-    return (const float *)(const void *)data;
+    void (*convert)(const unsigned char *, size_t, float *) = tensor->format->convert;
+    enum float_format format = convert == floats_from_floats    ? FLOATS_32
+                             : convert == floats_from_halves    ? FLOATS_HALF
+                             : convert == floats_from_bfloats   ? FLOATS_BFLOAT
+                                                                : FLOATS_OTHER;
+    return (struct stored_floats){tensor->file->data + tensor->begin, format};
 }
 
-const float *gguf_map(const struct gguf *gguf, const char *name, struct tensor_shape shape)
+struct stored_floats gguf_find(const struct gguf *gguf, const char *name, struct tensor_shape shape)
 {
-    const float *values = gguf_find(gguf, name, shape);
-    const struct gguf_tensor *tensor = find_tensor(gguf, name);
-    if (values)
-        check_finite(tensor, 0, values, tensor->elements);
-    return values;
+    return stored_at(need_tensor(gguf, name, shape));
 }
 
-const uint16_t *gguf_map_bfloats(const struct gguf *gguf, const char *name, struct tensor_shape shape)
+struct stored_floats gguf_map(const struct gguf *gguf, const char *name, struct tensor_shape shape)
 {
     const struct gguf_tensor *tensor = need_tensor(gguf, name, shape);
-    const unsigned char *data = tensor->file->data + tensor->begin;
-    if (tensor->format->convert != floats_from_bfloats || (uintptr_t)data % alignof(uint16_t))
-        return NULL;
-    const uint16_t *bfloats = (const uint16_t *)(const void *)data;
-    return bfloats_are_finite(bfloats, tensor->elements) ? bfloats : NULL;
+    struct stored_floats stored = stored_at(tensor);
+    if (stored.format == FLOATS_OTHER)
+        return stored;
+    size_t place = stored_first_not_finite(stored, tensor->elements);
+    if (place < tensor->elements)
+        refuse_element(tensor, place, stored_float(stored, place));
+    return stored;
 }
 
 bool is_gguf(const char *path)

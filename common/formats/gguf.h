@@ -10,6 +10,7 @@
 
 #include "base/hash.h"
 #include "formats/tensor_shape.h"
+#include "numeric/stored_floats.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -111,15 +112,12 @@ size_t gguf_tensor_bytes(const struct gguf *gguf, const char *name);
 void gguf_read(const struct gguf *gguf, const char *name, struct tensor_shape shape, float *values);
 
 /*
- * The same without a copy, where the file has the tensor as 32-bit floats: they
- * are there until gguf_close. NULL when it has them otherwise: read it then.
+ * The same tensor, with the same checks, where it lies in the file, until gguf_close. FLOATS_OTHER: its
+ * elements are quantized, and nothing looks at them: read it then.
  */
-const float *gguf_map(const struct gguf *gguf, const char *name, struct tensor_shape shape);
+struct stored_floats gguf_map(const struct gguf *gguf, const char *name, struct tensor_shape shape);
 
-/* The same of bfloats; NULL also where one is not finite, for which gguf_read ends the program. */
-const uint16_t *gguf_map_bfloats(const struct gguf *gguf, const char *name, struct tensor_shape shape);
-
-/* The same as gguf_map, but that nothing looks at its elements, which may not be finite. */
-const float *gguf_find(const struct gguf *gguf, const char *name, struct tensor_shape shape);
+/* The same, but that nothing looks at the elements of any. */
+struct stored_floats gguf_find(const struct gguf *gguf, const char *name, struct tensor_shape shape);
 
 #endif

@@ -4,7 +4,6 @@
 #include "base/mapping.h"
 #include "base/messages.h"
 #include "base/order.h"
-#include "numeric/floats.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -193,55 +192,30 @@ const unsigned char *safetensors_codes(const struct safetensors *file, const cha
     return data_of(file, tensor);
 }
 
-static void check_finite(const struct safetensors *file, const char *name, const float *values, size_t count)
+struct stored_floats safetensors_find(const struct safetensors *file, const char *name,
+                                      struct tensor_shape shape)
 {
-    size_t place = floats_first_not_finite(values, count);
+    const json_t *tensor = find_tensor(file, name, shape);
+    enum float_format format = is_type(tensor, "F32") ? FLOATS_32 : is_type(tensor, "F16") ? FLOATS_HALF
+                                                                                           : FLOATS_BFLOAT;
+    return (struct stored_floats){data_of(file, tensor), format};
+}
+
+struct stored_floats safetensors_map(const struct safetensors *file, const char *name,
+                                     struct tensor_shape shape)
+{
+    struct stored_floats stored = safetensors_find(file, name, shape);
+    size_t count = shape_elements(shape), place = stored_first_not_finite(stored, count);
     if (place < count)
         die("%s: tensor '%s' has %s at element %zu: the file is damaged or was trained to divergence",
-            file->path, name, isnan(values[place]) ? "NaN" : "infinity", place);
+            file->path, name, isnan(stored_float(stored, place)) ? "NaN" : "infinity", place);
+    return stored;
 }
 
 void safetensors_read(const struct safetensors *file, const char *name, struct tensor_shape shape,
                       float *values)
 {
-    const json_t *tensor = find_tensor(file, name, shape);
-    const unsigned char *data = data_of(file, tensor);
-    size_t count = shape_elements(shape);
-    if (is_type(tensor, "F32"))
-        floats_from_floats(data, count, values);
-    else if (is_type(tensor, "F16"))
-        floats_from_halves(data, count, values);
-    else
-        floats_from_bfloats(data, count, values);
-    check_finite(file, name, values, count);
-}
-
-const float *safetensors_find(const struct safetensors *file, const char *name, struct tensor_shape shape)
-{
-    const json_t *tensor = find_tensor(file, name, shape);
-    const unsigned char *data = data_of(file, tensor);
-    if (!is_type(tensor, "F32") || (uintptr_t)data % _Alignof(float))
-        return NULL;
-    return (const float *)(const void *)data;
-}
-
-const float *safetensors_map(const struct safetensors *file, const char *name, struct tensor_shape shape)
-{
-    const float *values = safetensors_find(file, name, shape);
-    if (values)
-        check_finite(file, name, values, shape_elements(shape));
-    return values;
-}
-
-const uint16_t *safetensors_map_bfloats(const struct safetensors *file, const char *name,
-                                        struct tensor_shape shape)
-{
-    const json_t *tensor = find_tensor(file, name, shape);
-    const unsigned char *data = data_of(file, tensor);
-    if (!is_type(tensor, "BF16") || (uintptr_t)data % _Alignof(uint16_t))
-        return NULL;
-    const uint16_t *bfloats = (const uint16_t *)(const void *)data;
-    return bfloats_are_finite(bfloats, shape_elements(shape)) ? bfloats : NULL;
+    stored_read(safetensors_map(file, name, shape), 0, shape_elements(shape), values);
 }
 
 struct stored_bytes safetensors_stored(const struct safetensors *file, const char *name)

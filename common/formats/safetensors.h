@@ -6,6 +6,7 @@
 #define FFKV_SAFETENSORS_H
 
 #include "formats/tensor_shape.h"
+#include "numeric/stored_floats.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -34,14 +35,13 @@ bool safetensors_has(const struct safetensors *file, const char *name);
 void safetensors_read(const struct safetensors *file, const char *name, struct tensor_shape shape,
                       float *values);
 
-/*
- * The same tensor where it lies in the mapped file; NULL when it is not stored
- * as 32-bit floats at an address where these can be.
- */
-const float *safetensors_map(const struct safetensors *file, const char *name, struct tensor_shape shape);
+/* The same tensor, with the same checks, where it lies in the mapped file, until safetensors_close. */
+struct stored_floats safetensors_map(const struct safetensors *file, const char *name,
+                                     struct tensor_shape shape);
 
 /* The same, but that nothing looks at its elements, which may not be finite. */
-const float *safetensors_find(const struct safetensors *file, const char *name, struct tensor_shape shape);
+struct stored_floats safetensors_find(const struct safetensors *file, const char *name,
+                                      struct tensor_shape shape);
 
 /*
  * The bytes of the tensor called name, which must be of type U8 and of so many dimensions, whose lengths
@@ -49,10 +49,6 @@ const float *safetensors_find(const struct safetensors *file, const char *name, 
  */
 const unsigned char *safetensors_codes(const struct safetensors *file, const char *name,
                                        const size_t *lengths, size_t dimensions);
-
-/* The same of bfloats; NULL also where one is not finite, for which safetensors_read ends the program. */
-const uint16_t *safetensors_map_bfloats(const struct safetensors *file, const char *name,
-                                        struct tensor_shape shape);
 
 /* A tensor as it is stored. */
 struct stored_bytes {

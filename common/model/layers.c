@@ -169,3 +169,8 @@ struct matrix_bytes model_outer_bytes(const struct model *model)
 {
     return model->outer;
 }
+
+struct matrix_bytes model_output_bytes(const struct model *model)
+{
+    return model->output;
+}

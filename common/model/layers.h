@@ -15,9 +15,11 @@ enum layer_part { LAYER_VALUES, LAYER_ALL };
 
 /* Bytes of matrices when they are read. */
 struct matrix_bytes {
-    size_t copied;  /* as 32-bit floats, in memory of their own */
-    size_t mapped;  /* where they are in the files, which have them as 32-bit floats */
+    size_t copied;  /* in memory of their own, as 32-bit floats, or as their products take them */
+    size_t mapped;  /* where they are in the files, as 32-bit or 16-bit floats */
+    size_t values;  /* of both: the down projections' */
     size_t scratch; /* while one is read, at most */
+    size_t widened; /* of one as 32-bit floats that a file has in 16 bits, in the buffer of a thread, at most */
 };
 
 struct layers;
@@ -43,8 +45,9 @@ void model_all_ready(const struct model *model);
 enum { LAYERS_ROOM = 512 << 20 }; /* unless somebody says otherwise */
 void model_set_room(const struct model *model, size_t bytes);
 
-/* Of a layer; of all that is not in layers. */
+/* Of a layer; of all that is not in layers; what predictions take more than that, for the output's words. */
 struct matrix_bytes model_layer_bytes(const struct model *model, size_t index);
 struct matrix_bytes model_outer_bytes(const struct model *model);
+struct matrix_bytes model_output_bytes(const struct model *model);
 
 #endif

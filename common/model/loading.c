@@ -92,10 +92,11 @@ const float *plain_tensor(struct loading *loading, const char *name, struct tens
     bool described = loading->described && shape.columns;
     size_t rows = matrix_count(shape.stack ? shape.stack : 1, shape.rows);
     size_t columns = shape.columns ? shape.columns : 1, bytes = float_bytes(rows, columns);
-    const float *mapped = described ? NULL : weights_map(weights, name, shape);
-    if (described ? weights_check(weights, name, shape) : mapped != NULL) {
+    struct stored_floats stored = weights_check(weights, name, shape);
+    loading->format = stored.format;
+    if (stored_as_floats(stored)) {
         loading->bytes.mapped += bytes;
-        return mapped;
+        return described ? NULL : stored_as_floats(weights_map(weights, name, shape));
     }
     loading->bytes.copied += bytes;
     note_scratch(loading, bytes / 2); /* the file's pages; numbers have 16 bits there, or fewer */
@@ -107,36 +108,106 @@ const float *plain_tensor(struct loading *loading, const char *name, struct tens
     return values;
 }
 
-/* Whether matrices have a form of their own. Those that are described are not read, and have none. */
-static bool have_forms(const struct loading *loading)
+/* Whether matrices have a form of their own. */
+static bool have_forms(void)
 {
-    return !loading->described && matrix_products() != PRODUCTS_FLOAT32;
+    return matrix_products() != PRODUCTS_FLOAT32;
 }
 
 struct matrix new_matrix(struct loading *loading, const float *values, size_t rows, size_t columns)
 {
+    if (have_forms())
+        loading->form_bytes += matrix_count(matrix_count(rows, columns), matrix_form_bytes(loading->format));
     return tensors_keep(loading->to, matrix_of(values, rows, columns));
 }
 
-void drop_tensors(struct loading *loading, size_t count)
+struct mark mark_tensors(const struct loading *loading)
 {
-    if (have_forms(loading))
-        tensors_drop(loading->to, count);
+    return (struct mark){loading->to->count, loading->bytes.copied};
+}
+
+void drop_tensors(struct loading *loading, struct mark mark)
+{
+    if (!have_forms())
+        return;
+    note_scratch(loading, loading->bytes.copied - mark.copied);
+    loading->bytes.copied = mark.copied + loading->form_bytes;
+    loading->form_bytes = 0;
+    if (!loading->described)
+        tensors_drop(loading->to, mark.tensors);
+}
+
+/* A matrix of 16-bit numbers that is used where the file has it. */
+static struct matrix mapped_matrix(struct loading *loading, const char *name, size_t rows, size_t columns)
+{
+    struct matrix_bytes *bytes = &loading->bytes;
+    size_t floats = float_bytes(rows, columns);
+    bytes->mapped += floats / 2;
+    if (have_forms())
+        bytes->copied += floats / 2; /* in the library's arrangement */
+    else
+        bytes->widened = floats > bytes->widened ? floats : bytes->widened;
+    if (loading->described)
+        return (struct matrix){0};
+    struct stored_floats stored = weights_map(loading->model->weights, name,
+                                              (struct tensor_shape){.rows = rows, .columns = columns});
+    return have_forms() ? tensors_keep(loading->to, matrix_of_bfloats(stored_as_bfloats(stored), rows, columns))
+                        : matrix_of_stored(stored, rows, columns);
+}
+
+/* Whether numbers that a file has so are used where they are. */
+static bool is_mapped_16(struct stored_floats stored)
+{
+    return have_forms() ? stored_as_bfloats(stored) != NULL
+                        : stored.format == FLOATS_HALF || stored.format == FLOATS_BFLOAT;
 }
 
 struct matrix plain_matrix(struct loading *loading, const char *name, size_t rows, size_t columns)
 {
     struct tensor_shape shape = {.rows = rows, .columns = columns};
-    struct weights *weights = loading->model->weights;
-    size_t before = loading->to->count;
-    const uint16_t *bfloats = have_forms(loading) ? weights_map_bfloats(weights, name, shape) : NULL;
-    if (bfloats) {
-        loading->bytes.copied += float_bytes(rows, columns) / 2;
-        return tensors_keep(loading->to, matrix_of_bfloats(bfloats, rows, columns));
-    }
+    if (is_mapped_16(weights_check(loading->model->weights, name, shape)))
+        return mapped_matrix(loading, name, rows, columns);
+    struct mark mark = mark_tensors(loading);
     struct matrix matrix = new_matrix(loading, plain_tensor(loading, name, shape), rows, columns);
-    drop_tensors(loading, before);
+    drop_tensors(loading, mark);
     return matrix;
+}
+
+/* Counts what words take that are stored so: of their rows, and of products with them. */
+static void count_words(struct loading *loading, struct stored_floats stored, size_t count, enum words words)
+{
+    bool formed = have_forms(), is_form = formed && stored_as_bfloats(stored), copied = formed && !is_form;
+    size_t packed = count * sizeof(uint16_t), floats = count * sizeof(float);
+    struct matrix_bytes *rows = words == WORDS_OUT ? &loading->output : &loading->bytes;
+    rows->mapped += count * stored_width(stored.format);
+    if (words == WORDS_IN)
+        return;
+    loading->output.copied += is_form                    ? packed
+                            : copied                     ? count * matrix_form_bytes(stored.format)
+                            : stored_as_floats(stored)   ? 0
+                                                         : floats;
+    if (copied && floats > loading->output.scratch)
+        loading->output.scratch = floats;
+}
+
+struct matrix word_matrix(struct loading *loading, const char *name, size_t rows, size_t columns,
+                          enum words words)
+{
+    struct weights *weights = loading->model->weights;
+    struct tensor_shape shape = {.rows = rows, .columns = columns};
+    struct stored_floats stored = weights_check(weights, name, shape);
+    if (stored.format == FLOATS_OTHER)
+        return plain_matrix(loading, name, rows, columns);
+    count_words(loading, stored, matrix_count(rows, columns), words);
+    if (loading->described)
+        return (struct matrix){0};
+    weights_map(weights, name, shape); /* refuses what is damaged; rows are read when they are asked for */
+    weights_drop_pages(weights);
+    if (have_forms() && stored_as_bfloats(stored))
+        return tensors_keep(loading->to, matrix_of_bfloats(stored_as_bfloats(stored), rows, columns));
+    if (!have_forms() && stored_as_floats(stored))
+        return matrix_of(stored_as_floats(stored), rows, columns);
+    return tensors_keep(loading->to, matrix_of_words(stored, rows, columns));
 }
 
 /* Rows of a file's matrix that is a stack of ours, and how many come before the part. */
@@ -230,10 +301,10 @@ static float *arranged_tensor(struct loading *loading, const struct tensor_row *
     struct tensor_shape shape = stored_shape(model, tensor, file_rows, columns);
     loading->bytes.copied += float_bytes(rows, columns);
     note_scratch(loading, stored + stored / 2);
-    if (loading->described && is_matrix(tensor)) {
-        weights_check(model->weights, name, shape);
+    if (is_matrix(tensor))
+        loading->format = weights_check(model->weights, name, shape).format;
+    if (loading->described && is_matrix(tensor))
         return NULL;
-    }
     float *from = new_floats(matrix_count(file_rows, columns));
     float *to = new_tensor(loading, matrix_count(rows, columns));
     if (tensor->layout == LAYOUT_GAIN_TENSORS)
@@ -321,13 +392,16 @@ void read_layer_tensor(struct loading *loading, const struct tensor_row *tensor,
     tensor_name(name, loading->prefix, tensor->name, index, 0);
     if (!is_expected(loading, tensor, name, index))
         return;
-    size_t before = loading->to->count;
+    struct mark mark = mark_tensors(loading);
+    size_t before = loading->bytes.copied + loading->bytes.mapped;
     if (!is_matrix(tensor)) {
         *(const float **)(void *)((char *)layer + tensor->offset) = layer_tensor(loading, tensor, name);
     } else if (is_plain(loading, tensor)) {
         *matrix_at(layer, tensor) = plain_matrix(loading, name, rows, columns);
     } else {
         *matrix_at(layer, tensor) = new_matrix(loading, layer_tensor(loading, tensor, name), rows, columns);
-        drop_tensors(loading, before);
+        drop_tensors(loading, mark);
     }
+    if (is_values(tensor))
+        loading->bytes.values += loading->bytes.copied + loading->bytes.mapped - before;
 }

@@ -15,6 +15,9 @@ struct loading {
     const char *prefix;        /* of this file's names */
     bool described;            /* matrices are checked, as to name, shape and type; there are none then */
     struct matrix_bytes bytes; /* of the matrices so far, when they are read */
+    struct matrix_bytes output; /* of products with the output's words, beside them */
+    enum float_format format;  /* in the file, of the tensor that was read last */
+    size_t form_bytes;         /* of the forms of matrices, until the floats that they are made of are dropped */
     struct tensors *to;        /* owns what is copied */
     struct tensors *spare;     /* see tensors_new; NULL: there are none */
 };
@@ -31,11 +34,22 @@ struct matrix new_matrix(struct loading *loading, const float *values, size_t ro
 /* The same of a tensor as it is in the file. */
 struct matrix plain_matrix(struct loading *loading, const char *name, size_t rows, size_t columns);
 
+/* A matrix of words, of which rows are looked up: those of the input, of the output, or of both. */
+enum words { WORDS_IN, WORDS_OUT, WORDS_IN_AND_OUT };
+struct matrix word_matrix(struct loading *loading, const char *name, size_t rows, size_t columns,
+                          enum words words);
+
+/* What there is before tensors are read that matrices are made of. */
+struct mark {
+    size_t tensors, copied;
+};
+struct mark mark_tensors(const struct loading *loading);
+
 /*
- * Frees the tensors that loading->to owns beyond the first count, where matrices that were made of them have
- * a form of their own: nobody else uses them.
+ * Frees the tensors that loading->to owns since, where matrices that were made of them have a form of their
+ * own: nobody else uses them.
  */
-void drop_tensors(struct loading *loading, size_t count);
+void drop_tensors(struct loading *loading, struct mark mark);
 
 /*
  * Reads, or describes, a tensor of layer index, where the config or the file says that there is one. With

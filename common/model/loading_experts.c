@@ -58,13 +58,11 @@ static const float *arranged_stack(const struct each_matrix *matrix, const char 
             weights_file(weights, name), name, MXFP4_ELEMENTS, shape.columns);
     loading->bytes.copied += bytes;
     loading->bytes.scratch = bytes > loading->bytes.scratch ? bytes : loading->bytes.scratch;
-    if (loading->described) {
-        if (scales)
-            weights_check_mxfp4(weights, name, scales, shape);
-        else
-            weights_check(weights, name, shape);
+    if (scales)
+        weights_check_mxfp4(weights, name, scales, shape);
+    loading->format = scales ? FLOATS_BFLOAT : weights_check(weights, name, shape).format;
+    if (loading->described)
         return NULL;
-    }
     float *from = new_floats(count), *to = new_tensor(loading, count);
     if (scales)
         weights_read_mxfp4(weights, name, scales, shape, from);
@@ -106,7 +104,7 @@ static void read_gates_and_keys(const struct each_matrix *of, const float **each
     size_t width = config->expert_width, d_model = config->d_model;
     struct each_matrix matrix = *of;
     matrix.columns = d_model;
-    size_t before = of->loading->to->count;
+    struct mark mark = mark_tensors(of->loading);
     if (names->gates_and_keys) {
         matrix.rows = 2 * width;
         matrix.interleaved = names->interleaved;
@@ -117,25 +115,26 @@ static void read_gates_and_keys(const struct each_matrix *of, const float **each
             experts[e].keys = new_matrix(of->loading, each[e] ? each[e] + width * d_model : NULL, width,
                                          d_model);
         }
-        drop_tensors(of->loading, before);
+        drop_tensors(of->loading, mark);
         return;
     }
     matrix.rows = width;
     find_each(&matrix, names->gates, NULL, each);
     for (size_t e = 0; e < config->experts; e++)
         experts[e].gates = new_matrix(of->loading, each[e], width, d_model);
-    drop_tensors(of->loading, before);
+    drop_tensors(of->loading, mark);
+    mark = mark_tensors(of->loading);
     find_each(&matrix, names->keys, NULL, each);
     for (size_t e = 0; e < config->experts; e++)
         experts[e].keys = new_matrix(of->loading, each[e], width, d_model);
-    drop_tensors(of->loading, before);
+    drop_tensors(of->loading, mark);
 }
 
 static void read_values(const struct each_matrix *of, const float **each)
 {
     const struct model_config *config = &of->loading->model->config;
     struct each_matrix matrix = *of;
-    size_t before = of->loading->to->count;
+    struct mark mark = mark_tensors(of->loading);
     matrix.rows = config->d_model;
     matrix.columns = config->expert_width;
     matrix.transposed = of->names->transposed;
@@ -143,7 +142,7 @@ static void read_values(const struct each_matrix *of, const float **each)
     for (size_t e = 0; e < config->experts; e++)
         of->loading->model->layer[of->index].experts[e].values =
             new_matrix(of->loading, each[e], config->d_model, config->expert_width);
-    drop_tensors(of->loading, before);
+    drop_tensors(of->loading, mark);
 }
 
 /* All experts' biases of one kind, experts x width; NULL where the family has none. */
@@ -222,8 +221,11 @@ void read_layer_experts(struct loading *loading, size_t index, enum layer_part p
         read_gates_and_keys(&of, each);
         read_all_biases(&of);
     }
-    if (!matrix_exists(&layer->experts[0].values))
+    if (!matrix_exists(&layer->experts[0].values)) {
+        size_t before = loading->bytes.copied + loading->bytes.mapped;
         read_values(&of, each);
+        loading->bytes.values += loading->bytes.copied + loading->bytes.mapped - before;
+    }
     free(each);
 }
 

@@ -33,6 +33,14 @@ static struct matrix named_matrix(struct loading *loading, const char *prefix, c
     return plain_matrix(loading, name, rows, columns);
 }
 
+static struct matrix named_words(struct loading *loading, const char *prefix, const char *format,
+                                 size_t index, size_t rows, size_t columns, enum words words)
+{
+    char name[MAX_TENSOR_NAME];
+    tensor_name(name, prefix, format, index, 0);
+    return word_matrix(loading, name, rows, columns, words);
+}
+
 /* ---- embeddings ---- */
 
 /* A projection to words, which the file stores as width x d_model, the transpose of the input's. */
@@ -40,7 +48,7 @@ static struct matrix transposed_projection(struct loading *loading, const char *
                                            size_t index, size_t width)
 {
     size_t d_model = loading->model->config.d_model;
-    size_t before = loading->to->count;
+    struct mark mark = mark_tensors(loading);
     const float *stored = named_tensor(loading, prefix, format, index, width, d_model);
     loading->bytes.copied += d_model * width * sizeof *stored;
     if (!stored)
@@ -50,7 +58,7 @@ static struct matrix transposed_projection(struct loading *loading, const char *
         for (size_t c = 0; c < width; c++)
             transposed[r * width + c] = stored[c * d_model + r];
     struct matrix matrix = new_matrix(loading, transposed, d_model, width);
-    drop_tensors(loading, before);
+    drop_tensors(loading, mark);
     return matrix;
 }
 
@@ -64,17 +72,18 @@ static void read_adaptive_softmax(struct loading *loading)
     if (config->tied) {
         model->cluster_keys = named_matrix(loading, "", adaptive->cluster_keys, 0, tails, d_model);
     } else { /* the head's words, and below them the clusters */
-        size_t words = model->cluster[0].size, before = loading->to->count;
+        size_t words = model->cluster[0].size;
+        struct mark mark = mark_tensors(loading);
         const float *head = named_tensor(loading, "", adaptive->head, 0, words + tails, d_model);
         model->cluster[0].output = new_matrix(loading, head, words, d_model);
         model->cluster_keys = new_matrix(loading, head ? head + words * d_model : NULL, tails, d_model);
-        drop_tensors(loading, before);
+        drop_tensors(loading, mark);
     }
     for (size_t i = 1; i <= tails; i++) {
         struct model_cluster *cluster = &model->cluster[i];
         if (!config->tied)
-            cluster->output = named_matrix(loading, "", adaptive->tail_words, i - 1, cluster->size,
-                                           cluster->width);
+            cluster->output = named_words(loading, "", adaptive->tail_words, i - 1, cluster->size,
+                                          cluster->width, WORDS_OUT);
         if (!config->tied || !config->tied_projections)
             cluster->output_projection = transposed_projection(loading, "", adaptive->tail_projection, i - 1,
                                                                cluster->width);
@@ -90,7 +99,8 @@ static void read_clusters(struct loading *loading)
     for (size_t i = 0; i < config->clusters; i++) {
         struct model_cluster *cluster = &model->cluster[i];
         *cluster = (struct model_cluster){.first = first, .size = config->cutoffs[i] - first, .width = width};
-        cluster->input = named_matrix(loading, "", adaptive->input_words, i, cluster->size, width);
+        cluster->input = named_words(loading, "", adaptive->input_words, i, cluster->size, width,
+                                     config->tied ? WORDS_IN_AND_OUT : WORDS_IN);
         cluster->input_projection = named_matrix(loading, "", adaptive->input_projection, i, config->d_model,
                                                  width);
         cluster->output = cluster->input;
@@ -130,10 +140,11 @@ static void read_words(struct loading *loading)
     struct model_cluster *all = &model->cluster[0];
     size_t width = config->word_width;
     *all = (struct model_cluster){.size = config->vocabulary, .width = width};
-    all->input = named_matrix(loading, loading->prefix, names->embeddings, 0, all->size, width);
+    all->input = named_words(loading, loading->prefix, names->embeddings, 0, all->size, width,
+                             config->tied ? WORDS_IN_AND_OUT : WORDS_IN);
     all->output = all->input;
     if (!config->tied || has_other_output(loading))
-        all->output = named_matrix(loading, "", names->output, 0, all->size, width);
+        all->output = named_words(loading, "", names->output, 0, all->size, width, WORDS_OUT);
     if (width != config->d_model) {
         all->input_projection = named_matrix(loading, loading->prefix, names->words_in, 0, config->d_model,
                                              width);
@@ -355,8 +366,7 @@ static struct model *model_open(const char *path, bool described)
     model->weights = weights_open(path);
     if (!described)
         set_id(model);
-    if (!described)
-        matrix_settle(weights_have_bfloats(model->weights));
+    matrix_settle(weights_have_bfloats(model->weights));
 
     const struct model_config *config = &model->config;
     const struct family *family = config->family;
@@ -371,6 +381,7 @@ static struct model *model_open(const char *path, bool described)
     scale_frequencies(model);
     read_outside_of_layers(&loading);
     model->outer = loading.bytes;
+    model->output = loading.output;
     open_layers(&loading);
     refuse_unused(model, names);
     return model;

@@ -1,6 +1,7 @@
 /*
  * A model as its numbers: the tensors of whatever family, as 32-bit floats in
- * one arrangement. Those that the files hold so are mapped, not copied. Matrices
+ * one arrangement. Those that the files hold so are mapped, not copied, as are
+ * matrices of 16-bit numbers, which are widened when they are used. Matrices
  * are in the form that their products need: matrix.h. Those of layers are read
  * when they are asked for: layers.h.
  */
@@ -85,6 +86,7 @@ struct model {
     struct weights *weights;           /* the files, which tensors may lie in */
     struct tensors owned;              /* that do not, and are not of layers */
     struct matrix_bytes outer;         /* of all that is not in layers */
+    struct matrix_bytes output;        /* of products with the output's words, beside it */
     struct layers *layers;             /* where the matrices of layer come from */
 };
 

@@ -22,7 +22,8 @@ void multiply_rows(const struct products *products, const struct matrix *matrix,
         matrix_multiply_vector(matrix, products->team, x, beta, y);
         return;
     }
+    const struct matrix ready = matrix_ready(matrix);
     for (size_t row = 0; row < rows; row += products->rows)
-        matrix_multiply(matrix, rows_of_one(rows - row, products->rows, step), x + row * matrix->columns,
+        matrix_multiply(&ready, rows_of_one(rows - row, products->rows, step), x + row * matrix->columns,
                         beta, y + row * matrix->rows, matrix->rows);
 }

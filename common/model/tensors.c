@@ -29,7 +29,7 @@ float *tensors_new(struct tensors *tensors, struct tensors *spare, size_t count)
 
 struct matrix tensors_keep(struct tensors *tensors, struct matrix matrix)
 {
-    if (matrix.bfloats) {
+    if (matrix_owns(&matrix)) {
         tensors->matrix = reserve_array(tensors->matrix, &tensors->matrix_capacity, tensors->matrix_count + 1,
                                         sizeof *tensors->matrix);
         tensors->matrix[tensors->matrix_count++] = matrix;

@@ -182,7 +182,7 @@ static void check_place(const struct weights *weights, size_t shard, const char 
             " model's own files", weights->paths[shard], name, file ? file : "none");
 }
 
-bool weights_check(struct weights *weights, const char *name, struct tensor_shape shape)
+struct stored_floats weights_check(struct weights *weights, const char *name, struct tensor_shape shape)
 {
     use(weights, name);
     return weights->gguf ? gguf_find(weights->gguf, name, shape)
@@ -230,7 +230,7 @@ void weights_read_mxfp4(struct weights *weights, const char *blocks, const char 
             weights->paths[shard_of(weights, blocks)], scales, place / MXFP4_ELEMENTS);
 }
 
-const float *weights_map(struct weights *weights, const char *name, struct tensor_shape shape)
+struct stored_floats weights_map(struct weights *weights, const char *name, struct tensor_shape shape)
 {
     use(weights, name);
     return weights->gguf ? gguf_map(weights->gguf, name, shape)
@@ -243,13 +243,6 @@ void weights_drop_pages(const struct weights *weights)
         gguf_drop_pages(weights->gguf);
     for (size_t i = 0; i < weights->shard_count; i++)
         safetensors_drop_pages(weights->shards[i]);
-}
-
-const uint16_t *weights_map_bfloats(struct weights *weights, const char *name, struct tensor_shape shape)
-{
-    use(weights, name);
-    return weights->gguf ? gguf_map_bfloats(weights->gguf, name, shape)
-                         : safetensors_map_bfloats(weights->shards[shard_of(weights, name)], name, shape);
 }
 
 static void count_tensor(struct weights_summary *summary, const char *type, size_t bytes)

@@ -8,6 +8,7 @@
 
 #include "base/hash.h"
 #include "formats/tensor_shape.h"
+#include "numeric/stored_floats.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -38,16 +39,13 @@ void weights_read_mxfp4(struct weights *weights, const char *blocks, const char 
                         struct tensor_shape shape, float *values);
 
 /*
- * The same tensor where it lies in the file, until weights_close; NULL when it
- * is not stored as 32-bit floats at an address where these can be.
+ * The same tensor, with the same checks, where it lies in the file, until weights_close. FLOATS_OTHER: it is
+ * quantized, and only weights_read gives it.
  */
-const float *weights_map(struct weights *weights, const char *name, struct tensor_shape shape);
+struct stored_floats weights_map(struct weights *weights, const char *name, struct tensor_shape shape);
 
-/*
- * Only checks the tensor, as to name, shape and type: nothing looks at its elements. Whether weights_map
- * would give it.
- */
-bool weights_check(struct weights *weights, const char *name, struct tensor_shape shape);
+/* The same, checked only as to name, shape and type: nothing looks at its elements. */
+struct stored_floats weights_check(struct weights *weights, const char *name, struct tensor_shape shape);
 void weights_check_mxfp4(struct weights *weights, const char *blocks, const char *scales,
                          struct tensor_shape shape);
 
@@ -56,9 +54,6 @@ void weights_check_mxfp4(struct weights *weights, const char *blocks, const char
  * model larger than memory, when what was read of it is not needed soon.
  */
 void weights_drop_pages(const struct weights *weights);
-
-/* The same of bfloats. NULL also where one is not finite, for which weights_read ends the program. */
-const uint16_t *weights_map_bfloats(struct weights *weights, const char *name, struct tensor_shape shape);
 
 /* Whether the files have a tensor of bfloats. */
 bool weights_have_bfloats(const struct weights *weights);

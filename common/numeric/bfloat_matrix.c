@@ -121,7 +121,8 @@ void bfloat_matrix_multiply_vector(const struct bfloat_matrix *matrix, size_t fi
                                    const float *x, float beta, float *y)
 {
     for (size_t t = matrix->own_terms; t-- > 0; beta = 1)
-        vector_product_bfloats(matrix->term[t] + first * matrix->columns, count, matrix->columns, x, beta, y);
+        vector_product((struct stored_floats){(const void *)matrix->term[t], FLOATS_BFLOAT}, first, count,
+                       matrix->columns, x, beta, y);
 }
 
 /* The weight at an index: exactly what was rounded to so many terms. */

@@ -33,6 +33,19 @@ void bfloats_split(const float *values, size_t count, size_t terms, uint16_t *sp
     split_kernel(values, count, terms, split);
 }
 
+void bfloats_round(float *values, size_t count, size_t terms)
+{
+    for (size_t i = 0; i < count; i++) {
+        float rest = values[i], sum = 0;
+        for (size_t t = 0; t < terms; t++) {
+            float term = from_bfloat(to_bfloat(rest));
+            sum = t ? sum + term : term;
+            rest -= term;
+        }
+        values[i] = sum;
+    }
+}
+
 /* Whether so many terms leave nothing of any number. */
 KERNEL static bool are_sums_kernel(const float *values, size_t count, size_t terms)
 {

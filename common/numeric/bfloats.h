@@ -37,6 +37,9 @@ static inline uint16_t to_bfloat(float value)
 /* The terms (terms x count) of count numbers. */
 void bfloats_split(const float *values, size_t count, size_t terms, uint16_t *split);
 
+/* Each number as the sum of so many terms, in place. */
+void bfloats_round(float *values, size_t count, size_t terms);
+
 /* Of how many terms, at most most, the numbers are exact sums; most where they are of none. */
 size_t bfloats_needed(const float *values, size_t count, size_t most);
 

@@ -49,19 +49,6 @@ KERNEL static bool all_finite(const float *values, size_t count)
     return !found;
 }
 
-KERNEL static bool all_bfloats_finite(const uint16_t *bfloats, size_t count)
-{
-    uint32_t found = 0;
-    for (size_t i = 0; i < count; i++)
-        found |= (bfloats[i] & 0x7f80u) == 0x7f80u;
-    return !found;
-}
-
-bool bfloats_are_finite(const uint16_t *bfloats, size_t count)
-{
-    return all_bfloats_finite(bfloats, count);
-}
-
 size_t floats_first_not_finite(const float *values, size_t count)
 {
     if (all_finite(values, count))

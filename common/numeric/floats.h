@@ -52,9 +52,6 @@ void floats_from_floats(const unsigned char *bytes, size_t count, float *values)
 /* Index of the first value that is infinite or not a number; count when there is none. */
 size_t floats_first_not_finite(const float *values, size_t count);
 
-/* Whether none of them is infinite or not a number. */
-bool bfloats_are_finite(const uint16_t *bfloats, size_t count);
-
 /* Whether all of them are 0, or -0. */
 bool floats_are_zero(const float *values, size_t count);
 

@@ -8,11 +8,18 @@
 #include "numeric/vector_product.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 const char *const product_kind_words[] = {"auto", "float32", "bf16x3", "bf16x2", "bf16", NULL};
+
+/* Made by the first product. */
+struct word_form {
+    pthread_mutex_t making; /* for what follows */
+    struct matrix made;
+    float *floats;          /* that it is made of, while it needs them */
+};
 
 /* Set by the main thread before there is another, as the libraries' own settings are. */
 static enum product_kind chosen = PRODUCTS_FLOAT32;
@@ -39,38 +46,103 @@ static size_t terms_of(enum product_kind products)
     return products == PRODUCTS_BF16X3 ? 3 : products == PRODUCTS_BF16X2 ? 2 : 1;
 }
 
+size_t matrix_form_bytes(enum float_format stored)
+{
+    enum { PLACES = 2 }; /* as they are, and in the library's arrangement */
+    size_t most = stored == FLOATS_BFLOAT ? 1 : stored == FLOATS_HALF ? 2 : MAX_TERMS;
+    size_t terms = terms_of(matrix_products());
+    return PLACES * sizeof(uint16_t) * (terms < most ? terms : most);
+}
+
 struct matrix matrix_of(const float *values, size_t rows, size_t columns)
 {
     if (!values)
         return (struct matrix){0};
     if (matrix_products() == PRODUCTS_FLOAT32)
-        return (struct matrix){rows, columns, values, NULL};
-    return (struct matrix){rows, columns, NULL, bfloat_matrix_round(values, rows, columns, terms_of(chosen))};
+        return (struct matrix){.rows = rows, .columns = columns, .values = values};
+    return (struct matrix){.rows = rows, .columns = columns,
+                           .bfloats = bfloat_matrix_round(values, rows, columns, terms_of(chosen))};
 }
 
 struct matrix matrix_of_bfloats(const uint16_t *values, size_t rows, size_t columns)
 {
-    return (struct matrix){rows, columns, NULL, bfloat_matrix_of(values, rows, columns, terms_of(chosen))};
+    return (struct matrix){.rows = rows, .columns = columns,
+                           .bfloats = bfloat_matrix_of(values, rows, columns, terms_of(chosen))};
+}
+
+struct matrix matrix_of_stored(struct stored_floats values, size_t rows, size_t columns)
+{
+    return (struct matrix){.rows = rows, .columns = columns, .stored = values};
+}
+
+struct matrix matrix_of_words(struct stored_floats values, size_t rows, size_t columns)
+{
+    struct matrix matrix = matrix_of_stored(values, rows, columns);
+    matrix.form = new_array(1, sizeof *matrix.form);
+    if (pthread_mutex_init(&matrix.form->making, NULL))
+        die("unable to make a lock for a matrix");
+    return matrix;
 }
 
 void matrix_free(struct matrix *matrix)
 {
     bfloat_matrix_free(matrix->bfloats);
+    if (matrix->form) {
+        bfloat_matrix_free(matrix->form->made.bfloats);
+        pthread_mutex_destroy(&matrix->form->making);
+        free(matrix->form->floats);
+        free(matrix->form);
+    }
     *matrix = (struct matrix){0};
+}
+
+bool matrix_owns(const struct matrix *matrix)
+{
+    return matrix->bfloats || matrix->form;
 }
 
 bool matrix_exists(const struct matrix *matrix)
 {
-    return matrix->values || matrix->bfloats;
+    return matrix->values || matrix->bfloats || matrix->stored.bytes;
+}
+
+/* What products with stored words take. */
+static struct matrix form_of_words(const struct matrix *matrix)
+{
+    struct word_form *form = matrix->form;
+    pthread_mutex_lock(&form->making);
+    if (!matrix_exists(&form->made)) {
+        size_t count = matrix_count(matrix->rows, matrix->columns);
+        form->floats = new_floats(count);
+        stored_read(matrix->stored, 0, count, form->floats);
+        form->made = matrix_of(form->floats, matrix->rows, matrix->columns);
+    }
+    if (form->made.bfloats) {
+        free(form->floats);
+        form->floats = NULL;
+    }
+    pthread_mutex_unlock(&form->making);
+    return form->made;
+}
+
+struct matrix matrix_ready(const struct matrix *matrix)
+{
+    if (!matrix->stored.bytes)
+        return *matrix;
+    if (matrix->form)
+        return form_of_words(matrix);
+    const float *values = stored_widen(matrix->stored, matrix_count(matrix->rows, matrix->columns));
+    return (struct matrix){.rows = matrix->rows, .columns = matrix->columns, .values = values};
 }
 
 void matrix_multiply(const struct matrix *matrix, size_t count, const float *x, float beta, float *y,
                      size_t y_step)
 {
-    if (matrix->bfloats)
-        bfloat_matrix_multiply(matrix->bfloats, count, x, beta, y, y_step);
+    const struct matrix ready = matrix_ready(matrix);
+    if (ready.bfloats)
+        bfloat_matrix_multiply(ready.bfloats, count, x, beta, y, y_step);
     else
-        blas_product_transposed(count, matrix->rows, matrix->columns, x, matrix->values, beta, y, y_step);
+        blas_product_transposed(count, ready.rows, ready.columns, x, ready.values, beta, y, y_step);
 }
 
 struct vector_work {
@@ -79,6 +151,12 @@ struct vector_work {
     const float *x;
     float beta, *y;
 };
+
+/* Floats in memory are as a file's are. */
+static struct stored_floats as_stored(const float *values)
+{
+    return (struct stored_floats){(const void *)values, FLOATS_32};
+}
 
 /* A member's part of the rows. */
 static void multiply_part(void *shared, size_t member)
@@ -91,31 +169,38 @@ static void multiply_part(void *shared, size_t member)
     if (matrix->bfloats)
         bfloat_matrix_multiply_vector(matrix->bfloats, first, count, work->x, work->beta, work->y + first);
     else
-        vector_product(matrix->values + first * matrix->columns, count, matrix->columns, work->x, work->beta,
-                       work->y + first);
+        vector_product(matrix->stored.bytes ? matrix->stored : as_stored(matrix->values), first, count,
+                       matrix->columns, work->x, work->beta, work->y + first);
 }
 
 void matrix_multiply_vector(const struct matrix *matrix, struct team *team, const float *x, float beta,
                             float *y)
 {
-    struct vector_work work = {matrix, team_size(team), x, beta, y};
+    bool formed = matrix->form && matrix_products() != PRODUCTS_FLOAT32;
+    const struct matrix ready = formed ? matrix_ready(matrix) : *matrix; /* else it is read where it is */
+    struct vector_work work = {&ready, team_size(team), x, beta, y};
     team_run(team, multiply_part, &work);
 }
 
 void matrix_multiply_transposed(const struct matrix *matrix, size_t count, const float *x, float *y)
 {
-    if (matrix->bfloats)
-        bfloat_matrix_multiply_transposed(matrix->bfloats, count, x, y);
+    const struct matrix ready = matrix_ready(matrix);
+    if (ready.bfloats)
+        bfloat_matrix_multiply_transposed(ready.bfloats, count, x, y);
     else
-        blas_product(count, matrix->columns, matrix->rows, x, matrix->values, y);
+        blas_product(count, ready.columns, ready.rows, x, ready.values, y);
 }
 
 void matrix_row(const struct matrix *matrix, size_t row, float *out)
 {
-    if (matrix->bfloats)
+    if (matrix->bfloats) {
         bfloat_matrix_row(matrix->bfloats, row, out);
-    else
-        memcpy(out, matrix->values + row * matrix->columns, matrix->columns * sizeof *out);
+        return;
+    }
+    struct stored_floats stored = matrix->stored.bytes ? matrix->stored : as_stored(matrix->values);
+    stored_read(stored, row * matrix->columns, matrix->columns, out);
+    if (matrix->form && matrix_products() != PRODUCTS_FLOAT32) /* as the products have it */
+        bfloats_round(out, matrix->columns, terms_of(chosen));
 }
 
 void matrix_column(const struct matrix *matrix, size_t column, float *out)
@@ -124,8 +209,9 @@ void matrix_column(const struct matrix *matrix, size_t column, float *out)
         bfloat_matrix_column(matrix->bfloats, column, out);
         return;
     }
+    struct stored_floats stored = matrix->stored.bytes ? matrix->stored : as_stored(matrix->values);
     for (size_t row = 0; row < matrix->rows; row++)
-        out[row] = matrix->values[row * matrix->columns + column];
+        out[row] = stored_float(stored, row * matrix->columns + column);
 }
 
 const char *matrix_arithmetic(void)
@@ -166,8 +252,9 @@ static bool bf16x3_is_faster(void)
         weights[i] = from_bfloat(to_bfloat((float)(i * 2654435761u % 1021) / 1021 - 0.5f));
     for (size_t i = 0; i < COUNT * SIDE; i++)
         x[i] = (float)(i * 2246822519u % 65521) / 65521 - 0.5f;
-    struct matrix floats = {SIDE, SIDE, weights, NULL};
-    struct matrix bfloats = {SIDE, SIDE, NULL, bfloat_matrix_round(weights, SIDE, SIDE, MAX_TERMS)};
+    struct matrix floats = {.rows = SIDE, .columns = SIDE, .values = weights};
+    struct matrix bfloats = {.rows = SIDE, .columns = SIDE,
+                             .bfloats = bfloat_matrix_round(weights, SIDE, SIDE, MAX_TERMS)};
     double of_floats = INFINITY, of_bfloats = INFINITY;
     for (size_t i = 0; i < TRIALS; i++) {
         of_floats = try_once(&floats, COUNT, x, y, of_floats);
