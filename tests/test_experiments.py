@@ -268,5 +268,5 @@ def test_without_the_list_nothing_is_made(bin, tree):
     """Though make goes on where a command of $(shell) fails."""
     (tree / "pipelines" / "experiments.csv").unlink()
     done = run_graph(bin, tree)
-    assert done.returncode == 2 and "lists nothing" in done.stderr
+    assert done.returncode == 2 and "experiments.csv, beside" in done.stderr
     assert [path.name for path in (tree / "out").iterdir()] == [".made"]
