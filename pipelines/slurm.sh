@@ -106,8 +106,9 @@ estimate() {
                 seconds = runs * (is["forward_s"] + prefixes * 2 * projection)
                 bytes = is["forward"] + is["values"]
             }
-            if (kind == "merge") {
-                seconds = keys * (0.0007 + 7050 * is["shards"] / 3e8)
+            if (kind ~ /^merge/) {
+                last = kind == "merge" # whose job it is to make the report
+                seconds = keys * (last * 0.0007 + is["shards"] * 7050 / 3e8)
                 bytes = found
             }
             seconds += runs * 2 * is["files"] / 1e8
@@ -152,7 +153,7 @@ behind=''
 merge() {
     name=$1
     shift
-    estimate merge
+    estimate "$name"
     behind=$(submit "$name" "$again $* SHARDS=$SHARDS THREADS=$threads" --output="$logs/$name.log" \
         ${behind:+"--dependency=afterok:$behind" --kill-on-invalid-dep=yes})
     echo "$name: job $behind, $memory MB, $minutes minutes: $*"

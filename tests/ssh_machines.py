@@ -1,5 +1,5 @@
-"""Two machines for ssh that are this one, by two addresses of its loopback: an sshd as a child of this process,
-with keys and files of its own in a private folder."""
+"""Two machines for ssh that are this one, by two addresses of its loopback: an sshd as a child of this
+process, with keys and files of its own in a private folder."""
 
 import contextlib
 import os
@@ -11,6 +11,7 @@ import time
 
 PROGRAMS = "sshd", "ssh", "ssh-keygen", "parallel"
 ADDRESSES = {"one": "127.0.0.1", "two": "127.0.0.2"}
+HOSTS = {**ADDRESSES, "down": "127.0.0.3"}
 PATH = f"/usr/sbin:{os.environ['PATH']}"
 SERVER = """ListenAddress 127.0.0.1:{port}
 ListenAddress 127.0.0.2:{port}
@@ -22,7 +23,7 @@ UsePAM no
 PasswordAuthentication no
 PermitRootLogin prohibit-password
 """
-CLIENT = """Host one two down
+CLIENT = """Host *
   Port {port}
   IdentityFile {place}/user
   IdentitiesOnly yes
@@ -68,8 +69,8 @@ def machines(place):
         port = free.getsockname()[1]
     (place / "server").write_text(SERVER.format(place=place, port=port))
     config = place / "client"
-    config.write_text(CLIENT.format(place=place, port=port) + "Host down\n  HostName 127.0.0.3\n"
-                      + "".join(f"Host {name}\n  HostName {address}\n" for name, address in ADDRESSES.items()))
+    config.write_text(CLIENT.format(place=place, port=port)
+                      + "".join(f"Host {name}\n  HostName {address}\n" for name, address in HOSTS.items()))
     with contextlib.ExitStack() as stack:
         if not os.geteuid():
             stack.enter_context(empty_folder(RIGHTS))

@@ -53,8 +53,9 @@ def begun(tries):
 
 
 def test_what_computes_with_the_model_is_divided():
-    """All that runs it or projects to its vocabulary; value_ranks and report-pages read single values."""
-    working = {row["experiment"] for row in ROWS if {"forward-dump", "project-values"} & {*row["tools"].split()}}
+    """All that runs it or projects its values to the vocabulary."""
+    working = {row["experiment"] for row in ROWS
+               if {"forward-dump", "project-values"} & {*row["tools"].split()}}
     assert set(DIVIDED) == working
     assert {"search", "triggers", "values", "ablation", "composition", "refinement"} <= set(DIVIDED)
 
@@ -119,7 +120,8 @@ def test_a_shard_that_always_fails_ends_the_run_and_the_others_are_kept(bin, pla
 def test_shards_of_other_settings_or_texts_are_not_taken(bin, place, tmp_path, whole):
     """Sums that a run left before it was interrupted are there, with the right names."""
     out = place / "stale" / "results"
-    tools = tools_but(bin, tmp_path / "tools", "topk-keys", '[ "$1" != --merge ] && exec "$tool" "$@"; exit 1')
+    tools = tools_but(bin, tmp_path / "tools", "topk-keys",
+                      '[ "$1" != --merge ] && exec "$tool" "$@"; exit 1')
     fails(tools, place, "stale", "triggers", SHARDS=2, SENTENCES=200)
     assert {path.name for path in (out / "shards").iterdir()} == {"search.0-of-2", "search.1-of-2"}
     make(bin, place, "stale", "triggers", SHARDS=2)

@@ -1,5 +1,5 @@
-"""What make slurm gives to sbatch, which is not needed for that: the jobs in the order of needs; and, in the long form
-of test_slurm.py, memory and time that they ask for beside what they take."""
+"""What make slurm gives to sbatch, which is not needed for that: the jobs in the order of needs; and, in the
+long form of test_slurm.py, memory and time that they ask for beside what they take."""
 
 import pytest
 
@@ -52,10 +52,10 @@ def test_what_is_there_is_not_submitted(bin, place):
 
 @pytest.mark.skipif(not IS_LONG, reason="make cluster-test compares it")
 def test_jobs_ask_for_what_they_take(bin, model, valid, tmp_path):
-    """The base, 232 MB and 10 minutes, decides for a small model; the rest is at most three times too much."""
+    """The base, 232 MB and 10 minutes, decides here; the rest is at most three times as much."""
     (tmp_path / "text.txt").write_text("".join(valid.read_text().splitlines(keepends=True)[:300]))
-    given = [word for word in command(bin, tmp_path, "costs", MODEL=model, TEXT=tmp_path / "text.txt",
-                                      VALID=tmp_path / "text.txt", EVERY=4, SHARDS=2, RATE=30) if "=" in word]
-    for row in job_costs.costs(bin, given):
+    words = command(bin, tmp_path, "costs", MODEL=model, TEXT=tmp_path / "text.txt", EVERY=4, SHARDS=2,
+                    VALID=tmp_path / "text.txt", RATE=30)
+    for row in job_costs.costs(bin, [word for word in words if "=" in word]):
         assert row["mb_asked"] - 232 < 3 * row["mb_taken"] and row["mb_taken"] < row["mb_asked"], row
         assert row["processor_seconds"] < 60 * row["minutes_asked"], row

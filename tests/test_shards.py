@@ -91,6 +91,18 @@ def test_shards_give_other_bytes_than_one_run(bin, kind, shards):
         assert ok(bin, *kind.merge, *order) == whole
 
 
+def test_a_shard_that_has_the_only_block_is_not_merged_with_others(bin, tmp_path):
+    """Of a model that has fewer keys than a block."""
+    random_model.write_model(tmp_path / "model", layers=2, d_model=8, d_ff=ROWS // 2, heads=2, vocabulary=12,
+                             cutoffs=(5, 8), factor=2)
+    values = Kind(bin, tmp_path / "model", "values", b"")
+    for shard in 0, 1:
+        (tmp_path / f"{shard}").write_bytes(values.make("--shard", f"{shard}/2"))
+    for order in "01", "10":
+        assert ok(bin, *values.merge, *(tmp_path / shard for shard in order)) == values.make()
+    assert ok(bin, *values.merge, tmp_path / "0") == values.make()
+
+
 def test_a_shard_has_other_units_than_every_nth(kind):
     """Recomputation: keys and batches are counted here; what a stream says of itself is so."""
     whole = streams.read(kind.make())

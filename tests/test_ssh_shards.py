@@ -1,6 +1,6 @@
-"""make with SHARDS and PARALLEL="--sshlogin ...": shards on machines that GNU parallel logs in to by ssh, which
-pass nothing of the environment on, give the bytes of one run; a machine that is down, or whose tools fail, leaves
-its shards to the other."""
+"""make with SHARDS and PARALLEL="--sshlogin ...": shards on machines that GNU parallel logs in to by ssh,
+which passes nothing of the environment on, give the bytes of one run; a machine that is down, or whose tools
+fail, leaves its shards to the other."""
 
 import platform
 
@@ -62,7 +62,8 @@ def test_two_machines_give_the_bytes_of_one_run(bin, ssh, place, tmp_path, whole
 def test_the_kernel_of_blas_that_is_chosen_here(bin, ssh, place, monkeypatch):
     """By a variable that nobody sets on the other machine."""
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Prescott")
-    make(bin, place, "kernel", "search", **names(place), SHARDS=1, PARALLEL=f"--ssh 'ssh -F {ssh}' --sshlogin one")
+    make(bin, place, "kernel", "search", **names(place), SHARDS=1,
+         PARALLEL=f"--ssh 'ssh -F {ssh}' --sshlogin one")
     assert b" Prescott" in results(place / "kernel" / "results")["search.msgpack"]
 
 

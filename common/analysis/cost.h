@@ -1,8 +1,9 @@
 /*
  * What an experiment takes: estimates of memory and time from a model's sizes, before anything is run.
  *
- * The experiment is that of pipelines/triggers.sh: forward-dump, topk-keys and project-values, at the same
- * time. What is counted is what grows with the model or the text; the formulas are in model-info(1).
+ * The experiment is that of pipelines/search.sh and pipelines/triggers.sh: forward-dump, topk-keys and
+ * project-values, in one pipeline at the same time. What is counted is what grows with the model or the text;
+ * the formulas are in model-info(1).
  */
 #ifndef FFKV_COST_H
 #define FFKV_COST_H
