@@ -357,11 +357,13 @@ def failing_calls_in_makes(case):
 
 def failing_make(case, name, process, call, before, may_crash=False):
     """process and call are FAILING_PROCESS and FAILING_CALL of failing_calls.c."""
-    counted = case.folder / "starts"
+    counted, said = case.folder / "starts", case.folder / "said"
     counted.mkdir()
     run = Make(case, name, may_crash=may_crash, jobs=case.chance.choice([[], ["-j2"]]),
                variables={**case.campaign.failing(counted), "FAILING_PROCESS": process,
-                          "FAILING_CALL": call}).end()
+                          "FAILING_CALL": call, "FAILING_SAID": str(said)}).end()
+    if not said.exists():
+        case.say("which was not made")
     outcome = judged(case, name, run, before)
     if outcome == "refused" and not says_why(run):
         raise Bad("mute", f"only make says that it failed: {run}")
