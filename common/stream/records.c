@@ -349,12 +349,15 @@ void token_counts_check(const struct record *record, const struct token_counts *
                         (unsigned long long)counts->count[token]);
 }
 
-void token_counts_check_equal(const struct stream_reader *reader, const struct token_counts *counts,
-                              const struct token_counts *other)
+bool token_counts_equal(const struct token_counts *a, const struct token_counts *b)
 {
-    if (!counts->count != !other->count
-        || (counts->count && memcmp(counts->count, other->count, counts->vocabulary * sizeof *counts->count)))
-        stream_fail(reader, "its counts of tokens are not those of the first input");
+    return a->count && b->count ? !memcmp(a->count, b->count, a->vocabulary * sizeof *a->count)
+                                : a->count == b->count;
+}
+
+void token_counts_fail(const struct stream_reader *reader)
+{
+    stream_fail(reader, "its counts of tokens are not those of the first input");
 }
 
 /* ---- prefixes ---- */
