@@ -1,5 +1,5 @@
-"""Tables of keys, made of shards of them: agreement-stats, shallow-stats, coefficient-stats and value-ranks.  Two
-ways to the same bytes: one run, whose numbers other tests recompute, and the sums of its shards merged."""
+"""Tables of keys, made of shards of them: agreement-stats, shallow-stats, coefficient-stats and value-ranks.
+Two ways to the same bytes: one run, whose numbers other tests recompute, and the sums of its shards merged."""
 
 import itertools
 import json
@@ -66,7 +66,8 @@ class Tool:
         """What is written: the table on standard output, and those of options."""
         names = {option: self.place / f"{option}.csv" for option in TABLES[self.name]}
         model = ["-m", self.model] if self.name in ("agreement-stats", "shallow-stats") else []
-        made = ok(self.bin, self.name, *model, *itertools.chain(*names.items()), *further, *arguments, stdin=stdin)
+        made = ok(self.bin, self.name, *model, *itertools.chain(*names.items()), *further, *arguments,
+                  stdin=stdin)
         return [made, *(path.read_bytes() for path in names.values())]
 
     def whole(self, further=()):
@@ -139,7 +140,8 @@ def test_a_missing_or_double_shard_is_not_named(tool, thirds, tmp_path):
                     says=f" is in {thirds[1]} as well: the shards overlap")
     assert f"{thirds[1]}: " in message
     (tool.place / "all").write_bytes(tool.sums())
-    fails(tool.bin, tool.name, "--merge", tool.place / "all", thirds[1], "-o", tmp_path / "out", says="overlap")
+    fails(tool.bin, tool.name, "--merge", tool.place / "all", thirds[1], "-o", tmp_path / "out",
+          says="overlap")
     half = tool.write(2)[0]
     fails(tool.bin, tool.name, "--merge", thirds[1], thirds[2], half, "-o", tmp_path / "out", says="overlap")
     assert not (tmp_path / "out").exists()
@@ -160,8 +162,8 @@ def test_sums_of_something_else_are_merged(tool, thirds, tmp_path):
     of_model = Tool(tool.bin, tool.name, write_model(tmp_path / "model", seed=2), tmp_path / "place")
     refused("its header has another model", of_model.sums("--shard", "1/3"))
     if tool.name == "value-ranks":
-        refused("its header has another named_tokens", ok(tool.bin, tool.name, "-m", tool.model, "--ids", "4-6",
-                                                          "--sums", "--shard", "1/3"))
+        refused("its header has another named_tokens",
+                ok(tool.bin, tool.name, "-m", tool.model, "--ids", "4-6", "--sums", "--shard", "1/3"))
         refused("its history has another value-ranks, by all_tokens",
                 tool.sums("--shard", "1/3", options=["--all-tokens"]))
         refused("its header has another layers", tool.sums("--shard", "1/3", options=["--layers", "1-2"]))
@@ -183,7 +185,7 @@ def test_more_confident_values_than_the_table_has_come_of_several_shards(bin, tm
     objects = [item.value for item in streams.items(tool.keys())]
     for i, record in enumerate(objects[1:201]):
         top_p = np.frombuffer(record["top_p"], "<f4").copy()
-        top_p[0] = np.float32(0.25 + (i % 5 < 2) / 4)  # 80 keys have 0.5, so 20 of 120 others are in the table
+        top_p[0] = np.float32(0.25 + (i % 5 < 2) / 4)  # 80 keys have 0.5: 20 of 120 others are in the table
         record["top_p"] = top_p.tobytes()
     (tmp_path / "keys").write_bytes(streams.write(objects[0], objects[1:-1], objects[-1]))
     whole = tool.tables(stdin=(tmp_path / "keys").read_bytes())
@@ -213,12 +215,14 @@ def test_lists_of_triggers_and_signs_in_shards(bin, tmp_path):
     ranks = ["--rank", "value,min"]
     triggers = tmp_path / "triggers"
     triggers.write_bytes(pipeline(
-        bin, ["tokenize", "-m", model], ["forward-dump", "-m", model, "--emit", "max,magnitudes,signs", *ranks],
+        bin, ["tokenize", "-m", model],
+        ["forward-dump", "-m", model, "--emit", "max,magnitudes,signs", *ranks],
         ["topk-keys", "-t", 9, *ranks], stdin=text(random_sentences(30, 60, seed=4))))
-    whole = ok(bin, "project-values", "-m", model, "-k", 2, triggers)
-    shards = [ok(bin, "project-values", "-m", model, "-k", 2, "--shard", f"{i}/3", triggers) for i in range(3)]
-    tables = [["agreement-stats", "--list", "min"], ["shallow-stats", "--list", "value", "--skip-frequent", 3],
-              ["coefficient-stats"]]
+    project = ["project-values", "-m", model, "-k", 2, triggers]
+    whole = ok(bin, *project)
+    shards = [ok(bin, *project, "--shard", f"{i}/3") for i in range(3)]
+    tables = [["agreement-stats", "--list", "min"],
+              ["shallow-stats", "--list", "value", "--skip-frequent", 3], ["coefficient-stats"]]
     for tool, *options in tables:
         for i, data in enumerate(shards):
             (tmp_path / f"{i}").write_bytes(ok(bin, tool, *options, "--sums", stdin=data))
@@ -232,7 +236,8 @@ def test_lists_of_triggers_and_signs_in_shards(bin, tmp_path):
             continue
         (tmp_path / "other").write_bytes(ok(bin, tool, "--list", {"min": "value"}.get(options[1], "min"),
                                             *options[2:], "--sums", stdin=shards[1]))
-        fails(bin, tool, "--merge", paths[0], tmp_path / "other", says=f"its history has another {tool}, by list")
+        fails(bin, tool, "--merge", paths[0], tmp_path / "other",
+              says=f"its history has another {tool}, by list")
 
 
 def test_the_best_values_and_edits_of_shards(bin, model, tmp_path):
@@ -263,9 +268,10 @@ def test_the_best_values_and_edits_of_shards(bin, model, tmp_path):
     (["shallow-stats", "--merge", "--corpus", "y", "x"], "--merge keeps what its inputs were made with"),
     (["coefficient-stats", "--sums", "--keys", "x"], "--sums writes no tables"),
     (["value-ranks", "-m", "x", "--ids", "5", "--shard", "0/2"], "--shard goes with --sums"),
-    (["value-ranks", "-m", "x", "--ids", "5", "--sums", "--top", "3"], "--top and --as-edits go with --merge"),
+    (["value-ranks", "-m", "x", "--ids", "5", "--sums", "--top", "3"],
+     "--top and --as-edits go with --merge"),
     (["value-ranks", "--merge", "--ids", "5", "x"], "--merge keeps what its inputs were made with"),
-    (["value-ranks", "-m", "x", "--ids", "5", "y"], "it reads the model alone")], ids=lambda case: str(case)[:60])
+    (["value-ranks", "-m", "x", "--ids", "5", "y"], "it reads the model alone")], ids=str)
 def test_options_that_contradict_each_other(bin, arguments, says):
     fails(bin, *arguments, says=says, status=2)
 
@@ -284,7 +290,8 @@ DAMAGE = {
                       ("overlap_random", -0.1, "out of range"), ("overlap_random", None, "overlap_random"),
                       ("ngram", 12, "out of range"), ("ngram_length", 4, "out of range"),
                       ("ngram_length", 0, "out of range"), ("ngram_triggers", None, "ngram_triggers")],
-    "coefficient-stats": [("magnitudes_count", 9999, "the first key has"), ("magnitudes_bin", 514, "magnitudes"),
+    "coefficient-stats": [("magnitudes_count", 9999, "the first key has"),
+                          ("magnitudes_bin", 514, "magnitudes"),
                           ("magnitudes_count", None, "magnitudes_count")],
     "value-ranks": [("rank", 0, "out of range"), ("rank", 13, "out of range"), ("p", 1.5, "out of range"),
                     ("p", None, "'p'"), ("layer", 3, "layer")],
@@ -349,7 +356,8 @@ def shard_of(bin, model, tmp_path_factory):
 READERS = [["agreement-stats", "{keys}"], ["shallow-stats", "{keys}"], ["coefficient-stats", "{keys}"],
            ["perturb-triggers", "{keys}"], ["annotation-sheet", "-m", "{model}", "{keys}"],
            ["report-pages", "-m", "{model}", "-o", "pages", "{keys}"],
-           ["trace-prompts", "-m", "{model}", "--triggers", "{keys}", "--positions", "all", "--page", "page", "{prompts}"],
+           ["trace-prompts", "-m", "{model}", "--triggers", "{keys}", "--positions", "all", "--page", "page",
+            "{prompts}"],
            ["composition-stats", "-m", "{model}", "--scaled", "--thresholds", "{keys}", "--percentile", "90",
             "{rows}"],
            ["composition-stats", "-m", "{model}", "--values", "{values}", "{rows}"],
@@ -357,7 +365,7 @@ READERS = [["agreement-stats", "{keys}"], ["shallow-stats", "{keys}"], ["coeffic
            ["generate", "-m", "{model}", "--remove", "*:agreeing=2", "--values", "{values}", "--tokens", "3"]]
 
 
-@pytest.mark.parametrize("arguments", READERS, ids=lambda arguments: " ".join(arguments[::len(arguments) - 1]))
+@pytest.mark.parametrize("arguments", READERS, ids=" ".join)
 def test_what_needs_all_keys_takes_a_shard(bin, model, shard_of, tmp_path, arguments):
     words = [word.format(model=model, **shard_of) for word in arguments]
     message = fails(bin, *words, stdin=b"w4 w5\n", cwd=tmp_path,

@@ -274,7 +274,7 @@ static void check_projection(const struct record *record, const struct key_trigg
                     layer_shown(key->layer), key->cell);
 }
 
-/* A list of a key is not the one that comes next, as in a shard of keys, or for no good reason. */
+/* A list of a key is not the one that should come next: the stream is a shard of the keys, or wrong. */
 static _Noreturn void refuse_list(const struct triggers_reader *reader, const char *message)
 {
     coverage_need_all_keys(reader->stream);
@@ -486,12 +486,11 @@ char *key_name(uint64_t number, size_t d_ff)
 static void check_key(struct triggers_reader *reader, const struct key_triggers *key)
 {
     uint64_t number = key_record(key, reader->shape.d_ff);
-    bool is_right = number >= reader->next_record && !reader->token_counts.count;
-    if (is_right && key->list && !reader->is_part)
-        is_right = number == reader->next_record;
-    if (!is_right)
+    if (number > reader->next_record && key->list && !reader->is_part)
         refuse_list(reader, format_string("layer %zu cell %zu is not in order", layer_shown(key->layer),
                                           key->cell));
+    if (number < reader->next_record || reader->token_counts.count)
+        stream_fail(reader->stream, "layer %zu cell %zu is not in order", layer_shown(key->layer), key->cell);
     if (key->count > reader->top)
         stream_fail(reader->stream, "layer %zu cell %zu has %zu triggers, the header promises at most %zu",
                     layer_shown(key->layer), key->cell, key->count, reader->top);

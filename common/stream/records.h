@@ -151,7 +151,7 @@ void token_counts_check(const struct record *record, const struct token_counts *
 /* Whether they are equal, or neither has any. */
 bool token_counts_equal(const struct token_counts *a, const struct token_counts *b);
 
-/* Ends the program: a shard of keys, all of which are of the same triggers, has other counts than the first. */
+/* Ends the program: a shard of keys has other counts than the first, though all are of one text. */
 _Noreturn void token_counts_fail(const struct stream_reader *reader);
 
 /* ---- prefixes ---- */
