@@ -19,7 +19,7 @@ import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "python"))
 
-from ffkv import COUNTS, COVERAGE, TYPES, StreamError, load  # noqa: E402
+from ffkv import COUNTS, COVERAGE, KEY_COVERAGE, TYPES, StreamError, load  # noqa: E402
 
 Item = collections.namedtuple("Item", "start end value")  # bytes start..end-1
 
@@ -89,7 +89,7 @@ def finish(body, records, counts=None, **other):
     the trailer to falsify, with a right CRC-32 unless that is one of them."""
     trailer = {"end": True, "records": records}
     trailer.update({key: int((counts or {}).get(key, 0)) for key in COUNTS})
-    trailer.update({name: counts[name] for name in COVERAGE if name in (counts or {})})
+    trailer.update({name: counts[name] for name in (*COVERAGE, *KEY_COVERAGE) if name in (counts or {})})
     trailer.update(other)
     if "crc" in other:
         return body + pack(trailer)
@@ -101,7 +101,7 @@ def write(header, records, counts=None, compress=False):
     """A stream's bytes.  counts: sentences, tokens, unknown, truncated, skipped;
     for those not given 0, but sentences and tokens are counted from batches, and
     where there are no batches there was one sentence at least;
-    and batches, covers, text, which are left out where they are not given."""
+    and batches, covers, text, and the same of keys, which are left out where they are not given."""
     records = [encode(header, record) for record in records]
     counted = {"sentences": 0 if header.get("kind") in ("tokens", "activations") else 1, "tokens": 0}
     for record in records:

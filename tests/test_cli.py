@@ -40,6 +40,7 @@ TABLES = {
 }
 PROJECTING = ["composition-stats", "refinement-stats"]  # with --norm
 SUMMING = [*PROJECTING, "intervention-stats"]  # these write streams with --sums
+SUMMING_KEYS = ["agreement-stats", "coefficient-stats", "shallow-stats"]  # and these, of keys
 CHAIN = ["tokenize", "forward-dump", "topk-keys", "project-values", "agreement-stats"]
 PATIENCE = 60  # seconds, for what should take far less than one
 
@@ -219,7 +220,7 @@ def test_options_that_need_an_argument(bin, tmp_path):
 
 def test_operands(bin, made, tmp_path):
     cases = [(use.tool, [*use.arguments, use.path, use.path],
-              "more than one input" if use.tool in ("topk-keys", "project-values", *SUMMING)
+              "more than one input" if use.tool in ("topk-keys", "project-values", *SUMMING, *SUMMING_KEYS)
               else f"too many operands, from '{use.path}' on") for use in made.values()
              if use.tool not in SEVERAL_INPUTS]
     cases += [(tool, [], "--model DIR is needed")
@@ -556,7 +557,7 @@ def test_gzip_output(bin, made, tmp_path, tool):
     assert (tmp_path / "out").read_bytes() == compressed
 
 
-@pytest.mark.parametrize("tool", SUMMING)
+@pytest.mark.parametrize("tool", [*SUMMING, *SUMMING_KEYS])
 def test_sums_are_a_stream(bin, made, tmp_path, tool):
     """It compresses as others do, and does not go to a terminal."""
     use = made[tool]

@@ -191,12 +191,6 @@ def test_a_shard_of_something_else_is_merged(bin, kind, shards, tmp_path):
             else "a shard of another text than that of", kind.make("--shard", "1/2", triggers=changed))
 
 
-def test_what_reads_keys_takes_a_shard_for_all_of_them(bin, model, tmp_path):
-    shard = ok(bin, "project-values", "-m", model, "-k", 2, "--shard", "0/2", stdin=find_triggers(bin, model))
-    for tool, options in [("agreement-stats", []), ("shallow-stats", []), ("perturb-triggers", [])]:
-        fails(bin, tool, *options, stdin=shard, says="a shard of the keys: project-values --merge joins them")
-
-
 def test_a_block_that_ends_within_a_key_is_lost(bin, model, tmp_path):
     """Of three lists of each key some are in one shard, the others in the next."""
     ranks = ["--rank", "value,abs,min"]

@@ -218,7 +218,7 @@ def test_wrong_usage(bin, small_model, tmp_path):
             (["-m", small_model, "--ids", "5", "--norm", "full"], "has no final norm"),
             (["-m", small_model, "--ids", "5", "--norm", "x"],
              "--norm does not know 'x'; it takes: none, gain, full"),
-            (["-m", small_model, "--ids", "5", "file"], "too many operands, from 'file' on")]:
+            (["-m", small_model, "--ids", "5", "file"], "it reads the model alone")]:
         fails(bin, "value-ranks", *options, "-o", tmp_path / "out", status=2, says=says)
     assert not list(tmp_path.iterdir())
 

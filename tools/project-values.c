@@ -388,7 +388,8 @@ static void write_token_counts(struct merge *merge)
 {
     const struct token_counts *counts = &merge->inputs[0].token_counts;
     for (size_t i = 1; i < merge->count; i++)
-        token_counts_check_equal(merge->inputs[i].stream, &merge->inputs[i].token_counts, counts);
+        if (!token_counts_equal(&merge->inputs[i].token_counts, counts))
+            token_counts_fail(merge->inputs[i].stream);
     if (!counts->count)
         return;
     fields_pack(&merge->buffer, token_counts_fields, 0, counts);

@@ -8,6 +8,9 @@
 /* JSON on one line, any value; 9 digits tell 32-bit floats apart. */
 #define JSON_LINE (JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(9))
 
+/* The same with 17 digits, which tell 64-bit floats apart. */
+#define JSON_LINE_DOUBLE (JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17))
+
 /*
  * The object that a file consists of; the caller gives it up. The bytes, as input_read_all reads
  * them, and the values are bounded. One beyond that, one that is no object, and one in which a

@@ -162,7 +162,9 @@ unsigned fields_found(const struct record *record, const struct field *fields)
 {
     unsigned groups = 0;
     FOR_FIELDS(field, fields, ALL_GROUPS)
-        if (field->group && record_has(record, field->name))
+        if (field->group
+            && (field->type == FIELD_HISTOGRAM ? histogram_found(record, field->name)
+                                               : record_has(record, field->name)))
             groups |= field->group;
     return groups;
 }

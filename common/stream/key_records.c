@@ -72,6 +72,7 @@ struct key_merge {
     uint64_t keys;             /* so far */
     struct token_counts token_counts; /* of the input that ended first; all have the same */
     bool ended;                /* one has */
+    const struct stream_reader *different; /* an input with other counts, or NULL */
 };
 
 static void begin(void *merging, struct stream_reader *first)
@@ -114,7 +115,8 @@ static void end_input(struct key_merge *merge, struct stream_reader *input, stru
             stream_fail(input, "a record follows that of the counts of tokens");
     }
     if (merge->ended) {
-        token_counts_check_equal(input, &counts, &merge->token_counts);
+        if (!token_counts_equal(&counts, &merge->token_counts))
+            merge->different = input;
         fields_free(token_counts_fields, &counts);
     } else {
         merge->token_counts = counts;
@@ -158,6 +160,8 @@ static char *name_key(const void *merging, uint64_t number)
 static void end(void *merging, const struct stream_reader *first, const json_t *counts)
 {
     struct key_merge *merge = merging;
+    if (merge->different) /* of the same keys, for trailers were compared */
+        token_counts_fail(merge->different);
     uint64_t all = header_number(first, NULL, "keys", merge->shape.layers * merge->shape.d_ff);
     if (!json_object_get(counts, COVERAGE_KEY_BLOCKS) && merge->keys != all)
         stream_fail(first, "all inputs together have %llu keys, not %llu", (unsigned long long)merge->keys,

@@ -21,12 +21,12 @@ static enum element element_of(const struct objects *objects, const char *name)
 }
 
 /* JSON has no infinity. */
-static void print_real(FILE *text, json_t *real, double value)
+static void print_real(FILE *text, json_t *real, double value, size_t flags)
 {
     char number[64];
     if (isfinite(value)) {
         json_real_set(real, value);
-        size_t length = json_dumpb(real, number, sizeof number, JSON_LINE);
+        size_t length = json_dumpb(real, number, sizeof number, flags);
         if (!length)
             die("out of memory");
         fwrite(number, 1, length, text);
@@ -50,7 +50,7 @@ static void print_array(FILE *text, const struct objects *objects, const char *n
                         const msgpack_object_bin *bytes)
 {
     enum element element = check_array(objects, name, bytes);
-    size_t size = element_size(element);
+    size_t size = element_size(element), flags = element == ELEMENT_FLOAT64 ? JSON_LINE_DOUBLE : JSON_LINE;
     json_t *real = json_make("f", 0.0);
     fputc('[', text);
     for (uint32_t at = 0; at < bytes->size; at += (uint32_t)size) {
@@ -58,7 +58,7 @@ static void print_array(FILE *text, const struct objects *objects, const char *n
         if (at)
             fputc(',', text);
         if (element_is_real(element)) {
-            print_real(text, real, element_real(element, bytes->ptr + at));
+            print_real(text, real, element_real(element, bytes->ptr + at), flags);
         } else {
             memcpy(&number, bytes->ptr + at, size);
             fprintf(text, "%" PRIu64, number);

@@ -274,7 +274,7 @@ static void check_projection(const struct record *record, const struct key_trigg
                     layer_shown(key->layer), key->cell);
 }
 
-/* A list of a key is not the one that comes next, as in a shard of keys, or for no good reason. */
+/* A list of a key is not the one that should come next: the stream is a shard of the keys, or wrong. */
 static _Noreturn void refuse_list(const struct triggers_reader *reader, const char *message)
 {
     coverage_need_all_keys(reader->stream);
@@ -349,12 +349,15 @@ void token_counts_check(const struct record *record, const struct token_counts *
                         (unsigned long long)counts->count[token]);
 }
 
-void token_counts_check_equal(const struct stream_reader *reader, const struct token_counts *counts,
-                              const struct token_counts *other)
+bool token_counts_equal(const struct token_counts *a, const struct token_counts *b)
 {
-    if (!counts->count != !other->count
-        || (counts->count && memcmp(counts->count, other->count, counts->vocabulary * sizeof *counts->count)))
-        stream_fail(reader, "its counts of tokens are not those of the first input");
+    return a->count && b->count ? !memcmp(a->count, b->count, a->vocabulary * sizeof *a->count)
+                                : a->count == b->count;
+}
+
+void token_counts_fail(const struct stream_reader *reader)
+{
+    stream_fail(reader, "its counts of tokens are not those of the first input");
 }
 
 /* ---- prefixes ---- */
@@ -483,12 +486,11 @@ char *key_name(uint64_t number, size_t d_ff)
 static void check_key(struct triggers_reader *reader, const struct key_triggers *key)
 {
     uint64_t number = key_record(key, reader->shape.d_ff);
-    bool is_right = number >= reader->next_record && !reader->token_counts.count;
-    if (is_right && key->list && !reader->is_part)
-        is_right = number == reader->next_record;
-    if (!is_right)
+    if (number > reader->next_record && key->list && !reader->is_part)
         refuse_list(reader, format_string("layer %zu cell %zu is not in order", layer_shown(key->layer),
                                           key->cell));
+    if (number < reader->next_record || reader->token_counts.count)
+        stream_fail(reader->stream, "layer %zu cell %zu is not in order", layer_shown(key->layer), key->cell);
     if (key->count > reader->top)
         stream_fail(reader->stream, "layer %zu cell %zu has %zu triggers, the header promises at most %zu",
                     layer_shown(key->layer), key->cell, key->count, reader->top);

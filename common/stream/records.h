@@ -148,12 +148,11 @@ extern const struct field token_counts_fields[];
 /* Ends the program unless each is at most MAX_COUNT. */
 void token_counts_check(const struct record *record, const struct token_counts *counts);
 
-/*
- * Of a shard of keys, all of which are of the same triggers: ends the program unless its counts are those of
- * another one, or neither has any.
- */
-void token_counts_check_equal(const struct stream_reader *reader, const struct token_counts *counts,
-                              const struct token_counts *other);
+/* Whether they are equal, or neither has any. */
+bool token_counts_equal(const struct token_counts *a, const struct token_counts *b);
+
+/* Ends the program: a shard of keys has other counts than the first, though all are of one text. */
+_Noreturn void token_counts_fail(const struct stream_reader *reader);
 
 /* ---- prefixes ---- */
 

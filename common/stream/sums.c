@@ -182,6 +182,12 @@ void histogram_pack(msgpack_sbuffer *buffer, const char *name, const struct hist
     free(count);
 }
 
+bool histogram_found(const struct record *record, const char *name)
+{
+    char text[MAX_NAME];
+    return record_has(record, member(text, name, "bin"));
+}
+
 void histogram_read(const struct record *record, const char *name, struct histogram *histogram)
 {
     char text[MAX_NAME];

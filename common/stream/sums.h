@@ -65,6 +65,9 @@ void histogram_pack(msgpack_sbuffer *buffer, const char *name, const struct hist
 void header_declare_exact(json_t *header, const char *name);
 void header_declare_histogram(json_t *header, const char *name);
 
+/* Whether a record has a histogram of that name. */
+bool histogram_found(const struct record *record, const char *name);
+
 /* Adds what a record has of that name; counts are from 1 to MAX_COUNT, and so is their sum. */
 void exact_read(const struct record *record, const char *name, struct exact_sum *sum);
 void histogram_read(const struct record *record, const char *name, struct histogram *histogram);
