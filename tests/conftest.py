@@ -17,6 +17,7 @@ import environments
 import oracle
 import random_model as random_models
 import surroundings
+from helpers import run
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILDS = [ROOT / name for name in
@@ -29,6 +30,14 @@ def bin(request):
     if not (request.param / "forward-dump").exists():
         pytest.fail(f"no tools in {request.param}: run `make test`, which builds them")
     return request.param
+
+
+@pytest.fixture(scope="session")
+def bfloats(bin):
+    """Skips where the tools have no products of bfloat16 numbers."""
+    done = run(bin, bin / "tests" / "matrix-multiply", "--products", "bf16", stdin=bytes(16))
+    if done.returncode:
+        pytest.skip(done.stderr.decode().strip())
 
 
 @pytest.fixture(scope="session")

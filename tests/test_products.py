@@ -21,14 +21,6 @@ TOLERANCE = {"float32": 1e-6, "bf16x3": 1e-6, "bf16x2": 2e-5, "bf16": 1e-2}
 LARGEST = np.finfo(np.float32).max
 
 
-@pytest.fixture(scope="module")
-def bfloats(bin):
-    """Skips where the tools have no products of bfloat16 numbers."""
-    done = run(bin, bin / "tests" / "matrix-multiply", "--products", "bf16", stdin=bytes(16))
-    if done.returncode:
-        pytest.skip(done.stderr.decode().strip())
-
-
 def to_bfloat(values):
     """The nearest bfloat16 numbers of finite ones below the largest, as float32."""
     bits = np.asarray(values, "<f4").view("<u4")
