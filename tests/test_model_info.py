@@ -130,7 +130,8 @@ def header(path):
 
 @pytest.mark.parametrize("name", ["llama", "qwen3-bf16", "gpt2", "gpt2-f16"])
 def test_files_and_weights(bin, reference, name):
-    """Oracle: the file's header, read here.  GPT-2's matrices lie the other way round, and are copied."""
+    """Oracle: the file's header, read here.  GPT-2's matrices lie the other way round, and are copied.  Of 16-bit
+    numbers vectors are, and the words of the output, once there are products with them."""
     path = reference / name / "model.safetensors"
     found, tensors = info(bin, reference / name), header(path)
     files = found["files"]
@@ -144,7 +145,14 @@ def test_files_and_weights(bin, reference, name):
     elements = {tensor: int(np.prod(entry["shape"])) for tensor, entry in tensors.items()}
     turned = [tensor for tensor in elements if ".h." in tensor and len(tensors[tensor]["shape"]) == 2]
     stacked = [tensor for tensor in elements if tensor.endswith("c_attn.bias")]
-    copies = elements if types != {"F32"} else [*turned, *stacked]
+    copies = {*turned, *stacked}
+    if types != {"F32"}:
+        config = json.loads((reference / name / "config.json").read_text())
+        words = {"lm_head.weight"} & set(tensors) or {tensor for tensor in elements if "embed_tokens" in tensor
+                                                       or ".wte." in tensor or tensor.startswith("wte.")}
+        assert len(words) == 1 and ("lm_head.weight" in words) != config["tie_word_embeddings"]
+        copies |= words | {tensor for tensor in elements
+                           if len(tensors[tensor]["shape"]) == 1 or "wpe" in tensor}
     assert found["weights"]["copied_bytes"] == 4 * sum(elements[tensor] for tensor in copies)
 
 
@@ -411,28 +419,38 @@ def test_a_part_that_is_killed_is_told(bin, model):
 
 # ------------------------------------------------------------------------- cost
 
+# Of some there are several types: F16 is as BF16, but for --products.
+CASES = [("small", "F32", "float32", 1), ("small", "F32", "float32", 2), ("of many cells", "F32", "float32", 2),
+         ("wide", "F32", "float32", 1), ("wide", "BF16", "float32", 2), ("wide", "F16", "bf16x3", 1),
+         ("of many words", "BF16", "float32", 1), ("of many words", "BF16", "bf16x3", 2),
+         ("of many words", "F32", "bf16", 1)]
 SIZES = {"small": dict(layers=3, d_model=32, d_ff=64, heads=2, vocabulary=300, cutoffs=(100,), factor=2),
          "of many cells": dict(layers=4, d_model=64, d_ff=4096, heads=4, vocabulary=500, cutoffs=(200,),
                                factor=2),
+         "of many words": dict(layers=1, d_model=256, d_ff=256, heads=4, vocabulary=60000, cutoffs=(59999,),
+                               factor=1),
          "wide": dict(layers=3, d_model=768, d_ff=1024, heads=8, vocabulary=5000, cutoffs=(5000 - 1,),
                       factor=1)}
 
 
 @pytest.mark.release_only
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("size", SIZES)
-def test_memory_is_as_estimated(bin, tmp_path, size, threads):
+@pytest.mark.parametrize("size, dtype, products, threads", CASES)
+def test_memory_is_as_estimated(bin, request, tmp_path, size, dtype, products, threads):
     """Measured: peaks of real runs."""
+    if products != "float32":
+        request.getfixturevalue("bfloats")
     model = tmp_path / "model"
-    random_model.write_model(model, **SIZES[size])
+    random_model.write_model(model, **SIZES[size], dtype=dtype)
     sentences = random_sentences(200, SIZES[size]["vocabulary"], longest=40)
     (tmp_path / "text").write_bytes(text(sentences))
     count = sum(map(len, sentences))
-    cost = info(bin, model, "--tokens", count, "--threads", threads)["cost"]
+    kind = ["--products", products]
+    cost = info(bin, model, "--tokens", count, "--threads", threads, *kind)["cost"]
+    assert cost["products"] == products
     (tmp_path / "tokens").write_bytes(ok(bin, "tokenize", "-m", model, tmp_path / "text"))
-    stages = [("forward-dump", ["-m", model, "--threads", threads], "tokens", "maxima"),
+    stages = [("forward-dump", ["-m", model, "--threads", threads, *kind], "tokens", "maxima"),
               ("topk-keys", ["--top", 50], "maxima", "triggers"),
-              ("project-values", ["-m", model, "--threads", threads], "triggers", "values")]
+              ("project-values", ["-m", model, "--threads", threads, *kind], "triggers", "values")]
     found = {}
     for tool, options, source, out in stages:
         taken = peak(bin, tool, *options, stdin=tmp_path / source, out=tmp_path / out)

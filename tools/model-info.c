@@ -31,6 +31,7 @@ struct options {
     bool json, whole;
     uint64_t tokens, top, threads;
     double rate;
+    int products;
 };
 
 /* A model, and what is known of it so far. */
@@ -74,8 +75,9 @@ static json_t *files_part(const void *context)
 static json_t *described_part(const void *context)
 {
     const struct inquiry *inquiry = context;
+    matrix_start(1, (enum product_kind)inquiry->options->products);
     struct model *model = model_describe(inquiry->path);
-    size_t copied = model_outer_bytes(model).copied;
+    size_t copied = model_outer_bytes(model).copied + model_output_bytes(model).copied;
     for (size_t i = 0; i < model->config.layers; i++)
         copied += model_layer_bytes(model, i).copied;
     model_free(model);
@@ -124,18 +126,15 @@ static json_t *cost_part(const void *context)
 {
     const struct inquiry *inquiry = context;
     const struct options *options = inquiry->options;
-    struct model_config config = model_config_read(inquiry->path);
     double rate = 1e9 * options->rate;
-    if (!(rate > 0)) {
-        matrix_start(1, PRODUCTS_FLOAT32);
-        rate = cost_measure_rate(&config);
-    }
+    matrix_start(1, (enum product_kind)options->products);
     struct model *model = model_describe(inquiry->path);
+    if (!(rate > 0))
+        rate = cost_measure_rate(&model->config, weights_have_bfloats(model->weights));
     json_t *facts = cost_estimate(&(struct cost_case){
-        .config = &config, .memory = memory_of_model(model), .tokens = options->tokens, .top = options->top,
+        .config = &model->config, .memory = memory_of_model(model), .tokens = options->tokens, .top = options->top,
         .threads = options->threads, .rate = rate});
     model_free(model);
-    config_free(&config);
     return facts;
 }
 
@@ -236,6 +235,7 @@ int main(int argc, char **argv)
          &options.threads, 1, MAX_THREADS, NULL},
         {0, "rate", "G", "take 10^9 G operations a second of a thread, and measure nothing", OPTION_REAL,
          &options.rate, 0, 0, NULL},
+        OPTION_PRODUCTS(&options.products),
         {0, "whole", NULL, "read all of the weights, however many: their id, and whether any is damaged",
          OPTION_FLAG, &options.whole, 0, 0, NULL},
         {0, "json", NULL, "write a JSON object on one line, for programs", OPTION_FLAG, &options.json, 0, 0,

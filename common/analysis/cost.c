@@ -6,6 +6,7 @@
 #include "base/messages.h"
 #include "model/forward.h"
 #include "model/projection.h"
+#include "numeric/bfloats.h"
 #include "numeric/matrix.h"
 
 #include <math.h>
@@ -46,19 +47,25 @@ static double topk_keys_bytes(const struct cost_case *cost)
          + topk_bytes(keys, top, triggers < sentences ? triggers : sentences, SENTENCE);
 }
 
-/* Values that stay in memory, be they copied or mapped. */
+/*
+ * Values that stay in memory, be they copied or mapped. They have no products here, and so are not in
+ * oneDNN's arrangement, which is half of what they take in a product.
+ */
 static double values_bytes(const struct cost_case *cost)
 {
-    const struct model_config *config = cost->config;
-    double layer = (double)config->d_ff * (double)config->d_model * sizeof(float);
-    return fmin((double)config->layers * layer, fmax(LAYERS_ROOM, layer));
+    const struct memory_case *memory = &cost->memory;
+    double stay = fmin((double)memory->layers.values, fmax(LAYERS_ROOM, (double)memory->layer.values));
+    return matrix_products() == PRODUCTS_FLOAT32 ? stay : stay / 2;
 }
 
+/* Words of the input that are not the output's are not asked for. */
 static double project_values_bytes(const struct cost_case *cost)
 {
-    const struct matrix_bytes *outer = &cost->memory.outer;
-    return memory_of_program(cost->config) + (double)(outer->copied + outer->mapped) + values_bytes(cost)
-         + (double)cost->threads * projection_bytes(cost->config);
+    const struct matrix_bytes *outer = &cost->memory.outer, *output = &cost->memory.output;
+    double words = (double)output->copied + (double)output->mapped + (double)output->scratch
+                 + (double)outer->copied + (cost->config->tied ? (double)outer->mapped : 0);
+    return memory_of_program(cost->config) + words + values_bytes(cost)
+         + (double)cost->threads * (projection_bytes(cost->config) + (double)outer->widened);
 }
 
 /* Of files that forward-dump and project-values both have mapped. */
@@ -66,7 +73,7 @@ static double shared_bytes(const struct cost_case *cost)
 {
     const struct memory_case *memory = &cost->memory;
     bool mapped = memory->layers.mapped > memory->layers.copied;
-    return (double)memory->outer.mapped + (mapped ? values_bytes(cost) : 0);
+    return (cost->config->tied ? (double)memory->outer.mapped : 0) + (mapped ? values_bytes(cost) : 0);
 }
 
 /* ---- time ---- */
@@ -87,7 +94,18 @@ static float *some_floats(size_t count)
     return values;
 }
 
-double cost_measure_rate(const struct model_config *config)
+/* The matrix of these weights as a model has it whose files have bfloats, or which has 32-bit floats. */
+static struct matrix matrix_in_use(const float *weights, uint16_t *bfloats, size_t rows, size_t columns)
+{
+    if (!bfloats)
+        return matrix_of(weights, rows, columns);
+    bfloats_split(weights, rows * columns, 1, bfloats);
+    if (matrix_products() != PRODUCTS_FLOAT32)
+        return matrix_of_bfloats(bfloats, rows, columns);
+    return matrix_of_stored((struct stored_floats){(const void *)bfloats, FLOATS_BFLOAT}, rows, columns);
+}
+
+double cost_measure_rate(const struct model_config *config, bool bfloats)
 {
     enum { MAX_SIDE = 1024 };
     const double seconds = 0.5;
@@ -95,7 +113,8 @@ double cost_measure_rate(const struct model_config *config)
     size_t columns = config->d_model < MAX_SIDE ? config->d_model : MAX_SIDE;
     float *weights = some_floats(rows * columns), *x = some_floats(POSITIONS * columns);
     float *y = new_floats(POSITIONS * rows);
-    struct matrix matrix = matrix_of(weights, rows, columns);
+    uint16_t *halves = bfloats ? new_array(rows * columns, sizeof *halves) : NULL;
+    struct matrix matrix = matrix_in_use(weights, halves, rows, columns);
     double operations = 2.0 * POSITIONS * (double)rows * (double)columns, best = 0;
     for (double begin = now(), start = begin; start - begin < seconds;) {
         matrix_multiply(&matrix, POSITIONS, x, 0, y, rows);
@@ -103,6 +122,8 @@ double cost_measure_rate(const struct model_config *config)
         best = fmax(best, rate);
         start = end;
     }
+    matrix_free(&matrix);
+    free(halves);
     free(weights);
     free(x);
     free(y);
@@ -129,6 +150,7 @@ json_t *cost_estimate(const struct cost_case *cost)
     json_put(json, "tokens", whole((double)cost->tokens));
     json_put(json, "top", whole((double)cost->top));
     json_put(json, "threads", whole((double)cost->threads));
+    json_put(json, "products", json_string(product_kind_words[matrix_products()]));
     json_put(json, "forward_dump_bytes", whole(forward));
     json_put(json, "forward_dump_least_bytes", whole(memory_with_one(&memory)));
     json_put(json, "topk_keys_bytes", whole(topk));

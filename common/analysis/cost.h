@@ -26,8 +26,9 @@ json_t *cost_estimate(const struct cost_case *cost);
 
 /*
  * Operations a second of one thread, measured by products of a batch with a matrix of the shape of
- * the model's keys, or of a part of it. Takes half a second. Call matrix_start before.
+ * the model's keys, or of a part of it, which the files have as bfloats, or not. Takes half a second. Call
+ * matrix_start and matrix_settle before.
  */
-double cost_measure_rate(const struct model_config *config);
+double cost_measure_rate(const struct model_config *config, bool bfloats);
 
 #endif

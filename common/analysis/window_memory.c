@@ -34,6 +34,8 @@ static void add_bytes(struct matrix_bytes *sum, const struct matrix_bytes *more)
 {
     sum->copied += more->copied;
     sum->mapped += more->mapped;
+    sum->values += more->values;
+    sum->widened = more->widened > sum->widened ? more->widened : sum->widened;
 }
 
 static double all_bytes(const struct matrix_bytes *bytes)
@@ -43,7 +45,8 @@ static double all_bytes(const struct matrix_bytes *bytes)
 
 struct memory_case memory_of_model(const struct model *model)
 {
-    struct memory_case memory = {.config = &model->config, .outer = model_outer_bytes(model)};
+    struct memory_case memory = {.config = &model->config, .outer = model_outer_bytes(model),
+                                 .output = model_output_bytes(model)};
     for (size_t i = 0; i < model->config.layers; i++) {
         struct matrix_bytes layer = model_layer_bytes(model, i);
         add_bytes(&memory.layers, &layer);
@@ -56,10 +59,11 @@ struct memory_case memory_of_model(const struct model *model)
 /* All but layers and the batches of a window. */
 static double fixed_bytes(const struct memory_case *memory)
 {
-    double thread = forward_bytes(memory->config, memory->positions) + memory->thread
+    double widened = fmax((double)memory->outer.widened, (double)memory->layers.widened);
+    double thread = forward_bytes(memory->config, memory->positions) + memory->thread + widened
                     + (memory->predicts ? projection_bytes(memory->config) : 0);
     return memory_of_program(memory->config) + all_bytes(&memory->outer) + memory->whole
-           + (double)memory->threads * thread;
+           + (memory->predicts ? all_bytes(&memory->output) : 0) + (double)memory->threads * thread;
 }
 
 /* Its residual, tokens, rows, and their like. */

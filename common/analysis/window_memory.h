@@ -13,6 +13,7 @@
 struct memory_case {
     const struct model_config *config;
     struct matrix_bytes outer, layers; /* of what is not in layers; of all of these */
+    struct matrix_bytes output;        /* of predictions, beside outer */
     struct matrix_bytes layer;         /* of the largest one */
     size_t positions, threads;         /* of a batch */
     bool predicts;

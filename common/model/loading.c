@@ -182,12 +182,13 @@ static void count_words(struct loading *loading, struct stored_floats stored, si
     rows->mapped += count * stored_width(stored.format);
     if (words == WORDS_IN)
         return;
-    loading->output.copied += is_form                    ? packed
-                            : copied                     ? count * matrix_form_bytes(stored.format)
-                            : stored_as_floats(stored)   ? 0
-                                                         : floats;
-    if (copied && floats > loading->output.scratch)
-        loading->output.scratch = floats;
+    size_t rounded = count * matrix_form_bytes(stored.format);
+    loading->output.copied += is_form                  ? packed
+                            : copied                   ? rounded
+                            : stored_as_floats(stored) ? 0
+                                                       : floats;
+    if (copied && floats > rounded / 2 + loading->output.scratch) /* floats that are rounded, before they pack */
+        loading->output.scratch = floats - rounded / 2;
 }
 
 struct matrix word_matrix(struct loading *loading, const char *name, size_t rows, size_t columns,
