@@ -119,7 +119,7 @@ static void check_attention(const struct attention *rule, bool biased, size_t le
     size_t count = length * rule->width, padded = attention_padded(length);
     float *query = new_floats(count), *key = new_floats(count), *value = new_floats(count);
     float *out = new_floats(count), *bias = biased ? new_floats(padded) : NULL;
-    float *keys = new_floats(rule->width * padded), *scores = new_floats(attention_scores(length));
+    float *workspace = new_floats(attention_workspace(rule->width, length));
     double *right = new_array(count, sizeof *right);
     for (size_t i = 0; i < count; i++) {
         query[i] = 4 * fine(1, i);
@@ -128,11 +128,11 @@ static void check_attention(const struct attention *rule, bool biased, size_t le
     }
     for (size_t j = 0; biased && j < padded; j++)
         bias[j] = 0.1f * (float)j;
-    attend_sentence(rule, bias, query, rule->width, key, value, rule->width, length, keys, scores, out);
+    attend_sentence(rule, bias, query, rule->width, key, value, rule->width, length, workspace, out);
     attend_plainly(rule, bias, query, key, value, length, right);
     for (size_t i = 0; i < count; i++)
         assert_true(fabs(out[i] - right[i]) < 2e-5);
-    void *all[] = {query, key, value, out, bias, keys, scores, right};
+    void *all[] = {query, key, value, out, bias, workspace, right};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]);
 }
