@@ -154,12 +154,49 @@ static void attention_is_that_of_each_query(void **state)
         }
 }
 
+/* Of a sentence whose last positions are computed one batch after the other, as of all of it at once. */
+static void check_last_positions(const struct attention *rule, const float *bias, size_t from)
+{
+    enum { LENGTH = 53, WIDTH = 20, PADDED = 64 };
+    float query[LENGTH * WIDTH], key[LENGTH * WIDTH], value[LENGTH * WIDTH], keys[WIDTH * PADDED] = {0};
+    float whole[LENGTH * WIDTH], last[LENGTH * WIDTH];
+    for (size_t i = 0; i < LENGTH * WIDTH; i++) {
+        query[i] = 4 * fine(1, i);
+        key[i] = fine(2, i);
+        value[i] = fine(3, i);
+    }
+    float *workspace = new_floats(attention_workspace(WIDTH, PADDED));
+    attend_sentence(rule, bias, query, WIDTH, key, value, WIDTH, LENGTH, workspace, whole);
+    keep_keys(key, WIDTH, WIDTH, LENGTH, keys, PADDED);
+    const struct kept kept = {.keys = keys, .values = value, .keys_step = PADDED, .values_step = WIDTH};
+    attend_last(rule, bias, query + from * WIDTH, WIDTH, &kept, from, LENGTH, workspace, last);
+    assert_memory_equal(last, whole + from * WIDTH, (LENGTH - from) * WIDTH * sizeof *last);
+    free(workspace);
+}
+
+static void a_position_alone_has_the_bits_of_its_sentence(void **state)
+{
+    (void)state;
+    float bias[64];
+    const float sink = 0.5f;
+    const size_t from[] = {0, 1, 20, 36, 37, 38, 52};
+    for (size_t j = 0; j < 64; j++)
+        bias[j] = 0.1f * (float)j;
+    for (size_t i = 0; i < sizeof from / sizeof *from; i++) {
+        const struct attention plain = {.width = 20, .scale = 0.5f};
+        const struct attention all = {.width = 20, .scale = 0.5f, .cap = 3, .window = 19, .sink = &sink};
+        check_last_positions(&plain, NULL, from[i]);
+        check_last_positions(&all, bias, from[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(maxima_are_those_of_each_column),
         cmocka_unit_test(coefficients_that_are_wanted_are_found_one_after_the_other),
         cmocka_unit_test(attention_is_that_of_each_query),
+        cmocka_unit_test(a_position_alone_has_the_bits_of_its_sentence),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -68,12 +68,12 @@ KERNEL_PART void cap_scores(float cap, size_t count, float *scores)
 enum { AT_ONCE = 4 };
 
 /*
- * What is computed together: the queries of count positions, at most LANES, and the keys that any of them sees.
- * Lanes behind the last query are one of zeros.
+ * What is computed together: the queries of count positions, at most LANES, with the keys that any of them
+ * sees. Lanes behind the last query have zeros.
  */
 struct tile {
     size_t from, count; /* positions from .. from + count - 1 */
-    size_t first, end;  /* keys first .. end - 1, and some before them that make first a multiple of AT_ONCE */
+    size_t first, end;  /* keys first .. end - 1, from a multiple of AT_ONCE on */
     size_t rows;        /* of scores: these keys in whole AT_ONCE */
 };
 
@@ -97,7 +97,7 @@ KERNEL_PART void take_queries(const struct tile *tile, size_t width, const float
             queries[c * LANES + k] = query[k * query_step + c];
 }
 
-/* The products of a tile's queries with its keys, scaled: a row of LANES for each key, from the first one on. */
+/* The products of a tile's queries with its keys, scaled: a row of LANES for each key from the first on. */
 KERNEL_PART void score_tile(const struct attention *rule, const struct tile *tile,
                             const float *restrict queries, const struct keys *keys, float *restrict scores)
 {
@@ -139,7 +139,7 @@ KERNEL_PART void hide_unseen(const struct attention *rule, const struct tile *ti
     const uint32_t ahead = (uint32_t)(tile->from - tile->first), count = (uint32_t)(tile->rows * LANES);
     const uint32_t seen = rule->window ? (uint32_t)rule->window : INT32_MAX;
     for (uint32_t i = 0; i < count; i++) {
-        uint32_t back = ahead + i % LANES - i / LANES; /* a large number where the key is ahead of the query */
+        uint32_t back = ahead + i % LANES - i / LANES; /* a large number of a key ahead of the query */
         scores[i] = back < seen ? scores[i] : -INFINITY;
     }
 }
@@ -220,7 +220,8 @@ KERNEL_PART void sum_tile(const struct attention *rule, const struct tile *tile,
         const float *of_first = weights + (first - tile->first) * LANES + k;
         size_t c = 0;
         for (; c + LANES <= width; c += LANES)
-            sum_values(first, end, of_first, share + k, value + c, value_step, count, LANES, out + c, out_step);
+            sum_values(first, end, of_first, share + k, value + c, value_step, count, LANES, out + c,
+                       out_step);
         if (c < width)
             sum_values(first, end, of_first, share + k, value + c, value_step, count, width - c, out + c,
                        out_step);
