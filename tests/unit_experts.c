@@ -201,10 +201,10 @@ static void biases_and_limits_of_an_expert_are_those_of_the_formula(void **state
 static void a_sink_takes_its_part_of_the_softmax(void **state)
 {
     (void)state;
-    enum { LENGTH = 5, HEAD = 3, ROOM = 64 };
+    enum { LENGTH = 5, HEAD = 3, ROOM = 512 };
     static const float sinks[] = {-100, 0.5f, 100};
     float query[LENGTH * HEAD], key[LENGTH * HEAD], value[LENGTH * HEAD], out[LENGTH * HEAD];
-    float keys[HEAD * ROOM], scores[ROOM];
+    float workspace[ROOM];
     for (size_t i = 0; i < LENGTH * HEAD; i++) {
         query[i] = (float)(i % 5) - 2;
         key[i] = (float)(i % 7) - 3;
@@ -212,8 +212,8 @@ static void a_sink_takes_its_part_of_the_softmax(void **state)
     }
     for (size_t s = 0; s < sizeof sinks / sizeof *sinks; s++) {
         const struct attention rule = {.width = HEAD, .scale = 0.5f, .window = 3, .sink = &sinks[s]};
-        assert_true(attention_padded(LENGTH) <= ROOM);
-        attend_sentence(&rule, NULL, query, HEAD, key, value, HEAD, LENGTH, keys, scores, out);
+        assert_true(attention_workspace(HEAD, LENGTH) <= ROOM);
+        attend_sentence(&rule, NULL, query, HEAD, key, value, HEAD, LENGTH, workspace, out);
         for (size_t i = 0; i < LENGTH; i++) {
             double sum = exp((double)sinks[s]), wanted[HEAD] = {0};
             for (size_t j = i < 2 ? 0 : i - 2; j <= i; j++) {

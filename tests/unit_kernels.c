@@ -119,7 +119,7 @@ static void check_attention(const struct attention *rule, bool biased, size_t le
     size_t count = length * rule->width, padded = attention_padded(length);
     float *query = new_floats(count), *key = new_floats(count), *value = new_floats(count);
     float *out = new_floats(count), *bias = biased ? new_floats(padded) : NULL;
-    float *keys = new_floats(rule->width * padded), *scores = new_floats(attention_scores(length));
+    float *workspace = new_floats(attention_workspace(rule->width, length));
     double *right = new_array(count, sizeof *right);
     for (size_t i = 0; i < count; i++) {
         query[i] = 4 * fine(1, i);
@@ -128,11 +128,11 @@ static void check_attention(const struct attention *rule, bool biased, size_t le
     }
     for (size_t j = 0; biased && j < padded; j++)
         bias[j] = 0.1f * (float)j;
-    attend_sentence(rule, bias, query, rule->width, key, value, rule->width, length, keys, scores, out);
+    attend_sentence(rule, bias, query, rule->width, key, value, rule->width, length, workspace, out);
     attend_plainly(rule, bias, query, key, value, length, right);
     for (size_t i = 0; i < count; i++)
         assert_true(fabs(out[i] - right[i]) < 2e-5);
-    void *all[] = {query, key, value, out, bias, keys, scores, right};
+    void *all[] = {query, key, value, out, bias, workspace, right};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]);
 }
@@ -154,12 +154,49 @@ static void attention_is_that_of_each_query(void **state)
         }
 }
 
+/* Of a sentence whose last positions are computed one batch after the other, as of all of it at once. */
+static void check_last_positions(const struct attention *rule, const float *bias, size_t from)
+{
+    enum { LENGTH = 53, WIDTH = 20, PADDED = 64 };
+    float query[LENGTH * WIDTH], key[LENGTH * WIDTH], value[LENGTH * WIDTH], keys[WIDTH * PADDED] = {0};
+    float whole[LENGTH * WIDTH], last[LENGTH * WIDTH];
+    for (size_t i = 0; i < LENGTH * WIDTH; i++) {
+        query[i] = 4 * fine(1, i);
+        key[i] = fine(2, i);
+        value[i] = fine(3, i);
+    }
+    float *workspace = new_floats(attention_workspace(WIDTH, PADDED));
+    attend_sentence(rule, bias, query, WIDTH, key, value, WIDTH, LENGTH, workspace, whole);
+    keep_keys(key, WIDTH, WIDTH, LENGTH, keys, PADDED);
+    const struct kept kept = {.keys = keys, .values = value, .keys_step = PADDED, .values_step = WIDTH};
+    attend_last(rule, bias, query + from * WIDTH, WIDTH, &kept, from, LENGTH, workspace, last);
+    assert_memory_equal(last, whole + from * WIDTH, (LENGTH - from) * WIDTH * sizeof *last);
+    free(workspace);
+}
+
+static void a_position_alone_has_the_bits_of_its_sentence(void **state)
+{
+    (void)state;
+    float bias[64];
+    const float sink = 0.5f;
+    const size_t from[] = {0, 1, 20, 36, 37, 38, 52};
+    for (size_t j = 0; j < 64; j++)
+        bias[j] = 0.1f * (float)j;
+    for (size_t i = 0; i < sizeof from / sizeof *from; i++) {
+        const struct attention plain = {.width = 20, .scale = 0.5f};
+        const struct attention all = {.width = 20, .scale = 0.5f, .cap = 3, .window = 19, .sink = &sink};
+        check_last_positions(&plain, NULL, from[i]);
+        check_last_positions(&all, bias, from[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(maxima_are_those_of_each_column),
         cmocka_unit_test(coefficients_that_are_wanted_are_found_one_after_the_other),
         cmocka_unit_test(attention_is_that_of_each_query),
+        cmocka_unit_test(a_position_alone_has_the_bits_of_its_sentence),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,8 +32,7 @@ struct forward {
     struct experts *experts;/* NULL: no layer has any */
     bool records_signs;
     uint8_t *signs;         /* capacity x d_ff, where they are recorded */
-    float *keys_transposed; /* head_width x positions of a sentence */
-    float *scores;          /* attention_scores of them */
+    float *workspace;       /* of attention, for known_positions */
     size_t known_positions; /* that these tables have: */
     float *position_vectors;/* known_positions x d_model: sinusoidal */
     float *alibi;           /* heads x known_positions */
@@ -67,8 +66,7 @@ static void free_matrices(struct forward *forward)
 
 static void free_tables(struct forward *forward)
 {
-    free(forward->keys_transposed);
-    free(forward->scores);
+    free(forward->workspace);
     free(forward->position_vectors);
     free(forward->alibi);
     for (size_t i = 0; i < MAX_ROTARIES; i++) {
@@ -231,8 +229,7 @@ static void reserve_sentence(struct forward *forward, size_t length)
         return;
     free_tables(forward);
     forward->known_positions = attention_padded(forward->kept ? key_values_room(forward->kept) : length);
-    forward->keys_transposed = new_floats(matrix_count(forward->known_positions, config->head_width));
-    forward->scores = new_floats(attention_scores(forward->known_positions));
+    forward->workspace = new_floats(attention_workspace(config->head_width, forward->known_positions));
     if (config->position == POSITION_SINUSOIDAL)
         fill_sinusoidal(forward);
     if (config->position == POSITION_ALIBI)
@@ -372,7 +369,7 @@ static void attend_kept(const struct forward *forward, size_t index)
         const struct kept kept = key_values_of(forward->kept, index, head / group);
         size_t query = head * config->head_width;
         attend_last(&rule, head_bias(forward, head), forward->query + query, query_step, &kept,
-                    forward->begun, forward->begun + forward->positions, forward->scores,
+                    forward->begun, forward->begun + forward->positions, forward->workspace,
                     forward->attended + query);
     }
 }
@@ -395,7 +392,7 @@ static void attend_all(const struct forward *forward, size_t index)
             size_t query = row * query_step + head * width, key = row * key_step + head / group * width;
             attend_sentence(&rule, head_bias(forward, head), forward->query + query, query_step,
                             forward->key + key, forward->value + key, key_step, sentence_positions(batch, s),
-                            forward->keys_transposed, forward->scores, forward->attended + query);
+                            forward->workspace, forward->attended + query);
         }
 }
 

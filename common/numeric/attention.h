@@ -15,8 +15,10 @@
 void rotate_heads(float *x, size_t heads, size_t width, size_t half, const float *cosines,
                   const float *sines);
 
-/* Floats that the workspaces of attend_sentence need for this length: scores, and keys for each of width. */
-size_t attention_scores(size_t length);
+/* Floats that the workspace for heads of this width and sentences up to this length needs. */
+size_t attention_workspace(size_t width, size_t length);
+
+/* A length with what its last vector has besides. */
 size_t attention_padded(size_t length);
 
 /* How a head attends. */
@@ -32,12 +34,11 @@ struct attention {
  * Causal attention of one head over one sentence of length positions. query, key, value
  * and out point at the head's part of the first row; rows of query and out are query_step
  * floats apart, those of key and value key_step. bias (attention_padded(length), or NULL) is
- * added to each position's score. keys (width x attention_padded(length)) and scores
- * (attention_scores(length)) are workspaces.
+ * added to each position's score. workspace: attention_workspace.
  */
 void attend_sentence(const struct attention *rule, const float *bias, const float *query, size_t query_step,
-                     const float *key, const float *value, size_t key_step, size_t length, float *keys,
-                     float *scores, float *out);
+                     const float *key, const float *value, size_t key_step, size_t length, float *workspace,
+                     float *out);
 
 /*
  * One head's keys and values of a sentence that is read position by position. keys is width x keys_step:
@@ -53,10 +54,9 @@ struct kept {
 void keep_keys(const float *key, size_t key_step, size_t width, size_t count, float *keys, size_t keys_step);
 
 /*
- * As attend_sentence, with the same bits, for the queries of positions from .. length - 1 only. scores:
- * attention_scores(kept->keys_step).
+ * As attend_sentence, with the same bits, for the queries of positions from .. length - 1 only.
  */
 void attend_last(const struct attention *rule, const float *bias, const float *query, size_t query_step,
-                 const struct kept *kept, size_t from, size_t length, float *scores, float *out);
+                 const struct kept *kept, size_t from, size_t length, float *workspace, float *out);
 
 #endif
