@@ -12,7 +12,8 @@ quoted() {
 # not pass on, may choose another kernel, and so other bytes.
 again="env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u ALONE -u SHARDS"
 for variable in $(env | sed -nE 's/^((OPENBLAS|ONEDNN|DNNL)_[A-Z0-9_]+)=.*/\1/p'); do
-    again="$again $(quoted "$variable=$(printenv "$variable")")"
+    eval "value=\$$variable"
+    again="$again $(quoted "$variable=$value")"
 done
 again="$again make --no-print-directory -f $(quoted "$SCRIPTS/paper.mk")"
 for setting in $SETTINGS; do
