@@ -34,8 +34,8 @@ current() {
     done | tr '\n' '\0' | xargs -0 -n 1 -P "$(nproc)" sh -c | sed 's/.*/ & /'
 }
 
-# missing: all others; where it cannot be asked which are current, none is. What is there of them goes, so that
-# it cannot be merged.
+# missing: all others; where it cannot be asked which are current, none is. What is there of them goes, so
+# that it cannot be merged.
 missing() {
     found=$(current) shard=0
     while [ $shard -lt "$SHARDS" ]; do

@@ -249,7 +249,7 @@ def copy_of_scripts(folder, name, script):
 
 @pytest.mark.parametrize("column", ["options", "needs", "result", "scripts"])
 def test_what_of_the_list_cannot_be_read_is_not_taken_for_nothing(bin, place, tmp_path, column):
-    """An experiment without its options is run with defaults; one without its needs, before they are there."""
+    """An experiment without its options runs with defaults; one without its needs, before they are there."""
     graph = copy_of_scripts(tmp_path, "listed.sh", f'[ "$1" != {column} ] || exit 1\nexec "$real" "$@"')
     words = command(bin, place, f"without {column}", "refinement", OUT=tmp_path / "out")
     words[words.index("pipelines/paper.mk")] = str(graph)
