@@ -93,7 +93,8 @@ estimate() {
             if (kind == "projected") { seconds = is["values_s"] / is["shards"]; bytes = is["values"] }
             if (kind == "removed") {
                 changed = is["layers"] * (is["keys"] ? is["keys"] : is["cells"]) * is["removals"] * 3
-                seconds = is["forward_s"] / is["sentences"] * changed / is["shards"]
+                # Prefixes, which are half as long as sentences.
+                seconds = is["forward_s"] / is["sentences"] / 2 * changed / is["shards"]
                 bytes = is["forward"]
             }
             if (kind == "sampled") {

@@ -103,7 +103,8 @@ def test_pages_are_right_and_speak_of_what_is_installed(installed):
 
 
 def run_pipelines(shell, pipelines, model, text, out):
-    for script, *arguments in (("triggers", model, text, out, "--limit", 40), ("agreement", model, out),
+    for script, *arguments in (("search", model, text, out, "--limit", 40), ("triggers", model, out),
+                               ("agreement", model, out),
                                ("annotation", model, out),
                                ("perturbation", model, out, "--sample", 1, "-t", 3),
                                ("shallow", model, text, out, "--limit", 40),
