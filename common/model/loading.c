@@ -132,6 +132,7 @@ void drop_tensors(struct loading *loading, struct mark mark)
         return;
     note_scratch(loading, loading->bytes.copied - mark.copied);
     loading->bytes.copied = mark.copied + loading->form_bytes;
+    loading->bytes.packed += loading->form_bytes / 2;
     loading->form_bytes = 0;
     if (!loading->described)
         tensors_drop(loading->to, mark.tensors);
@@ -142,11 +143,13 @@ static struct matrix mapped_matrix(struct loading *loading, const char *name, si
 {
     struct matrix_bytes *bytes = &loading->bytes;
     size_t floats = float_bytes(rows, columns);
-    bytes->mapped += floats / 2;
-    if (have_forms())
-        bytes->copied += floats / 2; /* in the library's arrangement */
-    else
+    if (have_forms()) { /* in the library's arrangement, while its pages are dropped; or these are read */
+        bytes->copied += floats / 2;
+        note_scratch(loading, floats / 2);
+    } else {
+        bytes->mapped += floats / 2;
         bytes->widened = floats > bytes->widened ? floats : bytes->widened;
+    }
     if (loading->described)
         return (struct matrix){0};
     struct stored_floats stored = weights_map(loading->model->weights, name,
@@ -394,7 +397,7 @@ void read_layer_tensor(struct loading *loading, const struct tensor_row *tensor,
     if (!is_expected(loading, tensor, name, index))
         return;
     struct mark mark = mark_tensors(loading);
-    size_t before = loading->bytes.copied + loading->bytes.mapped;
+    size_t before = bytes_unpacked(loading);
     if (!is_matrix(tensor)) {
         *(const float **)(void *)((char *)layer + tensor->offset) = layer_tensor(loading, tensor, name);
     } else if (is_plain(loading, tensor)) {
@@ -404,5 +407,5 @@ void read_layer_tensor(struct loading *loading, const struct tensor_row *tensor,
         drop_tensors(loading, mark);
     }
     if (is_values(tensor))
-        loading->bytes.values += loading->bytes.copied + loading->bytes.mapped - before;
+        loading->bytes.values += bytes_unpacked(loading) - before;
 }

@@ -58,6 +58,12 @@ void drop_tensors(struct loading *loading, struct mark mark);
 void read_layer_tensor(struct loading *loading, const struct tensor_row *tensor, size_t index,
                        enum layer_part part);
 
+/* Bytes of what was read so far, before there are products. */
+static inline size_t bytes_unpacked(const struct loading *loading)
+{
+    return loading->bytes.copied + loading->bytes.mapped - loading->bytes.packed;
+}
+
 /* Whether a row of names->layers is a matrix; where it is in a layer. */
 bool is_matrix(const struct tensor_row *tensor);
 struct matrix *matrix_at(struct model_layer *layer, const struct tensor_row *tensor);
