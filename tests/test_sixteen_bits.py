@@ -62,8 +62,8 @@ def test_activations_and_predictions(bin, request, models, kind):
         request.getfixturevalue("bfloats")
     sentences = text(random_sentences(20, 300, seed=5, longest=30))
     streams_of = [ok(bin, "tokenize", "-m", model, "--batch", 100, stdin=sentences) for model in models]
-    outs = [ok(bin, "forward-dump", "-m", model, "--emit", "max,coef,resid,ffn,prediction", "--products", kind,
-               "--threads", 2, stdin=stream) for model, stream in zip(models, streams_of)]
+    outs = [ok(bin, "forward-dump", "-m", model, "--emit", "max,coef,resid,ffn,prediction", "--products",
+               kind, "--threads", 2, stdin=stream) for model, stream in zip(models, streams_of)]
     assert_same(outs)
 
 

@@ -20,7 +20,7 @@ struct matrix_bytes {
     size_t packed;  /* of the copied: what is made by products with several rows, beside terms that stay */
     size_t values;  /* of the copied and mapped without packed: the down projections' */
     size_t scratch; /* while one is read, at most */
-    size_t widened; /* of one as 32-bit floats that a file has in 16 bits, in the buffer of a thread, at most */
+    size_t widened; /* as 32-bit floats, of one that a file has in 16 bits, in a thread's buffer, at most */
 };
 
 struct layers;

@@ -154,8 +154,9 @@ static struct matrix mapped_matrix(struct loading *loading, const char *name, si
         return (struct matrix){0};
     struct stored_floats stored = weights_map(loading->model->weights, name,
                                               (struct tensor_shape){.rows = rows, .columns = columns});
-    return have_forms() ? tensors_keep(loading->to, matrix_of_bfloats(stored_as_bfloats(stored), rows, columns))
-                        : matrix_of_stored(stored, rows, columns);
+    if (!have_forms())
+        return matrix_of_stored(stored, rows, columns);
+    return tensors_keep(loading->to, matrix_of_bfloats(stored_as_bfloats(stored), rows, columns));
 }
 
 /* Whether numbers that a file has so are used where they are. */
@@ -190,7 +191,7 @@ static void count_words(struct loading *loading, struct stored_floats stored, si
                             : copied                   ? rounded
                             : stored_as_floats(stored) ? 0
                                                        : floats;
-    if (copied && floats > rounded / 2 + loading->output.scratch) /* floats that are rounded, before they pack */
+    if (copied && floats > rounded / 2 + loading->output.scratch)
         loading->output.scratch = floats - rounded / 2;
 }
 

@@ -17,7 +17,7 @@ struct loading {
     struct matrix_bytes bytes; /* of the matrices so far, when they are read */
     struct matrix_bytes output; /* of products with the output's words, beside them */
     enum float_format format;  /* in the file, of the tensor that was read last */
-    size_t form_bytes;         /* of the forms of matrices, until the floats that they are made of are dropped */
+    size_t form_bytes;         /* of forms of matrices, until the floats that they are made of are dropped */
     struct tensors *to;        /* owns what is copied */
     struct tensors *spare;     /* see tensors_new; NULL: there are none */
 };
