@@ -133,7 +133,7 @@ def test_files_and_weights(bin, reference, name):
     """Oracle: the file's header, read here.  GPT-2's matrices lie the other way round, and are copied.  Of
     16-bit numbers vectors are, and the words of the output, once there are products with them."""
     path = reference / name / "model.safetensors"
-    found, tensors = info(bin, reference / name), header(path)
+    found, tensors = info(bin, reference / name, "--products", "float32"), header(path)
     files = found["files"]
     assert (files["format"], files["count"], files["all_bytes"]) == ("safetensors", 1, path.stat().st_size)
     types = {entry["dtype"] for entry in tensors.values()}
