@@ -62,8 +62,8 @@ def test_activations_and_predictions(bin, request, models, kind):
         request.getfixturevalue("bfloats")
     sentences = text(random_sentences(20, 300, seed=5, longest=30))
     streams_of = [ok(bin, "tokenize", "-m", model, "--batch", 100, stdin=sentences) for model in models]
-    outs = [ok(bin, "forward-dump", "-m", model, "--emit", "max,coef,resid,ffn,prediction", "--products", kind,
-               "--threads", 2, stdin=stream) for model, stream in zip(models, streams_of)]
+    outs = [ok(bin, "forward-dump", "-m", model, "--emit", "max,coef,resid,ffn,prediction", "--products",
+               kind, "--threads", 2, stdin=stream) for model, stream in zip(models, streams_of)]
     assert_same(outs)
 
 
@@ -109,13 +109,31 @@ def test_what_is_not_finite_is_refused_by_name(bin, request, models, tmp_path, t
           says=f"'{name}' has {says} at element 1234")
 
 
-def test_with_one_term_words_are_rounded_as_matrices_are(bin, bfloats, models, tmp_path):
+def write_llama(folder, change=lambda values: values, dtype="F32"):
+    """One layer, whose words have no projection."""
+    folder.mkdir()
+    d, cells, words = 24, 37, 61
+    (folder / "config.json").write_text(json.dumps({
+        "model_type": "llama", "hidden_size": d, "num_hidden_layers": 1, "num_attention_heads": 4,
+        "intermediate_size": cells, "vocab_size": words, "rms_norm_eps": 1e-5, "hidden_act": "silu",
+        "max_position_embeddings": 64, "tie_word_embeddings": True, "bos_token_id": 2, "eos_token_id": 2}))
+    layer, random = "model.layers.0.", np.random.default_rng(7)
+    shapes = {"model.embed_tokens.weight": (words, d), "model.norm.weight": (d,),
+              **{f"{layer}self_attn.{name}_proj.weight": (d, d) for name in "qkvo"},
+              **{f"{layer}{name}layernorm.weight": (d,) for name in ("input_", "post_attention_")},
+              layer + "mlp.gate_proj.weight": (cells, d), layer + "mlp.up_proj.weight": (cells, d),
+              layer + "mlp.down_proj.weight": (d, cells)}
+    tensors = {name: random.standard_normal(shape).astype("<f2").astype("<f4")
+               for name, shape in shapes.items()}
+    random_model.write_tensors(folder / "model.safetensors", {
+        name: change(values) if values.ndim == 2 else values for name, values in tensors.items()}, dtype)
+    random_model.write_dictionary(folder / "dict.txt", words)
+    return folder
+
+
+def test_with_one_term_words_are_rounded_as_matrices_are(bin, bfloats, tmp_path):
     """Reference: a model whose matrices were rounded before it was written."""
-    rounded = tmp_path / "rounded"
-    shutil.copytree(models[2], rounded)
-    tensors = oracle.load_safetensors(models[2] / "model.safetensors", np.float32)
-    random_model.write_tensors(rounded / "model.safetensors", {
-        name: to_bfloat(values) if values.ndim == 2 else values for name, values in tensors.items()})
-    sentences = text(random_sentences(5, 300, seed=6, longest=30))
+    models = [write_llama(tmp_path / "halves", dtype="F16"), write_llama(tmp_path / "rounded", to_bfloat)]
+    sentences = text(random_sentences(5, 61, seed=6, longest=30))
     assert_same([ok(bin, "forward-dump", "-m", model, "--emit", "resid,prediction", "--products", "bf16",
-                    stdin=ok(bin, "tokenize", "-m", model, stdin=sentences)) for model in (models[0], rounded)])
+                    stdin=ok(bin, "tokenize", "-m", model, stdin=sentences)) for model in models])

@@ -132,8 +132,8 @@ static json_t *cost_part(const void *context)
     if (!(rate > 0))
         rate = cost_measure_rate(&model->config, weights_have_bfloats(model->weights));
     json_t *facts = cost_estimate(&(struct cost_case){
-        .config = &model->config, .memory = memory_of_model(model), .tokens = options->tokens, .top = options->top,
-        .threads = options->threads, .rate = rate});
+        .config = &model->config, .memory = memory_of_model(model), .tokens = options->tokens,
+        .top = options->top, .threads = options->threads, .rate = rate});
     model_free(model);
     return facts;
 }

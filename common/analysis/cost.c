@@ -47,15 +47,11 @@ static double topk_keys_bytes(const struct cost_case *cost)
          + topk_bytes(keys, top, triggers < sentences ? triggers : sentences, SENTENCE);
 }
 
-/*
- * Values that stay in memory, be they copied or mapped. They have no products here, and so are not in
- * oneDNN's arrangement, which is half of what they take in a product.
- */
+/* Values that stay in memory, be they copied or mapped. */
 static double values_bytes(const struct cost_case *cost)
 {
     const struct memory_case *memory = &cost->memory;
-    double stay = fmin((double)memory->layers.values, fmax(LAYERS_ROOM, (double)memory->layer.values));
-    return matrix_products() == PRODUCTS_FLOAT32 ? stay : stay / 2;
+    return fmin((double)memory->layers.values, fmax(LAYERS_ROOM, (double)memory->layer.values));
 }
 
 /* Words of the input that are not the output's are not asked for. */
@@ -95,13 +91,14 @@ static float *some_floats(size_t count)
 }
 
 /* The matrix of these weights as a model has it whose files have bfloats, or which has 32-bit floats. */
-static struct matrix matrix_in_use(const float *weights, uint16_t *bfloats, size_t rows, size_t columns)
+static struct matrix matrix_in_use(float *weights, uint16_t *bfloats, size_t rows, size_t columns)
 {
     if (!bfloats)
         return matrix_of(weights, rows, columns);
-    bfloats_split(weights, rows * columns, 1, bfloats);
+    bfloats_round(weights, rows * columns, 1);
     if (matrix_products() != PRODUCTS_FLOAT32)
-        return matrix_of_bfloats(bfloats, rows, columns);
+        return matrix_of(weights, rows, columns);
+    bfloats_split(weights, rows * columns, 1, bfloats);
     return matrix_of_stored((struct stored_floats){(const void *)bfloats, FLOATS_BFLOAT}, rows, columns);
 }
 

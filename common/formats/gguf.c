@@ -488,7 +488,8 @@ static const struct gguf_tensor *need_tensor(const struct gguf *gguf, const char
 }
 
 /* Ends the program for an element that is not finite. */
-__attribute__((noreturn)) static void refuse_element(const struct gguf_tensor *tensor, size_t place, float value)
+__attribute__((noreturn)) static void refuse_element(const struct gguf_tensor *tensor, size_t place,
+                                                     float value)
 {
     die("%s: tensor '%s' has %s at element %zu: the file is damaged or was trained to divergence; fetch"
         " it again, or take another model",

@@ -17,9 +17,10 @@ enum layer_part { LAYER_VALUES, LAYER_ALL };
 struct matrix_bytes {
     size_t copied;  /* in memory of their own, as 32-bit floats, or as their products take them */
     size_t mapped;  /* where they are in the files, as 32-bit or 16-bit floats */
-    size_t values;  /* of both: the down projections' */
+    size_t packed;  /* of the copied: what is made by products with several rows, beside terms that stay */
+    size_t values;  /* of the copied and mapped without packed: the down projections' */
     size_t scratch; /* while one is read, at most */
-    size_t widened; /* of one as 32-bit floats that a file has in 16 bits, in the buffer of a thread, at most */
+    size_t widened; /* as 32-bit floats, of one that a file has in 16 bits, in a thread's buffer, at most */
 };
 
 struct layers;

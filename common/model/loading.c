@@ -132,6 +132,7 @@ void drop_tensors(struct loading *loading, struct mark mark)
         return;
     note_scratch(loading, loading->bytes.copied - mark.copied);
     loading->bytes.copied = mark.copied + loading->form_bytes;
+    loading->bytes.packed += loading->form_bytes / 2;
     loading->form_bytes = 0;
     if (!loading->described)
         tensors_drop(loading->to, mark.tensors);
@@ -142,17 +143,20 @@ static struct matrix mapped_matrix(struct loading *loading, const char *name, si
 {
     struct matrix_bytes *bytes = &loading->bytes;
     size_t floats = float_bytes(rows, columns);
-    bytes->mapped += floats / 2;
-    if (have_forms())
-        bytes->copied += floats / 2; /* in the library's arrangement */
-    else
+    if (have_forms()) { /* in the library's arrangement, while its pages are dropped; or these are read */
+        bytes->copied += floats / 2;
+        note_scratch(loading, floats / 2);
+    } else {
+        bytes->mapped += floats / 2;
         bytes->widened = floats > bytes->widened ? floats : bytes->widened;
+    }
     if (loading->described)
         return (struct matrix){0};
     struct stored_floats stored = weights_map(loading->model->weights, name,
                                               (struct tensor_shape){.rows = rows, .columns = columns});
-    return have_forms() ? tensors_keep(loading->to, matrix_of_bfloats(stored_as_bfloats(stored), rows, columns))
-                        : matrix_of_stored(stored, rows, columns);
+    if (!have_forms())
+        return matrix_of_stored(stored, rows, columns);
+    return tensors_keep(loading->to, matrix_of_bfloats(stored_as_bfloats(stored), rows, columns));
 }
 
 /* Whether numbers that a file has so are used where they are. */
@@ -187,7 +191,7 @@ static void count_words(struct loading *loading, struct stored_floats stored, si
                             : copied                   ? rounded
                             : stored_as_floats(stored) ? 0
                                                        : floats;
-    if (copied && floats > rounded / 2 + loading->output.scratch) /* floats that are rounded, before they pack */
+    if (copied && floats > rounded / 2 + loading->output.scratch)
         loading->output.scratch = floats - rounded / 2;
 }
 
@@ -394,7 +398,7 @@ void read_layer_tensor(struct loading *loading, const struct tensor_row *tensor,
     if (!is_expected(loading, tensor, name, index))
         return;
     struct mark mark = mark_tensors(loading);
-    size_t before = loading->bytes.copied + loading->bytes.mapped;
+    size_t before = bytes_unpacked(loading);
     if (!is_matrix(tensor)) {
         *(const float **)(void *)((char *)layer + tensor->offset) = layer_tensor(loading, tensor, name);
     } else if (is_plain(loading, tensor)) {
@@ -404,5 +408,5 @@ void read_layer_tensor(struct loading *loading, const struct tensor_row *tensor,
         drop_tensors(loading, mark);
     }
     if (is_values(tensor))
-        loading->bytes.values += loading->bytes.copied + loading->bytes.mapped - before;
+        loading->bytes.values += bytes_unpacked(loading) - before;
 }

@@ -17,7 +17,7 @@ struct loading {
     struct matrix_bytes bytes; /* of the matrices so far, when they are read */
     struct matrix_bytes output; /* of products with the output's words, beside them */
     enum float_format format;  /* in the file, of the tensor that was read last */
-    size_t form_bytes;         /* of the forms of matrices, until the floats that they are made of are dropped */
+    size_t form_bytes;         /* of forms of matrices, until the floats that they are made of are dropped */
     struct tensors *to;        /* owns what is copied */
     struct tensors *spare;     /* see tensors_new; NULL: there are none */
 };
@@ -57,6 +57,12 @@ void drop_tensors(struct loading *loading, struct mark mark);
  */
 void read_layer_tensor(struct loading *loading, const struct tensor_row *tensor, size_t index,
                        enum layer_part part);
+
+/* Bytes of what was read so far, before there are products. */
+static inline size_t bytes_unpacked(const struct loading *loading)
+{
+    return loading->bytes.copied + loading->bytes.mapped - loading->bytes.packed;
+}
 
 /* Whether a row of names->layers is a matrix; where it is in a layer. */
 bool is_matrix(const struct tensor_row *tensor);

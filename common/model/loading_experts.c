@@ -222,9 +222,9 @@ void read_layer_experts(struct loading *loading, size_t index, enum layer_part p
         read_all_biases(&of);
     }
     if (!matrix_exists(&layer->experts[0].values)) {
-        size_t before = loading->bytes.copied + loading->bytes.mapped;
+        size_t before = bytes_unpacked(loading);
         read_values(&of, each);
-        loading->bytes.values += loading->bytes.copied + loading->bytes.mapped - before;
+        loading->bytes.values += bytes_unpacked(loading) - before;
     }
     free(each);
 }

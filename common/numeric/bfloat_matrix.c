@@ -1,5 +1,6 @@
 #include "numeric/bfloat_matrix.h"
 
+#include "base/mapping.h"
 #include "base/messages.h"
 #include "numeric/bfloats.h"
 #include "numeric/onednn.h"
@@ -58,12 +59,18 @@ void bfloat_matrix_free(struct bfloat_matrix *matrix)
     free(matrix);
 }
 
-/* A term in the library's arrangement, made by the first that asks for it. */
+/*
+ * A term in the library's arrangement, made by the first that asks for it. Products with several rows do not
+ * look at the file again.
+ */
 static const struct onednn_matrix *packed_term(struct bfloat_matrix *matrix, size_t term)
 {
     pthread_mutex_lock(&matrix->packing);
-    if (!matrix->packed[term])
+    if (!matrix->packed[term]) {
         matrix->packed[term] = onednn_pack(matrix->term[term], matrix->rows, matrix->columns);
+        if (!matrix->owned)
+            mapping_drop_pages(matrix->term[term], matrix->rows * matrix->columns * sizeof(uint16_t));
+    }
     pthread_mutex_unlock(&matrix->packing);
     return matrix->packed[term];
 }

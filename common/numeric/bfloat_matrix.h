@@ -17,7 +17,7 @@ struct bfloat_matrix;
 /* values (rows x columns), rounded to at most so many terms; they are not needed any more then. */
 struct bfloat_matrix *bfloat_matrix_round(const float *values, size_t rows, size_t columns, size_t terms);
 
-/* values are bfloats, which must outlive the matrix. */
+/* values are bfloats in a file that is mapped, which must outlive the matrix. */
 struct bfloat_matrix *bfloat_matrix_of(const uint16_t *values, size_t rows, size_t columns, size_t terms);
 
 void bfloat_matrix_free(struct bfloat_matrix *matrix);

@@ -61,7 +61,7 @@ enum product_kind matrix_products(void);
  */
 struct matrix matrix_of(const float *values, size_t rows, size_t columns);
 
-/* The same of bfloats, which must outlive the matrix; not with float32. */
+/* The same of bfloats in a file that is mapped, which must outlive the matrix; not with float32. */
 struct matrix matrix_of_bfloats(const uint16_t *values, size_t rows, size_t columns);
 
 /*

@@ -43,7 +43,7 @@ static inline float stored_float(struct stored_floats stored, size_t index)
 /* Numbers first .. first + count - 1, to values. */
 void stored_read(struct stored_floats stored, size_t first, size_t count, float *values);
 
-/* The numbers themselves, where they are 32-bit floats, or bfloats, at an address where these can be; or NULL. */
+/* The numbers themselves, where they are 32-bit floats, or bfloats, at an address for these; else NULL. */
 const float *stored_as_floats(struct stored_floats stored);
 const uint16_t *stored_as_bfloats(struct stored_floats stored);
 
