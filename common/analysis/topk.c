@@ -11,14 +11,15 @@
 #include <string.h>
 
 struct topk_sentence {
+    uint64_t sentence;
     size_t references, length;
     uint32_t token[];
 };
 
+/* As small as it can be: the time of a search is that of reading and moving these. */
 struct prefix {
-    float coefficient, score;
-    uint32_t position;
-    uint64_t sentence;
+    float score;
+    uint32_t position : 31, is_negative : 1; /* the coefficient, whose size is the score */
     struct topk_sentence *text;
     float *path; /* position: the key's coefficients at the prefix's tokens; NULL: not known */
 };
@@ -97,10 +98,15 @@ void topk_free(struct topk *topk)
     free(topk);
 }
 
+static struct topk_place place_of(const struct prefix *prefix)
+{
+    return (struct topk_place){prefix->score, prefix->text->sentence, prefix->position};
+}
+
+/* Sentences lie elsewhere in memory, and are read where scores are equal only. */
 static bool is_better(const struct prefix *a, const struct prefix *b)
 {
-    return topk_is_better((struct topk_place){a->score, a->sentence, a->position},
-                          (struct topk_place){b->score, b->sentence, b->position});
+    return a->score != b->score ? a->score > b->score : topk_is_better(place_of(a), place_of(b));
 }
 
 static bool is_worse(const struct prefix *a, const struct prefix *b)
@@ -151,17 +157,18 @@ void topk_offer(struct topk *topk, size_t list, float coefficient, uint64_t sent
                 const float *path, const uint32_t *tokens, size_t length, struct topk_sentence **shared)
 {
     struct heap *heap = &topk->heap[list];
-    struct prefix prefix = {coefficient, list_score(topk, list, coefficient), position, sentence, NULL, NULL};
+    const struct topk_place place = {list_score(topk, list, coefficient), sentence, position};
     if (!topk_wants(topk, list, coefficient)
-        || (heap->held == topk->t && !is_better(&prefix, &heap->prefix[0])))
+        || (heap->held == topk->t && !topk_is_better(place, place_of(&heap->prefix[0]))))
         return;
     if (!*shared) {
         *shared = new_struct(sizeof **shared, length, sizeof *tokens);
+        (*shared)->sentence = sentence;
         (*shared)->references = 1;
         (*shared)->length = length;
         memcpy((*shared)->token, tokens, length * sizeof *tokens);
     }
-    prefix.text = *shared;
+    struct prefix prefix = {place.score, position & INT32_MAX, coefficient < 0, *shared, NULL};
     prefix.text->references++;
     if (path) {
         prefix.path = new_array(position, sizeof *path);
@@ -209,8 +216,8 @@ struct key_triggers topk_take(struct topk *topk, size_t list, size_t layer, size
     uint32_t *prefix = triggers.prefix;
     float *prefix_coefficient = triggers.prefix_coefficient;
     for (size_t i = 0; i < count; i++) {
-        triggers.coefficient[i] = best[i].coefficient;
-        triggers.sentence[i] = best[i].sentence;
+        triggers.coefficient[i] = best[i].is_negative ? -best[i].score : best[i].score;
+        triggers.sentence[i] = best[i].text->sentence;
         triggers.position[i] = best[i].position;
         triggers.next[i] = best[i].text->token[best[i].position];
         if (best[i].position)

@@ -53,9 +53,7 @@ struct kept {
 /* Makes count keys (width), key_step floats apart, columns of keys. */
 void keep_keys(const float *key, size_t key_step, size_t width, size_t count, float *keys, size_t keys_step);
 
-/*
- * As attend_sentence, with the same bits, for the queries of positions from .. length - 1 only.
- */
+/* As attend_sentence, with the same bits, for the queries of positions from .. length - 1 only. */
 void attend_last(const struct attention *rule, const float *bias, const float *query, size_t query_step,
                  const struct kept *kept, size_t from, size_t length, float *workspace, float *out);
 
