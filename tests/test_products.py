@@ -276,7 +276,7 @@ def test_auto_is_float32_without_instructions_for_bfloats(bin, bfloat_model, sen
 OLDER = ("kvm64", "Nehalem", "Haswell")
 
 
-@pytest.mark.release_only  # sanitizers do not run in qemu
+@pytest.mark.release_only
 @pytest.mark.parametrize("processor", OLDER)
 def test_an_older_processor_has_all_instructions(bin, bfloat_model, sentences, tmp_path, processor):
     """Nothing there needs an instruction of this one: auto is float32, others are refused by name.  BLAS
@@ -285,6 +285,8 @@ def test_an_older_processor_has_all_instructions(bin, bfloat_model, sentences, t
     if not qemu or platform.machine() != "x86_64":
         pytest.skip("qemu-x86_64 is not there: setup.sh test installs qemu-user on x86-64")
     env = {"OPENBLAS_CORETYPE": None, "DNNL_MAX_CPU_ISA": None}
+    if "sanitize" in bin.name:
+        pytest.skip("sanitizers do not run in qemu")
     model, emulated = ["-m", bfloat_model], [qemu, "-cpu", processor]
     dump = dumped(bin, bfloat_model, sentences[:10])
     (tmp_path / "tokens").write_bytes(ok(bin, "tokenize", *model, "--batch", 64, stdin=text(sentences[:10])))
