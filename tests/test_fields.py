@@ -120,8 +120,8 @@ def made(bin, tmp_path_factory):
     _, many = make("many", "topk-keys", "--top", "50", maxima_of(make, folder, gated), model=None)
     _, whole = make("whole", "project-values", many, model=gated)
     agreement, _ = make("agreement", "agreement-stats", "--sums", whole, model=None)
-    shallow, _ = make("shallow", "shallow-stats", "--sums", "--skip-frequent", "0", "--least", "1", "--corpus",
-                      sampled, whole, model=None)
+    shallow, _ = make("shallow", "shallow-stats", "--sums", "--skip-frequent", "0", "--least", "1",
+                      "--corpus", sampled, whole, model=None)
     coefficients, _ = make("coefficients", "coefficient-stats", "--sums", whole, model=None)
     ranks, _ = make("ranks", "value-ranks", "--ids", "4,7", "--sums", model=gated)
     return {"trace": streams.read(folder / "trace"), "sample": sample, "agreement": agreement,

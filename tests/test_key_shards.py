@@ -1,5 +1,5 @@
-"""Tables of keys, made of shards of them: agreement-stats, shallow-stats, coefficient-stats and value-ranks.
-Two ways to the same bytes: one run, whose numbers other tests recompute, and the sums of its shards merged."""
+"""Tables of keys, made of shards of them: two ways to the same bytes, one run, whose numbers other tests
+recompute, and the sums of its shards merged."""
 
 import functools
 import itertools
