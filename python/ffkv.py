@@ -135,7 +135,7 @@ _COUNTS_OF_CELLS = {"coef_counts": len(COEFFICIENT_EDGES), "magnitude_counts": l
 _COUNTS_OF_KEYS = {"coefs": len(COEFFICIENT_EDGES), "magnitudes": len(MAGNITUDE_EDGES), "signs": len(SIGNS)}
 
 _KINDS_OF_MODELS = ("activations", "triggers", "values", "composition", "refinement", "intervention",
-                    "trace")
+                    "agreement", "shallow", "coefficients", "ranks", "trace")
 _OF_LAYERS = ("max", "argmax", "coef", "resid", "ffn")
 _OF_PREDICTIONS = ("next_logp", "top", "top_logp")
 

@@ -43,6 +43,9 @@ JOBS = {
     "agreement": [["agreement-stats", "-m", "{model}", TRIGGERS, *tables(
         ("-o", "agreement"), ("--rank", "rank"), ("--confidence", "confidence"),
         ("--top-values", "top-values"))]],
+    "agreement sums": [["agreement-stats", "--sums", TRIGGERS, "-o", "{out}/sums"]],
+    "merged agreement": [["agreement-stats", "-m", "{model}", "--merge", "{expected}/agreement sums/sums",
+                          *tables(("-o", "agreement"), ("--top-values", "top-values"))]],
     "composition": [VALID, ["forward-dump", "-m", "{model}", "--emit", "coef,ffn", "--positions", "random"],
                     ["composition-stats", "-m", "{model}", "--values", "{made}/values.msgpack",
                      "--stop-words", "{root}/data/stop-words.txt",

@@ -195,7 +195,10 @@ def streams_of(bin, place, model):
                   stdin=tokens)
     triggers = make("triggers", "topk-keys", "-t", 2, "--rank", "value,min", "--following", 2, stdin=maxima,
                     model_given=False)
-    make("projected", "project-values", "-k", 2, "--bottoms", 1, stdin=triggers)
+    keys = make("projected", "project-values", "-k", 2, "--bottoms", 1, stdin=triggers)
+    for tool in ["agreement-stats"], ["shallow-stats", "--skip-frequent", 0]:
+        make(tool[0], *tool, "--list", "value", "--sums", stdin=keys, model_given=False)
+    make("ranks", "value-ranks", "--ids", "4-5", "--sums")
     make("values", "project-values", "--all", "-k", 1)
     changed = make("changed", "perturb-triggers", "-t", 1, "--sample", 1, "--list", "value", stdin=triggers,
                    model_given=False)

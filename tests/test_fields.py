@@ -73,6 +73,13 @@ def written(stream, record):
     return found
 
 
+def maxima_of(make, folder, model):
+    """Rows of some cells, which have triggers in a text."""
+    _, tokens = make("all", "tokenize", folder / "words", model=model)
+    return make("counted", "forward-dump", "--emit", "max,magnitudes,signs", "--cells", "1-7", tokens,
+                model=model)[1]
+
+
 @pytest.fixture(scope="module")
 def made(bin, tmp_path_factory):
     """One stream of each kind, with all that it can have: some of it only gated layers have."""
@@ -110,7 +117,15 @@ def made(bin, tmp_path_factory):
     _, read = make("read", "forward-dump", "--emit", "resid,ffn,coef", prompts, model=gated)
     make("layers", "trace-prompts", "--tops", "2", "--memories", "3", "--stream", folder / "trace", read,
          model=gated, is_stream=False)
-    return {"trace": streams.read(folder / "trace"), "sample": sample,
+    _, many = make("many", "topk-keys", "--top", "50", maxima_of(make, folder, gated), model=None)
+    _, whole = make("whole", "project-values", many, model=gated)
+    agreement, _ = make("agreement", "agreement-stats", "--sums", whole, model=None)
+    shallow, _ = make("shallow", "shallow-stats", "--sums", "--skip-frequent", "0", "--least", "1",
+                      "--corpus", sampled, whole, model=None)
+    coefficients, _ = make("coefficients", "coefficient-stats", "--sums", whole, model=None)
+    ranks, _ = make("ranks", "value-ranks", "--ids", "4,7", "--sums", model=gated)
+    return {"trace": streams.read(folder / "trace"), "sample": sample, "agreement": agreement,
+            "shallow": shallow, "coefficients": coefficients, "ranks": ranks,
             "rows": rows, "projected": projected, "changed": changed, "keyed": keyed,
             "values": values, "composition": composition, "refinement": refinement,
             "intervention": intervention}
@@ -133,11 +148,16 @@ def kinds():
     changes, of_layer, of_all = lists("Refinement")
     _, *of_intervention = lists("Intervention")
     of_rows, of_traced = lists("Trace")
+    (agreement,) = lists("Agreement")
+    (shallow,) = lists("Shallow")
+    (ranks,) = lists("Ranks")
+    coefficients = [member for member in triggers if member[0] in ("layer", "cell", *of_keys[2:])]
     return {"sample": [batch], "rows": [batch + rows, layer_number + layer, predictions,
                                         layer_number + counts_of_cells],
             "projected": [triggers + projection, further, counts], "changed": [plain + keys],
             "keyed": [plain + keys, key], "values": [value], "composition": [of_composition, counts],
-            "trace": [batch + of_rows, of_traced],
+            "trace": [batch + of_rows, of_traced], "agreement": [agreement, counts], "shallow": [shallow],
+            "coefficients": [coefficients], "ranks": [ranks],
             "refinement": [changes, of_layer, of_all], "intervention": of_intervention}
 
 

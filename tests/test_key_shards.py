@@ -1,6 +1,7 @@
-"""Tables of keys, made of shards of them: agreement-stats, shallow-stats, coefficient-stats and value-ranks.
-Two ways to the same bytes: one run, whose numbers other tests recompute, and the sums of its shards merged."""
+"""Tables of keys, made of shards of them: two ways to the same bytes, one run, whose numbers other tests
+recompute, and the sums of its shards merged."""
 
+import functools
 import itertools
 import json
 
@@ -33,11 +34,13 @@ class Tool:
         self.bin, self.name, self.model, self.place = bin, name, model, place
         place.mkdir()
 
+    @functools.lru_cache
     def triggers(self, data=SENTENCES, name="text"):
         return pipeline(self.bin, ["tokenize", "-m", self.model, "--batch", 16, "--name", name],
                         ["forward-dump", "-m", self.model, "--emit", "max,magnitudes"],
                         ["topk-keys", "-t", 50], stdin=data)
 
+    @functools.lru_cache
     def keys(self, *shard, **text):
         """The triggers with values, of a shard."""
         if self.name == "value-ranks":
@@ -46,7 +49,8 @@ class Tool:
 
     def options(self):
         tokens = self.place / "tokens"
-        tokens.write_bytes(ok(self.bin, "tokenize", "-m", self.model, stdin=SENTENCES))
+        if not tokens.exists():
+            tokens.write_bytes(ok(self.bin, "tokenize", "-m", self.model, stdin=SENTENCES))
         return {"value-ranks": ["-m", self.model, "--ids", "4-6,9"],
                 "shallow-stats": ["--corpus", tokens, "--skip-frequent", 2]}.get(self.name, [])
 

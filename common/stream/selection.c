@@ -52,7 +52,9 @@ static enum form form_of(const struct stream_reader *reader)
 {
     const char *kind = header_text(reader, NULL, "kind");
     bool has_keys = json_object_get(stream_header(reader), "changes");
-    if (!strcmp(kind, "triggers") || !strcmp(kind, "values"))
+    static const char *const of_keys[] = {"triggers", "values", "agreement", "shallow", "coefficients",
+                                          "ranks", NULL};
+    if (is_listed(kind, of_keys))
         return FORM_KEYS;
     if (!strcmp(kind, "composition") || !strcmp(kind, "refinement"))
         return FORM_LAYERS;

@@ -3,7 +3,7 @@
  * the stream is passed over without being looked into, and where records are in order, which is
  * checked, reading stops when nothing more can come.
  *
- *   triggers, values         keys of these layers and cells
+ *   triggers, values         keys of these layers and cells, and what is made of each key
  *   activations              of each batch its tokens, and these layers, with these cells' columns
  *   sentences with keys      of each batch the sentences of these keys
  *   composition, refinement  these layers' sums
