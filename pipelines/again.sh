@@ -23,19 +23,11 @@ for setting in $SETTINGS; do
     again="$again $(quoted "$setting=$value")"
 done
 
-# What auto is for the model on this machine, found with a sentence.
-auto_products() {
-    header=$(tokenize --model "$MODEL" --mode "$MODE" --limit 1 "$TEXT" |
-        forward-dump --model "$MODEL" --layers 1 | stream-cat --header) || return
-    kind=$(printf '%s\n' "$header" | sed -n 's/.*"products":"\([^"]*\)".*/\1/p')
-    printf '%s\n' "${kind:-float32}" # of which a history says nothing
-}
-
 # Decided once, so that machines of unequal speed do not find different answers: their shards are not merged.
 case ${PRODUCTS-} in
 '' | auto)
-    AUTO_PRODUCTS=${AUTO_PRODUCTS:-$(auto_products)}
-    export AUTO_PRODUCTS
+    model=$MODEL
+    . "$SCRIPTS/products.sh"
     again="$again AUTO_PRODUCTS=$AUTO_PRODUCTS"
     ;;
 esac

@@ -24,6 +24,8 @@ fail() {
 [ $# -ge 1 ] || { sed -n 's/^# usage/usage/p' "$0" >&2; exit 2; }
 command -v sbatch >/dev/null || fail "there is no sbatch here: submit on a machine of the cluster"
 . "$SCRIPTS/again.sh"
+products=$PRODUCTS
+[ -n "$products" ] && [ "$products" != auto ] || products=$AUTO_PRODUCTS
 threads=${THREADS:-1} tries=${TRIES:-3} logs=$OUT/slurm
 mkdir -p "$logs" "$OUT/shards"
 [ ! -s "$logs/jobs" ] || [ -z "$(squeue --noheader --jobs "$(paste -sd , "$logs/jobs")" 2>/dev/null)" ] ||
@@ -73,7 +75,8 @@ estimate() {
     ablated) set -- "$1" $ablated ;;
     *) set -- "$1" 0 0 ;;
     esac
-    cost=$(model-info --json --threads "$threads" --tokens "$(($3 > 0 ? $3 : 1))" --rate "$rate" "$MODEL")
+    cost=$(model-info --json --products "$products" --threads "$threads" --rate "$rate" \
+        --tokens "$(($3 > 0 ? $3 : 1))" "$MODEL")
     figures=$(
         kind=$1 sentences=$2 tokens=$3 shards=$SHARDS keys=$KEYS removals=$REMOVALS every=${EVERY:-1} \
         threads=$threads layers=$(number layers "$cost") cells=$(number cells "$cost") \
@@ -128,7 +131,8 @@ sampled=$(sample "$PREFIXES")
 ablated=$(sample "$ABLATED")
 rate=${RATE:-0}
 [ "$rate" != 0 ] ||
-    rate=$(number operations_a_second "$(model-info --json --threads 1 "$MODEL")" | awk '{ print $1 / 1e9 }')
+    rate=$(number operations_a_second "$(model-info --json --products "$products" --threads 1 "$MODEL")" |
+        awk '{ print $1 / 1e9 }')
 
 # ---- jobs ----
 

@@ -134,7 +134,7 @@ def test_products_are_part_of_what_results_are_made_of(bin, place, tmp_path, und
     assert not scripts(make(tools, place, "floats", PRODUCTS="float32"))
     options = list(csv.DictReader((place / "floats/results/options.csv").read_text().splitlines()))
     assert {row["experiments"] for row in options if "--products float32 " in f"{row['options']} "} \
-        == {"triggers", "composition", "refinement", "ablation", "perturbation"}
+        == {"search", "triggers", "values", "composition", "refinement", "ablation", "perturbation"}
     pages = "".join(path.read_text() for path in (place / "floats/results/report").rglob("*.js"))
     assert "--products float32 --mode lines" in pages
     made = results(place / "floats" / "results")

@@ -130,7 +130,7 @@ def test_what_is_asked_for_is_computed_and_can_be_replaced(slurm, bin, place, wh
     assert f"mem={memory}M" in shown and "TimeLimit=01:17:00" in shown and "Comment=mine" in shown
     assert "NumCPUs=2" in shown and "Requeue=1" in shown
     jobs = (place / "asked/results/slurm/jobs").read_text().split()
-    assert len(jobs) == 2  # shards and merge are told what auto is
+    assert len(jobs) == 4  # shards and merges of both are told what auto is
     for each in jobs:
         assert "AUTO_PRODUCTS=float32 " in slurm.run("scontrol", "write", "batch_script", each, "-").stdout
     assert slurm.run("scancel", "--user=root").returncode == 0
