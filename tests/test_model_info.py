@@ -221,7 +221,7 @@ def test_text_has_what_json_has(bin, model):
     assert values["supported"] == "yes" and values["family"] == found["settings"]["family"]
     assert values["clusters"] == ",".join(map(str, found["settings"]["clusters"]))
     assert values["windows"] == "none" and values["gated"] == "no" and values["norm epsilon"] == "1e-05"
-    assert values["weights"].startswith("F16: 7.5 MB") and values["copied"] == "15.0 MB"
+    assert values["weights"].startswith("F16: 7.5 MB") and values["copied"] == "2.3 MB"  # the output's words
     assert [line for line in lines if line and "  " not in line] == ["settings", "files", "weights",
                                                                      "tokenizer", "cost"]
 
@@ -328,8 +328,9 @@ def test_large_weights_are_not_read(bin, tmp_path):
     most = peak(bin, "model-info", *RATE, "--json", tmp_path, stdin=os.devnull, out=out)
     found = json.loads(out.read_text())
     assert most < 200_000_000
-    assert found["weights"] == {"copied_bytes": 2 * size, "id": None}
-    assert 2 * size < found["cost"]["forward_dump_bytes"] < 3 * size  # the file's pages are dropped
+    assert found["weights"] == {"copied_bytes": 4 * 4096 * (61 + 9), "id": None}  # the output, and nine gains
+    widened = 4 * 200000 * 4096  # the largest matrix, by each thread
+    assert size + 2 * widened < found["cost"]["forward_dump_bytes"] < 1.1 * (size + 2 * widened)
     check_changes(bin, tmp_path, [({"intermediate_size": 100000}, "has shape"),
                                   ({"num_hidden_layers": 5}, "there is no tensor"),
                                   ({"num_hidden_layers": 3}, "has no place")])
@@ -470,7 +471,7 @@ def test_formulas(bin, model):
     assert cost["operations_a_value"] == 2 * words
     assert cost["project_values_seconds"] == pytest.approx(16 * 512 * (2 * words / 2e10 + 21176 * 5e-9 / 2))
     record = 12 * 26 * 512
-    assert cost["topk_keys_bytes"] == 7_000_000 + record + 16 * 512 * (28 + 40 * 7) + 100 * 96
+    assert cost["topk_keys_bytes"] == 7_000_000 + record + 16 * 512 * (28 + 24 * 7) + 100 * 104
 
 
 def test_measured_rate(bin, model):

@@ -160,8 +160,8 @@ def test_pipelines_take_names_with_spaces_and_dollars(bin, plain, tmp_path):
         tmp_path / "my $(text).txt"
     model.symlink_to(plain / "model")
     train.symlink_to(plain / "train.txt")
-    for script, *arguments in (("triggers", model, train, out, "--mode", "lines", "--name", "train"),
-                               ("agreement", model, out),
+    for script, *arguments in (("search", model, train, out, "--mode", "lines", "--name", "train"),
+                               ("triggers", model, out), ("agreement", model, out),
                                ("annotation", model, out),
                                ("shallow", model, train, out, "--mode", "lines", "--name", "train"),
                                ("perturbation", model, out), ("figures", out / "figures", out)):
