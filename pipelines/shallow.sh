@@ -5,7 +5,7 @@
 # usage: shallow.sh MODEL TEXT OUT [options of tokenize]
 #
 # Reads OUT/triggers.msgpack, which triggers.sh leaves there, and TEXT, with the
-# options that triggers.sh had, for random prefixes to compare with. Leaves beside
+# options that search.sh had, for random prefixes to compare with. Leaves beside
 # it shallow.csv, a row a layer; shallow-keys.csv, a row a key; shallow-ngrams.csv,
 # the n-grams that a key's triggers share. The tools must be in PATH.
 set -eu
