@@ -1137,8 +1137,8 @@ def test_sums_of_refinement(bin, made, tmp_path):
         ("no change in a record", lambda header, records: records[0].update(
             {name: b"" for name in ("sentence", "position", "old", "new", "p_old", "p_new", "prefix")}),
          "out of order"),
-        ("changes in another order", swapped(0, 1), "the shards overlap"),
-        ("changes twice", twice(0), "the shards overlap"),
+        ("changes in another order", swapped(0, 1), "is not in order"),
+        ("changes twice", twice(0), "is not in order"),
         ("changes missing", without(0), "changed predictions"),
         ("changes behind the sums", swapped(0, -1), ""),
         ("layers in another order", swapped(first, first + 1), "not the header's"),
