@@ -318,5 +318,5 @@ def test_every_tool_that_multiplies_has_the_choice(bin):
     tools = {path.stem for path in (ROOT / "tools").glob("*.c")}
     have = {path.stem for path in bin.iterdir() if path.name in tools
             and b"--products" in ok(bin, path.name, "--help")}
-    assert have == {"composition-stats", "forward-dump", "generate", "intervention-stats", "project-values",
-                    "refinement-stats", "trace-prompts", "value-ranks"}
+    assert have == {"composition-stats", "forward-dump", "generate", "intervention-stats", "model-info",
+                    "project-values", "refinement-stats", "trace-prompts", "value-ranks"}
