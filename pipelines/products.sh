@@ -1,7 +1,7 @@
-# Read by scripts of experiments, whose words it takes --products KIND from, and by again.sh. Sets products, an
-# option of the tools that multiply with the matrices of $model. Without these words it is what AUTO_PRODUCTS
-# says, or what auto is here, which is asked once: each tool would try for itself, and streams of different
-# products are not compared or merged.
+# Read by scripts of experiments, whose words it takes --products KIND from, and by again.sh. Sets
+# products, an option of the tools that multiply with the matrices of $model. Without these words it
+# is what AUTO_PRODUCTS says, or what auto is here, which is asked once: each tool would try for
+# itself, and streams of different products are not compared or merged.
 
 # What auto is for the model on this machine.
 auto_products() {

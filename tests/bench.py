@@ -162,8 +162,8 @@ class Tools:
                        *(["--products", kind] if multiplies else []))
 
     def kinds(self):
-        """Kinds of products: bf16x3 where weights are bfloat16, which it is for; a message for those that this
-        processor does not have."""
+        """Kinds of products: bf16x3 where weights are bfloat16, which it is for; a message for those that
+        this processor does not have."""
         for kind in OURS:
             if kind == "bf16x3" and not self.of_bfloats:
                 continue

@@ -166,8 +166,9 @@ def test_threads_of_tools_and_jobs_are_as_given(bin, place, tmp_path):
 
 
 def test_auto_is_decided_once_for_machines_of_unequal_speed(bin, place, bfloats, tmp_path, whole):
-    """For all shards of an experiment: here model-info finds another answer each second time, and so for the next
-    experiment, the projection.  Not part of what results are made of: a whole run then has nothing to do."""
+    """For all shards of an experiment: here model-info finds another answer each second time, and so for the
+    next experiment, the projection.  Not part of what results are made of: a whole run then has nothing to
+    do."""
     tools = tools_but(bin, tmp_path / "tools", "model-info", f"""
 if mkdir "{tmp_path}/odd" 2>/dev/null; then kind=bf16x3; else rmdir "{tmp_path}/odd"; kind=float32; fi
 exec "$tool" --products $kind "$@"
