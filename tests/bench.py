@@ -279,14 +279,16 @@ class Tools:
                 self.command("project-values", "-m", self.model, threads=threads)]
 
     def pipeline(self, threads):
-        """{name: Round} of each stage of the pipeline of triggers alone, and of all at once."""
+        """{name: Round} of each stage of the pipeline of triggers alone, of the search, all but the last one, at
+        once, and of all at once: the last has nothing to do before the search ends."""
         found, source = {}, None
         for i, stage in enumerate(self.stages(threads)):
             out = self.file(f"stage{i}.msgpack")
             found[f"stage {pathlib.Path(stage[0]).name}"] = run([stage], out, source)._replace(
                 units=self.token_count)
             source = out
-        found["pipeline"] = run(self.stages(threads))._replace(units=self.token_count)
+        for name, stages in ("search", self.stages(threads)[:-1]), ("pipeline", self.stages(threads)):
+            found[name] = run(stages)._replace(units=self.token_count)
         return found
 
 
@@ -487,17 +489,20 @@ def write_csv(path, columns, rows):
 
 
 def ratio_rows(rows):
-    """The pipeline beside its slowest stage, values beside their products, and two threads beside one."""
+    """The pipeline beside its slowest stages, values beside their products, and two threads beside one."""
     found = {}
     for row in rows:
         key = row["shape"], row["threads"]
         found.setdefault(key, {})[row["task"], row["program"], row["type"]] = float(row["median"])
     for (shape, threads), times in found.items():
-        whole = times.get(("pipeline", "ffkv", "float32"))
-        if whole:
-            slowest = max(t for (task, *_), t in times.items() if task.startswith("stage "))
-            yield (f"| {shape}, {threads} threads: the pipeline, by its slowest stage | "
-                   f"{whole / slowest:.2f} |")
+        stage = {task: t for (task, *_), t in times.items() if task.startswith("stage ")}
+        if stage:
+            of_search = max(t for task, t in stage.items() if task != "stage project-values")
+            yield (f"| {shape}, {threads} threads: the search, by its slowest stage | "
+                   f"{times['search', 'ffkv', 'float32'] / of_search:.2f} |")
+            both = of_search + stage["stage project-values"]
+            yield (f"| {shape}, {threads} threads: search and projection, by that stage and the projection | "
+                   f"{times['pipeline', 'ffkv', 'float32'] / both:.2f} |")
         for (task, program, kind), time in times.items():
             if task == "products of values":
                 ratio = times["values", program, kind] / time
