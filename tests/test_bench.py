@@ -30,8 +30,8 @@ def test_each_task_has_a_row_and_what_it_took(measured):
     rows = table(measured[0] / "bench.csv")
     tasks = [row["task"] for row in rows if (row["program"], row["type"]) == ("ffkv", "float32")]
     assert tasks == ["load", "products", "products of values", *bench.TASKS[1:], "forward in memory",
-                     "stage tokenize", "stage forward-dump", "stage topk-keys", "stage project-values", "search",
-                     "pipeline"]
+                     "stage tokenize", "stage forward-dump", "stage topk-keys", "stage project-values",
+                     "search", "pipeline"]
     assert all(float(row["median"]) > 0 and float(row["units"]) > 0 for row in rows)
 
 
