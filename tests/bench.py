@@ -279,8 +279,8 @@ class Tools:
                 self.command("project-values", "-m", self.model, threads=threads)]
 
     def pipeline(self, threads):
-        """{name: Round} of each stage of the pipeline of triggers alone, of the search, which is all but the last
-        one, and of all at once: the last has nothing to do before the search ends."""
+        """{name: Round} of each stage of the pipeline of triggers alone, of the search, which is all but the
+        last one, and of all at once: the last has nothing to do before the search ends."""
         found, source = {}, None
         for i, stage in enumerate(self.stages(threads)):
             out = self.file(f"stage{i}.msgpack")
