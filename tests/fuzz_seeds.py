@@ -11,6 +11,7 @@ import tempfile
 import fault_inputs
 import gguf_format as form
 import random_model
+import streams
 import test_subword as bpe
 import test_gguf as gguf
 import test_tokenizer_kinds as kinds
@@ -208,6 +209,9 @@ def streams_of(bin, place, model):
     make("refinement", "refinement-stats", "--sums", stdin=whole)
     make("intervention", "intervention-stats", "--edited", place / "edited", "--ids", "5", "--sums",
          stdin=whole)
+    header, *records = [item.value for item in streams.items(made["random"])][:-1]
+    made["empty"] = streams.write(header, [record | {"coef": b""} if "coef" in record else record
+                                           for record in records])
     return made
 
 

@@ -303,9 +303,10 @@ static void keep_wanted(struct selection *selection, struct record *record)
         }
         free(name);
     }
+    const char *bytes = selection->bytes ? selection->bytes : ""; /* of arrays that are all empty */
     for (uint32_t i = 0; i < map->size; i++) /* now that the bytes have their last place */
         if (size[i] != SIZE_MAX)
-            map->ptr[i].val.via.bin = (msgpack_object_bin){(uint32_t)size[i], selection->bytes + start[i]};
+            map->ptr[i].val.via.bin = (msgpack_object_bin){(uint32_t)size[i], bytes + start[i]};
     free(start);
     free(size);
 }
