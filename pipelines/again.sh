@@ -1,7 +1,7 @@
 # Read by shards.sh and slurm.sh: how a process of its own, perhaps on another machine with the same folders,
 # works on the graph of experiments (paper.mk) with the settings of this make, which are in the environment by
 # the names in SETTINGS. Sets again, a command for a shell, to which goals and further settings are added, and
-# AUTO_PRODUCTS, where products are auto.
+# AUTO_PRODUCTS, where products are auto; missing tells which shards there are to run.
 
 # quoted WORD: for a shell
 quoted() {
@@ -31,3 +31,24 @@ case ${PRODUCTS-} in
     again="$again AUTO_PRODUCTS=$AUTO_PRODUCTS"
     ;;
 esac
+
+# current EXPERIMENT: its shards whose sums are there, and are not of something else, each between two spaces
+current() {
+    shard=0
+    while [ $shard -lt "$SHARDS" ]; do
+        printf '%s\n' "! $again $1 SHARD=$shard/$SHARDS QUESTION=yes >/dev/null 2>&1 || echo $shard"
+        shard=$((shard + 1))
+    done | tr '\n' '\0' | xargs -0 -n 1 -P "$(nproc)" sh -c | sed 's/.*/ & /'
+}
+
+# missing EXPERIMENT: all others, a line each; where it cannot be asked which are current, none is
+missing() {
+    found=$(current "$1") shard=0
+    while [ $shard -lt "$SHARDS" ]; do
+        case $found in
+        *" $shard "*) ;;
+        *) echo $shard ;;
+        esac
+        shard=$((shard + 1))
+    done
+}

@@ -25,29 +25,6 @@ trap 'exit 1' HUP INT TERM
 tries=${TRIES:-3}
 mkdir -p "$OUT/shards"
 
-# current: the shards whose sums are there, and are not of something else, each between two spaces
-current() {
-    shard=0
-    while [ $shard -lt "$SHARDS" ]; do
-        printf '%s\n' "! $again $EXPERIMENT SHARD=$shard/$SHARDS QUESTION=yes >/dev/null 2>&1 || echo $shard"
-        shard=$((shard + 1))
-    done | tr '\n' '\0' | xargs -0 -n 1 -P "$(nproc)" sh -c | sed 's/.*/ & /'
-}
-
-# missing: all others; where it cannot be asked which are current, none is. What is there of them goes, so
-# that it cannot be merged.
-missing() {
-    found=$(current) shard=0
-    while [ $shard -lt "$SHARDS" ]; do
-        case $found in
-        *" $shard "*) ;;
-        *) rm -f "$OUT/shards/$EXPERIMENT.$shard-of-$SHARDS"
-            echo $shard ;;
-        esac
-        shard=$((shard + 1))
-    done
-}
-
 # Each with its log, on which shards of an interrupted run may be at work yet.
 commands() {
     for shard in $1; do
@@ -56,7 +33,9 @@ commands() {
     done
 }
 
-shards=$(missing)
+shards=$(missing "$EXPERIMENT")
+# What is there of them goes, so that it cannot be merged.
+for shard in $shards; do rm -f "$OUT/shards/$EXPERIMENT.$shard-of-$SHARDS"; done
 if [ -n "$shards" ]; then
     command -v parallel >/dev/null ||
         fail "there is no GNU parallel: install it (setup.sh does), or leave SHARDS out"

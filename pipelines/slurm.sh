@@ -40,15 +40,6 @@ is_current() {
     sh -c "$again $* QUESTION=yes" >/dev/null 2>&1
 }
 
-# missing EXPERIMENT: its shards that are to be run, as in --array
-missing() {
-    i=0
-    while [ "$i" -lt "$SHARDS" ]; do
-        printf '%s\n' "$again $1 SHARD=$i/$SHARDS QUESTION=yes >/dev/null 2>&1 || echo $i"
-        i=$((i + 1))
-    done | tr '\n' '\0' | xargs -0 -n 1 -P "$(nproc)" sh -c | sort -n | paste -sd ,
-}
-
 # ---- memory and time ----
 
 # number NAME JSON: the first member of this name
@@ -215,7 +206,7 @@ for round in 1 2 3; do
     for experiment in $now; do
         # What reads what is made anew lacks all shards.
         shards=0-$((SHARDS - 1))
-        [ $round -ne 1 ] || shards=$(missing "$experiment")
+        [ $round -ne 1 ] || shards=$(missing "$experiment" | paste -sd ,)
         [ -z "$shards" ] || divide "$experiment" "$shards"
     done
     behind=${arrays:-$behind} last=$now
